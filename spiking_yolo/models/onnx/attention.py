@@ -9,8 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.models.onnx.builder import GraphBuilder
-from spiking_yolo.models.onnx.values import Layout, Scores, Value, Weights
+from spiking_yolo.models.onnx.builder import GraphBuilder, Layout, Scores, Value
 
 # Heads times areas, at most.
 MATRICES = 1024
@@ -34,9 +33,8 @@ def scores_of(left: Value, right: Value) -> Scores | None:
     if rows is None or key_rows is None:
         return None
     tokens = queries[1].shape[1]
-    shape = torch.Size((*left.index.shape[:-2], tokens, tokens))
     sources = left.source, right.source
-    return Scores(sources, rows, key_rows, leading, tokens, shape, left.scale * right.scale)
+    return Scores(sources, rows, key_rows, leading, tokens, left.scale * right.scale)
 
 
 def _matrices(layout: Layout, index: Tensor) -> Matrices | None:
@@ -84,74 +82,59 @@ def _rows(matrices: Matrices, leading: list[tuple[int, int]]) -> list[int] | Non
     return every
 
 
-def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Weights | None:
+def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Scores | None:
     """Scores and their softmax as nodes; None where the channels cannot be had."""
     query = builder.channels(scores.source[0], scores.queries, scores.scale)
     key = builder.channels(scores.source[1], scores.keys)
     if query is None or key is None:
         return None
-    heads, areas = _counts(scores)
     products = builder.emit(
-        "attention_scores", f"{name}_scores", query, key, heads=heads, areas=areas
+        "attention_scores", f"{name}_scores", query, key, heads=scores.heads, areas=scores.areas
     )
     weights = builder.emit("activation", name, products, softmax=True)
-    return Weights(weights.node, scores, scores.shape)
-
-
-def _counts(scores: Scores) -> tuple[int, int]:
-    heads = max(head for head, _ in scores.leading) + 1
-    return heads, len(scores.leading) // heads
+    return replace(scores, softmax=weights.node)
 
 
 def attended(builder: GraphBuilder, left: Value, right: Value, name: str) -> Layout | None:
     """weights [..., T, T] times values [..., T, D], or both transposed and the other way round."""
-    turned = isinstance(right, Weights)
+    turned = isinstance(right, Scores)
     weights, values = (right, left) if turned else (left, right)
-    if not (isinstance(weights, Weights) and isinstance(values, Layout)):
+    if not (isinstance(weights, Scores) and isinstance(values, Layout)):
         return None
-    tokens = weights.scores.tokens
-    if weights.transposed != turned or values.scale != 1 or weights.shape[-2:] != (tokens, tokens):
+    if not weights.softmax or weights.transposed != turned or values.scale != 1:
         return None
     index = values.index.transpose(-1, -2) if turned else values.index
     matrices = _matrices(values, index)
-    scores = weights.scores
-    firsts = torch.tensor([[area * tokens] for _, area in scores.leading])
-    positions = firsts + torch.arange(tokens)
-    if matrices is None or not torch.equal(matrices[1].long(), positions):
+    tokens = weights.tokens
+    firsts = torch.tensor([[area * tokens] for _, area in weights.leading])
+    if matrices is None or not torch.equal(matrices[1], firsts + torch.arange(tokens)):
         return None
-    rows = _rows(matrices, scores.leading)
+    rows = _rows(matrices, weights.leading)
     value = None if rows is None else builder.channels(values.source, rows)
     if value is None:
         return None
-    heads, areas = _counts(scores)
-    output = builder.emit(
-        "attend", name, builder.features[weights.node], value, heads=heads, areas=areas
-    )
+    heads, areas = weights.heads, weights.areas
+    softmax = builder.features[weights.softmax]
+    output = builder.emit("attend", name, softmax, value, heads=heads, areas=areas)
     by_head = output.places.view(heads, -1, areas, tokens)
     parts: list[Tensor] = []
-    for head, area in scores.leading:
+    for head, area in weights.leading:
         parts.append(by_head[head, :, area].T)
     places = torch.stack(parts).view(index.shape)
     return Layout(output, places.transpose(-1, -2) if turned else places)
 
 
-def rearranged(value: Scores | Weights, meta: Tensor, op: str, order: list[int]) -> Value | None:
-    """Scores or weights of another shape: axes before the last joined or split, or the last two
-    exchanged.
+def rearranged(scores: Scores, order: list[int], side: int) -> Scores | None:
+    """Scores of another shape: axes before the last two joined or split, or these two exchanged.
 
     Args:
-        value: What is rearranged.
-        meta: The result, on the meta device.
-        op: The operator.
-        order: Of the axes, if it transposes them.
+        scores: What is rearranged.
+        order: Of the axes, if it transposes them; else empty.
+        side: The last of the new shape.
     """
-    last = meta.ndim - 1
-    if op == "Transpose":
-        if isinstance(value, Scores) or order != [*range(last - 1), last, last - 1]:
-            return None
-        return replace(value, shape=meta.shape, transposed=not value.transposed)
-    if op != "Reshape" or meta.shape[-1] != value.shape[-1]:
-        return None
-    if isinstance(value, Weights) and value.transposed:
-        return None
-    return replace(value, shape=meta.shape)
+    last = len(order) - 1
+    if not order:
+        return scores if side == scores.tokens and not scores.transposed else None
+    if scores.softmax and order == [*range(last - 1), last, last - 1]:
+        return replace(scores, transposed=not scores.transposed)
+    return None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,26 +10,85 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Graph, Node
-from spiking_yolo.graph.validate import MAX_NUMBERS
 from spiking_yolo.io.names import label, reason
-from spiking_yolo.models.onnx.operators import ERRORS
-from spiking_yolo.models.onnx.values import Feature, Layout, Value
+from spiking_yolo.models.onnx.file import OnnxModel
 
+# What PyTorch and Python raise for arguments that do not fit.
+ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # Weight and bias.
 Weighted = tuple[Tensor, Tensor]
 RESERVED = set(dir(nn.ModuleDict()))
 
 
-class GraphBuilder:
-    """Nodes, in order, and their tensors.
+@dataclass(frozen=True)
+class Feature:
+    """A feature map [1, C, H, W]: the output of a node of the Graph."""
 
-    Args:
-        budget: How many numbers the weights may have in all, so that a file cannot use the same
-            tensor thousands of times.
+    node: str
+    shape: torch.Size
+
+    @property
+    def places(self) -> Tensor:
+        """The number of each of its values, in its shape."""
+        return torch.arange(self.shape.numel()).view(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Values of a feature map in another shape or order, times a factor.
+
+    Attributes:
+        source: The map.
+        index: Which of its values, flattened, stands where.
+        scale: The factor.
     """
 
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
+    source: Feature
+    index: Tensor
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Products of queries and keys, [..., T, T], which become a node once their scale is complete.
+
+    Attributes:
+        source: The maps of queries and keys.
+        queries, keys: By head, the channels of the source, one after the other.
+        leading: Head and area of each matrix, in order.
+        tokens: T.
+        scale: The factor.
+        softmax: The node of their softmax, once there is one.
+        transposed: With the queries last.
+    """
+
+    source: tuple[Feature, Feature]
+    queries: list[int]
+    keys: list[int]
+    leading: list[tuple[int, int]]
+    tokens: int
+    scale: float = 1.0
+    softmax: str = ""
+    transposed: bool = False
+
+    @property
+    def heads(self) -> int:
+        return max(head for head, _ in self.leading) + 1
+
+    @property
+    def areas(self) -> int:
+        return len(self.leading) // self.heads
+
+
+# Of other values of a file, only the names are known.
+Value = Tensor | Feature | Layout | Scores
+
+
+class GraphBuilder:
+    """Nodes, in order, and their tensors. model: The file."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
         self.nodes: dict[str, Node] = {}
         self.features: dict[str, Feature] = {}
         self.tensors: dict[str, Tensor] = {}
@@ -55,14 +115,11 @@ class GraphBuilder:
             attrs: Its attributes.
 
         Raises:
-            UserError: It does not fit its inputs, or is larger than any detector's.
+            UserError: It does not fit its inputs.
         """
         key = self._new_name(name)
         meta: list[Tensor | None] = [None, None]
         if weights is not None:
-            self.budget -= weights[0].numel()
-            if self.budget < 0:
-                raise UserError(f"node {key!r}: its weights are used too often: give another file")
             self.tensors[f"{key}.weight"], self.tensors[f"{key}.bias"] = weights
             meta = [tensor.to("meta") for tensor in weights]
         maps = [torch.empty(feature.shape, device="meta") for feature in inputs]
@@ -73,9 +130,6 @@ class GraphBuilder:
             raise UserError(
                 f"node {key!r} ({op}) does not fit its input of {sizes}: {reason(error)[:80]}"
             ) from error
-        if not 0 < output.numel() <= MAX_NUMBERS:
-            size = "x".join(map(str, output.shape[1:]))
-            raise UserError(f"node {key!r} ({op}) makes a map of {size:.60}: give another file")
         self.nodes[key] = Node(key, op, tuple([feature.node for feature in inputs]), attrs)
         self.features[key] = Feature(key, output.shape)
         return self.features[key]
@@ -107,7 +161,7 @@ class GraphBuilder:
         cells = source.shape[2] * source.shape[3]
         rows = index[0, :, 0, 0] // cells
         whole = cells * rows[:, None, None] + torch.arange(cells).view(index.shape[2:])
-        if not torch.equal(index[0].long(), whole.long()):
+        if not torch.equal(index[0], whole):
             return None
         return self.channels(source, rows.tolist(), value.scale)
 

@@ -1,12 +1,14 @@
-"""ONNX files read as plain data: nodes, constants and what they say of themselves.
+"""ONNX files read as data: nodes with known shapes, constants, and what they say of themselves.
 
-The onnx package parses the protocol buffer, and nothing of it is run. What is checked here need
-not be checked again: sizes, types, and that every value is computed before it is read.
+The onnx package parses the protocol buffer, onnxscript's optimizer folds constants and computes the
+shapes of an image of fixed size. No model of the file is run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,25 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.io.names import label, reason
+from spiking_yolo.io.names import LARGEST, Size, label, reason
 
 # Bytes of a file, at most: protocol buffers end at 2 GiB.
 LARGEST_FILE = (1 << 31) - 1
 NODES = 20_000
-# Parts of the file, and bytes of all but the weights, at most: in memory these take 100 times as
-# much.
-PARTS, DESCRIPTION = 100_000, 1 << 24
-# Fields of ModelProto and GraphProto.
-GRAPH, WEIGHTS = 7, 5
+# Numbers of the operands and of the result of what is folded, at most.
+FOLDED = 1 << 22
 # Of these, attributes and inputs have the forms that are read here.
 OLDEST_OPSET = 11
 EXPORT_AGAIN = "export the network again"
 DAMAGED = "it is damaged or no ONNX file"
+SIZE_WAY_OUT = "give the size by --imgsz (imgsz=...), or export the network with a fixed size"
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
-# Where operators of the standard are.
+# Domains of the operators of the standard.
 STANDARD = ("", "ai.onnx")
+# TensorProto.DataType: float32, and what becomes float32: float16, float64 and bfloat16.
+FLOAT, OTHER_FLOATS = 1, (10, 11, 16)
+# AttributeProto.AttributeType of a tensor, and of graphs.
+TENSOR, GRAPHS = 4, (5, 10)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attrs: Mapping[str, Any]
+    proto: Any
 
     @property
     def title(self) -> str:
@@ -54,26 +59,44 @@ class OnnxModel:
     """The content of a file.
 
     Attributes:
+        proto: The optimized model.
         nodes: In an order in which they can be computed.
         constants: By name.
+        shapes: Of every value that has a fixed one, by name.
         input: Name of the images.
-        shape: Of the input, [N, C, H, W]; None where the file leaves it open.
+        size: Height and width of the images.
         outputs: Names of the outputs.
         metadata: What the exporter wrote about the network.
         opset: Version of the operators.
     """
 
+    proto: Any
     nodes: tuple[OnnxNode, ...]
     constants: dict[str, Tensor]
+    shapes: dict[str, tuple[int, ...]]
     input: str
-    shape: tuple[int | None, ...]
+    size: Size
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
     opset: int
 
+    @cached_property
+    def makers(self) -> dict[str, OnnxNode]:
+        """The node that computes each value."""
+        return {name: node for node in self.nodes for name in node.outputs}
 
-def read_onnx(path: Path) -> OnnxModel:
-    """Parse and check a file.
+    def node_of(self, name: str, op: str) -> OnnxNode | None:
+        """The node that computes a value, if it is such an operation."""
+        node = self.makers.get(name)
+        return node if node is not None and node.op == op else None
+
+
+def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
+    """Parse, check and optimize a file.
+
+    Args:
+        path: The file.
+        imgsz: Height and width in pixels, for a file that leaves them open.
 
     Raises:
         UserError: It is damaged, quantised, keeps its weights elsewhere, or is no network of
@@ -83,236 +106,213 @@ def read_onnx(path: Path) -> OnnxModel:
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"it has more than {LARGEST_FILE} bytes, as no ONNX file does")
     proto: Any = onnx.ModelProto()
-    content = path.read_bytes()
-    _check_parts(content)
     try:
-        proto.ParseFromString(content)
+        proto.ParseFromString(path.read_bytes())
     except Exception as error:  # protobuf's own, which has no public name
         raise UserError(f"{DAMAGED}: fetch it or {EXPORT_AGAIN}") from error
-    if not proto.graph.node:
-        raise UserError(f"{DAMAGED}, since it has no nodes: {EXPORT_AGAIN}")
-    graph = proto.graph
-    opset = _opset(proto)
-    if len(graph.node) > NODES or graph.sparse_initializer or proto.functions:
-        raise UserError(
-            f"it has more than {NODES} nodes, sparse weights or functions of its own, which cannot"
-            " be converted: give another file"
-        )
-    nodes = [_node(node, opset) for node in graph.node]
-    constants = {tensor.name: _tensor(tensor) for tensor in graph.initializer}
-    images = [value for value in graph.input if value.name not in constants]
-    if len(images) != 1:
-        raise UserError(f"a network of images has one input, and this has {len(images)}")
-    outputs = tuple([value.name for value in graph.output])
-    nodes = _in_order(nodes, {*constants, images[0].name}, outputs)
+    opset = _check(proto)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    images = _images(proto)
+    size = _fix_size(images, metadata, imgsz)
+    _make_float32(proto)
+    try:
+        proto = _optimized(proto)
+        constants = {one.name: _tensor(one) for one in proto.graph.initializer}
+    except Exception as error:  # onnx and onnxscript raise whatever the damage leads to
+        cause = reason(error.__cause__ or error)
+        raise UserError(f"{DAMAGED} ({cause}): fetch it or {EXPORT_AGAIN}") from error
     return OnnxModel(
-        nodes, constants, images[0].name, _input_shape(images[0]), outputs, metadata, opset
+        proto,
+        tuple(map(_node, proto.graph.node)),
+        constants,
+        _shapes(proto),
+        images.name,
+        size,
+        tuple([value.name for value in proto.graph.output]),
+        metadata,
+        opset,
     )
 
 
-def _check_parts(content: bytes) -> None:
-    """Bound the memory that parsing takes, without parsing. Raises UserError."""
-    count = 0
-    description = 0
-    waiting = [(0, len(content), False)]
-    while waiting:
-        start, end, in_graph = waiting.pop()
-        for number, at, stop in _parts(content, start, end):
-            count += 1
-            if number == GRAPH and not in_graph:
-                waiting.append((at, stop, True))
-            elif not (number == WEIGHTS and in_graph):
-                description += stop - at
-            if count > PARTS or description > DESCRIPTION:
-                raise UserError(
-                    f"it has more than {PARTS} parts, or {DESCRIPTION} bytes besides its weights,"
-                    f" as no detector has: {EXPORT_AGAIN}"
-                )
-
-
-def _parts(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of the fields of a protocol buffer; they end where it is cut."""
-    while at < end:
-        key, at = _varint(content, at)
-        size = 0
-        match key & 7:
-            case 0:
-                _, at = _varint(content, at)
-            case 1:
-                size = 8
-            case 2:
-                size, at = _varint(content, at)
-            case 5:
-                size = 4
-            case _:
-                # Groups, which protocol buffers of version 3 do not have.
-                raise UserError(f"{DAMAGED}: fetch it or {EXPORT_AGAIN}")
-        if at + size > end:
-            return
-        yield key >> 3, at, at + size
-        at += size
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits to a byte, and where the next begins."""
-    value = 0
-    for k, byte in enumerate(content[at : at + 10]):
-        value |= (byte & 127) << (7 * k)
-        if byte < 128:
-            return value, at + k + 1
-    return value, len(content) + 1
-
-
-def _opset(proto: Any) -> int:
-    versions = {entry.domain: entry.version for entry in proto.opset_import}
-    opset = max([versions.get(domain, 0) for domain in STANDARD])
+def _check(proto: Any) -> int:
+    """The version of the operators. Raises UserError for files of a kind that is not read."""
+    graph = proto.graph
+    if not graph.node:
+        raise UserError(f"{DAMAGED}, since it has no nodes: {EXPORT_AGAIN}")
+    opset = max([entry.version for entry in proto.opset_import if entry.domain in STANDARD] or [0])
     if opset < OLDEST_OPSET:
         raise UserError(
             f"it is of opset {opset}, and {OLDEST_OPSET} is the oldest that is read: {EXPORT_AGAIN}"
             " with a newer one (opset=17)"
         )
+    if len(graph.node) > NODES or graph.sparse_initializer or proto.functions:
+        raise UserError(
+            f"it has more than {NODES} nodes, sparse weights or functions of its own, which cannot"
+            " be converted: give another file"
+        )
+    for node in graph.node:
+        title = f"node {label(node.name)!r} ({label(node.op_type)})"
+        if node.op_type.startswith(QUANTISED):
+            raise UserError(
+                f"{title} is of a quantised export: {EXPORT_AGAIN} in float32, without int8"
+            )
+        if node.domain not in STANDARD:
+            raise UserError(
+                f"{title} is an operator of {label(node.domain)}, not of the ONNX standard: give"
+                " the file as it was exported, before it was optimised"
+            )
+        if any(attribute.type in GRAPHS for attribute in node.attribute):
+            raise UserError(
+                f"{title} branches or loops, which cannot be converted: {EXPORT_AGAIN} without"
+                " non-maximum suppression and with fixed sizes"
+            )
+    for tensor in _tensors(proto):
+        if tensor.data_location == 1 or tensor.external_data:
+            raise UserError(
+                "its weights are in another file, which is not opened: save it as one, by"
+                " onnx.save(onnx.load('best.onnx'), 'one.onnx')"
+            )
     return opset
 
 
-def _node(proto: Any, opset: int) -> OnnxNode:
-    """A node with its attributes as numbers, lists, text and tensors."""
-    name = proto.name or next(iter(proto.output), "")
-    bare = OnnxNode(name, proto.op_type, tuple(proto.input), tuple(proto.output), {})
-    if proto.op_type.startswith(QUANTISED):
+def _tensors(proto: Any) -> Iterator[Any]:
+    """The constants, and those of the nodes."""
+    yield from proto.graph.initializer
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == TENSOR:
+                yield attribute.t
+
+
+def _images(proto: Any) -> Any:
+    """The input. Raises UserError unless it is one batch of RGB images."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise UserError(f"a network of images has one input, and this has {len(inputs)}")
+    kind = inputs[0].type.tensor_type
+    sides = kind.shape.dim
+    if kind.elem_type not in (FLOAT, *OTHER_FLOATS) or len(sides) != 4:
         raise UserError(
-            f"{bare.title} is of a quantised export: {EXPORT_AGAIN} in float32, without int8"
+            f"its input {label(inputs[0].name)!r} is no batch of images in floating point, [N, 3,"
+            f" H, W]: {EXPORT_AGAIN} in float32"
         )
-    if proto.domain not in STANDARD:
+    if sides[1].dim_value not in (0, 3):
         raise UserError(
-            f"{bare.title} is an operator of {label(proto.domain)}, not of the ONNX standard: give"
-            " the file as it was exported, before it was optimised"
+            f"its images have {sides[1].dim_value} channels in the second place: only RGB with the"
+            " channels first, [N, 3, H, W], can be converted"
         )
+    if sides[0].dim_value not in (0, 1):
+        raise UserError(f"it takes {sides[0].dim_value} images at a time: export it with batch=1")
+    return inputs[0]
+
+
+def _fix_size(images: Any, metadata: Mapping[str, str], imgsz: Size | None) -> Size:
+    """Write the size into the file's input. Raises UserError if nobody says it."""
+    kind = images.type.tensor_type
+    sides = kind.shape.dim
+    fixed = [side.WhichOneof("value") == "dim_value" for side in sides[2:]]
+    height, width = sides[2].dim_value, sides[3].dim_value
+    if not all(fixed):
+        size = imgsz or _sides(metadata.get("imgsz", ""))
+        if size is None:
+            raise UserError(f"the size of its images is open: {SIZE_WAY_OUT}")
+        height, width = size
+    if not (0 < height <= LARGEST and 0 < width <= LARGEST):
+        raise UserError(f"its images have {height} x {width} pixels: {SIZE_WAY_OUT}")
+    for side, value in zip(sides, (1, 3, height, width), strict=True):
+        side.dim_value = value
+    kind.elem_type = FLOAT
+    return height, width
+
+
+def _sides(text: str) -> Size | None:
+    """The size that Ultralytics writes, "[640, 640]"."""
+    sides = [int(part) for part in text.strip("[] ").split(",") if part.strip().isdecimal()]
+    return (sides[0], sides[1]) if len(sides) == 2 else None
+
+
+def _make_float32(proto: Any) -> None:
+    """Make every constant and cast in floating point one in float32."""
+    onnx: Any = require("onnx", "onnx")
+    for tensor in _tensors(proto):
+        if tensor.data_type in OTHER_FLOATS:
+            try:
+                values = onnx.numpy_helper.to_array(tensor).astype("float32")
+            except ValueError as error:
+                raise UserError(
+                    f"the tensor {label(tensor.name)!r} does not hold the numbers of its shape:"
+                    " fetch the file again"
+                ) from error
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in OTHER_FLOATS:
+                attribute.i = FLOAT
+
+
+def _optimized(proto: Any) -> Any:
+    """The model in order, its constants folded, with the shape of every value."""
+    onnx: Any = require("onnx", "onnx")
+    onnx_ir: Any = require("onnx_ir", "onnx")
+    passes: Any = require("onnx_ir.passes.common", "onnx")
+    optimizer: Any = require("onnxscript.optimizer", "onnx")
+    # What the exporter says of shapes is of its own size of images.
+    del proto.graph.value_info[:]
+    for value in proto.graph.output:
+        for side in value.type.tensor_type.shape.dim:
+            side.Clear()
+    model = onnx_ir.from_proto(proto)
+    model.graph.sort()
+    onnx.checker.check_model(onnx_ir.to_proto(model))
+    # Its warnings are about shapes that do not fit, which is refused where the nodes are read.
+    logging.getLogger("onnxscript").setLevel(logging.CRITICAL)
+    optimizer.fold_constants_ir(
+        model,
+        onnx_shape_inference=True,
+        input_size_limit=FOLDED,
+        output_size_limit=FOLDED,
+        should_fold=_may_fold,
+    )
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.IdentityEliminationPass()(model)
+    passes.RemoveUnusedNodesPass()(model)
+    return onnx_ir.to_proto(model)
+
+
+def _may_fold(node: Any) -> bool | None:
+    """False for a node whose result may be too large; None leaves it to the optimizer."""
+    for output in node.outputs:
+        shape = output.shape
+        if shape is None or not shape.is_static() or math.prod(shape.numpy()) > FOLDED:
+            return False
+    return None
+
+
+def _shapes(proto: Any) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    graph = proto.graph
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        sides = value.type.tensor_type.shape.dim
+        if all(side.WhichOneof("value") == "dim_value" for side in sides):
+            shapes[value.name] = tuple([side.dim_value for side in sides])
+    return shapes
+
+
+def _node(proto: Any) -> OnnxNode:
+    """A node with its attributes as numbers, lists and text."""
+    onnx: Any = require("onnx", "onnx")
     attrs: dict[str, Any] = {}
     for attribute in proto.attribute:
-        attrs[attribute.name] = _attribute(attribute, bare)
-    if proto.op_type == "Split":
-        attrs.setdefault("num_outputs", len(bare.outputs))
-    if proto.op_type == "Softmax":
-        # Its default moved from the second axis to the last, and it took all that follow as one.
-        attrs.setdefault("axis", -1 if opset >= 13 else 1)
-        attrs["joined"] = opset < 13
-    return OnnxNode(name, bare.op, bare.inputs, bare.outputs, attrs)
-
-
-def _attribute(proto: Any, node: OnnxNode) -> Any:
-    # Numbers of AttributeProto.AttributeType, and the fields that hold their values.
-    match proto.type:
-        case 1:
-            return proto.f
-        case 2:
-            return proto.i
-        case 3:
-            return proto.s.decode(errors="replace")
-        case 4:
-            return _tensor(proto.t)
-        case 6:
-            return list(proto.floats)
-        case 7:
-            return list(proto.ints)
-        case 8:
-            return [text.decode(errors="replace") for text in proto.strings]
-        case 5 | 10:
-            raise UserError(
-                f"{node.title} branches or loops, which cannot be converted: {EXPORT_AGAIN} without"
-                " non-maximum suppression and with fixed sizes"
-            )
-    raise UserError(f"{node.title} has an attribute of an unknown type: {EXPORT_AGAIN}")
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        attrs[attribute.name] = value
+    name = proto.name or proto.output[0]
+    return OnnxNode(name, proto.op_type, tuple(proto.input), tuple(proto.output), attrs, proto)
 
 
 def _tensor(proto: Any) -> Tensor:
-    """A constant, whose size is checked before it is unpacked; floating point as float32."""
-    numpy_helper: Any = require("onnx.numpy_helper", "onnx")
-    helper: Any = require("onnx.helper", "onnx")
-    name = label(proto.name)
-    if proto.data_location == 1 or proto.external_data:
-        raise UserError(
-            "its weights are in another file, which is not opened: save it as one, by"
-            " onnx.save(onnx.load('best.onnx'), 'one.onnx')"
-        )
-    count = 1
-    for side in proto.dims:
-        count *= max(side, -1)
-    try:
-        kind: Any = helper.tensor_dtype_to_np_dtype(proto.data_type)
-        bytes_each = kind.itemsize
-        listed = 0
-        for field in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-            listed += len(getattr(proto, field))
-        fits = len(proto.raw_data) == count * bytes_each and not listed
-        if min(proto.dims, default=1) < 0 or not (fits or (listed == count and not proto.raw_data)):
-            raise UserError(
-                f"the tensor {name!r} does not hold the numbers of its shape: fetch the file again"
-            )
-        # A copy, since the file's bytes cannot be written to.
-        tensor = torch.from_numpy(numpy_helper.to_array(proto).copy())
-        return tensor.float() if tensor.is_floating_point() else tensor
-    except UserError:
-        raise
-    except Exception as error:  # onnx and torch raise whatever the type leads to
-        raise UserError(
-            f"the tensor {name!r} is of a type that no detector needs ({reason(error)}):"
-            f" {EXPORT_AGAIN} in float32"
-        ) from error
-
-
-def _input_shape(proto: Any) -> tuple[int | None, ...]:
-    kind = proto.type.tensor_type
-    sides: list[int | None] = []
-    for side in kind.shape.dim:
-        sides.append(side.dim_value if side.WhichOneof("value") == "dim_value" else None)
-    # Numbers of TensorProto.DataType: float32, float16 and float64.
-    if kind.elem_type not in (1, 10, 11) or len(sides) != 4:
-        raise UserError(
-            f"its input {label(proto.name)!r} is no batch of images in floating point, [N, 3, H,"
-            f" W]: {EXPORT_AGAIN} in float32"
-        )
-    if sides[1] not in (None, 3):
-        raise UserError(
-            f"its images have {sides[1]} channels in the second place: only RGB with the channels"
-            " first, [N, 3, H, W], can be converted"
-        )
-    return tuple(sides)
-
-
-def _in_order(
-    nodes: Sequence[OnnxNode], known: set[str], outputs: Sequence[str]
-) -> tuple[OnnxNode, ...]:
-    """The nodes, each behind those whose values it reads.
-
-    Some converters append nodes at the end, which runtimes sort too.
-
-    Raises:
-        UserError: A value is computed twice, not at all, or from itself.
-    """
-    makers: dict[str, int] = {}
-    for k, node in enumerate(nodes):
-        for name in filter(None, node.outputs):
-            if name in makers or name in known:
-                raise UserError(f"{node.title} computes {label(name)!r} again: {EXPORT_AGAIN}")
-            makers[name] = k
-    for name in outputs:
-        if name not in makers and name not in known:
-            raise UserError(f"its output {label(name)!r} is not computed: {EXPORT_AGAIN}")
-    before: dict[int, set[int]] = {}
-    for k, node in enumerate(nodes):
-        before[k] = set()
-        for name in filter(None, node.inputs):
-            if name in makers:
-                before[k].add(makers[name])
-            elif name not in known:
-                raise UserError(
-                    f"{node.title} reads {label(name)!r}, which nothing computes: fetch the file"
-                    f" again, or {EXPORT_AGAIN}"
-                )
-    if all(max(earlier, default=-1) < k for k, earlier in before.items()):
-        return tuple(nodes)
-    try:
-        return tuple([nodes[k] for k in TopologicalSorter(before).static_order()])
-    except CycleError as error:
-        raise UserError(f"its nodes go round in a circle: {EXPORT_AGAIN}") from error
+    onnx: Any = require("onnx", "onnx")
+    # A copy, since the file's bytes cannot be written to.
+    return torch.from_numpy(onnx.numpy_helper.to_array(proto).copy())

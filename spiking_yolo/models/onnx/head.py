@@ -1,29 +1,28 @@
 """Detection heads in ONNX files: which maps the boxes come from, and how they are decoded.
 
-The maps are those that the part behind the network reads. What this part makes of trial values is
-computed and compared with what each kind of head would make of them, so that a head is known by
-what it does, and not by how its exporter writes it.
+The maps are those that the part behind the network reads. What this part makes of random maps is
+computed by onnx' reference implementation and compared with what each kind of head would make of
+them, so that a head is known by what it does, and not by how its exporter writes it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, permutations
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.heads import HeadSpec
+from spiking_yolo.models.onnx.builder import Feature, Layout, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
-from spiking_yolo.models.onnx.operators import OPERATORS, TRIAL_WORK, Evaluator, Unsupported
-from spiking_yolo.models.onnx.values import Feature, Layout, Unresolved, Value
 from spiking_yolo.models.spec import BINS, BOXES, CLASSES
 
-# Numbers of trial values at a time, at most.
-LIVE = 1 << 28
-# Numbers that a comparison with the kinds of heads computes, for each of the values.
-COMPARISON = 64
+Values = Mapping[str, Value]
+# Numbers that a trial computes, at most.
+TRIAL = 1 << 28
 # Maps of a level that are joined, at most.
 PARTS = 3
 # Of YOLOv7-tiny, in pixels, for the exports without --grid, which do not hold them.
@@ -55,112 +54,100 @@ class HeadMaps:
     note: str = ""
 
 
-def find_head(model: OnnxModel, values: Mapping[str, Value], size: Size) -> HeadMaps:
+def find_head(model: OnnxModel, values: Values) -> HeadMaps:
     """The maps from which a file's boxes come.
 
     Args:
         model: The file's content.
-        values: What each of its values is.
-        size: Height and width of the images.
+        values: What the values of the file are that have a counterpart.
 
     Raises:
         UserError: They are of no kind that is known here.
     """
-    outputs = [values[name] for name in model.outputs]
-    tail = _behind(outputs, values)
+    tail, maps = _behind(model, values, model.outputs)
     best: HeadMaps | None = None
-    for rows, maps in _trials(tail):
-        head = _recognised(rows, maps, size)
+    for rows, trial in _trials(model, values, tail):
+        head = _recognised(rows, trial, model.size)
         # Some decode every level by itself before they join them.
         if head is not None and (best is None or len(head.levels) > len(best.levels)):
             best = head
-    if best is not None and _sources(tail) == set(chain(*best.levels)):
-        ops = {value.node.op for value in tail if isinstance(value, Unresolved)}
+    if best is not None and set(maps.values()) == set(chain(*best.levels)):
+        ops = {node.op for node in tail}
         return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
-    head = _undecoded(outputs, model, size)
+    head = _undecoded(model, values)
     if head is not None:
         return head
-    raise _refusal(model, outputs, tail)
+    raise _refusal(model, tail)
 
 
-def _behind(outputs: Sequence[Value], values: Mapping[str, Value]) -> list[Value]:
-    """The values behind the network from which the outputs are computed, in order."""
-    needed = {id(value) for value in outputs}
-    tail: list[Value] = []
-    for value in reversed(list(values.values())):
-        if id(value) in needed and isinstance(value, Unresolved | Layout):
-            tail.append(value)
-            if isinstance(value, Unresolved):
-                needed.update(map(id, value.args))
-    tail.reverse()
-    return tail
+def _behind(
+    model: OnnxModel, values: Values, names: Sequence[str]
+) -> tuple[list[OnnxNode], dict[str, Feature]]:
+    """The nodes from the network's maps to some values, in order, and these maps by name."""
+    needed = set(names)
+    tail: list[OnnxNode] = []
+    maps: dict[str, Feature] = {}
+    for node in reversed(model.nodes):
+        wanted = needed.intersection(node.outputs)
+        features = {name: values[name] for name in wanted if isinstance(values.get(name), Feature)}
+        if wanted - features.keys():
+            tail.append(node)
+            needed.update(node.inputs)
+        for name, feature in features.items():
+            assert isinstance(feature, Feature)
+            maps[name] = feature
+    return tail[::-1], maps
 
 
-def _sources(tail: Sequence[Value]) -> set[Feature]:
-    """The maps that the tail reads: those of a head, unless there is more than a head in it."""
-    sources: set[Feature] = set()
-    for value in tail:
-        if isinstance(value, Layout):
-            sources.add(value.source)
-        elif isinstance(value, Unresolved):
-            sources.update([arg for arg in value.args if isinstance(arg, Feature)])
-    return sources
-
-
-def _trials(tail: Sequence[Value]) -> Iterator[tuple[Tensor, dict[Feature, Tensor]]]:
+def _trials(
+    model: OnnxModel, values: Values, tail: Sequence[OnnxNode]
+) -> Iterator[tuple[Tensor, dict[Feature, Tensor]]]:
     """Every value of the tail that could be boxes, [K, values], for random maps, and these maps."""
+    candidates: list[str] = []
+    for name in chain(*[node.outputs for node in tail]):
+        shape = model.shapes.get(name, ())
+        if len(shape) == 3 and shape[0] == 1 and name not in values:
+            candidates.append(name)
+    sources = {name: _behind(model, values, [name])[1] for name in candidates}
+    fit = [name for name in candidates if _rows_fit(model.shapes[name], sources[name])]
+    trial: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(0)
-    evaluate = Evaluator(TRIAL_WORK)
-    maps: dict[str, tuple[Feature, Tensor]] = {}
-    trial: dict[int, Tensor] = {}
-    sources: dict[int, dict[str, None]] = {}
-    last: dict[int, int] = {}
-    for position, value in enumerate(tail):
-        if isinstance(value, Unresolved):
-            last.update({id(arg): position for arg in value.args})
-    live = 0
+    for name, feature in chain(*[sources[name].items() for name in fit]):
+        if name not in trial:
+            trial[name] = torch.randn(feature.shape, generator=generator)
+    results = _run(model, _behind(model, values, fit)[0], trial, fit)
+    for name, result in zip(fit, results, strict=False):
+        own = {feature: trial[source] for source, feature in sources[name].items()}
+        yield result[0], own
+        yield result[0].T, own
 
-    def of(value: Value | None) -> Tensor | None:
-        match value:
-            case None | Tensor():
-                return value
-            case Feature(node=node, shape=shape):
-                if node not in maps:
-                    maps[node] = value, torch.randn(shape, generator=generator)
-                sources[id(value)] = {node: None}
-                return maps[node][1]
-            case Layout(source=source, index=index, scale=scale):
-                sources[id(value)] = {source.node: None}
-                whole = of(source)
-                assert whole is not None
-                return whole.flatten()[index.long()] * scale
-        if id(value) not in trial:
-            raise Unsupported
-        return trial[id(value)]
 
-    for position, value in enumerate(tail):
-        if not isinstance(value, Unresolved):
-            continue
-        try:
-            args = [of(arg) for arg in value.args]
-            result = evaluate(value.node, args)[value.part]
-        except (Unsupported, IndexError):
-            continue
-        sources[id(value)] = {}
-        for arg in value.args:
-            sources[id(value)].update(sources.get(id(arg), {}))
-        trial[id(value)] = result
-        live += result.numel()
-        if live > LIVE:
-            return
-        if result.ndim == 3 and len(result) == 1 and result.is_floating_point():
-            evaluate.work -= COMPARISON * result.numel()
-            own = {maps[node][0]: maps[node][1] for node in sources[id(value)]}
-            yield result[0], own
-            yield result[0].T, own
-        for arg in value.args:
-            if last.get(id(arg)) == position and id(arg) in trial:
-                live -= trial.pop(id(arg)).numel()
+def _rows_fit(shape: Sequence[int], maps: Mapping[str, Feature]) -> bool:
+    """Whether either side has as many boxes for each cell of the maps."""
+    cells = sum(
+        {feature.shape[2:]: feature.shape[2:].numel() for feature in maps.values()}.values()
+    )
+    return cells > 0 and any(side % cells == 0 for side in shape[1:])
+
+
+def _run(
+    model: OnnxModel, nodes: Sequence[OnnxNode], trial: Mapping[str, Tensor], names: Sequence[str]
+) -> list[Tensor]:
+    """Values of the file, computed from other values by the nodes between them."""
+    numbers = 0
+    for name in chain(*[node.outputs for node in nodes]):
+        numbers += torch.Size(model.shapes[name]).numel() if name in model.shapes else TRIAL
+    if not names or numbers > TRIAL:
+        return []
+    utils: Any = require("onnx.utils", "onnx")
+    reference: Any = require("onnx.reference", "onnx")
+    try:
+        part = utils.Extractor(model.proto).extract_model(list(trial), list(names))
+        feeds = {name: tensor.numpy() for name, tensor in trial.items()}
+        results = reference.ReferenceEvaluator(part).run(None, feeds)
+    except Exception:  # onnx and numpy raise whatever the nodes lead to
+        return []
+    return [torch.from_numpy(result) for result in results]
 
 
 def _recognised(rows: Tensor, maps: Mapping[Feature, Tensor], size: Size) -> HeadMaps | None:
@@ -248,27 +235,25 @@ def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     return any(torch.allclose(rows[:, :4], form, rtol=1e-3, atol=near) for form in forms)
 
 
-def _undecoded(outputs: Sequence[Value], model: OnnxModel, size: Size) -> HeadMaps | None:
+def _undecoded(model: OnnxModel, values: Values) -> HeadMaps | None:
     """The head of an export of YOLOv7-tiny without --grid: maps [1, anchors, H, W, 5 + C]."""
     maps: list[Feature] = []
-    for value in outputs:
+    for name in model.outputs:
+        value = values.get(name)
         if not isinstance(value, Layout) or value.index.ndim != 5:
             return None
-        batch, num, height, width, values = value.index.shape
-        if batch != 1 or value.index.numel() != value.source.shape.numel():
-            return None
-        places = value.source.places.view(1, num, values, height, width)
+        places = value.source.places.unflatten(1, (value.index.shape[1], -1))
         if not torch.equal(value.index, places.permute(0, 1, 3, 4, 2)):
             return None
         maps.append(value.source)
     maps.sort(key=lambda feature: feature.shape.numel(), reverse=True)
     sizes = [tuple(feature.shape[1:]) for feature in maps]
     channels = maps[0].shape[1]
-    expected = [(channels, size[0] // stride, size[1] // stride) for stride in (8, 16, 32)]
-    leaky = any(node.op == "LeakyRelu" for node in model.nodes)
+    height, width = model.size
+    expected = [(channels, height // stride, width // stride) for stride in (8, 16, 32)]
     if sizes != expected or channels % 3 or channels < 18:
         return None
-    if not leaky:
+    if not any(node.op == "LeakyRelu" for node in model.nodes):
         raise UserError(
             "it gives the maps of a YOLO with anchors and not these: export it again with boxes"
             " (--grid in YOLOv7)"
@@ -283,36 +268,14 @@ def _undecoded(outputs: Sequence[Value], model: OnnxModel, size: Size) -> HeadMa
     return HeadMaps(tuple([(feature,) for feature in maps]), tuple(heads), note=note)
 
 
-def _refusal(model: OnnxModel, outputs: Sequence[Value], tail: Sequence[Value]) -> UserError:
+def _refusal(model: OnnxModel, tail: Sequence[OnnxNode]) -> UserError:
     """What was not recognised."""
     task = model.metadata.get("task", "detect")
     if task != "detect":
         return UserError(f"it was exported for the task {task:.20}, not detect: {EXPORTS}")
-    for value in tail:
-        if isinstance(value, Unresolved) and value.node.op == "Conv":
-            before = _before(value)
-            unknown = [node for node in before if node.op not in OPERATORS]
-            node = (unknown or before)[-1]
-            return UserError(f"{node.title} cannot be converted to a spiking network: {EXPORTS}")
-    flat = any(
-        isinstance(v, Unresolved) and v.meta is not None and v.meta.ndim == 2 for v in outputs
-    )
-    linear = any(isinstance(value, Unresolved) and value.node.op == "Gemm" for value in tail)
-    if len(outputs) == 1 and (flat or linear):
+    sizes = [len(model.shapes.get(name, ())) for name in model.outputs]
+    if sizes == [2] and any(node.op in ("Gemm", "MatMul") for node in tail):
         return UserError(f"it is a classifier, which has no boxes: {EXPORTS}")
+    if any(node.op == "Conv" for node in tail[1:]):
+        return UserError(f"{tail[0].title} cannot be converted to a spiking network: {EXPORTS}")
     return UserError(f"what its outputs mean is not known here: {EXPORTS}")
-
-
-def _before(value: Unresolved) -> list[OnnxNode]:
-    """The unresolved nodes from which a value is computed, itself first."""
-    nodes: list[OnnxNode] = []
-    waiting: list[Unresolved] = [value]
-    seen: set[int] = set()
-    while waiting:
-        one = waiting.pop(0)
-        nodes.append(one.node)
-        for arg in one.args:
-            if isinstance(arg, Unresolved) and id(arg) not in seen:
-                seen.add(id(arg))
-                waiting.append(arg)
-    return nodes

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.models.onnx.builder import GraphBuilder
+from spiking_yolo.models.onnx.builder import Feature, GraphBuilder, Value
 from spiking_yolo.models.onnx.file import OnnxNode
-from spiking_yolo.models.onnx.values import Feature, Unresolved, Value
 
 Args = Sequence[Value | None]
 
@@ -58,119 +57,87 @@ def _by_side(padding: list[int]) -> list[int]:
     return [left, right, top, bottom]
 
 
-def batch_norm(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    x = builder.feature(args[0])
-    numbers = [arg for arg in args[1:5] if isinstance(arg, Tensor)]
-    if x is None or [len(values) for values in numbers] != [x.shape[1]] * 4:
-        return None
-    gamma, beta, mean, variance = numbers
-    scale = gamma / (variance + node.attrs.get("epsilon", 1e-5)).sqrt()
-    return builder.scaled(x, scale, beta - mean * scale, node.name)
-
-
 def add(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x, y = builder.feature(args[0]), builder.feature(args[1])
     if x is not None and y is not None:
         return builder.emit("add", node.name, x, y) if x.shape == y.shape else None
-    return _linear(builder, node, args, lambda c: (torch.ones_like(c), c))
-
-
-def subtract(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    if isinstance(args[0], Tensor):
-        return _linear(builder, node, args, lambda c: (-torch.ones_like(c), c))
-    return _linear(builder, node, args, lambda c: (torch.ones_like(c), -c))
+    return _linear(builder, node, args)
 
 
 def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    for x, factor in (tuple(args), tuple(args[::-1])):
-        if not isinstance(x, Feature) or not isinstance(factor, Unresolved):
+    model = builder.model
+    for x, name, factor in zip(args, node.inputs, node.inputs[::-1], strict=True):
+        if not isinstance(x, Feature):
             continue
-        if _is(factor, "Sigmoid", x):
+        sigmoid = model.node_of(factor, "Sigmoid")
+        if sigmoid is not None and sigmoid.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, silu=True)
-        inner = factor.args[0] if factor.node.op == "Tanh" else None
-        if isinstance(inner, Unresolved) and _is(inner, "Softplus", x):
+        tanh = model.node_of(factor, "Tanh")
+        softplus = None if tanh is None else model.node_of(tanh.inputs[0], "Softplus")
+        if softplus is not None and softplus.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, mish=True)
-    return _linear(builder, node, args, lambda c: (c, torch.zeros_like(c)))
+    return _linear(builder, node, args)
 
 
-def divide(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    if isinstance(args[0], Tensor):
+def _linear(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    """A map and a constant, which is a number or one for each channel."""
+    x, constant = args
+    turned = isinstance(x, Tensor)
+    if turned:
+        x, constant = constant, x
+    if not isinstance(x, Feature) or len(x.shape) != 4 or not isinstance(constant, Tensor):
         return None
-    return _linear(builder, node, args, lambda c: (1 / c, torch.zeros_like(c)))
-
-
-def _is(value: Unresolved, op: str, x: Feature) -> bool:
-    return value.node.op == op and value.args == (x,)
-
-
-def _linear(
-    builder: GraphBuilder,
-    node: OnnxNode,
-    args: Args,
-    numbers: Callable[[Tensor], tuple[Tensor, Tensor]],
-) -> Feature | None:
-    """A map and a constant, which is a number or one for each channel; numbers: from the constant
-    to scale and shift.
-    """
-    for x, constant in (tuple(args), tuple(args[::-1])):
-        if not isinstance(x, Feature) or len(x.shape) != 4 or not isinstance(constant, Tensor):
-            continue
-        channels = x.shape[1]
-        own = list(constant.shape)[-3:] in ([channels, 1, 1], [1, 1, 1])
-        if constant.numel() != 1 and not (own and constant.numel() == channels):
-            return None
-        values = constant.flatten().expand(channels)
-        return builder.scaled(x, *numbers(values), node.name)
+    channels = x.shape[1]
+    own = list(constant.shape)[-3:] in ([channels, 1, 1], [1, 1, 1])
+    if constant.numel() != 1 and not (own and constant.numel() == channels):
+        return None
+    c = constant.flatten().expand(channels)
+    one, zero = torch.ones_like(c), torch.zeros_like(c)
+    match node.op:
+        case "Add":
+            return builder.scaled(x, one, c, node.name)
+        case "Sub" if turned:
+            return builder.scaled(x, -one, c, node.name)
+        case "Sub":
+            return builder.scaled(x, one, -c, node.name)
+        case "Mul":
+            return builder.scaled(x, c, zero, node.name)
+        case "Div" if not turned:
+            return builder.scaled(x, 1 / c, zero, node.name)
     return None
 
 
-def relu(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    return _activation(builder, node, args, slope=0.0)
-
-
-def leaky(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    slope = float(node.attrs.get("alpha", 0.01))
-    if slope == 1:
-        # The identity, which an export of ours has where neurons stand.
-        return builder.feature(args[0])
-    return _activation(builder, node, args, slope=slope) if 0 <= slope < 1 else None
-
-
-def prelu(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    """A slope that was trained, where it is one for all channels."""
-    slopes = args[1]
-    if not isinstance(slopes, Tensor) or slopes.numel() == 0 or slopes.min() != slopes.max():
-        return None
-    slope = float(slopes.flatten()[0])
-    return _activation(builder, node, args, slope=slope) if 0 <= slope < 1 else None
-
-
-def clip(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    bounds = [float(arg) for arg in args[1:] if isinstance(arg, Tensor) and arg.numel() == 1]
-    if len(bounds) != 2 or bounds[0] != 0 or not 0 < bounds[1] < float("inf"):
-        return None
-    return _activation(builder, node, args, slope=0.0, cap=bounds[1])
-
-
-def swish(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    if node.attrs.get("alpha", 1.0) != 1:
-        return None
-    return _activation(builder, node, args, slope=0.0, silu=True)
-
-
-def mish(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    return _activation(builder, node, args, slope=0.0, mish=True)
-
-
-def _activation(builder: GraphBuilder, node: OnnxNode, args: Args, **attrs: Any) -> Feature | None:
+def activation(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x = builder.feature(args[0])
-    return None if x is None else builder.emit("activation", node.name, x, **attrs)
+    attrs = _activation_attributes(node, args)
+    if x is None or attrs is None or not 0 <= attrs["slope"] <= 1:
+        return None
+    # A slope of 1 is the identity, which an export of ours has where neurons stand.
+    return x if attrs["slope"] == 1 else builder.emit("activation", node.name, x, **attrs)
+
+
+def _activation_attributes(node: OnnxNode, args: Args) -> dict[str, Any] | None:
+    numbers = [arg.flatten() for arg in args[1:] if isinstance(arg, Tensor) and arg.numel()]
+    match node.op:
+        case "Relu":
+            return {"slope": 0.0}
+        case "LeakyRelu":
+            return {"slope": float(node.attrs.get("alpha", 0.01))}
+        case "PRelu" if numbers and numbers[0].min() == numbers[0].max():
+            # A slope that was trained, one for all channels.
+            return {"slope": float(numbers[0][0])}
+        case "Clip" if len(numbers) == 2 and numbers[0] == 0 and 0 < numbers[1] < torch.inf:
+            return {"slope": 0.0, "cap": float(numbers[1])}
+        case "Swish" if node.attrs.get("alpha", 1.0) == 1:
+            return {"slope": 0.0, "silu": True}
+        case "Mish":
+            return {"slope": 0.0, "mish": True}
+    return None
 
 
 def pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     a = node.attrs
-    source, border = _without_border(args[0]) if node.op == "MaxPool" else (args[0], [0] * 4)
-    x = builder.feature(source)
+    x = builder.feature(args[0])
     padding = _padding(a)
     flat = len(a.get("kernel_shape", [])) == 2 and a.get("dilations", [1, 1]) == [1, 1]
     if x is None or padding is None or not flat or a.get("auto_pad", "NOTSET") != "NOTSET":
@@ -181,31 +148,13 @@ def pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
         "ceil": bool(a.get("ceil_mode", 0)),
     }
     if node.op == "MaxPool":
-        sides = [own + before for own, before in zip(padding, border, strict=True)]
-        return builder.emit("max_pool", node.name, x, padding=_by_side(sides), **window)
+        return builder.emit("max_pool", node.name, x, padding=_by_side(padding), **window)
     if padding[:2] != padding[2:]:
         return None
     counted = bool(a.get("count_include_pad", 0))
     return builder.emit(
         "avg_pool", node.name, x, padding=padding[:2], count_include_pad=counted, **window
     )
-
-
-def _without_border(value: Value | None) -> tuple[Value | None, list[int]]:
-    """What a border of minus infinity was put around, and its sides: top, left, bottom, right."""
-    none = [0, 0, 0, 0]
-    if not isinstance(value, Unresolved) or value.node.op != "Pad" or len(value.args) != 3:
-        return value, none
-    inner, pads, fill = value.args
-    if not isinstance(pads, Tensor) or not isinstance(fill, Tensor):
-        return value, none
-    if pads.numel() != 8 or fill.numel() != 1 or float(fill) != -torch.inf:
-        return value, none
-    sides: list[int] = pads.tolist()
-    if value.node.attrs.get("mode", "constant") != "constant" or any(sides[:2] + sides[4:6]):
-        return value, none
-    border = sides[2:4] + sides[6:8]
-    return (inner, border) if min(border) >= 0 else (value, none)
 
 
 def global_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
@@ -216,23 +165,14 @@ def global_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | 
 def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     """Nearest upsampling by whole factors, which repeats rows and columns."""
     x = builder.feature(args[0])
-    a = node.attrs
-    if x is None or a.get("mode", "nearest") != "nearest" or len(args) < 2:
+    sides = builder.model.shapes[node.outputs[0]]
+    if x is None or node.attrs.get("mode", "nearest") != "nearest" or sides[:2] != x.shape[:2]:
         return None
-    scales = args[2] if len(args) > 2 else args[1]
-    sizes = args[3] if len(args) > 3 else None
-    if isinstance(sizes, Tensor) and sizes.numel() == 4:
-        factors = [side / of for side, of in zip(sizes.tolist(), x.shape, strict=True)]
-    elif isinstance(scales, Tensor) and scales.numel() == 4:
-        factors = scales.tolist()
-    else:
+    factors = [side // of for side, of in zip(sides[2:], x.shape[2:], strict=True)]
+    whole = all(of * k == side for side, of, k in zip(sides[2:], x.shape[2:], factors, strict=True))
+    if not whole or not all(1 <= k <= 8 and _repeats(k, node) for k in factors):
         return None
-    repeats = [int(factor) for factor in factors]
-    if repeats != factors or repeats[:2] != [1, 1] or not 1 <= min(repeats) <= max(repeats) <= 8:
-        return None
-    if not all(_repeats(factor, node) for factor in repeats[2:]):
-        return None
-    return builder.emit("upsample", node.name, x, scale=repeats[2:])
+    return builder.emit("upsample", node.name, x, scale=factors)
 
 
 def _repeats(factor: int, node: OnnxNode) -> bool:
@@ -271,19 +211,12 @@ def concat(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
 
 def split(builder: GraphBuilder, node: OnnxNode, args: Args) -> list[Value] | None:
     x = args[0]
-    axis = node.attrs.get("axis", 0)
-    if not isinstance(x, Feature) or len(x.shape) != 4 or axis not in (1, -3):
+    if not isinstance(x, Feature) or len(x.shape) != 4 or node.attrs.get("axis", 0) not in (1, -3):
         return None
-    sizes = args[1] if len(args) > 1 else None
-    if isinstance(sizes, Tensor):
-        counts = sizes.tolist()
-    else:
-        count = node.attrs["num_outputs"]
-        counts = node.attrs.get("split") or [-(-x.shape[1] // count)] * count
     parts: list[Value] = []
     start = 0
-    for k, count in enumerate(counts):
-        stop = min(start + count, x.shape[1])
+    for k, output in enumerate(node.outputs):
+        stop = start + builder.model.shapes[output][1]
         parts.append(builder.emit("slice", f"{node.name}_{k}", x, slices=[[start, stop, 1]]))
         start = stop
     return parts
@@ -292,11 +225,11 @@ def split(builder: GraphBuilder, node: OnnxNode, args: Args) -> list[Value] | No
 def cut(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     """A slice of channels, or of every second row and column."""
     x = args[0]
-    numbers = [arg.tolist() for arg in args[1:] if isinstance(arg, Tensor) and arg.numel() <= 4]
-    if not isinstance(x, Feature) or len(x.shape) != 4 or len(numbers) != len(args) - 1:
+    numbers = [arg.tolist() for arg in args[1:] if isinstance(arg, Tensor)]
+    if not isinstance(x, Feature) or len(x.shape) != 4 or len(numbers) < len(args) - 1:
         return None
     starts, ends = numbers[:2]
-    axes = numbers[2] if len(numbers) > 2 else list(range(len(starts)))
+    axes = numbers[2] if len(numbers) > 2 else range(len(starts))
     steps = numbers[3] if len(numbers) > 3 else [1] * len(starts)
     slices: list[list[int | None]] = [[0, None, 1] for _ in range(3)]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -305,21 +238,15 @@ def cut(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
         side = x.shape[axis % 4]
         first, last, _ = slice(start, end, step).indices(side)
         slices[axis % 4 - 1] = [first, None if last == side else last, step]
-    return _joined_slice(builder, node.name, x, slices)
-
-
-def _joined_slice(
-    builder: GraphBuilder, name: str, x: Feature, slices: list[list[int | None]]
-) -> Feature:
-    """A slice as a node, joined with one before it of other axes: rows first, then columns."""
     before = builder.nodes[x.node]
-    whole = [0, None, 1]
-    if before.op == "slice":
-        pairs = list(zip(before.attrs["slices"], slices, strict=False))
-        if len(pairs) == 3 and all(whole in pair for pair in pairs):
-            joined = [one if other == whole else other for one, other in pairs]
-            return builder.emit("slice", name, builder.features[before.inputs[0]], slices=joined)
-    return builder.emit("slice", name, x, slices=slices)
+    if before.op == "slice" and len(before.attrs["slices"]) == 3:
+        # Rows first, then columns: one slice of both.
+        whole = [0, None, 1]
+        pairs = list(zip(before.attrs["slices"], slices, strict=True))
+        if all(whole in pair for pair in pairs):
+            slices = [one if other == whole else other for one, other in pairs]
+            x = builder.features[before.inputs[0]]
+    return builder.emit("slice", node.name, x, slices=slices)
 
 
 def pad(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
@@ -338,17 +265,16 @@ def pad(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
 # Operator -> f(nodes so far, ONNX node, its inputs): a map or maps, None if it has no counterpart.
 LAYERS: dict[str, Callable[[GraphBuilder, OnnxNode, Args], Feature | list[Value] | None]] = {
     "Conv": conv,
-    "BatchNormalization": batch_norm,
     "Add": add,
-    "Sub": subtract,
+    "Sub": _linear,
     "Mul": multiply,
-    "Div": divide,
-    "Relu": relu,
-    "LeakyRelu": leaky,
-    "PRelu": prelu,
-    "Clip": clip,
-    "Swish": swish,
-    "Mish": mish,
+    "Div": _linear,
+    "Relu": activation,
+    "LeakyRelu": activation,
+    "PRelu": activation,
+    "Clip": activation,
+    "Swish": activation,
+    "Mish": activation,
     "MaxPool": pool,
     "AveragePool": pool,
     "GlobalAveragePool": global_pool,

@@ -9,20 +9,18 @@ from typing import Any
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reason
+from spiking_yolo.io.names import STRIDE, Size, label, printable, reason
 from spiking_yolo.models.darknet_weights import class_names
-from spiking_yolo.models.onnx.builder import GraphBuilder
+from spiking_yolo.models.onnx.builder import GraphBuilder, Value
 from spiking_yolo.models.onnx.file import OnnxModel, read_onnx
 from spiking_yolo.models.onnx.head import HeadMaps, find_head
 from spiking_yolo.models.onnx.translate import translate
-from spiking_yolo.models.onnx.values import Value
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolo_checkpoint import names_of
 
 # Characters of the class names in a file, at most.
 LONGEST_NAMES = 1 << 18
 NAMED = "it holds its own class names: leave out --names"
-SIZE_WAY_OUT = "give the size by --imgsz (imgsz=...), or export the network with a fixed size"
 
 
 def load_onnx(
@@ -39,17 +37,16 @@ def load_onnx(
         UserError: The file is damaged, or holds no detector that is known here.
     """
     try:
-        model = read_onnx(path)
+        model = read_onnx(path, imgsz)
         if model.metadata.get("kind") == "spiking":
             raise UserError("it is converted already: give the weights that it was made from")
-        size = _size(model, imgsz)
-        builder, values = translate(model, size, budget=path.stat().st_size)
+        builder, values = translate(model)
         if "spec" in model.metadata:
             graph, spec = _own(model, builder, values, names)
         else:
-            head = find_head(model, values, size)
+            head = find_head(model, values)
             graph = _graph(builder, head)
-            spec = _spec(path, model, head, size, names)
+            spec = _spec(path, model, head, names)
             if head.note:
                 warnings.warn(Notice(head.note), stacklevel=3)
             if head.heads[0].kind == "yolox":
@@ -69,7 +66,7 @@ def _own(
         raise UserError(NAMED)
     outputs: list[str] = []
     for name in model.outputs:
-        feature = builder.feature(values[name])
+        feature = builder.feature(values.get(name))
         if feature is None:
             raise UserError(f"its output {label(name)!r} is no map: export it without boxes")
         outputs.append(feature.node)
@@ -78,29 +75,6 @@ def _own(
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"what it says of itself is damaged ({reason(error)})") from error
     return builder.graph(outputs), spec
-
-
-def _size(model: OnnxModel, imgsz: Size | None) -> Size:
-    """Height and width for which the file is read. Raises UserError if nobody says them."""
-    batch, _, height, width = model.shape
-    if batch not in (None, 1):
-        raise UserError(f"it takes {batch} images at a time: export it with batch=1")
-    if height is None or width is None:
-        sides = imgsz or _sides(model.metadata.get("imgsz", ""))
-        if sides is None:
-            raise UserError(f"the size of its images is open: {SIZE_WAY_OUT}")
-        return sides
-    if not (0 < height <= LARGEST and 0 < width <= LARGEST):
-        raise UserError(f"its images have {height} x {width} pixels: {SIZE_WAY_OUT}")
-    return height, width
-
-
-def _sides(text: str) -> Size | None:
-    """The size that Ultralytics writes, "[640, 640]"."""
-    sides = [int(part) for part in text.strip("[] ").split(",") if part.strip().isdecimal()]
-    if len(sides) != 2 or not 0 < min(sides) <= max(sides) <= LARGEST:
-        return None
-    return sides[0], sides[1]
 
 
 def _graph(builder: GraphBuilder, head: HeadMaps) -> Graph:
@@ -114,11 +88,10 @@ def _graph(builder: GraphBuilder, head: HeadMaps) -> Graph:
     return builder.graph(outputs)
 
 
-def _spec(
-    path: Path, model: OnnxModel, head: HeadMaps, size: Size, names: str | Path | None
-) -> Spec:
+def _spec(path: Path, model: OnnxModel, head: HeadMaps, names: str | Path | None) -> Spec:
     classes = head.heads[0].classes
     stride = STRIDE
+    size = model.size
     for level in head.levels:
         height, width = level[0].shape[2:]
         if size[0] % height or size[1] % width or size[0] // height != size[1] // width:

@@ -1,173 +1,122 @@
 """The nodes of an ONNX file as nodes of a Graph, one after the other.
 
-What has no counterpart stays unresolved: a sigmoid, which may turn out to be a part of SiLU, and
-the decoding behind the network.
+What has no counterpart has no value: a sigmoid, which may turn out to be a part of SiLU, and the
+decoding behind the network.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
-from spiking_yolo.models.onnx.builder import GraphBuilder
-from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
-from spiking_yolo.models.onnx.layers import LAYERS, Args
-from spiking_yolo.models.onnx.operators import (
-    CONSTANT_WORK,
+from spiking_yolo.models.onnx.builder import (
     ERRORS,
-    FLOATS,
-    MOVES,
-    TRIAL_WORK,
-    Evaluator,
-    Unsupported,
-)
-from spiking_yolo.models.onnx.values import (
     Feature,
+    GraphBuilder,
     Layout,
     Scores,
-    Unresolved,
     Value,
-    Weights,
-    meta_of,
 )
+from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
+from spiking_yolo.models.onnx.layers import LAYERS, Args
 
-# The places of values in a map count as much as constants, for a map of 1536 pixels.
-LAYOUT_WORK = 1 << 27
-# They change nothing.
+# They change nothing: casts of maps are between widths of floating point.
 IDENTITIES = {"Identity", "Dropout", "Cast"}
+# They move values without changing them.
+MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"}
 
 
-def translate(
-    model: OnnxModel, size: tuple[int, int], budget: int
-) -> tuple[GraphBuilder, dict[str, Value]]:
+def translate(model: OnnxModel) -> tuple[GraphBuilder, dict[str, Value]]:
     """A file's nodes as nodes of a Graph.
 
     Args:
         model: The file's content.
-        size: Height and width of the images.
-        budget: How many numbers all weights may have.
 
     Returns:
-        The nodes, and what every value of the file is.
+        The nodes, and what the values of the file are that have a counterpart.
 
     Raises:
         UserError: A node does not fit its inputs.
     """
-    builder = GraphBuilder(budget)
+    builder = GraphBuilder(model)
     values: dict[str, Value] = dict(model.constants)
-    values[model.input] = builder.start(model.input, (1, 3, *size))
-    fold = Evaluator(CONSTANT_WORK)
-    move = Evaluator(LAYOUT_WORK)
-    shape = Evaluator(TRIAL_WORK)
+    values[model.input] = builder.start(model.input, (1, 3, *model.size))
     for node in model.nodes:
-        args = [values[name] if name else None for name in node.inputs]
-        results = _constants(node, args, fold)
-        if results is None:
-            results = _features(builder, node, args)
-        if results is None:
-            results = _layouts(builder, node, args, move)
-        if results is None:
-            results = _unresolved(node, args, shape)
-        for part, name in enumerate(node.outputs):
-            # Nobody reads what a pooling, for example, says of its indices.
-            rest = Unresolved(node, tuple(args), part, None)
-            values[name] = results[part] if part < len(results) else rest
+        args = [values.get(name) for name in node.inputs]
+        try:
+            results = _results(builder, node, args)
+        except UserError:
+            raise
+        except ERRORS as error:
+            raise UserError(
+                f"{node.title} is damaged: fetch the file or export it again"
+            ) from error
+        values.update(zip(node.outputs, results, strict=False))
     return builder, values
 
 
-def _constants(node: OnnxNode, args: Args, fold: Evaluator) -> Sequence[Value] | None:
-    """The outputs of a node of constants, or of the shape of anything."""
-    if node.op == "Shape" and args and (meta := meta_of(args[0])) is not None:
-        sides = list(meta.shape)
-        with suppress(TypeError):
-            return [torch.tensor(sides[node.attrs.get("start", 0) : node.attrs.get("end")])]
-    constants: list[Tensor | None] = []
-    for arg in args:
-        if arg is not None and not isinstance(arg, Tensor):
-            return None
-        constants.append(arg)
-    try:
-        return fold(node, constants)
-    except Unsupported:
-        return None
-
-
-def _features(builder: GraphBuilder, node: OnnxNode, args: Args) -> Sequence[Value] | None:
-    """The outputs of a node that becomes one of the Graph, or none."""
-    if node.op in IDENTITIES and args and isinstance(args[0], Feature | Layout | Scores | Weights):
-        # Casts of maps are between widths of floating point, or belong to the decoding.
-        return [args[0]] if node.attrs.get("to", 1) in FLOATS else None
-    if node.op not in LAYERS:
-        return None
-    try:
-        result = LAYERS[node.op](builder, node, args)
-    except UserError:
-        raise
-    except ERRORS as error:
-        raise UserError(f"{node.title} is damaged: fetch the file or export it again") from error
-    if result is None or isinstance(result, list):
-        return result
-    return [result]
-
-
-def _layouts(
-    builder: GraphBuilder, node: OnnxNode, args: Args, move: Evaluator
-) -> Sequence[Value] | None:
-    """The outputs of a node that moves values of a map, or is a part of attention."""
+def _results(builder: GraphBuilder, node: OnnxNode, args: Args) -> Sequence[Value]:
+    """The outputs of a node; none where it has no counterpart."""
     first = args[0] if args else None
-    if node.op in MOVES and isinstance(first, Feature | Layout):
-        layout = Layout(first, first.places) if isinstance(first, Feature) else first
-        constants = [arg if isinstance(arg, Tensor) else None for arg in args[1:]]
-        try:
-            parts = move(node, [layout.index, *constants])
-        except Unsupported:
-            return None
-        return [Layout(layout.source, part, layout.scale) for part in parts]
-    result = None
-    if node.op == "MatMul" and len(args) == 2 and args[0] is not None and args[1] is not None:
-        result = scores_of(args[0], args[1]) or attended(builder, args[0], args[1], node.name)
-    elif node.op == "Softmax" and isinstance(first, Scores):
-        if node.attrs["axis"] in (-1, len(first.shape) - 1):
-            result = softmax_of(builder, first, node.name)
-    elif node.op in MOVES and isinstance(first, Scores | Weights):
-        metas = _shapes(node, args, move)
-        if metas is not None:
-            result = rearranged(first, metas[0], node.op, node.attrs.get("perm", []))
-    elif node.op in ("Mul", "Div"):
-        result = _scaled_by_number(node, args)
-    return None if result is None else [result]
+    if first is not None and node.op in IDENTITIES:
+        return [first]
+    result: Any = None
+    if node.op in LAYERS:
+        result = LAYERS[node.op](builder, node, args)
+    if result is None and isinstance(first, Feature | Layout) and node.op in MOVES:
+        return _moved(builder.model, node, first)
+    if result is None:
+        result = _part_of_attention(builder, node, args)
+    if result is None:
+        return []
+    return result if isinstance(result, list) else [result]
 
 
-def _scaled_by_number(node: OnnxNode, args: Args) -> Value | None:
-    """A layout or scores times a number, or divided by it."""
-    for value, factor in (tuple(args), tuple(args[::-1]))[: 2 if node.op == "Mul" else 1]:
-        if isinstance(factor, Tensor) and factor.numel() == 1 and float(factor) != 0:
-            scale = float(factor) if node.op == "Mul" else 1 / float(factor)
-            if isinstance(value, Layout):
-                return replace(value, scale=value.scale * scale)
-            if isinstance(value, Scores):
-                return replace(value, scale=value.scale * scale)
+def _moved(model: OnnxModel, node: OnnxNode, value: Feature | Layout) -> list[Value]:
+    """The outputs of a node that moves values of a map, which it is run for."""
+    reference: Any = require("onnx.reference", "onnx")
+    layout = Layout(value, value.places) if isinstance(value, Feature) else value
+    feeds = {node.inputs[0]: layout.index.numpy()}
+    for name in filter(None, node.inputs[1:]):
+        feeds[name] = model.constants[name].numpy()
+    run = reference.ReferenceEvaluator(node.proto, opsets={"": model.opset})
+    parts: list[Value] = []
+    for part in run.run(None, feeds):
+        parts.append(Layout(layout.source, torch.from_numpy(part.copy()), layout.scale))
+    return parts
+
+
+def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Value | None:
+    first = args[0] if args else None
+    match node.op:
+        case "MatMul" if args[0] is not None and args[1] is not None:
+            return scores_of(args[0], args[1]) or attended(builder, args[0], args[1], node.name)
+        case "Softmax" if isinstance(first, Scores) and _is_last_axis(builder.model, node):
+            return softmax_of(builder, first, node.name)
+        case "Transpose" if isinstance(first, Scores):
+            return rearranged(first, node.attrs["perm"], 0)
+        case "Reshape" if isinstance(first, Scores):
+            return rearranged(first, [], builder.model.shapes[node.outputs[0]][-1])
+        case "Mul" | "Div":
+            return _scaled(node, args)
     return None
 
 
-def _unresolved(node: OnnxNode, args: Args, shape: Evaluator) -> Sequence[Value]:
-    metas: Sequence[Tensor | None] = [None] * len(node.outputs)
-    known = _shapes(node, args, shape)
-    return [Unresolved(node, tuple(args), part, meta) for part, meta in enumerate(known or metas)]
+def _is_last_axis(model: OnnxModel, node: OnnxNode) -> bool:
+    # Before opset 13 the default was the second axis, and all that follow were taken as one.
+    axis = node.attrs.get("axis", -1 if model.opset >= 13 else 1)
+    return axis in (-1, len(model.shapes[node.outputs[0]]) - 1)
 
 
-def _shapes(node: OnnxNode, args: Args, shape: Evaluator) -> Sequence[Tensor] | None:
-    """The outputs on the meta device; None where they are not known."""
-    metas: list[Tensor | None] = []
-    for arg in args:
-        meta = meta_of(arg)
-        if meta is None and arg is not None:
-            return None
-        metas.append(meta)
-    with suppress(Unsupported):
-        return shape(node, metas)
+def _scaled(node: OnnxNode, args: Args) -> Value | None:
+    """A layout or scores times a number, or divided by it."""
+    orders = [tuple(args), tuple(args[::-1])] if node.op == "Mul" else [tuple(args)]
+    for value, factor in orders:
+        if isinstance(factor, torch.Tensor) and factor.numel() == 1 and float(factor) != 0:
+            scale = float(factor) if node.op == "Mul" else 1 / float(factor)
+            if isinstance(value, Layout | Scores):
+                return replace(value, scale=value.scale * scale)
     return None
