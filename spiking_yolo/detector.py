@@ -48,8 +48,8 @@ from spiking_yolo.observe import (
 )
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result, Results
-from spiking_yolo.snn.plan import Precision, Runtime, as_simulated, chosen
-from spiking_yolo.snn.readout import Network
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.plan import as_simulated
 from spiking_yolo.snn.stream import REFRESH, Stream
 
 
@@ -80,10 +80,6 @@ class SpikingYOLO:
             the network's file says.
         weight_bits: Bits of the weights, also of the ANN: 8, as a chip stores them.
         device: "cpu", "cuda", "cuda:1", ...
-        precision: "bf16" multiplies spikes and weights in bfloat16; potentials stay in float32.
-        compile: Fuse the arithmetic of the neurons with PyTorch's compiler.
-        backend: "simulator", or "onnxruntime" for the network as an exported graph: the same boxes
-            and counts. Making the graph takes seconds.
 
     Raises:
         UserError: A file is missing or damaged, or the arguments do not fit together.
@@ -110,11 +106,8 @@ class SpikingYOLO:
         resize: str | None = None,
         weight_bits: int | None = None,
         device: str | torch.device = "cpu",
-        precision: Precision = "float32",
-        compile: bool = False,
-        backend: Runtime = "simulator",
     ):
-        check_flags(trust=trust, compile=compile)
+        check_flags(trust=trust)
         self.device = usable_device(device)
         if not isinstance(weights, str | Path | Converted | None):
             raise UserError(f"weights must be a path or a Converted network, not {kind(weights)}")
@@ -141,15 +134,13 @@ class SpikingYOLO:
         else:
             path = default_weights() if weights is None else weights
             network = prepare(path, method, settings, trust=trust, **files)
-            how = {"precision": precision, "compile": compile, "backend": backend}
-            files_of_any_size = {**files, "trust": trust, "device": device, **how}
+            files_of_any_size = {**files, "trust": trust, "device": device}
             self._again = partial(SpikingYOLO, path, method, settings, **files_of_any_size)
         self.spec = network.spec
         if self.spec.task != "detect":
             raise UserError(
                 f"this network is a classifier, which finds no boxes: use `{command('classify')}`"
             )
-        self._simulation = chosen(precision, compile, self.device, backend)
         self._graph = network.graph.to(self.device)
         self._turn = _Turn()
         self._calibrating = _Turn()
@@ -161,23 +152,14 @@ class SpikingYOLO:
             self._use(network)
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        device: str | torch.device = "cpu",
-        precision: Precision = "float32",
-        compile: bool = False,
-        backend: Runtime = "simulator",
-    ) -> "SpikingYOLO":
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "SpikingYOLO":
         """Read a network written by `save` or by `spiking-yolo export`; its output is the same to
         the bit.
 
         Raises:
             UserError: The file is missing, damaged, or no converted network.
         """
-        options: dict[str, Any] = {"precision": precision, "compile": compile, "backend": backend}
-        return cls(Converted.load(path), device=device, **options)
+        return cls(Converted.load(path), device=device)
 
     def save(self, path: str | Path) -> None:
         """Write the converted network to one .safetensors file, which `load` reads.
@@ -585,16 +567,16 @@ class SpikingYOLO:
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
-        self._network = converted.engine(self.device, self._simulation)
+        self._network = converted.network(self.device)
         # Last, so that other threads see all of it.
         self._converted = converted
 
-    def _new_network(self) -> Network:
+    def _new_network(self) -> SpikingNetwork:
         """One with a state of its own; the weights are held once."""
-        return self.converted.engine(self.device, self._simulation, like=self._network)
+        return self.converted.network(self.device, like=self._network)
 
     @contextmanager
-    def _available_network(self) -> Iterator[Network]:
+    def _available_network(self) -> Iterator[SpikingNetwork]:
         """The detector's network when no other thread uses it; a new one where this thread does."""
         if self._turn.is_mine():
             yield self._new_network()

@@ -33,8 +33,8 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.snn.network import Probe
-from spiking_yolo.snn.readout import Network, Quiet, Run, Snapshot
+from spiking_yolo.snn.network import Probe, SpikingNetwork
+from spiking_yolo.snn.readout import Quiet, Run, Snapshot
 from spiking_yolo.snn.stream import FrameRun
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
@@ -248,7 +248,7 @@ class Observer:
 
     def __init__(
         self,
-        network: Network | None,
+        network: SpikingNetwork | None,
         graph: Graph,
         spec: Spec,
         selection: Selection | None = None,

@@ -3,7 +3,7 @@
 The options of a verb are a frozen dataclass that inherits the groups it needs:
 
     sources   SourceOptions
-    network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions; ComputeOptions
+    network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions
     learning  WeightsOptions < LearningOptions
     boxes     DetectionOptions
     images    LimitOptions
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from spiking_yolo.convert.converted import Converted
     from spiking_yolo.data.images import Picture
     from spiking_yolo.models.load import Ann
-    from spiking_yolo.snn.plan import SimulationOptions
 
 Item = TypeVar("Item")
 # (what, how much of it is done, of how much or None, remark="").
@@ -161,18 +160,6 @@ class MethodsOptions(ConversionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeOptions(Options):
-    """How the network is computed."""
-
-    precision: Annotated[Literal["float32", "bf16"], NETWORK] = "float32"
-    """bf16: multiply spikes and weights in bfloat16; potentials stay in float32."""
-    compile: Annotated[bool, NETWORK] = False
-    """Fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler."""
-    backend: Annotated[Literal["simulator", "onnxruntime"], NETWORK] = "simulator"
-    """What runs the network; onnxruntime takes seconds to begin with, and is faster for SiLU."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class LimitOptions(Options):
     """A part of the images, see `drawn`."""
 
@@ -284,13 +271,6 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
             f"--method {','.join(names)} holds two methods of one name: give each of them once"
         )
     return by_name
-
-
-def simulation(options: ComputeOptions, device: str) -> "SimulationOptions":
-    """How the network is computed on this device; a Notice says what this machine cannot do."""
-    from spiking_yolo.snn.plan import chosen
-
-    return chosen(options.precision, options.compile, device, options.backend)
 
 
 def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:

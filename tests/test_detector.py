@@ -485,8 +485,6 @@ def test_a_recipe_is_a_method(weights):
         ({"device": "abacus"}, "cannot use the device abacus .*: leave it out, or give cpu"),
         ({"device": "meta"}, "cannot use the device meta"),
         ({"device": None}, "cannot use the device None"),
-        ({"precision": "half"}, "precision must be one of float32, bf16"),
-        ({"compile": "yes"}, "compile must be True or False"),
         ({"trust": 1}, "trust must be True or False"),
         (
             {"weights": weights_folder() / "resnet20-cifar10.safetensors"},

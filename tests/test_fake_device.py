@@ -35,7 +35,6 @@ from spiking_yolo.snn import coding as encoding
 from spiking_yolo.snn import functional as step
 from spiking_yolo.snn.fast.dense import PackedConvolution
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
 from spiking_yolo.snn.state import State
@@ -120,14 +119,14 @@ def test_no_method_waits_in_the_time_loop(device: FakeDevice, method: str, cls: 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_nor_does_any_variant(device: FakeDevice, variant: str):
-    """Residual blocks, in bf16, and neurons that are observed too."""
+    """Residual blocks, and neurons that are observed too."""
     method, settings = VARIANTS[variant]
     net = converted(Residual, method, **settings)
     unsure = {name: {**own, "confidence": torch.tensor(0.5)} for name, own in net.neurons.items()}
     net = replace(net, neurons=unsure)
     with device:
         x = images(2).to(DEVICE)
-        net.network(DEVICE, simulation=SimulationOptions("bf16")).run(x, 3, [2])
+        net.network(DEVICE).run(x, 3, [2])
         net.network(DEVICE, observed=True).run(
             x, 3, probes=[lambda name, t, layer, current: layer.threshold]
         )

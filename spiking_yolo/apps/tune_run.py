@@ -34,14 +34,13 @@ from spiking_yolo.data.mot import open_sequences
 from spiking_yolo.data.unlabelled import RandomPictures
 from spiking_yolo.draw.figure import line_plot
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.distributed import usable_device
+from spiking_yolo.io.distributed import has_bf16, usable_device
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text, write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.models.load import Ann
 from spiking_yolo.options import Progress, command_line, load_ann, silent, study_folder, versions
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.plan import fast_bf16
 
 # Fewest pictures from which a network can learn anything that holds for others.
 FEWEST = 32
@@ -135,7 +134,7 @@ def tune(
         _starts(ann, recipe, default, folders, progress),
         compared,
         where,
-        options.bf16 == "on" or (options.bf16 == "auto" and _fast_bf16(where)),
+        options.bf16 == "on" or (options.bf16 == "auto" and has_bf16(where)),
         options.lr,
     )
     job = {
@@ -252,12 +251,6 @@ def _fingerprint(folders: Sequence[Sequence[Picture]]) -> str:
     """Of the names of the pictures, in their order."""
     names = [[picture.name for picture in pictures] for pictures in folders]
     return hashlib.sha256(json_text(names).encode()).hexdigest()
-
-
-def _fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return fast_bf16()
 
 
 class _Run:

@@ -13,7 +13,7 @@ from spiking_yolo.convert.calibration_file import check_neurons, check_values, p
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
 from spiking_yolo.convert.weight_bits import check_weights, rounded_weights
-from spiking_yolo.errors import Notice, UserError, require
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
@@ -22,8 +22,6 @@ from spiking_yolo.io.tensors import checksum, read_format, write_safetensors
 from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.plan import SimulationOptions
-from spiking_yolo.snn.readout import Network
 
 FORMAT = "spiking_yolo-network-1"
 
@@ -60,7 +58,7 @@ class Converted:
     def network(
         self,
         *to: torch.dtype | torch.device | str,
-        simulation: SimulationOptions = SimulationOptions(),
+        event_driven: bool = True,
         observed: bool = False,
         like: SpikingNetwork | None = None,
     ) -> SpikingNetwork:
@@ -68,36 +66,16 @@ class Converted:
 
         Args:
             to: Device or dtype, as of Tensor.to.
-            simulation: How it is computed.
+            event_driven: See SpikingNetwork.
             observed: Whether probes will look at its neurons.
             like: One that was made with the same arguments, whose weights it shares.
         """
         graph = self.spiking_graph
         for where in to:
             graph = graph.to(where)
-        return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed, like)
+        return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed, like)
 
-    def engine(
-        self,
-        device: torch.device | str = "cpu",
-        simulation: SimulationOptions = SimulationOptions(),
-        like: Network | None = None,
-    ) -> Network:
-        """The network as `simulation` wants it run: by the simulator, or by onnxruntime.
-
-        like: One that was made with the same arguments, whose weights it shares.
-
-        Raises:
-            UserError: onnxruntime is missing, or cannot run this method.
-        """
-        if simulation.backend == "simulator":
-            shared = like if isinstance(like, SpikingNetwork) else None
-            return self.network(device, simulation=simulation, like=shared)
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            require(package, "onnx")
-        from spiking_yolo.onnx.session import OnnxNetwork
-
-        return OnnxNetwork(self, like if isinstance(like, OnnxNetwork) else None)
+    engine = network
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""

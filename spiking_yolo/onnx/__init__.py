@@ -1,8 +1,6 @@
-"""A network as an ONNX file, and run by onnxruntime.
+"""A network as an ONNX file.
 
-    steps.py       what is exported: a network's step as a function of tensors, and its states
-    complete.py    the step of methods that send complete values: T = 1, or a frame of a video
-    rate.py        one timestep of rate coding
+    complete.py    what is exported: a step as a function of tensors, and the states that it keeps
     operators.py   rounding, digits and suppression, as PyTorch and as ONNX compute them
     model.py       the model, with boxes, counts and metadata
 

@@ -4,24 +4,28 @@ Every layer sends all that is due at once. So what it has sent by the end of a s
 the image: of earlier steps it needs to know what was sent, not what was received.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Size, Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.io import names
 from spiking_yolo.onnx import operators
-from spiking_yolo.onnx.steps import CLOCK, Neurons, Stepped, Synapses
 from spiking_yolo.recipe import MAX_GAMMA, Recipe
+from spiking_yolo.snn import units
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import events_of
-from spiking_yolo.snn.units import at_rest
 
+# The state that counts the steps before this one, [1].
+CLOCK = "frames"
 # The state that is the image as transmitted so far, where encoding.tau leaves pixels out.
 IMAGE = "image"
+
+Neurons = Mapping[str, Mapping[str, Tensor]]
 
 # Neurons of which a value that is out of reach is clipped, and not sent later.
 CLIPPED = ("few-spikes", "multi-level")
@@ -37,8 +41,46 @@ def sends_complete_values(recipe: Recipe) -> bool:
     return neuron.kind == "memory" and neuron.events == "digits" and neuron.gamma == MAX_GAMMA
 
 
-class CompleteStep:
-    """See Step.
+@dataclass(frozen=True)
+class Stepped:
+    """What a step returns.
+
+    Attributes:
+        outputs: Heads in the units of the ANN.
+        states: The states by name, for the next step.
+        events: Node that sends events -> the Counts of this step at each position, [N, 3, ...],
+            or by channel, [N, 3 C, ...], where a slice of them is taken.
+    """
+
+    outputs: Sequence[Tensor]
+    states: Mapping[str, Tensor] = field(default_factory=dict)
+    events: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class AnnStep:
+    """The forward pass of the ANN: a step that keeps no state and sends no events.
+
+    Attributes:
+        graph: As it is computed.
+        states: Name -> shape for one image, [1, C, ...], of what the step keeps; CLOCK, of all
+            images, is [1] and the first. All are zeros before the first step.
+        senders: The nodes that send events.
+        by_channel: Those whose events are counted by channel.
+    """
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.states: Mapping[str, Size] = {}
+        self.senders: tuple[str, ...] = ()
+        self.by_channel: frozenset[str] = frozenset()
+
+    def __call__(self, x: Tensor, states: Mapping[str, Tensor]) -> Stepped:
+        """One step of images, [N, 3, H, W]; states: by name."""
+        return Stepped(forward(self.graph, x))
+
+
+class CompleteStep(AnnStep):
+    """The step of a spiking network whose layers send complete values.
 
     Args:
         graph: The ANN.
@@ -52,11 +94,21 @@ class CompleteStep:
         self, graph: Graph, imgsz: names.Size, neurons: Neurons, recipe: Recipe, stateful: bool
     ):
         plan = NetworkPlan.of(graph, neurons, recipe)
-        self.graph = plan.graph
+        super().__init__(plan.graph)
         self._neurons = neurons
         self._recipe = recipe
         self._binary = recipe.neuron_kind.events == "digits"
-        self._synapses = Synapses(self.graph, neurons)
+        thetas = {node.name: neurons[node.name]["theta"] for node in self.graph.activations}
+        self._units = units.propagate(self.graph, thetas)
+        # Of layers with weights, which take values in thetas.
+        self._weights: dict[str, Tensor] = {}
+        self._biases: dict[str, Tensor | None] = {}
+        for node in self.graph.weighted:
+            weight, bias = self.graph.parameters(node)
+            assert weight is not None
+            unit = self._units[node.inputs[0]]
+            self._weights[node.name] = units.fold(weight, unit, node.attrs.get("groups", 1))
+            self._biases[node.name] = bias
         self.by_channel = plan.sliced
         resting = {
             node.name: neurons[node.name]["rest"]
@@ -64,7 +116,7 @@ class CompleteStep:
             if "rest" in neurons[node.name]
         }
         # What each node passes on without an event, [C], in thetas.
-        self._rests = at_rest(self.graph, resting, self._synapses.units)
+        self._rests = units.at_rest(self.graph, resting, self._units)
         pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
         self._pools = frozenset(pools) - set(plan.sums.values())
         self.senders = tuple(
@@ -73,7 +125,6 @@ class CompleteStep:
             if node.op == "activation" or node.name in self._pools
         )
         self._divided = self._divide_by_theta()
-        self.states: Mapping[str, Size] = {}
         if stateful and recipe.neuron.busy:
             raise UserError(
                 "neuron.busy follows the operations of each frame, which a graph does not know:"
@@ -105,13 +156,13 @@ class CompleteStep:
             if not (layer.weighted and alone and phi.monotone) or seen:
                 continue
             theta, bias = self._neurons[node.name]["theta"], self._neurons[node.name].get("bias")
-            weight, own = self._synapses.weights[layer.name], self._synapses.biases[layer.name]
+            weight, own = self._weights[layer.name], self._biases[layer.name]
             theta = theta.to(weight)
             if bias is not None:
                 own = bias.to(weight) if own is None else own + bias.to(weight)
             by_output = theta.reshape(-1, *[1] * (weight.ndim - 1))
-            self._synapses.weights[layer.name] = weight / by_output
-            self._synapses.biases[layer.name] = None if own is None else own / theta
+            self._weights[layer.name] = weight / by_output
+            self._biases[layer.name] = None if own is None else own / theta
             divided.add(node.name)
         return divided
 
@@ -129,7 +180,7 @@ class CompleteStep:
         for node in self.graph.nodes:
             inputs = [values[name] for name in node.inputs]
             if node.name not in self.senders:
-                value = x if node.op == "input" else self._synapses(node, inputs)
+                value = x if node.op == "input" else self._linear(node, inputs)
             else:
                 before = states.get(node.name)
                 if node.op == "activation":
@@ -138,7 +189,7 @@ class CompleteStep:
                     total = n if before is None else n + before
                     value = self._with_rest(node.name, total)
                 else:
-                    value = self._synapses(node, inputs)
+                    value = self._linear(node, inputs)
                     total = self._with_rest(node.name, value, -1)
                     spikes = events_of(total if before is None else total - before)
                 if states:
@@ -146,7 +197,29 @@ class CompleteStep:
                 by_channel = node.name in self.by_channel
                 events[node.name] = operators.count_events(spikes, self._binary, by_channel)
             values[node.name] = value
-        return Stepped(self._synapses.outputs(values, self._neurons), following, events)
+        outputs = [self._output(name, values[name]) for name in self.graph.outputs]
+        return Stepped(outputs, following, events)
+
+    def _linear(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
+        """The output of a node without neurons, in thetas where all that it reads is."""
+        if node.weighted:
+            weight, bias = self._weights[node.name], self._biases[node.name]
+            return OPS[node.op](node.attrs, weight, bias, *inputs)
+        if self._units[node.name] is None:
+            inputs = [self._analogue(*each) for each in zip(node.inputs, inputs, strict=True)]
+        return OPS[node.op](node.attrs, None, None, *inputs)
+
+    def _analogue(self, name: str, value: Tensor) -> Tensor:
+        """The value of a node in the units of the ANN."""
+        unit = self._units[name]
+        return value if unit is None else value * per_channel(unit, value)
+
+    def _output(self, name: str, value: Tensor) -> Tensor:
+        """A head with its calibrated correction; an activation has added its own."""
+        head, own = self._analogue(name, value), self._neurons.get(name, {})
+        if self.graph[name].op != "activation" and "bias" in own:
+            head = head + per_channel(own["bias"], head)
+        return head
 
     def _with_rest(self, name: str, value: Tensor, sign: int = 1) -> Tensor:
         rest = self._rests[name]

@@ -20,9 +20,13 @@ from spiking_yolo.io.json import json_text
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.zoo import licence
 from spiking_yolo.onnx import operators
-from spiking_yolo.onnx.complete import CompleteStep, sends_complete_values
-from spiking_yolo.onnx.rate import RateStep
-from spiking_yolo.onnx.steps import CLOCK, AnnStep, Neurons, Step
+from spiking_yolo.onnx.complete import (
+    CLOCK,
+    AnnStep,
+    CompleteStep,
+    Neurons,
+    sends_complete_values,
+)
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
@@ -76,11 +80,10 @@ def spiking_model(
     counts: Counted = "none",
     normalised: bool = False,
 ) -> onnx.ModelProto:
-    """A spiking network as an ONNX model: T = 1, a frame of a video, or one timestep.
+    """A spiking network as an ONNX model of one step: T = 1, or a frame of a video.
 
-    Methods that send complete values make a graph of one step, which with `stateful` takes the
-    frames of a video one after the other. Rate-coded ones make a graph of one timestep, to be
-    called T times with the same images: it always has states, and its outputs are the means so far.
+    For methods that send complete values, such as the default; with `stateful` the graph takes the
+    frames of a video one after the other.
 
     Input `images`, float32 [batch, 3, H, W], RGB / 255. Outputs `head_0`, ..., in the units of the
     ANN (`logits` of a classifier).
@@ -106,15 +109,17 @@ def spiking_model(
     """
     graph, recipe, spec = converted.spiking_graph, converted.recipe, converted.spec
     imgsz = spec.height, spec.width
-    if sends_complete_values(recipe):
-        if stateful and not recipe.keeps_frames:
-            raise UserError(
-                "encoding.frames=reset keeps no state: leave --stateful out, or --set"
-                " encoding.frames=keep"
-            )
-        step: Step = CompleteStep(graph, imgsz, converted.neurons, recipe, stateful)
-    else:
-        step = RateStep(graph, imgsz, converted.neurons, recipe)
+    if not sends_complete_values(recipe):
+        raise UserError(
+            f"{recipe.name} sends spikes over T steps, and ONNX files hold one step: choose"
+            " --method signed-digits, or --format safetensors"
+        )
+    if stateful and not recipe.keeps_frames:
+        raise UserError(
+            "encoding.frames=reset keeps no state: leave --stateful out, or --set"
+            " encoding.frames=keep"
+        )
+    step = CompleteStep(graph, imgsz, converted.neurons, recipe, stateful)
     module = ExportedStep(step, spec, boxes, counts, normalised)
     metadata = {
         "kind": "spiking",
@@ -135,7 +140,7 @@ class ExportedStep(nn.Module):
 
     def __init__(
         self,
-        step: Step,
+        step: AnnStep,
         spec: Spec,
         boxes: DetectionOptions | None = None,
         counts: Counted = "none",

@@ -16,7 +16,7 @@ from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import Active, images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
-from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
+from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import (
     OutputSum,
     Quiet,
@@ -42,7 +42,8 @@ class SpikingNetwork(nn.Module):
         neurons: Activation node -> parameters of its neurons, {"theta": [C], "initial": ...,
             "theta_off"}; output node -> {"bias": [C]}, a correction added to that output.
         recipe: The conversion method.
-        simulation: Precision and speed-ups.
+        event_driven: Use the kernels in C where they were built: where few events arrive, what
+            they reach is computed alone. Results differ by the order of sums.
         observed: Keep everything that a probe may read, and pass each layer the input of each step;
             slower.
         like: A network of the same arguments. Its weights are shared, so that several videos, each
@@ -56,7 +57,7 @@ class SpikingNetwork(nn.Module):
         graph: Graph,
         neurons: Mapping[str, Mapping[str, Tensor]],
         recipe: Recipe,
-        simulation: SimulationOptions = SimulationOptions(),
+        event_driven: bool = True,
         observed: bool = False,
         like: "SpikingNetwork | None" = None,
     ):
@@ -65,21 +66,16 @@ class SpikingNetwork(nn.Module):
             raise UserError(
                 f"no threshold for the activation {missing[0]!r}: convert the network again"
             )
-        if observed:
-            simulation = replace(simulation, event_driven=False)
+        event_driven = event_driven and not observed
         self.recipe = recipe
-        self.simulation = simulation
         self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
-        backend = Backend(simulation.compiled, simulation.event_driven)
+        backend = Backend(event_driven)
         if like is not None:
             like.absorb()
-        self.synapses = Synapses(
-            self.plan, simulation, backend, None if like is None else like.synapses
-        )
-        dtype = self.synapses.like.dtype
+        self.synapses = Synapses(self.plan, backend, None if like is None else like.synapses)
         layers: dict[str, NeuronLayer] = {}
         for node in self.plan.graph.activations:
-            layer_plan = self.plan.layer(node.name, simulation, dtype)
+            layer_plan = self.plan.layer(node.name)
             layers[node.name] = build_neurons(
                 neurons[node.name], recipe, node.phi, layer_plan, backend
             )
@@ -90,7 +86,7 @@ class SpikingNetwork(nn.Module):
             for name in self.plan.graph.outputs
             if self.plan.graph[name].op != "activation" and "bias" in neurons.get(name, {})
         }
-        self._input = ImageInput(recipe, simulation.event_driven, backend)
+        self._input = ImageInput(recipe, event_driven, backend)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
         # The values of the nodes in this run; None before the first run.
         self._values: dict[str, Tensor | Active | None] | None = None

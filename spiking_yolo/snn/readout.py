@@ -1,15 +1,13 @@
 """The output of a run: the accumulated input of the heads, snapshots of it, and what it cost."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import Active, dense, per_channel, to_like
@@ -314,29 +312,3 @@ class Run:
     def settled(self) -> int | None:
         """See Quiet.settled."""
         return self.quiet and self.quiet.settled
-
-
-class Network(Protocol):
-    """A spiking network that photographs and videos are shown to: SpikingNetwork, or that of
-    another runtime.
-    """
-
-    @property
-    def recipe(self) -> Recipe:
-        """The method."""
-        ...
-
-    @property
-    def graph(self) -> Graph:
-        """As it is simulated."""
-        ...
-
-    @property
-    def image(self) -> Tensor:
-        """The images as transmitted so far."""
-        ...
-
-    @property
-    def run(self) -> Callable[..., Run]:
-        """See SpikingNetwork.forward."""
-        ...

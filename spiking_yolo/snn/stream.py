@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.readout import Network, Run, Snapshot
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.readout import Run, Snapshot
 
 # Frames after which the state starts anew. Until then rounding in float32 adds up to at most 6e-5
 # of the largest sums.
 REFRESH = 1000
-# Steps of the factor on the hysteresis: compiled code is made for each.
+# Steps of the factor on the hysteresis.
 STEPS = 4
 # Two frames that have nothing in common differ by twice the variance of one.
 UNLIKE = 1.0
@@ -45,7 +46,7 @@ class Stream:
     smaller changes are sent too, as a video codec spends its bits.
     """
 
-    def __init__(self, network: Network, T: int = 1, refresh: int = REFRESH):
+    def __init__(self, network: SpikingNetwork, T: int = 1, refresh: int = REFRESH):
         self.network, self.T, self.refresh = network, T, refresh
         self.reset()
 

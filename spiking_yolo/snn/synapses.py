@@ -13,7 +13,7 @@ from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend, EventConvolution
 from spiking_yolo.snn.layout import Active, dense, empty, per_channel, rows, to_like
-from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
+from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
 
@@ -58,16 +58,9 @@ class LinearMap(nn.Module):
             self.folded, self._convolution = like.folded, like._convolution
             self._events = backend.shared(like._events)
 
-    def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
-        """Fold the value of an incoming spike into the weights.
-
-        Args:
-            unit: The value, [C]; None for analogue input.
-            dtype: Of weights that receive spikes.
-        """
-        weight = self.weight
-        if unit is not None:
-            weight = units.fold(weight, unit, self.attrs.get("groups", 1)).to(dtype)
+    def absorb(self, unit: units.Unit) -> None:
+        """Fold the value of an incoming spike, [C], into the weights; None for analogue input."""
+        weight = units.fold(self.weight, unit, self.attrs.get("groups", 1))
         self.folded: Tensor | None = weight
         if weight.ndim == 4:
             self._convolution = self._backend.convolution(weight, self.bias, self.attrs)
@@ -169,12 +162,11 @@ class Synapses(nn.Module):
     def __init__(
         self,
         plan: NetworkPlan,
-        simulation: SimulationOptions,
         backend: Backend,
         like: "Synapses | None" = None,
     ):
         super().__init__()
-        self.plan, self.simulation = plan, simulation
+        self.plan = plan
         graph, summed = plan.graph, set(plan.sums.values())
         tensors = {
             n.name: (graph.tensors[f"{n.name}.weight"], graph.parameters(n)[1])
@@ -224,13 +216,7 @@ class Synapses(nn.Module):
             for name, unit in units.propagate(self.plan.graph, self._thetas).items()
         }
         for name, linear in maps.items():
-            node = self.plan.graph[name]
-            dtype = (
-                self.like.dtype
-                if node in self.plan.readout
-                else self.simulation.synapses(self.like.dtype)
-            )
-            linear.absorb(self._units[node.inputs[0]], dtype)
+            linear.absorb(self._units[self.plan.graph[name].inputs[0]])
 
     def reset(
         self,
@@ -317,8 +303,7 @@ class Synapses(nn.Module):
         unit = self._units[name]
         if unit is None:
             return value
-        # Spikes may travel in bf16.
-        value = dense(value).to(self.like.dtype)
+        value = dense(value)
         return value * per_channel(unit, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

@@ -14,7 +14,7 @@ from spiking_yolo.data.detection import draw
 from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, takes
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.distributed import Ranks, processes
+from spiking_yolo.io.distributed import Ranks, has_bf16, processes
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.names import size_name
 from spiking_yolo.io.run_folder import run_directory
@@ -22,7 +22,6 @@ from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.snn.plan import fast_bf16
 from spiking_yolo.train.checkpoint import best_row, planned, plot
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
@@ -345,13 +344,6 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
         elif name not in output and not name.endswith("theta"):
             raise UserError(f"{path} is another network than --model: pass one of the same layers")
     model.load_state_dict(own)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native, and hence faster."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return fast_bf16()
 
 
 def provenance(options: TrainOptions, command: str) -> dict[str, Any]:

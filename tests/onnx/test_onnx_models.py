@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 from typing import Any
@@ -27,9 +26,7 @@ from spiking_yolo.graph import forward  # noqa: E402
 from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
 from spiking_yolo.onnx.model import ann_model, spiking_model  # noqa: E402
-from spiking_yolo.onnx.session import OnnxNetwork  # noqa: E402
 from spiking_yolo.snn import counting  # noqa: E402
-from spiking_yolo.snn.plan import SimulationOptions  # noqa: E402
 from spiking_yolo.snn.stream import Stream  # noqa: E402
 
 UNTRAINED = {"calibration.kind": "none", "threshold.rule": "max", "threshold.scale": 0.03}
@@ -157,25 +154,6 @@ def test_frames_with_states():
         x[:, :, k, :4] += 0.2
 
 
-def test_one_timestep():
-    net = tiny(method="p-norm")
-    model = spiking_model(net, counts="totals")
-    table = json.loads(metadata(model)["states"])
-    x = images(1).float()
-    states = {
-        entry["input"]: np.zeros([1 if s == "batch" else s for s in entry["shape"]], np.float32)
-        for entry in table
-    }
-    spikes = 0.0
-    snapshots = net.network().run(x, 5, range(1, 6)).snapshots
-    for t in range(1, 6):
-        results = run(model, x, states)
-        states = {entry["input"]: results[entry["output"]] for entry in table}
-        spikes += float(results["spikes"].sum())
-        assert spikes == snapshots[t].events.spikes.item()
-        np.testing.assert_allclose(results["head_1"], snapshots[t].outputs[1].numpy(), atol=1e-4)
-
-
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_boxes_in_the_graph(tmp_path, agnostic):
     """As the detector finds them, in pixels of the network's input."""
@@ -203,82 +181,6 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
         assert gaps.min() < 0.05
 
 
-def test_the_network_of_onnxruntime_is_that_of_the_simulator():
-    net = tiny()
-    engine = net.engine(simulation=SimulationOptions(backend="onnxruntime"))
-    assert isinstance(engine, OnnxNetwork)
-    x = images(2).float()
-    ours, theirs = engine.run(x, 3, [1], maps=True), net.network().run(x, 3, [1], maps=True)
-    assert (ours.macs, ours.analogue_macs, ours.neurons) == (
-        theirs.macs,
-        theirs.analogue_macs,
-        theirs.neurons,
-    )
-    assert ours.activations == theirs.activations and ours.settled == theirs.settled
-    for t in (1, 3):
-        a, b = ours.snapshots[t], theirs.snapshots[t]
-        assert a.t == b.t == t
-        for name in b.maps:
-            torch.testing.assert_close(a.maps[name], b.maps[name])
-        assert torch.equal(a.sent.digits, b.sent.digits)
-        assert torch.equal(a.operations.messages, b.operations.messages)
-        assert torch.equal(a.updates, b.updates)
-        torch.testing.assert_close(a.outputs[0], b.outputs[0], atol=1e-4, rtol=1e-4)
-
-
-def test_a_copy_runs():
-    engine = OnnxNetwork(tiny())
-    x = images(1).float()
-    first = engine.run(x, 1).snapshots[1]
-    again = copy.deepcopy(engine).run(x, 1).snapshots[1]
-    assert torch.equal(first.outputs[0], again.outputs[0])
-
-
-def test_a_stream_by_onnxruntime():
-    net = tiny()
-    a = Stream(net.engine(simulation=SimulationOptions(backend="onnxruntime")))
-    b = Stream(net.network())
-    x = images(1).float()
-    for k in range(4):
-        ours, theirs = a(x).run, b(x).run
-        assert ours.analogue_macs == theirs.analogue_macs
-        assert torch.equal(ours.snapshots[1].sent.digits, theirs.snapshots[1].sent.digits)
-        x = x.clone()
-        if k != 1:
-            x[:, :, k, 2:5] += 0.3
-    assert ours.snapshots[1].sent.digits.item() > 0
-
-
-def test_rate_coding_by_onnxruntime():
-    net = tiny(method="p-norm")
-    x = images(1).float()
-    engine = net.engine(simulation=SimulationOptions(backend="onnxruntime"))
-    ours, theirs = engine.run(x, 4, [2]), net.network().run(x, 4, [2])
-    for t in (2, 4):
-        assert torch.equal(ours.snapshots[t].sent.spikes, theirs.snapshots[t].sent.spikes)
-        assert torch.equal(ours.snapshots[t].updates, theirs.snapshots[t].updates)
-    assert ours.neurons == theirs.neurons and ours.steps == theirs.steps
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"precision": "bf16"}, "simulator"),
-        ({"device": "cuda"}, "processor"),
-        ({"backend": "openvino"}, "backend must be one of"),
-    ],
-)
-def test_what_onnxruntime_does_not_do(changes, message, monkeypatch):
-    monkeypatch.setattr("spiking_yolo.detector.usable_device", torch.device)
-    with pytest.raises(UserError, match=message):
-        SpikingYOLO(tiny(), **{"backend": "onnxruntime", **changes})
-
-
-def test_switches_are_left_to_the_simulator():
-    with pytest.raises(UserError, match="switches"):
-        OnnxNetwork(tiny(method="tsc"))
-
-
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
@@ -286,7 +188,7 @@ def test_switches_are_left_to_the_simulator():
         (["--format", "onnx", "-o", "D/there.onnx"], "--overwrite"),
         (["--format", "onnx", "-o", "D/new.onnx", "--ann", "--stateful"], "--ann"),
         (["--format", "json", "-o", "D/new.json", "--boxes"], "--format onnx"),
-        (["--format", "onnx", "-o", "D/new.onnx", "--method", "differential"], "one step"),
+        (["--format", "onnx", "-o", "D/new.onnx", "--method", "p-norm"], "one step"),
     ],
 )
 def test_the_tool_refuses(args, expected, tmp_path, capsys):
@@ -301,16 +203,10 @@ def test_the_tool_refuses(args, expected, tmp_path, capsys):
 
 
 def test_the_tools(tmp_path, capsys):
-    """A file with boxes; and detect by onnxruntime, which says what the simulator says."""
-    weights, path = write_tiny(tmp_path), photo(tmp_path / "photo.jpg")
+    """A file with boxes."""
+    weights = write_tiny(tmp_path)
     output = tmp_path / "net.onnx"
     call = ["--weights", weights, "--format", "onnx", "--ann", "--boxes", "-o", output]
     assert run_tool("export", *call) == 0
     assert "the original network" in capsys.readouterr().out
     onnx.checker.check_model(onnx.load(output), full_check=True)
-    lines = []
-    for backend in ("simulator", "onnxruntime"):
-        options = ["--weights", weights, "--T", 1, "--backend", backend, "--project", tmp_path]
-        assert run_tool("detect", path, *options) == 0
-        lines.append(capsys.readouterr().out.splitlines()[0].partition(" MAC;")[0])
-    assert lines[0] == lines[1]

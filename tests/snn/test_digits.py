@@ -6,14 +6,11 @@ from fractions import Fraction
 from functools import cache
 from math import floor
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.snn.counting import count_digits, leading_digit, most_significant, thrifty_round
-from spiking_yolo.snn.fast.steps import Fused
-from spiking_yolo.snn.plan import missing
 
 numbers = st.integers(-(2**22) + 1, 2**22 - 1)
 
@@ -59,17 +56,6 @@ def test_digits_are_those_of_the_definition(values: list[int], dtype: torch.dtyp
     for k in range(4):
         assert most_significant(n, k).tolist() == [sum(d[max(len(d) - k, 0) :]) for d in expected]
     assert torch.equal(most_significant(n, 12), n)
-
-
-@pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
-def test_digits_in_compiled_code():
-    n = torch.arange(-999.0, 1000.0)
-    for function in (
-        count_digits,
-        lambda n: most_significant(n, 2),
-        lambda n: thrifty_round(n / 7, 0.2),
-    ):
-        assert torch.equal(Fused(function)(n), function(n))
 
 
 @given(st.floats(-2000, 2000), st.floats(0, 0.5))

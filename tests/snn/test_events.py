@@ -47,7 +47,7 @@ from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.signed import SignedMemory
-from spiking_yolo.snn.plan import LayerPlan, SimulationOptions
+from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.state import State
 from spiking_yolo.snn.stream import Stream
@@ -368,10 +368,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Active]:
 def both(model: torch.nn.Module, recipe: Recipe) -> list[SpikingNetwork]:
     """An exact network, computed plainly and event-driven."""
     converted = exact(spiking(model, images(2), recipe))
-    return [
-        converted.network(simulation=SimulationOptions(event_driven=driven))
-        for driven in (False, True)
-    ]
+    return [converted.network(event_driven=driven) for driven in (False, True)]
 
 
 def assert_same(a: Snapshot, b: Snapshot) -> None:
@@ -454,7 +451,7 @@ def test_a_bias_arrives_where_no_event_does(share: float, biased: bool):
     weight = torch.randint(-3, 4, (5, 3, 3, 3), generator=generator).float()
     bias = torch.arange(5.0) if biased else None
     linear = LinearMap(weight, bias, UNIT, Backend(event_driven=True))
-    linear.absorb(None, torch.float32)
+    linear.absorb(None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linear._events, "_price", 0.0)
         patch.setattr(linear._events, "_visit", 0.0)

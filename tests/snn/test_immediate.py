@@ -15,7 +15,6 @@ from spiking_yolo.snn import pooling as pooling_module
 from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import layer as layer_module
-from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.stream import Stream
 
@@ -48,10 +47,10 @@ def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method
             for frame in ((x,) if recipe.msat.enabled else (x, y, y, x))
         ]
 
-    asked = run(net.network(simulation=SimulationOptions(event_driven=False)))
+    asked = run(net.network(event_driven=False))
     for module in (layer_module, network_module, pooling_module):
         monkeypatch.setattr(module, "on_cpu", lambda x: False)
-    unasked = run(net.network(simulation=SimulationOptions(event_driven=False)))
+    unasked = run(net.network(event_driven=False))
     for one, other in zip(asked, unasked, strict=True):
         assert (one.fresh, one.cut, one.run.analogue_macs) == (
             other.fresh,

@@ -14,7 +14,6 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.fast import dense as pooling
 from spiking_yolo.snn.fast.dense import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.state import State
@@ -76,7 +75,7 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], 
     np.testing.assert_array_equal(pool.counts.spikes.numpy(), moved.sum(1, keepdims=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("shape", "tiled"), [((2, 3, 4, 6), True), ((2, 3, 5, 6), False), ((2, 3, 4, 7), False)]
 )
@@ -98,11 +97,8 @@ def test_the_forms_for_2_x_2_give_the_same(
     padding: list[int],
     reached: bool,
     ceil: bool,
-    monkeypatch,
 ):
-    """Where windows tile the map: maxima of pairs and, for a compiler, other sums. test_compiled.py
-    compiles.
-    """
+    """Where windows tile the map, maxima of pairs; elsewhere those of PyTorch."""
     a: dict[str, Any] = {
         "kernel": [2, 2],
         "stride": [2, 2],
@@ -110,17 +106,14 @@ def test_the_forms_for_2_x_2_give_the_same(
         "ceil": ceil and not any(padding),
     }
     assert tiles(shape[2], shape[3], **a) == (tiled and not reached)
-    monkeypatch.setattr(pooling, "Fused", lambda f: f)
-    plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a, backend=Backend(compiled=True))
+    plain = CumulativeMaxPool(a)
     generator = torch.Generator().manual_seed(1)
     arrived, sent = torch.zeros(shape), torch.zeros(())
     for _ in range(3):
         x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
         out = plain(x).clone()
-        torch.testing.assert_close(compiled(x), out, rtol=0, atol=0)
         arrived, sent = arrived + x, sent + out
         torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
-    torch.testing.assert_close(compiled.counts.spikes, plain.counts.spikes, rtol=0, atol=0)
 
 
 def test_by_hand():

@@ -9,7 +9,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import readout_nodes
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.plan import SimulationOptions
 
 
 def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
@@ -87,14 +86,3 @@ def test_what_lies_before_a_neuron_or_a_pooling_is_not_the_end():
     for op in ("activation", "max_pool"):
         last = next(node for node in reversed(graph.nodes) if node.op == op)
         assert readout_nodes(graph.up_to(last.name)) == ()
-
-
-def test_in_bf16_means_are_read_in_float32():
-    """They have more digits than spikes. The image and what it becomes stay in float32 as well."""
-    network = spiking(make(TinyLeaky), images(2), Recipe("tested")).network(
-        torch.float32, simulation=SimulationOptions("bf16")
-    )
-    network.start(images(2).float())
-    dtypes = {name: synapse.folded.dtype for name, synapse in network.synapses.maps.items()}
-    assert {name for name, dtype in dtypes.items() if dtype == torch.bfloat16} == {"conv2", "conv3"}
-    assert {dtypes[name] for name in ("conv1", "head1", "head2")} == {torch.float32}

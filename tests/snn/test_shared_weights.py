@@ -46,11 +46,8 @@ def test_weights_are_held_once(detector):
     assert not held & {linear.weight.data_ptr() for linear in networks[0].synapses.maps.values()}
 
 
-@pytest.mark.parametrize("backend", ["simulator", "onnxruntime"])
-def test_states_are_apart(tmp_path, backend):
-    if backend == "onnxruntime":
-        pytest.importorskip("onnxscript", reason="needs the extra onnx")
-    detector = SpikingYOLO(write_tiny(tmp_path), backend=backend)
+def test_states_are_apart(tmp_path):
+    detector = SpikingYOLO(write_tiny(tmp_path))
     videos = [walk(4), walk(4, seed=1)]
     alone = [list(detector.stream(video, conf=0.3)) for video in videos]
     in_turn = zip(*(detector.stream(video, conf=0.3) for video in videos), strict=True)

@@ -11,7 +11,6 @@ from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
-    ComputeOptions,
     DetectionOptions,
     LimitOptions,
     MethodOptions,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class DetectOptions(
     MethodOptions,
-    ComputeOptions,
     DetectionOptions,
     LimitOptions,
     FigureOptions,

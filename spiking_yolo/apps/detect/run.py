@@ -153,9 +153,6 @@ class DetectRun:
         self.detector = SpikingYOLO(
             converted,
             device=options.device,
-            precision=options.precision,
-            compile=options.compile,
-            backend=options.backend,
         )
         self.overlay_layers: tuple[str, ...] = ()
         if options.overlay:

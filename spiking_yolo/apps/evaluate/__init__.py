@@ -12,7 +12,6 @@ from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import SRAM, Account, every_account
 from spiking_yolo.options import (
-    ComputeOptions,
     DetectionOptions,
     LimitOptions,
     MethodsOptions,
@@ -85,9 +84,7 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(
-    EvaluationOptions, MethodsOptions, ComputeOptions, FigureOptions, ResumableOptions
-):
+class EvalOptions(EvaluationOptions, MethodsOptions, FigureOptions, ResumableOptions):
     """An evaluation of files: weights, a dataset, and the folder of the results."""
 
     data: Path | None = None
@@ -150,7 +147,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
     from spiking_yolo.apps.report.evaluation import evaluation_page
     from spiking_yolo.io.distributed import processes
-    from spiking_yolo.options import simulation, study_folder
+    from spiking_yolo.options import study_folder
 
     with processes(options.device) as ranks:
         networks, dataset, statistics, options = open_inputs(options)
@@ -185,7 +182,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
                 dataset,
                 options,
                 statistics=statistics,
-                simulation=simulation(options, options.device),
                 folder=folder,
                 ranks=ranks,
                 progress=Bars() if ranks.first else lambda *_: None,

@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.evaluate.evaluation import SPAN
-from spiking_yolo.apps.evaluate.tables import Intervals, Row, Table, in_precision
+from spiking_yolo.apps.evaluate.tables import Intervals, Row, Table
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.draw import FigureFormat
@@ -19,7 +19,6 @@ from spiking_yolo.io.tables import columns, percent, write_csv
 from spiking_yolo.options import command_line, versions
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.plan import SimulationOptions
 
 COMPARISON = "comparison.json"  # what `save` writes last
 # Operations per MAC that are plotted: slow methods have hardly sent anything at T = 1.
@@ -38,7 +37,6 @@ class Comparison:
         recipes: By method.
         tables: By method.
         figure: The one that the printed table and the plots show, such as mAP50.
-        simulation: How the networks were computed.
         differences: Of every method but the first to the first, if there was a bootstrap.
     """
 
@@ -46,7 +44,6 @@ class Comparison:
     recipes: Mapping[str, Recipe]
     tables: Mapping[str, Table]
     figure: str
-    simulation: SimulationOptions
     differences: Mapping[str, Intervals] = field(default_factory=dict)
 
     @property
@@ -74,7 +71,7 @@ class Comparison:
                 lines.append([name, *map(cell, table.steps)])
             return columns(lines)
 
-        images = f"{len(self.dataset)} images{in_precision(self.simulation.precision)}"
+        images = f"{len(self.dataset)} images"
         parts = [
             f"{self.dataset.name}, {images}\n{columns(accuracy)}\n"
             f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image",
@@ -130,7 +127,6 @@ class Comparison:
         content = {
             "dataset": self.dataset.name,
             "images": len(self.dataset),
-            **asdict(self.simulation),
             "versions": versions(),
             "command": command_line(),
             "ann": self.ann,

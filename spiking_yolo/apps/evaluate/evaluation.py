@@ -20,7 +20,6 @@ from spiking_yolo.apps.evaluate.tables import (
     break_even,
     class_table,
     energy_table,
-    in_precision,
     interval_table,
     main_table,
     neurobench_table,
@@ -49,7 +48,7 @@ from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.energy import Account
 from spiking_yolo.options import command_line, versions
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.plan import SimulationOptions, layers_before
+from spiking_yolo.snn.plan import layers_before
 
 CURVES, CLASSES = 6, 40  # more do not fit
 _MOVED = 0.05  # points; less is shown as 0.0
@@ -212,7 +211,6 @@ class Evaluation:
         of_images: Images of the whole dataset, of which `dataset` may be a part.
         scorer: How predictions were scored.
         accounts: Of energy.
-        simulation: How the network was computed.
         seed: Drew the images of a part of the dataset, and the bootstrap.
         records: One per image.
         table: One row per timestep, and of the ANN.
@@ -227,7 +225,6 @@ class Evaluation:
     of_images: int
     scorer: Scorer
     accounts: Sequence[Account]
-    simulation: SimulationOptions
     seed: int
     records: Sequence[ImageRecord]
     table: Table
@@ -243,7 +240,6 @@ class Evaluation:
         dataset: DetectionSet | LabelledSet,
         scorer: Scorer,
         options: EvaluationOptions = EvaluationOptions(),
-        simulation: SimulationOptions = SimulationOptions(),
         of_images: int | None = None,
     ) -> "Evaluation":
         """Score the records of all images of the dataset."""
@@ -258,7 +254,6 @@ class Evaluation:
             of_images=len(dataset) if of_images is None else of_images,
             scorer=scorer,
             accounts=options.accounts,
-            simulation=simulation,
             seed=options.seed,
             records=records,
             table=rows,
@@ -275,7 +270,7 @@ class Evaluation:
         rows, figure = self.table, self.scorer.main[0]
         shown = until_settled(rows.steps, figure)
         T, last = shown[-1]["T"], shown[-1]
-        method = self.network.recipe.title + in_precision(self.simulation.precision)
+        method = self.network.recipe.title
         scores = ", ".join(percent(row[figure]) for row in shown)
         steps = ",".join(str(row["T"]) for row in shown)
         if len(shown) < len(rows.steps):
@@ -315,7 +310,7 @@ class Evaluation:
         """
         figures, rows = self.scorer.main, self.table
         images = f"{self.dataset.name}, {len(self.dataset)} images"
-        method = self.network.recipe.title + in_precision(self.simulation.precision)
+        method = self.network.recipe.title
         lines = [
             f"{images}, method {method}; figures in percent",
             main_table(rows, figures),
@@ -390,7 +385,6 @@ class Evaluation:
             "seed": self.seed,
             "notes": self.dataset.notes,
             "imgsz": [self.network.spec.height, self.network.spec.width],
-            **asdict(self.simulation),
             "weights": self.network.provenance.get("weights"),
             "weights_sha256": self.network.provenance.get("weights_sha256"),
             "command": command_line(),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.log import prediction_from, run_logged
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer, Prediction
-from spiking_yolo.snn.plan import SimulationOptions
 
 SMALL = 320 * 320  # pixels of a detector
 
@@ -110,7 +109,6 @@ def observe_images(
     task: Task,
     options: EvaluationOptions,
     rivals: Mapping[int, Forward] | None = None,
-    simulation: SimulationOptions = SimulationOptions(),
     folder: Path | None = None,
     ranks: Ranks = Ranks(),
     progress: Callable[[int, int], Any] = lambda done, total: None,
@@ -122,14 +120,13 @@ def observe_images(
         task: What is predicted for which images.
         options: Timesteps, batch size and patience of early exit.
         rivals: Bits -> the quantised ANN, whose predictions are recorded too.
-        simulation: How the spiking network is computed; the ANN is always in float32.
         folder, ranks, progress: See `run_logged`.
     """
     steps = options.timesteps
     T, patience = steps[-1], options.early_exit
     batch = options.batch or usual_batch(network.spec)
     device = usable_device(ranks.device)
-    spiking = network.engine(device, simulation)
+    spiking = network.network(device)
     graph = network.graph.to(device)
     observer = Observer(spiking, graph, network.spec, task.selection, rivals)
     read = range(1, T + 1) if patience else steps
@@ -143,7 +140,7 @@ def observe_images(
     call: dict[str, Any] = {}
     if folder:
         call = {
-            **network_call(network, device, simulation),
+            **network_call(network, device),
             "data": dataset_call(task.dataset),
             "T": T,
             "steps": steps,
@@ -178,16 +175,13 @@ def _record(
     )
 
 
-def network_call(
-    network: Converted, device: torch.device, simulation: SimulationOptions
-) -> dict[str, Any]:
+def network_call(network: Converted, device: torch.device) -> dict[str, Any]:
     """What decides the outputs of a network. A run may be resumed only with an equal one."""
     return {
         "weights_sha256": network.provenance.get("weights_sha256", ""),
         "network_sha256": network.sha256(),
         "recipe": json.loads(network.recipe.to_json()),
         "imgsz": [network.spec.height, network.spec.width],
-        **asdict(simulation),
         "device": device.type,
         "torch": torch.__version__,
         "spiking_yolo": __version__,

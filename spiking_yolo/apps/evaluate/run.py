@@ -38,7 +38,6 @@ from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward
 from spiking_yolo.options import load_all, load_ann
-from spiking_yolo.snn.plan import SimulationOptions
 
 Inputs = tuple[dict[str, Converted], DetectionSet | LabelledSet, Statistics | None, EvalOptions]
 
@@ -83,7 +82,6 @@ def evaluate(
     *,
     statistics: Statistics | None = None,
     scorer: Scorer | None = None,
-    simulation: SimulationOptions = SimulationOptions(),
     device: str | torch.device = "cpu",
     folder: Path | None = None,
     progress: Progress = lambda method, done, total: None,
@@ -98,7 +96,6 @@ def evaluate(
         options,
         statistics=statistics,
         scorer=scorer,
-        simulation=simulation,
         folder=folder,
         ranks=Ranks(device=device),
         progress=progress,
@@ -114,7 +111,6 @@ def compare(
     *,
     statistics: Statistics | None = None,
     scorer: Scorer | None = None,
-    simulation: SimulationOptions = SimulationOptions(),
     folder: Path | None = None,
     ranks: Ranks = Ranks(),
     progress: Progress = lambda method, done, total: None,
@@ -147,21 +143,18 @@ def compare(
             task,
             options,
             rivals,
-            simulation,
             folder_of_method,
             ranks,
             partial(progress, name),
         )
         if ranks.first:
-            evaluation = Evaluation.of(
-                records, network, dataset, scorer, options, simulation, listed
-            )
+            evaluation = Evaluation.of(records, network, dataset, scorer, options, listed)
             finished(name, evaluation)
             tables[name] = replace(evaluation.table, scored={})
             resamplings[name] = evaluation.resamplings
     recipes = {name: network.recipe for name, network in networks.items()}
     minus = differences(resamplings) if options.bootstrap else {}
-    return Comparison(dataset, recipes, tables, scorer.main[0], simulation, minus)
+    return Comparison(dataset, recipes, tables, scorer.main[0], minus)
 
 
 def quantised_rivals(

@@ -267,11 +267,6 @@ All but Loihi and chips at 45 nm; operations are signed digits, or messages wher
 value."""
 
 
-def in_precision(precision: str) -> str:
-    """What a title says behind a name: nothing where a network is computed as usual."""
-    return "" if precision == "float32" else f", {precision}"
-
-
 def main_table(table: Table, figures: Sequence[str]) -> str:
     """One line per row: figures in percent, spikes, operations per MAC of the ANN in three
     countings, output error.

@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from spiking_yolo.arguments import COMMAS, OUTPUT, at_least
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
-    ComputeOptions,
     DetectionOptions,
     LimitOptions,
     MethodOptions,
@@ -32,9 +31,7 @@ LEAST = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(
-    MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, OutputOptions, SourceOptions
-):
+class ReportOptions(MethodOptions, DetectionOptions, LimitOptions, OutputOptions, SourceOptions):
     """What to look at, for how long, and where the page goes."""
 
     T: Annotated[int | None, at_least(1)] = None

@@ -63,9 +63,6 @@ def photographs_page(
     detector = SpikingYOLO(
         converted,
         device=options.device,
-        precision=options.precision,
-        compile=options.compile,
-        backend=options.backend,
     )
     needed = max(LEAST, needed_timesteps(converted.recipe.name))
     T = options.T or max(options.steps, default=needed)

@@ -11,15 +11,13 @@ from spiking_yolo.apps.evaluate import EnergyOptions
 from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, WORDS, at_least, within
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.options import ComputeOptions, DetectionOptions, MethodOptions, ResumableOptions
+from spiking_yolo.options import DetectionOptions, MethodOptions, ResumableOptions
 
 MODES = ("ann", "reset", "stream", "delta")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(
-    MethodOptions, ComputeOptions, DetectionOptions, EnergyOptions, FigureOptions, ResumableOptions
-):
+class VideoOptions(MethodOptions, DetectionOptions, EnergyOptions, FigureOptions, ResumableOptions):
     """Which videos, which networks, and what of them is measured."""
 
     data: Annotated[tuple[Path, ...], WORDS]
@@ -87,10 +85,10 @@ def main(options: VideoOptions) -> None:
     from spiking_yolo.apps.video.evaluation import KEPT, evaluate, open_data
     from spiking_yolo.apps.video.modes import Bench
     from spiking_yolo.io.distributed import usable_device
-    from spiking_yolo.options import load, simulation, study_folder
+    from spiking_yolo.options import load, study_folder
 
     sequences, device = open_data(options.data), usable_device(options.device)
-    bench = Bench.of(load(options), device, simulation(options, options.device), options)
+    bench = Bench.of(load(options), device, options)
     folder, bars = study_folder(options, KEPT), Bars()
     try:
         evaluation = evaluate(bench, sequences, folder, bars)

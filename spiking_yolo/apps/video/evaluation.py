@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from spiking_yolo import __version__
-from spiking_yolo.apps.evaluate.tables import in_precision
 from spiking_yolo.apps.video.modes import Bench, FrameRecord, measure
 from spiking_yolo.apps.video.tables import (
     ENERGY_NOTE,
@@ -79,7 +78,7 @@ class VideoEvaluation:
             named[TOTAL] = self.total
         count = sum(len(next(iter(one.modes.values()))) for one in self.measured)
         recipe, T = bench.converted.recipe, bench.options.T
-        method = recipe.title + in_precision(bench.simulation.precision)
+        method = recipe.title
         accounts = bench.options.accounts
         stream = [record for one in self.measured for record in one.modes.get("stream", [])[1:]]
         energy = account_table(named, accounts, bench.size, mean_work(bench, "stream", stream))
@@ -298,7 +297,6 @@ def _call(bench: Bench, network: str, sequence: mot.VideoSequence, mode: str) ->
             "files": [file.name for file in files],
             "bytes": sum(file.stat().st_size for file in files),
         },
-        **asdict(bench.simulation),
         "device": bench.device.type,
         "torch": torch.__version__,
         "spiking_yolo": __version__,

@@ -26,7 +26,6 @@ from spiking_yolo.observe import (
     read_input,
 )
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.stream import Stream
 
 
@@ -38,7 +37,6 @@ class Bench:
 
     converted: Converted
     device: torch.device
-    simulation: SimulationOptions
     options: VideoOptions
     size: NetworkSize
     model: CostModel
@@ -48,7 +46,6 @@ class Bench:
         cls,
         converted: Converted,
         device: torch.device,
-        simulation: SimulationOptions,
         options: VideoOptions,
     ) -> "Bench":
         """Raises UserError for a classifier, a mode that the method does not have, and a T without
@@ -71,7 +68,6 @@ class Bench:
         return cls(
             converted,
             device,
-            simulation,
             options,
             model.size(run.macs, sum(run.neurons.values())),
             model,
@@ -85,7 +81,7 @@ class Bench:
         if mode == "reset":
             recipe = converted.recipe.with_settings({"encoding.frames": "reset"})
             converted = replace(converted, recipe=recipe)
-        network, options = converted.engine(self.device, self.simulation), self.options
+        network, options = converted.network(self.device), self.options
         return Stream(network, options.T, options.refresh)
 
     def value(self, mode: str) -> Value:

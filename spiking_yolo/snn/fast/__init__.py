@@ -1,8 +1,8 @@
-"""Speed alone: event-driven kernels, blocks that stay in the cache, compiled code, packed weights.
+"""Speed alone: event-driven kernels, blocks that stay in the cache, packed weights.
 
-Packed convolutions, pooled sums and the loop over blocks run always; the event-driven kernels and
-compiled code are optional. A reader can skip this folder: `Backend` is all that the simulator uses
-of it, and its results differ from the plain formulas by rounding at most.
+Packed convolutions, pooled sums and the loop over blocks run always; the event-driven kernels are
+optional. A reader can skip this folder: `Backend` is all that the simulator uses of it, and its
+results differ from the plain formulas by rounding at most.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from spiking_yolo.snn.fast.events import (
     Kernels,
     library,
 )
-from spiking_yolo.snn.fast.steps import BlockedStep, CompiledStep, Scratch
+from spiking_yolo.snn.fast.steps import BlockedStep, Scratch
 from spiking_yolo.snn.layout import rows
 from spiking_yolo.snn.state import map_tree
 
@@ -28,26 +28,23 @@ from spiking_yolo.snn.state import map_tree
 class Backend:
     """Makes the parts of one network.
 
-    compiled: with PyTorch's compiler. event_driven: with the kernels in C, where they were built;
-    what few events reach is computed alone. Both differ by rounding.
+    event_driven: with the kernels in C, where they were built; what few events reach is computed
+    alone. Results differ by rounding.
     """
 
-    def __init__(self, compiled: bool = False, event_driven: bool = False):
-        self.compiled = compiled
-        self._kernels = (
-            Kernels() if event_driven and not compiled and library() is not None else None
-        )
+    def __init__(self, event_driven: bool = False):
+        self._kernels = Kernels() if event_driven and library() is not None else None
         self._scratch = Scratch()
 
     def step(self, reports: bool) -> BlockedStep:
         """What applies a layer's pure step to all its rows. reports: whether it tells the largest
         value sent.
         """
-        return (CompiledStep if self.compiled else BlockedStep)(self._scratch, reports)
+        return BlockedStep(self._scratch, reports)
 
     def pooled_sum(self, attrs: Mapping[str, Any], lasting: bool = False) -> PooledSum:
         """max_pool of the sum over time; see PooledSum."""
-        return PooledSum(attrs, lasting, self.compiled, self._kernels)
+        return PooledSum(attrs, lasting, self._kernels)
 
     def convolution(
         self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]

@@ -2,7 +2,7 @@
 step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
 from spiking_yolo.snn.fast.memory import use_large_pages
-from spiking_yolo.snn.fast.steps import Fused
 from spiking_yolo.snn.layout import Active, channels_last, on_cpu, rows
 
 
@@ -37,10 +36,7 @@ class PackedConvolution:
         )
         self.groups = attrs["groups"]
         self._packed: Tensor | None = None
-        self._pack_next = weight.device.type == "cpu" and weight.dtype in (
-            torch.float32,
-            torch.bfloat16,
-        )
+        self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
 
     def __call__(self, x: Tensor, biased: bool) -> Tensor:
         """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
@@ -88,7 +84,6 @@ class PooledSum:
     Args:
         attrs: Geometry, see graph.max_pool.
         lasting: Whether nobody writes to what arrives, so that the first sum need not be a copy.
-        compiled: Fuse the addition, the conversion of what arrives in bf16 and pooling of 2 x 2.
         kernels: In C.
     """
 
@@ -96,14 +91,10 @@ class PooledSum:
         self,
         attrs: Mapping[str, Any],
         lasting: bool = False,
-        compiled: bool = False,
         kernels: Kernels | None = None,
     ):
-        self.attrs, self._lasting = attrs, lasting and not compiled
-        self._compiled, self._kernels = compiled, kernels
-        self._add: Callable[..., Any] = add_
-        self._fused: dict[tuple[Any, ...], Fused] = {}
-        self._sums: list[Tensor] = []
+        self.attrs, self._lasting, self._kernels = attrs, lasting, kernels
+        self._total: Tensor | None = None
         # Whether the sum is what arrived first, and not to be written to.
         self._borrowed = False
         self._pool: EventPool | None = None
@@ -113,7 +104,7 @@ class PooledSum:
         """Nothing has arrived yet."""
         self._fresh = True
         if self._borrowed:
-            self._sums, self._borrowed = [], False
+            self._total, self._borrowed = None, False
 
     def __call__(self, current: Tensor) -> Tensor:
         """current: [N, C, H, W], what arrives in this step. Returns [N, C, H', W'], valid until the
@@ -121,19 +112,13 @@ class PooledSum:
         """
         n, c, h, w = current.shape
         in_tiles = tiles(h, w, **self.attrs)
-        if self._compiled and in_tiles:
-            windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
-            if self._begin((n * h // 2, w // 2, c), current, add_to_corners_, 4):
-                for total in self._sums:
-                    total.zero_()
-            return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
         total, added = self._sum(current)
         if self._kernels is not None and total.dtype == torch.float32 and on_cpu(total):
             if self._pool is None or self._pool.shape != current.shape:
                 self._pool = EventPool(self._kernels, self.attrs, current.shape, in_tiles)
             return self._pool.whole(total, added)
         if added is not None:
-            self._add(total, added)
+            total.add_(added)
         self._pool, total = None, total.view(n, h, w, c)
         if in_tiles:
             return pool_in_pairs(total).movedim(-1, 1)
@@ -150,57 +135,21 @@ class PooledSum:
     def _sum(self, current: Tensor) -> tuple[Tensor, Tensor | None]:
         """The sum, [N * H * W, C], and what is still to be added to it; None for nothing."""
         arrived = rows(current)
-        if self._fresh and self._lasting and current.dtype == _sum_dtype(current):
-            self._sums, self._borrowed, self._fresh = [arrived], True, False
-        elif self._begin(arrived.shape, current, add_):
-            self._sums[0].copy_(arrived)
-        else:
-            return self._own(), arrived
-        return self._sums[0], None
-
-    def _begin(
-        self, shape: Sequence[int], like: Tensor, add: Callable[..., Any], number: int = 1
-    ) -> bool:
-        """Whether this is the first step; makes room for so many sums of that shape."""
-        dtype = _sum_dtype(like)
-        kept = self._sums[0] if self._sums else None
-        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, dtype, like.device):
-            self._sums = [like.new_empty(shape, dtype=dtype) for _ in range(number)]
-            if self._compiled:
-                add = self._fused.setdefault((like.device, *shape), Fused(add))
-            self._add, self._fresh = add, True
         first, self._fresh = self._fresh, False
-        return first
+        if not first:
+            return self._own(), arrived
+        if self._lasting:
+            self._total, self._borrowed = arrived, True
+            return arrived, None
+        self._total = arrived.clone()
+        return self._total, None
 
     def _own(self) -> Tensor:
         """The sum, to be written to."""
+        assert self._total is not None
         if self._borrowed:
-            self._sums, self._borrowed = [self._sums[0].clone()], False
-        return self._sums[0]
-
-
-def _sum_dtype(current: Tensor) -> torch.dtype:
-    """The sum is exact where what arrives is rounded."""
-    return torch.promote_types(current.dtype, torch.float32)
-
-
-def add_(total: Tensor, x: Tensor) -> None:
-    """total += x."""
-    total.add_(x)
-
-
-def add_to_corners_(*given: Tensor) -> Tensor:
-    """Add what arrives in windows of 2 x 2 to the sum at each corner, and take the maxima: one pass
-    when compiled.
-
-    given: four tensors [N * H', W', C], the sums, and the windows, [N * H', 2, W', 2, C]. Returns
-    [N * H', W', C].
-    """
-    *corners, windows = given
-    for i, total in enumerate(corners):
-        total.add_(windows[:, i // 2, :, i % 2])
-    a, b, c, d = corners
-    return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+            self._total, self._borrowed = self._total.clone(), False
+        return self._total
 
 
 def pool_in_pairs(x: Tensor) -> Tensor:

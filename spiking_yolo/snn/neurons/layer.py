@@ -394,16 +394,13 @@ class NeuronLayer(nn.Module, ABC):
 
     def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
         self.state = self.new_state(current.shape, current, dtype)
-        # A coarse dtype holds whole numbers only.
-        whole = self._optional("rest", current) is None
-        sent_dtype = self.plan.sent_dtype if whole and self.plan.sent_dtype else dtype
-        self.out = empty(current.shape, current, sent_dtype)
+        self.out = empty(current.shape, current, dtype)
         like = current.new_empty((0,), dtype=dtype)
-        self.bind(self._run.bind(self.state, self.step_parameters(like), self.out, key))
+        self.bind(self._run.bind(self.state, self.step_parameters(like), self.out))
         self._allocated = key
 
     def _forget(self) -> None:
-        """Drop the state and code compiled for it: parameters, dtype or device have changed."""
+        """Drop the state: parameters, dtype or device have changed."""
         self._run = self.backend.step(reports=self.coding.once)
         self._allocated: tuple[Any, ...] | None = None
 

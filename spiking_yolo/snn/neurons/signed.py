@@ -75,7 +75,6 @@ class SignedMemory(NeuronLayer):
             and type(self).due is SignedMemory.due
             and self.complete
             and self.phi.monotone
-            and self.plan.sent_dtype is None
         )
         self._kernel = (
             self.backend.event_neurons(self.state, p, self.settings, self.slope) if plain else None

@@ -20,7 +20,6 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.metrics.energy import NetworkSize
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.plan import SimulationOptions
 
 OPTIONS = EvaluationOptions(T=8, steps=(4,), limit=4, seed=1, batch=3)
 
@@ -160,7 +159,7 @@ def test_a_method_that_has_sent_hardly_anything_is_named_and_does_not_stretch_th
     rows = {"idle": idle, "still": idle, "slow": slow, "fast": fast}
     tables = {name: Table(ann, of, NetworkSize(100.0)) for name, of in rows.items()}
     recipes = {name: Recipe(name) for name in tables}
-    compared = comparison.Comparison(None, recipes, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
+    compared = comparison.Comparison(None, recipes, tables, "mAP50")  # type: ignore[arg-type]
     compared._plot_time(tmp_path / "T.png")
     compared._plot_operations(tmp_path / "operations.png")
     by_time, by_operations = (

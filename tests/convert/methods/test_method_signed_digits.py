@@ -22,7 +22,6 @@ from spiking_yolo.graph import forward, max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.neurons import SignedMemory
-from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.stream import Stream
 
 DIGITS = get_recipe("signed-digits")
@@ -137,17 +136,13 @@ def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: A
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
-@pytest.mark.parametrize(
-    ("observed", "compiled"),
-    [(False, False), (True, False), (False, True)],
-    ids=["plain", "observed", "compiled"],
-)
-def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool, compiled: bool):
+@pytest.mark.parametrize("observed", [False, True])
+def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool):
     """Another image's output is its own, whatever was shown before, and so is a second run of the
     same network.
     """
     network, x = converted(cls), images(2, seed=5)
-    net = network.network(simulation=SimulationOptions(compiled=compiled), observed=observed)
+    net = network.network(observed=observed)
     function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
     net.run(x.flip(0), 2)
     first = net.run(x, 1).snapshots[1]
@@ -213,18 +208,15 @@ def test_what_pools_send_does_not_count_the_rest():
     network, x = converted(TinyLeaky), images(2, seed=5)
     settings = {"calibration.steps": 8, "calibration.operations": 0.25, "neuron.pool_first": False}
     recipe = DIGITS.with_settings(settings)
-    for simulation in (SimulationOptions(), SimulationOptions(precision="bf16")):
-        net = replace(network, recipe=recipe).network(torch.float32, simulation=simulation)
-        net.run(x.float(), 1)
-        counts = net.counts()
-        for pool, layer in (("pool1", "act1"), ("pool2", "act2")):
-            own = net.layer(layer)
-            n = own.out - network.neurons[layer]["rest"][:, None, None]
-            pooled = max_pool(n, **net.graph[pool].attrs)
-            for value, counted in ((n, counts[layer]), (pooled.round(), counts[pool])):
-                assert torch.equal(
-                    count_digits(value).double().sum(1, keepdim=True), counted.digits
-                )
+    net = replace(network, recipe=recipe).network(torch.float32)
+    net.run(x.float(), 1)
+    counts = net.counts()
+    for pool, layer in (("pool1", "act1"), ("pool2", "act2")):
+        own = net.layer(layer)
+        n = own.out - network.neurons[layer]["rest"][:, None, None]
+        pooled = max_pool(n, **net.graph[pool].attrs)
+        for value, counted in ((n, counts[layer]), (pooled.round(), counts[pool])):
+            assert torch.equal(count_digits(value).double().sum(1, keepdim=True), counted.digits)
 
 
 def test_scale_and_factors_need_no_new_calibration():
