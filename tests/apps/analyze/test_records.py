@@ -2,23 +2,19 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain
-from spiking_yolo.apps.analyze.figures import typical
 from spiking_yolo.apps.analyze.records import (
     LayerTotals,
     LayerWatch,
-    NeuronSample,
     Watch,
-    sample_neurons,
 )
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
-from spiking_yolo.recipe import Neuron, Recipe
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import OnOff, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
 
@@ -107,34 +103,17 @@ def test_steps_without_a_layer_repeat_what_it_had():
     assert seen.wrong == [1, 1, 1, 2, 2, 2] and seen.received.flatten().tolist() == [1.0, 1.0]
 
 
-def layer_watch(recipe, z, T, gamma=1, slope=0.0):
+def layer_watch(z, T):
     z = torch.tensor(z)[None, :, None, None]
-    site = {
-        "theta": torch.ones(z.shape[1]),
-        "theta_off": torch.ones(z.shape[1]),
-        "initial": torch.tensor(0.0),
-    }
-    layer = build_neurons(site, recipe, Activation(slope), LayerPlan("x"))
-    seen = LayerWatch(z, Activation(slope), T)
+    site = {"theta": torch.ones(z.shape[1]), "initial": torch.tensor(0.0)}
+    layer = build_neurons(site, Recipe("r"), Activation(), LayerPlan("x"))
+    seen = LayerWatch(z, Activation(), T)
     layer.reset()
     for t in range(1, T + 1):
         layer(z)
         seen.see(t, layer, z)
     seen.finish()
-    return seen, layer
-
-
-def test_saturated_is_the_highest_rate_in_the_second_half():
-    seen, _ = layer_watch(Recipe("r"), [0.3, 0.7, 1.0, 5.0, -1.0], 8)
-    assert seen.saturated().flatten().tolist() == [False, False, True, True, False]
-    seen, _ = layer_watch(Recipe("r", neuron=Neuron(gamma=2)), [1.5, 2.0, 9.0], 8)
-    assert seen.saturated().flatten().tolist() == [False, True, True]
-    seen, _ = layer_watch(Recipe("r"), [-3.0, 0.5, 3.0], 8, slope=0.1)
-    assert seen.saturated().flatten().tolist() == [True, False, True]
-    # The OFF neuron of the first does not count.
-    assert seen.fired().flatten().tolist() == [False, True, True]
-    seen, _ = layer_watch(Recipe("r"), [0.5, 1.0], 1)
-    assert seen.saturated().flatten().tolist() == [False, True]
+    return seen
 
 
 def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:
@@ -145,13 +124,13 @@ def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:
 def totals_of(chains, seen):
     totals = LayerTotals("layers_3_act", 8)
     for links in chains:
-        totals.add(links, torch.ones(3, 1, 1), seen, {4: 5.0, 8: 12.0}, 48, 6)
+        totals.add(links, seen, 12.0, 0.25)
     return totals
 
 
 def test_norms_and_shares_over_images():
     chains = [random_chain(1), random_chain(2)]
-    seen, _ = layer_watch(Recipe("r"), [0.3, 0.9, -5.0], 8)
+    seen = layer_watch([0.3, 0.9, -5.0], 8)
     totals = totals_of(chains, seen)
     together = [
         torch.cat(tensors) for tensors in zip(*(vars(c).values() for c in chains), strict=True)
@@ -169,84 +148,15 @@ def test_norms_and_shares_over_images():
     assert norms["inherited"] == pytest.approx(float((snn - ideal).norm() / ann.norm()))
     assert sum(totals.shares().values()) == pytest.approx(totals.relative_error)
     row = totals.row()
-    assert row["spikes"] == 12.0 and row["rate"] == pytest.approx(12 / (48 * 6))
+    assert row["spikes"] == 12.0 and row["rate"] == 0.25
     assert row["sin_16"] is None and row["sin_T"] == 0.0
 
 
-def test_channels_over_images():
-    """Channel 0 fires, 1 is active and never fires, 2 is dead; what one image shows counts
-    for all.
-    """
-    totals, theta = LayerTotals("x", 8), torch.tensor([2.0, 1.0, 1.0]).double().reshape(3, 1, 1)
-    for z in ([2.0, 0.05, -1.0], [-2.0, 0.02, -1.0]):
-        seen, layer = layer_watch(Recipe("r"), z, 8)
-        ann = Activation()(seen.before).double()
-        totals.add(
-            Chain(ann, ann, ann, ann, ann, seen.sent.double() / 8),
-            theta,
-            seen,
-            {8: float(layer.count.sum())},
-            3,
-            8,
-        )
-    assert (totals.count("saturated"), totals.count("silent"), totals.count("dead")) == (1, 1, 1)
-    assert totals.saturated == 1 and totals.sites == 6
-    # Of the three positive.
-    assert totals.mean_activation == pytest.approx((2.0 / 2 + 0.05 + 0.02) / 3)
-    assert totals.spikes[8] == 8 and totals.rate == pytest.approx(8 / (2 * 3 * 8))
-
-
 def test_nothing_to_compare_with_is_none_not_infinity():
-    seen, _ = layer_watch(Recipe("r"), [-1.0], 8)
+    seen = layer_watch([-1.0], 8)
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     totals = LayerTotals("x", 8)
-    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), zero[0] + 1, seen, {8: 0.0}, 1, 8)
+    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), seen, 0.0, 0.0)
     row = totals.row()
     assert row["error"] is None and row["clipping"] is None
     assert all(not isinstance(v, float) or math.isfinite(v) for v in row.values())
-
-
-def test_sample_follows_thresholds_and_potentials():
-    T, x = 12, images(1)
-    recipe = get_recipe("msat").with_settings({"msat.gain": 1})
-    converted = spiking(make(TinyLeaky), x, recipe)
-    before = {}
-    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
-    name = converted.graph.activations[1].name
-    z, phi = before[name]
-    after = phi(z)
-    watch, kept = Watch(before, T), []
-    sample = watch.sample = sample_neurons(name, after, converted.neurons[name]["theta"])
-
-    def keep(layer_name, t, layer, current):
-        if layer_name == name:
-            kept.append(
-                (layer.on.threshold.flatten().clone(), layer.on.potential.flatten().clone())
-            )
-
-    converted.network(observed=True)(x, T, probes=[watch, keep])
-    flat = torch.from_numpy(
-        np.ravel_multi_index([w.numpy() for w in sample.where], tuple(after.shape))
-    )
-    assert np.array_equal(after.flatten()[flat].numpy(), sample.activation)
-    assert len(set(flat.tolist())) == len(flat) and sample.activation.max() == float(after.max())
-    assert (sample.activation > 0).any() and (sample.activation <= 0).any()
-    for (theta, potential), theta_kept, potential_kept in zip(
-        kept, sample.theta, sample.potential, strict=True
-    ):
-        assert np.array_equal(theta[flat].numpy(), theta_kept) and np.array_equal(
-            potential[flat].numpy(), potential_kept
-        )
-
-
-def test_a_sample_of_a_dead_layer_and_the_gaps_of_a_settled_one():
-    dead = sample_neurons("x", torch.zeros(1, 2, 3, 3), torch.ones(2))
-    assert len(dead.activation) == 18 and len(typical(dead)) == 1
-    one, two = np.ones(2), np.full(2, 2.0)
-    sample = NeuronSample(
-        "x", np.array([1.0, 0.2]), one, (), [1, 2, 5], [one, two, one], [two, one, two]
-    )
-    whole = sample.at_every_step(7)
-    assert whole.t == list(range(1, 8))
-    assert [values[0] for values in whole.theta] == [1, 2, 2, 2, 1, 1, 1]
-    assert [values[0] for values in whole.potential] == [2, 1, 1, 1, 2, 2, 2]

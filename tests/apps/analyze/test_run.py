@@ -1,0 +1,83 @@
+"""The verb analyze: its files, its table and the error of the output."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from helpers.tiny import run_tool, write_tiny
+from PIL import Image
+
+from spiking_yolo.apps.analyze.run import analyze, layer_table
+from spiking_yolo.convert.load import load
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.graph import forward
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("network"))
+
+
+def call(weights: Path, folder: Path, *args: object) -> int:
+    common = ("--weights", weights, "--T", 8, "--project", folder)
+    data = () if "--data" in args else ("--data", weights.parent / "photos")
+    return run_tool("analyze", *common, *data, *args)
+
+
+@pytest.mark.parametrize("method", ["signed-digits", "p-norm"])
+def test_files_and_table(weights, tmp_path, capsys, method):
+    assert call(weights, tmp_path, "--method", method) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.removesuffix(f"{tmp_path / 'exp'}\n").splitlines())) <= 100
+    assert "pool_first=false" in printed and "The output's relative error" in printed
+    content = json.loads((tmp_path / "exp" / "analysis.json").read_text())
+    assert content["method"] == method and content["recipe"]["neuron"]["pool_first"] is False
+    assert content["images"] == ["a.png", "b.png"] and content["T"] == 8
+    with open(tmp_path / "exp" / "layers.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(content["layers"]) == 2
+    for row, layer in zip(rows, content["layers"], strict=True):
+        shares = sum(v for k, v in layer.items() if k.startswith("share_"))
+        assert shares == pytest.approx(layer["error"]) and float(row["error"]) == layer["error"]
+        assert row["sin_16"] == "" and len(layer["sin"]) == 8 and layer["sin"][-1] == layer["sin_T"]
+        assert layer["sin"] == sorted(layer["sin"])
+    for name in ("error", "wrong-spikes"):
+        assert min(Image.open(tmp_path / "exp" / f"{name}.png").size) > 400
+
+
+def test_output_error_is_that_of_the_tensors(weights):
+    converted = load(weights, "p-norm", {"neuron.pool_first": "false"})
+    paths = [str(weights.parent / "photos" / f"{name}.png") for name in "ab"]
+    ticks = []
+    analysis = analyze(converted, paths, 6, progress=lambda *done: ticks.append(done))
+    assert ticks == [("images", 1, 2), ("images", 2, 2)]
+    errors = []
+    for path in paths:
+        x = preprocess(read_image(path), converted.spec)[0][None]
+        snn = converted.network()(x, 6).snapshots[6].outputs[0]
+        ann = forward(converted.graph, x)[0]
+        errors.append(float((snn - ann).norm() / ann.norm()))
+    assert errors[0] != errors[1]
+    # As in an evaluation.
+    assert analysis.output_error[6] == pytest.approx(sum(errors) / 2, rel=1e-5)
+    analysis.layers[0].spikes = 2e9
+    assert max(map(len, layer_table(analysis).splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (("--limit", "0"), "--limit"),
+        (("--method", "nonsense"), "unknown method"),
+        (("--method", "msat"), "calibrate"),
+        (("--split", "val2017"), "--split"),
+        (("--device", "abacus"), "abacus"),
+        (("--data", "absent.jpg"), "absent.jpg"),
+    ],
+)
+def test_mistakes(weights, tmp_path, capsys, args, word):
+    assert call(weights, tmp_path, *args) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert word in said[-1] and said[-1].startswith("error: ")
+    assert not (tmp_path / "exp").exists()
