@@ -5,6 +5,9 @@ is its help, and beside its type stands what cyclopts has to know, such as its r
 
     T: Annotated[int | None, at_least(1)] = None
     "Timesteps."
+
+Modules with options do without `from __future__ import annotations`: cyclopts reads the types of
+inherited fields in the module of the class that inherits them.
 """
 
 from __future__ import annotations
@@ -82,9 +85,10 @@ OUTPUT = Parameter(group="Output")
 if TYPE_CHECKING:
     Settings = Mapping[str, Any]
 else:
-    # A list for cyclopts, so that --set can be given more than once.
+    # Also a list for cyclopts, so that --set can be given more than once.
     Settings = Annotated[
-        list[str], Parameter(name="--set", converter=_pairs, n_tokens=1, group="Network")
+        list[str] | Mapping[str, Any],
+        Parameter(name="--set", converter=_pairs, n_tokens=1, accepts_keys=False, group="Network"),
     ]
 
 

@@ -42,8 +42,8 @@ def status(call: Callable[[], int | None]) -> int:
     of a file, or of OpenCV's libraries; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line
     on stderr each; lines begin below any progress bar.
     """
-    other_show = warnings.showwarning
-    warnings.showwarning = _show
+    other_format = warnings.formatwarning
+    warnings.formatwarning = _warning
     try:
         code = call() or 0
         # While an error can still be caught.
@@ -71,7 +71,7 @@ def status(call: Callable[[], int | None]) -> int:
         what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
         return _failed(2, f"error: {what}{error.strerror}; check the path and the free space")
     finally:
-        warnings.showwarning = other_show
+        warnings.formatwarning = other_format
         leave_folders()
 
 
@@ -100,22 +100,18 @@ def verbosity(level: int) -> Iterator[None]:
 
 
 def _failed(code: int, message: str) -> int:
-    _print(message)
+    print(_alone(message), file=sys.stderr)
     return code
 
 
-def _show(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
     kind = "note" if issubclass(category, Notice) else "warning"
-    _print(f"{kind}: {_one_line(message)}")
+    return _alone(f"{kind}: {_one_line(message)}\n")
 
 
-def _print(line: str) -> None:
-    """Print a line on stderr, above any progress bar."""
-    # Bars exist only where tqdm has been imported.
-    if tqdm := sys.modules.get("tqdm"):
-        tqdm.tqdm.write(line, file=sys.stderr)
-    else:
-        print(line, file=sys.stderr)
+def _alone(line: str) -> str:
+    """A line that takes the place of a progress bar, which only terminals have."""
+    return f"\r\x1b[K{line}" if sys.stderr.isatty() else line
 
 
 def _one_line(text: object) -> str:

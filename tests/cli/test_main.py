@@ -35,6 +35,13 @@ def test_several_settings_and_methods():
     assert read.settings == {"neuron.gamma": "4", "msat.det": "false"}
 
 
+def test_pydantic_does_not_mind():
+    """cyclopts checks values by it where something else has imported it."""
+    pytest.importorskip("pydantic")
+    assert options("detect a.jpg").settings == {}
+    assert options("eval --steps 1,2 --imgsz 64x96").imgsz == (64, 96)
+
+
 def test_every_option_has_help():
     app = program()
     for name in COMMANDS:
