@@ -1,28 +1,28 @@
 """Count what a spiking network in PyTorch does, whichever library its neurons come from.
 
-The input of every convolution and linear layer is looked at while the network runs. Values that are
-whole multiples of one value are spikes: each is worth as many synaptic operations as it reaches
-outputs. Other values, such as those of a photograph, are multiplied with the weights.
+Forward hooks look at the input of every convolution and linear layer. Values that are whole
+multiples of one value are spikes: each is worth as many synaptic operations as it reaches outputs.
+Other values, such as those of a photograph, are multiplied with the weights.
 """
 
+import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from numbers import Integral
+from dataclasses import dataclass
 from statistics import multimode
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import did_you_mean, reason
-from spiking_yolo.metrics.network_count import LayerCount, NetworkCount
+from spiking_yolo.io.tables import columns
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.operations import over_axes, paths
 
 # Spikes of one value, where the values are not whole numbers: an 8-bit image has 255 levels.
 MOST_SPIKES = 64
@@ -30,16 +30,102 @@ MOST_SPIKES = 64
 MOST_WHOLE = 2**23
 # Different sizes of values that a layer is followed for.
 MOST_LEVELS = 1024
-# What a network raises that does not take its input.
-FAILURES = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    ArithmeticError,
+NOT_RESET = (
+    "the network was not reset since it was last counted, and its neurons go on from there: reset"
+    " it between calls, as its library does"
 )
+# Network -> its states before and after it was last counted.
+_states: "WeakKeyDictionary[nn.Module, Sequence[dict[str, Tensor]]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """What one convolution or linear layer received and did, per image.
+
+    Attributes:
+        name: As in `named_modules()`.
+        runs: How often it ran.
+        ann_runs: How often it runs in the ANN, the same network without time.
+        unit: What one spike is worth; None: the input is analogue.
+        inputs: Input values of all runs, zeros included.
+        macs: Multiply-accumulates of all runs, without those on padding.
+        events: Events that arrived; none if the input is analogue.
+        operations: Synaptic operations: every event times the outputs that it reaches.
+    """
+
+    name: str
+    runs: float
+    ann_runs: float
+    unit: float | None
+    inputs: float
+    macs: float
+    events: Counts
+    operations: Counts
+
+    @property
+    def ann_macs(self) -> float:
+        """Multiply-accumulates of the ANN."""
+        return self.macs * self.ann_runs / self.runs
+
+
+@dataclass(frozen=True)
+class NetworkCount:
+    """Events, synaptic operations and multiply-accumulates of a network, per image.
+
+    Printed, it is a table.
+
+    Attributes:
+        layers: In the order in which they ran first.
+        images: How many images the figures are means of.
+        T: Timesteps.
+        uncounted: Modules with weights whose work is not in the figures.
+
+    Example:
+        >>> counted = count(model, images)
+        >>> counted.operations.spikes, counted.operations_per_mac.spikes
+        >>> print(counted)
+    """
+
+    layers: tuple[LayerCount, ...]
+    images: int
+    T: int
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates of one pass of the ANN."""
+        return sum(layer.ann_macs for layer in self.layers)
+
+    @property
+    def analogue_macs(self) -> float:
+        """Multiply-accumulates of layers with analogue input, in all of their runs."""
+        return sum(layer.macs for layer in self.layers if layer.unit is None)
+
+    @property
+    def operations(self) -> Counts:
+        """Synaptic operations."""
+        return Counts.of(lambda *each: sum(each), *(layer.operations for layer in self.layers))
+
+    @property
+    def operations_per_mac(self) -> Counts:
+        """Synaptic operations per multiply-accumulate of the ANN."""
+        return Counts.of(lambda operations: operations / self.macs, self.operations)
+
+    def __str__(self) -> str:
+        rows = [["layer", "runs", "MACs", "events", "in spikes", "in digits", "in messages"]]
+        for layer in self.layers:
+            cells = [f"{n:,.0f}" for n in (layer.events.spikes, *layer.operations)]
+            if layer.unit is None:
+                cells = ["analogue", "-", "-", "-"]
+            rows.append([layer.name or "-", f"{layer.runs:g}", f"{layer.macs:,.0f}", *cells])
+        total = [f"{n:,.0f}" for n in self.operations]
+        rows.append(["total", "", f"{sum(one.macs for one in self.layers):,.0f}", "", *total])
+        lines = [f"means of {self.images} images, T = {self.T}", columns(rows)]
+        ratio = self.operations_per_mac.spikes
+        lines.append(f"{ratio:.3f} operations per MAC of the ANN, which has {self.macs:,.0f}")
+        if self.uncounted:
+            lines.append(f"not counted: {', '.join(self.uncounted)}")
+        return "\n".join(lines)
 
 
 def count(
@@ -55,7 +141,7 @@ def count(
     Convolutions of 1 to 3 dimensions, transposed ones, and linear layers are counted, also
     subclasses, as spikingjelly's are. The fan-out is exact: what a spike sends beyond the border of
     a map is no operation. The network runs as in `eval()` and without gradients; neurons that keep
-    their state are the caller's to reset.
+    their state are the caller's to reset, and a Notice says where they were not.
 
     Args:
         model: The network; it may loop over timesteps itself. If you loop, use `counting`.
@@ -80,7 +166,8 @@ def count(
         try:
             with torch.no_grad():
                 model(images, *more)
-        except FAILURES as error:
+        # A network may raise anything where it does not take its input.
+        except Exception as error:
             shape = tuple(getattr(images, "shape", ()))
             raise UserError(
                 f"the network does not take images of {shape}: {reason(error)}"
@@ -108,27 +195,47 @@ def counting(model: nn.Module, analogue: Collection[str] = ()) -> Iterator["Coun
         ...         model(images)
         >>> print(counts.result())
     """
-    counter = Counter(model, analogue)
+    counter = Counter(model, [analogue] if isinstance(analogue, str) else analogue)
+    before = state_of(model)
+    if model in _states:
+        began, ended = _states[model]
+        if not alike(began, ended) and alike(ended, before):
+            warnings.warn(NOT_RESET, Notice, stacklevel=3)
     try:
         yield counter
     finally:
-        counter.stop()
+        for hook in counter.hooks:
+            hook.remove()
+        _states[model] = before, state_of(model)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the tensors that the modules keep besides their parameters."""
+    state: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        # spikingjelly keeps potentials in a dictionary of its own.
+        kept = {**vars(module), **module._buffers, **getattr(module, "_memories", {})}
+        for key, value in kept.items():
+            if isinstance(value, Tensor):
+                state[f"{name}.{key}"] = value.detach().clone()
+    return state
+
+
+def alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 class Counter:
-    """Follows the layers of a network until it is stopped; see `counting`."""
+    """Follows the layers of a network; see `counting`."""
 
     def __init__(self, model: nn.Module, analogue: Collection[str]):
         if not isinstance(model, nn.Module):
             raise UserError(f"a torch.nn.Module can be counted, not {type(model).__name__}")
-        if isinstance(analogue, str):
-            analogue = (analogue,)
         self._model = model
-        self._tallies = {
-            name: Tally(module, name in analogue)
-            for name, module in model.named_modules()
-            if isinstance(module, _ConvNd | nn.Linear)
-        }
+        self._tallies: dict[str, Tally] = {}
+        for name, module in model.named_modules():
+            if isinstance(module, _ConvNd | nn.Linear):
+                self._tallies[name] = Tally(module, name in analogue)
         if not self._tallies:
             raise UserError(
                 f"{type(model).__name__} has no convolution or linear layer that could be counted"
@@ -140,27 +247,20 @@ class Counter:
         # In the order in which layers ran first.
         self._ran: dict[str, Tally] = {}
         self._shape: torch.Size | None = None
-        self._hooks = [model.register_forward_pre_hook(self._see_images, with_kwargs=True)]
+        self.hooks = [model.register_forward_pre_hook(self._see_images, with_kwargs=True)]
         for name, tally in self._tallies.items():
             hook = self._follow(name, tally)
-            self._hooks.append(tally.module.register_forward_hook(hook, with_kwargs=True))
-
-    def stop(self) -> None:
-        """Count no further."""
-        for hook in self._hooks:
-            hook.remove()
+            self.hooks.append(tally.module.register_forward_pre_hook(hook, with_kwargs=True))
 
     def _see_images(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._shape is None:
             tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
             self._shape = tensors[0].shape if tensors else None
 
-    def _follow(self, name: str, tally: "Tally") -> Any:
-        def hook(
-            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
-        ) -> None:
+    def _follow(self, name: str, tally: "Tally") -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._ran[name] = tally
-            tally.add(args[0] if args else kwargs["input"], output)
+            tally.add(args[0] if args else kwargs["input"])
 
         return hook
 
@@ -174,28 +274,16 @@ class Counter:
         Raises:
             UserError: The network has not run, or T and N do not follow from what was seen.
         """
-        if not self._ran:
-            raise UserError(
-                "no convolution or linear layer ran: call the network inside of the `with` block"
-            )
         if not any(tally.inputs for tally in self._ran.values()):
-            raise UserError("the layers received no values: show at least one image")
-        for name, number in (("T", T), ("N", N)):
-            whole = isinstance(number, Integral) and not isinstance(number, bool)
-            if number is not None and (not whole or number < 1):
-                raise UserError(f"{name} is a whole number above zero, not {number!r}")
+            raise UserError("no layer received a value: call the network with at least one image")
         seen_T, seen_N = self._read_shape()
-        N = int(N) if N else seen_N
-        if N is None:
-            shape = f" of {tuple(self._shape)}" if self._shape else ""
-            raise UserError(f"how many images{shape} there were is not known: give N")
-        T = int(T) if T else seen_T or self._timesteps(N)
-        weights: set[int] = set()
-        layers: list[LayerCount] = []
-        for name, tally in self._ran.items():
-            weight = id(tally.weight)
-            layers.append(tally.result(name, T, N, shared=weight in weights))
-            weights.add(weight)
+        N = N or seen_N
+        if not N:
+            raise UserError(f"how many images of {self._shape} there were is not known: give N")
+        T = T or seen_T or self._runs() // N
+        if T < 1 or (not seen_T and self._runs() % N):
+            raise UserError(f"layers ran {self._runs()} times for {N} images: give T and N")
+        layers = [tally.result(name, T, N) for name, tally in self._ran.items()]
         return NetworkCount(tuple(layers), N, T, tuple(self._uncounted()))
 
     def _read_shape(self) -> tuple[int | None, int | None]:
@@ -204,8 +292,8 @@ class Counter:
         if shape is None:
             return None, None
         maps = [tally.axes for tally in self._ran.values() if tally.axes]
-        # Linear layers alone may have run shape[1] times for shape[0] images, or the reverse.
-        if not maps and len(shape) > 2 and shape[1] > 1 and self._runs() == shape[0] * shape[1]:
+        if not maps and len(shape) > 2 and self._runs() == shape[0] * shape[1] != shape[0]:
+            # Linear layers alone do not tell timesteps from images.
             return None, None
         single = maps[0] + 1 if maps else max(1, len(shape) - 1)
         if len(shape) == single + 2:
@@ -217,25 +305,14 @@ class Counter:
         tallies = [tally for tally in self._ran.values() if tally.axes] or self._ran.values()
         return max(multimode(tally.runs for tally in tallies))
 
-    def _timesteps(self, N: int) -> int:
-        """How often most layers ran per image."""
-        runs = self._runs()
-        if runs % N:
-            raise UserError(f"layers ran {runs} times, no multiple of {N} images: give T and N")
-        return runs // N
-
     def _uncounted(self) -> Iterator[str]:
         """Modules with weights of their own that nothing was counted of."""
         for name, module in self._model.named_modules():
             # What computes the weights of a layer lies below it.
             within = any(name == layer or name.startswith(f"{layer}.") for layer in self._ran)
-            if not within and any(map(is_matrix, module.parameters(recurse=False))):
+            own = module.parameters(recurse=False)
+            if not within and any(sum(size > 1 for size in one.shape) > 1 for one in own):
                 yield f"{name} ({type(module).__name__})".strip()
-
-
-def is_matrix(parameter: Tensor) -> bool:
-    """Whether it connects values, and is not one number per channel."""
-    return sum(size > 1 for size in parameter.shape) > 1
 
 
 class Tally:
@@ -248,147 +325,85 @@ class Tally:
         self.analogue = analogue
         self.runs = 0
         self.inputs = 0
-        self.outputs = 0
         self.macs = 0.0
-        self.signed = False
-        # Outputs that values other than zero reach.
-        self.reached = 0.0
         # Relative precision of the values.
         self.precision = 0.0
-        # Events, and outputs that they reach, by the size of a value.
+        # Size of a value -> events, and outputs that they reach.
         self.levels: defaultdict[float, list[float]] = defaultdict(lambda: [0, 0.0])
-
-    @property
-    def weight(self) -> object:
-        """The same object in layers that share it."""
-        return dict(self.module.named_parameters(recurse=False)).get("weight", self.module)
+        self._reach: dict[torch.Size, Tensor] = {}
 
     @torch.no_grad()
-    def add(self, x: Tensor, output: Tensor) -> None:
-        """Count a run of the layer.
-
-        Args:
-            x: Its input, [..., C, H, W] or [..., C]; as many axes as the layer has.
-            output: Its output.
-        """
+    def add(self, x: Tensor) -> None:
+        """Count a run of the layer. x: its input, [..., C, H, W] or [..., C]."""
         # There may be no float64 on other devices.
         x = x.detach().cpu()
-        reach = self._fan_out(x, output).expand(x.shape)
-        image = x.shape[-1 - self.axes :].numel()
-        self.runs += x.numel() // image
+        image = x.shape[-1 - self.axes :]
+        if image not in self._reach:
+            self._reach[image] = fan_out(self.module, image)
+        reach = self._reach[image].expand(x.shape)
+        self.runs += x.numel() // image.numel()
         self.inputs += x.numel()
-        self.outputs += output.numel()
         self.macs += reach.sum().item()
-        sent = x != 0
-        sizes = x[sent]
-        reached = reach[sent]
-        self.signed = self.signed or bool((sizes < 0).any())
-        self.reached += reached.sum().item()
-        if not self.analogue:
-            self._add_levels(sizes.abs(), reached)
-
-    def _add_levels(self, sizes: Tensor, reached: Tensor) -> None:
-        if sizes.is_floating_point():
-            self.precision = max(self.precision, torch.finfo(sizes.dtype).eps)
-        levels, index, events = sizes.unique(return_inverse=True, return_counts=True)
-        if len(levels) > MOST_LEVELS:
+        if self.analogue:
+            return
+        if x.is_floating_point():
+            self.precision = max(self.precision, torch.finfo(x.dtype).eps)
+        sizes, index, events = x.abs().unique(return_inverse=True, return_counts=True)
+        if len(sizes) > MOST_LEVELS:
             self.analogue = True
             return
-        operations = reached.new_zeros(len(levels)).index_add_(0, index, reached)
-        for level, *work in zip(*(x.tolist() for x in (levels, events, operations)), strict=True):
-            self.levels[level][0] += work[0]
-            self.levels[level][1] += work[1]
+        operations = reach.new_zeros(len(sizes))
+        operations.index_add_(0, index.flatten(), reach.flatten())
+        for size, n, work in zip(*map(Tensor.tolist, (sizes, events, operations)), strict=True):
+            if size:
+                self.levels[size][0] += n
+                self.levels[size][1] += work
         self.analogue = len(self.levels) > MOST_LEVELS
 
-    def _fan_out(self, x: Tensor, output: Tensor) -> Tensor:
-        """How many outputs each input value reaches, broadcasting against [..., C, H, W]."""
-        m = self.module
-        if not self.axes:
-            return torch.tensor(float(m.out_features), dtype=torch.float64)
-        transposed = isinstance(m, _ConvTransposeNd)
-        along: list[Tensor] = []
-        for axis, size in enumerate(x.shape[-self.axes :]):
-            taps = (m.kernel_size[axis], m.stride[axis], m.dilation[axis])
-            outputs = output.shape[axis - self.axes]
-            padding = m.padding if isinstance(m.padding, str) else m.padding[axis]
-            along.append(axis_reach(size, taps, padding, m.padding_mode, outputs, transposed))
-        return over_axes(along, m.out_channels // m.groups)
-
-    def result(self, name: str, T: int, N: int, shared: bool) -> LayerCount:
-        """Per image.
-
-        Args:
-            name: Of the layer.
-            T: Timesteps.
-            N: Number of images.
-            shared: Whether its weights are those of another layer.
-        """
+    def result(self, name: str, T: int, N: int) -> LayerCount:
+        """Per image."""
         unit = None if self.analogue else spike_unit(list(self.levels), self.precision)
         events = operations = Counts.alike(0.0)
-        largest = 0
         if unit is not None and self.levels:
             n = (torch.tensor(list(self.levels), dtype=torch.float64) / unit).round()
-            largest = int(n.max())
-            work = torch.tensor(list(self.levels.values()), dtype=torch.float64)
+            work = torch.tensor(list(self.levels.values()), dtype=torch.float64) / N
             per_value = Counts(n, count_digits(n), n.sign())
-            events = Counts.of(lambda each: (each @ work[:, 0]).item() / N, per_value)
-            operations = Counts.of(lambda each: (each @ work[:, 1]).item() / N, per_value)
+            events = Counts.of(lambda each: (each @ work[:, 0]).item(), per_value)
+            operations = Counts.of(lambda each: (each @ work[:, 1]).item(), per_value)
         runs = self.runs / N
-        return LayerCount(
-            name=name,
-            kind=type(self.module).__name__,
-            runs=runs,
-            # A layer that ran less often, or out of step, is none of the loop over time.
-            ann_runs=runs if runs % T else runs / T,
-            unit=unit,
-            largest=largest,
-            signed=self.signed,
-            inputs=self.inputs / N,
-            outputs=self.outputs / N,
-            weights=0 if shared else self.module.weight.numel(),
-            macs=self.macs / N,
-            events=events,
-            operations=operations,
-            effective_macs=self.reached / N if unit is None else 0.0,
-        )
+        # A layer that ran less often, or out of step, is none of the loop over time.
+        ann_runs = runs if runs % T else runs / T
+        macs, inputs = self.macs / N, self.inputs / N
+        return LayerCount(name, runs, ann_runs, unit, inputs, macs, events, operations)
 
 
-@lru_cache(maxsize=1024)
-def axis_reach(
-    size: int,
-    taps: tuple[int, int, int],
-    padding: int | str,
-    mode: str,
-    outputs: int,
-    transposed: bool,
-) -> Tensor:
-    """How many outputs each input position reaches along one axis, float64 [size].
+def fan_out(module: Any, image: Sequence[int]) -> Tensor:
+    """How many outputs each value of an image [C, ...] reaches, float64 [C, ...].
 
-    Args:
-        size: Of the input.
-        taps: Kernel, stride, dilation.
-        padding: At either end, or "same" or "valid".
-        mode: "zeros", or a mode of torch.nn.functional.pad, which copies values into the padding.
-        outputs: Size of the output.
-        transposed: Of a transposed convolution.
+    It is the gradient of the sum of all outputs, where every weight is one.
     """
-    kernel, stride, dilation = taps
-    before = after = padding if isinstance(padding, int) else 0
-    if padding == "same":
-        before = dilation * (kernel - 1) // 2
-        after = dilation * (kernel - 1) - before
-    if mode == "zeros":
-        return paths(size, kernel, stride, before, dilation, outputs, transposed)
-    source = F.pad(torch.arange(size).double()[None, None], (before, after), mode)[0, 0].long()
-    reached = paths(len(source), kernel, stride, 0, dilation, outputs)
-    return torch.zeros(size, dtype=torch.float64).index_add_(0, source, reached)
+    x = torch.ones(1, *image, dtype=torch.float64, requires_grad=True)
+    ones = torch.ones(module.weight.shape, dtype=torch.float64)
+    with torch.enable_grad():
+        if isinstance(module, nn.Linear):
+            y = F.linear(x, ones)
+        elif isinstance(module, _ConvTransposeNd):
+            m: Any = module
+            convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
+            geometry = m.stride, m.padding, m.output_padding, m.groups, m.dilation
+            y = convolve(x, ones, None, *geometry)
+        else:
+            # With the padding of its mode.
+            y = module._conv_forward(x, ones, None)
+        (reached,) = torch.autograd.grad(y.sum(), x)
+    return reached[0]
 
 
 def spike_unit(levels: Sequence[float], precision: float = 0.0) -> float | None:
     """What one spike is worth: the largest value of which all levels are whole multiples.
 
-    Whole numbers count spikes of 1. Of other levels the largest may be 64
-    spikes, a sum or mean of as many: finer ones are analogue, as those of an 8-bit image are.
+    Whole numbers count spikes of 1. Of other levels the largest may be 64 spikes, a sum or mean of
+    as many: finer ones are analogue, as those of an 8-bit image are.
 
     Args:
         levels: Sizes of values, all above zero.

@@ -10,7 +10,8 @@ from helpers.counting import work_by_loops
 from torch import Tensor, nn
 
 from spiking_yolo import count, counting
-from spiking_yolo.metrics.network_count import NetworkCount
+from spiking_yolo.errors import Notice
+from spiking_yolo.metrics.count import NetworkCount
 from spiking_yolo.snn.counting import Counts
 
 T, N = 3, 2
@@ -33,7 +34,7 @@ def compare(model: nn.Module, counted: NetworkCount, received: dict[str, list[Te
     """With loops over all events; the first layer receives a picture."""
     assert (counted.T, counted.images) == (T, N)
     assert [layer.name for layer in counted.layers] == list(received)
-    assert counted.layers[0].analogue and counted.operations.spikes > 0
+    assert counted.layers[0].unit is None and counted.operations.spikes > 0
     modules = dict(model.named_modules())
     for layer in counted.layers[1:]:
         module: Any = modules[layer.name]
@@ -87,14 +88,14 @@ def test_spikingjelly(mode: str, pictures: Tensor):
             for _ in range(T):
                 net(pictures)
         counted = counts.result()
-    assert [layer.largest for layer in counted.layers[1:]] == [1, 4]
+    assert [layer.unit for layer in counted.layers[1:]] == [1, 0.25]
     functional.set_step_mode(net, "s")
     compare(net, counted, received)
 
 
 def test_spikingjelly_counts_the_same(pictures: Tensor):
     """Its own counter, where spikes are zeros and ones."""
-    neuron, op_counter = spikingjelly("neuron", "op_counter")
+    functional, neuron, op_counter = spikingjelly("functional", "neuron", "op_counter")
 
     net = nn.Sequential(
         *(nn.Conv2d(1, 4, 3), neuron.IFNode(v_threshold=0.2)),
@@ -102,10 +103,15 @@ def test_spikingjelly_counts_the_same(pictures: Tensor):
         *(nn.Flatten(), nn.Linear(54, 5)),
     ).eval()
     counter = op_counter.SynOpCounter()
-    with op_counter.DispatchCounterMode([counter]), torch.no_grad(), counting(net) as counts:
+    with op_counter.DispatchCounterMode([counter]), torch.no_grad():
         net(pictures)
+    functional.reset_net(net)
     theirs = counter.get_total()
-    assert theirs > 0 and counts.result().operations.spikes * N == theirs
+    assert theirs > 0 and count(net, pictures).operations.spikes * N == theirs
+    with pytest.warns(Notice, match="not reset"):
+        count(net, pictures)
+    functional.reset_net(net)
+    assert count(net, pictures).operations.spikes * N == theirs
 
 
 def test_spikingjelly_containers(pictures: Tensor):
