@@ -47,7 +47,7 @@ def same(ours: Result, expected: Result) -> None:
     assert ours.operations["digits"] == pytest.approx(expected.operations["digits"], rel=0.01)
 
 
-@pytest.mark.parametrize("method", ["p-norm", "signed-memory", "differential"])
+@pytest.mark.parametrize("method", ["p-norm", "dcgs", "differential"])
 def test_detect_and_stream(method: str, tmp_path: Path):
     net = load(write_tiny(tmp_path), method)
     frames = [photo(tmp_path / f"{seed}.png", seed) for seed in (0, 0, 1)]

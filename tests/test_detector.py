@@ -458,7 +458,7 @@ def test_weights_of_8_bits_are_those_of_both_networks(weights, detector, photo):
     assert abs(len(a) - len(b)) < 5 and not torch.equal(a.confidence[:50], b.confidence[:50])
     assert (a.confidence[:50] - b.confidence[:50]).abs().mean() < 0.02
     # One theta per layer.
-    few = SpikingYOLO(weights, "coarse-to-fine", weight_bits=3).converted.graph.tensors
+    few = SpikingYOLO(weights, "dcgs", weight_bits=3).converted.graph.tensors
     names = [name for name in few if name.endswith("weight")]
     assert names and all(len(row.unique()) <= 7 for name in names for row in few[name].flatten(1))
     for wrong in (1, 17, "8", 8.0, True):
@@ -511,7 +511,7 @@ def test_the_default_network_finds_the_dog():
 
 def test_timesteps_by_default(weights, photo):
     """Those of the table of methods; of what it does not know 64; of `steps` the last."""
-    for method, T in (("msat-plus", 4), ("channel-norm", 128), ("srp", 64)):
+    for method, T in (("dcgs", 4), ("channel-norm", 128), ("srp", 64)):
         assert SpikingYOLO(weights, method).detect(photo).T == T
     own = Recipe("my-method")
     detector = SpikingYOLO(weights, own)

@@ -70,8 +70,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dropped spikes": ("msat", {"msat.confidence": "after"}),
     "spikes dropped before": ("msat", {"msat.confidence": "before", "msat.units": "raw"}),
     "algorithm 1": ("msat", {"msat.variant": "algorithm1"}),
-    "stages": ("msat-plus", {"msat.stages": 3}),
-    "switches": ("signed-memory", {"neuron.events": "switches"}),
+    "stages": ("dcgs", {"msat.stages": 3}),
+    "switches": ("dcgs", {"neuron.events": "switches"}),
     "reset to zero": ("p-norm", {"neuron.reset": "zero"}),
     "some steps are not read": ("burst", {"readout.skip": 1}),
 }
@@ -211,7 +211,7 @@ def test_an_evaluation(device: FakeDevice, task: str, tmp_path: Any):
     else:
         weights, folder = write_all(tmp_path)
         data = open_classification(folder, "test")
-    net = load(weights, "signed-memory")
+    net = load(weights, "dcgs")
     with device:
         found = evaluate(
             net,

@@ -29,7 +29,7 @@ T, STEPS = 6, (2, 4)
 def detector(tmp_path_factory):
     """A converted detector and its two photographs."""
     weights = write_tiny(tmp_path_factory.mktemp("tiny"))
-    converted = load(weights, "msat-plus")
+    converted = load(weights, "dcgs")
     return converted, [weights.parent / "photos" / name for name in ("a.png", "b.png")]
 
 
@@ -47,7 +47,7 @@ def test_relative_error_by_hand():
 
 def test_a_batch_is_what_the_network_and_the_ann_give():
     x = images(3)
-    converted = spiking(make(TinyLeaky), x, get_recipe("msat-plus"))
+    converted = spiking(make(TinyLeaky), x, get_recipe("dcgs"))
     run = converted.network().run(x, T, STEPS, maps=True)
     exact = forward(converted.graph, x)
     seen = list(observer(converted).observe(map(Input, x), T, STEPS, want=("ann", "maps"), batch=3))

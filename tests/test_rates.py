@@ -24,7 +24,7 @@ from spiking_yolo.observe import Input, Observer, mean_rate
 
 # Of every kind: complete values, differential coding that settles later, rate coding with pairs,
 # and rate coding with a preparation.
-METHODS = ("signed-digits", "coarse-to-fine", "p-norm", "srp")
+METHODS = ("signed-digits", "dcgs", "p-norm", "srp")
 T, STEPS = 24, (1, 2, 5, 24)
 QUICK = {"calibration.T": 4}
 
@@ -87,7 +87,7 @@ def test_a_rate_does_not_fall_once_a_network_has_settled(weights):
     assert rates[0] == rates[1] == rates[2] > 0
 
 
-@pytest.mark.parametrize("method", ["signed-digits", "p-norm", "coarse-to-fine"])
+@pytest.mark.parametrize("method", ["signed-digits", "p-norm", "dcgs"])
 def test_one_number_everywhere(method, tmp_path):
     path = make_scene(tmp_path)[0]
     dataset = load_coco(tmp_path)

@@ -40,7 +40,7 @@ def result(count: int = 3, **changes: Any) -> Result:
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
     boxes = detections(count)
     values = {
-        "image": image, "path": "a.png", "names": NAMES, "method": "msat-plus", "T": 8, "detections": boxes,
+        "image": image, "path": "a.png", "names": NAMES, "method": "dcgs", "T": 8, "detections": boxes,
         "placement": Placement((80, 48), (64, 38), (0, 13), (64, 64)), "seconds": 0.5,
         "steps": {2: detections(0), 4: detections(1), 8: boxes}, "simulated": 5, "quiet": Quiet(5),
         "spikes_by_layer": {"a": 5_000_000.0, "b": 100_000.0}, "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
@@ -181,7 +181,7 @@ def test_json_has_all_steps():
     )
     assert (entry["image"], entry["width"], entry["height"], entry["T"]) == ("a.png", 80, 48, 8)
     assert (entry["method"], entry["spikes"], entry["mean_rate"]) == (
-        "msat-plus",
+        "dcgs",
         5_100_000,
         # 1.5 M neurons, which sent nothing after step 5 of 8.
         0.68,
@@ -305,7 +305,7 @@ def test_supervision_gets_boxes_names_and_spikes(monkeypatch):
     assert given["confidence"][0] == 0.75 and given["class_id"].tolist() == [1, 2, 1]
     assert given["data"]["class_name"].tolist() == ["dog", "bird", "dog"]
     assert given["metadata"] == {
-        "method": "msat-plus",
+        "method": "dcgs",
         "T": 8,
         "spikes": 5_100_000,
         "mean_rate": result().mean_rate,

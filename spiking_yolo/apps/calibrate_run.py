@@ -20,7 +20,6 @@ from spiking_yolo.convert.calibration_file import (
 )
 from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
-from spiking_yolo.convert.thresholds import with_layer_names
 from spiking_yolo.data.detection import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
@@ -79,7 +78,6 @@ def calibrate(
         raise UserError(f"--quick is for methods that train, such as {DEFAULT}: leave it out")
     recipes = [recipe.with_settings(options.changes) for recipe in recipes]
     ann = load_ann(options)
-    recipes = [with_layer_names(recipe, ann.graph) for recipe in recipes]
     for recipe in recipes:
         if tunes(recipe):
             raise UserError(f"method {recipe.name} is tuned: use {calibrate_command(ann, recipe)}")

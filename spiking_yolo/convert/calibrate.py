@@ -1,8 +1,8 @@
 """Recipes that run the network on calibration images.
 
-They balance thresholds, correct errors, choose fractions and gains, and measure the confidence.
-Every step takes and returns the parameters of the neurons. Layers are treated in order, each with
-the layers before it spiking as they will, on the part of the graph that ends at the layer.
+They balance thresholds, correct errors and choose gains. Every step takes and returns the
+parameters of the neurons. Layers are treated in order, each with the layers before it spiking as
+they will, on the part of the graph that ends at the layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.adaptive_bursts import adapt_bursts
-from spiking_yolo.convert.output_error import Job, best_fraction, best_gain, with_gain
+from spiking_yolo.convert.output_error import Job, best_gain, with_gain
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
+from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters
 from spiking_yolo.convert.train_thresholds import by_gradient
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
@@ -23,7 +22,7 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
+from spiking_yolo.snn.neurons import NeuronLayer
 
 
 @torch.no_grad()
@@ -48,9 +47,8 @@ def calibrate(
     if recipe.calibration.tunes:
         raise UserError(f"method {recipe.name} is tuned: use `{command('tune')}`")
     neurons = base_parameters(graph, statistics.histograms, recipe)
-    # One state serves every readout, and no spike is dropped until the confidence is known.
-    plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
-    job = Job(graph, spec, plain, images, progress)
+    # One state serves every readout.
+    job = Job(graph, spec, replace(recipe, readout=Readout()), images, progress)
     chooses_gain = recipe.msat.enabled and not recipe.msat.gain
     if chooses_gain:
         # Until thresholds are known.
@@ -59,16 +57,10 @@ def calibrate(
         neurons = balance(job, neurons)
     if recipe.by_gradient:
         neurons = by_gradient(job, neurons)
-    if recipe.calibration.kind == "fraction":
-        neurons = best_fraction(job, neurons)
-    if recipe.calibration.kind == "bursts":
-        neurons = adapt_bursts(job, neurons, statistics.histograms)
     if chooses_gain:
         neurons = best_gain(job, neurons)
     if recipe.calibration.kind in ("light", "advanced"):
         neurons = correct(job, neurons)
-    if recipe.msat.confidence != "off":
-        neurons = spike_confidence(job, neurons)
     return neurons
 
 
@@ -111,8 +103,7 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))
     filled = torch.where(largest > 0, largest, top if top > 0 else 1.0)
-    scale = recipe.threshold.scale * layer_factor(recipe, node.name)
-    return at_most(filled * scale, node.phi.cap).contiguous()
+    return at_most(filled * recipe.threshold.scale, node.phi.cap).contiguous()
 
 
 def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
@@ -149,36 +140,3 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
     """mean(SNN - ANN) of the part's output per image and channel, [N, C]."""
     difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
     return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
-
-
-def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """MSAT's spike confidence of each layer.
-
-    It is the share of the neurons that fired in the first 16 steps and should have: an ON neuron
-    where the ANN's pre-activation is positive, an OFF neuron where it is negative. 1 where nothing
-    fired, and with msat.unsure=last in all layers but the last.
-
-    Args:
-        job: With a recipe whose confidence is off, so that nothing is dropped anywhere.
-    """
-    job.progress("spike confidence")
-    network = SpikingNetwork(job.graph, neurons, job.recipe, observed=True)
-    right = dict.fromkeys(network.neurons, 0)
-    fired = dict.fromkeys(network.neurons, 0)
-    drives: dict[str, Tensor] = {}
-    for x in job.images:
-        forward(job.graph, x, lambda node, pre, post: drives.update({node.name: pre}))
-        network.run(x, CONFIDENCE_STEPS)
-        for name, layer in network.layers():
-            for side in layer.sides:
-                has_fired = side.count > 0
-                fired[name] += int(has_fired.sum())
-                right[name] += int((has_fired & (side.sign * drives[name] > 0)).sum())
-    result = dict(neurons)
-    unsure = fired if job.recipe.msat.unsure == "all" else job.graph.last_activations()
-    for name in fired:
-        confidence = 1.0
-        if name in unsure and fired[name]:
-            confidence = right[name] / fired[name]
-        result[name] = {**neurons[name], "confidence": torch.tensor(confidence)}
-    return result

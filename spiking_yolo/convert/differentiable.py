@@ -34,12 +34,12 @@ class CompleteNetwork:
     Args:
         graph: The ANN.
         imgsz: Size of the input.
-        slack, pool_first: As in the recipe.
+        slack: As in the recipe.
         least: The smallest theta of each activation, [C].
         hysteresis: As in the recipe, in later frames of a video.
 
     Attributes:
-        graph: As it is simulated, with max pooling before the neurons if `pool_first`.
+        graph: As it is simulated, with max pooling before the neurons.
         sites: Activation -> number of channels.
         macs: Multiply-accumulates of the ANN.
         costs: Node that sends events -> synaptic operations that an event of each of its neurons
@@ -51,11 +51,10 @@ class CompleteNetwork:
         graph: Graph,
         imgsz: Size,
         slack: float = 0.0,
-        pool_first: bool = True,
         least: Mapping[str, Tensor] | None = None,
         hysteresis: float = 0.0,
     ):
-        self.graph = pool_before_neuron(graph) if pool_first else graph
+        self.graph = pool_before_neuron(graph)
         self.slack = slack
         self.hysteresis = hysteresis
         self.least = least or {}

@@ -17,7 +17,6 @@ from spiking_yolo.convert.calibration_file import (
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import with_layer_names
 from spiking_yolo.convert.uncalibrated import Uncalibrated, converts_at_once
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import Notice, UserError
@@ -141,7 +140,6 @@ def _prepare_ann(
 ) -> Converted | Uncalibrated:
     """The network converted, or as it is where no files exist and pictures can replace them."""
     chosen = None if statistics is None else Path(statistics)
-    recipe = with_layer_names(recipe, ann.graph)
     calibration = find_calibration(ann, recipe, chosen) if recipe.runs_network else None
     path = chosen or find_statistics(ann, calibration)
     needed = [path] if calibration is None else [path, calibration]

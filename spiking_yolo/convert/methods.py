@@ -18,7 +18,6 @@ from spiking_yolo.recipe import (
     Encoding,
     Msat,
     Neuron,
-    Preparation,
     Readout,
     Recipe,
     Threshold,
@@ -329,14 +328,9 @@ def burst() -> Recipe:
     statistics.
 
     theta is the layer's 99.9th percentile shared among the gamma spikes of a step, so that a burst
-    at its longest is worth the percentile. The two releases come near to that, in units of the
-    network's activations:
-
-    * Conversion_Burst, `--set threshold.rule=divided`: the 99.9th percentile of all values, those
-      above 1 divided by gamma (there in place, at every module, so that divisions add up along the
-      network; here once, at the layer).
-    * BrainCog, `--set threshold.rule=clamped --set threshold.percentile=99`: activations clamped at
-      gamma.
+    at its longest is worth the percentile. The two releases come near to that: Conversion_Burst
+    divides values above 1 by gamma before it takes the 99.9th percentile, and BrainCog clamps
+    activations at gamma and takes the 99th.
 
     `--set threshold.rule=percentile` does not divide: bursts then clear debts only.
     """
@@ -344,127 +338,6 @@ def burst() -> Recipe:
         "burst",
         threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
         neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
-    )
-
-
-@register(
-    year=2023,
-    timesteps=None,
-    tried=64,
-    reference="Hao et al., SRP, AAAI 2023",
-    limits="4 steps before those that T counts, and no step mends what was silenced",
-)
-def srp() -> Recipe:
-    """SRP: neurons whose residual potential shows that they should not have fired are silenced.
-
-    Hao, Bu, Ding, Huang, Yu: Reducing ANN-SNN conversion error through residual membrane potential,
-    AAAI 2023. The commonest error is a neuron that fires although its activation is zero, because
-    positive input came first; then U(tau) < 0. The network runs for tau steps (here 4, --set
-    preparation.steps), neurons with U(tau) < 0 are silenced, and it starts again for T steps:
-    U(0) = theta / 2, n(t) = 1 where U >= theta and U(tau) >= 0. (The release silences U(tau) up to
-    0.001 theta.) Published on networks trained with QCFS, whose cap is the threshold and keeps
-    activations small; here the threshold minimises the squared error of an activation in 8 levels,
-    of any network, which is a change. With --set threshold.rule=max on a network trained with
-    --activation qcfs it is the paper's. On leaky ReLU both neurons of an ON/OFF pair are judged by
-    their own potentials; max pooling starts again with the neurons. A neuron with a positive
-    activation that fired too early is silenced as well, so the error does not vanish with T. At
-    most one spike per step, none graded; like all rate coding it does not settle. T counts the
-    steps after the preparation, whose operations, updates and latency are counted. Needs:
-    activation statistics.
-    """
-    return Recipe(
-        "srp",
-        threshold=Threshold(rule="mmse", scope="layer", levels=8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        preparation=Preparation(kind="silence", steps=4),
-    )
-
-
-@register(
-    year=2023,
-    timesteps=64,
-    reference="Hao et al., COS, ICLR 2023",
-    limits="4 steps before those that T counts; corrects one spike per neuron",
-)
-def cos() -> Recipe:
-    """COS: offset spikes, a spike too many or too few, are corrected by the initial potential.
-
-    Hao, Ding, Bu, Huang, Yu: Bridging the gap between ANNs and SNNs by calibrating offset spikes,
-    ICLR 2023. The network runs for rho steps (here 4, --set preparation.steps). With U(0) = theta /
-    2 a neuron has sent what its input is worth if U(rho) is in [0, theta); with U(rho) < 0 and a
-    spike sent it was one too many, with U(rho) >= theta one is owed. U(0) is then lowered or raised
-    by theta, and the network starts again for T steps. Changes: the release corrects a layer after
-    the one before it, with rho steps of corrected input for each; here all are corrected at once,
-    and --set preparation.rounds repeats it, each round counting what the former ones have changed,
-    so that as many rounds as layers come to the same. The release shifts by more than theta where
-    theta would not change the number of spikes; here the next round does. Thresholds, QCFS, pairs,
-    pooling, and what is counted are as in srp. At most one spike per step, none graded; it does not
-    settle. Needs: activation statistics.
-    """
-    return Recipe(
-        "cos",
-        threshold=Threshold(rule="mmse", scope="layer", levels=8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        preparation=Preparation(kind="shift", steps=4),
-    )
-
-
-@register(
-    year=2025,
-    timesteps=None,
-    tried=64,
-    reference="Wang et al., AdaFire, AAAI 2025",
-    limits="a burst of n costs n spikes; chosen for one T (--set calibration.T)",
-)
-def adafire() -> Recipe:
-    """AdaFire: bursts whose greatest length is chosen layer by layer, and compressed thresholds.
-
-    Wang, Fang, Cao, Ren, Xu: Adaptive calibration, a unified conversion framework of spiking neural
-    networks, AAAI 2025, arXiv 2412.16219. n = clip(floor(U / theta), 0, phi_l), theta by the
-    smallest squared error of T levels with bursts of phi_l. Of phi_l = 1, 2, 4, 8 those with the
-    smallest sum of sensitivities are chosen, whose spikes stay below 95 % of those of bursts of 4
-    everywhere; then of theta times 1, 1.5, 2, 3 those with the fewest spikes that raise that sum by
-    at most 5 % ("sensitivity spike compression"). Both searches are the Pareto frontier over layers
-    of the release (convert/adaptive_bursts.py), with fewer candidates. Changes: a sensitivity is
-    the relative error of the outputs after calibration.T steps with one layer changed, where the
-    paper has the Kullback-Leibler divergence of classes; half a threshold at the start instead of
-    theta / 2T in every step; one theta per layer; without the bias correction of calibration-light.
-    The paper's T by input is not part of a method here: --early-exit stops each image on its own,
-    for any method. On leaky ReLU both neurons of a pair have phi_l. Spikes are not graded, at most
-    8 per step; it does not settle. Needs: the network run on calibration images.
-    """
-    return Recipe(
-        "adafire",
-        threshold=Threshold(rule="mmse", scope="layer", levels=8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=8, initial=0.5),
-        calibration=Calibration(kind="bursts", T=8),
-    )
-
-
-@register(
-    year=2024,
-    timesteps=8,
-    reference="Lv et al., group neurons, ICASSP 2024",
-    limits="a group fires up to 4 spikes per step; published for networks trained with QCFS",
-)
-def group_neurons() -> Recipe:
-    """Group neurons: four IF neurons with staggered thresholds act as one.
-
-    Lv, Fang, Yuan, Tian: Optimal ANN-SNN conversion with group neurons, ICASSP 2024, arXiv
-    2402.19061. The m members receive the same current, have the thresholds theta / m, 2 theta / m,
-    ..., theta and start at theta / 2m; each fires one spike of theta / m, and lateral inhibition
-    takes n theta / m from all, where n members fired. Their potentials stay equal, so a group is
-    one neuron with n = clip(floor(U m / theta), 0, m): `burst` at half a threshold, which is how it
-    is computed here, with n spikes counted. The paper's networks are trained with QCFS, whose caps
-    are the thetas, and pool averages; here theta is the layer's 99.9th percentile, m = 4 as in
-    their code (--set neuron.gamma), leaky ReLU has two groups, ON and OFF, and max pooling is the
-    exact one of sums. Rate coding: operations grow with T. Membrane updates are those of one neuron
-    per group. Needs: activation statistics.
-    """
-    return Recipe(
-        "group-neurons",
-        threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
-        neuron=Neuron(kind="if", reset="subtract", gamma=4, initial=0.5),
     )
 
 
@@ -506,25 +379,22 @@ def ltb() -> Recipe:
 def msat() -> Recipe:
     """MSAT: the multi-stage adaptive threshold, the draft paper's method.
 
-    Section 4.2, Eq. 14 to 17, as the released code computes them (snn/msat.py has the rule and
-    where it departs from the draft): the threshold of every neuron tracks its membrane potential
-    (DTT) and is lowered by a rising input (DET); Theta is the layer's maximum; a spike is worth
-    theta(t), so it is graded.
+    Section 4.2, Eq. 14 to 17, as the released code computes them (snn/neurons/msat.py has the rule
+    and where it departs from the draft): the threshold of every neuron tracks its membrane
+    potential (DTT) and is lowered by a rising input (DET); Theta is the layer's maximum; a spike is
+    worth theta(t), so it is graded.
 
     The rule depends on the scale of the potentials, so they are multiplied by a gain k / Theta. k
     is the free parameter of this method: of 1, 1.5, ..., 4 the smallest whose output error after
     --set calibration.T steps on the calibration images is within 3 % of the smallest error. With
-    --set msat.gain=1 a neuron starts at 0.67 of Theta, too late for most; with 3 at 0.21. --set
-    msat.units=raw --set msat.gain=1 is the paper's, which fails on layers whose maximum is far from
-    1 to 4.
+    --set msat.gain=1 a neuron starts at 0.67 of Theta, too late for most; with 3 at 0.21. The
+    authors take potentials as they are, which is a gain of Theta in each layer and fails where the
+    maximum is far from 1 to 4.
 
-    The spike confidence of the released code, which the draft does not mention, keeps spikes of the
-    first 16 steps with a probability that is measured on the calibration images: --set
-    msat.confidence=after in every layer, and with --set msat.unsure=last in the last ones only, as
-    in the authors' files. It is off: on photographs it raises the error by 70 % at T = 16, and by
-    40 to 50 % at T = 32 and 64. Before gains were introduced, this method was --set msat.gain=1
-    --set msat.confidence=after. Ablation: --set msat.dtt=false, msat.det=false. Compare with
-    fixed-fraction. Needs: the network run on calibration images.
+    The spike confidence of the released code, which the draft does not mention, is left out: on
+    photographs it raises the error by 70 % at T = 16, and by 40 to 50 % at T = 32 and 64 (measured
+    with 0.3.0). Ablation: --set msat.dtt=false, msat.det=false. Needs: the network run on
+    calibration images.
     """
     return Recipe(
         "msat",
@@ -557,135 +427,6 @@ def msat_tuned() -> Recipe:
         threshold=Threshold(rule="max", scope="layer"),
         neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.1),
         msat=Msat(enabled=True, gain=0),
-    )
-
-
-@register(
-    year=2026,
-    timesteps=4,
-    reference="this project, after the MSAT draft paper",
-    limits="spikes have a sign, and a value (a power of two)",
-)
-def msat_plus() -> Recipe:
-    """MSAT-plus: MSAT's tracking threshold under differential coding, in stages that are powers of
-    two.
-
-    The draft's DTT (Eq. 15 with its constants, tau_mp = 4) raises the threshold of a neuron whose
-    potential is above its mean. This suits differential coding: while a neuron's input changes, its
-    spikes are worth Theta or half of it; once it has settled, Theta / 4. The stages make the events
-    stop (a threshold of any value crosses the potential again and again), and make the value of a
-    spike a shift of bits. The settled network is that of a fixed threshold Theta / 4, for a sixth
-    fewer operations. Theta is one per layer (0.26 of the percentile), and the schedule of all
-    neurons is that of coarse-to-fine from its second step on: spikes are worth 8, 4, 2, 1 theta.
-    DET is off: it costs operations and gains nothing here. Tuned on COCO train2017 photographs;
-    docs/msat/msat-plus.md has what helped, what did not, and the control. Needs: activation
-    statistics, of both signs.
-    """
-    return Recipe(
-        "msat-plus",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.26),
-        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
-        msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
-        encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
-    )
-
-
-@register(
-    year=2026,
-    timesteps=256,
-    reference="this project, the control of MSAT",
-    limits="c is chosen for one T (--set calibration.T)",
-)
-def fixed_fraction() -> Recipe:
-    """Fixed fraction: theta = c * maximum of the layer, the control for MSAT.
-
-    One c for all layers: of 0.1, 0.2, ..., 1.0 the one with the smallest error of the output after
-    T steps on the calibration images. MSAT lowers thresholds that are far above the usual
-    activation; so does a constant. Needs: the network run on calibration images.
-    """
-    return Recipe(
-        "fixed-fraction",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-        calibration=Calibration(kind="fraction", T=32),
-    )
-
-
-@register(
-    year=2022,
-    timesteps=8,
-    reference="after Wang et al., signed neuron with memory, IJCAI 2022",
-    limits="spikes have a sign; operations grow with T",
-)
-def signed_memory() -> Recipe:
-    """Signed neuron with memory, rate coding.
-
-    After Wang et al. 2022 (signed neuron with memory, for ReLU): a negative spike may take back
-    what was wrongly sent. Generalised to (leaky) ReLU and to gamma spikes per step: with S the sum
-    of the input and m the net spikes sent, n = clip(round(phi(S) / theta) - m, -gamma, gamma). What
-    was sent follows phi of the summed input, whatever the order of arrival; quantisation, clipping
-    and slew remain. Needs: activation statistics, of both signs.
-    """
-    return Recipe(
-        "signed-memory",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9, scale=0.25),
-        neuron=Neuron(kind="memory", gamma=4, initial=0.5),
-    )
-
-
-@register(
-    year=2017,
-    timesteps=8,
-    reference="after O'Connor and Welling, Sigma-Delta Quantized Networks, ICLR 2017",
-    limits="spikes have a sign; its output is that of the network rounded to theta",
-)
-def differential() -> Recipe:
-    """Differential (sigma-delta) coding: layers send the changes of their activation.
-
-    Known from sigma-delta networks (O'Connor and Welling 2017) and from differential coding in
-    conversion; here for detectors. Image and bias enter once. Every layer keeps x, the sum of the
-    currents received, and y, the sum of what it has sent: n = clip(round((phi(x) - y) / delta),
-    -gamma, gamma); y += n * delta. The head's potential is the output, not divided by t. It settles
-    on the network quantised with step delta, and the operations stop growing with T. delta = MMSE
-    threshold / levels, per channel. On a network trained with QCFS of L levels (tools/train.py
-    --activation qcfs) delta = cap / L settles on the ANN itself: --set threshold.rule=max,
-    threshold.scale=0.125 for L = 8. Needs: activation statistics, of both signs.
-    """
-    return Recipe(
-        "differential",
-        threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
-        neuron=Neuron(kind="memory", gamma=4, initial=0.5),
-        encoding=Encoding(coding="differential"),
-    )
-
-
-@register(
-    year=2026,
-    timesteps=4,
-    reference="this project",
-    limits="spikes have a sign, and a value that depends on the timestep",
-)
-def coarse_to_fine() -> Recipe:
-    """Coarse to fine: differential coding whose spikes become finer with time.
-
-    A spike of the first step is worth 2^coarse thetas, of the next half of that, and so on down to
-    one theta: a large activation arrives in a few spikes, and the settled value is as fine as theta
-    (the weighted spikes of Kim et al., Deep neural networks with weighted spikes, Neurocomputing
-    2018, carried by differential coding). After step 8, and again whenever t has doubled, theta
-    itself is halved, so that the error keeps falling with T while the operations grow with log T.
-    All neurons follow one schedule: nothing is graded per neuron, and the weights are scaled by a
-    constant. theta = 90th percentile of the layer's positive activations times 0.1. At equal
-    operations its error is smaller than that of the MMSE threshold, which heavy tails make too
-    coarse for the usual value, and than that of a theta per channel, which spends many spikes on
-    channels whose small values matter little to the next layer. Tuned on COCO train2017
-    photographs; docs/msat/msat-plus.md has the comparison. Needs: activation statistics, of both
-    signs.
-    """
-    return Recipe(
-        "coarse-to-fine",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.1),
-        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
-        encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.5),
     )
 
 
@@ -869,7 +610,7 @@ def css() -> Recipe:
         "css",
         threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
         neuron=Neuron(kind="memory", gamma=1, initial=0.5),
-        encoding=Encoding(coding="differential", coarse=7, silent=1),
+        encoding=Encoding(coding="differential", coarse=7),
     )
 
 

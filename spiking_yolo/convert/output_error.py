@@ -16,7 +16,6 @@ from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
-FRACTIONS = tuple(c / 10 for c in range(1, 11))
 # Above 4 the thresholds of Eq. 17 collapse.
 GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 NEAR, WORTH = 0.03, 0.005
@@ -39,22 +38,6 @@ class Job:
     recipe: Recipe
     images: Sequence[Tensor]
     progress: Callable[..., Any]
-
-
-def best_fraction(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """theta = c * statistic, one c for all layers: the one with the smallest relative error of the
-    output after T.
-    """
-    error = _judge(job)
-
-    def scaled(c: float) -> NeuronParameters:
-        parameters: NeuronParameters = {}
-        for name, own in neurons.items():
-            thetas = {key: c * value for key, value in own.items() if key.startswith("theta")}
-            parameters[name] = {**own, **thetas}
-        return parameters
-
-    return scaled(min(FRACTIONS, key=lambda c: error(scaled(c), f"fraction {c:g}")))
 
 
 def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:

@@ -16,7 +16,6 @@ from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Gate, Graph
-from spiking_yolo.graph.graph import activation_named, listed_activations
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
@@ -92,10 +91,6 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     if settings.rule in ("percentile", "shared"):
         share = recipe.neuron.gamma if settings.rule == "shared" else 1
         return at_most(percentile(histogram, sign, settings.percentile) / share, cap)
-    if settings.rule in ("divided", "clamped"):
-        return at_most(
-            released(histogram, sign, settings.percentile, recipe.neuron.gamma, settings.rule), cap
-        )
     if settings.rule == "excess":
         return at_most(local_balance(histogram, sign, cap), cap)
     # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped.
@@ -127,37 +122,6 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
     value = edge[index] + fraction * (edge[index + 1] - edge[index])
     value = value[:, 0] * 2.0**histogram.exponent
     return torch.where(cumulative[:, -1] > 0, torch.minimum(value, extreme(histogram, sign)), 0.0)
-
-
-def released(histogram: Histogram, sign: int, percent: float, gamma: int, rule: str) -> Tensor:
-    """The percentile of all activations, zeros too, by a release of Li and Zeng 2022; float64 [C].
-
-    Args:
-        rule: "divided": activations above 1 are first divided by gamma (Conversion_Burst);
-            "clamped": all are first clamped at gamma (BrainCog).
-    """
-    positive = histogram.counts[sign].sum(1).double()
-    target = positive - histogram.total * (1 - percent / 100)
-    moments = _Moments(histogram, sign)
-
-    def below(points: Tensor) -> Tensor:
-        return moments.below(points[:, None])[0][:, 0]
-
-    low = torch.zeros_like(positive)
-    high = moments.top.clone()
-    one = torch.ones_like(high)
-    for _ in range(60):
-        middle = (low + high) / 2
-        if rule == "divided":
-            above = (below(gamma * middle) - below(one)).clamp(min=0)
-            count = below(middle.minimum(one)) + above
-        else:
-            count = below(middle)
-        enough = count >= target
-        low = torch.where(enough, low, middle)
-        high = torch.where(enough, middle, high)
-    value = torch.where(target > 0, high, 0.0)
-    return value.clamp(max=gamma) if rule == "clamped" else value
 
 
 class _Moments:
@@ -256,52 +220,28 @@ def _quantisation_error(
     return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
 
 
-def with_layer_names(recipe: Recipe, graph: Graph) -> Recipe:
-    """The recipe with its factors of single layers by the names that the graph has for them.
-
-    Raises:
-        UserError: The graph lacks one of these layers.
-    """
-    factors: list[tuple[str, float]] = []
-    for text, factor in recipe.threshold.layers:
-        name = activation_named(graph, text)
-        if name is None:
-            raise UserError(
-                f"threshold.layers names {text!r}: the layers of this network are"
-                f" {listed_activations(graph)}"
-            )
-        factors.append((name, factor))
-    if tuple(factors) == recipe.threshold.layers:
-        return recipe
-    return recipe.with_settings({"threshold.layers": tuple(factors)})
-
-
 def base_parameters(
     graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
 ) -> NeuronParameters:
     """Thresholds and initial potential of every activation node, from the statistics.
 
     Raises:
-        UserError: The recipe names a layer that the graph lacks, or cannot convert one of its
-            layers.
+        UserError: The recipe cannot convert one of the layers.
     """
     check_activations(graph, recipe)
-    recipe = with_layer_names(recipe, graph)
     neurons = {}
     for node in graph.activations:
-        factor = layer_factor(recipe, node.name)
         thresholds = layer_thresholds(histograms[node.name], node.phi, recipe)
-        scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in thresholds.items()}
-        neurons[node.name] = {**scaled, "initial": torch.tensor(recipe.neuron.initial)}
+        capped = {k: at_most(theta, node.phi.cap) for k, theta in thresholds.items()}
+        neurons[node.name] = {**capped, "initial": torch.tensor(recipe.neuron.initial)}
     return neurons
 
 
 def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
-    """The parameters with the scale of the recipe and its factors of layers in their thetas."""
+    """The parameters with the scale of the recipe in their thetas."""
     result = dict(neurons)
     for node in graph.activations:
-        factor = recipe.threshold.scale * layer_factor(recipe, node.name)
-        result[node.name] = scaled(neurons[node.name], factor, node.phi.cap)
+        result[node.name] = scaled(neurons[node.name], recipe.threshold.scale, node.phi.cap)
     return result
 
 
@@ -323,11 +263,6 @@ def scaled(
         rest = parameters["rest"] * (parameters["theta"] / theta)
         result["rest"] = (rest * PARTS).round() / PARTS
     return result
-
-
-def layer_factor(recipe: Recipe, name: str) -> float:
-    """The recipe's factor on the thresholds of one layer."""
-    return dict(recipe.threshold.layers).get(name, 1.0)
 
 
 def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:

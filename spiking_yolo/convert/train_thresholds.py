@@ -64,9 +64,7 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     operations = budget(job.graph, recipe.calibration.operations)
     settings = replace(recipe.calibration, operations=operations)
     least = {name: values["theta"] / FINEST for name, values in neurons.items()}
-    network = CompleteNetwork(
-        job.graph, (height, width), recipe.neuron.slack, recipe.neuron.pool_first, least
-    )
+    network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, least)
     few = _few(job.images)
     if recipe.threshold.rule == "sensitivity":
         job.progress("sensitivity")

@@ -187,7 +187,7 @@ class Tuning:
                     least[name] = torch.minimum(least.get(name, finest), finest)
         size = (self.spec.height, self.spec.width)
         neuron = recipe.neuron
-        how = neuron.slack, neuron.pool_first, least
+        how = neuron.slack, least
         network = CompleteNetwork(self.ann, size, *how)
         if self.calibration.frames > 1:
             network = VideoNetwork(self.ann, size, *how, neuron.hysteresis)

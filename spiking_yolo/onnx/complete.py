@@ -34,7 +34,7 @@ CLIPPED = ("few-spikes", "multi-level")
 def sends_complete_values(recipe: Recipe) -> bool:
     """Whether a layer sends all that is due in every step."""
     neuron = recipe.neuron
-    if recipe.encoding.coding != "differential" or neuron.digits:
+    if recipe.encoding.coding != "differential":
         return False
     if neuron.kind in CLIPPED:
         return True

@@ -18,8 +18,6 @@ OPTIONS = (
     "digits",
     "schedule",
     "msat",
-    "confidence",
-    "preparation",
 )
 
 
@@ -41,8 +39,8 @@ class Kind:
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
             (ReLU6), "silu", "mish" and "softmax" (attention). Networks with others are refused.
         supports: The settings that it reads, of OPTIONS; others are refused. "digits" is
-            neuron.events=digits, "schedule" encoding.coarse, silent and refine (spikes that are
-            worth clock.spike_weight thetas).
+            neuron.events=digits, "schedule" encoding.coarse (spikes that are worth
+            clock.spike_weight thetas).
         plain: For ReLU, and without MSAT, it is integrate and fire as NIR defines it.
     """
 
@@ -69,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "if": Kind(
         "integrate and fire, an ON/OFF pair on leaky ReLU",
         follows=("slope", "cap"),
-        supports=("gamma", "initial", "reset", "shift", "msat", "confidence", "preparation"),
+        supports=("gamma", "initial", "reset", "shift", "msat"),
         plain=True,
     ),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
@@ -78,7 +76,7 @@ KINDS: dict[str, Kind] = {
         signed=True,
         memory=True,
         follows=ACTIVATIONS,
-        supports=("gamma", "initial", "hysteresis", "digits", "schedule", "msat"),
+        supports=("gamma", "initial", "hysteresis", "digits", "schedule"),
     ),
     "dcgs": Kind(
         "signed, one of 8 powers of two per step",

@@ -17,7 +17,6 @@ from spiking_yolo.recipe.slots import (
     Encoding,
     Msat,
     Neuron,
-    Preparation,
     Readout,
     Threshold,
     settings_table,
@@ -26,6 +25,25 @@ from spiking_yolo.settings import checked, parse, settings_of
 
 # Of methods whose weights move.
 TUNED_REMARK = "weights tuned without labels"
+# Settings that files of 0.3.0 have and this version has not, with the value that it stands for.
+FORMER: dict[str, Any] = {
+    "threshold.layers": [],
+    "neuron.digits": 0,
+    "msat.units": "normalised",
+    "msat.stages": 0,
+    "msat.confidence": "off",
+    "encoding.refine": 0,
+    "preparation.kind": "none",
+}
+# Without a meaning of their own: they belong to one of the former.
+FORMER_DETAILS = (
+    "msat.unsure",
+    "encoding.silent",
+    "encoding.refine_by",
+    "encoding.refinements",
+    "preparation.steps",
+    "preparation.rounds",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,6 @@ class Recipe:
     calibration: Calibration = Calibration()
     encoding: Encoding = Encoding()
     readout: Readout = Readout()
-    preparation: Preparation = Preparation()
 
     def __post_init__(self):
         plain_name(self.name, "a method")
@@ -72,9 +89,9 @@ class Recipe:
     @property
     def runs_network(self) -> bool:
         """Whether it runs the network on calibration images; what it learns is kept in a file."""
-        adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off"
+        chooses_gain = self.msat.enabled and not self.msat.gain
         corrects = self.threshold.rule == "balance" or self.calibration.kind != "none"
-        return adapts or corrects or self.by_gradient
+        return chooses_gain or corrects or self.by_gradient
 
     @property
     def by_gradient(self) -> bool:
@@ -99,23 +116,22 @@ class Recipe:
             return 1
         bits = self.neuron.gamma.bit_length()
         if self.neuron.events == "digits":
-            return min(self.neuron.digits or bits, (bits + 2) // 2)
+            return (bits + 2) // 2
         return bits if kind.events == "digits" else self.neuron.gamma
 
     def latency(self, T: int, layers: int) -> tuple[int, int]:
-        """Sub-steps of one event per neuron that T steps take, and the preparation before them: as
-        if all layers worked at once, and in a pipeline.
+        """Sub-steps of one event per neuron that T steps take: as if all layers worked at once, and
+        in a pipeline.
 
         In a pipeline a layer waits for the complete value of the one before it, and that one works
         on the next meanwhile. T has this wait in it where layers start one after another
-        (encoding.silent).
+        (encoding.coarse).
 
         Args:
             T: Timesteps.
             layers: Of neurons, on the longest way through the network.
         """
-        T += self.preparation.timesteps
-        waits = 0 if self.encoding.silent else layers - 1
+        waits = 0 if self.encoding.coarse else layers - 1
         return T * self.events_per_step, (T + waits) * self.events_per_step
 
     @property
@@ -188,15 +204,18 @@ class Recipe:
     def from_json(cls, text: str) -> "Recipe":
         try:
             data = read_json(text, dict[str, Any])
-            flat = {f"{s}.{k}": v for s in SLOTS for k, v in data.get(s, {}).items()}
-            unknown = set(data) - {"name", *SLOTS}
+            slots = {slot: values for slot, values in data.items() if slot != "name"}
+            flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
+            unknown = set(slots) - {"preparation", *SLOTS}
         except (ValueError, AttributeError) as error:
             raise UserError(f"not a recipe: {error}") from error
         if unknown or not isinstance(data.get("name"), str):
             raise UserError(
                 f"not a recipe: it needs a name and the slots {', '.join(SLOTS)}, and nothing else"
             )
-        return cls(data["name"]).with_settings(flat)
+        former = {key for key, value in FORMER.items() if flat.get(key) == value}
+        known = {k: v for k, v in flat.items() if k not in former and k not in FORMER_DETAILS}
+        return cls(data["name"]).with_settings(known)
 
     @classmethod
     def read(cls, path: str | Path) -> "Recipe":
@@ -208,17 +227,11 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _unsupported(recipe)
     yield from _coding_conflicts(recipe)
     yield from _digit_conflicts(recipe)
-    yield from _msat_conflicts(recipe)
-    yield from _burst_conflicts(recipe)
-    yield from _preparation_conflicts(recipe)
 
 
 def _unsupported(recipe: Recipe) -> Iterator[str]:
     """Settings that the kind of neuron does not read."""
     neuron, encoding, msat = recipe.neuron, recipe.encoding, recipe.msat
-    preparation = recipe.preparation
-    refined = encoding.refine or encoding.coarse or encoding.silent
-    differential = encoding.coding == "differential"
     settings = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
         ("initial", "neuron.initial", neuron.initial),
@@ -226,10 +239,8 @@ def _unsupported(recipe: Recipe) -> Iterator[str]:
         ("shift", "neuron.shift", neuron.shift),
         ("digits", "neuron.events=digits", neuron.events == "digits"),
         ("hysteresis", "neuron.hysteresis", neuron.hysteresis),
-        ("schedule", "encoding.coarse, silent or refine", refined and differential),
+        ("schedule", "encoding.coarse", encoding.coarse and encoding.coding == "differential"),
         ("msat", "msat.enabled", msat.enabled),
-        ("confidence", "msat.confidence", msat.confidence != "off"),
-        ("preparation", f"preparation.kind={preparation.kind}", preparation.timesteps),
     )
     supports = recipe.neuron_kind.supports
     for option, setting, is_set in settings:
@@ -256,14 +267,12 @@ def _coding_conflicts(recipe: Recipe) -> Iterator[str]:
             )
         if recipe.threshold.rule == "balance":
             yield "threshold.rule=balance needs encoding.coding=rate"
-        if encoding.silent and encoding.refine:
-            yield "encoding.silent needs encoding.refine=0: a layer sends for coarse + 1 steps"
         return
     needs = "needs encoding.coding=differential"
     if not kind.rate:
         yield f"neuron.kind={neuron.kind} {needs}: it sends a value, and then its changes"
-    if encoding.refine or encoding.coarse or encoding.silent:
-        yield f"encoding.coarse, encoding.silent or encoding.refine {needs}"
+    if encoding.coarse:
+        yield f"encoding.coarse {needs}"
     if encoding.tau:
         yield f"encoding.tau {needs}, in which an image is sent once"
     if encoding.denoise:
@@ -279,12 +288,12 @@ def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
             "neuron.events=switches needs spikes of one value: --set msat.enabled=false,"
             " encoding.coding=rate"
         )
+    if recipe.msat.enabled and not recipe.msat.floor and neuron.gamma > 1:
+        yield "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold"
     if neuron.busy and not neuron.hysteresis:
         yield "neuron.busy needs neuron.hysteresis, which it makes smaller in quiet frames"
-    if neuron.events == "digits" and recipe.msat.enabled:
-        yield "neuron.events=digits has stages of its own: --set msat.enabled=false"
-    if neuron.events != "digits" and (neuron.digits or neuron.slack):
-        yield "neuron.digits and neuron.slack need neuron.events=digits"
+    if neuron.events != "digits" and neuron.slack:
+        yield "neuron.slack needs neuron.events=digits"
     if recipe.by_gradient and not (neuron.events == "digits" and differential):
         yield (
             "threshold.rule=sensitivity and calibration.kind=trained need complete values:"
@@ -294,46 +303,3 @@ def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
         yield "calibration.weights=true needs calibration.kind=trained"
     if recipe.calibration.frames > 1 and recipe.calibration.kind != "trained":
         yield "calibration.frames above 1 needs calibration.kind=trained"
-
-
-def _msat_conflicts(recipe: Recipe) -> Iterator[str]:
-    msat = recipe.msat
-    if msat.confidence != "off" and not msat.enabled:
-        yield "msat.confidence needs msat.enabled=true"
-    if not msat.enabled:
-        return
-    if msat.variant == "algorithm1" and recipe.encoding.coding == "differential":
-        yield "msat.variant=algorithm1 needs encoding.coding=rate: its threshold never settles"
-    if not msat.floor and (recipe.neuron_kind.signed or recipe.neuron.gamma > 1):
-        yield (
-            "msat.floor=0 needs neuron.kind=if and neuron.gamma=1: other neurons divide by the"
-            " threshold"
-        )
-
-
-def _burst_conflicts(recipe: Recipe) -> Iterator[str]:
-    neuron = recipe.neuron
-    if recipe.calibration.kind != "bursts":
-        return
-    if neuron.kind != "if" or neuron.gamma < 2 or recipe.msat.enabled:
-        yield (
-            "calibration.kind=bursts needs neurons that send bursts at a fixed threshold: --set"
-            " neuron.kind=if, neuron.gamma=8, msat.enabled=false"
-        )
-    if recipe.threshold.rule == "balance":
-        yield "calibration.kind=bursts sets thresholds by statistics: --set threshold.rule=mmse"
-
-
-def _preparation_conflicts(recipe: Recipe) -> Iterator[str]:
-    neuron, prepares = recipe.neuron, f"preparation.kind={recipe.preparation.kind}"
-    if not recipe.preparation.timesteps:
-        return
-    if recipe.msat.enabled or neuron.reset != "subtract" or neuron.events != "spikes":
-        yield (
-            f"{prepares} reads the residual potential of plain neurons: --set msat.enabled=false,"
-            " neuron.reset=subtract, neuron.events=spikes"
-        )
-    if recipe.encoding.input != "analogue":
-        yield f"{prepares} needs the same image in every step: --set encoding.input=analogue"
-    if recipe.preparation.kind == "shift" and neuron.gamma > 1:
-        yield f"{prepares} needs neuron.gamma=1: it corrects single spikes"

@@ -1,13 +1,11 @@
-"""The slots of a method: (a) thresholds, (b) neuron and MSAT, (c) calibration and preparation, (d)
-input encoding and readout.
-"""
+"""The slots of a method: thresholds, neuron and MSAT, calibration, encoding, readout."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from spiking_yolo.recipe.kinds import KINDS
-from spiking_yolo.settings import Factors, setting, settings_of
+from spiking_yolo.settings import setting, settings_of
 
 # spikes per timestep: as many as needed.
 MAX_GAMMA = 65536
@@ -25,8 +23,6 @@ class Threshold:
         "max",
         "percentile",
         "shared",
-        "divided",
-        "clamped",
         "mmse",
         "excess",
         "balance",
@@ -34,23 +30,17 @@ class Threshold:
     ] = setting(
         "percentile",
         "what theta starts from: a statistic of the activations (max of one with a cap: the cap;"
-        " shared: the percentile / gamma; divided, clamped: the percentile with activations above 1"
-        " divided by gamma, or with all clamped at gamma; excess: raised by twice the mean excess"
-        " over it until it settles), balance: the largest input current of the layer while the"
+        " shared: the percentile / gamma; excess: raised by twice the mean excess over it until it"
+        " settles), balance: the largest input current of the layer while the"
         " layers before it spike, or sensitivity: how much an error matters to the output, and what"
         " an event costs, for calibration.operations",
     )
     scope: Literal["channel", "layer"] = setting(
         "channel", "one statistic per channel, or one per layer"
     )
-    percentile: float = setting(
-        99.9, "in percent, over the positive values; divided, clamped: over all", 0.001, 100
-    )
+    percentile: float = setting(99.9, "in percent, over the positive values", 0.001, 100)
     levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 1024)
     scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
-    layers: Factors = setting(
-        (), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6
-    )
 
 
 @dataclass(frozen=True)
@@ -83,9 +73,6 @@ class Neuron:
         "what travels along synapses: spikes, the switching on and off of runs of spikes, or for"
         " kind=memory the signed digits +-2^k of what is due",
     )
-    digits: int = setting(
-        0, "for events=digits: how many a neuron may send in a step; 0: as many as needed", 0, 16
-    )
     slack: float = setting(
         0.0,
         "for events=digits: how much farther than half a threshold a value is rounded, in"
@@ -108,22 +95,17 @@ class Neuron:
         1,
     )
     pool_first: bool = setting(
-        True,
-        "for memory, dcgs, few-spikes, multi-level: pool potentials, and put the neuron behind its"
-        " max pooling",
+        True, "for neurons that follow the sum of their input: put them behind their max pooling"
     )
 
 
 @dataclass(frozen=True)
 class Msat:
-    """(b) The multi-stage adaptive threshold of the draft paper, Eq. 14 to 17; see snn/msat.py."""
+    """(b) The multi-stage adaptive threshold of the draft paper; see snn/neurons/msat.py."""
 
     enabled: bool = setting(False, "the threshold of each neuron adapts in every step")
     variant: Literal["eq17", "algorithm1"] = setting(
         "eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it"
-    )
-    units: Literal["normalised", "raw"] = setting(
-        "normalised", "potentials as fractions of theta, or as they are"
     )
     dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
     det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
@@ -143,31 +125,16 @@ class Msat:
     tau_rd: float = setting(1.0, "weight of the evoked threshold", 0, 100)
     g: float = setting(0.1, "for variant=algorithm1: gain", 0, 100)
     floor: float = setting(1e-3, "smallest threshold, in theta; the authors have none", 0, 1)
-    stages: int = setting(
-        0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16
-    )
-    confidence: Literal["off", "after", "before"] = setting(
-        "off",
-        "drop spikes of the first 16 steps by the layer's spike confidence, after or before the"
-        " reset",
-    )
-    unsure: Literal["all", "last"] = setting(
-        "all",
-        "for confidence: layers that may drop spikes, all of them or only those that the outputs"
-        " read",
-    )
 
 
 @dataclass(frozen=True)
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none", "light", "advanced", "fraction", "bursts", "trained"] = setting(
+    kind: Literal["none", "light", "advanced", "trained"] = setting(
         "none",
-        "light: bias; advanced: initial potential; fraction: theta, as the fraction of the"
-        " statistic that serves best; trained: all three and a value at rest, by gradient descent"
-        " without labels, for events=digits; bursts: the longest burst of each layer, up to"
-        " neuron.gamma, and its theta, by how much the output minds",
+        "light: bias; advanced: initial potential; trained: both, theta and a value at rest, by"
+        " gradient descent without labels, for events=digits",
     )
     T: int = setting(
         32,
@@ -233,32 +200,15 @@ class Encoding:
         "for frames=keep: the camera's noise is measured on the first frames of a video, and"
         " averaged out of the pixels that do not move",
     )
-    seed: int = setting(0, "of everything that is random: Poisson spikes, spike confidence", 0)
+    seed: int = setting(0, "of the Poisson spikes", 0)
     coarse: int = setting(
         0,
-        "for coding=differential: a spike of the first step is worth 2^coarse thetas, halved in"
-        " each step down to 1",
+        "for coding=differential: a spike of a layer's first step is worth 2^coarse thetas, halved"
+        " in each step down to 1, and each layer starts one step after the layer before it; 0: a"
+        " spike is worth a theta, and all layers send in every step",
         0,
         16,
     )
-    silent: int = setting(
-        0,
-        "for coarse: a layer stays silent for this many steps longer than those before it, so that"
-        " it knows what comes; it then sends for coarse + 1 steps, and no more; 0: layers send in"
-        " every step",
-        0,
-        16,
-    )
-    refine: int = setting(
-        0,
-        "for coding=differential: after this step, and again whenever t has doubled, spikes become"
-        " finer; 0: never",
-        0,
-    )
-    refine_by: float = setting(
-        0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1
-    )
-    refinements: int = setting(3, "for refine: how often at most", 0, 16)
 
 
 @dataclass(frozen=True)
@@ -275,29 +225,6 @@ class Readout:
     )
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """(c) What the neurons find out about an image before the steps that T counts.
-
-    The network runs on the image; then every neuron looks at its residual potential, and all start
-    again. Spikes, operations and latency of these steps are counted; the output does not see them.
-    """
-
-    kind: Literal["none", "silence", "shift"] = setting(
-        "none",
-        "silence: neurons with a negative residual potential send nothing any more; shift: the"
-        " initial potential is one theta lower for a neuron that sent a spike too many, and one"
-        " higher for one that owes a spike",
-    )
-    steps: int = setting(4, "timesteps of one round", 1, 65536)
-    rounds: int = setting(1, "how often", 1, 1024)
-
-    @property
-    def timesteps(self) -> int:
-        """Steps in addition to T."""
-        return 0 if self.kind == "none" else self.rounds * self.steps
-
-
 SLOTS: dict[str, type] = {
     "threshold": Threshold,
     "neuron": Neuron,
@@ -305,7 +232,6 @@ SLOTS: dict[str, type] = {
     "calibration": Calibration,
     "encoding": Encoding,
     "readout": Readout,
-    "preparation": Preparation,
 }
 
 

@@ -68,28 +68,20 @@ SILENT = 2.0**64
 def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
     """The value of a spike in step t, in thetas, of a layer behind `before` others.
 
-    Coarse at first, down to 1, and finer whenever t has doubled after step `refine`. With
-    `silent` steps per layer a layer starts later, and sends for coarse + 1 steps.
+    With `coarse` it is halved in each step down to 1, from the layer's first step on, and the layer
+    starts one step after the one before it.
     """
-    if e.silent:
-        t -= e.silent * before
-        if not 1 <= t <= e.coarse + 1:
-            return SILENT
-    times = ((t - 1) // e.refine).bit_length() if e.refine else 0
-    return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
+    if not e.coarse:
+        return 1.0
+    step = t - before
+    return 2.0 ** (e.coarse - step + 1) if 1 <= step <= e.coarse + 1 else SILENT
 
 
 def next_refinement(e: Encoding, t: int, before: int = 0) -> int | None:
-    """The first step after t with finer spikes than step t, in any layer, the last of which is
+    """The first step after t in which spikes have another value in some layer, the last of which is
     behind `before` others; None if there is none.
     """
-    if e.silent:
-        return t + 1 if t <= e.coarse + e.silent * before else None
-    times = [e.refine * 2**k + 1 for k in range(e.refinements)] if e.refine else []
-    if t <= e.coarse:
-        times.append(t + 1)
-    now = spike_weight(e, t)
-    return min((s for s in times if s > t and spike_weight(e, s) < now), default=None)
+    return t + 1 if e.coarse and t <= e.coarse + before else None
 
 
 def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:
@@ -167,7 +159,7 @@ class ImageInput:
         self._settings, self._event_driven = recipe.encoding, event_driven
         self._backend = backend or Backend()
         self._once = CODINGS[recipe.encoding.coding].once
-        self._random = recipe.encoding.input != "analogue" or recipe.msat.confidence != "off"
+        self._random = recipe.encoding.input != "analogue"
 
     def start(self, x: Tensor) -> None:
         """Present new images and forget the former ones."""

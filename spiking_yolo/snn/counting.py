@@ -77,26 +77,6 @@ def _ones_(x: Tensor) -> Tensor:
     return x.bitwise_right_shift_(24)  # and in all
 
 
-def leading_digit(n: Tensor) -> Tensor:
-    """The most significant digit of n, +-2^k, and 0 of 0: the power of two below 3|n| / 2, with the
-    sign of n.
-
-    |n| has it at k when 2^(k+1) / 3 < |n| < 2^(k+2) / 3, for the digits below it add up to less
-    than 2^(k+1) / 3.
-    """
-    kind, mask = WHOLE[n.dtype]
-    # A float's sign and exponent, without its fraction.
-    return ((n * 1.5).view(kind) & mask).view(n.dtype)
-
-
-def most_significant(n: Tensor, k: int) -> Tensor:
-    """n without all but its k most significant digits."""
-    rest = n
-    for _ in range(k):
-        rest = rest - leading_digit(rest)
-    return n - rest
-
-
 # Digits of a + 1 less those of a, by a mod 16; where higher bits decide (5 and 10), 0.
 MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
 

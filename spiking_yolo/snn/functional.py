@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.recipe import Neuron, allow_choices
-from spiking_yolo.snn.counting import most_significant, thrifty_round
+from spiking_yolo.snn.counting import thrifty_round
 
 
 def scales(factor: Tensor | float) -> bool:
@@ -41,15 +41,13 @@ def integrate_and_fire(
     gamma: int,
     out: Tensor | None,
     reset: "Reset | None" = None,
-    keep: Tensor | None = None,
     room: Tensor | None = None,
     sign: int = 1,
 ) -> Tensor:
     """IF: U += z; n = clip(floor(U / theta), 0, gamma); U is reset where it fired (Diehl 2015).
 
-    reset: see RESETS; by subtraction if None. keep: 0 where a neuron may not fire in this step, 1
-    elsewhere. room: how often it may fire at most. sign: of the current, -1 for a neuron that
-    integrates -z.
+    reset: see RESETS; by subtraction if None. room: how often it may fire at most. sign: of the
+    current, -1 for a neuron that integrates -z.
     """
     potential.add_(current, alpha=sign)
     if gamma == 1:
@@ -58,8 +56,6 @@ def integrate_and_fire(
         out = torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
     if room is not None:
         torch.minimum(out, room, out=out)
-    if keep is not None:
-        out.mul_(keep)
     (reset or subtract)(potential, out, theta)
     return out
 
@@ -157,10 +153,9 @@ def send(
 
     due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`,
     the value of a spike in thresholds. With a slack n is rounded so as to save digits
-    (`thrifty_round`), and where `digits` bounds them, n keeps its most significant ones. With a
-    hysteresis h a neuron sends nothing unless at least q / 2 + h * q is due, or what `initial`
-    makes of it; then it sends n, so that what it has sent is not biased. Returns n * q, in `out`,
-    and |n|, in `spikes`.
+    (`thrifty_round`). With a hysteresis h a neuron sends nothing unless at least q / 2 + h * q is
+    due, or what `initial` makes of it; then it sends n, so that what it has sent is not biased.
+    Returns n * q, in `out`, and |n|, in `spikes`.
     """
     scaled = scales(spike_weight)
     out = (
@@ -173,8 +168,6 @@ def send(
     n = n.clamp_(-settings.gamma, settings.gamma)
     if hysteresis:
         n = n.mul_(out.abs_() >= 0.5 + hysteresis)
-    if settings.digits:
-        n = most_significant(n, settings.digits)
     spikes = torch.abs(n, out=spikes)
     out = torch.mul(n, spike_weight, out=out) if scaled else n if n is out else out.copy_(n)
     sent.add_(out)

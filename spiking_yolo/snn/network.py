@@ -199,14 +199,8 @@ class SpikingNetwork(nn.Module):
         self.absorb()
         self._input.start(x)
         for _, layer in self.layers():
-            layer.reset(self._input.keys)
+            layer.reset()
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        # The counts of the preparation.
-        self._prepared: dict[str, Tensor] = {}
-        self._begin()
-
-    def _begin(self) -> None:
-        """Let the next step be the first one of all that is between the neurons."""
         resting: dict[str, Tensor] = {}
         single: set[str] = set()
         for name, layer in self.layers():
@@ -247,34 +241,15 @@ class SpikingNetwork(nn.Module):
             layer.settled = layer.settled and hysteresis >= layer.hysteresis
             layer.hysteresis = hysteresis
 
-    def _prepare(self) -> None:
-        """Run the rounds of preparation, after each of which everything starts again."""
-        for _ in range(self.recipe.preparation.rounds):
-            for _ in range(self.recipe.preparation.steps):
-                self._advance()
-            for name, count in self.counts().items():
-                self._prepared[name] = count.stacked() + self._prepared.get(name, 0)
-            for _, layer in self.layers():
-                layer.prepared()
-            self._begin()
-
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
         """Simulate one timestep, up to the nodes from which the output is read.
-
-        Where the recipe has a preparation, the first one comes after it.
 
         Returns:
             Whether a further step may change something while spikes keep their value; in rate
             coding always.
         """
         self._check_started()
-        if self.t == 0 and self.recipe.preparation.timesteps:
-            self._prepare()
-        return self._advance(probes)
-
-    def _advance(self, probes: tuple[Probe, ...] = ()) -> bool:
-        """One timestep, see `step`."""
         assert self._values is not None
         self.t += 1
         self._since += 1
@@ -314,8 +289,7 @@ class SpikingNetwork(nn.Module):
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far, those of a preparation among them; with spike maps if
-        `maps`.
+        """The output and the costs so far; with spike maps if `maps`.
 
         Raises:
             ValueError: No step has been simulated.
@@ -326,10 +300,7 @@ class SpikingNetwork(nn.Module):
         # With neuron.events=switches the events are switches, not spikes.
         switching = self.recipe.neuron.events == "switches"
         share = self.recipe.bias_share(self.spike_weight(self._since))
-        counts = {
-            name: count.stacked() + self._prepared.get(name, 0)
-            for name, count in self.counts().items()
-        }
+        counts = {name: count.stacked() for name, count in self.counts().items()}
         # Reading them adds the shapes of the nodes that are computed then.
         outputs = self._output.read(self.t, self._shapes, share)
         return Snapshot.of(
@@ -339,7 +310,7 @@ class SpikingNetwork(nn.Module):
             counts,
             self._shapes,
             self._updates,
-            self._active + self.recipe.preparation.timesteps,
+            self._active.clone(),
             {name: self._neurons(layer) for name, layer in self.layers()},
             self._first,
             {name: layer.count for name, layer in self.layers()} if switching else None,

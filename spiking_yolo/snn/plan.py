@@ -107,16 +107,10 @@ def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
     """Whether neurons of these parameters need only the sum of their input so far, not the input of
     each step.
 
-    A calibrated bias is added to each input, but in differential coding it is a part of the sum
-    (not for MSAT's neurons, which look at it elsewhere too); MSAT's DET looks at the input, and its
-    Algorithm 1 at the step before.
+    A calibrated bias is added to each input, but in differential coding it is a part of the sum.
     """
-    m = recipe.msat
-    return (
-        recipe.neuron_kind.memory
-        and ("bias" not in parameters or (CODINGS[recipe.encoding.coding].once and not m.enabled))
-        and not (m.enabled and (m.det or m.variant == "algorithm1"))
-    )
+    biased = "bias" in parameters and not CODINGS[recipe.encoding.coding].once
+    return recipe.neuron_kind.memory and not biased
 
 
 def _sliced(graph: Graph) -> frozenset[str]:

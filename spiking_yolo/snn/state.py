@@ -133,7 +133,6 @@ class Clock(NamedTuple):
             differential coding.
         spike_weight: The value of a spike in this step, in thetas.
         first: Whether t is 0.
-        drops: Whether spike confidence may drop spikes in this step.
         hysteresis: Factor on the hysteresis beyond which a neuron fires in later video frames; 0 in
             others.
     """
@@ -142,15 +141,14 @@ class Clock(NamedTuple):
     time: Any
     spike_weight: Any
     first: bool
-    drops: bool = False
     hysteresis: float = 0.0
 
 
 class Buffers(NamedTuple):
     """Preallocated tensors for the results of a step; None means allocate.
 
-    An optimisation that can be ignored when reading. out: for the output; ratio: for MSAT's
-    threshold; a to e: for intermediate results.
+    An optimisation that can be ignored when reading. out: for the output; a to e:
+    for intermediate results.
     """
 
     a: Tensor | None = None
@@ -158,7 +156,6 @@ class Buffers(NamedTuple):
     c: Tensor | None = None
     d: Tensor | None = None
     e: Tensor | None = None
-    ratio: Tensor | None = None
     out: Tensor | None = None
 
 

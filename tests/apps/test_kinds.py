@@ -41,7 +41,7 @@ def test_the_default_detector_gives_the_same_boxes_spikes_and_operations():
     assert ours.operations == renamed.operations
 
 
-@pytest.mark.parametrize("name", ["signed-memory", "differential", "coarse-to-fine"])
+@pytest.mark.parametrize("name", ["dcgs", "differential", "dcgs"])
 def test_analysis_and_energy_are_the_same(weights, name):
     found = []
     for settings in ({}, {"neuron.kind": "renamed-memory"}):

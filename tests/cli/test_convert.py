@@ -35,9 +35,7 @@ def found(folder, *args):
     return json.loads((folder / "exp/detections.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "options", [[], ["--method", "signed-memory"], ["--set", "neuron.gamma=2"]]
-)
+@pytest.mark.parametrize("options", [[], ["--method", "dcgs"], ["--set", "neuron.gamma=2"]])
 def test_converted_file_needs_nothing_else_and_finds_the_same(
     weights, image, tmp_path, options, capsys
 ):

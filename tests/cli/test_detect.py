@@ -224,10 +224,10 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
     ("options", "T"),
     [
         ((), 1),
-        (("--method", "msat-plus"), 4),
+        (("--method", "dcgs"), 4),
         # Its figure in the table is "> 64".
         (("--method", "srp"), 64),
-        (("--method", "msat-plus", "--steps", "3,2"), 3),
+        (("--method", "dcgs", "--steps", "3,2"), 3),
         (("--T", 2), 2),
     ],
 )
@@ -239,7 +239,7 @@ def test_as_many_timesteps_as_the_method_needs(detect, image, tmp_path, options,
 
 def test_a_converted_file_has_the_timesteps_of_its_method(weights, image, tmp_path):
     path = tmp_path / "net.safetensors"
-    SpikingYOLO(weights, "msat-plus").save(path)
+    SpikingYOLO(weights, "dcgs").save(path)
     assert SpikingYOLO.load(path).detect(image).T == 4
     assert run_tool("detect", image, "--weights", path, "--project", tmp_path, "--save-json") == 0
     (entry,) = json.loads((tmp_path / "exp/detections.json").read_text())

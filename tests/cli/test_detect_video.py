@@ -78,8 +78,8 @@ def test_reset_is_one_image_after_another(detect, weights, clip, tmp_path):
         (("--steps", "1,3"), 3),
         (("--T", 5, "--steps", "2"), 5),
         (("--frames", "reset"), 1),
-        (("--frames", "reset", "--method", "msat-plus"), 4),
-        (("--method", "msat-plus"), 1),
+        (("--frames", "reset", "--method", "dcgs"), 4),
+        (("--method", "dcgs"), 1),
     ],
 )
 def test_timesteps_per_frame(detect, clip, tmp_path, options, T):

@@ -215,9 +215,7 @@ def test_everything_together_and_progress_names_the_parts():
     assert said == [*parts, "spike confidence"]
 
 
-@pytest.mark.parametrize(
-    "method", ["rmp", "calibration-light", "calibration-advanced", "fixed-fraction", "msat"]
-)
+@pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "msat"])
 def test_it_does_not_matter_how_the_images_are_batched(method: str):
     """Three images one by one, and as two and one."""
     x, recipe = images(3), get_recipe(method).with_settings({"calibration.T": 4})

@@ -143,7 +143,7 @@ def test_other_and_damaged_files_are_refused(tmp_path: Path):
     ],
 )
 def test_a_file_whose_network_would_do_harm_is_refused(change: Any, what: str, tmp_path: Path):
-    net = spiking(make(Pooled), images(1), get_recipe("signed-memory"))
+    net = spiking(make(Pooled), images(1), get_recipe("dcgs"))
     source, first, second, *rest = net.graph.nodes
     changed = change(first)
     nodes = (source, changed, replace(second, inputs=(changed.name,)), *rest)

@@ -29,9 +29,7 @@ def test_nearest_of_all_symmetric_levels(values, bits):
     assert other.tolist() == [7.0] * len(values)
 
 
-@pytest.mark.parametrize(
-    "method", ["coarse-to-fine", "signed-memory", "channel-norm"]
-)  # theta per layer, per channel
+@pytest.mark.parametrize("method", ["dcgs", "dcgs", "channel-norm"])  # theta per layer, per channel
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Grouped])
 def test_what_a_chip_stores_are_small_integers(cls, method):
     """The weights that receive spikes, which hold theta, are integers of -7..7 times a step of the
@@ -54,7 +52,7 @@ def test_what_a_chip_stores_are_small_integers(cls, method):
 
 def test_the_ann_has_them_too_and_more_bits_come_closer():
     model, x = make(TinyLeaky), images(2, seed=7)
-    plain = spiking(model, images(2), get_recipe("coarse-to-fine"))
+    plain = spiking(model, images(2), get_recipe("dcgs"))
     errors = []
     for bits in (2, 4, 8, 16):
         small = _converted(plain, bits)
@@ -72,7 +70,7 @@ def test_the_ann_has_them_too_and_more_bits_come_closer():
 @pytest.mark.parametrize("bits", [1, 17])
 def test_others_are_refused(bits):
     with pytest.raises(UserError, match=f"2 to 16 bits, not {bits}"):
-        _converted(spiking(make(TinyLeaky), images(2), get_recipe("coarse-to-fine")), bits)
+        _converted(spiking(make(TinyLeaky), images(2), get_recipe("dcgs")), bits)
 
 
 def _converted(plain, bits):

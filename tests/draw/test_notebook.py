@@ -35,7 +35,7 @@ def photos(weights):
 
 @pytest.fixture(scope="module")
 def detector(weights):
-    return SpikingYOLO(weights, "msat-plus")
+    return SpikingYOLO(weights, "dcgs")
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def scalar_msat(
     zs: list[float], top: float, s: Msat, gamma: int = 1, initial: float = 0.0
 ) -> Iterator[tuple[float, float, float]]:
     """theta(t), n(t) and the post-reset U(t); top: Theta."""
-    unit = (top if s.units == "normalised" else 1.0) / s.gain
+    unit = top / s.gain
     u, after, sent, theta = initial * top, [], [], top
     for t, z in enumerate(zs):
         if s.variant == "algorithm1":

@@ -154,7 +154,7 @@ def test_the_error_of_the_spiking_network_falls(network):
     _, graph, spec, theirs = network
     x = torch.nn.functional.interpolate(theirs["x"], size=64)
     converted = convert(
-        graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe("msat-plus")
+        graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe("dcgs")
     )
     found = converted.network().run(x, 128, [8, 32])
     errors = [

@@ -165,7 +165,7 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
         folder / "other.pt",
         "--trust-weights",
         "--method",
-        "msat-plus",
+        "dcgs",
         "-o",
         net,
     )
@@ -181,9 +181,7 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
     assert "ultralytics" not in sys.modules and torch.get_num_threads() == threads
 
     image = folder / "photos" / "0.png"
-    expected = SpikingYOLO(folder / "other.pt", "msat-plus", trust=True).detect(
-        image, T=8, conf=0.01
-    )
+    expected = SpikingYOLO(folder / "other.pt", "dcgs", trust=True).detect(image, T=8, conf=0.01)
     (folder / "other.pt").rename(folder / "gone.pt")
     detector = SpikingYOLO(net)
     found = detector.detect(image, T=8, conf=0.01)

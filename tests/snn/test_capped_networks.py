@@ -161,9 +161,7 @@ def test_signed_memory_is_qcfs_after_as_many_steps_as_levels(pool_first: bool):
         "neuron__pool_first": pool_first,
     }
     x = images(2, seed=7)
-    output = (
-        converted("signed-memory", QUANTISED, **settings).network().run(x, 4).snapshots[4].outputs
-    )
+    output = converted("dcgs", QUANTISED, **settings).network().run(x, 4).snapshots[4].outputs
     assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
 
 
@@ -199,7 +197,7 @@ def test_one_layer_of_if_neurons_is_qcfs_after_as_many_steps_as_levels():
 
 
 def test_a_converted_network_keeps_caps_and_levels_in_its_file(tmp_path: Path):
-    one, x = converted("signed-memory", QUANTISED), images(2)
+    one, x = converted("dcgs", QUANTISED), images(2)
     one.save(tmp_path / "net.safetensors")
     again = Converted.load(tmp_path / "net.safetensors")
     assert again.graph.nodes == one.graph.nodes

@@ -166,7 +166,7 @@ def test_no_neuron_sends_more_than_the_cap_allows(kind: str, zs: list, theta: fl
 @given(
     st.integers(-64, 640).map(lambda n: Fraction(n, 64)),
     caps,
-    st.sampled_from(["differential", "coarse-to-fine"]),
+    st.sampled_from(["differential", "dcgs"]),
 )
 def test_differential_coding_settles_at_the_capped_value(z: Fraction, cap: Fraction, name: str):
     theta = Fraction(1, 4)

@@ -394,7 +394,7 @@ def assert_same(a: Snapshot, b: Snapshot) -> None:
         ("signed-digits-video", {"neuron.busy": 0.6, "neuron.pool_first": False}),
         ("few-spikes", {}),
         ("dcgs", {}),
-        ("msat-plus", {"neuron.hysteresis": 0.5}),
+        ("dcgs", {"neuron.hysteresis": 0.5}),
         ("differential", {"neuron.gamma": 2}),
     ],
 )
@@ -426,7 +426,7 @@ def test_networks_give_the_same_spikes_to_the_bit(
         ("burst", {}),
         ("cos", {}),
         ("srp", {}),
-        ("signed-memory", {}),
+        ("dcgs", {}),
     ],
 )
 def test_rate_coding_gives_the_same_spikes_to_the_bit(

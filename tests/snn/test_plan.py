@@ -33,7 +33,7 @@ class Shared(nn.Module):
 
 
 @pytest.mark.parametrize(("use", "sums"), [("conv", 0), ("output", 0), ("nothing", 1)])
-@pytest.mark.parametrize("method", ["signed-memory", "coarse-to-fine"])
+@pytest.mark.parametrize("method", ["dcgs", "dcgs"])
 def test_a_pooling_with_another_consumer_sends_changes(method: str, use: str, sums: int):
     model, x = make(Shared, use=use), images(2)
     converted = spiking(model, x, get_recipe(method))

@@ -156,17 +156,17 @@ def test_reset_and_another_shape():
 
 
 SUMS: list[tuple[str, dict[str, Any], bool]] = [
-    ("signed-memory", {}, True),
-    ("signed-memory", {"neuron.gamma": 1}, True),
-    ("msat-plus", {}, True),
-    ("msat-plus", {"msat.mu": True, "msat.stages": 0}, True),
-    ("signed-memory", {"msat.enabled": True, "msat.det": False}, True),
+    ("dcgs", {}, True),
+    ("dcgs", {"neuron.gamma": 1}, True),
+    ("dcgs", {}, True),
+    ("dcgs", {"msat.mu": True, "msat.stages": 0}, True),
+    ("dcgs", {"msat.enabled": True, "msat.det": False}, True),
     # Looks at the input of each step.
-    ("signed-memory", {"msat.enabled": True}, False),
+    ("dcgs", {"msat.enabled": True}, False),
     ("differential", {"msat.enabled": True}, False),
     # At the step before.
-    ("signed-memory", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),
-    ("signed-memory", {"encoding.input": "poisson"}, True),
+    ("dcgs", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),
+    ("dcgs", {"encoding.input": "poisson"}, True),
 ]
 
 

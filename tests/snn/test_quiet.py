@@ -21,9 +21,7 @@ LENGTHS = (1, 2, 3, 8, 16, 17, 40, 70)
 REFINED = {"encoding.refine": 16, "encoding.refine_by": 0.5, "encoding.refinements": 2}
 QUICK = {"calibration.steps": 2, "calibration.T": 4}
 DIFFERENTIAL = {
-    "differential",
-    "coarse-to-fine",
-    "msat-plus",
+    "dcgs",
     "signed-digits",
     "signed-digits-tuned",
     "signed-digits-video",
@@ -57,7 +55,7 @@ def check(converted: Converted, **options: Any) -> dict[int, Run]:
 @pytest.mark.parametrize("name", list_methods())
 def test_of_every_method(name):
     recipe = get_recipe(name)
-    cls = TinyLeaky if name in (*DIFFERENTIAL, "channel-norm", "signed-memory", "p-norm") else Chain
+    cls = TinyLeaky if name in (*DIFFERENTIAL, "channel-norm", "dcgs", "p-norm") else Chain
     settings = {k: v for k, v in QUICK.items() if recipe.runs_network or k == "calibration.T"}
     runs = check(spiking(make(cls), images(2), recipe, {**settings, "readout.skip": 0}))
     if recipe.encoding.coding == "rate":
@@ -67,7 +65,7 @@ def test_of_every_method(name):
 
 
 @pytest.mark.parametrize("coarse", [0, 3])
-@pytest.mark.parametrize("name", ["differential", "coarse-to-fine", "signed-digits"])
+@pytest.mark.parametrize("name", ["differential", "dcgs", "signed-digits"])
 def test_refined_later(name, coarse):
     settings = {**REFINED, "encoding.coarse": coarse, **(QUICK if name == "signed-digits" else {})}
     runs = check(spiking(make(TinyLeaky), images(2), get_recipe(name), settings))

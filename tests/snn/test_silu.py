@@ -85,9 +85,7 @@ def test_against_a_second_implementation(currents, theta, gamma, coding, activat
     at most.
     """
     phi, function = activation
-    recipe = get_recipe("signed-memory").with_settings(
-        {"neuron.gamma": gamma, "encoding.coding": coding}
-    )
+    recipe = get_recipe("dcgs").with_settings({"neuron.gamma": gamma, "encoding.coding": coding})
     layer, total, sent = neuron(recipe, theta, phi), 0.0, 0
     for t, current in enumerate(currents, 1):
         total += current
@@ -104,9 +102,7 @@ def test_algorithm_1_of_msat_against_a_second_implementation():
     """Its threshold answers to what was left after the step before, of an activation that was
     another then.
     """
-    recipe = get_recipe("signed-memory").with_settings(
-        {"msat.enabled": True, "msat.variant": "algorithm1"}
-    )
+    recipe = get_recipe("dcgs").with_settings({"msat.enabled": True, "msat.variant": "algorithm1"})
     s, theta, generator = recipe.msat, 0.5, torch.Generator().manual_seed(1)
     layer, total, sent, left, ratio = neuron(recipe, theta), 0.0, 0.0, 0.0, 0.5
     for t in range(1, 41):
@@ -122,7 +118,7 @@ def test_algorithm_1_of_msat_against_a_second_implementation():
 
 
 def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
-    layer = neuron(get_recipe("signed-memory").with_settings({"neuron.gamma": 1000}), 0.25)
+    layer = neuron(get_recipe("dcgs").with_settings({"neuron.gamma": 1000}), 0.25)
     generator, total, sent, back = torch.Generator().manual_seed(0), 0.0, 0.0, 0
     for t in range(1, 201):
         current = 3 * torch.randn((), generator=generator).item()
@@ -200,9 +196,7 @@ def test_theta_covers_what_phi_makes_of_both_sides():
     """
     histogram = Histogram.empty(4)
     histogram.update(torch.tensor([[[5.0, 4.0], [0.3, -0.1], [0.1, -0.5], [-1.0, -3.0]]]))
-    recipe = get_recipe("signed-memory").with_settings(
-        {"threshold.rule": "max", "threshold.scale": 0.1}
-    )
+    recipe = get_recipe("dcgs").with_settings({"threshold.rule": "max", "threshold.scale": 0.1})
     theta = layer_thresholds(histogram, SILU, recipe)["theta"]
     expected = [0.1 * silu(5), 0.1 * silu(0.3), -0.1 * silu(-0.5), 0.1 * LEAST]
     assert theta.tolist() == pytest.approx(expected, rel=1e-5)

@@ -33,7 +33,7 @@ PLAIN = {
     "p-norm": {"neuron.initial": 0.5},
     "burst": {},
     "msat": {"msat.gain": 1, "neuron.initial": 1},
-    "signed-memory": {},
+    "dcgs": {},
     "signed-digits": {
         "threshold.rule": "percentile",
         "calibration.kind": "none",

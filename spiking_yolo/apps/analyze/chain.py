@@ -18,7 +18,7 @@ threshold that adapts is judged by what it became. The grid of a differential ne
 rounding with each step's theta(t) in turn reaches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +63,6 @@ def chain(
     sent: Tensor,
     T: int,
     spike_weight: SpikeWeight,
-    keys: Sequence[int] = (),
 ) -> Chain:
     """The chain of one layer.
 
@@ -79,14 +78,13 @@ def chain(
         sent: Sum of the values that the SNN's neurons sent.
         T: Timesteps.
         spike_weight: Timestep -> value of a spike in thetas.
-        keys: Of the images; see snn.coding.image_keys.
     """
     rate = recipe.encoding.coding == "rate"
     per = T if rate else 1
     unbiased = {key: value for key, value in site.items() if key != "bias"}
     layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))
     reach = Reach(before, phi)
-    ideal = feed(layer, before, T, spike_weight, keys, reach.watch)
+    ideal = feed(layer, before, T, spike_weight, reach.watch)
     ann = phi(before).double()
     highest = [layer.settings.gamma * total / per for total in reach.totals]
     lowest = -highest[0] if len(highest) == 1 else -phi.slope * highest[1]
@@ -96,7 +94,7 @@ def chain(
     else:
         grid = reach.rounded.double().clamp(lowest, highest[0])
     biased = build_neurons(site, recipe, phi, LayerPlan(name))
-    even = feed(biased, received / per, T, spike_weight, keys)
+    even = feed(biased, received / per, T, spike_weight)
     return Chain(ann, clipped, grid, ideal / per, even / per, sent.double() / per)
 
 
@@ -105,7 +103,6 @@ def feed(
     current: Tensor,
     T: int,
     spike_weight: SpikeWeight,
-    keys: Sequence[int] = (),
     watch: Callable[[NeuronLayer], None] = lambda layer: None,
 ) -> Tensor:
     """Run a layer on its own with constant input.
@@ -115,13 +112,12 @@ def feed(
         current: Their input in every step; in differential coding, in the first step only.
         T: Timesteps.
         spike_weight: Timestep -> value of a spike in thetas.
-        keys: Of the images.
         watch: Called after every step.
 
     Returns:
         The value that was sent in T steps, float64.
     """
-    layer.reset(keys)
+    layer.reset()
     always = not layer.coding.once
     total = torch.zeros_like(current)
     for t in range(1, T + 1):

@@ -20,7 +20,6 @@ from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import WIDTH, columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import silent, versions
-from spiking_yolo.snn.coding import image_keys
 
 NOTE = """\
 error: norm of the difference between SNN and ANN, in % of the norm of the ANN's activation. Norms
@@ -154,7 +153,6 @@ def analyze(
                 watch.sent,
                 T,
                 partial(network.spike_weight, name=name),
-                image_keys(x),
             )
             spikes = seen.steps[T].spikes[name]
             rate = mean_rate(spikes, seen.neurons_by_layer[name], seen.last.active_steps)

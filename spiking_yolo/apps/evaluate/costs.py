@@ -16,8 +16,7 @@ from spiking_yolo.snn.operations import spiking
 class CostModel:
     """counting: in which the method's operations are reported. value: what events carry. streams:
     layers with analogue input compute in every step instead of once. exponentials: per neuron and
-    step. weights, inputs, outputs, ann_exponentials: see NetworkSize. preparation: steps in
-    addition to T.
+    step. weights, inputs, outputs, ann_exponentials: see NetworkSize.
     """
 
     counting: Counting = "spikes"
@@ -28,7 +27,6 @@ class CostModel:
     inputs: int = 0
     outputs: int = 0
     ann_exponentials: int = 0
-    preparation: int = 0
 
     @classmethod
     def of(cls, converted: Converted) -> "CostModel":
@@ -60,7 +58,6 @@ class CostModel:
             inputs,
             outputs,
             ann_exponentials,
-            recipe.preparation.timesteps,
         )
 
     def size(self, macs: float, neurons: float) -> NetworkSize:
@@ -78,10 +75,10 @@ class CostModel:
         updates: float,
         analogue_macs: float,
     ) -> Work:
-        """What was done in t steps and the preparation; operations and events as `charged(value)`.
+        """What was done in t steps; operations and events as `charged(value)`.
+
         analogue_macs: of one step.
         """
-        t += self.preparation
         analogue, exponentials = (
             analogue_macs * (t if self.streams else 1),
             self.exponentials * size.neurons * t,
@@ -98,13 +95,14 @@ class CostModel:
 
 
 def spike_value(recipe: Recipe) -> Value:
-    """What the recipe's events carry: MSAT's threshold differs per neuron and step, in stages it is
-    Theta / 2^k. Where a neuron sends several thetas at once they travel as signed digits. Schedules
-    of all neurons scale weights instead.
+    """What the recipe's events carry: MSAT's threshold differs per neuron and step.
+
+    Where a neuron sends several thetas at once they travel as signed digits. Schedules of all
+    neurons scale weights instead.
     """
-    if recipe.msat.enabled and not recipe.msat.stages:
+    if recipe.msat.enabled:
         return "any"
-    if recipe.neuron.gamma > 1 or recipe.msat.enabled:
+    if recipe.neuron.gamma > 1:
         return "power of two"
     return recipe.neuron_kind.carries
 
@@ -113,11 +111,10 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and
     the sigmoid.
 
-    In stages DTT alone needs none: theta rises with U - mean(U), so comparing that with one
-    constant per stage will do. silu: neurons compute SiLU or mish of their potential, one more:
+    silu: neurons compute SiLU or mish of their potential, one more:
     with e = exp(x), mish is x * (e^2 + 2 e) / (e^2 + 2 e + 2).
     """
     m = recipe.msat
-    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det) or (m.stages and not m.det):
+    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det):
         return int(silu)
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu

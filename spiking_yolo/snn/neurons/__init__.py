@@ -9,17 +9,15 @@ from pkgutil import iter_modules
 from spiking_yolo.snn.neurons.build import build_neurons, register
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.neurons.msat import CONFIDENCE_STEPS, MsatIntegrateAndFire, MsatSignedMemory
+from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.neurons.signed import SignedMemory
 
 __all__ = [
-    "CONFIDENCE_STEPS",
     "ConstantOnOff",
     "ImbalancedThreshold",
     "IntegrateAndFire",
     "MsatIntegrateAndFire",
-    "MsatSignedMemory",
     "NeuronLayer",
     "OnOff",
     "SignedMemory",

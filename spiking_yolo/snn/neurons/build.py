@@ -1,7 +1,7 @@
 """The layer of spiking neurons that a recipe asks for, and the registration of new kinds."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -15,12 +15,13 @@ from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import LayerPlan
 
 Builder = Callable[..., NeuronLayer]
+B = TypeVar("B", bound=Builder)
 
 # neuron.kind -> what makes a layer of it, from the arguments of NeuronLayer.
 BUILDERS: dict[str, Builder] = {}
 
 
-def register(kind: str, **properties: Any) -> Callable[[Builder], Builder]:
+def register(kind: str, **properties: Any) -> Callable[[B], B]:
     """Decorator: let neuron.kind=KIND ask for this subclass of NeuronLayer, or for this function.
 
     The same class may be registered again, as in the cell of a notebook.
@@ -38,7 +39,7 @@ def register(kind: str, **properties: Any) -> Callable[[Builder], Builder]:
         ... class Leaky(NeuronLayer): ...
     """
 
-    def add(builder: Builder) -> Builder:
+    def add(builder: B) -> B:
         name = _full_name(builder)
         owner = _full_name(BUILDERS.get(kind, builder))
         if owner != name:

@@ -1,9 +1,6 @@
 """Integrate-and-fire neurons with a fixed threshold, for ReLU."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +8,7 @@ from torch import Tensor
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, leaves, tensor
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 
 
 class IntegrateAndFire(NeuronLayer):
@@ -31,16 +28,11 @@ class IntegrateAndFire(NeuronLayer):
             self.settings.gamma,
             buffers.out,
             self.reset_rule,
-            self.allowed(s),
             room,
             self.sign,
         )
         s.tally(out)
         return out
-
-    def allowed(self, s: Any) -> Tensor | None:
-        """0 where a neuron may not fire, 1 elsewhere; None: all may."""
-        return None
 
     @property
     def reset_rule(self) -> F.Reset:
@@ -56,62 +48,6 @@ class IntegrateAndFire(NeuronLayer):
         if not self.settings.shift:
             return None
         return per_channel(self.theta, self.count) / (2 * self.settings.shift)
-
-
-@dataclass(kw_only=True)
-class PreparedState(PotentialState):
-    """lesson: What the rounds of preparation told the neuron; 0 before the first."""
-
-    lesson: Tensor = tensor()
-
-
-class Prepared(IntegrateAndFire):
-    """IF neuron that first runs on the image for some steps, looks at its residual potential, and
-    starts again.
-    """
-
-    state_type: ClassVar[type[Any]] = PreparedState
-
-    def restart(self, s: PreparedState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        lesson = self.learn(s, p)
-        for value in leaves(s):
-            value.zero_()
-        s.lesson.copy_(lesson)
-        self.start(s, p, z, buffers)
-
-    @abstractmethod
-    def learn(self, s: PreparedState, p: Parameters) -> Tensor:
-        """The lesson of a round that has ended."""
-
-
-class Silenced(Prepared):
-    """Sends nothing after a round that left its potential negative (Hao, AAAI 2023)."""
-
-    def learn(self, s: PreparedState, p: Parameters) -> Tensor:
-        return (s.potential < 0).to(s.potential)
-
-    def allowed(self, s: PreparedState) -> Tensor:
-        return 1 - s.lesson
-
-
-class Shifted(Prepared):
-    """Starts one theta lower if it sent a spike too many, one higher if it owes one (Hao, ICLR
-    2023).
-
-    It sent the right number if its potential is in [0, theta), as it was at the start.
-    """
-
-    def start(self, s: PreparedState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        s.potential.copy_((p.initial + s.lesson) * p.theta)
-
-    def learn(self, s: PreparedState, p: Parameters) -> Tensor:
-        # Without the former lessons, each of which makes a spike more or less.
-        residual = s.potential - s.lesson * p.theta
-        too_many = (residual < 0) & (s.count > 0)
-        return s.lesson + (residual >= p.theta).to(residual) - too_many.to(residual)
-
-
-PREPARATIONS = {"none": IntegrateAndFire, "silence": Silenced, "shift": Shifted}
 
 
 class ImbalancedThreshold(NeuronLayer):

@@ -6,7 +6,6 @@ what one is worth.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -39,8 +38,7 @@ class NeuronLayer(nn.Module, ABC):
     Args:
         parameters: theta [C], the threshold; initial, the potential at the start in thresholds
             (scalar, [C] or [C, H, W]); where calibrated, bias [C], added to the current,
-            confidence and gamma (the longest burst of the layer), scalars, and rest [C], see
-            SignedMemory.
+            and rest [C], see SignedMemory.
         recipe: The method.
         phi: The activation to follow. Its cap bounds the sum of what is sent: to cap * t in rate
             coding, and to cap in differential coding.
@@ -74,9 +72,6 @@ class NeuronLayer(nn.Module, ABC):
             self.register_buffer(name, value.clone())
         self.recipe = recipe
         self.settings = recipe.neuron
-        if "gamma" in parameters:
-            own = int(parameters["gamma"].clamp(1, recipe.neuron.gamma))
-            self.settings = replace(recipe.neuron, gamma=own)
         self.plan = plan
         self.phi = phi.continuous
         self.slope = phi.slope
@@ -112,10 +107,6 @@ class NeuronLayer(nn.Module, ABC):
         """Before the first step, in which z arrives. The state holds zeros."""
         s.potential.copy_(p.initial * p.theta)
 
-    def restart(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
-        """Start again on the same image, with what the residual potential tells."""
-        raise TypeError(f"{type(self).__name__} knows no preparation")
-
     def unneeded(self) -> tuple[str, ...]:
         """Fields of the state that this layer can do without."""
         if self.settings.events == "switches":
@@ -141,9 +132,6 @@ class NeuronLayer(nn.Module, ABC):
     def bind(self, p: Any) -> None:
         """Derive what depends on the parameters alone, once for each shape and dtype."""
 
-    def prepare(self, s: Any, clock: Clock) -> None:
-        """What cannot be part of a pure function, such as random numbers; before each step."""
-
     def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
         """The timestep in C, the start of the state included, and only where something is received;
         None if that is not possible.
@@ -157,14 +145,9 @@ class NeuronLayer(nn.Module, ABC):
 
     # Time
 
-    def reset(self, keys: Sequence[int] = ()) -> None:
-        """Forget everything: the next step starts a new run, of any shape.
-
-        keys: Of the images, for randomness.
-        """
+    def reset(self) -> None:
+        """Forget everything: the next step starts a new run, of any shape."""
         self.t = 0
-        # Whether the next step starts another round of preparation, or ends it.
-        self.restarts = False
         self.spike_weight = 1.0
         # Factor on neuron.hysteresis in a later frame of a video; 0 in others.
         self.hysteresis = 0.0
@@ -172,13 +155,8 @@ class NeuronLayer(nn.Module, ABC):
         self._held_back = 0.0
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
-        self.keys = keys
         # Of each block, or of all together: 0 if nothing was sent.
         self._largest: Sequence[Tensor | int] = []
-
-    def prepared(self) -> None:
-        """Let the next step be the first one again, after a round of preparation."""
-        self.t, self.restarts = 0, True
 
     def forward(
         self, current: Tensor | Active | None, spike_weight: float = 1.0
@@ -213,7 +191,7 @@ class NeuronLayer(nn.Module, ABC):
         if hysteresis < self._held_back:
             current = self._everywhere(current)
         self._held_back = hysteresis
-        clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), hysteresis)
+        clock = Clock(self.t, time, spike_weight, self.t == 0, hysteresis)
         sent = None if current is None else self.kernel(current, clock)
         if isinstance(sent, Active):
             # Each of these rows has sent something.
@@ -221,7 +199,6 @@ class NeuronLayer(nn.Module, ABC):
         elif sent is None:
             if isinstance(arrived, Tensor) and clock.first:
                 self._start(arrived)
-            self.prepare(self.state, clock)
             current = None if current is None else dense(current)
             # Whether complete values were sent first is never asked.
             reports = on_cpu(self.out) and not (clock.first and self.complete)
@@ -277,10 +254,6 @@ class NeuronLayer(nn.Module, ABC):
         like = self.state.sent
         total = torch.zeros_like(like) if current is None else dense(current).to(like.dtype)
         return total + change * per_channel(self.bias, like)
-
-    def drops(self, t: int) -> bool:
-        """Whether spike confidence may drop spikes in the step after t others."""
-        return False
 
     def silent(self) -> bool:
         """Whether nothing was sent in the last step.
@@ -385,9 +358,6 @@ class NeuronLayer(nn.Module, ABC):
             self._allocate(current, dtype, key)
 
     def _start(self, current: Tensor) -> None:
-        if self.restarts:
-            self._run.each(self.restart, current)
-            return
         for value in leaves(self.state):
             value.zero_()
         self._run.each(self.start, current)

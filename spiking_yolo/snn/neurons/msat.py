@@ -1,287 +1,192 @@
-"""Neurons whose threshold follows MSAT (msat.py)."""
+"""MSAT: the multi-stage adaptive threshold (draft paper, section 4.2, as its released code computes
+it).
 
-from collections.abc import Mapping
+With Theta the layer's threshold, U the potential after the reset, Ubar its mean over time, z the
+current:
+
+    t = 0:   theta = Theta
+    t >= 1:  u = tau_mp * [alpha * (U(t-1) - Ubar) - Theta
+                           + k_a * ln(1 + exp((U(t-1) - Ubar) / k_i))]     (DTT, Eq. 15)
+               + tau_rd * exp(-z(t) / C)                                (DET, Eq. 16)
+             theta(t) = Theta * sigmoid(u)
+
+Where this differs from the draft: tau_rd is applied once, the current stands for V(t+1) - V(t), and
+the sigmoid bounds what Eq. 17 leaves unbounded.
+
+The rule is not scale invariant: where U stays at its mean, theta settles at the fraction of Theta
+that `fraction_at_rest` gives, and Theta alone decides which. So it works on k U / Theta, k z /
+Theta and V_T = -k, and the gain k is chosen for the network. The authors' released neuron works on
+U and z as they are, which is k = Theta in each layer, with msat.floor=0, msat.mu=false and
+threshold.rule=max, scope=layer.
+"""
+
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import Activation
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Msat
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.coding import uniform
-from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import collapse_equal, per_channel
-from spiking_yolo.snn.msat import MsatThreshold
-from spiking_yolo.snn.neurons.build import register
+from spiking_yolo.snn.layout import collapse_equal, per_channel, to_like
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
-from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.neurons.signed import MemoryState, SignedMemory
-from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
 
-CONFIDENCE_STEPS = 16
+LOG2E = math.log2(math.e)
 
 
-class MsatNeurons(NeuronLayer):
-    """What both kinds share: the sum of the potentials over time, and the ratio theta(t) / Theta.
+@dataclass(kw_only=True)
+class MsatState(PotentialState):
+    """The state of MSAT's neurons.
 
-    The ratio is stored only if the next step needs it or thresholds are observed.
-
-    Attributes:
-        in_thresholds: Whether potentials are in thresholds, or in the units of the ANN.
-        rule: Of the threshold.
-        gain: As calibrated for this layer.
+    total: Sum of the potentials over time. ratio: theta(t) / Theta. sent: Net value, in thetas.
     """
 
-    in_thresholds: ClassVar[bool] = False
-    rule: MsatThreshold
+    total: Tensor = tensor()
+    ratio: Tensor = tensor()
+    sent: Tensor = tensor()
+
+
+class MsatIntegrateAndFire(IntegrateAndFire):
+    """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
+
+    Attributes:
+        gain: k, as calibrated for this layer.
+        top: k as a tensor, the Theta of the rule.
+        unit: Of the potential, which divided by it is in the units of the rule: Theta / k.
+    """
+
+    state_type: ClassVar[type[Any]] = MsatState
     gain: Tensor
+    top: Tensor
+    unit: Tensor | float
+
+    def bind(self, p: Parameters) -> None:
+        # 0: as calibrated for this layer.
+        gain = self.recipe.msat.gain or self.gain.item()
+        theta = collapse_equal(self.theta).to(p.theta.dtype)
+        unit = theta / gain
+        self.unit = unit.item() if unit.numel() == 1 else to_like(unit, p.theta)
+        self.top = to_like(gain * torch.ones_like(theta[:1]), p.theta)
 
     @property
     def is_algorithm1(self) -> bool:
+        """Whether the threshold follows Algorithm 1 of the draft instead of Eq. 17."""
         return self.recipe.msat.variant == "algorithm1"
 
-    def unneeded(self) -> tuple[str, ...]:
-        unneeded = super().unneeded()
-        if self.plan.observed or self.is_algorithm1:
-            return unneeded
-        return (*unneeded, "ratio")
-
-    def bind(self, p: Parameters) -> None:
-        theta = collapse_equal(self.theta).to(p.theta.dtype)
-        # 0: as calibrated for this layer.
-        gain = self.recipe.msat.gain or self.gain.item()
-        self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, gain, like=p.theta)
-
-    def start(self, s: Any, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+    def start(self, s: MsatState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         super().start(s, p, z, buffers)
-        if s.ratio is not None:
-            s.ratio.fill_(self.rule.first)
+        s.ratio.fill_(0.5 if self.is_algorithm1 else 1.0)
 
-    def ratio(self, s: Any, clock: Clock, buffers: Buffers) -> Tensor:
-        """The ratio of the step before, or room for that of this step; filled in the first step."""
-        if s.ratio is not None:
-            return s.ratio
-        ratio = torch.empty_like(s.total) if buffers.ratio is None else buffers.ratio
-        return ratio.fill_(self.rule.first) if clock.first else ratio
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
+        self, s: MsatState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
+        # Rate coding: there is a current in every step.
+        assert z is not None
+        if not clock.first:
+            self.adapt(s, p, z, clock, buffers)
+        self.charge(s, p)
+        theta = torch.mul(s.ratio, p.theta, out=buffers.a)
+        room = None if p.cap is None else F.room(p.cap * clock.time, s.sent, s.ratio)
+        fired = F.integrate_and_fire(
+            s.potential, z, theta, self.settings.gamma, buffers.b, self.reset_rule, room, self.sign
+        )
+        s.tally(fired)
+        s.total.add_(s.potential)
+        out = torch.mul(fired, s.ratio, out=buffers.out)
+        s.sent.add_(out)
+        return out
+
+    def adapt(self, s: MsatState, p: Parameters, z: Tensor, clock: Clock, buffers: Buffers) -> None:
+        """theta(t) / Theta for this step, in the state."""
+        m = self.recipe.msat
+        if self.is_algorithm1:
+            algorithm1(s.ratio, s.sent / clock.t, s.potential / p.theta, m)
+            return
+        deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)
+        mean = s.total / clock.t if m.mu else None
+        current = self.sign * z if m.det else None
+        unit = self.unit
+        if isinstance(unit, Tensor):
+            deviation.div_(unit)
+            mean = None if mean is None else mean / unit
+            current = None if current is None else current / unit
+            unit = 1.0
+        threshold_ratio(deviation, mean, current, self.top, m, s.ratio, unit)
 
     @property
     def threshold(self) -> Tensor:
         """theta(t) of the last step, [N, C, ...]."""
-        return self.state.ratio * per_channel(self.theta, self.count) * self.spike_weight
+        return self.state.ratio * per_channel(self.theta, self.count)
 
 
-@dataclass(kw_only=True)
-class MsatPotentialState(PotentialState):
-    """The state of a MsatIntegrateAndFire.
+def threshold_ratio(
+    deviation: Tensor,
+    mean: Tensor | None,
+    current: Tensor | None,
+    top: Tensor,
+    s: Msat,
+    out: Tensor | None = None,
+    unit: float = 1.0,
+) -> Tensor:
+    """theta(t) / Theta of Eq. 17 for t >= 1.
 
-    total: Sum of the potentials over time. ratio: theta(t) / Theta. sent: Net value, in thetas.
-    keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: The contribution of
-    DET, if it is constant.
+    sigmoid(u) is computed as A / (A + B) with exp(-u) = B / A, without a logarithm and by exp2,
+    which is several times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) +
+    ln(1 + exp(-|x|)) and p = tau_mp k_a: A = (1 + exp(-|d| / k_i)) ^ p and B = exp(tau_mp (Theta -
+    alpha d) - p max(d, 0) / k_i - DET). A lies in 1..2^p, so nothing overflows but B, where the
+    ratio is 0.
+
+    Args:
+        deviation: U(t-1) - Ubar; it is overwritten.
+        mean: Ubar, for s.mu.
+        current: z(t), None for no input.
+        top: Theta, in the units of the rule, in which the others are when they are divided by unit.
+        out: For the result.
     """
+    u = torch.empty_like(deviation) if out is None else out
+    if not (s.dtt or s.det):
+        return u.fill_(1)
+    constant = top * (s.tau_mp * LOG2E if s.dtt else 0.0)
+    if s.det:
+        evoked = torch.ones_like(top)
+        if current is not None:
+            evoked = torch.mul(current, -LOG2E / s.c / unit).exp2_()
+        constant = torch.sub(constant, evoked, alpha=s.tau_rd * LOG2E)
+    if s.det and s.mu and mean is not None:
+        constant = torch.sub(constant, torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
+    power = s.tau_mp * s.k_a if s.dtt else 0.0
+    # Slope of -ln B over d < 0, and above for d > 0.
+    below = s.tau_mp * s.alpha if s.dtt else 0.0
+    above = below + power / s.k_i
+    bent = torch.nn.functional.leaky_relu(deviation, below / above if above else 0.0)
+    b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=u).exp2_()
+    a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
+    if power != 1:
+        a.pow_(power)
+    return torch.div(a, b.add_(a), out=u).clamp_(min=s.floor)
 
-    total: Tensor = tensor()
-    ratio: Tensor | None = tensor(optional=True)
-    sent: Tensor | None = tensor(optional=True)
-    keep: Tensor | None = tensor(torch.uint8, optional=True)
-    evoked: Tensor | None = tensor(optional=True)
 
+def algorithm1(ratio: Tensor, sent: Tensor, potential: Tensor, s: Msat) -> Tensor:
+    """Algorithm 1 in our reading, in place: theta(t+1) = max(theta(t) + g * (R(t) - U(t)),
+    floor * Theta), theta(0) = Theta / 2.
 
-class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
-    """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
-
-    With spike confidence, spikes of the first 16 steps are kept with the layer's probability, after
-    the reset (as the authors do) or before it.
+    sent: R, the mean of the values sent so far; it and the potential are in thresholds.
     """
-
-    state_type: ClassVar[type[Any]] = MsatPotentialState
-    confidence: Tensor
-
-    def unneeded(self) -> tuple[str, ...]:
-        unneeded = [*super().unneeded(), "evoked"]
-        if self.phi.cap is None and not self.is_algorithm1:
-            unneeded.append("sent")
-        if not self.is_unsure:
-            unneeded.append("keep")
-        return tuple(unneeded)
-
-    @property
-    def is_unsure(self) -> bool:
-        """Whether spikes may be dropped at all."""
-        return self.recipe.msat.confidence != "off" and bool(self.confidence < 1)
-
-    def drops(self, t: int) -> bool:
-        return t < CONFIDENCE_STEPS and self.is_unsure
-
-    def prepare(self, s: MsatPotentialState, clock: Clock) -> None:
-        if clock.drops and s.keep is not None:
-            s.keep.copy_(self.random_keep(self.plan.name, clock.t, s.potential))
-
-    def random_keep(self, name: str, t: int, like: Tensor) -> Tensor:
-        """1 for spikes of a step to keep, uint8 [N, C, ...]; random by seed, image, layer, step."""
-        numbers = uniform(like, self.recipe.encoding.seed, self.keys, name, t)
-        return (numbers < self.confidence.item()).to(torch.uint8)
-
-    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
-        self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
-        # Rate coding: there is a current in every step.
-        assert z is not None
-        ratio = self.ratio(s, clock, buffers)
-        if not clock.first:
-            self.adapt(s, p, z, clock, ratio, buffers)
-        self.charge(s, p)
-        theta = ratio if self.in_thresholds else torch.mul(ratio, p.theta, out=buffers.a)
-        room = None
-        if p.cap is not None and s.sent is not None:
-            room = F.room(p.cap * clock.time, s.sent, ratio)
-        keep = self.keep(s, clock, theta, buffers.c)
-        before = keep if self.recipe.msat.confidence == "before" else None
-        gamma = self.settings.gamma
-        fired = F.integrate_and_fire(
-            s.potential, z, theta, gamma, buffers.b, self.reset_rule, before, room, self.sign
-        )
-        if keep is not None and before is None:
-            fired.mul_(keep)
-        s.tally(fired)
-        s.total.add_(s.potential)
-        out = torch.mul(fired, ratio, out=buffers.out)
-        if s.sent is not None:
-            s.sent.add_(out)
-        return out
-
-    @staticmethod
-    def keep(
-        s: MsatPotentialState, clock: Clock, like: Tensor, out: Tensor | None
-    ) -> Tensor | None:
-        """1 or 0 for each neuron, in the dtype of `like`; None if no spike is dropped."""
-        if s.keep is None or not clock.drops:
-            return None
-        return s.keep.to(like) if out is None else out.copy_(s.keep)
-
-    def adapt(
-        self,
-        s: MsatPotentialState,
-        p: Parameters,
-        z: Tensor | None,
-        clock: Clock,
-        ratio: Tensor,
-        buffers: Buffers,
-    ) -> None:
-        """theta(t) / Theta for this step, in `ratio`."""
-        m = self.recipe.msat
-        if self.is_algorithm1:
-            assert s.sent is not None
-            self.rule.algorithm1(ratio, s.sent / clock.t, s.potential / p.theta)
-            return
-        mean = s.total / clock.t if m.mu else None
-        # U - Ubar
-        deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)
-        self.rule.eq17(deviation, mean, z if m.det else None, ratio, buffers.b, self.sign, s.evoked)
+    return ratio.add_(sent - potential, alpha=s.g).clamp_(min=s.floor)
 
 
-@dataclass(kw_only=True)
-class MsatMemoryState(MemoryState):
-    """The state of a MsatSignedMemory.
+def fraction_at_rest(top: Tensor, s: Msat) -> Tensor:
+    """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0. top: Theta in the units
+    of the rule.
 
-    total: Sum over time of what was not sent yet. ratio: theta(t) / Theta. last: What was not sent
-    yet, for Algorithm 1.
+    It is sigmoid(ln 2 - Theta) with the paper's DTT, and sigmoid(ln 2 + 1 - Theta) with DET too.
     """
-
-    total: Tensor = tensor()
-    ratio: Tensor | None = tensor(optional=True)
-    last: Tensor | None = tensor(optional=True)
+    return threshold_ratio(torch.zeros_like(top), torch.zeros_like(top), None, top, s)
 
 
-class MsatSignedMemory(MsatNeurons, SignedMemory):
-    """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it
-    has settled.
-
-    The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron
-    fires in both directions. Theta tracks U as it is before the spikes of the step, the potential
-    that they answer; the mean is of U after them, as in the IF neuron. Without input U never grows
-    and the ratio tends to its value at rest, so with msat.stages each neuron falls silent for good;
-    where the threshold may take any value it follows U down for ever.
-    """
-
-    state_type: ClassVar[type[Any]] = MsatMemoryState
-    in_thresholds: ClassVar[bool] = True
-
-    def unneeded(self) -> tuple[str, ...]:
-        return (*super().unneeded(), *(() if self.is_algorithm1 else ("last",)))
-
-    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
-        m = self.recipe.msat
-        ratio = self.ratio(s, clock, buffers)
-        if not clock.first and s.last is not None:
-            self.rule.algorithm1(ratio, s.sent / clock.t, s.last)
-        due = self.due(s, p, self.total(s, z), clock.time, buffers.d if s.last is None else s.last)
-        if not clock.first and s.last is None:
-            tracked = torch.abs(due, out=buffers.a)
-            current = None
-            if m.det and z is not None:
-                current = torch.div(z, p.theta, out=buffers.b).abs_()
-            mean = s.total / clock.t if m.mu else None
-            # U - Ubar
-            deviation = F.add(tracked, s.total, -1 / clock.t, tracked)
-            ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
-        weight = clock.spike_weight
-        value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
-        hysteresis = clock.hysteresis * self.settings.hysteresis
-        out, spikes = F.send(
-            due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value, hysteresis
-        )
-        s.tally(spikes)
-        s.total.add_(due.sub_(out).abs_())
-        return out
-
-    def idle(self) -> None:
-        super().idle()
-        self._run.each(self._count_unsent, self._received())
-
-    def _count_unsent(
-        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
-    ) -> None:
-        s.total.add_(self._still_due(s, p, z, buffers).abs_())
-
-    def quiet(self) -> bool:
-        """Whether nothing was sent, and nothing will be while thresholds come to rest."""
-        return self.silent() and not any(self._run.each(self._awaits, self._received()))
-
-    def _awaits(
-        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
-    ) -> bool:
-        """Whether a neuron may still fire without input, once its threshold is at rest.
-
-        None fired in the last step, so those whose threshold was lower will not when it has risen.
-        """
-        if self.is_algorithm1:
-            return False
-        due = self._still_due(s, p, z, buffers)
-        value = self.rule.at_rest(due.abs()) * self.spike_weight
-        return bool(((due >= (1 - p.initial) * value) | (due < -p.initial * value)).any())
-
-    def _still_due(
-        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
-    ) -> Tensor:
-        return self.due(s, p, self.total(s, z), self.coding.activations(self.t), buffers.d)
-
-    def _received(self) -> Tensor | None:
-        return self._sum if self.reads_sums else None
-
-
-@register("memory")
-def _memory(
-    parameters: Mapping[str, Tensor],
-    recipe: Recipe,
-    phi: Activation,
-    plan: LayerPlan,
-    backend: Backend | None,
-) -> NeuronLayer:
-    """Signed neurons with memory, with a fixed threshold or an adaptive one."""
-    kind = MsatSignedMemory if recipe.msat.enabled else SignedMemory
-    return kind(parameters, recipe, phi, plan, backend)
+def gain_for(fraction: float, s: Msat) -> float:
+    """The gain k with this fraction at rest, in 0..1: the inverse of `fraction_at_rest`."""
+    at_rest = s.tau_mp * s.k_a * math.log(2) + s.tau_rd * s.det
+    return (at_rest + math.log(1 / fraction - 1)) / s.tau_mp

@@ -17,10 +17,8 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import collapse_equal, empty, to_like
-from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import (
-    PREPARATIONS,
     ImbalancedThreshold,
     IntegrateAndFire,
 )
@@ -62,7 +60,7 @@ class Pair(NeuronLayer):
         backend: Backend | None = None,
     ):
         super().__init__(parameters, recipe, phi, plan, backend)
-        names = ("theta", "initial", "confidence", "gain", "gamma")
+        names = ("theta", "initial", "gain")
         on = {name: parameters[name] for name in names if name in parameters}
         initial = parameters.get("initial_off", self.initial)
         self.make_members(on, {**on, "theta": self.theta_off, "initial": initial})
@@ -119,7 +117,7 @@ class OnOff(Pair):
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> OnOffState:
         on = self.on.new_state(shape, like, dtype)
         off = self.off.new_state(shape, like, dtype)
-        if not self.plan.observed and not self.recipe.preparation.timesteps:
+        if not self.plan.observed:
             off.count, off.events = on.count, on.events
         if not self.plan.observed:
             return OnOffState(on=on, off=off)
@@ -139,25 +137,14 @@ class OnOff(Pair):
         self.on.bind(p.on)
         self.off.bind(p.off)
 
-    def reset(self, keys: Any = ()) -> None:
-        super().reset(keys)
+    def reset(self) -> None:
+        super().reset()
         for side in self.sides:
-            side.reset(keys)
-
-    def drops(self, t: int) -> bool:
-        return self.on.drops(t)
-
-    def prepare(self, s: OnOffState, clock: Clock) -> None:
-        self.on.prepare(s.on, clock)
-        self.off.prepare(s.off, clock)
+            side.reset()
 
     def start(self, s: OnOffState, p: PairParameters, z: Tensor | None, buffers: Buffers) -> None:
         self.on.start(s.on, p.on, z, buffers)
         self.off.start(s.off, p.off, z, buffers)
-
-    def restart(self, s: OnOffState, p: PairParameters, z: Tensor | None, buffers: Buffers) -> None:
-        self.on.restart(s.on, p.on, z, buffers)
-        self.off.restart(s.off, p.off, z, buffers)
 
     def step(
         self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers
@@ -194,23 +181,13 @@ class ConstantOnOffState(State):
     """What follows from the constant current.
 
     current: As the neuron that fires receives it. value: Of its spikes, in thetas of the ON neuron.
-    positive: 1 where it is the ON neuron, 0 where OFF. one: Its state.
+    one: Its state.
     """
 
     current: Tensor = tensor()
     value: Tensor = tensor()
-    positive: Tensor = tensor(torch.uint8)
     count: Any = tensor(optional=True)
     one: Any = None
-
-
-class OneSide(MsatIntegrateAndFire):
-    """The adaptive neuron of a ConstantOnOff, whose threshold is 1."""
-
-    in_thresholds: ClassVar[bool] = True
-
-    def unneeded(self) -> tuple[str, ...]:
-        return tuple(name for name in super().unneeded() if name != "evoked")
 
 
 class ConstantOnOff(Pair):
@@ -222,17 +199,16 @@ class ConstantOnOff(Pair):
 
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
         one = {**on, "theta": torch.ones(1), "initial": torch.zeros(())}
-        kind = OneSide if self.recipe.msat.enabled else IntegrateAndFire
-        self.one = kind(one, self.recipe, Activation(), LayerPlan(self.plan.name, observed=False))
+        self.one = integrate_and_fire(self.recipe)(
+            one, self.recipe, Activation(), LayerPlan(self.plan.name, observed=False)
+        )
 
     @staticmethod
     def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe) -> bool:
         """Whether no potential rises without current, and only current / theta matters."""
         initial = parameters["initial"]
         starts_charged = initial.any() or parameters.get("initial_off", initial).any()
-        if starts_charged or recipe.neuron.shift or recipe.preparation.timesteps:
-            return False
-        return recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
+        return not (starts_charged or recipe.neuron.shift or recipe.neuron.events == "switches")
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> ConstantOnOffState:
         state = ConstantOnOffState.allocate(shape, like, dtype, self.unneeded())
@@ -247,12 +223,9 @@ class ConstantOnOff(Pair):
     def bind(self, p: PairParameters) -> None:
         self.one.bind(p.on)
 
-    def reset(self, keys: Any = ()) -> None:
-        super().reset(keys)
-        self.one.reset(keys)
-
-    def drops(self, t: int) -> bool:
-        return self.one.drops(t)
+    def reset(self) -> None:
+        super().reset()
+        self.one.reset()
 
     def start(
         self, s: ConstantOnOffState, p: PairParameters, z: Tensor | None, buffers: Buffers
@@ -260,21 +233,9 @@ class ConstantOnOff(Pair):
         z = self.biased(p, z.to(p.theta.dtype) if z is not None else None, first=True)
         assert z is not None
         positive = z > 0
-        s.positive.copy_(positive)
         s.current.copy_(z.abs() / torch.where(positive, p.theta, p.theta_off))
         s.value.copy_(torch.where(positive, 1.0, p.weight))
         self.one.start(s.one, p.on, z, buffers)
-        if isinstance(self.one, OneSide):
-            rule = self.one.rule
-            without_potential(s.current, rule.top, rule.settings, s.one.evoked, None, rule.unit)
-
-    def prepare(self, s: ConstantOnOffState, clock: Clock) -> None:
-        """Choose the spikes to keep as for both neurons, and take those of the one that fires."""
-        if isinstance(self.one, OneSide) and clock.drops and s.one.keep is not None:
-            on = self.one.random_keep(f"{self.plan.name}/on", clock.t, s.current)
-            off = self.one.random_keep(f"{self.plan.name}/off", clock.t, s.current)
-            # Where positive on, else off; torch.where takes fifty times as long.
-            s.one.keep.copy_(on.bitwise_xor_(off).bitwise_and_(s.positive).bitwise_xor_(off))
 
     def step(
         self,
@@ -326,7 +287,7 @@ def _integrate_and_fire(
 
 def integrate_and_fire(recipe: Recipe) -> type[IntegrateAndFire]:
     """The IF neuron that a recipe asks for."""
-    return MsatIntegrateAndFire if recipe.msat.enabled else PREPARATIONS[recipe.preparation.kind]
+    return MsatIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
 
 
 def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:

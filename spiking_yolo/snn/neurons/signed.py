@@ -28,11 +28,12 @@ class MemoryState(State):
     sent: Tensor = tensor()
 
 
+@register("memory")
 class SignedMemory(NeuronLayer):
     """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its
     input.
 
-    For (leaky) ReLU, with a cap or without, SiLU and mish; in rate and in differential coding.
+    For (leaky) ReLU, with a cap or without, SiLU, mish and softmax.
 
     In differential coding it may have a resting value, [C]: what is due is counted from there, and
     the next layers know it as they know their biases. It does not depend on the image, so it costs
@@ -104,7 +105,7 @@ class SignedMemory(NeuronLayer):
     def complete(self) -> bool:
         """Whether all that is due is sent in every step."""
         n = self.settings
-        return n.events == "digits" and not n.digits and n.gamma == MAX_GAMMA
+        return n.events == "digits" and n.gamma == MAX_GAMMA
 
     def due(
         self, s: MemoryState, p: Parameters, total: Tensor, time: Any, out: Tensor | None

@@ -252,7 +252,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
         assert seen.sent.max() > 0
 
 
-@pytest.mark.parametrize("name", ["differential", "coarse-to-fine"])
+@pytest.mark.parametrize("name", ["differential", "dcgs"])
 def test_the_parts_add_up_with_attention(name):
     """The softmax neurons too, of which nothing is clipped and no spike is wrong."""
     x = images(2)

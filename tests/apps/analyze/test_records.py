@@ -46,10 +46,10 @@ def recorded(model, name, T, settings=None):
     ("model", "name", "kind"),
     [
         (Pooled, "p-norm", "relu"),
-        (Pooled, "signed-memory", "relu"),
+        (Pooled, "dcgs", "relu"),
         (TinyLeaky, "p-norm", "pair"),
         (TinyLeaky, "channel-norm", "signed"),
-        (TinyLeaky, "signed-memory", "net"),
+        (TinyLeaky, "dcgs", "net"),
         (TinyLeaky, "differential", "net"),
     ],
 )

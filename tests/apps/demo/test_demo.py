@@ -86,7 +86,7 @@ def test_a_network_without_boxes_and_a_method_of_many_steps_are_refused(
     call = ("-o", tmp_path / "page", "--weights", weights, "--runtime", runtime_files)
     assert run_tool("demo", *call) == 2
     assert "a detector" in capsys.readouterr().err
-    tiny = ("--weights", write_tiny(tmp_path), "--method", "msat-plus")
+    tiny = ("--weights", write_tiny(tmp_path), "--method", "dcgs")
     assert run_tool("demo", "-o", tmp_path / "page", *tiny, "--runtime", runtime_files) == 2
     assert "--method signed-digits" in capsys.readouterr().err
     assert not (tmp_path / "page").exists()

@@ -32,7 +32,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def networks(scene):
-    return {name: load(scene[0], name) for name in ("p-norm", "signed-memory")}
+    return {name: load(scene[0], name) for name in ("p-norm", "dcgs")}
 
 
 def test_several_networks_are_evaluated_as_each_alone(scene, networks, tmp_path, capsys):
@@ -47,7 +47,7 @@ def test_several_networks_are_evaluated_as_each_alone(scene, networks, tmp_path,
     )
     assert capsys.readouterr() == ("", "")  # a study prints nothing
     assert seen == [(name, done, 4) for name in networks for done in (0, 3, 4)]
-    assert list(comparison.tables) == list(finished) == ["p-norm", "signed-memory"]
+    assert list(comparison.tables) == list(finished) == ["p-norm", "dcgs"]
     for name, network in networks.items():
         alone = evaluate(network, scene[1], OPTIONS)
         assert alone.table.steps == comparison.tables[name].steps == finished[name].table.steps
@@ -127,7 +127,7 @@ def test_eval_takes_detectors_and_classifiers_by_what_the_network_is(scene, tmp_
     )
     assert run_tool("eval", *call, "--method", "p-norm,signed-memory", "--name", "boxes") == 0
     content = json.loads((tmp_path / "boxes" / "comparison.json").read_text())
-    assert list(content["methods"]) == ["p-norm", "signed-memory"] and "mAP50" in content["ann"]
+    assert list(content["methods"]) == ["p-norm", "dcgs"] and "mAP50" in content["ann"]
     assert (tmp_path / "boxes" / "p-norm" / "results.json").is_file()
     weights, data = write_all(tmp_path / "classes")
     call = (

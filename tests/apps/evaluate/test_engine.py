@@ -46,7 +46,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(scene):
-    return load(scene[0], "signed-memory")
+    return load(scene[0], "dcgs")
 
 
 def as_json(record) -> dict:
@@ -239,7 +239,7 @@ def test_rate_coding_streams_only_what_is_not_cached(converted):
     model = nn.Sequential(
         nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
     ).double()
-    for method, streams in (("signed-memory", True), ("differential", False)):
+    for method, streams in (("dcgs", True), ("differential", False)):
         assert CostModel.of(spiking(model, images(1), get_recipe(method))).streams == streams
 
 

@@ -144,7 +144,7 @@ def test_resumed_run_has_the_same_figures(scene, reference, tmp_path, capsys):
 
 def test_methods_are_paired_with_the_first(scene, tmp_path, capsys):
     """Against drawing images, with all their predictions, again and again."""
-    methods = ("p-norm", "signed-memory", "burst")
+    methods = ("p-norm", "dcgs", "burst")
     assert (
         evaluate(scene, tmp_path, "--methods", ",".join(methods), "--bootstrap", 80, "--seed", 3)
         == 0
@@ -168,9 +168,7 @@ def test_methods_are_paired_with_the_first(scene, tmp_path, capsys):
             assert shown in next(
                 line for line in printed.split("minus p-norm")[1].splitlines() if name in line
             )
-    assert any(
-        row["top1"][1] < row["top1"][2] for row in compared["signed-memory"]["minus_first"].values()
-    )
+    assert any(row["top1"][1] < row["top1"][2] for row in compared["dcgs"]["minus_first"].values())
 
 
 def test_several_methods_in_one_run(scene, reference, tmp_path, capsys):

@@ -34,7 +34,7 @@ def scene(tmp_path_factory):
 
 def call(scene, project, *more):
     """Arguments of a run of some seconds."""
-    network = ["--weights", scene, "--method", "signed-memory", "--T", 120, "--steps", "4,16"]
+    network = ["--weights", scene, "--method", "dcgs", "--T", 120, "--steps", "4,16"]
     return ["--data", scene.parent, *network, "--project", project, *more]
 
 

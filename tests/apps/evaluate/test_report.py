@@ -197,7 +197,7 @@ def run(tmp_path_factory):
     weights, _ = make_scene(folder)
     dataset, network, ann = (
         load_coco(folder),
-        load(weights, "coarse-to-fine", STEADY),
+        load(weights, "dcgs", STEADY),
         load_ann(weights),
     )
     rivals = {bits: quantised_ann(ann.graph, load_statistics(ann), bits) for bits in (3, 8)}

@@ -65,7 +65,7 @@ def quiet(chromium: Browser, page: Path) -> None:
 
 def test_photographs(chromium, weights, tmp_path):
     page = tmp_path / "page.html"
-    call = ("--method", "msat-plus", "--weights", weights, "-o", page)
+    call = ("--method", "dcgs", "--weights", weights, "-o", page)
     assert run_tool("report", weights.parent / "photos", *ANYTHING, *call) == 0
     chromium.requests.clear()
     chromium.open(page)
@@ -192,7 +192,7 @@ def test_an_evaluation(chromium, tmp_path):
         "--T",
         2,
         "--method",
-        "msat-plus",
+        "dcgs",
     )
     assert run_tool("eval", *call, "--report", "--project", tmp_path, "--name", "out") == 0
     page = tmp_path / "out" / "report.html"

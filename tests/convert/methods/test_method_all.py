@@ -15,7 +15,9 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 
 METHODS = list(list_methods())
-TABLES = "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat fixed-fraction"
+TABLES = (
+    "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat"
+)
 POISSON = {name for name in METHODS if get_recipe(name).encoding.input == "poisson"}
 
 
@@ -65,15 +67,12 @@ def test_runs_repeat_and_do_not_depend_on_the_batch(name: str, cls: Any):
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in POISSON])
 def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: int):
-    """Times 2^j, calibrated again. Without the confidence, whose random numbers are keyed by the
-    image.
+    """Times 2^j, calibrated again.
 
     A Poisson image is not scaled: its spikes come with a chance that is the intensity itself. Nor
     does training scale: it looks at the scores, and its sums are rounded.
     """
-    settings: dict[str, Any] = {"msat.confidence": "off"}
-    if get_recipe(name).calibration.kind == "trained":
-        settings |= UNTUNED
+    settings = UNTUNED if get_recipe(name).calibration.kind == "trained" else {}
     plain = spiking(make(cls), images(2), get_recipe(name), settings)
     tensors = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
     scaled = spiking(

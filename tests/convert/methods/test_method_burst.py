@@ -37,28 +37,6 @@ def test_counts_against_a_second_implementation(zs: list[Fraction], theta: Fract
     assert layer.potential.item() == sum(zs) - theta * sum(n for n, _ in expected)
 
 
-@pytest.mark.parametrize("gamma", [1, 2, 5])
-@pytest.mark.parametrize(
-    ("rule", "percent"), [("divided", 99.9), ("divided", 70), ("clamped", 99), ("clamped", 30)]
-)
-@pytest.mark.parametrize("spread", [0.2, 1.0, 8.0])
-def test_the_thresholds_of_the_releases(rule: str, percent: float, spread: float, gamma: int):
-    """Against the sorted activations of a layer, zeros among them: within the bins of the
-    histogram.
-    """
-    z = spread * torch.randn(1, 2, 60, 60, generator=torch.Generator().manual_seed(1))
-    histogram = Histogram.empty(2)
-    histogram.update(z)
-    recipe = BURST.with_settings(
-        {"threshold.rule": rule, "threshold.percentile": percent, "neuron.gamma": gamma}
-    )
-    a = z.clamp(min=0)
-    a = torch.where(a > 1, a / gamma, a) if rule == "divided" else a.clamp(max=gamma)
-    exact = a.flatten().sort().values[int(a.numel() * percent / 100) - 1].item()
-    got = threshold(histogram, 0, recipe).item()
-    assert got == pytest.approx(exact, rel=0.06, abs=0.01 * spread)
-
-
 def test_the_default_shares_the_percentile_among_the_spikes():
     z = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(1))
     histogram = Histogram.empty(1)

@@ -17,16 +17,15 @@ from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.snn.msat import threshold_ratio
 from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer, OnOff
+from spiking_yolo.snn.neurons.msat import threshold_ratio
 
 
-@pytest.mark.parametrize("units", ["normalised", "raw"])
 @pytest.mark.parametrize("top", [0.37, 1.0, 4.0])
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("source", INPUTS)
-def test_thresholds_and_spikes(source: str, setting: str, top: float, units: str):
-    recipe = MSAT.with_settings({**SETTINGS[setting], "msat.units": units})
+def test_thresholds_and_spikes(source: str, setting: str, top: float):
+    recipe = MSAT.with_settings(SETTINGS[setting])
     zs = [z * top for z in INPUTS[source]]
     expected = list(scalar_msat(zs, top, recipe.msat, recipe.neuron.gamma))
     got = drive(neuron(recipe, top), zs)
@@ -52,7 +51,7 @@ wide = st.floats(-1e4, 1e4, width=32)
 def test_the_ratio_in_float32_far_from_the_middle(
     d: float, z: float, top: float, setting: str, tau: float
 ):
-    """Raw units with Theta in the hundreds: the exponentials of Eq. 17 overflow one by one, the
+    """A gain in the hundreds: the exponentials of Eq. 17 overflow one by one, the
     ratio must not.
     """
     s = MSAT.with_settings({**SETTINGS[setting], "msat.tau_mp": tau}).msat
@@ -122,7 +121,7 @@ def test_conservation(zs: list[float], setting: str, top: float):
 
 
 def test_the_threshold_never_falls_below_its_floor():
-    steep = {"msat.units": "raw", "msat.floor": 0.01, "msat.tau_rd": 0.0}
+    steep = {"msat.gain": 50, "msat.floor": 0.01, "msat.tau_rd": 0.0}
     assert (
         min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(steep), 50), [1.0] * 20))
         == 0.01 * 50
@@ -138,15 +137,12 @@ def test_without_a_floor_a_threshold_may_vanish():
     """As in the authors' code: sigmoid(1.7 - 800) is 0 in float64, and the neuron fires without
     sending anything.
     """
-    steps = drive(
-        neuron(MSAT.with_settings({"msat.units": "raw", "msat.floor": 0}), 800), [1.0] * 4
-    )
+    steps = drive(neuron(MSAT.with_settings({"msat.gain": 800, "msat.floor": 0}), 800), [1.0] * 4)
     assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)] and steps[
         -1
     ][2] == 4
-    for more in ({"neuron.gamma": 2}, {"neuron.kind": "memory"}):
-        with pytest.raises(UserError, match="floor=0 needs"):
-            MSAT.with_settings({"msat.floor": 0, **more})
+    with pytest.raises(UserError, match="floor=0 needs"):
+        MSAT.with_settings({"msat.floor": 0, "neuron.gamma": 2})
 
 
 def test_without_both_terms_it_is_the_plain_neuron():

@@ -1,6 +1,4 @@
-"""The scale of MSAT's rule: normalised and raw units, its gain, and the fraction of Theta at which
-it starts.
-"""
+"""The scale of MSAT's rule: its gain, and the fraction of Theta at which it starts."""
 
 from math import exp, log, sqrt
 
@@ -11,7 +9,7 @@ from helpers.msat import MSAT, SETTINGS, VALUES, drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.snn.msat import fraction_at_rest, gain_for
+from spiking_yolo.snn.neurons.msat import fraction_at_rest, gain_for
 
 
 def test_normalised_units_settle_near_two_thirds_of_theta():
@@ -31,27 +29,6 @@ def test_normalised_units_settle_near_two_thirds_of_theta():
         sqrt(sum(map(error, runs, zs)) / sum(z * z for z in zs)) for runs in (runs, fixed)
     )
     assert 0.005 < constant < 0.02 < adaptive < 0.1
-
-
-def test_raw_units_collapse_where_theta_is_large():
-    """Theta = 20, an input of a tenth of it: raw thresholds fall to the input and nearly every step
-    fires.
-    """
-    zs = [2.0] * 64
-    raw, normalised = (
-        drive(neuron(MSAT.with_settings({"msat.units": u}), 20), zs) for u in ("raw", "normalised")
-    )
-    assert sum(n for _, n, _ in raw[1:]) > 50 > 12 > sum(n for _, n, _ in normalised)
-
-
-@settings(deadline=None, max_examples=40)
-@given(VALUES, st.sampled_from(sorted(SETTINGS)))
-def test_raw_is_normalised_at_theta_one(zs: list[float], setting: str):
-    raw, normalised = (
-        drive(neuron(MSAT.with_settings({**SETTINGS[setting], "msat.units": u})), zs)
-        for u in ("raw", "normalised")
-    )
-    assert raw == normalised
 
 
 @settings(deadline=None, max_examples=40)
@@ -132,21 +109,14 @@ def test_the_papers_starting_fractions():
     st.sampled_from([0.5, 1.0, 3.0]),
     st.sampled_from(["vgg16", "resnet20", "mu"]),
 )
-def test_a_gain_is_raw_units_at_theta_k(zs: list[float], gain: float, top: float, setting: str):
-    """Whatever Theta is; and with raw units a gain is a network whose activations are that much
-    larger.
-    """
-    raw = MSAT.with_settings({**SETTINGS[setting], "msat.units": "raw"})
-    expected = [theta / gain for theta, _, _ in drive(neuron(raw, gain), [z * gain for z in zs])]
-    for recipe in (MSAT.with_settings(SETTINGS[setting]), raw):
-        known = recipe.with_settings(
-            {"msat.gain": gain if recipe.msat.units == "normalised" else gain / top}
-        )
-        # Then it is a parameter of the layer.
-        found = recipe.with_settings({"msat.gain": 0})
-        runs = [
-            drive(neuron(r, top, gain=known.msat.gain), [z * top for z in zs])
-            for r in (known, found)
-        ]
-        assert runs[0] == runs[1]
-        assert [theta / top for theta, _, _ in runs[0]] == pytest.approx(expected, rel=1e-6)
+def test_a_gain_is_the_authors_neuron_at_theta_k(
+    zs: list[float], gain: float, top: float, setting: str
+):
+    """Whatever Theta is; the gain is a setting, or a parameter of the layer."""
+    recipe = MSAT.with_settings(SETTINGS[setting])
+    own = neuron(recipe.with_settings({"msat.gain": gain}), gain)
+    expected = [theta / gain for theta, _, _ in drive(own, [z * gain for z in zs])]
+    known, found = (recipe.with_settings({"msat.gain": k}) for k in (gain, 0))
+    runs = [drive(neuron(r, top, gain=gain), [z * top for z in zs]) for r in (known, found)]
+    assert runs[0] == runs[1]
+    assert [theta / top for theta, _, _ in runs[0]] == pytest.approx(expected, rel=1e-6)

@@ -1,4 +1,4 @@
-"""MSAT in raw units against the authors' released neuron, run on two small networks: every spike,
+"""MSAT with a gain of Theta against the authors' released neuron, run on two small networks: every spike,
 every threshold.
 
 The vectors are not part of this repository: a README beside them says how they were made.
@@ -21,7 +21,8 @@ from spiking_yolo.snn.neurons import NeuronLayer
 VECTORS = Path(__file__).parents[4] / "shared/data/msat_vectors"
 NAMES = [f"{a}_{b}_{c}" for a in ("chain_0.5", "chain_2", "maxpooled_0.5", "maxpooled_2")
          for b in ("vgg16", "resnet20") for c in ("both", "dtt", "det", "fixed")]  # fmt: skip
-RELEASED = {"msat.units": "raw", "msat.gain": 1, "msat.floor": 0, "msat.confidence": "off"}
+# 0: the parameter of the layer.
+RELEASED = {"msat.gain": 0, "msat.floor": 0}
 
 
 def network(name: str) -> nn.Module:
@@ -78,7 +79,7 @@ def test_the_released_neuron(name: str):
     channels = [len(expected[f"layer{i}/spikes"]) for i in range(len(layers))]
     thetas = [theta.expand(c) for theta, c in zip(expected["Theta"], channels, strict=True)]
     neurons = {
-        name: {"theta": theta, "initial": torch.zeros(())}
+        name: {"theta": theta, "initial": torch.zeros(()), "gain": theta[0]}
         for name, theta in zip(layers, thetas, strict=True)
     }
     recipe = get_recipe("msat").with_settings({**RELEASED, **constants, **used})
