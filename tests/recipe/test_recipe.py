@@ -35,7 +35,7 @@ def test_files_of_0_3_0_are_read_where_their_settings_still_exist():
     }
     assert Recipe.from_json(json.dumps(former)) == Recipe("old", neuron=Neuron(gamma=2))
     former["preparation"] = {"kind": "silence", "steps": 4}
-    with pytest.raises(UserError, match="unknown setting 'preparation.kind'"):
+    with pytest.raises(UserError, match=r"unknown setting 'preparation\.kind'"):
         Recipe.from_json(json.dumps(former))
 
 
