@@ -30,9 +30,6 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolo_builder import FAMILIES, Builder
 from spiking_yolo.models.yolo_checkpoint import RawHeads, network_of
 
-# More than any network has, since its tensors are in memory already.
-NUMBERS = 1 << 40
-
 
 def open_isolated(path: Path, head: str | None = None) -> tuple[Graph, Spec]:
     """Graph and Spec of an Ultralytics checkpoint. Call for trusted files only: it unpickles.
@@ -106,7 +103,7 @@ def adapt(model: nn.Module, head: str | None = None) -> tuple[RawHeads, Spec]:
     Raises:
         UserError: It is no detector.
     """
-    return network_of(_record(model), Builder(NUMBERS, _own_copy), head)
+    return network_of(_record(model), Builder(_own_copy), head)
 
 
 def _record(module: nn.Module) -> Record:

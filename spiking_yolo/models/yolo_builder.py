@@ -98,8 +98,8 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "ModuleList": lambda state, numbers, children: nn.ModuleList(children.values()),
 }
 
-# At most: modules in all, modules inside one another, poolings of SPPF.
-MODULES, DEPTH, POOLS = 5000, 12, 8
+# At most: modules in all, poolings of SPPF.
+MODULES, POOLS = 5000, 8
 # What a layer's constructor raises for attributes that are missing or unusual.
 DAMAGE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError)
 FAMILIES = (
@@ -120,33 +120,30 @@ class Builder:
     """Builds modules from Records.
 
     Args:
-        budget: How many numbers the modules may hold in all, so that a file cannot use the same
-            tensor thousands of times.
         foreign: Gives modules of records that are of unknown classes, or unlike those known here;
             None: they are errors.
     """
 
-    def __init__(self, budget: int, foreign: Callable[[Record], nn.Module] | None = None) -> None:
-        self.budget = budget
+    def __init__(self, foreign: Callable[[Record], nn.Module] | None = None) -> None:
         self.foreign = foreign
         self.count = 0
 
-    def build(self, record: Any, name: str, depth: int = 0) -> nn.Module:
+    def build(self, record: Any, name: str) -> nn.Module:
         """The module of a record, which is called `name` in the network.
 
         Raises:
             UserError: The record is of an unknown class, or damaged.
         """
         try:
-            return self._build(record, name, depth)
+            return self._build(record, name)
         except UserError:
             if self.foreign is None:
                 raise
             return self.foreign(record)
 
-    def _build(self, record: Any, name: str, depth: int) -> nn.Module:
+    def _build(self, record: Any, name: str) -> nn.Module:
         self.count += 1
-        if self.count > MODULES or depth > DEPTH:
+        if self.count > MODULES:
             raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
         kind, state = described(record, name)
         _check_known(record, kind, name)
@@ -154,12 +151,12 @@ class Builder:
         for key, child in state["_modules"].items():
             # Fusing leaves None behind.
             if child is not None:
-                children[key] = self.build(child, f"{name}.{key}", depth + 1)
+                children[key] = self.build(child, f"{name}.{key}")
         try:
             if kind in LAYERS:
-                return LAYERS[kind](state, lambda key: self.tensor(state, key, name), children)
+                return LAYERS[kind](state, lambda key: tensor(state, key, name), children)
             block, variants = BLOCKS[kind]
-            if (gamma := self.tensor(state, "gamma", name)) is not None:
+            if (gamma := tensor(state, "gamma", name)) is not None:
                 children["gamma"] = scaling(gamma)
             ordered = _in_order(children, variants)
             if ordered is None:
@@ -172,16 +169,11 @@ class Builder:
         except DAMAGE as error:
             raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error
 
-    def tensor(self, state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
-        """A parameter or buffer in float32, None where there is none."""
-        value = {**state["_buffers"], **state["_parameters"]}.get(key)
-        if value is None:
-            return None
-        tensor = tensor_of(value, f"{name}.{key}")
-        self.budget -= tensor.numel()
-        if self.budget < 0:
-            raise UserError(f"{name}.{key} is used too often: give another checkpoint")
-        return tensor
+
+def tensor(state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
+    """A parameter or buffer in float32, None where there is none."""
+    value = {**state["_buffers"], **state["_parameters"]}.get(key)
+    return None if value is None else tensor_of(value, f"{name}.{key}")
 
 
 def _check_known(record: Record, kind: str, name: str) -> None:

@@ -22,6 +22,7 @@ from spiking_yolo.models.yolo_builder import (
     Builder,
     described,
     is_of_fork,
+    tensor,
     unknown,
 )
 
@@ -80,8 +81,7 @@ def read_checkpoint(path: Path, head: str | None = None, sized: bool = False) ->
         UserError: The file is damaged, or holds a network that is not known here.
     """
     try:
-        builder = Builder(path.stat().st_size)
-        network, spec = network_of(read_objects(path), builder, head, sized)
+        network, spec = network_of(read_objects(path), Builder(), head, sized)
         return trace(network, torch.zeros(1, 3, spec.height, spec.width)), spec
     except UserError as error:
         raise UserError(
@@ -112,7 +112,7 @@ def network_of(
     sources = [_sources(record, i) for i, record in enumerate(modules.values())]
     if not isinstance(sources[-1], list):
         sources[-1] = [sources[-1]]
-    heads, stride = _heads(builder, head_state, parts, len(sources[-1]))
+    heads, stride = _heads(head_state, parts, len(sources[-1]))
     size = _input_size(saved, state, stride)
     height, width = size or (GUESS, GUESS)
     names = names_of(state.get("names"), heads[0].classes)
@@ -199,7 +199,7 @@ def _sources(record: Any, i: int) -> int | list[int]:
 
 
 def _heads(
-    builder: Builder, state: Mapping[str, Any], branches: Mapping[str, nn.Module], maps: int
+    state: Mapping[str, Any], branches: Mapping[str, nn.Module], maps: int
 ) -> tuple[tuple[HeadSpec, ...], int]:
     """How each of the maps is decoded, and the stride of the coarsest in pixels."""
     strides = tensor_of(state.get("stride"), "the head's stride")
@@ -218,7 +218,7 @@ def _heads(
     stride = max(STRIDE, int(strides.max()))
     if "m" not in branches:
         return (HeadSpec("yolov8", classes=classes, num=1, bins=bins),) * maps, stride
-    anchors = builder.tensor(state, "anchors", "head")
+    anchors = tensor(state, "anchors", "head")
     fit = anchors is not None and anchors.ndim == 3 and anchors.shape[::2] == (maps, 2)
     if anchors is None or not fit or not (anchors > 0).all():
         raise UserError(f"its head has no anchors of {maps} maps: {TRAINERS}")

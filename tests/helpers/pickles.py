@@ -7,12 +7,8 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-# (file to write, what it would create when it is unpickled).
-Writer = Callable[[Path, Path], None]
 
 
 class Calls:
@@ -38,18 +34,6 @@ def pickled(value: Any, protocol: int = 2) -> bytes:
     stream = io.BytesIO()
     pickle.Pickler(stream, protocol).dump(value)
     return stream.getvalue()
-
-
-def call(
-    function: Callable[[Path], Calls], wrap: Callable[[Any], Any] = lambda x: {"model": x}
-) -> Writer:
-    return lambda path, trap: archive(path, pickled(wrap(function(trap))))
-
-
-def raw(content: bytes | Callable[[Path], bytes], **entries: bytes) -> Writer:
-    return lambda path, trap: archive(
-        path, content(trap) if callable(content) else content, **entries
-    )
 
 
 def plain(value: Any) -> bytes:
@@ -112,38 +96,3 @@ def network(*layers: bytes, **attributes: bytes) -> bytes:
     body = record("torch.nn.modules.container Sequential", _modules=mapping(**numbered))
     model = record("models.yolo Model", yaml=b"}", _modules=mapping(model=body), **attributes)
     return b"\x80\x02" + mapping(model=model) + b"."
-
-
-def doubled(times: int) -> bytes:
-    """A module with one module twice in it, which has one twice in it, ..."""
-    inner = record("torch.nn.modules.linear Identity")
-    for i in range(times):
-        twice = mapping(a=inner + b"r" + struct.pack("<I", i), b=b"j" + struct.pack("<I", i))
-        inner = record("torch.nn.modules.container Sequential", _modules=twice)
-    return inner
-
-
-def again(name: str, values: int, times: int) -> bytes:
-    """A list of so many values that is given to what is called `name`, again and again."""
-    call = b"h\x01h\x00\x85R"
-    return (
-        b"]("
-        + b"N" * values
-        + b"eq\x00c"
-        + name.replace(" ", "\n").encode()
-        + b"\nq\x01"
-        + call * times
-    )
-
-
-def detector(tensor: bytes, numbers: dict[str, bytes] | None = None, **entries: bytes) -> Writer:
-    """A network whose first convolution has this weight. numbers: the instructions of other
-    attributes of it.
-    """
-    conv = record(
-        "torch.nn.modules.conv Conv2d",
-        _parameters=mapping(weight=tensor),
-        f=plain(-1),
-        **(numbers or {}),
-    )
-    return raw(network(conv, record("models.yolo Detect", f=b"]K\x00a", nc=plain(1))), **entries)

@@ -1,0 +1,163 @@
+"""Checkpoints read as data: what is read, and what hostile ones do, which is nothing."""
+
+import os
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.pickles import Calls, archive, mapping, network, pickled, plain, record, tensor
+from helpers.tiny import ROOT, run_tool
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.checkpoint_file import Record, read_objects, tensor_of
+from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+
+Content = Callable[[str], bytes]
+DETECT = record("models.yolo Detect", f=b"]K\x00a", nc=plain(1))
+
+
+def called(function: Any, argument: Callable[[str], str] = str) -> Content:
+    return lambda trap: pickled({"model": Calls(function, argument(trap))})
+
+
+def weight(values: bytes) -> bytes:
+    """A network whose first convolution has this weight."""
+    conv = record("torch.nn.modules.conv Conv2d", _parameters=mapping(weight=values), f=plain(-1))
+    return network(conv, DETECT)
+
+
+# Each creates the trap, a folder, when Python's own unpickler reads it.
+TRAPS: dict[str, Content] = {
+    "mkdir": called(os.mkdir),
+    "system": called(os.system, lambda trap: f"mkdir {trap}"),
+    "exec": called(exec, lambda trap: f"import os; os.mkdir({trap!r})"),
+    "eval": called(eval, lambda trap: f"__import__('os').mkdir({trap!r})"),
+    "in a list": lambda trap: pickled({"model": [Calls(os.mkdir, trap)] * 3}),
+    "in an OrderedDict": lambda trap: pickled({"model": OrderedDict(a=Calls(os.mkdir, trap))}),
+    "protocol 0": lambda trap: pickled({"model": Calls(os.mkdir, trap)}, 0),
+    "protocol 4": lambda trap: pickled({"model": Calls(os.mkdir, trap)}, 4),
+    "inst": lambda trap: f"(S'{trap}'\nios\nmkdir\n.".encode(),
+    "obj": lambda trap: b"(cos\nmkdir\n" + pickled(trap)[2:-1] + b"o.",
+}
+OTHERS: dict[str, bytes] = {
+    "call of a result": b"\x80\x02cbuiltins\ngetattr\ncos\npath\nX\x04\x00\x00\x00join\x86R)R.",
+    "build on a class": b"\x80\x02cbuiltins\ndict\n}X\x01\x00\x00\x00aK\x01sb.",
+    "extension": b"\x80\x02\x82\x01.",
+    "deep": b"\x80\x02" + b"(" * 200_000 + b"t" * 200_000 + b".",
+    "itself": b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s.",
+    "long text": b"\x80\x02X\xff\xff\xff\xffabc.",
+    "no end": b"\x80\x02}",
+    "no yaml": b"\x80\x02" + mapping(model=record("models.yolo Model")) + b".",
+    "no layers": network(),
+    "huge tensor": weight(tensor(1 << 40, (1 << 20, 1 << 20, 1, 1), (1 << 20, 1, 1, 1))),
+    "tensor of one number": weight(tensor(1, (4096, 4096, 3, 3), (0, 0, 0, 0))),
+    "tensor beyond its end": weight(tensor(1, (2, 2, 1, 1), (2, 1, 1, 1), 2)),
+    "tensor of another file": weight(tensor(1, (1, 1, 1, 1), (1, 1, 1, 1), key="../../data.pkl")),
+    "only values": pickled({"weight": 1.0}),
+}
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path)
+    said = str(caught.value)
+    assert said.startswith(f"cannot open {path}: ") and said.isprintable() and len(said) < 500
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    return said
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_traps_are_refused_and_create_nothing(tmp_path: Path, name: str):
+    path, trap = tmp_path / "hostile.pt", tmp_path / "trap"
+    archive(path, TRAPS[name](str(trap)))
+    refusal(path)
+    with suppress(Exception):  # what the code returns need not be a checkpoint
+        torch.load(path, weights_only=False)
+    assert trap.exists()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_hostile_pickles(tmp_path: Path, name: str):
+    archive(tmp_path / "hostile.pt", OTHERS[name], **{"0": bytes(4)})
+    refusal(tmp_path / "hostile.pt")
+
+
+def compressed(file: zipfile.ZipFile) -> None:
+    file.writestr("a/data.pkl", b"\x80\x02}.")
+    file.writestr("a/data/0", bytes(1 << 24), zipfile.ZIP_DEFLATED)
+
+
+def two_pickles(file: zipfile.ZipFile) -> None:
+    file.writestr("a/data.pkl", b"\x80\x02}.")
+    file.writestr("a/b.pkl", b"\x80\x02}.")
+
+
+def large_pickle(file: zipfile.ZipFile) -> None:
+    file.writestr("a/data.pkl", bytes(5 << 20))
+
+
+@pytest.mark.parametrize(
+    ("write", "word"),
+    [(compressed, "larger than the file"), (two_pickles, "one pickle"), (large_pickle, "bytes")],
+)
+def test_archives_unlike_those_of_torch(tmp_path: Path, write: Any, word: str):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as file:
+        write(file)
+    assert word in refusal(tmp_path / "a.pt")
+
+
+def test_formats_of_before(tmp_path: Path):
+    torch.save({"a": 1}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    assert "before 2020" in refusal(tmp_path / "a.pt")
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    archive(tmp_path / "a.pt", TRAPS["mkdir"](str(tmp_path / "trap")))
+    image = ROOT / "data" / "samples" / "dog.jpg"
+    args = [image, "--weights", tmp_path / "a.pt", "--project", tmp_path / "runs"]
+    assert run_tool("detect", *args) == 2
+    said = capsys.readouterr().err
+    assert "cannot open" in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "trap").exists()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=80))
+def test_any_bytes_are_data_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes):
+    path = tmp_path_factory.getbasetemp() / "any.pt"
+    archive(path, b"\x80\x02" + content + b".")
+    with suppress(UserError):
+        read_objects(path)
+
+
+def test_an_object_is_its_name_and_its_attributes(tmp_path: Path):
+    archive(tmp_path / "x.pt", pickled(UserError("said")))
+    # Which makes torch's own reader call it.
+    with torch.serialization.safe_globals([UserError]):
+        before = torch.serialization.get_safe_globals()
+        assert isinstance(torch.load(tmp_path / "x.pt", weights_only=True), UserError)
+        found = read_objects(tmp_path / "x.pt")
+        assert set(torch.serialization.get_safe_globals()) == set(before)
+    assert isinstance(found, Record) and found.name == "spiking_yolo.errors.UserError"
+    assert found.args == ("said",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64])
+def test_tensors_are_those_that_were_saved(dtype: torch.dtype, tmp_path: Path):
+    whole = torch.arange(24).reshape(2, 3, 4).to(dtype)
+    parameter = torch.nn.Parameter(whole.float())
+    saved = {"a": whole, "b": whole[1].T, "c": parameter, "d": whole[:, 1:2, ::2]}
+    torch.save(saved, tmp_path / "a.pt")
+    content = read_objects(tmp_path / "a.pt")
+    assert content.keys() == saved.keys()
+    for name, values in saved.items():
+        assert content[name].dtype == values.dtype
+        read = tensor_of(content[name], name)
+        assert read.dtype == torch.float32 and torch.equal(read, values.detach().float())
