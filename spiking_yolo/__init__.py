@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from spiking_yolo.errors import UserError
     from spiking_yolo.metrics.count import count, counting
     from spiking_yolo.recipe import Recipe
-    from spiking_yolo.result import Box, Result
+    from spiking_yolo.result import Result
 
 __version__ = "0.4.0.dev0"
 __all__ = [
-    "Box",
     "Recipe",
     "Result",
     "SpikingYOLO",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Box": "result",
     "Recipe": "recipe",
     "Result": "result",
     "SpikingYOLO": "detector",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -51,6 +51,24 @@ from spiking_yolo.result import Result, Results
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.plan import as_simulated
 from spiking_yolo.snn.stream import REFRESH, Stream
+
+
+class BoxOptions(TypedDict, total=False):
+    """Which boxes count.
+
+    Attributes:
+        conf: Keep boxes whose confidence is above this; 0.25 by default.
+        iou: Suppress a box that overlaps a better one of its class by more than this; 0.45.
+        classes: Names or ids of the classes to keep, one or several; by default all.
+        max_det: Most boxes per image; 300.
+        agnostic_nms: Suppress boxes across classes, not within each class; False.
+    """
+
+    conf: float
+    iou: float
+    classes: Classes | None
+    max_det: int
+    agnostic_nms: bool
 
 
 class SpikingYOLO:
@@ -144,6 +162,7 @@ class SpikingYOLO:
         self._graph = network.graph.to(self.device)
         self._turn = _Turn()
         self._calibrating = _Turn()
+        self._building = _Turn()
         self._uncalibrated: Uncalibrated | None = None
         self._converted: Converted | None = None
         if isinstance(network, Uncalibrated):
@@ -277,45 +296,23 @@ class SpikingYOLO:
         T: int | None = ...,
         steps: int | Iterable[int] = ...,
         *,
-        conf: float = ...,
-        iou: float = ...,
-        classes: Classes | None = ...,
-        max_det: int = ...,
-        agnostic_nms: bool = ...,
         bgr: bool = ...,
         maps: bool = ...,
         progress: Callable[[int], Any] | None = ...,
+        **boxes: Unpack[BoxOptions],
     ) -> Result: ...
     @overload
-    def detect(
-        self,
-        image: Sequence[ImageSource],
-        T: int | None = ...,
-        steps: int | Iterable[int] = ...,
-        *,
-        conf: float = ...,
-        iou: float = ...,
-        classes: Classes | None = ...,
-        max_det: int = ...,
-        agnostic_nms: bool = ...,
-        bgr: bool = ...,
-        maps: bool = ...,
-        progress: Callable[[int], Any] | None = ...,
-    ) -> Results: ...
+    def detect(self, image: Sequence[ImageSource], *args: Any, **options: Any) -> Results: ...
     def detect(
         self,
         image: ImageSource | Sequence[ImageSource],
         T: int | None = None,
         steps: int | Iterable[int] = (),
         *,
-        conf: float = 0.25,
-        iou: float = 0.45,
-        classes: Classes | None = None,
-        max_det: int = 300,
-        agnostic_nms: bool = False,
         bgr: bool = False,
         maps: bool = False,
         progress: Callable[[int], Any] | None = None,
+        **boxes: Unpack[BoxOptions],
     ) -> Result | Results:
         """Detect objects in one image or a list of images.
 
@@ -327,14 +324,10 @@ class SpikingYOLO:
                 needs: `timesteps` in `list_methods`, 64 where that is None.
             steps: Read the boxes after these timesteps too, one or several in 1..T; see
                 Result.steps.
-            conf: Keep boxes whose confidence is above this.
-            iou: Suppress a box that overlaps a better one of its class by more than this.
-            classes: Names or ids of the classes to keep, one or several; None keeps all.
-            max_det: Most boxes per image.
-            agnostic_nms: Suppress boxes across classes, not within each class.
             bgr: Whether arrays are BGR, as those of OpenCV.
             maps: Record spike maps; see Result.maps.
             progress: Called with t after every timestep.
+            boxes: Which boxes count, see BoxOptions: conf, iou, classes, max_det, agnostic_nms.
 
         Returns:
             A Result, or a list of Results if a list was given.
@@ -347,13 +340,7 @@ class SpikingYOLO:
             >>> SpikingYOLO().detect("dog.jpg")
             3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.1 M digits
         """
-        selection = Selection(
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            agnostic_nms=agnostic_nms,
-            classes=class_ids(classes, self.names),
-        )
+        selection = self._selection(boxes)
         T = None if T is None else check_count("T", T)
         times = checked_steps(steps, T)
         T = T or max(times, default=needed_timesteps(self.method))
@@ -418,20 +405,14 @@ class SpikingYOLO:
         return self._of_sizes[size]
 
     def detect_ann(
-        self,
-        image: ImageSource,
-        *,
-        conf: float = 0.25,
-        iou: float = 0.45,
-        classes: Classes | None = None,
-        max_det: int = 300,
-        agnostic_nms: bool = False,
-        bgr: bool = False,
+        self, image: ImageSource, *, bgr: bool = False, **boxes: Unpack[BoxOptions]
     ) -> Result:
         """Detect objects with the original network: same preprocessing, decoding and suppression.
 
         Args:
-            image: As of `detect`, but one only; so are the other arguments.
+            image: As of `detect`, but one only.
+            bgr: See `detect`.
+            boxes: See `detect`.
 
         Returns:
             A Result with T = 0 and no spikes.
@@ -439,13 +420,7 @@ class SpikingYOLO:
         Raises:
             UserError: As `detect`.
         """
-        selection = Selection(
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            agnostic_nms=agnostic_nms,
-            classes=class_ids(classes, self.names),
-        )
+        selection = self._selection(boxes)
         check_flags(bgr=bgr)
         check_image(image)
         if self._uncalibrated is not None and self._uncalibrated.weight_bits is not None:
@@ -466,13 +441,9 @@ class SpikingYOLO:
         every: int = 1,
         track: bool = False,
         track_conf: float = START,
-        conf: float = 0.25,
-        iou: float = 0.45,
-        classes: Classes | None = None,
-        max_det: int = 300,
-        agnostic_nms: bool = False,
         bgr: bool = False,
         maps: bool = False,
+        **boxes: Unpack[BoxOptions],
     ) -> Iterator[Result]:
         """Detect objects in a video, frame by frame.
 
@@ -491,13 +462,9 @@ class SpikingYOLO:
             every: Take every n-th frame.
             track: Give each box the id of its object, by ByteTrack; see Result.track_id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
-            conf: See `detect`.
-            iou: See `detect`.
-            classes: See `detect`.
-            max_det: See `detect`.
-            agnostic_nms: See `detect`.
             bgr: See `detect`.
             maps: See `detect`.
+            boxes: See `detect`.
 
         Yields:
             A Result per frame, with its number, time, and whether it is a cut.
@@ -510,13 +477,7 @@ class SpikingYOLO:
             >>> for result in SpikingYOLO().stream("video.mp4"):
             ...     print(result.frame, result.counts(), result.operations_per_mac)
         """
-        selection = Selection(
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            agnostic_nms=agnostic_nms,
-            classes=class_ids(classes, self.names),
-        )
+        selection = self._selection(boxes)
         T = check_count("T", T)
         times = checked_steps(steps, T)
         if not (is_whole(refresh) and refresh >= 0):
@@ -553,6 +514,11 @@ class SpikingYOLO:
         """An Observer with a network of its own: it sees more than a Result holds."""
         return Observer(self._new_network(), self._graph, self.spec, selection)
 
+    def _selection(self, boxes: BoxOptions) -> Selection:
+        """The options of a call, checked."""
+        classes = class_ids(boxes.get("classes"), self.names)
+        return Selection(**{**boxes, "classes": classes})
+
     def _result(self, seen: Observation) -> Result:
         return Result.of(seen, self.names, self._source.recipe)
 
@@ -567,13 +533,19 @@ class SpikingYOLO:
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
-        self._network = converted.network(self.device)
+        # Of `detect`, and the first one made, whose weights the others share.
+        self._network: SpikingNetwork | None = None
+        self._first: SpikingNetwork | None = None
         # Last, so that other threads see all of it.
         self._converted = converted
 
     def _new_network(self) -> SpikingNetwork:
         """One with a state of its own; the weights are held once."""
-        return self.converted.network(self.device, like=self._network)
+        converted = self.converted
+        with self._building:
+            network = converted.network(self.device, like=self._first)
+            self._first = self._first or network
+        return network
 
     @contextmanager
     def _available_network(self) -> Iterator[SpikingNetwork]:
@@ -582,6 +554,7 @@ class SpikingYOLO:
             yield self._new_network()
         else:
             with self._turn:
+                self._network = self._network or self._new_network()
                 yield self._network
 
 

@@ -41,8 +41,8 @@ def same(ours: Result, expected: Result) -> None:
     """
     assert len(ours) == len(expected)
     for result in (ours, expected):
-        assert result.xyxy.device.type == "cpu"
-    found, wanted = (result.xyxy[result.confidence.argsort()] for result in (ours, expected))
+        assert result.boxes.xyxy.device.type == "cpu"
+    found, wanted = (result.boxes.xyxy[result.boxes.conf.argsort()] for result in (ours, expected))
     assert_close(found, wanted, rtol=0, atol=0.1)  # pixels
     assert ours.operations["digits"] == pytest.approx(expected.operations["digits"], rel=0.01)
 

@@ -56,7 +56,9 @@ def test_several_by_one_name(detector, folder, tmp_path):
     ):
         several = detector.detect(source, conf=0.3)
         assert isinstance(several, list) and len(several) == len(photos) > 1
-        assert all(torch.equal(a.xyxy, b.xyxy) for a, b in zip(several, one, strict=True))
+        assert all(
+            torch.equal(a.boxes.xyxy, b.boxes.xyxy) for a, b in zip(several, one, strict=True)
+        )
         assert [result.path for result in several] == [str(path) for path in photos]
 
 
@@ -64,7 +66,7 @@ def test_predict_is_always_a_list(detector, folder):
     photo = folder / "photos" / "a.png"
     (result,) = detector.predict(photo, conf=0.3, T=2)
     assert isinstance(result, Result) and result.T == 2
-    assert torch.equal(result.boxes.xyxy, detector.detect(photo, conf=0.3, T=2).xyxy)
+    assert torch.equal(result.boxes.xyxy, detector.detect(photo, conf=0.3, T=2).boxes.xyxy)
     assert len(detector.predict([photo, photo])) == 2
 
 
@@ -85,7 +87,9 @@ def test_another_size(detector, folder):
 
 def test_pictures_at_an_address(detector, folder, address, tmp_path, monkeypatch):
     result = detector.detect(f"{address}/photos/a.png", conf=0.3)
-    assert torch.equal(result.xyxy, detector.detect(folder / "photos/a.png", conf=0.3).xyxy)
+    assert torch.equal(
+        result.boxes.xyxy, detector.detect(folder / "photos/a.png", conf=0.3).boxes.xyxy
+    )
     assert result.path == f"{address}/photos/a.png"
     line = ("--weights", folder / "tiny.weights", "--project", tmp_path, "--save-json")
     assert run_tool("detect", f"{address}/photos/a.png?size=1", *line) == 0

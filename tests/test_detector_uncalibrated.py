@@ -55,7 +55,7 @@ def assert_same_thetas(network: Converted, wanted: Converted) -> None:
 
 def assert_same(a: Result, b: Result) -> None:
     assert len(a) > 0
-    assert torch.equal(a.xyxy, b.xyxy) and torch.equal(a.confidence, b.confidence)
+    assert torch.equal(a.boxes.xyxy, b.boxes.xyxy) and torch.equal(a.boxes.conf, b.boxes.conf)
     assert a.operations == b.operations
 
 
@@ -111,7 +111,7 @@ def test_the_ann_needs_none(weights: Path, photo: Path):
         result = detector.detect_ann(photo, **CONF)
     assert "no thresholds yet" in repr(detector)
     ann = SpikingYOLO(expected(weights, photo)).detect_ann(photo, **CONF)
-    assert len(result) > 0 and torch.equal(result.xyxy, ann.xyxy)
+    assert len(result) > 0 and torch.equal(result.boxes.xyxy, ann.boxes.xyxy)
 
 
 def test_weights_of_few_bits_are_those_of_both_networks(weights: Path, photo: Path):
@@ -121,9 +121,9 @@ def test_weights_of_few_bits_are_those_of_both_networks(weights: Path, photo: Pa
         result = detector.detect_ann(photo, **CONF)
     assert detector.converted.provenance["weight_bits"] == "3"
     again = SpikingYOLO(detector.converted).detect_ann(photo, **CONF)
-    assert torch.equal(result.confidence, again.confidence)
+    assert torch.equal(result.boxes.conf, again.boxes.conf)
     plain = SpikingYOLO(weights).detect_ann(photo, **CONF)
-    assert not torch.equal(result.confidence[:3], plain.confidence[:3])
+    assert not torch.equal(result.boxes.conf[:3], plain.boxes.conf[:3])
 
 
 def test_a_stream_begins_with_its_first_frame(weights: Path):

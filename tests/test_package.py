@@ -17,7 +17,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 
-PUBLIC = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__"]
+PUBLIC = ["Recipe", "Result", "SpikingYOLO", "UserError", "__version__"]
 PUBLIC += ["count", "counting", "list_methods"]
 
 

@@ -99,8 +99,8 @@ def test_one_number_everywhere(method, tmp_path):
     assert json.loads(results[0].to_json())["mean_rate"] == expected
     assert expected == mean_rate(
         results[0].spikes,
-        sum(results[0].neurons_by_layer.values()),
-        results[0].active_steps[T],
+        results[0].seen.neurons,
+        results[0].last.active_steps,
     )
     # The row of an evaluation is the mean over images.
     evaluation = evaluate(network, dataset, EvaluationOptions(T=T, steps=STEPS))
@@ -116,7 +116,7 @@ def test_one_number_everywhere(method, tmp_path):
     )
     photo = page.data["photographs"][0]
     assert photo["rate"][-1] == pytest.approx(expected, rel=1e-3)
-    assert photo["digits"][-1] == pytest.approx(results[0].sent["digits"], rel=1e-3)
+    assert photo["digits"][-1] == pytest.approx(results[0].last.sent["digits"], rel=1e-3)
     assert photo["spikes"][-1] == pytest.approx(results[0].spikes, rel=1e-3)
     digits = [layer["digits"][-1] for layer in photo["layers"] if layer["digits"]]
     assert sum(digits) == pytest.approx(photo["digits"][-1], rel=1e-2)

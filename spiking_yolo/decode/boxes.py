@@ -40,6 +40,7 @@ class Detections:
 
 # Positions of boxes, or a mask with an entry for each.
 Several = Tensor | np.ndarray | list[int] | list[bool]
+Index = SupportsIndex | slice | Several
 
 
 def is_several(index: object) -> TypeGuard[Several]:
@@ -62,7 +63,7 @@ def positions(index: Several, n: int) -> Tensor:
         fits = chosen.shape == (n,)
     if chosen.ndim != 1 or not whole or not fits:
         raise UserError(
-            f"boxes are chosen by a mask of {n} entries, as in result[result.confidence > 0.5], or"
+            f"boxes are chosen by a mask of {n} entries, as in result[result.boxes.conf > .5], or"
             f" by positions below {n}, not by {chosen.dtype} {list(chosen.shape)}"
         )
     return chosen
@@ -92,7 +93,7 @@ class Boxes:
     def __iter__(self) -> Iterator["Boxes"]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: SupportsIndex | slice | Several) -> "Boxes":
+    def __getitem__(self, index: Index) -> "Boxes":
         if is_several(index):
             chosen: Tensor | slice = positions(index, len(self))
         elif isinstance(index, slice):

@@ -63,7 +63,7 @@ def test_a_detection_says_it_and_compares_with_the_ann(scene: tuple[Path, Path])
     assert repr(result).endswith(REMARK)
     assert REMARK in repr(tuned) and facts(tuned.converted)["method"] == f"{TUNED} ({REMARK})"
     ours, theirs = (detector.detect_ann(photo, conf=0.01) for detector in (tuned, plain))
-    assert len(ours) and ours.xyxy.equal(theirs.xyxy)
+    assert len(ours) and ours.boxes.xyxy.equal(theirs.boxes.xyxy)
     for other in (ours, plain.detect(photo, T=1)):
         assert (
             not other.remark and "remark" not in other.to_dict() and REMARK not in other.summary()

@@ -42,7 +42,10 @@ def test_json_has_the_published_schema(detect, weights, image, tmp_path):
         assert boxes == [
             {"class_id": c, "class": NAMES[c], "confidence": p, "box_xyxy": box}
             for c, p, box in zip(
-                found.class_id.tolist(), found.confidence.tolist(), found.xyxy.tolist(), strict=True
+                found.class_id.tolist(),
+                found.confidence.tolist(),
+                found.xyxy.tolist(),
+                strict=True,
             )
         ]
     assert [s["T"] for s in entries[0]["steps"]] == [1, 3, 4]
@@ -77,9 +80,10 @@ def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path, wit
     )
     rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
     result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
-    assert [int(row[0]) for row in rows] == result.class_id.tolist()
+    assert [int(row[0]) for row in rows] == result.boxes.cls.tolist()
     expected = [
-        [*box, p] for box, p in zip(result.xywhn.tolist(), result.confidence.tolist(), strict=True)
+        [*box, p]
+        for box, p in zip(result.boxes.xywhn.tolist(), result.boxes.conf.tolist(), strict=True)
     ]
     np.testing.assert_allclose(
         np.array(rows, float)[:, 1:],
@@ -212,11 +216,11 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
         assert any(
             d["class"] in wanted
             and box_iou(
-                torch.tensor([d["box_xyxy"]]), ann.xyxy[ann.class_id == d["class_id"]]
+                torch.tensor([d["box_xyxy"]]), ann.boxes.xyxy[ann.boxes.cls == d["class_id"]]
             ).max()
             >= 0.8
             for d in entry["detections"]
-            if d["class_id"] in ann.class_id
+            if d["class_id"] in ann.boxes.cls
         ), wanted
 
 

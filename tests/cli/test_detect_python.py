@@ -82,7 +82,7 @@ def test_results_are_those_of_the_detector(weights, sources, tmp_path):
     expected += list(detector.stream(sources[2], T=2, conf=0.3))
     assert [result.frame for result in results] == [None, None, 0, 1, 2, 3]
     for result, other in zip(results, expected, strict=True):
-        assert result.xyxy.equal(other.xyxy) and result.operations == other.operations
+        assert result.boxes.xyxy.equal(other.boxes.xyxy) and result.operations == other.operations
 
 
 def test_a_mistake_raises_and_leaves_nothing(weights, sources, tmp_path):

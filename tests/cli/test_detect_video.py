@@ -68,7 +68,7 @@ def test_reset_is_one_image_after_another(detect, weights, clip, tmp_path):
         result = detector.detect(frame, conf=0.3)
         assert one["T"] == result.T == 1
         assert one["fresh"] and one["operations"] == result.operations
-        assert [box["box_xyxy"] for box in one["detections"]] == result.xyxy.tolist()
+        assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_tracks(detect, weights, clip, tmp_path, capsys):
     ids = []
     for one, result in zip(said, streamed, strict=True):
         ids.append([box["track_id"] for box in one["detections"]])
-        assert ids[-1] == [box.track_id for box in result]
+        assert ids[-1] == [box["track_id"] for box in result.entries()]
     # The first frame has no track yet; then whoever is seen again has one.
     assert not any(ids[0]) and set(filter(None, ids[-1])) & set(filter(None, ids[1]))
     tracked = {

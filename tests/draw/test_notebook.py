@@ -73,7 +73,7 @@ def test_several_steps_are_a_page_that_loads_nothing(run, tmp_path):
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     assert page.data["steps"] == [1, 2, 3, 4]
     assert [len(boxes) for boxes in page.data["boxes"]] == [len(run.steps[t]) for t in range(1, 5)]
-    assert page.data["boxes"][-1][0][:4] == run.xyxy[0].round().int().tolist()
+    assert page.data["boxes"][-1][0][:4] == run.boxes.xyxy[0].round().int().tolist()
 
 
 def test_names_cannot_become_html(run):

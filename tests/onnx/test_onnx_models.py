@@ -161,7 +161,7 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
     options = DetectionOptions(conf=0.05, iou=0.3, agnostic_nms=agnostic)
     path = photo(tmp_path / "photo.jpg")
     result = detector.detect(path, T=1, **options.box_options())
-    assert len(result.xyxy) > 1
+    assert len(result.boxes.xyxy) > 1
     prepared = read_input(path, detector.spec)
     found = run(spiking_model(detector.converted, boxes=options), prepared.x[None])["detections"]
     assert prepared.placement is not None
@@ -174,8 +174,8 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
     # The graph does not know where the photograph lies in its grey frame.
     inside = (in_picture[:, 2:] > in_picture[:, :2]).all(1)
     in_picture, found = in_picture[inside], found[inside.numpy()]
-    np.testing.assert_allclose(found[:, 5], result.confidence, atol=1e-5)
-    for box, label in zip(result.xyxy, result.class_id, strict=True):
+    np.testing.assert_allclose(found[:, 5], result.boxes.conf, atol=1e-5)
+    for box, label in zip(result.boxes.xyxy, result.boxes.cls, strict=True):
         gaps = (in_picture - torch.as_tensor(box)).abs().amax(1)
         gaps[torch.from_numpy(found[:, 6]) != int(label)] = torch.inf
         assert gaps.min() < 0.05

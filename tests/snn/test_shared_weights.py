@@ -53,7 +53,7 @@ def test_states_are_apart(tmp_path):
     in_turn = zip(*(detector.stream(video, conf=0.3) for video in videos), strict=True)
     for k, results in enumerate(in_turn):
         for own, result in zip(alone, results, strict=True):
-            assert torch.equal(result.xyxy, own[k].xyxy) and len(result)
+            assert torch.equal(result.boxes.xyxy, own[k].boxes.xyxy) and len(result)
             assert result.operations == own[k].operations
 
 

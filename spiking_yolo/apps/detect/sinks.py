@@ -19,6 +19,7 @@ from spiking_yolo.data.video import VideoWriter
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
+from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
@@ -97,7 +98,7 @@ class Json(Sink):
         self._file = GradualFile(folder / "detections.json", "\n]\n")
 
     def image(self, seen: ImageResult) -> None:
-        entry = replace(seen.result, path=seen.label).to_dict(self.steps)
+        entry = {**seen.result.to_dict(self.steps), "image": seen.label}
         start = "," if self._file.begun else "["
         self._file.write(f"{start}\n{json_text(entry, indent=1)}")
 
@@ -200,7 +201,8 @@ class EventVideo(VideoSink):
         if self._brightest is None:
             self._brightest = max(float(heat.max()), 1e-3)
         title = f"frame {seen.frame}: {result.operations_per_mac:.2g} operations per MAC of the ANN"
-        return replace(result, image=blend(result.image, heat, 0.0, self._brightest)).plot(title)
+        picture = blend(result.image, heat, 0.0, self._brightest)
+        return draw_detections(picture, result.detections, result.names, title)
 
 
 class MotFiles(Sink):
@@ -290,10 +292,11 @@ class Console(Sink):
     def image(self, seen: ImageResult) -> None:
         self.note(seen)
         result, ann = seen.result, seen.ann
-        self.write(replace(result, path=seen.label).summary(self.steps))
-        for box in result if self.verbose else ():
-            x1, y1, x2, y2 = (round(side) for side in box.xyxy)
-            self.write(f"  {box.name} {box.confidence:.2f}: {x1},{y1} to {x2},{y2}")
+        self.write(result.summary(self.steps, seen.label))
+        for box in result.entries() if self.verbose else ():
+            x1, y1, x2, y2 = (round(side) for side in box["box_xyxy"])
+            found = f"{box['class']} {box['confidence']:.2f}"
+            self.write(f"  {found}: {x1},{y1} to {x2},{y2}")
         if not len(result) and (hint := patience(result.method, result.T)):
             self.write(f"  {hint}")
         if ann is not None:
@@ -344,15 +347,15 @@ class VideoSummary:
         self.seconds += result.seconds
         self.cuts += result.cut
         self.remark = result.remark
-        self.boxes.update(box.name for box in result)
-        if result.track_id is not None:
+        if result.detections.track_id is not None:
             self.tracks = self.tracks or {}
-            for box in result:
-                if box.track_id is not None:
-                    self.tracks.setdefault(box.name, set()).add(box.track_id)
+        for box in result.entries():
+            self.boxes[box["class"]] += 1
+            if self.tracks is not None and box["track_id"] is not None:
+                self.tracks.setdefault(box["class"], set()).add(box["track_id"])
         if seen.ann is not None:
             self.ann_boxes = self.ann_boxes or Counter()
-            self.ann_boxes.update(box.name for box in seen.ann)
+            self.ann_boxes.update(box["class"] for box in seen.ann.entries())
 
     def __str__(self) -> str:
         first, *later = self.operations
@@ -396,7 +399,7 @@ def rates_over_image(result: Result, t: int) -> "dict[str, RateMap]":
 
     rates: dict[str, RateMap] = {}
     for layer, spikes in result.maps[t].items():
-        rate = spikes / result.active_steps[t]
+        rate = spikes / result.seen.steps[t].active_steps
         values = map_to_image(rate, result.placement)
-        rates[layer] = RateMap(values, float(rate.mean()), result.neurons_by_layer[layer])
+        rates[layer] = RateMap(values, float(rate.mean()), result.seen.neurons_by_layer[layer])
     return rates

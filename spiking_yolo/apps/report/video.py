@@ -88,10 +88,10 @@ class FrameColumns:
         }
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
-        for box in result:
-            if box.track_id is not None:
+        for box in result.entries():
+            if box.get("track_id") is not None:
                 at = len(self.columns["frame"]) - 1
-                self.tracks.setdefault((box.track_id, box.name), []).append(at)
+                self.tracks.setdefault((box["track_id"], box["class"]), []).append(at)
         for layer, operations in seen.layers.items():
             self.layers.setdefault(layer, []).append(operations)
         for account in every_account():

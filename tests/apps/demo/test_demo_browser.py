@@ -199,13 +199,13 @@ def test_a_photograph_gives_the_boxes_of_detect(chromium, serve, folder, tmp_pat
     assert float(said(chromium, "first")) == pytest.approx(result.operations_per_mac, abs=0.01)
     rows = torch.tensor(chromium.value("shown.boxes"))
     # Rounding differs, and in a network of so many thin layers it moves weak boxes.
-    sure = [box for box in result if box.confidence > 0.5]
-    assert {box.name for box in sure} == {"car", "dog", "cat", "bicycle"}
-    overlap = box_iou(rows[:, :4], torch.tensor([box.xyxy for box in sure]))
+    sure = [box for box in result.entries() if box["confidence"] > 0.5]
+    assert {box["class"] for box in sure} == {"car", "dog", "cat", "bicycle"}
+    overlap = box_iou(rows[:, :4], torch.tensor([box["box_xyxy"] for box in sure]))
     assert overlap.amax(0).min() > 0.85
     names = [detector.spec.names[int(row[5])] for row in rows[: len(sure)]]
-    assert sorted(names) == sorted(box.name for box in sure)
-    confidences = [box.confidence for box in sure]
+    assert sorted(names) == sorted(box["class"] for box in sure)
+    confidences = [box["confidence"] for box in sure]
     assert rows[: len(sure), 4].tolist() == pytest.approx(confidences, abs=0.1)
 
 

@@ -121,9 +121,9 @@ def test_photographs_have_the_detectors_numbers(page, weights):
         of_layers = [layer["spikes"][-1] for layer in shown["layers"] if layer["spikes"]]
         assert np.allclose(of_layers, list(result.spikes_by_layer.values()), rtol=1e-3)
         neurons = [layer["neurons"] for layer in data["layers"] if layer["neurons"]]
-        assert neurons == list(result.neurons_by_layer.values())
+        assert neurons == list(result.seen.neurons_by_layer.values())
         of_ann = detector.detect_ann(weights.parent / "photos" / shown["name"], conf=0.3)
-        assert [box[5] for box in shown["ann"]] == of_ann.class_id.tolist()
+        assert [box[5] for box in shown["ann"]] == of_ann.boxes.cls.tolist()
 
 
 def test_a_video_has_the_streams_numbers(weights, tmp_path, capsys):
@@ -141,7 +141,7 @@ def test_a_video_has_the_streams_numbers(weights, tmp_path, capsys):
     assert data["frame"] == [0, 2, 4] == [one.frame for one in frames] and len(data["images"]) == 3
     assert np.allclose(data["operations"], [one.operations_per_mac for one in frames], rtol=1e-3)
     assert [[box[5] for box in boxes] for boxes in data["boxes"]] == [
-        one.class_id.tolist() for one in frames
+        one.boxes.cls.tolist() for one in frames
     ]
     assert (
         set(data["energy"])
@@ -162,9 +162,9 @@ def test_a_video_has_its_tracks(weights, tmp_path):
     tracks = report(options).data["tracks"]
     expected: dict[str, list[int]] = {}
     for one in SpikingYOLO(weights).stream(clip, conf=0.3, track=True):
-        for box in one:
-            if box.track_id is not None:
-                expected.setdefault(f"{box.track_id} {box.name}", []).append(one.frame)
+        for box in one.entries():
+            if box["track_id"] is not None:
+                expected.setdefault(f"{box['track_id']} {box['class']}", []).append(one.frame)
     assert {track["name"]: track["frames"] for track in tracks} == expected and expected
     with pytest.raises(UserError, match="--track: for videos only"):
         report(ReportOptions((str(weights.parent / "photos"),), weights=weights, track=True))
