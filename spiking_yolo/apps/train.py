@@ -43,9 +43,8 @@ def main(options: TrainOptions) -> int:
     epoch with the best validation, best.safetensors, results.csv and curves. mAP50, precision and
     recall (P, R, where F1 is largest) are by VOC's rule; mAP50_20 is of the classes with 20 or more
     objects. At the end the network is calibrated for the default method, which takes minutes
-    (--no-calibrate). --resume DIR goes on after an interruption, also within an epoch, with the
-    same result; with more --epochs it trains longer, at the learning rate that a training of so
-    many has there, and says so.
+    (--no-calibrate). --resume DIR goes on after the last epoch that an interrupted training
+    finished.
     """
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
@@ -91,13 +90,12 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
 
 def outcome(weights: Path, last: Mapping[str, float], best: Mapping[str, float] | None) -> str:
     """Which epoch the network is of, and why. last, best: the rows of these epochs."""
-    from spiking_yolo.train.checkpoint import scores
+    from spiking_yolo.train.loop import scores
 
-    if best is not None and weights.stem != "last":
-        figures = ", ".join(scores(best))
-        return f"{weights} is of epoch {best['epoch']:.0f}, the best by validation: {figures}"
-    why = "no epoch was validated" if best is None else "there is no best.safetensors any more"
-    return f"{weights} is of the last epoch, {last['epoch']:.0f}: {why}"
+    if best is None:
+        return f"{weights} is of the last epoch, {last['epoch']:.0f}: no epoch was validated"
+    figures = ", ".join(scores(best))
+    return f"{weights} is of epoch {best['epoch']:.0f}, the best by validation: {figures}"
 
 
 def next_commands(options: TrainOptions, weights: Path, example: str, calibrated: bool) -> str:
@@ -116,15 +114,16 @@ def next_commands(options: TrainOptions, weights: Path, example: str, calibrated
     evaluation = [*network, *data]
     if options.val_split and options.val_split != "val":
         evaluation += ["--split", options.val_split]
+    if takes(options.data, "year"):
+        evaluation += ["--year", options.year]
+    calls = [("eval", evaluation)]
     if options.task == "detect":
-        if takes(options.data, "year"):
-            evaluation += ["--year", options.year]
         images = ["--images", str(Path(example).parent), "--limit", "128"]
-        calls = [("eval", evaluation), ("detect", [example, *network])]
+        calls.append(("detect", [example, *network]))
     else:
         images = data
         output = ["--output", str(weights.with_name("spiking.safetensors"))]
-        calls = [("eval", evaluation), ("export", [*network, *output])]
+        calls.append(("export", [*network, *output]))
     if not calibrated:
         calls.insert(0, ("calibrate", [*network, *images]))
     return "\n".join(f"next: {command(verb)} {shlex.join(words)}" for verb, words in calls)

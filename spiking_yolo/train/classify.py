@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.train.checkpoint import Batches, generator
+from spiking_yolo.train.loop import Batches, generator
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [n, H, W, 3], int64 [n]
 
+# Of the labels.
+SMOOTHING = 0.1
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -46,16 +48,6 @@ def crop_and_flip(images: Tensor, rng: np.random.Generator, pad: int = 4) -> Ten
     return pixels.permute(0, 3, 1, 2)
 
 
-def cutout(images: Tensor, rng: np.random.Generator, side: int = 8) -> Tensor:
-    """Set a square of `side` pixels of each image [N, C, H, W] to zero; borders cut it off."""
-    n, _, h, w = images.shape
-    y = torch.from_numpy(rng.integers(0, h, n))
-    x = torch.from_numpy(rng.integers(0, w, n))
-    rows = (torch.arange(h) - y[:, None] + side // 2).div(side, rounding_mode="floor") == 0
-    columns = (torch.arange(w) - x[:, None] + side // 2).div(side, rounding_mode="floor") == 0
-    return images.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0)
-
-
 @dataclass(kw_only=True)
 class ClassifyTask(Batches):
     """Classification as a loop.Task.
@@ -67,15 +59,11 @@ class ClassifyTask(Batches):
         train: Images and labels to train on.
         val: Those to validate on.
         spec: Of the network.
-        smoothing: Label smoothing.
-        hole: Side of the square that is cut out of each image, pixels; 0 for none.
     """
 
     train: Arrays
     val: Arrays
     spec: Spec
-    smoothing: float = 0.1
-    hole: int = 0
 
     def __post_init__(self) -> None:
         self.count = len(self.train[1])
@@ -85,18 +73,16 @@ class ClassifyTask(Batches):
     def contents(self) -> dict[str, str]:
         return {"training": f"{self.count:,} images", "validation": f"{len(self.val[1]):,} images"}
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.train
-        for indices in self.epoch(epoch, first):
+        for indices in self.epoch(epoch):
             rng = generator(self.seed, epoch, indices[0])
             batch = crop_and_flip(normalise(images[indices], self.spec), rng)
-            if self.hole:
-                batch = cutout(batch, rng, self.hole)
             yield batch, torch.from_numpy(labels[indices])
 
     def loss(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
         targets = targets.to(output.device)
-        return {"entropy": F.cross_entropy(output.float(), targets, label_smoothing=self.smoothing)}
+        return {"entropy": F.cross_entropy(output.float(), targets, label_smoothing=SMOOTHING)}
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module) -> dict[str, float]:

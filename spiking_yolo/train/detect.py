@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset
 
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.images import Placement, preprocess
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
@@ -21,10 +19,14 @@ from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import Size
 from spiking_yolo.metrics.voc import best_f1, voc_map
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.train.checkpoint import Batches, generator
+from spiking_yolo.train.loop import Batches, generator
 from spiking_yolo.train.loss_yolov1 import LossWeights, yolov1_loss
 
 Boxes = tuple[list[Tensor], list[Tensor]]
+# Share of the epochs, the last ones, without mosaics, so that training ends on whole photographs.
+PLAIN = 0.3
+# A box of this IoU with an object need not be empty.
+LOSS = LossWeights(giou=2.0, ignore=0.6)
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,8 @@ class DetectTask(Batches):
         val: Those to validate on.
         spec: Of the network.
         epochs: Of the whole training.
-        weights: Of the terms of the loss.
         workers: Processes that augment photographs.
         mosaic: Probability of a mosaic.
-        plain: Share of the epochs, the last ones, without mosaics, so that training ends on whole
-            photographs.
         cache: Whether decoded photographs are kept in memory.
     """
 
@@ -163,10 +162,8 @@ class DetectTask(Batches):
     val: DetectionSet
     spec: Spec
     epochs: int
-    weights: LossWeights
     workers: int = 0
     mosaic: float = 0.5
-    plain: float = 0.3
     cache: bool = True
 
     def __post_init__(self) -> None:
@@ -180,11 +177,11 @@ class DetectTask(Batches):
     def contents(self) -> dict[str, str]:
         return {"training": contents(self.train), "validation": contents(self.val)}
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Boxes]]:
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Boxes]]:
         self.photos.augment.mosaic = 0.0
-        if epoch < round(self.epochs * (1 - self.plain)):
+        if epoch < round(self.epochs * (1 - PLAIN)):
             self.photos.augment.mosaic = self.mosaic
-        keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch, first)]
+        keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch)]
         # A new loader each epoch: its workers see this epoch's augmentation.
         loader = DataLoader(
             self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers
@@ -201,7 +198,7 @@ class DetectTask(Batches):
     def loss(self, output: Tensor, targets: Boxes) -> dict[str, Tensor]:
         boxes = [t.to(output.device) for t in targets[0]]
         labels = [t.to(output.device) for t in targets[1]]
-        return yolov1_loss(output, boxes, labels, self.spec.heads[0], self.weights)
+        return yolov1_loss(output, boxes, labels, self.spec.heads[0], LOSS)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures in percent; none where there are no objects.
@@ -245,67 +242,3 @@ def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -
         x = torch.stack(images).to(device, memory_format=torch.channels_last)
         results += selection.boxes([model(x).float().cpu()], spec, placements)
     return results
-
-
-def hold_out(data: DetectionSet, share: float, seed: int) -> tuple[DetectionSet, DetectionSet]:
-    """Split a set at random into the rest and a share to validate on."""
-    chosen = set(generator(seed).permutation(len(data))[: round(share * len(data))].tolist())
-    rest: list[Sample] = []
-    validation: list[Sample] = []
-    for i, sample in enumerate(data.samples):
-        if i in chosen:
-            validation.append(sample)
-        else:
-            rest.append(sample)
-    held_out = replace(data, name=f"{data.name}, held out", samples=validation)
-    return replace(data, samples=rest), held_out
-
-
-# Pixels of a map; from 8 x 8 on a plain convolution is faster.
-LARGEST = 16
-
-
-def by_patches(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """conv2d as one matrix product over patches, equal up to rounding.
-
-    Args:
-        x: [N, C, H, W].
-        weight: [O, C, rows, columns].
-        bias: [O].
-        padding: Zero padding (rows, columns) that keeps H and W at stride 1.
-    """
-    n, _, h, w = x.shape
-    rows, columns = weight.shape[2:]
-    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
-    patches: list[Tensor] = []
-    for i in range(rows):
-        for j in range(columns):
-            patches.append(padded[:, i : i + h, j : j + w])
-    kernels = weight.permute(0, 2, 3, 1).flatten(1)
-    return (
-        F.linear(torch.cat(patches, 3).flatten(0, 2), kernels, bias)
-        .reshape(n, h, w, -1)
-        .permute(0, 3, 1, 2)
-    )
-
-
-class SmallMaps(TorchFunctionMode):
-    """Within this context, `by_patches` computes the convolutions for which it is faster."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.conv2d and not kwargs and len(args) == 7 and fits(*args):
-            x, weight, bias, _, padding, *_ = args
-            return by_patches(x, weight, bias, padding)
-        return func(*args, **(kwargs or {}))
-
-
-def fits(
-    x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> bool:
-    """Whether conv2d with these arguments, as nn.Conv2d passes them, keeps the size of a small map
-    on the CPU.
-    """
-    if not isinstance(padding, tuple) or [2 * p + 1 for p in padding] != list(weight.shape[2:]):
-        return False
-    plain = stride == (1, 1) and dilation == (1, 1) and groups == 1
-    return plain and x.device.type == "cpu" and x.ndim == 4 and x[0, 0].numel() <= LARGEST

@@ -1,13 +1,12 @@
 """One training loop for detectors and classifiers, on CPU, GPU, and under torchrun on several."""
 
 import math
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -15,295 +14,288 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.train.checkpoint import (
-    Begun,
-    Job,
-    Rows,
-    State,
-    epoch_line,
-    generator,
-    load_state,
-    planned,
-    record,
-    save_state,
-)
-from spiking_yolo.train.detect import SmallMaps
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.tables import write_csv
+from spiking_yolo.train.options import TrainOptions
 
+Rows = list[dict[str, float]]
 # Called with (stage, done, total).
 Progress = Callable[..., Any]
+# Decay of the averaged weights, per step.
+AVERAGE = 0.998
+# Largest norm of the gradient.
+CLIP = 10.0
+# Options that may change when a training is resumed: paths, and what does not change results.
+FREE = {"data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache"}
+FREE |= {"figures", "val_every", "calibrate"}
+# In percent.
+SCORES = {
+    "mAP50": "mAP50",
+    "mAP50_20": "mAP50_20",
+    "precision": "P",
+    "recall": "R",
+    "top1": "top-1",
+}
 
 
 def silent(*_: object) -> None:
     """A callback that does nothing."""
 
 
+def generator(*key: int) -> np.random.Generator:
+    """Independent stream of random numbers for a key such as (seed, epoch, index)."""
+    return np.random.default_rng(key)
+
+
+@dataclass(kw_only=True)
+class Batches:
+    """Which images make the batches of an epoch; it follows from the seed and the epoch.
+
+    Attributes:
+        count: Number of images.
+        batch: Images per step and process.
+        seed: Of the order.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    count: int = field(init=False)
+    batch: int
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Indices of this rank's images of each batch.
+
+        Every rank gets floor(count / world) images. An incomplete last batch is dropped, unless it
+        is the only one.
+        """
+        shuffled = generator(self.seed, epoch).permutation(self.count)
+        own = shuffled[self.rank : self.count // self.world * self.world : self.world].tolist()
+        if len(own) < self.batch:
+            return [own]
+        ends = range(self.batch, len(own) + 1, self.batch)
+        return [own[end - self.batch : end] for end in ends]
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return max(1, self.count // self.world // self.batch)
+
+
 class Task(Protocol):
     """The data of a training and its loss.
 
     A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets). `contents` describes
-    each split, `batches` yields those of an epoch from number `first` on, and `evaluate` returns
-    the figures of the validation, none where there is nothing to validate on.
+    each split, `batches` yields those of an epoch, and `evaluate` returns the figures of the
+    validation, none where there is nothing to validate on.
     """
 
     @property
     def steps(self) -> int: ...
     def contents(self) -> dict[str, str]: ...
-    def batches(self, epoch: int, first: int = 0) -> Iterable[tuple[Tensor, Any]]: ...
+    def batches(self, epoch: int) -> Iterable[tuple[Tensor, Any]]: ...
     def loss(self, output: Tensor, targets: Any) -> dict[str, Tensor]: ...
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
+def learning_rate(progress: float, options: TrainOptions) -> float:
+    """Learning rate at a progress of 0 to 1.
 
-    Attributes:
-        epochs: Passes over the data.
-        lr: Peak learning rate.
-        optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov).
-        weight_decay: Of matrices and kernels.
-        warmup: Share of the training in which the learning rate rises linearly; then it falls as a
-            cosine (0.3: one-cycle).
-        ema: Decay of the averaged weights per step.
-        clip: Largest gradient norm.
-        bf16: Whether to use bfloat16 autocast.
-        val_every: Epochs between validations, 0 for the last only.
-        seed: Of everything random.
-        anneal: Share of the training in which the slope of leaky ReLUs falls linearly to 0, so that
-            a leaky network becomes a ReLU network without a jump; 0 leaves slopes alone.
-        save_every: Minutes between checkpoints within an epoch, 0 for one after every step.
+    It rises linearly in the warm-up, then falls as a cosine to 1 % of the peak.
     """
-
-    epochs: int
-    lr: float
-    optimizer: str = "adamw"
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    ema: float = 0.998
-    clip: float = 10.0
-    bf16: bool = False
-    val_every: int = 5
-    seed: int = 0
-    anneal: float = 0.0
-    save_every: float = 5.0
+    peak, warmup = options.lr or 0.0, options.warmup or 0.0
+    if progress < warmup:
+        return peak * (0.01 + 0.99 * progress / warmup)
+    fall = (progress - warmup) / max(1 - warmup, 1e-9)
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fall, 1))) / 2)
 
 
-def learning_rate(progress: float, settings: Settings) -> float:
-    """Learning rate at a progress of 0 to 1; it ends at 1 % of the peak."""
-    if progress < settings.warmup:
-        return settings.lr * (0.01 + 0.99 * progress / settings.warmup)
-    fall = (progress - settings.warmup) / max(1 - settings.warmup, 1e-9)
-    return settings.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fall, 1))) / 2)
+def moving_average(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
+    """Exponential moving average with a decay of (1 + n) / (10 + n) at step n, at most AVERAGE."""
+    return average + (current - average) * (1 - min(AVERAGE, (1 + int(n)) / (10 + int(n))))
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average with a decay of (1 + n) / (10 + n) at step n, at most `decay`."""
-
-    def update(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
-        return average + (current - average) * (1 - min(decay, (1 + int(n)) / (10 + int(n))))
-
-    return update
-
-
-def set_slope(model: nn.Module, slope: float) -> None:
-    """Set the negative slope of every leaky ReLU of the model."""
-    for module in model.modules():
-        if isinstance(module, nn.LeakyReLU):
-            module.negative_slope = slope
-
-
-def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
     """An optimizer whose weight decay acts on matrices and kernels only, not on biases, batch norm
     and thresholds.
     """
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
-        {"params": kernels, "weight_decay": settings.weight_decay},
+        {"params": kernels, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    match settings.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=settings.lr)
-        case "sgd":
-            return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
-    raise UserError(f"unknown optimizer {settings.optimizer!r}: choose adamw or sgd")
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=options.lr or 0.0, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=options.lr or 0.0)
 
 
-def fit(
-    model: nn.Module,
-    task: Task,
-    settings: Settings,
-    folder: Path,
-    device: torch.device,
-    resume: bool = False,
-    export: Callable[[nn.Module, list[dict[str, float]]], None] = silent,
-    progress: Progress = silent,
-    job: Job | None = None,
-    say: Callable[[str], Any] = silent,
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train; returns the averaged model and one row of figures per epoch.
+class Trainer:
+    """A training; its state is on disk after every epoch.
 
     Args:
         model: To train.
         task: Its data and loss.
-        settings: How to train.
-        folder: Gets results.csv after every epoch, and state.pt also within an epoch.
+        options: How to train; `options.folder` gets results.csv and state.pt after every epoch.
         device: To train on.
-        resume: Whether to go on from state.pt, with the same weights and losses as an uninterrupted
-            run.
-        export: export(model, rows), called after every epoch and on resuming at the end of one.
-        progress: progress(epoch, done, total), called after every step.
-        job: Options that must be the same when a training is resumed, by default the settings but
-            for epochs and save_every.
-        say: say(line), called on resuming and once all of an epoch is on disk.
+        bf16: Whether to use bfloat16 autocast.
 
-    Raises:
-        UserError: The loss is not finite, state.pt is damaged or of another job, or `lengthened`
-            refuses the number of epochs.
+    Attributes:
+        average: The averaged model.
+        rows: Figures, one row per epoch.
     """
-    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
-    optimizer = make_optimizer(model, settings)
-    state = State(model, ema, optimizer)
-    if job is None:
-        job = asdict(settings)
-        del job["epochs"], job["save_every"]
-    leader = not dist.is_initialized() or dist.get_rank() == 0
-    rows: Rows = []
-    begun = Begun()
-    if resume:
-        rows, begun = load_state(state, folder, job)
-    if rows or begun.steps:
-        other = lengthened(settings, folder, rows, begun, task.steps)
-        if leader:
-            say(f"going on after {len(rows)} epochs and {begun.steps} of {task.steps} steps{other}")
-    if leader and rows:
-        # Restores files that were deleted in the meantime.
-        record(rows, folder)
-        if not begun.steps:
-            export(ema.module, rows)
-    saved = time.monotonic()
 
-    def checkpoint(begun: Begun) -> None:
-        nonlocal saved
-        if leader and time.monotonic() - saved >= 60 * settings.save_every:
-            save_state(state, rows, folder, job, settings.epochs, begun)
-            saved = time.monotonic()
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        options: TrainOptions,
+        device: torch.device,
+        bf16: bool = False,
+    ):
+        self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.task, self.options, self.device, self.bf16 = task, options, device, bf16
+        self.average = AveragedModel(self.model, avg_fn=moving_average, use_buffers=True)
+        self.optimizer = make_optimizer(self.model, options)
+        self.rows: Rows = []
 
-    trained = DistributedDataParallel(model) if dist.is_initialized() else model
-    for epoch in range(len(rows), settings.epochs):
+    def run(
+        self,
+        export: Callable[[nn.Module, Rows], Any] = silent,
+        progress: Progress = silent,
+        say: Callable[[str], Any] = silent,
+    ) -> Rows:
+        """Train the epochs that are not done.
+
+        Args:
+            export: export(averaged model, rows), called after every epoch.
+            progress: progress(epoch, done, total), called after every step.
+            say: say(line), called once all of an epoch is on disk.
+
+        Raises:
+            UserError: The loss is not finite.
+        """
+        parallel = dist.is_initialized()
+        leader = not parallel or dist.get_rank() == 0
+        trained = DistributedDataParallel(self.model) if parallel else self.model
+        epochs, every = self.options.epochs, self.options.val_every
+        for epoch in range(len(self.rows), epochs):
+            row = {"epoch": epoch + 1.0, **self._epoch(trained, epoch, progress)}
+            if leader and (epoch + 1 == epochs or (every and (epoch + 1) % every == 0)):
+                row |= self.task.evaluate(self.average.module.eval())
+            self.rows.append(row)
+            if leader:
+                record(self.rows, self.options.folder)
+                export(self.average.module, self.rows)
+                # At the end, since it finishes the epoch.
+                self.save()
+                say(epoch_line(row, epochs))
+            if parallel:
+                dist.barrier()
+        return self.rows
+
+    def _epoch(self, model: nn.Module, epoch: int, progress: Progress) -> dict[str, float]:
+        """One pass over the data; means of the loss and of its terms, and the learning rate."""
         model.train()
-        step = partial(progress, f"epoch {epoch + 1}/{settings.epochs}")
-        row = {"epoch": epoch + 1.0}
-        row |= train_epoch(
-            trained, ema, optimizer, task, settings, epoch, device, step, begun, checkpoint
-        )
-        begun = Begun()
-        last = epoch + 1 == settings.epochs
-        if leader and (last or (settings.val_every and (epoch + 1) % settings.val_every == 0)):
-            row |= task.evaluate(ema.module.eval())
-        rows.append(row)
-        if leader:
-            record(rows, folder)
-            export(ema.module, rows)
-            # At the end, since it finishes the epoch.
-            save_state(state, rows, folder, job, settings.epochs)
-            saved = time.monotonic()
-            say(epoch_line(row, settings.epochs))
-        if dist.is_initialized():
-            dist.barrier()
-    return ema.module.eval(), rows
+        options, steps = self.options, self.task.steps
+        sums: dict[str, float] = {}
+        lr = 0.0
+        torch.manual_seed(int(generator(options.seed, epoch).integers(2**63)))
+        for step, (images, targets) in enumerate(self.task.batches(epoch)):
+            lr = learning_rate((epoch + step / steps) / options.epochs, options)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            images = images.to(self.device, memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                output = model(images)
+            terms = self.task.loss(output, targets)
+            loss = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {options.lr:g})"
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            self.optimizer.step()
+            self.average.update_parameters(self.model)
+            for name, term in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + term.item()
+            progress(f"epoch {epoch + 1}/{options.epochs}", step + 1, steps)
+        return {name: total / steps for name, total in sums.items()} | {"lr": lr}
+
+    def save(self) -> None:
+        """Write state.pt, plain tensors and numbers only, so that reading it runs no code."""
+        content: dict[str, Any] = {"rows": self.rows, "job": job(self.options)}
+        for name, part in self._parts().items():
+            content[name] = part.state_dict()
+        with atomic_write(self.options.folder / "state.pt") as path:
+            try:
+                torch.save(content, path)
+            except RuntimeError as error:
+                # That is what torch raises when the disk is full.
+                raise OSError("it did not fit") from error
+
+    def load(self) -> None:
+        """Go on from state.pt.
+
+        Raises:
+            UserError: It is damaged, or of another job or network.
+        """
+        path = self.options.folder / "state.pt"
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            rows = [dict(row) for row in saved["rows"]]
+            before = dict(saved["job"])
+        # torch.load may raise anything for a damaged file.
+        except Exception as error:
+            raise UserError(f"{path} is damaged: train anew, with another --name") from error
+        for option, value in job(self.options).items():
+            if before.get(option) != value:
+                raise UserError(
+                    f"{path.parent} was trained with --{option.replace('_', '-')}"
+                    f" {before.get(option)}, not {value}: go on with the same, or choose another"
+                    " --name"
+                )
+        try:
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+        except (LookupError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is of another network: choose another --name") from error
+        self.rows = rows
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
 
 
-def lengthened(settings: Settings, folder: Path, rows: Rows, begun: Begun, steps: int) -> str:
-    """A remark about a training that goes on for other epochs than planned, else "".
-
-    Raises:
-        UserError: There are fewer epochs than are done, or `anneal` is set, whose slopes would
-            change back.
-    """
-    before = planned(folder)
-    if settings.epochs == before:
-        return ""
-    least = len(rows) + (begun.steps > 0)
-    if settings.epochs < least:
-        raise UserError(f"{folder} is in epoch {least} already: give --epochs {least} or more")
-    if settings.anneal:
-        raise UserError(
-            f"{folder} was planned with --epochs {before}, and --anneal is a share of them: go on"
-            f" with {before}"
-        )
-    done = len(rows) + begun.steps / steps
-    old = learning_rate(done / before, settings)
-    new = learning_rate(done / settings.epochs, settings)
-    return (
-        f", for {settings.epochs} epochs instead of {before}: the learning rate goes from {old:.3g}"
-        f" to {new:.3g}, as in a training of {settings.epochs}, whose result this will not have"
-    )
+def job(options: TrainOptions) -> dict[str, Any]:
+    """The options that must not change when a training is resumed."""
+    return {name: value for name, value in asdict(options).items() if name not in FREE}
 
 
-def train_epoch(
-    model: nn.Module,
-    ema: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    task: Task,
-    settings: Settings,
-    epoch: int,
-    device: torch.device,
-    progress: Callable[[int, int], Any],
-    begun: Begun,
-    checkpoint: Callable[[Begun], Any],
-) -> dict[str, float]:
-    """One pass over the data.
+def best_row(rows: Rows) -> dict[str, float] | None:
+    """The last row with the largest mAP50 or top-1; None where no epoch was validated."""
+    best = None
+    for row in rows:
+        score = row.get("mAP50", row.get("top1"))
+        if score is not None and (best is None or score >= best.get("mAP50", best.get("top1", 0))):
+            best = row
+    return best
 
-    Args:
-        model: To train.
-        ema: Its averaged weights.
-        optimizer: Of the model.
-        task: Data and loss.
-        settings: How to train.
-        epoch: Number of this epoch, from 0.
-        device: To train on.
-        progress: progress(done, total), called after every step.
-        begun: The part of the epoch that is finished already.
-        checkpoint: checkpoint(begun), called after every step but the last.
 
-    Returns:
-        Means of the loss and of its terms, and the learning rate.
-    """
-    source = model.module if isinstance(model, DistributedDataParallel) else model
-    steps = begun.steps
-    sums = dict(begun.sums)
-    lr = 0.0
-    for images, targets in task.batches(epoch, steps):
-        torch.manual_seed(int(generator(settings.seed, epoch, steps).integers(2**63)))
-        done = (epoch + steps / task.steps) / settings.epochs
-        if settings.anneal:
-            slope = 0.1 * max(0.0, 1 - done / settings.anneal)
-            set_slope(source, slope)
-            set_slope(ema, slope)
-        lr = learning_rate(done, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        images = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16), SmallMaps():
-            output = model(images)
-        terms = task.loss(output, targets)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {settings.lr:g})"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimizer.step()
-        ema.update_parameters(source)
-        steps += 1
-        for name, term in {"loss": loss, **terms}.items():
-            sums[name] = sums.get(name, 0.0) + term.item()
-        progress(steps, task.steps)
-        if steps < task.steps:
-            checkpoint(Begun(steps, dict(sums)))
-    return {name: total / steps for name, total in sums.items()} | {"lr": lr}
+def scores(row: Mapping[str, float]) -> list[str]:
+    return [f"{label} {row[key]:.1f} %" for key, label in SCORES.items() if key in row]
+
+
+def epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    return ", ".join([f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4g}", *scores(row)])
+
+
+def record(rows: Rows, folder: Path) -> None:
+    """Write folder/results.csv: one line per epoch, with empty cells where it was not validated."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    write_csv(folder / "results.csv", rows, list(names))

@@ -2,24 +2,59 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from spiking_yolo.arguments import SIZE, Options, above, at_least, within
+from spiking_yolo.arguments import SIZE, above, at_least, within
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size
 
 DETECTORS = ("yolov1",)
+# Of the options that are None.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "detect": {"batch": 16, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "warmup": 0.05},
+    "classify": {"batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimisationOptions(Options):
-    """How the weights are found. None: the task's own default, see DEFAULTS."""
+class TrainOptions(FigureOptions):
+    """What is trained, on what, how, and where it goes."""
 
-    epochs: Annotated[int | None, at_least(1)] = None
-    """Passes over the data (default: 60, or as planned where --resume goes on)."""
+    task: Literal["detect", "classify"]
+    """What the network does."""
+    model: str
+    """Detectors: yolov1; classifiers: resnet20, vgg16, vgg_thin, torchvision:NAME."""
+    data: Path
+    """VOCdevkit or data.yaml; CIFAR folder or archive."""
+    split: str = "train"
+    """To train on."""
+    val_split: str | None = None
+    """To validate on (default: val, val2017 of a COCO folder, or test for CIFAR)."""
+    year: str = "2012"
+    """Of a VOCdevkit."""
+    val_every: Annotated[int, at_least(0)] = 5
+    """Epochs between validations; 0: at the end only."""
+    mosaic: Annotated[float, within(0, 1)] = 0.5
+    """Probability of four photographs in one."""
+    cache: Annotated[bool, Parameter(negative="--no-cache")] = True
+    """Photographs are decoded once and kept in memory; --no-cache: decode photographs every
+    time.
+    """
+    activation: Literal["relu", "leaky", "clip", "qcfs"] = "relu"
+    """Behind every layer but the last."""
+    levels: Annotated[int, at_least(1)] = 8
+    """Of QCFS."""
+    pool: Literal["max", "avg"] | None = None
+    """Pooling (default: max)."""
+    imgsz: Annotated[Size, SIZE] = (320, 320)
+    """Input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32."""
+    linear: bool = False
+    """Published linear head instead of the logistic one."""
+    epochs: Annotated[int, at_least(1)] = 60
+    """Passes over the data."""
     batch: Annotated[int | None, at_least(1)] = None
     """Images per step and process."""
     lr: Annotated[float | None, above(0)] = None
@@ -30,78 +65,8 @@ class OptimisationOptions(Options):
     """Of matrices and kernels."""
     warmup: Annotated[float | None, within(0, 1)] = None
     """Share of the training in which the rate rises."""
-    ema: Annotated[float, within(0, 1)] = 0.998
-    """Decay of the averaged weights."""
     seed: Annotated[int, at_least(0)] = 0
     """Of everything that is random."""
-    save_every: Annotated[float, within(0, 1e9)] = 5.0
-    """Minutes between checkpoints within an epoch; 0: after every step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchitectureOptions(Options):
-    """What the network is made of."""
-
-    activation: Literal["relu", "leaky", "clip", "qcfs"] = "relu"
-    """Behind every layer but the last."""
-    levels: Annotated[int, at_least(1)] = 8
-    """Of QCFS."""
-    pool: Literal["max", "avg"] | None = None
-    """Pooling (default: max)."""
-    anneal: Annotated[float, within(0, 1)] = 0.0
-    """Share of training from leaky ReLU to ReLU."""
-    imgsz: Annotated[Size, SIZE] = (320, 320)
-    """Input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32."""
-    linear: bool = False
-    """Published linear head instead of the logistic one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions(Options):
-    """Images, their augmentation, and how often the network is validated."""
-
-    split: str = "train"
-    """To train on."""
-    val_split: str | None = None
-    """To validate on (default: val, val2017 of a COCO folder, or test for CIFAR)."""
-    year: str = "2012"
-    """Of a VOCdevkit."""
-    fraction: Annotated[float, above(0, 1)] = 1.0
-    """Train on this share of the images, drawn by --seed."""
-    holdout: Annotated[float, within(0, 0.99)] = 0.0
-    """Validate on this share of the training split."""
-    val_every: Annotated[int, at_least(0)] = 5
-    """Epochs between validations; 0: at the end only."""
-    mosaic: Annotated[float, within(0, 1)] = 0.5
-    """Probability of four photographs in one."""
-    giou: Annotated[float, within(0, 1e9)] = 2.0
-    """Weight of 1 - GIoU in the loss."""
-    ignore: Annotated[float, within(0, 1)] = 0.6
-    """IoU above which a box need not be empty."""
-    cutout: Annotated[int, at_least(0)] = 0
-    """Side of the square cut out of CIFAR images, pixels."""
-    cache: Annotated[bool, Parameter(negative="--no-cache")] = True
-    """Photographs are decoded once and kept in memory; --no-cache: decode photographs every
-    time.
-    """
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, FigureOptions):
-    """What is trained, on what, and where it goes."""
-
-    task: Literal["detect", "classify"]
-    """What the network does."""
-    model: str
-    """Detectors: yolov1; classifiers: resnet20, vgg16, vgg_thin, torchvision:NAME."""
-    data: Path
-    """VOCdevkit or data.yaml; CIFAR folder or archive."""
-    project: Path = Path("runs/train")
-    """Folder of all trainings."""
-    name: str = "exp"
-    """Folder inside the project."""
-    resume: Path | None = None
-    """Go on with an interrupted training: its folder, or latest for PROJECT/NAME."""
     init: Path | None = None
     """Start from yolov3-tiny.weights or from a checkpoint."""
     device: str = "auto"
@@ -114,6 +79,12 @@ class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, Figure
     """Calibrate the default method at the end, on training images; --no-calibrate: leave that
     of the default method to `calibrate`.
     """
+    project: Path = Path("runs/train")
+    """Folder of all trainings."""
+    name: str = "exp"
+    """Folder inside the project."""
+    resume: Path | None = None
+    """Go on with an interrupted training: its folder, or latest for PROJECT/NAME."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,6 +95,9 @@ class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, Figure
             )
         if self.task == "classify" and self.model in DETECTORS:
             raise UserError(f"--model {self.model} is a detector: give --task detect")
+        for name, default in DEFAULTS[self.task].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
 
     @property
     def folder(self) -> Path:

@@ -1,8 +1,8 @@
 """From options to a trained network on disk."""
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from spiking_yolo.data.classification import to_arrays
-from spiking_yolo.data.detection import draw
 from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, takes
 from spiking_yolo.data.images import Picture
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, has_bf16, processes
 from spiking_yolo.io.files import sha256
@@ -22,45 +22,11 @@ from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.train.checkpoint import best_row, planned, plot
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
-from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
-from spiking_yolo.train.loop import Progress, Settings, Task, fit, silent
+from spiking_yolo.train.detect import DetectTask
+from spiking_yolo.train.loop import SCORES, Progress, Rows, Task, Trainer, best_row, silent
 from spiking_yolo.train.options import TrainOptions
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "detect": {
-        "epochs": 60,
-        "batch": 16,
-        "lr": 1e-3,
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "warmup": 0.05,
-    },
-    "classify": {
-        "epochs": 60,
-        "batch": 128,
-        "lr": 0.1,
-        "optimizer": "sgd",
-        "weight_decay": 5e-4,
-        "warmup": 0.2,
-    },
-}
-# Options that may change when a training is resumed: paths, what does not change results, and the
-# number of epochs, see `lengthened`.
-FREE = {
-    "data",
-    "project",
-    "name",
-    "resume",
-    "init",
-    "device",
-    "bf16",
-    "workers",
-    "cache",
-    "figures",
-}
-FREE |= {"epochs", "val_every", "save_every", "calibrate"}
 # Of a dataset, printed at most.
 NAMES = 5
 NOTES = 5
@@ -83,28 +49,17 @@ class TrainingData:
     notes: Sequence[str]
 
 
-def share(items: Sequence[Any], options: TrainOptions) -> int:
-    """Number of items that --fraction keeps, at least one."""
-    return max(1, round(options.fraction * len(items)))
-
-
 def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     """Data of a detector. common: the options of every task."""
     year = options.year if takes(options.data, "year") else None
     train_set = open_detection(options.data, options.split, year=year)
-    if options.holdout:
-        train_set, val_set = hold_out(train_set, options.holdout, options.seed)
-    else:
-        val_set = open_detection(options.data, options.val_split, year=year)
-    train_set = train_set.subset(share(train_set.samples, options), options.seed)
+    val_set = open_detection(options.data, options.val_split, year=year)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
-    weights = LossWeights(giou=options.giou, ignore=options.ignore)
     task = DetectTask(
         train=train_set,
         val=val_set,
         spec=spec,
-        epochs=options.epochs or 0,
-        weights=weights,
+        epochs=options.epochs,
         workers=options.workers,
         mosaic=options.mosaic,
         cache=options.cache,
@@ -118,42 +73,28 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
 def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     """Data of a classifier. common: the options of every task."""
     unpacked = options.project.parent / UNPACKED
-    dataset = open_classification(options.data, options.split, unpacked)
-    notes = list(dataset.notes)
-    indices: Sequence[int] = range(len(dataset.pictures))
-    val_set = None
-    if not options.holdout:
-        val_set = open_classification(options.data, options.val_split, unpacked)
-        notes += val_set.notes
-    images, labels = to_arrays(dataset)
-    if val_set is None:
-        rng = torch.Generator().manual_seed(options.seed)
-        shuffled = torch.randperm(len(labels), generator=rng).tolist()
-        count = round(len(labels) * (1 - options.holdout))
-        indices = shuffled[:count]
-        validation = images[shuffled[count:]], labels[shuffled[count:]]
-    else:
-        validation = to_arrays(val_set)
-    indices = draw(indices, share(indices, options), options.seed)
-    spec = classifier_spec(dataset.classes, *images.shape[1:3])
-    part = images[indices], labels[indices]
-    task = ClassifyTask(train=part, val=validation, spec=spec, hole=options.cutout, **common)
-    return TrainingData(spec, task, [dataset.pictures[i] for i in indices], notes)
+    train_set = open_classification(options.data, options.split, unpacked)
+    val_set = open_classification(options.data, options.val_split, unpacked)
+    images, labels = to_arrays(train_set)
+    spec = classifier_spec(train_set.classes, *images.shape[1:3])
+    task = ClassifyTask(train=(images, labels), val=to_arrays(val_set), spec=spec, **common)
+    return TrainingData(spec, task, train_set.pictures, [*train_set.notes, *val_set.notes])
 
 
-def opening(
-    contents: Mapping[str, str], spec: Spec, model: nn.Module, name: str, where: str
-) -> list[str]:
+def opening(data: TrainingData, model: nn.Module, name: str, where: str) -> list[str]:
     """Lines about the data and the network.
 
     Args:
-        contents: Of the task.
-        spec: Of the network.
+        data: Of the training.
         model: The network.
         name: Of its architecture.
         where: The device and its precision.
     """
-    lines = [f"{split}: {text}" for split, text in contents.items()]
+    lines = [f"note: {note}" for note in data.notes[:NOTES]]
+    if len(data.notes) > NOTES:
+        lines.append(f"note: and {len(data.notes) - NOTES} more of this kind")
+    lines += [f"{split}: {text}" for split, text in data.task.contents().items()]
+    spec = data.spec
     names = ", ".join(spec.names[:NAMES])
     if len(spec.names) > NAMES:
         names += ", ..."
@@ -161,14 +102,6 @@ def opening(
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     size = size_name((spec.height, spec.width))
     lines.append(f"{name}: {millions:.2f} M parameters, input {size}, on {where}")
-    return lines
-
-
-def noted(notes: Sequence[str]) -> list[str]:
-    """Lines about the first few notes of a dataset."""
-    lines = [f"note: {note}" for note in notes[:NOTES]]
-    if len(notes) > NOTES:
-        lines.append(f"note: and {len(notes) - NOTES} more of this kind")
     return lines
 
 
@@ -184,7 +117,7 @@ class Trained:
     """
 
     weights: Path
-    rows: list[dict[str, float]]
+    rows: Rows
     best: dict[str, float] | None
     pictures: Sequence[Picture]
 
@@ -220,22 +153,18 @@ def train(
             f"{folder} holds a training already: go on with --resume {folder}, or give another"
             " --name"
         )
-    if options.resume and options.epochs is None:
-        options = replace(options, epochs=planned(folder))
-    for name, default in DEFAULTS[options.task].items():
-        if getattr(options, name) is None:
-            options = replace(options, **{name: default})
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with processes(device) as ranks:
-        return _train(options, ranks, started, command, progress, say)
+        if not ranks.first:
+            progress = say = silent
+        return _train(options, ranks, command, progress, say)
 
 
 def _train(
     options: TrainOptions,
     ranks: Ranks,
-    started: bool,
     command: str,
     progress: Progress,
     say: Callable[[str], Any],
@@ -243,64 +172,69 @@ def _train(
     """One process of a training."""
     folder = options.folder
     device = torch.device(ranks.device)
+    last, best = folder / "last.safetensors", folder / "best.safetensors"
     if ranks.first:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
+        if not options.resume:
+            # Of a training that was killed before its first checkpoint.
+            best.unlink(missing_ok=True)
     torch.manual_seed(options.seed)
-    common: dict[str, Any] = {
+    common = {
         "batch": options.batch,
         "seed": options.seed,
         "rank": ranks.rank,
         "world": ranks.size,
     }
-    if options.task == "detect":
-        data = detection(options, common)
-    else:
-        data = classification(options, common)
-    spec = data.spec
-    task = data.task
+    read = detection if options.task == "detect" else classification
+    data = read(options, common)
     shape = architecture(options)
-    model = build_model(
-        options.model, spec, {**shape, "activation": "leaky"} if options.anneal else shape
-    )
+    model = build_model(options.model, data.spec, shape)
     if options.init is not None:
-        initialise(model, options.init, spec)
-    facts = provenance(options, command)
-    last = folder / "last.safetensors"
-    best = folder / "best.safetensors"
-    if ranks.first and not started:
-        # Of a training that was killed before its first checkpoint.
-        best.unlink(missing_ok=True)
-
+        initialise(model, options.init, data.spec)
     bf16 = options.bf16 == "on" or (options.bf16 == "auto" and has_bf16(device))
-    names = {field.name for field in fields(Settings)} - {"clip", "bf16"}
-    settings = Settings(**{name: getattr(options, name) for name in names}, bf16=bf16)
+    trainer = Trainer(model, data.task, options, device, bf16)
+    facts = provenance(options, command)
 
-    def export(average: nn.Module, rows: list[dict[str, float]]) -> None:
+    def export(average: nn.Module, rows: Rows) -> None:
         plot(rows, folder, options.figures)
-        usable = annealed(rows, settings)
-        if not usable:
-            return
         record = facts | {"epochs_done": len(rows), "last": rows[-1]}
-        save_checkpoint(last, average, options.model, shape, spec, record)
-        if best_row(usable) is rows[-1]:
-            save_checkpoint(best, average, options.model, shape, spec, record)
+        save_checkpoint(last, average, options.model, shape, data.spec, record)
+        if best_row(rows) is rows[-1]:
+            save_checkpoint(best, average, options.model, shape, data.spec, record)
 
-    if not ranks.first:
-        progress = say = silent
     where = str(device)
     if ranks.size > 1:
         where += f", {ranks.size} processes"
-    if settings.bf16:
+    if bf16:
         where += " in bfloat16"
-    for line in noted(data.notes) + opening(task.contents(), spec, model, options.model, where):
+    for line in opening(data, model, options.model, where):
         say(line)
-    job = {name: value for name, value in asdict(options).items() if name not in FREE}
-    resume = options.resume is not None
-    _, rows = fit(model, task, settings, folder, device, resume, export, progress, job, say)
+    if options.resume:
+        trainer.load()
+        say(f"going on after {len(trainer.rows)} epochs")
+    rows = trainer.run(export, progress, say)
     if not ranks.first:
         return None
     weights = best if best.is_file() else last
-    return Trained(weights, rows, best_row(annealed(rows, settings)), data.pictures)
+    return Trained(weights, rows, best_row(rows), data.pictures)
+
+
+def plot(rows: Rows, folder: Path, figures: FigureFormat = "png") -> None:
+    """Draw folder/loss.png and, once an epoch was validated, folder/score.png."""
+    from spiking_yolo.draw.figure import line_plot
+
+    def series(names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
+        lines: dict[str, tuple[list[float], list[float]]] = {}
+        for name in names:
+            seen = [row for row in rows if name in row]
+            if seen:
+                lines[name] = [row["epoch"] for row in seen], [row[name] for row in seen]
+        return lines
+
+    terms = [name for name in rows[0] if name not in ("epoch", "lr", *SCORES)]
+    line_plot(folder / "loss.png", series(terms), "epoch", "loss", also=figures)
+    if curves := series(SCORES):
+        line_plot(folder / "score.png", curves, "epoch", "validation, %", also=figures)
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:
@@ -314,11 +248,6 @@ def architecture(options: TrainOptions) -> dict[str, Any]:
         # These networks have their own activations.
         return {}
     return shape
-
-
-def annealed(rows: list[dict[str, float]], settings: Settings) -> list[dict[str, float]]:
-    """The rows of the epochs whose activations are annealed completely."""
-    return [row for row in rows if row["epoch"] >= settings.anneal * settings.epochs]
 
 
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:

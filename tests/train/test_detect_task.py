@@ -14,17 +14,14 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.train.checkpoint import generator
-from spiking_yolo.train.classify import crop_and_flip, cutout
+from spiking_yolo.train.classify import crop_and_flip
 from spiking_yolo.train.detect import (
     AugmentedPhotos,
     DetectionAugment,
     DetectTask,
-    LossWeights,
     Photo,
-    hold_out,
 )
-from spiking_yolo.train.loop import Settings, fit
+from spiking_yolo.train.loop import Trainer, generator
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import train
 
@@ -49,23 +46,25 @@ def draw(folder: Path, count: int, side: int = 64) -> DetectionSet:
 
 
 def make_task(data: DetectionSet, spec: Spec, batch: int = 4, **options) -> DetectTask:
-    weights = LossWeights(giou=2, ignore=0.6)
-    return DetectTask(
-        train=data, val=data, spec=spec, epochs=2, weights=weights, batch=batch, **options
-    )
+    return DetectTask(train=data, val=data, spec=spec, epochs=2, batch=batch, **options)
 
 
+@pytest.mark.slow
 def test_two_epochs_overfit(tmp_path):
     torch.manual_seed(0)
     data = draw(tmp_path, 32)
     spec = yolov1_spec(data.classes, 64)
-    rows = fit(
-        YOLOv1(classes=2),
-        make_task(data, spec, mosaic=0.0, batch=2),
-        Settings(epochs=2, lr=1e-3, warmup=0, ema=0.5, val_every=2),
-        tmp_path,
-        torch.device("cpu"),
-    )[1]
+    options = TrainOptions(
+        task="detect",
+        model="yolov1",
+        data=tmp_path,
+        project=tmp_path,
+        epochs=2,
+        warmup=0.0,
+        val_every=2,
+    )
+    task = make_task(data, spec, mosaic=0.0, batch=2)
+    rows = Trainer(YOLOv1(classes=2), task, options, torch.device("cpu")).run()
     assert rows[1]["loss"] < 0.7 * rows[0]["loss"]
     assert rows[1]["mAP50"] >= 0
 
@@ -116,13 +115,6 @@ def test_difficult_boxes_are_not_trained_on(tmp_path):
     assert photos[0, 0][1].shape == (0, 4)
 
 
-def test_hold_out_splits(tmp_path):
-    data = draw(tmp_path, 20)
-    rest, held = hold_out(data, 0.1, 0)
-    assert (len(rest), len(held)) == (18, 2)
-    assert {s.image_id for s in rest.samples} | {s.image_id for s in held.samples} == set(range(20))
-
-
 def test_crop_and_flip_against_a_loop():
     images = torch.rand(20, 3, 6, 6)
     out = crop_and_flip(images, generator(0), pad=2)
@@ -133,16 +125,6 @@ def test_crop_and_flip_against_a_loop():
         padded = np.pad(images[i].numpy(), ((0, 0), (2, 2), (2, 2)), mode="reflect")
         expected = padded[:, dy[i] : dy[i] + 6, dx[i] : dx[i] + 6]
         assert np.array_equal(out[i].numpy(), expected[..., ::-1] if mirrored[i] else expected)
-
-
-def test_cutout_against_a_loop():
-    out = cutout(torch.ones(30, 1, 7, 7), generator(3), side=4)
-    rng = generator(3)
-    y, x = rng.integers(0, 7, 30), rng.integers(0, 7, 30)
-    for i in range(30):
-        expected = np.ones((7, 7))
-        expected[max(0, y[i] - 2) : y[i] + 2, max(0, x[i] - 2) : x[i] + 2] = 0
-        assert np.array_equal(out[i, 0].numpy(), expected)
 
 
 def test_a_photo_without_objects_passes():
@@ -158,6 +140,7 @@ def test_nothing_to_train_on():
         make_task(empty, yolov1_spec(("a",), 64))
 
 
+@pytest.mark.slow
 def test_own_classes_from_a_data_yaml(tmp_path):
     """Any number of classes; a second training starts from the first one's checkpoint, with other
     classes still and on a rectangle.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from helpers.checkpoints import read_provenance
 from helpers.classifying import write_image
@@ -13,6 +14,7 @@ from helpers.tiny import ROOT
 from spiking_yolo.models.load import load_checkpoint
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_checkpoint(tmp_path):
     for split in ("train", "test"):
         for k in range(16):
@@ -64,7 +66,7 @@ def test_two_processes_make_one_checkpoint(tmp_path):
     # 16 images in batches of 4 in each of 2 processes are 2 steps an epoch: each process saw half
     # of the images.
     state = torch.load(tmp_path / "runs" / "exp" / "state.pt", weights_only=True)
-    assert int(state["ema"]["n_averaged"]) == 2 * 2
+    assert int(state["average"]["n_averaged"]) == 2 * 2
     assert read_provenance(checkpoint)["epochs_done"] == 2
     with open(tmp_path / "runs" / "exp" / "results.csv") as file:
         rows = list(csv.DictReader(file))
