@@ -86,7 +86,6 @@ def program() -> App:
         version=f"{PROGRAM} {__version__}",
         version_flags=("--version", "-V"),
         help_format="markdown",
-        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(
             name_transform=lambda name: name.replace("_", "-"),
             negative=(),
@@ -97,6 +96,8 @@ def program() -> App:
     for name, module in COMMANDS.items():
         app.command(f"spiking_yolo.{module}:main", name=name)
     app.register_install_completion_command()
+    # Ends with status 130, see `process.status`.
+    app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
 
     @app.meta.default
     def launch(  # pyright: ignore[reportUnusedFunction]

@@ -12,21 +12,8 @@ import pytest
 from helpers.tiny import ROOT
 
 from spiking_yolo.cli.process import status
+from spiking_yolo.errors import UserError
 
-BAR = """
-import sys, time, warnings
-from spiking_yolo.cli.process import status
-from spiking_yolo.errors import Notice, UserError
-from tqdm import tqdm
-def run():
-    with tqdm(total=3, leave=False) as bar:
-        bar.update()
-        warnings.warn(Notice("mind"))
-        warnings.warn("several\\n lines")
-        bar.refresh()
-        raise UserError("wrong")
-status(run)
-"""
 SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
@@ -63,12 +50,13 @@ def test_a_signal_removes_what_is_half_written(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_what_is_said_has_a_line_without_a_bar() -> None:
-    done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, cwd=ROOT, timeout=60)
-    # As a terminal shows them.
-    lines = [line.rsplit("\r", 1)[-1] for line in done.stderr.decode().split("\n")]
-    assert lines[:3] == ["note: mind", "warning: several lines", "error: wrong"]
+def test_a_line_takes_the_place_of_a_progress_bar(monkeypatch, capsys):
+    def run() -> None:
+        raise UserError("wrong\nin two lines")
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert status(run) == 2
+    assert capsys.readouterr().err == "\r\x1b[Kerror: wrong in two lines\n"
 
 
 @pytest.mark.slow

@@ -74,6 +74,7 @@ def test_classification(tmp_path: Path, capsys: Output) -> None:
     one_line(capsys, str(data / "train"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--no-cache",), ("--no-cache", "--workers", 0)])
 def test_training_a_detector(tmp_path: Path, capsys: Output, more: tuple[object, ...]) -> None:
     """What a worker process raises comes with its traceback from torch."""
@@ -100,6 +101,7 @@ def test_training_a_detector(tmp_path: Path, capsys: Output, more: tuple[object,
     one_line(capsys, "c.png")
 
 
+@pytest.mark.slow
 def test_what_pillow_warns_of_is_one_line(tmp_path: Path) -> None:
     """Each of its texts about damaged EXIF data, which have several."""
     write_tiny(tmp_path)
