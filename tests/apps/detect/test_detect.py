@@ -53,8 +53,8 @@ def test_json_and_labels_are_the_detectors(detect, weights, image, tmp_path):
     assert (first["width"], first["height"], first["T"]) == (80, 48, 4)
     assert first["method"] == result.method and first["operations"] == result.operations
     rows = np.loadtxt(tmp_path / "runs/exp/labels/a.txt")
-    assert rows[:, 0].tolist() == result.class_id.tolist()
-    np.testing.assert_allclose(rows[:, 1:], result.xywhn, atol=1e-6)
+    assert rows[:, 0].tolist() == result.boxes.cls.tolist()
+    np.testing.assert_allclose(rows[:, 1:], result.boxes.xywhn, atol=1e-6)
 
 
 def test_every_picture(detect, image, tmp_path, capsys):
@@ -152,7 +152,7 @@ def test_the_shipped_network_finds_what_the_ann_finds(tmp_path):
     ann = SpikingYOLO(ROOT / "weights" / "yolov3-tiny.weights").detect_ann(image)
     found: set[str] = set()
     for box in entry["detections"]:
-        same = ann.xyxy[ann.class_id == box["class_id"]]
+        same = ann.boxes.xyxy[ann.boxes.cls == box["class_id"]]
         if len(same) and box_iou(torch.tensor([box["box_xyxy"]]), same).max() >= 0.8:
             found.add(box["class"])
     assert {"dog", "bicycle"} <= found and found & {"car", "truck"}

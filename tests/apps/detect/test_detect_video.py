@@ -38,7 +38,7 @@ def test_a_video_is_streamed_by_default(detect, weights, clip, tmp_path, capsys)
     assert [one["time"] for one in said] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     for one, result in zip(said, found, strict=True):
         assert one["operations"] == result.operations and one["updates"] == result.updates
-        assert [box["box_xyxy"] for box in one["detections"]] == result.xyxy.tolist()
+        assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
     assert said[-1]["operations"]["digits"] < said[0]["operations"]["digits"] / 2
     out, err = capsys.readouterr()
     line, last = out.splitlines()
@@ -55,7 +55,7 @@ def test_reset_is_one_image_after_another(detect, weights, clip, tmp_path):
         result = detector.detect(frame, conf=0.3)
         assert one["T"] == result.T == 1
         assert one["fresh"] and one["operations"] == result.operations
-        assert [box["box_xyxy"] for box in one["detections"]] == result.xyxy.tolist()
+        assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_tracks(detect, weights, clip, tmp_path):
     seen: list[set[int]] = []
     for one, result in zip(entries(tmp_path), streamed, strict=True):
         ids = [box["track_id"] for box in one["detections"]]
-        assert ids == [box.track_id for box in result]
+        assert ids == [box["track_id"] for box in result.entries()]
         seen.append({number for number in ids if number})
         if seen[-1]:
             assert set(written[one["frame"] + 1].ids.tolist()) == seen[-1]
