@@ -34,7 +34,7 @@ from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.network import Probe, SpikingNetwork
-from spiking_yolo.snn.readout import Quiet, Run, Snapshot
+from spiking_yolo.snn.readout import Run, Snapshot
 from spiking_yolo.snn.stream import REFRESH, FrameRun, Stream
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
@@ -174,7 +174,7 @@ class Observation:
         macs: Multiply-accumulates of one ANN pass.
         analogue_macs: Those of layers that receive analogue values.
         simulated: Steps that were simulated: fewer than T if the rest changes nothing.
-        quiet: Since when nothing changes, and until when; None while it does.
+        settled: The step after which nothing changes any more; None if that is not certain.
         seconds: What took how long.
         fresh: Whether the network's state started anew for this frame.
         cut: Whether this frame shows another scene.
@@ -192,7 +192,7 @@ class Observation:
     macs: int = 0
     analogue_macs: int = 0
     simulated: int = 0
-    quiet: Quiet | None = None
+    settled: int | None = None
     fresh: bool = True
     cut: bool = False
 
@@ -404,7 +404,7 @@ class Observer:
                 macs=run.macs,
                 analogue_macs=run.analogue_macs,
                 simulated=run.steps,
-                quiet=run.quiet,
+                settled=run.settled,
                 fresh=of.fresh,
                 cut=of.cut,
             )

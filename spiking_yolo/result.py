@@ -159,10 +159,9 @@ class Result:
         """The step after which no later one changes anything, however large T; None where that is
         not certain.
 
-        Rate coding never settles, and a method that refines its spikes only after the last
-        refinement.
+        Rate coding never settles, and css only once all layers have had their steps.
         """
-        return self.seen.quiet and self.seen.quiet.settled
+        return self.seen.settled
 
     @property
     def spikes(self) -> float:
@@ -364,8 +363,9 @@ class Result:
         if self.recipe is None:
             words.append("ANN")
         else:
-            quiet = self.seen.quiet
-            settled = f" ({quiet})" if quiet is not None and quiet.since < self.T else ""
+            settled = ""
+            if self.settled is not None and self.settled < self.T:
+                settled = f" (settled after {self.settled})"
             words.append(
                 f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations"
                 " per MAC"

@@ -18,7 +18,6 @@ from spiking_yolo import Recipe, Result, UserError
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.observe import Input, Observation, Seconds, StepObservation
-from spiking_yolo.snn.readout import Quiet
 
 NAMES = ("cat", "dog", "bird")
 FIRST = (8.0, 4.0, 40.5, 36.25)
@@ -66,7 +65,7 @@ def result(count: int = 3, tracks: bool = False, recipe: Any = None, **changes: 
         "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
         "macs": 5_000_000_000,
         "simulated": 5,
-        "quiet": Quiet(5),
+        "settled": 5,
     }
     return Result.of(Observation(**{**values, **changes}), NAMES, recipe or Recipe("tested"))
 
@@ -100,16 +99,10 @@ def test_summary():
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
     assert result().summary([8]).splitlines()[1:] == ["  T=8: 2 x dog 0.62-0.75, bird 0.69"]
-    assert "settled" not in result(quiet=Quiet(8)).summary()
-    assert "(quiet since 5, refines at 9)" in result(quiet=Quiet(5, 9)).summary()
+    assert "settled" not in result(settled=8).summary() + result(settled=None).summary()
     assert result(path=None).summary().startswith("image: 80x48")
     assert result().summary(name="b").startswith("b: 80x48")
     assert ann().summary() == "a.png: 80x48, dog 0.75; ANN; 500 ms"
-
-
-def test_settled_is_what_is_proved():
-    assert result().settled == 5
-    assert result(quiet=Quiet(5, 9)).settled is result(quiet=None).settled is None
 
 
 def test_json_has_all_steps():

@@ -149,14 +149,6 @@ class Recipe:
         remark = {"remark": self.remark} if self.remark else {}
         return {"method": self.name, **remark, "recipe": json.loads(self.to_json())}
 
-    def bias_share(self, spike_weight: float) -> float:
-        """The share of a calibrated bias that applies while a spike is worth `spike_weight` thetas.
-
-        A bias that gradient descent has learned makes up for what rounding to whole thetas loses,
-        and shrinks with it.
-        """
-        return spike_weight if self.by_gradient else 1.0
-
     @property
     def counting(self) -> Literal["spikes", "digits"]:
         """How the events of this method are counted, see snn/counting.py."""

@@ -77,11 +77,11 @@ def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
     return 2.0 ** (e.coarse - step + 1) if 1 <= step <= e.coarse + 1 else SILENT
 
 
-def next_refinement(e: Encoding, t: int, before: int = 0) -> int | None:
-    """The first step after t in which spikes have another value in some layer, the last of which is
-    behind `before` others; None if there is none.
+def schedule_end(e: Encoding, before: int) -> int:
+    """The step after which spikes keep their value in all layers, the last of which is behind
+    `before` others.
     """
-    return t + 1 if e.coarse and t <= e.coarse + before else None
+    return e.coarse + before + 1 if e.coarse else 0
 
 
 def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:

@@ -19,7 +19,6 @@ from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import (
     OutputSum,
-    Quiet,
     Run,
     Snapshot,
     checked_times,
@@ -148,8 +147,7 @@ class SpikingNetwork(nn.Module):
                 snapshots[t] = self.snapshot(maps)
             if progress is not None:
                 progress(t)
-            finer = self._next_refinement(t)
-            if not active and (finer is None or finer > T):
+            if not active and t >= self._schedule_end:
                 break
         if self._since < T:
             # Nothing changes up to T.
@@ -169,18 +167,7 @@ class SpikingNetwork(nn.Module):
         macs, analogue_macs = operations.total_macs(
             self.graph, self._shapes, senders, self._input.shown
         )
-        return Run(snapshots, neurons, activations, self._since, macs, analogue_macs, self.quiet)
-
-    @property
-    def quiet(self) -> Quiet | None:
-        """Since when nothing changes and until when; None if the next step may change something.
-
-        Every step runs through the whole network. Once no layer would fire without new input, the
-        next step brings no layer any input, nor does a later one until spikes become finer.
-        """
-        if self._quiet_since is None:
-            return None
-        return Quiet(self._quiet_since, self._next_refinement(self._since))
+        return Run(snapshots, neurons, activations, self._since, macs, analogue_macs, self.settled)
 
     @property
     def image(self) -> Tensor:
@@ -218,7 +205,8 @@ class SpikingNetwork(nn.Module):
         self.t = self._since = 0
         # The last of these in which a neuron sent something, by image; at least 1.
         self._active = torch.zeros_like(self._updates, dtype=torch.int64)
-        self._quiet_since: int | None = None
+        # The step since which nothing changes any more: every layer has sent all that is due.
+        self.settled: int | None = None
         # The counts after the first step, where there are products: see product_operations.
         self._first: dict[str, Tensor] | None = None
 
@@ -234,7 +222,7 @@ class SpikingNetwork(nn.Module):
         """
         self._check_started()
         self._input.feed(x)
-        self._since, self._quiet_since = 0, None
+        self._since, self.settled = 0, None
         self._active.fill_(1)
         for _, layer in self.layers():
             # What was held back may be due now.
@@ -282,10 +270,11 @@ class SpikingNetwork(nn.Module):
         if self.t == 1 and self.synapses.products:
             self._first = {name: count.stacked() for name, count in self.counts().items()}
         self._output.add(values, self.t)
-        if not self.plan.coding.once or not all(layer.settled for _, layer in self.layers()):
-            self._quiet_since = None
-        elif self._quiet_since is None or self._next_refinement(self._since - 1) == self._since:
-            self._quiet_since = self._since
+        still = self._since >= self._schedule_end and all(one.settled for _, one in self.layers())
+        if not self.plan.coding.once or not still:
+            self.settled = None
+        elif self.settled is None:
+            self.settled = self._since
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
@@ -299,10 +288,9 @@ class SpikingNetwork(nn.Module):
             raise ValueError("nothing has happened yet: call step() first")
         # With neuron.events=switches the events are switches, not spikes.
         switching = self.recipe.neuron.events == "switches"
-        share = self.recipe.bias_share(self.spike_weight(self._since))
         counts = {name: count.stacked() for name, count in self.counts().items()}
         # Reading them adds the shapes of the nodes that are computed then.
-        outputs = self._output.read(self.t, self._shapes, share)
+        outputs = self._output.read(self.t, self._shapes)
         return Snapshot.of(
             self.graph,
             self._since,
@@ -326,9 +314,9 @@ class SpikingNetwork(nn.Module):
         before = 0 if name is None else self.plan.before[name]
         return coding.spike_weight(self.recipe.encoding, t, before)
 
-    def _next_refinement(self, t: int) -> int | None:
-        last = max(self.plan.before.values())
-        return coding.next_refinement(self.recipe.encoding, t, last)
+    @property
+    def _schedule_end(self) -> int:
+        return coding.schedule_end(self.recipe.encoding, max(self.plan.before.values()))
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
         """The layers of neurons by name, in order."""

@@ -40,10 +40,8 @@ class OutputSum:
         self._corrections = {
             name: to_like(bias, self._synapses.like) for name, bias in self._biases.items()
         }
-        # The outputs as last read, valid until more input arrives, and the share of the corrections
-        # in them.
+        # The outputs as last read, valid until more input arrives.
         self._outputs: tuple[Tensor, ...] | None = None
-        self._share = 1.0
 
     def add(self, values: Mapping[str, Tensor | Active | None], t: int) -> None:
         """Accumulate step t. values: of all nodes; None is silence, but never in the first step."""
@@ -58,17 +56,15 @@ class OutputSum:
             elif t == 1 and value is not None:
                 self._sums[name] = torch.zeros_like(dense(value), dtype=self._synapses.like.dtype)
 
-    def read(self, t: int, shapes: dict[str, torch.Size], share: float = 1.0) -> tuple[Tensor, ...]:
+    def read(self, t: int, shapes: dict[str, torch.Size]) -> tuple[Tensor, ...]:
         """The outputs after t steps, in the units of the ANN; 0 while no step counts.
 
         Args:
             t: Steps so far.
             shapes: Receives the shapes of the nodes that are computed here.
-            share: The share of the corrections that is added.
         """
-        if self._outputs is not None and self._plan.coding.once and share == self._share:
+        if self._outputs is not None and self._plan.coding.once:
             return self._outputs
-        self._share = share
         steps = t - self._skip
         divisor = max(self._plan.coding.activations(steps), 1)
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
@@ -83,7 +79,7 @@ class OutputSum:
 
     def _output(self, name: str, value: Tensor) -> Tensor:
         value, bias = self._synapses.analogue(name, value), self._corrections.get(name)
-        return value if bias is None else value + self._share * per_channel(bias, value)
+        return value if bias is None else value + per_channel(bias, value)
 
 
 def checked_times(T: int, steps: Iterable[int], skip: int) -> list[int]:
@@ -260,30 +256,6 @@ def _difference(counts: dict[str, Counts], before: dict[str, Counts]) -> dict[st
 
 
 @dataclass(frozen=True)
-class Quiet:
-    """Outputs and counts do not change after step `since` of an image.
-
-    Attributes:
-        since: The last step that changed something.
-        until: The step in which spikes become finer, so that more may be sent; None if nothing
-            changes any more.
-    """
-
-    since: int
-    until: int | None = None
-
-    @property
-    def settled(self) -> int | None:
-        """The last step that changes anything, however long the run; None if unknown."""
-        return self.since if self.until is None else None
-
-    def __str__(self) -> str:
-        if self.until is None:
-            return f"settled after {self.since}"
-        return f"quiet since {self.since}, refines at {self.until}"
-
-
-@dataclass(frozen=True)
 class Run:
     """A run of the network.
 
@@ -296,8 +268,8 @@ class Run:
         macs: Multiply-accumulates of one forward pass of the ANN.
         analogue_macs: Those of layers with analogue input: per run where that is constant or
             differential, else per step.
-        quiet: Since when nothing changes; None if the next step may change something, as in rate
-            coding.
+        settled: The last step that changed anything, however long the run; None if that is not
+            certain, as in rate coding.
     """
 
     snapshots: dict[int, Snapshot]
@@ -306,9 +278,4 @@ class Run:
     steps: int
     macs: int
     analogue_macs: int
-    quiet: Quiet | None = None
-
-    @property
-    def settled(self) -> int | None:
-        """See Quiet.settled."""
-        return self.quiet and self.quiet.settled
+    settled: int | None = None

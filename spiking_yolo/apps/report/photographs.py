@@ -211,7 +211,7 @@ class PhotographContent:
         works = [self.costs.observed(seen, t)[0] for t in self.steps]
         counting = self.costs.counting
         costs = {
-            "quiet": seen.quiet and asdict(seen.quiet),
+            "settled": seen.settled,
             "macs": seen.macs,
             "error": [seen.error(t) for t in self.steps],
             "operations": [step.operations[counting] / seen.macs for step in steps],

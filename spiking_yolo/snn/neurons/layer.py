@@ -185,7 +185,6 @@ class NeuronLayer(nn.Module, ABC):
                 current = self._sum
             else:
                 self._sum = dense(current)
-        current = self._shrunk(current, spike_weight)
         time = self.coding.activations(self.t + 1)
         hysteresis = self.hysteresis if self.settings.hysteresis else 0.0
         if hysteresis < self._held_back:
@@ -240,21 +239,6 @@ class NeuronLayer(nn.Module, ABC):
             return z
         return z + p.bias
 
-    def _shrunk(
-        self, current: Tensor | Active | None, spike_weight: float
-    ) -> Tensor | Active | None:
-        """The current with the change of the bias, if a spike has another worth than before.
-
-        See Recipe.bias_share.
-        """
-        share = self.recipe.bias_share
-        change = share(spike_weight) - (1.0 if self.reads_sums else share(self.spike_weight))
-        if not change or not hasattr(self, "bias"):
-            return current
-        like = self.state.sent
-        total = torch.zeros_like(like) if current is None else dense(current).to(like.dtype)
-        return total + change * per_channel(self.bias, like)
-
     def silent(self) -> bool:
         """Whether nothing was sent in the last step.
 
@@ -297,8 +281,7 @@ class NeuronLayer(nn.Module, ABC):
         if not self.reads_sums:
             return self.state.potential
         bias = self._optional("bias", self._sum)
-        share = self.recipe.bias_share(self.spike_weight)
-        return self._sum if bias is None else self._sum + share * per_channel(bias, self._sum)
+        return self._sum if bias is None else self._sum + per_channel(bias, self._sum)
 
     @property
     def threshold(self) -> Tensor:
@@ -309,10 +292,6 @@ class NeuronLayer(nn.Module, ABC):
     def sides(self) -> "tuple[NeuronLayer, ...]":
         """The neurons of the layer: (ON, OFF) of a pair, else the layer itself."""
         return (self,)
-
-    def residual(self) -> Tensor:
-        """What has been received and not sent yet, in the units of the ANN, [N, C, ...]."""
-        return self.potential
 
     def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
         """The value that is sent in T steps of a constant current when nothing goes wrong.

@@ -115,17 +115,6 @@ class SignedMemory(NeuronLayer):
         factor = self.phi.gate and self.phi.gate.factor
         return F.unsent(total, s.sent, p.theta, self.slope, out, ceiling, factor, time)
 
-    def residual(self) -> Tensor:
-        """What has not been sent yet, in the units of the ANN; negative where too much was sent."""
-        p = self.step_parameters(self.count)
-        theta = per_channel(p.theta, self.count)
-        cap = None if p.cap is None else per_channel(p.cap, self.count)
-        broadcast = Parameters(theta=theta, initial=p.initial, cap=cap)
-        time = self.coding.activations(self.t)
-        return self.due(
-            self.state, broadcast, self.potential, time, torch.empty_like(self.count)
-        ).mul_(theta)
-
     def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
         counts = (self.phi(current) * T / thetas[0] + per_channel(self.initial, current)).floor()
         return self._bounded(counts, thetas[0], T)

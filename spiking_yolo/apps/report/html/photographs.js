@@ -30,11 +30,10 @@ function called(objects) {
   });
 }
 
-/** Whether later steps change what is seen at t. quiet: {since, until} of the run, or null. */
-function activity(quiet, t) {
-  if (!quiet || t < quiet.since) return ["Settled", "not yet", "later steps may change it"];
-  if (quiet.until !== null) return ["Quiet", `since T = ${quiet.since}`, `spikes become finer at T = ${quiet.until}`];
-  return ["Settled", `at T = ${quiet.since}`, "nothing changes any more"];
+/** Whether later steps change what is seen at t. settled: the last step that does, or null. */
+function activity(settled, t) {
+  if (settled === null || t < settled) return ["Settled", "not yet", "later steps may change it"];
+  return ["Settled", `at T = ${settled}`, "nothing changes any more"];
 }
 
 function draw(k) {
@@ -51,7 +50,7 @@ function draw(k) {
     ["Output error", digits(now.error[k]), "0 is the ANN's output"],
     ["Operations per MAC", digits(now.operations[k]), `${data.counting}; the ANN: 1`],
     ["Spikes", many(now.spikes[k]), `${digits(now.rate[k])} per neuron and timestep; ${many(now.digits[k])} digits`],
-    activity(now.quiet, t),
+    activity(now.settled, t),
   ]));
   energies.replaceChildren(energyTable(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, now.annEnergy, (key) => now.energy[key][k]));
   drawLayers(now, k);

@@ -1,0 +1,55 @@
+"""Where a run says that nothing changes any more, a far longer one changes nothing."""
+
+import pytest
+import torch
+from helpers.methods import Chain
+from helpers.networks import TinyLeaky, images, make, spiking
+
+from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.recipe import Encoding
+from spiking_yolo.snn.coding import SILENT, schedule_end, spike_weight
+from spiking_yolo.snn.readout import Snapshot
+
+LONG, LENGTHS = 60, (1, 2, 8, 16, 40)
+QUICK = {"calibration.steps": 2, "calibration.T": 4}
+
+
+def same(a: Snapshot, b: Snapshot) -> bool:
+    """Outputs and every count, to the bit."""
+    pairs = [*zip(a.outputs, b.outputs, strict=True), (a.updates, b.updates)]
+    pairs += [(a.spikes[name], b.spikes[name]) for name in a.spikes]
+    pairs += [*zip(a.sent, b.sent, strict=True), *zip(a.operations, b.operations, strict=True)]
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_of_every_method(name: str):
+    recipe, x = get_recipe(name), images(2, seed=5)
+    cls = TinyLeaky if recipe.encoding.coding == "differential" and name != "css" else Chain
+    settings = {k: v for k, v in QUICK.items() if recipe.runs_network or k == "calibration.T"}
+    converted = spiking(make(cls), images(2), recipe, {**settings, "readout.skip": 0})
+    long = converted.network().run(x, LONG, range(1, LONG + 1))
+    if recipe.encoding.coding == "rate":
+        assert long.settled is None
+    for T in LENGTHS:
+        run = converted.network().run(x, T)
+        if run.settled is not None:
+            assert run.settled == long.settled <= T
+            for t in range(run.settled, LONG + 1):
+                assert same(long.snapshots[t], run.snapshots[T]), (T, t)
+
+
+def test_complete_values_settle_in_the_first_step_of_each_image():
+    network = spiking(make(TinyLeaky), images(2), get_recipe("signed-digits"), QUICK).network()
+    assert network.run(images(2), 4).settled == 1
+    network.feed(images(2, seed=9))
+    assert network.settled is None
+    network.step()
+    assert network.settled == 1
+
+
+def test_a_layer_sends_in_its_own_steps_from_coarse_to_fine():
+    e = Encoding(coarse=2)
+    assert [spike_weight(e, t) for t in range(1, 5)] == [4, 2, 1, SILENT]
+    assert [spike_weight(e, t, before=2) for t in range(1, 7)] == [SILENT] * 2 + [4, 2, 1, SILENT]
+    assert schedule_end(e, before=2) == 5 and schedule_end(Encoding(), before=2) == 0
