@@ -69,10 +69,9 @@ def _threshold(recipe: Recipe) -> str:
 
 def _neuron(recipe: Recipe) -> str:
     """The neurons of a recipe in a few words."""
-    neuron, coding = recipe.neuron, recipe.encoding.coding
+    neuron = recipe.neuron
     reset = " to zero" if neuron.reset == "zero" else ""
-    text = f"{neuron.kind}{reset}, gamma {neuron.gamma}"
-    return text if coding == "rate" else f"{text}, {coding}"
+    return f"{neuron.kind}{reset}, gamma {neuron.gamma}"
 
 
 def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:

@@ -49,15 +49,14 @@ def calibrate(
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout.
     job = Job(graph, spec, replace(recipe, readout=Readout()), images, progress)
-    chooses_gain = recipe.msat.enabled and not recipe.msat.gain
-    if chooses_gain:
+    if recipe.chooses_gain:
         # Until thresholds are known.
         neurons = with_gain(neurons, 1.0)
     if recipe.threshold.rule == "balance":
         neurons = balance(job, neurons)
     if recipe.by_gradient:
         neurons = by_gradient(job, neurons)
-    if chooses_gain:
+    if recipe.chooses_gain:
         neurons = best_gain(job, neurons)
     if recipe.calibration.kind in ("light", "advanced"):
         neurons = correct(job, neurons)
@@ -116,7 +115,7 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     graph, recipe, corrected = job.graph, job.recipe, dict(neurons)
     T = recipe.calibration.T
     # Differential coding sends a value once, and not its T-th part in each of T steps.
-    steps = 1 if recipe.encoding.coding == "differential" else T
+    steps = 1 if recipe.differential else T
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.activations, *heads):
         job.progress(f"correct {node.name}")

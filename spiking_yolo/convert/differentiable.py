@@ -1,6 +1,6 @@
 """A network that sends complete values in one step, as a function with gradients.
 
-Each activation is rounded to a whole number of thetas, as SignedMemory rounds it, and an event
+Each activation is rounded to a whole number of thetas, as SigmaDelta rounds it, and an event
 costs the synaptic operations that it causes. Rounding passes gradients on as if it were not there
 (the straight-through estimator of Bengio et al. 2013; for theta as in LSQ, Esser et al. 2020), and
 the number of digits as if it were a smooth function.

@@ -177,7 +177,7 @@ def equal_slopes(
         UserError: The network cannot take so many.
     """
     neuron = recipe.neuron
-    network = CompleteNetwork(graph, (spec.height, spec.width), neuron.slack, neuron.pool_first)
+    network = CompleteNetwork(graph, (spec.height, spec.width), neuron.slack)
     sites = take_sites(network, spec, images, seed, progress)
     fixed = product_sources(graph)
 

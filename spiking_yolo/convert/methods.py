@@ -399,8 +399,8 @@ def msat() -> Recipe:
     return Recipe(
         "msat",
         threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-        msat=Msat(enabled=True, gain=0),
+        neuron=Neuron(kind="msat", reset="subtract", gamma=1, initial=0.0),
+        msat=Msat(gain=0),
     )
 
 
@@ -425,8 +425,8 @@ def msat_tuned() -> Recipe:
     return Recipe(
         "msat-tuned",
         threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.1),
-        msat=Msat(enabled=True, gain=0),
+        neuron=Neuron(kind="msat", reset="subtract", gamma=5, initial=0.1),
+        msat=Msat(gain=0),
     )
 
 
@@ -457,7 +457,7 @@ def signed_digits() -> Recipe:
         "signed-digits",
         threshold=Threshold(rule="sensitivity"),
         neuron=Neuron(
-            kind="memory",
+            kind="sigma-delta",
             events="digits",
             gamma=MAX_GAMMA,
             initial=0.5,
@@ -465,7 +465,7 @@ def signed_digits() -> Recipe:
             hysteresis=0.35,
         ),
         calibration=Calibration(kind="trained", operations=0.7, steps=320),
-        encoding=Encoding(coding="differential", denoise=True),
+        encoding=Encoding(denoise=True),
     )
 
 
@@ -545,7 +545,6 @@ def few_spikes() -> Recipe:
         "few-spikes",
         threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
         neuron=Neuron(kind="few-spikes", gamma=255, initial=0.5),
-        encoding=Encoding(coding="differential"),
     )
 
 
@@ -573,7 +572,6 @@ def sfn() -> Recipe:
         "sfn",
         threshold=Threshold(rule="mmse", scope="channel", levels=32, scale=1 / 32),
         neuron=Neuron(kind="multi-level", gamma=32, initial=0.5),
-        encoding=Encoding(coding="differential"),
     )
 
 
@@ -609,8 +607,8 @@ def css() -> Recipe:
     return Recipe(
         "css",
         threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
-        neuron=Neuron(kind="memory", gamma=1, initial=0.5),
-        encoding=Encoding(coding="differential", coarse=7),
+        neuron=Neuron(kind="sigma-delta", gamma=1, initial=0.5),
+        encoding=Encoding(coarse=7),
     )
 
 
@@ -625,7 +623,7 @@ def dcgs() -> Recipe:
 
     Huang et al.: Differential coding for training-free ANN-to-SNN conversion, ICML 2025. Thresholds
     are theta / 2^k, k = 0..7; a spike of step t corrects the running mean by its t-th part, so that
-    the error falls with 1 / t. The rule is that of the authors' code (snn/neurons/signed.py). theta
+    the error falls with 1 / t. The rule is that of the authors' code (snn/neurons/sigma_delta.py). theta
     is the 99.9th percentile of the channel. They report T = 4 and 8, and count every spike as one
     operation, whatever its size. Their networks have ReLU; what leaky ReLU does is ours. Neurons
     stand behind their max pooling, as in all methods that follow sums, which makes this rival
@@ -635,5 +633,4 @@ def dcgs() -> Recipe:
         "dcgs",
         threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
         neuron=Neuron(kind="dcgs"),
-        encoding=Encoding(coding="differential"),
     )

@@ -57,8 +57,7 @@ def _attends(recipe: Recipe) -> bool:
     """Whether its neurons can multiply maps: a product of sums is no sum of products, unless the
     changes of both are known.
     """
-    follows = recipe.neuron_kind.follows
-    return "softmax" in follows and recipe.encoding.coding == "differential"
+    return "softmax" in recipe.neuron_kind.follows
 
 
 # Node -> parameters of its neurons, see SpikingNetwork.
@@ -94,7 +93,7 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     if settings.rule == "excess":
         return at_most(local_balance(histogram, sign, cap), cap)
     # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped.
-    gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
+    gamma = 1 if recipe.differential else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
     return mmse(histogram, sign, settings.levels, gamma, rounds, cap)
 
@@ -273,9 +272,9 @@ def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> d
     """
     thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
     kind = recipe.neuron_kind
-    if (phi.slope or phi.gate) and (kind.memory or not kind.signed):
+    if (phi.slope or phi.gate) and (kind.differential or not kind.signed):
         off = threshold(histogram, 1, recipe)
-        if kind.memory:
+        if kind.differential:
             thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))
         else:
             thresholds["theta_off"] = off

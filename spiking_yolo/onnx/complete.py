@@ -34,11 +34,11 @@ CLIPPED = ("few-spikes", "multi-level")
 def sends_complete_values(recipe: Recipe) -> bool:
     """Whether a layer sends all that is due in every step."""
     neuron = recipe.neuron
-    if recipe.encoding.coding != "differential":
+    if not recipe.differential:
         return False
     if neuron.kind in CLIPPED:
         return True
-    return neuron.kind == "memory" and neuron.events == "digits" and neuron.gamma == MAX_GAMMA
+    return neuron.kind == "sigma-delta" and neuron.events == "digits" and neuron.gamma == MAX_GAMMA
 
 
 @dataclass(frozen=True)

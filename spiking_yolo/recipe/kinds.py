@@ -17,7 +17,6 @@ OPTIONS = (
     "hysteresis",
     "digits",
     "schedule",
-    "msat",
 )
 
 
@@ -29,11 +28,12 @@ class Kind:
         doc: What it does, in a few words.
         signed: One neuron sends spikes of both signs. For leaky ReLU other kinds form a pair, whose
             OFF neuron has a threshold of its own.
-        memory: It remembers the net value that it has sent, which follows phi of the sum of its
-            input in whatever order that arrives (Wang 2022; sigma-delta neurons). Differential
-            coding needs this; such neurons can stand behind their max pooling, and their threshold
-            covers the activations of both signs.
-        rate: It works in rate coding.
+        differential: Image and biases enter once, and a neuron remembers the net value that it has
+            sent, which follows phi of the sum of its input in whatever order that arrives: it sends
+            changes (sigma-delta neurons). It can stand behind its max pooling, and its threshold
+            covers the activations of both signs. Other kinds work in rate coding: image and biases
+            enter in every step.
+        adaptive: Its threshold adapts, so that its spikes are graded: MSAT.
         events: "digits" if it sends the binary digits of its value whatever neuron.events says.
         carries: What an event carries besides its sign, for estimates of energy.
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
@@ -41,13 +41,13 @@ class Kind:
         supports: The settings that it reads, of OPTIONS; others are refused. "digits" is
             neuron.events=digits, "schedule" encoding.coarse (spikes that are worth
             clock.spike_weight thetas).
-        plain: For ReLU, and without MSAT, it is integrate and fire as NIR defines it.
+        plain: For ReLU it is integrate and fire as NIR defines it.
     """
 
     doc: str = ""
     signed: bool = False
-    memory: bool = False
-    rate: bool = True
+    differential: bool = False
+    adaptive: bool = False
     events: Literal["spikes", "digits"] = "spikes"
     carries: Literal["none", "power of two", "any"] = "none"
     follows: tuple[str, ...] = ()
@@ -55,8 +55,8 @@ class Kind:
     plain: bool = False
 
     def __post_init__(self) -> None:
-        if self.memory and not self.signed:
-            raise ValueError("a neuron with a memory takes spikes back: it needs signed=True")
+        if self.differential and not self.signed:
+            raise ValueError("a neuron that sends changes takes spikes back: it needs signed=True")
         for name, choices in (("follows", ACTIVATIONS), ("supports", OPTIONS)):
             unknown = set(getattr(self, name)) - set(choices)
             if unknown:
@@ -67,22 +67,27 @@ KINDS: dict[str, Kind] = {
     "if": Kind(
         "integrate and fire, an ON/OFF pair on leaky ReLU",
         follows=("slope", "cap"),
-        supports=("gamma", "initial", "reset", "shift", "msat"),
+        supports=("gamma", "initial", "reset", "shift"),
         plain=True,
     ),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
-    "memory": Kind(
-        "signed, remembers what it sent",
+    "msat": Kind(
+        "as if, with the threshold of MSAT",
+        adaptive=True,
+        follows=("slope", "cap"),
+        supports=("gamma", "initial", "reset", "shift"),
+    ),
+    "sigma-delta": Kind(
+        "sends changes of its activation",
         signed=True,
-        memory=True,
+        differential=True,
         follows=ACTIVATIONS,
         supports=("gamma", "initial", "hysteresis", "digits", "schedule"),
     ),
     "dcgs": Kind(
         "signed, one of 8 powers of two per step",
         signed=True,
-        memory=True,
-        rate=False,
+        differential=True,
         carries="power of two",
         follows=("slope", "cap"),
         supports=(),
@@ -90,8 +95,7 @@ KINDS: dict[str, Kind] = {
     "few-spikes": Kind(
         "binary digits of a value",
         signed=True,
-        memory=True,
-        rate=False,
+        differential=True,
         events="digits",
         carries="power of two",
         follows=("slope", "cap"),
@@ -99,8 +103,7 @@ KINDS: dict[str, Kind] = {
     "multi-level": Kind(
         "a value as one message",
         signed=True,
-        memory=True,
-        rate=False,
+        differential=True,
         carries="any",
         follows=("slope", "cap"),
     ),

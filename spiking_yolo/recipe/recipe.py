@@ -25,25 +25,18 @@ from spiking_yolo.settings import checked, parse, settings_of
 
 # Of methods whose weights move.
 TUNED_REMARK = "weights tuned without labels"
-# Settings that files of 0.3.0 have and this version has not, with the value that it stands for.
-FORMER: dict[str, Any] = {
-    "threshold.layers": [],
-    "neuron.digits": 0,
-    "msat.units": "normalised",
-    "msat.stages": 0,
-    "msat.confidence": "off",
-    "encoding.refine": 0,
-    "preparation.kind": "none",
+# Settings that files of 0.3.0 have and this version has not, with the values that say nothing.
+FORMER: dict[str, tuple[Any, ...]] = {
+    "threshold.layers": ([],),
+    "neuron.digits": (0,),
+    "msat.units": ("normalised",),
+    "msat.stages": (0,),
+    "msat.confidence": ("off",),
+    "msat.unsure": ("all", "last"),
+    "encoding.refine": (0,),
+    "encoding.silent": (0, 1),
+    "preparation.kind": ("none",),
 }
-# Without a meaning of their own: they belong to one of the former.
-FORMER_DETAILS = (
-    "msat.unsure",
-    "encoding.silent",
-    "encoding.refine_by",
-    "encoding.refinements",
-    "preparation.steps",
-    "preparation.rounds",
-)
 
 
 @dataclass(frozen=True)
@@ -89,9 +82,18 @@ class Recipe:
     @property
     def runs_network(self) -> bool:
         """Whether it runs the network on calibration images; what it learns is kept in a file."""
-        chooses_gain = self.msat.enabled and not self.msat.gain
         corrects = self.threshold.rule == "balance" or self.calibration.kind != "none"
-        return chooses_gain or corrects or self.by_gradient
+        return self.chooses_gain or corrects or self.by_gradient
+
+    @property
+    def chooses_gain(self) -> bool:
+        """Whether MSAT's gains are chosen on the calibration images."""
+        return self.neuron_kind.adaptive and not self.msat.gain
+
+    @property
+    def differential(self) -> bool:
+        """Whether the image enters once and layers send changes; otherwise it is rate coding."""
+        return self.neuron_kind.differential
 
     @property
     def by_gradient(self) -> bool:
@@ -104,7 +106,7 @@ class Recipe:
     @property
     def keeps_frames(self) -> bool:
         """Whether the state stays from frame to frame of a video."""
-        return self.encoding.coding == "differential" and self.encoding.frames == "keep"
+        return self.differential and self.encoding.frames == "keep"
 
     @property
     def events_per_step(self) -> int:
@@ -205,93 +207,85 @@ class Recipe:
             raise UserError(
                 f"not a recipe: it needs a name and the slots {', '.join(SLOTS)}, and nothing else"
             )
-        former = {key for key, value in FORMER.items() if flat.get(key) == value}
-        known = {k: v for k, v in flat.items() if k not in former and k not in FORMER_DETAILS}
-        return cls(data["name"]).with_settings(known)
+        return cls(data["name"]).with_settings(_present(flat))
 
     @classmethod
     def read(cls, path: str | Path) -> "Recipe":
         return cls.from_json(read_text(path))
 
 
+def _present(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file of 0.3.0 as this version has them.
+
+    What has no counterpart stays, to be refused by its name.
+    """
+    known = {k: v for k, v in settings.items() if v not in FORMER.get(k, ())}
+    for detail in ("encoding.refine_by", "encoding.refinements", "preparation.steps"):
+        known.pop(detail, None)
+    known.pop("preparation.rounds", None)
+    if known.get("neuron.kind") == "memory" and known.get("encoding.coding") == "differential":
+        known["neuron.kind"] = "sigma-delta"
+    if known.pop("msat.enabled", False) and known.get("neuron.kind") == "if":
+        known["neuron.kind"] = "msat"
+    kind = KINDS.get(known.get("neuron.kind", "if"))
+    if kind and known.get("encoding.coding") == ("differential" if kind.differential else "rate"):
+        del known["encoding.coding"]
+    return known
+
+
 def _conflicts(recipe: Recipe) -> Iterator[str]:
     """Why the slots of a recipe do not fit together, and what to set instead."""
-    yield from _unsupported(recipe)
-    yield from _coding_conflicts(recipe)
-    yield from _digit_conflicts(recipe)
-
-
-def _unsupported(recipe: Recipe) -> Iterator[str]:
-    """Settings that the kind of neuron does not read."""
-    neuron, encoding, msat = recipe.neuron, recipe.encoding, recipe.msat
-    settings = (
+    neuron, encoding, calibration = recipe.neuron, recipe.encoding, recipe.calibration
+    kind, trained = recipe.neuron_kind, calibration.kind == "trained"
+    read_by_some = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
         ("initial", "neuron.initial", neuron.initial),
         ("reset", f"neuron.reset={neuron.reset}", neuron.reset != "subtract"),
         ("shift", "neuron.shift", neuron.shift),
         ("digits", "neuron.events=digits", neuron.events == "digits"),
         ("hysteresis", "neuron.hysteresis", neuron.hysteresis),
-        ("schedule", "encoding.coarse", encoding.coarse and encoding.coding == "differential"),
-        ("msat", "msat.enabled", msat.enabled),
+        ("schedule", "encoding.coarse", encoding.coarse),
     )
-    supports = recipe.neuron_kind.supports
-    for option, setting, is_set in settings:
-        if is_set and option not in supports:
+    for option, setting, is_set in read_by_some:
+        if is_set and option not in kind.supports:
             yield f"{setting} needs neuron.kind={kinds_with(option)}, not {neuron.kind}"
-    if neuron.shift and neuron.initial:
-        yield ("neuron.shift needs neuron.initial=0: it takes the place of the initial potential")
-
-
-def _coding_conflicts(recipe: Recipe) -> Iterator[str]:
-    neuron, encoding, kind = recipe.neuron, recipe.encoding, recipe.neuron_kind
-    if encoding.coding == "differential":
-        if not kind.memory:
+    rate_only = (
+        ("readout.skip", recipe.readout.skip),
+        ("encoding.input=poisson", encoding.input == "poisson"),
+        ("threshold.rule=balance", recipe.threshold.rule == "balance"),
+        ("neuron.events=switches", neuron.events == "switches"),
+    )
+    for setting, is_set in rate_only:
+        if is_set and kind.differential:
+            yield f"{setting} needs rate coding, and neuron.kind={neuron.kind} sends changes"
+    for setting in ("tau", "denoise"):
+        if getattr(encoding, setting) and not kind.differential:
             yield (
-                "encoding.coding=differential needs neurons that remember what they sent:"
-                " --set neuron.kind=memory, or a rate-coded --method"
+                f"encoding.{setting} needs neurons that send changes from frame to frame, such as"
+                " neuron.kind=sigma-delta"
             )
-        if recipe.readout.skip:
-            yield "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
-        if encoding.input == "poisson":
-            yield (
-                "encoding.input=poisson needs encoding.coding=rate: differential coding sends the"
-                " image once"
-            )
-        if recipe.threshold.rule == "balance":
-            yield "threshold.rule=balance needs encoding.coding=rate"
-        return
-    needs = "needs encoding.coding=differential"
-    if not kind.rate:
-        yield f"neuron.kind={neuron.kind} {needs}: it sends a value, and then its changes"
-    if encoding.coarse:
-        yield f"encoding.coarse {needs}"
-    if encoding.tau:
-        yield f"encoding.tau {needs}, in which an image is sent once"
-    if encoding.denoise:
-        yield f"encoding.denoise {needs}, which keeps the state from frame to frame"
-    if neuron.hysteresis:
-        yield f"neuron.hysteresis {needs}, which keeps the state from frame to frame"
-
-
-def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
-    neuron, differential = recipe.neuron, recipe.encoding.coding == "differential"
-    if neuron.events == "switches" and (recipe.msat.enabled or differential):
-        yield (
-            "neuron.events=switches needs spikes of one value: --set msat.enabled=false,"
-            " encoding.coding=rate"
-        )
-    if recipe.msat.enabled and not recipe.msat.floor and neuron.gamma > 1:
-        yield "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold"
-    if neuron.busy and not neuron.hysteresis:
-        yield "neuron.busy needs neuron.hysteresis, which it makes smaller in quiet frames"
-    if neuron.events != "digits" and neuron.slack:
-        yield "neuron.slack needs neuron.events=digits"
-    if recipe.by_gradient and not (neuron.events == "digits" and differential):
-        yield (
+    needs = (
+        (neuron.shift and neuron.initial, "neuron.shift needs neuron.initial=0"),
+        (neuron.busy and not neuron.hysteresis, "neuron.busy needs neuron.hysteresis"),
+        (neuron.slack and neuron.events != "digits", "neuron.slack needs neuron.events=digits"),
+        (
+            kind.adaptive and neuron.events == "switches",
+            "neuron.events=switches needs spikes of one value: neuron.kind=if",
+        ),
+        (
+            kind.adaptive and not recipe.msat.floor and neuron.gamma > 1,
+            "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold",
+        ),
+        (
+            recipe.by_gradient and neuron.events != "digits",
             "threshold.rule=sensitivity and calibration.kind=trained need complete values:"
-            " --set neuron.events=digits, encoding.coding=differential"
-        )
-    if recipe.calibration.weights and recipe.calibration.kind != "trained":
-        yield "calibration.weights=true needs calibration.kind=trained"
-    if recipe.calibration.frames > 1 and recipe.calibration.kind != "trained":
-        yield "calibration.frames above 1 needs calibration.kind=trained"
+            " --set neuron.kind=sigma-delta, neuron.events=digits",
+        ),
+        (
+            (calibration.weights or calibration.frames > 1) and not trained,
+            "calibration.weights and calibration.frames need calibration.kind=trained",
+        ),
+    )
+    for is_wrong, reason in needs:
+        if is_wrong:
+            yield reason

@@ -55,7 +55,7 @@ class Neuron:
     )
     reset: Literal["subtract", "zero"] = setting(
         "subtract",
-        "for kind=if: subtract the threshold, or reset to zero",
+        "for kind=if and msat: subtract the threshold, or reset to zero",
         provider="spiking_yolo.snn.functional",
     )
     gamma: int = setting(1, "largest number of spikes per timestep", 1, MAX_GAMMA)
@@ -66,12 +66,14 @@ class Neuron:
         10,
     )
     shift: int = setting(
-        0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0
+        0,
+        "for kind=if and msat: add theta / (2 * shift) to the potential in every step; 0: never",
+        0,
     )
     events: Literal["spikes", "switches", "digits"] = setting(
         "spikes",
         "what travels along synapses: spikes, the switching on and off of runs of spikes, or for"
-        " kind=memory the signed digits +-2^k of what is due",
+        " kind=sigma-delta the signed digits +-2^k of what is due",
     )
     slack: float = setting(
         0.0,
@@ -82,7 +84,7 @@ class Neuron:
     )
     hysteresis: float = setting(
         0.0,
-        "for kind=memory: how much more than half a threshold must be due before a neuron fires in"
+        "for kind=sigma-delta: how much more than half a threshold must be due before a neuron fires in"
         " a later frame of a video, in thresholds; then it sends all that is due",
         0,
         16,
@@ -101,9 +103,8 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Msat:
-    """(b) The multi-stage adaptive threshold of the draft paper; see snn/neurons/msat.py."""
+    """(b) The multi-stage adaptive threshold of neuron.kind=msat; see snn/neurons/msat.py."""
 
-    enabled: bool = setting(False, "the threshold of each neuron adapts in every step")
     variant: Literal["eq17", "algorithm1"] = setting(
         "eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it"
     )
@@ -173,11 +174,6 @@ class Calibration:
 class Encoding:
     """(d) What travels: the image into the network, and values between layers."""
 
-    coding: Literal["rate", "differential"] = setting(
-        "rate",
-        "rate: image and bias in every step; differential: once, and layers send changes",
-        provider="spiking_yolo.snn.coding",
-    )
     input: Literal["analogue", "poisson"] = setting(
         "analogue",
         "the image itself, or random spikes at its intensities",
@@ -185,8 +181,8 @@ class Encoding:
     )
     frames: Literal["keep", "reset"] = setting(
         "keep",
-        "in a video, keep: the state stays from frame to frame, and what changes is sent, with"
-        " coding=differential; reset: each frame is a new image",
+        "in a video, keep: the state stays from frame to frame, and neurons that send changes send"
+        " what changes; reset: each frame is a new image",
     )
     tau: float = setting(
         0.0,
@@ -203,7 +199,7 @@ class Encoding:
     seed: int = setting(0, "of the Poisson spikes", 0)
     coarse: int = setting(
         0,
-        "for coding=differential: a spike of a layer's first step is worth 2^coarse thetas, halved"
+        "for kind=sigma-delta: a spike of a layer's first step is worth 2^coarse thetas, halved"
         " in each step down to 1, and each layer starts one step after the layer before it; 0: a"
         " spike is worth a theta, and all layers send in every step",
         0,
@@ -236,7 +232,7 @@ SLOTS: dict[str, type] = {
 
 
 def allow_choices(key: str, choices: Iterable[str]) -> None:
-    """Let a setting such as "encoding.coding" take these values too, for code that adds them."""
+    """Let a setting such as "encoding.input" take these values too, for code that adds them."""
     slot, _, name = key.partition(".")
     settings_of(SLOTS[slot])[name].more.extend(choices)
 

@@ -42,7 +42,7 @@ def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) ->
 
 @dataclass(frozen=True)
 class Coding:
-    """How activations travel: all that the simulator knows of encoding.coding.
+    """How activations travel: rate coding or differential coding.
 
     Attributes:
         once: Image and biases enter in the first step; layers send the changes of their activation
@@ -55,10 +55,6 @@ class Coding:
     def activations(self, t: int) -> int:
         """How many times the activation is contained in the sum of t steps."""
         return 1 if self.once else t
-
-
-CODINGS = {"rate": Coding(once=False), "differential": Coding(once=True)}
-allow_choices("encoding.coding", CODINGS)
 
 
 # The value of a spike while a layer is silent: no neuron has half of it to send.
@@ -158,7 +154,7 @@ class ImageInput:
     def __init__(self, recipe: Recipe, event_driven: bool, backend: Backend | None = None):
         self._settings, self._event_driven = recipe.encoding, event_driven
         self._backend = backend or Backend()
-        self._once = CODINGS[recipe.encoding.coding].once
+        self._once = recipe.differential
         self._random = recipe.encoding.input != "analogue"
 
     def start(self, x: Tensor) -> None:
@@ -182,7 +178,7 @@ class ImageInput:
         """
         if not self._once:
             raise UserError(
-                "feeding another image needs encoding.coding=differential: start anew, or change"
+                "feeding another image needs neurons that send changes: start anew, or change"
                 " the method"
             )
         if x.shape != self.image.shape:

@@ -11,7 +11,7 @@ from torch import Tensor
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.coding import CODINGS, Coding
+from spiking_yolo.snn.coding import Coding
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,14 @@ class NetworkPlan:
         """neurons: activation node -> parameters of its neurons."""
         sources = {node.name: node.inputs[0] for node in graph.activations}
         graph = as_simulated(graph, recipe)
-        coding = CODINGS[recipe.encoding.coding]
+        coding = Coding(once=recipe.differential)
         changing = coding.once or recipe.encoding.input != "analogue"
         constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
         readout = readout_nodes(graph)
         later = {node.name for node in readout}
         stepped = tuple([node for node in graph.nodes if node.name not in later])
-        summing = {
-            node.name for node in graph.activations if follows_sums(recipe, neurons[node.name])
-        }
+        # Neurons that send changes need only the sum of their input so far.
+        summing = {node.name for node in graph.activations if recipe.differential}
         return cls(
             graph,
             coding,
@@ -99,18 +98,8 @@ class NetworkPlan:
 
 def as_simulated(graph: Graph, recipe: Recipe) -> Graph:
     """The graph with max pooling before the neurons where the recipe says so."""
-    pool_first = recipe.neuron_kind.memory and recipe.neuron.pool_first
+    pool_first = recipe.differential and recipe.neuron.pool_first
     return pool_before_neuron(graph) if pool_first else graph
-
-
-def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
-    """Whether neurons of these parameters need only the sum of their input so far, not the input of
-    each step.
-
-    A calibrated bias is added to each input, but in differential coding it is a part of the sum.
-    """
-    biased = "bias" in parameters and not CODINGS[recipe.encoding.coding].once
-    return recipe.neuron_kind.memory and not biased
 
 
 def _sliced(graph: Graph) -> frozenset[str]:

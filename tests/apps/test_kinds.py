@@ -9,7 +9,7 @@ from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import IntegrateAndFire, SignedMemory, register
+from spiking_yolo.snn.neurons import IntegrateAndFire, SigmaDelta, register
 
 
 @register(
@@ -19,7 +19,7 @@ from spiking_yolo.snn.neurons import IntegrateAndFire, SignedMemory, register
     follows=("slope", "cap", "silu"),
     supports=("gamma", "initial", "hysteresis", "digits", "schedule"),
 )
-class RenamedMemory(SignedMemory):
+class RenamedMemory(SigmaDelta):
     pass
 
 
@@ -54,7 +54,7 @@ def test_analysis_and_energy_are_the_same(weights, name):
 
 def test_what_an_event_carries():
     @register("heavy", signed=True, memory=True, rate=False, carries="any", events="digits")
-    class Heavy(SignedMemory):
+    class Heavy(SigmaDelta):
         pass
 
     recipe = Recipe("test").with_settings(

@@ -46,7 +46,7 @@ from spiking_yolo.snn.fast.events import (
 from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons.signed import SignedMemory
+from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.state import State
@@ -290,7 +290,7 @@ def test_neurons_of_all_rows_then_of_a_few(
         parameters["rest"] = torch.randint(-2, 3, (5,), generator=generator).float()
     phi, plan = Activation(slope=slope, cap=cap), LayerPlan(reads_sums=sums, observed=False)
     plain, tested = (
-        SignedMemory(parameters, recipe, phi, plan, Backend(event_driven=driven))
+        SigmaDelta(parameters, recipe, phi, plan, Backend(event_driven=driven))
         for driven in (False, True)
     )
     total = torch.zeros(2, 5, 4, 6)

@@ -33,7 +33,7 @@ from spiking_yolo.snn.neurons import (
     IntegrateAndFire,
     NeuronLayer,
     OnOff,
-    SignedMemory,
+    SigmaDelta,
     build_neurons,
     register,
 )
@@ -91,7 +91,7 @@ def test_imbalanced_threshold(
 @given(currents, thetas, gammas, initials, slopes | st.just(Fraction(0)))
 def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction):
     tested = layer(Neuron("memory", gamma=gamma, initial=float(initial)), theta, slope)
-    assert isinstance(tested, SignedMemory)
+    assert isinstance(tested, SigmaDelta)
     steps = drive(tested, zs)
     assert steps == list(scalar_memory(zs, theta, gamma, initial, slope))
     assert tested.count.item() == sum(abs(n) for n, _ in steps)

@@ -79,7 +79,7 @@ def chain(
         T: Timesteps.
         spike_weight: Timestep -> value of a spike in thetas.
     """
-    rate = recipe.encoding.coding == "rate"
+    rate = not recipe.differential
     per = T if rate else 1
     unbiased = {key: value for key, value in site.items() if key != "bias"}
     layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))

@@ -71,7 +71,7 @@ class LayerWatch:
                 self.eligible += int((~active).sum())
                 fired += int(((side.count > 0) & ~active).sum())
             return fired
-        output = self.sent if layer.recipe.neuron_kind.memory else layer.out
+        output = self.sent if layer.recipe.differential else layer.out
         wrong = ((output > 0) & ~self._positive) | ((output < 0) & ~self._negative)
         if self._wrong_before is not None:
             wrong |= self._wrong_before

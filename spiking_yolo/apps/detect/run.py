@@ -438,7 +438,7 @@ def with_frames(converted: Converted, frames: str | None) -> Converted:
         UserError: "keep" for a method that cannot.
     """
     recipe = converted.recipe
-    if recipe.encoding.coding == "rate" and frames != "reset":
+    if not recipe.differential and frames != "reset":
         problem = (
             f"method {recipe.name} sends rates and cannot keep its state between the frames of a"
             " video"

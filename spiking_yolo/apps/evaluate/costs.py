@@ -47,7 +47,7 @@ class CostModel:
                 outputs += sizes[node.name]
         exponential = [node.name for node in graph.activations if not node.phi.monotone]
         ann_exponentials = sum(sizes[name] for name in exponential)
-        streams = streams and recipe.encoding.coding == "rate"
+        streams = streams and not recipe.differential
         per_neuron = exponentials(recipe, silu=ann_exponentials > 0)
         return cls(
             recipe.counting,
@@ -100,7 +100,7 @@ def spike_value(recipe: Recipe) -> Value:
     Where a neuron sends several thetas at once they travel as signed digits. Schedules of all
     neurons scale weights instead.
     """
-    if recipe.msat.enabled:
+    if recipe.neuron_kind.adaptive:
         return "any"
     if recipe.neuron.gamma > 1:
         return "power of two"
@@ -115,6 +115,6 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     with e = exp(x), mish is x * (e^2 + 2 e) / (e^2 + 2 e + 2).
     """
     m = recipe.msat
-    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det):
+    if not recipe.neuron_kind.adaptive or m.variant != "eq17" or not (m.dtt or m.det):
         return int(silu)
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu

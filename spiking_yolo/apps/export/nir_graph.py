@@ -104,7 +104,7 @@ def _obstacle(
 
 
 def _neuron_obstacle(layer: NeuronLayer, recipe: Recipe) -> str:
-    plain = recipe.neuron_kind.plain and not recipe.msat.enabled
+    plain = recipe.neuron_kind.plain
     if not plain or layer.slope or len(layer.sides) > 1:
         return "its neurons send one positive spike; use ReLU and --method p-norm"
     if recipe.preparation.timesteps:

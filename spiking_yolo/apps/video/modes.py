@@ -112,8 +112,9 @@ def delta_thresholds(converted: Converted, options: VideoOptions) -> tuple[float
 
 
 def _way_out(converted: Converted) -> str:
-    encoding = converted.recipe.encoding
-    return "another --method" if encoding.coding == "rate" else "--set encoding.frames=keep"
+    if converted.recipe.differential:
+        return "--set encoding.frames=keep"
+    return "another --method"
 
 
 @dataclass(frozen=True, eq=False)

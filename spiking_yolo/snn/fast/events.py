@@ -347,7 +347,7 @@ class EventNeurons:
     """Neurons with memory that send all that is due in every step, as signed digits;
     `functional.send` has the equations.
 
-    state: of MemoryState, as rows. parameters: of Parameters. slope: of the leaky ReLU.
+    state: of SigmaDeltaState, as rows. parameters: of Parameters. slope: of the leaky ReLU.
     """
 
     def __init__(

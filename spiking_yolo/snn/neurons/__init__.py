@@ -11,7 +11,7 @@ from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, Int
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
-from spiking_yolo.snn.neurons.signed import SignedMemory
+from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 
 __all__ = [
     "ConstantOnOff",
@@ -20,7 +20,7 @@ __all__ = [
     "MsatIntegrateAndFire",
     "NeuronLayer",
     "OnOff",
-    "SignedMemory",
+    "SigmaDelta",
     "build_neurons",
     "register",
 ]

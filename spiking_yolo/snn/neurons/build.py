@@ -1,6 +1,6 @@
 """The layer of spiking neurons that a recipe asks for, and the registration of new kinds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -9,9 +9,9 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.recipe.kinds import KINDS, Kind
-from spiking_yolo.snn.coding import CODINGS
 from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.plan import LayerPlan
 
 Builder = Callable[..., NeuronLayer]
@@ -45,8 +45,8 @@ def register(kind: str, **properties: Any) -> Callable[[B], B]:
         if owner != name:
             raise ValueError(f"neuron.kind={kind} is taken by {owner}: choose another name")
         new = Kind(**properties) if properties or kind not in KINDS else KINDS[kind]
-        if getattr(builder, "remembers", False) and not new.memory:
-            raise ValueError(f"{name} remembers what it sent: register it with memory=True")
+        if getattr(builder, "differential", False) and not new.differential:
+            raise ValueError(f"{name} sends changes: register it with differential=True")
         KINDS[kind] = new
         BUILDERS[kind] = builder
         return builder
@@ -65,7 +65,7 @@ def build_neurons(
     plan: LayerPlan = LayerPlan(),
     backend: Backend | None = None,
 ) -> NeuronLayer:
-    """The layer of neurons at one activation.
+    """The layer of neurons at one activation; of pairs for leaky ReLU, if neurons have one sign.
 
     The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which is the same
     one for theta = cap and T = levels.
@@ -78,36 +78,42 @@ def build_neurons(
     Raises:
         UserError: The neurons cannot follow phi, or cannot have a resting value.
     """
-    follows, kind, where = recipe.neuron_kind.follows, recipe.neuron.kind, f"node {plan.name!r}"
-    if phi.gate is not None and phi.gate.name not in follows:
-        raise UserError(
-            f"{where} ({phi.gate.title}) needs neurons that follow the sum of their input:"
-            " neuron.kind=memory"
+    for reason in _refusals(parameters, recipe, phi):
+        raise UserError(f"node {plan.name!r} {reason}")
+    builder = BUILDERS[recipe.neuron.kind]
+    if not phi.slope or recipe.neuron_kind.signed:
+        return builder(parameters, recipe, phi, plan, backend)
+    constant = ConstantOnOff.is_enough(parameters, recipe, plan)
+    pair = ConstantOnOff if constant else OnOff
+    return pair(parameters, recipe, phi, plan, backend, builder)
+
+
+def _refusals(parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation) -> Iterator[str]:
+    """Why neurons of a recipe cannot take this place."""
+    kind = recipe.neuron_kind
+    if phi.gate is not None and phi.gate.name not in kind.follows:
+        yield (
+            f"({phi.gate.title}) needs neurons that follow the sum of their input:"
+            " neuron.kind=sigma-delta"
         )
-    if phi.softmax and not ("softmax" in follows and CODINGS[recipe.encoding.coding].once):
-        raise UserError(
-            f"{where} (softmax of attention) needs neurons that send the changes of what they"
-            " follow: encoding.coding=differential and neuron.kind=memory"
+    if phi.softmax and "softmax" not in kind.follows:
+        yield (
+            "(softmax of attention) needs neurons that send the changes of what they follow:"
+            " neuron.kind=sigma-delta"
         )
     if phi.cap is not None and phi.slope:
-        raise UserError(
-            f"{where}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0"
-        )
-    if phi.cap is not None and recipe.msat.enabled and recipe.msat.variant == "algorithm1":
+        yield "is a leaky ReLU with a cap, which cannot be converted: train with slope 0"
+    if phi.cap is not None and kind.adaptive and recipe.msat.variant == "algorithm1":
         # Its threshold falls to nothing while the potential of a saturated neuron grows.
-        raise UserError(
-            f"{where} has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17"
-        )
-    counts_digits = recipe.neuron.events == "digits"
-    if "rest" in parameters and not (counts_digits and CODINGS[recipe.encoding.coding].once):
-        raise UserError(
-            f"{where} has neurons with a value at rest, which need neuron.events=digits and"
-            " encoding.coding=differential: choose the method that they were calibrated for"
+        yield "has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17"
+    if "rest" in parameters and recipe.neuron.events != "digits":
+        yield (
+            "has neurons with a value at rest, which need neuron.events=digits: choose the method"
+            " that they were calibrated for"
         )
     for what, value in (("slope", phi.slope), ("cap", phi.cap)):
-        if value and what not in follows:
-            raise UserError(
-                f"{where} has a {what} of {value:g}, which neuron.kind={kind} cannot follow:"
-                " neuron.kind=memory can, and neuron.kind=if as ON/OFF pairs"
+        if value and what not in kind.follows:
+            yield (
+                f"has a {what} of {value:g}, which neuron.kind={recipe.neuron.kind} cannot follow:"
+                " sigma-delta can, and if as ON/OFF pairs"
             )
-    return BUILDERS[kind](parameters, recipe, phi, plan, backend)

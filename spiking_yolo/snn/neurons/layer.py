@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.coding import CODINGS
+from spiking_yolo.snn.coding import Coding
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
 from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import (
@@ -38,7 +38,7 @@ class NeuronLayer(nn.Module, ABC):
     Args:
         parameters: theta [C], the threshold; initial, the potential at the start in thresholds
             (scalar, [C] or [C, H, W]); where calibrated, bias [C], added to the current,
-            and rest [C], see SignedMemory.
+            and rest [C], see SigmaDelta.
         recipe: The method.
         phi: The activation to follow. Its cap bounds the sum of what is sent: to cap * t in rate
             coding, and to cap in differential coding.
@@ -48,8 +48,8 @@ class NeuronLayer(nn.Module, ABC):
     """
 
     neurons_per_site: ClassVar[int] = 1
-    # Whether what it has sent follows phi of the sum of its input, see Kind.memory.
-    remembers: ClassVar[bool] = False
+    # Whether it sends changes, see Kind.differential.
+    differential: ClassVar[bool] = False
     state_type: ClassVar[type[Any]] = PotentialState
     theta: Tensor
     initial: Tensor
@@ -76,7 +76,7 @@ class NeuronLayer(nn.Module, ABC):
         self.phi = phi.continuous
         self.slope = phi.slope
         self.sign = sign
-        self.coding = CODINGS[recipe.encoding.coding]
+        self.coding = Coding(once=recipe.differential)
         # A softmax is taken of the sum of all scores, before the neurons step.
         self.reads_sums = plan.reads_sums or phi.softmax
         # How many digits n >= 0 spikes are counted as.

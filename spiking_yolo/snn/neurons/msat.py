@@ -30,6 +30,7 @@ from torch import Tensor
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import collapse_equal, per_channel, to_like
+from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
 
@@ -48,6 +49,7 @@ class MsatState(PotentialState):
     sent: Tensor = tensor()
 
 
+@register("msat")
 class MsatIntegrateAndFire(IntegrateAndFire):
     """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
 

@@ -21,7 +21,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward, max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.neurons import SignedMemory
+from spiking_yolo.snn.neurons import SigmaDelta
 from spiking_yolo.snn.stream import Stream
 
 DIGITS = get_recipe("signed-digits")
@@ -87,7 +87,7 @@ def test_rest_by_hand():
         layer.counts.digits.item(),
         layer.counts.messages.item(),
     ) == (7, 3, 2)
-    assert isinstance(layer, SignedMemory) and layer.residual().item() == -0.25
+    assert isinstance(layer, SigmaDelta) and layer.residual().item() == -0.25
     layer = neuron(PLAIN.with_settings({"neuron.digits": 1}), slope=1, rest=[-4.0])
     assert send(layer, [-1]) == [0] and not layer.settled and send(layer, [0]) == [-1]
 

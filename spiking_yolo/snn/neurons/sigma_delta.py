@@ -17,8 +17,8 @@ from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 
 @dataclass(kw_only=True)
-class MemoryState(State):
-    """The state of a SignedMemory.
+class SigmaDeltaState(State):
+    """The state of a SigmaDelta.
 
     potential: Sum of the input; None if the pooling before the layer keeps it. sent: Net value that
     was sent, in thetas.
@@ -28,8 +28,8 @@ class MemoryState(State):
     sent: Tensor = tensor()
 
 
-@register("memory")
-class SignedMemory(NeuronLayer):
+@register("sigma-delta")
+class SigmaDelta(NeuronLayer):
     """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its
     input.
 
@@ -42,14 +42,14 @@ class SignedMemory(NeuronLayer):
     returns n + rest, of which n is tallied.
     """
 
-    state_type: ClassVar[type[Any]] = MemoryState
-    remembers: ClassVar[bool] = True
+    state_type: ClassVar[type[Any]] = SigmaDeltaState
+    differential: ClassVar[bool] = True
     _kernel: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(("potential",) if self.reads_sums else ()))
 
-    def start(self, s: MemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+    def start(self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         """The sum of the input starts at zero, what was sent at the resting value.
 
         `initial` is what is added before rounding down.
@@ -58,7 +58,7 @@ class SignedMemory(NeuronLayer):
             s.sent.copy_(p.rest)
 
     def step(
-        self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
         hysteresis = clock.hysteresis * self.settings.hysteresis
@@ -72,8 +72,8 @@ class SignedMemory(NeuronLayer):
 
     def bind(self, p: Parameters) -> None:
         plain = (
-            type(self).step is SignedMemory.step
-            and type(self).due is SignedMemory.due
+            type(self).step is SigmaDelta.step
+            and type(self).due is SigmaDelta.due
             and self.complete
             and self.phi.monotone
         )
@@ -88,7 +88,7 @@ class SignedMemory(NeuronLayer):
             return self._kernel.start(dense(current), self.out)
         return self._kernel(current, clock.hysteresis * self.settings.hysteresis)
 
-    def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
+    def total(self, s: SigmaDeltaState, z: Tensor | None) -> Tensor:
         """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
         if s.potential is None:
             assert z is not None
@@ -108,7 +108,7 @@ class SignedMemory(NeuronLayer):
         return n.events == "digits" and n.gamma == MAX_GAMMA
 
     def due(
-        self, s: MemoryState, p: Parameters, total: Tensor, time: Any, out: Tensor | None
+        self, s: SigmaDeltaState, p: Parameters, total: Tensor, time: Any, out: Tensor | None
     ) -> Tensor:
         """What has not been sent yet, in thetas."""
         ceiling = None if p.cap is None else p.cap * time
@@ -142,7 +142,7 @@ def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
 
 
 @register("dcgs")
-class MultiThreshold(SignedMemory):
+class MultiThreshold(SigmaDelta):
     """DCGS: sends one of 8 powers of two, with a sign; in step t it changes the mean by a t-th.
 
     Released rule, for ReLU: mem += x(t) - bias + exp_in - exp_out, exp_in += (x(t) - bias) / t,
@@ -154,7 +154,7 @@ class MultiThreshold(SignedMemory):
     """
 
     def step(
-        self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         t: Any = clock.t + 1
         due = self.due(s, p, self.total(s, z), clock.time, buffers.a).mul_(t)
@@ -171,7 +171,7 @@ class MultiThreshold(SignedMemory):
 
 @register("multi-level")
 @register("few-spikes")
-class FewSpikes(SignedMemory):
+class FewSpikes(SigmaDelta):
     """Sends n = clip(floor(phi(S) / theta), 0, gamma), as its binary digits or as one message.
 
     As digits, with gamma = 2^K - 1, it is the FS neuron with T(k) = h(k) = d(k) = alpha 2^-k, k =
@@ -183,7 +183,7 @@ class FewSpikes(SignedMemory):
     """
 
     def step(
-        self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         phi = F.unsent(self.total(s, z), 0.0, p.theta, self.slope, buffers.a, p.cap)
         value = (
