@@ -84,8 +84,8 @@ class Neuron:
     )
     hysteresis: float = setting(
         0.0,
-        "for kind=sigma-delta: how much more than half a threshold must be due before a neuron fires in"
-        " a later frame of a video, in thresholds; then it sends all that is due",
+        "for kind=sigma-delta: how much more than half a threshold must be due before a neuron"
+        " fires in a later frame of a video, in thresholds; then it sends all that is due",
         0,
         16,
     )

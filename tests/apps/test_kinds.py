@@ -57,9 +57,7 @@ def test_what_an_event_carries():
     class Heavy(SigmaDelta):
         pass
 
-    recipe = Recipe("test").with_settings(
-        {"neuron.kind": "heavy", "neuron.gamma": 7, "encoding.coding": "differential"}
-    )
+    recipe = Recipe("test").with_settings({"neuron.kind": "heavy", "neuron.gamma": 7})
     assert recipe.neuron_kind.carries == "any"
     assert recipe.counting == "digits" and recipe.events_per_step == 3
 

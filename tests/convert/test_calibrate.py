@@ -136,7 +136,7 @@ def test_corrections_by_hand(kind: str):
 )
 def test_corrections_of_differential_coding(kind: str, key: str, value: float):
     """It sends 1 and 0 of 1 and 0.35, once and for all: 0.175 too little, whatever T."""
-    memory = {"neuron.kind": "memory", "encoding.coding": "differential"}
+    memory = {"neuron.kind": "sigma-delta"}
     assert one_layer(kind, **memory).neurons["act1"][key].tolist() == pytest.approx([value])
 
 

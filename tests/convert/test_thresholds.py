@@ -169,7 +169,7 @@ def test_thresholds_are_scaled_statistics_but_never_above_the_cap():
         ({}, 1, False),
         ({"neuron.gamma": 4}, 4, False),
         ({"neuron.gamma": 4, "neuron.initial": 0.5}, 4, True),
-        ({"neuron.gamma": 4, "neuron.kind": "memory", "encoding.coding": "differential"}, 1, False),
+        ({"neuron.gamma": 4, "neuron.kind": "sigma-delta"}, 1, False),
     ],
 )
 def test_mmse_takes_the_neuron_into_account(settings: dict, gamma: int, rounds: bool):
@@ -213,7 +213,7 @@ def test_each_side_of_a_pair_has_its_own_threshold():
 def test_signed_memory_covers_the_larger_of_both_sides():
     x = samples() * torch.tensor([1.0, 1.0, 0.5]) - torch.tensor([0.0, 0.0, 100.0])
     recipe = PLAIN.with_settings(
-        {"threshold.rule": "max", "neuron.kind": "memory", "threshold.scale": 0.25}
+        {"threshold.rule": "max", "neuron.kind": "sigma-delta", "threshold.scale": 0.25}
     )
     site = layer_thresholds(histogram(x), Activation(0.5), recipe)
     expected = torch.maximum(x.amax(0).double(), -0.5 * x.amin(0).double()) * 0.25

@@ -133,7 +133,7 @@ def test_no_layer_sends_more_than_its_cap(name: str):
         cap, theta = one.graph[site].phi.cap, one.neurons[site]["theta"].double()[:, None, None]
         assert cap is not None
         total = sent.cumsum(0) * theta
-        if one.recipe.encoding.coding == "rate":
+        if not one.recipe.differential:
             ceiling = cap * torch.arange(1, T + 1, dtype=torch.float64)
             assert (total <= ceiling[:, None, None, None, None] + theta / 2 + 1e-6).all()
             assert (total[-1] > 0.8 * T * cap).any() or one.recipe.neuron.reset == "zero"

@@ -79,7 +79,9 @@ def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction,
         ("rate", [cap * t for t in range(1, len(zs) + 1)]),
         ("differential", [cap] * len(zs)),
     ):
-        tested = capped(Neuron("memory", gamma=gamma, initial=float(initial)), theta, cap, coding)
+        tested = capped(
+            Neuron("sigma-delta", gamma=gamma, initial=float(initial)), theta, cap, coding
+        )
         assert send(tested, zs) == list(scalar_memory(zs, theta, gamma, initial, ceilings))
 
 
@@ -92,7 +94,7 @@ def test_by_hand():
     # 5 may be sent by t = 3, but 4 at once.
     assert send(capped(burst, 1, 1.5), [0, 0, 9, 0]) == [0, 0, 4, 2]
     assert send(capped(burst, 1, 1.5), [9, -9, 0, 0]) == [2, 0, 0, 0]  # what was sent stays sent
-    memory = Neuron("memory", gamma=4, initial=0.5)
+    memory = Neuron("sigma-delta", gamma=4, initial=0.5)
     assert send(capped(memory, 1, 1.5), [4, 4, -8, 4]) == [2, 1, -3, 4]
     assert send(capped(memory, 1, 1.5, "differential"), [4, 4, -7, -1]) == [2, 0, -1, -1]
 
@@ -111,7 +113,7 @@ def test_memory_follows_the_mean_within_half_a_threshold(
         Fraction(n, 64)
         for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
     ]
-    sent = send(capped(Neuron("memory", gamma=gamma, initial=0.5), theta, cap), zs)
+    sent = send(capped(Neuron("sigma-delta", gamma=gamma, initial=0.5), theta, cap), zs)
     for t in range(1, len(zs) + 1):
         mean = sum(zs[:t], Fraction(0)) / t
         assert abs(int(sum(sent[:t])) * theta - t * min(max(mean, Fraction(0)), cap)) <= theta / 2
@@ -124,10 +126,10 @@ KINDS = {
     "burst": (Neuron(gamma=8), {}),
     "ibt": (Neuron("ibt"), {}),
     "switches": (Neuron(events="switches"), {}),
-    "memory": (Neuron("memory", gamma=4, initial=0.5), {}),
+    "memory": (Neuron("sigma-delta", gamma=4, initial=0.5), {}),
     "msat": (Neuron(gamma=8), {"det": False}),
     "msat, raw": (Neuron(gamma=8), {"units": "raw"}),
-    "msat memory": (Neuron("memory", gamma=8, initial=0.5), {"stages": 2}),
+    "msat memory": (Neuron("sigma-delta", gamma=8, initial=0.5), {"stages": 2}),
 }
 
 
@@ -203,7 +205,7 @@ def test_an_adaptive_memory_neuron_counts_as_unsent_what_the_cap_leaves(
     """So its threshold comes to rest above the cap too, and in differential coding it falls silent
     for good.
     """
-    memory, coding = Neuron("memory", gamma=8, initial=0.5), "rate" if rate else "differential"
+    memory, coding = Neuron("sigma-delta", gamma=8, initial=0.5), "rate" if rate else "differential"
     tested = capped(memory, cap / 4, cap, coding, stages=2, det=False)
     sent = sum(send(tested, [z] + [z if rate else 0] * 63)) * cap / 4
     due = (64 if rate else 1) * min(max(z, 0.0), cap)

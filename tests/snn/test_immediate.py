@@ -18,9 +18,7 @@ from spiking_yolo.snn.neurons import layer as layer_module
 from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.stream import Stream
 
-DIFFERENTIAL = [
-    name for name in list_methods() if get_recipe(name).encoding.coding == "differential"
-]
+DIFFERENTIAL = [name for name in list_methods() if get_recipe(name).differential]
 
 
 def numbers(snapshot: Snapshot) -> list[Tensor]:

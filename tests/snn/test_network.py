@@ -19,18 +19,18 @@ from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.readout import Run, Snapshot
 
 MEMORY = {
-    "neuron.kind": "memory",
+    "neuron.kind": "sigma-delta",
     "neuron.gamma": 4,
     "neuron.initial": 0.5,
     "threshold.scale": 0.25,
 }
-DIFFERENTIAL = {**MEMORY, "encoding.coding": "differential", "threshold.scale": 0.1}
+DIFFERENTIAL = {**MEMORY, "threshold.scale": 0.1}
 KINDS = {
     "if": {"threshold.percentile": 100, "neuron.initial": 0.5},
     "ibt": {"threshold.percentile": 100, "neuron.kind": "ibt"},
     "memory": {
         "threshold.percentile": 100,
-        "neuron.kind": "memory",
+        "neuron.kind": "sigma-delta",
         "neuron.gamma": 4,
         "neuron.initial": 0.5,
     },

@@ -90,7 +90,7 @@ def test_imbalanced_threshold(
 @settings(deadline=None)
 @given(currents, thetas, gammas, initials, slopes | st.just(Fraction(0)))
 def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction):
-    tested = layer(Neuron("memory", gamma=gamma, initial=float(initial)), theta, slope)
+    tested = layer(Neuron("sigma-delta", gamma=gamma, initial=float(initial)), theta, slope)
     assert isinstance(tested, SigmaDelta)
     steps = drive(tested, zs)
     assert steps == list(scalar_memory(zs, theta, gamma, initial, slope))
@@ -132,7 +132,8 @@ def test_signed_memory_follows_phi_within_half_a_threshold(
         for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
     ]
     sent = [
-        n for n, _ in drive(layer(Neuron("memory", gamma=gamma, initial=0.5), theta, slope), zs)
+        n
+        for n, _ in drive(layer(Neuron("sigma-delta", gamma=gamma, initial=0.5), theta, slope), zs)
     ]
     for t in range(1, len(zs) + 1):
         assert (
@@ -160,10 +161,10 @@ def test_by_hand():
     assert [n for n, _ in drive(layer(Neuron(initial=0.5), 1), z)] == [1, 0, 1, 1]
     assert [n for n, _ in drive(layer(Neuron("ibt"), 1, 0.5), [-0.75] * 4)] == [0, 0, -1, 0]
     assert [
-        n for n, _ in drive(layer(Neuron("memory", gamma=4, initial=0.5), 1), [3, -2, -4, 4])
+        n for n, _ in drive(layer(Neuron("sigma-delta", gamma=4, initial=0.5), 1), [3, -2, -4, 4])
     ] == [3, -2, -1, 1]
     assert [
-        n for n, _ in drive(layer(Neuron("memory", gamma=2, initial=0.5), 1), [5, 0, 0, 0])
+        n for n, _ in drive(layer(Neuron("sigma-delta", gamma=2, initial=0.5), 1), [5, 0, 0, 0])
     ] == [2, 2, 1, 0]
 
 
@@ -171,7 +172,7 @@ def test_memory_with_a_smaller_spike_and_with_silence():
     """1.375 is rounded to 1, then to 1.5 by halves, which is its nearest quarter too; counted in
     spikes.
     """
-    tested = layer(Neuron("memory", gamma=4, initial=0.5), 1)
+    tested = layer(Neuron("sigma-delta", gamma=4, initial=0.5), 1)
     assert tested(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
     assert tested(None, spike_weight=0.5).item() == 0.5
     assert tested(None, spike_weight=0.25).item() == 0

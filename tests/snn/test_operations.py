@@ -122,7 +122,12 @@ def counted(sent: list[np.ndarray], counting: str) -> np.ndarray:
     return sum(np.vectorize(EVENTS[counting])(np.ceil(np.abs(s) - 1e-3).astype(int)) for s in sent)  # type: ignore
 
 
-MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.2}
+MEMORY = {
+    "neuron.kind": "sigma-delta",
+    "neuron.gamma": 4,
+    "neuron.initial": 0.5,
+    "threshold.scale": 0.2,
+}
 
 
 @pytest.mark.parametrize(
@@ -130,15 +135,14 @@ MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "th
     [
         {"threshold.percentile": 90},
         {**MEMORY, "neuron.pool_first": False},
-        {**MEMORY, "neuron.pool_first": False, "encoding.coding": "differential"},
+        {**MEMORY, "neuron.pool_first": False},
         {
             **MEMORY,
             "neuron.pool_first": False,
             "neuron.gamma": 64,
-            "encoding.coding": "differential",
         },
-        {"msat.enabled": True},
-        {"msat.enabled": True, "threshold.scale": 0.2, "neuron.gamma": 5},
+        {"neuron.kind": "msat"},
+        {"neuron.kind": "msat", "threshold.scale": 0.2, "neuron.gamma": 5},
     ],
 )
 def test_against_every_event_and_every_output(settings: dict[str, Any]):

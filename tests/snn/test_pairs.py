@@ -54,7 +54,11 @@ def test_one_neuron_of_a_pair_does_what_the_two_do(name: str):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"neuron.initial": 0.5}, {"neuron.shift": 8}, {"msat.enabled": True, "msat.units": "raw"}],
+    [
+        {"neuron.initial": 0.5},
+        {"neuron.shift": 8},
+        {"msat.gain": 2, "neuron.kind": "msat", "neuron.initial": 0.1},
+    ],
 )
 def test_both_are_computed_where_both_may_fire_or_theta_matters(settings: dict[str, Any]):
     x = images(2)

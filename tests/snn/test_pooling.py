@@ -160,12 +160,12 @@ SUMS: list[tuple[str, dict[str, Any], bool]] = [
     ("dcgs", {"neuron.gamma": 1}, True),
     ("dcgs", {}, True),
     ("dcgs", {"msat.mu": True, "msat.stages": 0}, True),
-    ("dcgs", {"msat.enabled": True, "msat.det": False}, True),
+    ("dcgs", {"neuron.kind": "msat", "msat.det": False}, True),
     # Looks at the input of each step.
-    ("dcgs", {"msat.enabled": True}, False),
-    ("differential", {"msat.enabled": True}, False),
+    ("dcgs", {"neuron.kind": "msat"}, False),
+    ("differential", {"neuron.kind": "msat"}, False),
     # At the step before.
-    ("dcgs", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),
+    ("dcgs", {"neuron.kind": "msat", "msat.variant": "algorithm1"}, False),
     ("dcgs", {"encoding.input": "poisson"}, True),
 ]
 

@@ -79,7 +79,7 @@ def test_the_grid_in_rate_coding(
     z: float, theta: float, slope: float, initial: float, T: int, gamma: int
 ):
     """For constant input; only where no step is clipped, after which a neuron may catch up."""
-    settings = {"neuron.kind": "memory", "neuron.gamma": gamma}
+    settings = {"neuron.kind": "sigma-delta", "neuron.gamma": gamma}
     layer = neuron(Recipe("test").with_settings(settings), theta, slope, initial=initial)
     current = torch.tensor([[z]]).double()
     value = feed(layer, current, T, lambda t: 1.0) / T

@@ -27,7 +27,9 @@ from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
 
 SILU = Activation(silu=True)
-FOLLOW = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
+FOLLOW = [
+    name for name, method in list_methods().items() if method.recipe.neuron.kind == "sigma-delta"
+]
 LEAST = 0.27846454  # of SiLU, at -1.2784645
 MISH = Activation(mish=True)
 
@@ -102,7 +104,7 @@ def test_algorithm_1_of_msat_against_a_second_implementation():
     """Its threshold answers to what was left after the step before, of an activation that was
     another then.
     """
-    recipe = get_recipe("dcgs").with_settings({"msat.enabled": True, "msat.variant": "algorithm1"})
+    recipe = get_recipe("dcgs").with_settings({"neuron.kind": "msat", "msat.variant": "algorithm1"})
     s, theta, generator = recipe.msat, 0.5, torch.Generator().manual_seed(1)
     layer, total, sent, left, ratio = neuron(recipe, theta), 0.0, 0.0, 0.0, 0.5
     for t in range(1, 41):

@@ -270,9 +270,9 @@ def test_what_rounding_makes_of_five_thousand_frames(refresh: int):
 
 
 def test_what_cannot_be():
-    with pytest.raises(UserError, match=r"neuron\.hysteresis needs neuron\.kind=memory"):
+    with pytest.raises(UserError, match=r"neuron\.hysteresis needs neuron\.kind=sigma-delta"):
         get_recipe("p-norm").with_settings({"neuron.hysteresis": 0.5})
-    with pytest.raises(UserError, match=r"neuron\.hysteresis needs neuron\.kind=memory"):
+    with pytest.raises(UserError, match=r"neuron\.hysteresis needs neuron\.kind=sigma-delta"):
         get_recipe("dcgs").with_settings({"neuron.hysteresis": 0.5})
     with pytest.raises(UserError, match=r"encoding\.tau needs encoding\.coding=differential"):
         get_recipe("p-norm").with_settings({"encoding.tau": 0.1})

@@ -37,7 +37,7 @@ class Plain:
     def __call__(self, z: Tensor, t: int) -> Tensor:
         theta, gamma, start = self.theta, self.settings.gamma, self.settings.initial
         assert theta is not None
-        if self.settings.kind == "memory":
+        if self.settings.kind == "sigma-delta":
             self.u = self.u + z
             n = torch.floor(phi(self.u) / theta - self.m + start).clamp(-gamma, gamma)
             self.m = self.m + n
@@ -81,10 +81,10 @@ def simulate(
     """TinyLeaky's forward pass, T times. Returns the heads (mean, or sum in differential coding)
     and all spikes.
     """
-    differential, record = recipe.encoding.coding == "differential", Record()
+    differential, record = recipe.differential, Record()
     n1, n2, n3 = (Plain(name, neurons[name], recipe, record) for name in ("act1", "act2", "act3"))
     pool1, pool2 = pooling(model.pool1), pooling(model.pool2)
-    before = recipe.neuron.kind == "memory" and recipe.neuron.pool_first
+    before = recipe.neuron.kind == "sigma-delta" and recipe.neuron.pool_first
     heads = [torch.zeros(()), torch.zeros(())]
     for t in range(1, T + 1):
         silent = differential and t > 1
@@ -109,12 +109,12 @@ CASES = {
     "pair, bursts": {"neuron.gamma": 3},
     "imbalanced": {"neuron.kind": "ibt", "neuron.gamma": 2},
     "memory": {
-        "neuron.kind": "memory",
+        "neuron.kind": "sigma-delta",
         "neuron.gamma": 4,
         "neuron.initial": 0.5,
         "threshold.scale": 0.25,
     },
-    "differential": {"encoding.coding": "differential", "neuron.kind": "memory", "neuron.gamma": 2}
+    "differential": {"neuron.kind": "sigma-delta", "neuron.gamma": 2}
     | {"neuron.initial": 0.5, "threshold.scale": 0.1},
 }
 CASES |= {

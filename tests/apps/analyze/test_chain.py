@@ -22,8 +22,8 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 
 IF = Recipe("test")
-MEMORY = IF.with_settings({"neuron.kind": "memory", "neuron.initial": 0.5})
-DIFFERENTIAL = MEMORY.with_settings({"encoding.coding": "differential"})
+MEMORY = IF.with_settings({"neuron.kind": "sigma-delta", "neuron.initial": 0.5})
+DIFFERENTIAL = MEMORY.with_settings({})
 
 
 def column(values) -> torch.Tensor:
@@ -39,7 +39,7 @@ def links(
     """
     site = {k: torch.tensor([v], dtype=torch.float64) for k, v in site.items()}
     site["initial"] = torch.tensor(recipe.neuron.initial)
-    ideal = column(z) * (1 if recipe.encoding.coding == "differential" else T)
+    ideal = column(z) * (1 if recipe.differential else T)
     got = ideal if received is None else column(received)
     out = torch.zeros_like(ideal) if sent is None else column(sent)
     return chain(

@@ -164,7 +164,7 @@ def test_what_events_carry_and_what_a_network_moves(run):
     plain = get_recipe("channel-norm")
     assert spike_value(plain) == "none" and exponentials(plain) == 0
     assert spike_value(plain.with_settings({"neuron.gamma": 4})) == "power of two"
-    msat = Recipe("m").with_settings({"msat.enabled": True})
+    msat = Recipe("m").with_settings({"neuron.kind": "msat"})
     assert (
         spike_value(msat) == "any" and exponentials(msat) == 4
     )  # exp and ln of Eq. 15, exp of Eq. 16, the sigmoid's exp

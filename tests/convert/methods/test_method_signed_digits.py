@@ -17,7 +17,6 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward, max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import count_digits
@@ -68,7 +67,7 @@ def test_events_in_rate_coding():
     """2.6 in every step, one digit per step: of 3 = 4 - 1 the digit 4 is sent, and what is too much
     is due later.
     """
-    settings = {"kind": "memory", "events": "digits", "digits": 1, "gamma": 16, "initial": 0.5}
+    settings = {"kind": "sigma-delta", "events": "digits", "digits": 1, "gamma": 16, "initial": 0.5}
     layer = neuron(Recipe("tested").with_settings({f"neuron.{k}": v for k, v in settings.items()}))
     assert send(layer, [2.6] * 5) == [4, 1, 4, 1, 4]  # due: 2.6, 1.2, 2.8, 1.4, 3
 
@@ -246,28 +245,3 @@ def test_scale_and_factors_need_no_new_calibration():
         for neurons in (coarse, plain)
     )
     assert (few < many).all()
-
-
-@pytest.mark.parametrize(
-    ("changes", "wrong"),
-    [
-        ({"neuron.events": "digits"}, "needs neuron.kind=memory"),
-        ({"neuron.events": "digits", "neuron.digits": -1}, "neuron.digits"),
-        ({"neuron.kind": "memory", "neuron.digits": 2}, "need neuron.events=digits"),
-        (
-            {"neuron.events": "digits", "neuron.kind": "memory", "msat.enabled": True},
-            "stages of its own",
-        ),
-        ({"threshold.rule": "sensitivity"}, "need complete values"),
-        ({"calibration.kind": "trained"}, "need complete values"),
-    ],
-)
-def test_what_does_not_fit_is_refused_in_one_line(changes: dict[str, Any], wrong: str):
-    with pytest.raises(UserError, match=wrong) as error:
-        Recipe("tested").with_settings(changes)
-    assert "\n" not in str(error.value)
-
-
-def test_a_rest_needs_differential_coding():
-    with pytest.raises(UserError, match="value at rest"):
-        neuron(Recipe("tested").with_settings({"neuron.kind": "memory"}), rest=[0.5])
