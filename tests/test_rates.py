@@ -11,11 +11,12 @@ from helpers.networks import TinyLeaky, images, make, spiking
 from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.detect.run import DetectRun
 from spiking_yolo.apps.detect.sinks import rates_over_image
 from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.run import evaluate
-from spiking_yolo.apps.report import ReportOptions
-from spiking_yolo.apps.report.photographs import photographs_page
+from spiking_yolo.apps.page.photographs import PhotographsPage
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.coco import load_coco
@@ -111,10 +112,13 @@ def test_one_number_everywhere(method, tmp_path):
     for t in STEPS:
         picture = RateMap.of_all(rates_over_image(results[0], t).values())
         assert picture.mean == pytest.approx(detector.detect(photos[0], t).mean_rate)
-    page = photographs_page(
-        ReportOptions(sources=(), weights=path, method=method, T=T, steps=STEPS), [photos[0]]
+    options = DetectOptions(
+        sources=(str(photos[0]),), weights=path, method=method, T=T, steps=STEPS, page="a.html"
     )
-    photo = page.data["photographs"][0]
+    run = DetectRun(options)
+    page = PhotographsPage(tmp_path / "a.html", run)
+    list(run.results([page]))
+    (photo,) = page.photographs
     assert photo["rate"][-1] == pytest.approx(expected, rel=1e-3)
     assert photo["digits"][-1] == pytest.approx(results[0].last.sent["digits"], rel=1e-3)
     assert photo["spikes"][-1] == pytest.approx(results[0].spikes, rel=1e-3)

@@ -26,7 +26,6 @@ from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, 
 # Command -> module, whose `main` takes its options.
 COMMANDS = {
     "detect": "apps.detect",
-    "report": "apps.report",
     "eval": "apps.evaluate",
     "eval-video": "apps.video",
     "score": "apps.score",

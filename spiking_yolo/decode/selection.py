@@ -105,6 +105,10 @@ class Selection(DetectionOptions):
         # Boxes of other classes, which are dropped later, must not use up max_det.
         return every.take(order[: self.max_det] if self.classes is None else order)
 
+    def sure(self, boxes: Detections) -> Detections:
+        """Those of boxes that were selected with a smaller `conf` and a larger `max_det`."""
+        return boxes.take(boxes.confidence > self.conf).take(slice(self.max_det))
+
     def _of_classes(self, boxes: Detections) -> Detections:
         if self.classes is None:
             return boxes

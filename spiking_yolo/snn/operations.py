@@ -6,13 +6,15 @@ beyond the map counts.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Graph, Node, product_fan_out
+from spiking_yolo.graph import OPS, Graph, Node, product_fan_out, shapes
+from spiking_yolo.graph.graph import layer_before, layer_titles
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import to_like
 
@@ -275,3 +277,33 @@ def total_macs(
             work = round(synaptic_operations(graph, node, shown).mean().item())
         analogue += work if anything else 0
     return total, analogue
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """A convolution or linear layer and the neurons behind it.
+
+    Attributes:
+        name: Of its node.
+        title: What pictures call it, "conv 5, 26 x 26, 256 channels".
+        neurons: Name of their activation; None at an output.
+        macs: Multiply-accumulates of the ANN in this layer.
+    """
+
+    name: str
+    title: str
+    neurons: str | None
+    macs: int
+
+
+def layer_sizes(graph: Graph, height: int, width: int) -> list[LayerSize]:
+    """The layers of a simulated graph, in order. height, width: of the input."""
+    sizes = shapes(graph, height, width)
+    titles = layer_titles(graph, sizes)
+    neurons_of = {layer: neurons for neurons, layer in layer_before(graph).items()}
+    layers: list[LayerSize] = []
+    for node in graph.layers:
+        neurons = neurons_of.get(node.name)
+        title = titles[neurons or node.name]
+        layers.append(LayerSize(node.name, title, neurons, macs(graph, node, sizes)))
+    return layers

@@ -12,7 +12,7 @@ from helpers.tiny import run_tool, write_tiny
 from helpers.video import grey, write_frames
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.report.page import facts
+from spiking_yolo.apps.page.content import facts
 from spiking_yolo.convert.methods import TUNED, VIDEO, list_methods
 from spiking_yolo.errors import Notice
 

@@ -11,8 +11,8 @@ from typing import Any
 from spiking_yolo.apps.demo import DemoOptions
 from spiking_yolo.apps.demo.runtime import FILES, PACKAGE, VERSION, runtime_folder
 from spiking_yolo.apps.demo.server import POLICY
-from spiking_yolo.apps.report.page import HTML as REPORT
-from spiking_yolo.apps.report.page import facts
+from spiking_yolo.apps.page.content import HTML as PLOTS
+from spiking_yolo.apps.page.content import facts
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw.page import HTML as PAGE
 from spiking_yolo.draw.page import embedded, legend
@@ -22,11 +22,11 @@ from spiking_yolo.io.files import atomic_write
 from spiking_yolo.options import load
 
 HTML = files("spiking_yolo.apps.demo") / "html"
-# Parts of the style and of the program, in order; those of reports come first.
+# Parts of the style and of the program, in order; those of pages come first.
 STYLE = (PAGE / "page.css", HTML / "demo.css")
 PROGRAM = (
     PAGE / "dom.js",
-    REPORT / "chart.js",
+    PLOTS / "chart.js",
     PAGE / "boxes.js",
     *(HTML / f"{name}.js" for name in ("source", "counter", "demo")),
 )

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from spiking_yolo.result import Result
 
 
+# Timesteps of a photograph on a page by default, at least: what happens after those that a method
+# needs is of interest too.
+LEAST = 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetectOptions(
     MethodOptions,
@@ -38,8 +43,8 @@ class DetectOptions(
     """What to look at, for how long, and what to save."""
 
     T: Annotated[int | None, at_least(1)] = None
-    """Timesteps (default: the last of --steps, or what the method needs, see `methods`;
-    64 where that is unknown, 1 per frame of a video whose state is kept).
+    """Timesteps (default: the last of --steps, or what the method needs, see `list`; 64 where that
+    is unknown, 1 per frame of a video whose state is kept, with --page 16 at least).
     """
     steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
     """Also print and save what is found at these timesteps, e.g. 4,8,16."""
@@ -51,18 +56,18 @@ class DetectOptions(
     """With --save-txt: the confidence too."""
     save_json: bool = False
     """Write detections.json."""
-    save_crop: bool = False
-    """Write crops/CLASS/IMAGE-N.jpg: what is inside of each box."""
     line_width: Annotated[int | None, at_least(1)] = None
     """Of the boxes in pixels (default: by the size of the picture)."""
     hide_labels: bool = False
     """Draw boxes without labels."""
     hide_conf: bool = False
     """Draw labels without confidences."""
-    overlay: bool = False
-    """Spike-rate heat maps over the image, and their summary; of a video a second one: where
-    spikes happened.
+    page: Annotated[Path | None, OUTPUT] = None
+    """Write FILE.html, one page to look at offline: what the network sees in photographs at every
+    timestep (or --steps), or in one video frame by frame.
     """
+    overlay: bool = False
+    """Heat maps of spike rates over the image; of a video a second one: where spikes happened."""
     layers: Annotated[tuple[str, ...], COMMAS] = ("auto",)
     """Layers of --overlay: auto (three of them), all, or names with commas, such as conv 6 or
     layers_10_act.
@@ -83,10 +88,6 @@ class DetectOptions(
     """With --track: confidence with which a box starts a track; others continue one."""
     timeline: bool = False
     """Of a video, NAME-timeline.png: operations, objects and energy of each frame."""
-    streams: Annotated[int, at_least(1)] = 1
-    """Video files that are read side by side, a frame of each in turn; cameras always are,
-    after the files.
-    """
     every: Annotated[int, at_least(1)] = 1
     """Of a video or webcam, every N-th frame."""
     recursive: bool = False
@@ -103,6 +104,8 @@ class DetectOptions(
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.layers != ("auto",) and not self.overlay:
             raise UserError("--layers are those of --overlay: give that too, or leave it out")
+        if self.page and self.page.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"--page must end in .html, not {self.page.name}")
 
     @property
     def style(self) -> dict[str, Any]:
@@ -113,6 +116,8 @@ class DetectOptions(
         """Timesteps of an image, or of a frame of a video, with the method of this recipe."""
         kept = frame and recipe.keeps_frames
         needed = 1 if kept else needed_timesteps(recipe.name)
+        if self.page and not frame:
+            needed = max(needed, LEAST)
         return self.T or max(self.steps, default=needed)
 
 
@@ -177,6 +182,7 @@ def main(options: DetectOptions) -> int:
     spiking-yolo detect image.jpg
     spiking-yolo detect photos/ --method msat-plus --T 32 --steps 4,8,16,32 --save-json
     spiking-yolo detect video.mp4 --timeline --overlay --save-mot
+    spiking-yolo detect photos/ --page photos.html
     ```
 
     Sources: image files, folders, globs, .txt lists of them, videos, addresses of streams, or the
@@ -209,6 +215,9 @@ def main(options: DetectOptions) -> int:
         bars.close()
         if console.any_results:
             print(f"results saved to {folder}")
+            if options.page:
+                size = options.page.stat().st_size / 1e6
+                print(f"page saved to {options.page}, {size:.1f} MB: open it in a browser")
     if not failures:
         return 0
     assert run is not None

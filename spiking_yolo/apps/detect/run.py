@@ -16,7 +16,7 @@ from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.uncalibrated import FEW
-from spiking_yolo.data.sources import expand, is_live, is_stream, is_webcam
+from spiking_yolo.data.sources import expand, is_stream, is_webcam
 from spiking_yolo.data.video import Video, frames_to_read, open_video, previewed
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import Tracker, tracking_library
@@ -37,6 +37,11 @@ from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
 from spiking_yolo.snn.stream import Stream
 
+# Confidence from which a page follows an object, whatever boxes are shown.
+FAINT = 0.01
+# Timesteps on the slider of a page, of a long run.
+SLIDER_STEPS = 24
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
@@ -44,6 +49,7 @@ class ImageResult:
 
     Attributes:
         source: As it was named.
+        seen: What was seen of it; of a photograph for a page with boxes from FAINT on.
         result: Of the spiking network.
         ann: Of the ANN, if asked for.
         name: Of its files, without a suffix.
@@ -51,6 +57,7 @@ class ImageResult:
     """
 
     source: str
+    seen: Observation
     result: Result
     ann: Result | None
     name: str
@@ -58,7 +65,9 @@ class ImageResult:
 
     @property
     def label(self) -> str:
-        return self.source
+        """clip.mp4#12 for a frame of a video, else the source."""
+        frame = self.result.frame
+        return self.source if frame is None else f"{self.source}#{frame}"
 
     def annotated(self) -> np.ndarray:
         """The picture with its boxes; beside the ANN's if there are any."""
@@ -67,8 +76,7 @@ class ImageResult:
             return result.plot(**self.style)
         method = f"{result.method}, {result.remark}" if result.remark else result.method
         titles = (f"ANN: {ann.counts()}", f"{method}, T = {result.T}: {result.counts()}")
-        pictures = (ann.plot(**self.style), result.plot(**self.style))
-        return side_by_side(pictures, titles)
+        return side_by_side((ann.plot(**self.style), result.plot(**self.style)), titles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,34 +84,25 @@ class FrameResult(ImageResult):
     """A frame of a video and its boxes.
 
     Attributes:
+        frame: Its number, from 0.
         fps: Frames per second of those that are looked at.
         work: What the frame cost.
         size: Of the network, for its energy.
-        layers: Operations of each layer per multiply-accumulate of the ANN, if there is a timeline.
+        layers: Operations of each layer per multiply-accumulate of the ANN, if somebody shows them.
     """
 
+    frame: int
     fps: float
     work: Work
     size: NetworkSize
     layers: Mapping[str, float]
 
-    @property
-    def frame(self) -> int:
-        """Its number, from 0."""
-        assert self.result.frame is not None
-        return self.result.frame
-
-    @property
-    def label(self) -> str:
-        """clip.mp4#12"""
-        return f"{self.source}#{self.frame}"
-
 
 class Sink:
-    """Takes the results of a run."""
+    """Takes the results of a run and writes one kind of file."""
 
     def video(self) -> "Sink":
-        """What takes the frames of one video, of which several may be read side by side."""
+        """What takes the frames of the next video."""
         return self
 
     def image(self, seen: ImageResult) -> None:
@@ -142,18 +141,20 @@ class DetectRun:
     def __init__(self, options: DetectOptions, converted: Converted | None = None):
         self.options = options
         self.sources = drawn(expand(options.sources, options.recursive), options)
-        has_video = any(map(is_stream, self.sources))
-        if not has_video:
+        self.has_video = any(map(is_stream, self.sources))
+        if not self.has_video:
             check_no_video_options(options)
+        if options.page and self.has_video and len(self.sources) > 1:
+            raise UserError(
+                "a page is of photographs or of one video, not of"
+                f" {len(self.sources)} sources with a video"
+            )
         if options.track:
             tracking_library()
         converted = converted or load(options, previewed(self.sources, FEW))
-        if has_video:
+        if self.has_video:
             converted = with_frames(converted, options.frames)
-        self.detector = SpikingYOLO(
-            converted,
-            device=options.device,
-        )
+        self.detector = SpikingYOLO(converted, device=options.device)
         self.overlay_layers: tuple[str, ...] = ()
         if options.overlay:
             self.overlay_layers = choose_layers(options.layers, self.detector)
@@ -174,41 +175,40 @@ class DetectRun:
         Raises:
             UserError: The only source failed; of several, a failure is yielded.
         """
-        images_done, images = 0, sum(not is_stream(source) for source in self.sources)
-        number = 0
         with ExitStack() as files:
             for sink in sinks:
                 files.callback(sink.close)
-            for group in side_by_side_sources(self.sources, self.options.streams):
-                running: list[tuple[str, Generator[ImageResult | FrameResult]]] = []
-                reports = of_all_videos(progress, len(group))
-                for source, report in zip(group, reports, strict=True):
-                    number += 1
-                    where = source
-                    if len(self.sources) > 1:
-                        where = f"source {number}/{len(self.sources)}"
+            for number, source in enumerate(self.sources):
+                try:
                     if is_stream(source):
-                        running.append((source, self._video(source, sinks, report)))
+                        yield from self._video(source, sinks, progress)
                     else:
-                        of_all = of_all_images(progress, images_done, images)
-                        images_done += 1
-                        running.append((source, self._image(source, where, sinks, of_all)))
-                for seen in in_turn(running):
-                    if isinstance(seen, Failure) and len(self.sources) == 1:
-                        raise seen.error
-                    yield seen
+                        yield self._image(source, number, sinks, progress)
+                except UserError as error:
+                    if len(self.sources) == 1:
+                        raise
+                    yield Failure(source, error)
 
     def _image(
-        self, source: str, where: str, sinks: Sequence[Sink], progress: Progress
-    ) -> Generator[ImageResult | FrameResult]:
-        seen = self.image(source, where, progress)
+        self, source: str, number: int, sinks: Sequence[Sink], progress: Progress
+    ) -> ImageResult:
+        before = sum(not is_stream(other) for other in self.sources[:number])
+        images = sum(not is_stream(other) for other in self.sources)
+        where = source
+        if len(self.sources) > 1:
+            where = f"source {number + 1}/{len(self.sources)}"
+
+        def of_all(t: int, T: int) -> None:
+            progress("timesteps", before * T + t, images * T, where)
+
+        seen = self.image(source, of_all)
         for sink in sinks:
             sink.image(seen)
-        yield seen
+        return seen
 
     def _video(
         self, source: str, sinks: Sequence[Sink], progress: Progress
-    ) -> Generator[ImageResult | FrameResult]:
+    ) -> Generator[FrameResult]:
         of_video = [sink.video() for sink in sinks]
         with ExitStack() as files:
             for sink in of_video:
@@ -218,59 +218,71 @@ class DetectRun:
                     sink.frame(seen)
                 yield seen
 
-    def image(self, source: str, where: str = "", progress: Progress = silent) -> ImageResult:
-        """Detect objects in an image."""
-        options = self.options
-        T = options.timesteps(self.detector.converted.recipe)
-        steps = set(options.steps)
+    def image(self, source: str, progress: Progress = silent) -> ImageResult:
+        """Detect objects in an image. progress: called with (t, T) after each timestep."""
+        T = self.T
         (seen,) = self.observer.observe(
-            [source],
-            T,
-            sorted(steps),
-            want=self._want(maps=options.overlay),
-            progress=lambda t: progress("timesteps", t, T, where),
+            [source], T, self.steps, want=self._want, progress=lambda t: progress(t, T)
         )
         # A network in which nothing changes any more stops before T.
-        progress("timesteps", T, T, where)
-        result, ann = self._results(seen)
-        name = self._names.of(source)
-        return ImageResult(source=source, result=result, ann=ann, name=name, style=options.style)
+        progress(T, T)
+        names = self.detector.names
+        shown = self._shown(seen)
+        return ImageResult(
+            source=source,
+            seen=seen,
+            result=Result.of(shown, names, self.detector.converted.recipe),
+            ann=Result.of_ann(shown, names) if self.options.ann else None,
+            name=self._names.of(source),
+            style=self.options.style,
+        )
+
+    def _shown(self, seen: Observation) -> Observation:
+        """With the boxes that are shown alone."""
+        if not self.options.page:
+            return seen
+        sure = self.selection.sure
+        steps = {t: replace(one, prediction=sure(one.boxes)) for t, one in seen.steps.items()}
+        return replace(seen, steps=steps, ann=sure(seen.ann_boxes))
 
     def frames(self, source: str, progress: Progress = silent) -> Iterator[FrameResult]:
         """Detect objects in the frames of a video."""
         options = self.options
-        T = options.timesteps(self.detector.converted.recipe, frame=True)
+        converted = self.detector.converted
+        T = options.timesteps(converted.recipe, frame=True)
         name = ""
         with open_video(source) as video:
             fps = video.fps / options.every
-            # Of the spiking network and of the ANN.
-            trackers: tuple[Tracker | None, ...] = (None, None)
-            if options.track:
-                trackers = (Tracker(fps, options.track_conf), Tracker(fps, options.track_conf))
             observer = self.detector.observer(self.selection)
             assert observer.network is not None
             stream = Stream(observer.network, T, options.refresh)
             count = frames_to_read(video.count, options.every, options.max_frames)
+            trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
             inputs = self._inputs(video)
-            want = self._want(maps=options.overlay)
-            if options.timeline:
-                want.append("layers")
-            observations = observer.follow(inputs, stream, options.steps, want=want)
-            for done, seen in enumerate(observations, 1):
+            observations = observer.follow(inputs, stream, options.steps, want=self._want)
+            for number, seen in enumerate(observations):
                 name = name or self._names.of(source)
-                result, ann = self._results(seen, trackers)
+                result = Result.of(seen, self.detector.names, converted.recipe)
+                ann = Result.of_ann(seen, self.detector.names) if "ann" in self._want else None
+                if options.track:
+                    result = result.tracked(trackers[0])
+                    ann = ann and ann.tracked(trackers[1])
                 work, size = self.costs.observed(seen, T)
-                progress("frames", done, count, result.counts())
+                by_layer = seen.last.operations_by_layer
+                how = (converted.graph, self.costs.counting, seen.macs)
+                progress("frames", number + 1, count, result.counts())
                 yield FrameResult(
                     source=source,
+                    seen=seen,
                     result=result,
                     ann=ann,
                     name=name,
                     style=options.style,
+                    frame=number * options.every,
                     fps=fps,
                     work=work,
                     size=size,
-                    layers=self._by_layer(seen),
+                    layers=layer_operations(by_layer, *how),
                 )
 
     def _inputs(self, video: Video) -> Iterator[Input]:
@@ -280,40 +292,38 @@ class DetectRun:
             number = index * every
             yield read_input(image, self.detector.spec, False, number, number / video.fps)
 
-    def _want(self, maps: bool) -> list[Want]:
-        want: list[Want] = ["boxes"]
-        if maps:
-            want.append("maps")
-        if self.options.ann:
-            want.append("ann")
-        return want
+    @cached_property
+    def T(self) -> int:
+        """Timesteps of an image."""
+        return self.options.timesteps(self.detector.converted.recipe)
 
-    def _results(
-        self, seen: Observation, trackers: Sequence[Tracker | None] = (None, None)
-    ) -> tuple[Result, Result | None]:
-        """Of the spiking network, and of the ANN if asked for, each with its tracker's ids."""
-        names = self.detector.names
-        result = Result.of(seen, names, self.detector.converted.recipe)
-        ann = Result.of_ann(seen, names) if self.options.ann else None
-        if trackers[0] is not None:
-            result = result.tracked(trackers[0])
-        if trackers[1] is not None and ann is not None:
-            ann = ann.tracked(trackers[1])
-        return result, ann
+    @cached_property
+    def steps(self) -> list[int]:
+        """Timesteps of an image at which boxes are wanted: of a page all, or SLIDER_STEPS."""
+        if self.options.page and not self.options.steps:
+            return spread_steps(self.T, SLIDER_STEPS)
+        return sorted({*self.options.steps, self.T})
+
+    @cached_property
+    def _want(self) -> list[Want]:
+        options = self.options
+        want: list[Want] = ["boxes"]
+        if options.overlay or options.page:
+            want.append("maps")
+        if options.ann or options.page:
+            want.append("ann")
+        if options.timeline or options.page:
+            want.append("layers")
+        return want
 
     @cached_property
     def observer(self) -> Observer:
         """Of images; a video has one of its own, whose state stays."""
-        return self.detector.observer(self.selection)
-
-    def _by_layer(self, seen: Observation) -> dict[str, float]:
-        graph = self.detector.converted.graph
-        layers = seen.last.operations_by_layer
-        return layer_operations(layers, graph, self.costs.counting, seen.macs)
-
-    @cached_property
-    def layer_titles(self) -> dict[str, str]:
-        return self.detector.layer_titles()
+        selection = self.selection
+        if self.options.page:
+            # Objects are followed below the confidence of the boxes that are shown.
+            selection = replace(selection, conf=min(selection.conf, FAINT), max_det=10**6)
+        return self.detector.observer(selection)
 
     @cached_property
     def costs(self) -> CostModel:
@@ -355,75 +365,6 @@ def check_no_video_options(options: DetectOptions) -> None:
         raise UserError(
             f"{' and '.join(flags)}: for videos and webcams only; name one, or leave it out"
         )
-
-
-def side_by_side_sources(sources: Sequence[str], files: int) -> list[list[str]]:
-    """The sources that are read together: `files` video files, and all cameras, which have no end
-    and come last.
-    """
-    groups: list[list[str]] = []
-    for source in sources:
-        if is_live(source):
-            continue
-        # A group of videos that has room for one more.
-        if is_stream(source) and groups and is_stream(groups[-1][0]) and len(groups[-1]) < files:
-            groups[-1].append(source)
-        else:
-            groups.append([source])
-    cameras = [source for source in sources if is_live(source)]
-    return [*groups, cameras] if cameras else groups
-
-
-def in_turn(
-    running: Sequence[tuple[str, Generator[ImageResult | FrameResult]]],
-) -> Generator[ImageResult | FrameResult | Failure]:
-    """One result of each source in turn, until all have ended. One that fails ends alone."""
-    with ExitStack() as unfinished:
-        for _, results in running:
-            unfinished.callback(results.close)
-        left = list(running)
-        while left:
-            for one in tuple(left):
-                source, results = one
-                try:
-                    seen = next(results, None)
-                except UserError as error:
-                    left.remove(one)
-                    yield Failure(source, error)
-                    continue
-                if seen is None:
-                    left.remove(one)
-                else:
-                    yield seen
-
-
-def of_all_videos(progress: Progress, videos: int) -> list[Progress]:
-    """The progress of each of several videos that are read side by side, as that of all; how many
-    frames they have together is not said.
-    """
-    if videos == 1:
-        return [progress]
-    done = [0] * videos
-
-    def of_video(k: int) -> Progress:
-        def report(what: str, frames: int, _total: int | None, remark: str = "") -> None:
-            done[k] = frames
-            progress(what, sum(done), None, remark)
-
-        return report
-
-    return [of_video(k) for k in range(videos)]
-
-
-def of_all_images(progress: Progress, done: int, images: int) -> Progress:
-    """The progress of one of several images, as that of all: each takes T timesteps."""
-
-    def report(what: str, t: int, T: int | None, remark: str = "") -> None:
-        if what == "timesteps" and T is not None:
-            t, T = done * T + t, images * T
-        progress(what, t, T, remark)
-
-    return report
 
 
 def with_frames(converted: Converted, frames: str | None) -> Converted:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,14 +11,16 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.apps.detect.run import DetectRun, FrameResult, ImageResult, Sink
+from spiking_yolo.apps.page.photographs import PhotographsPage
+from spiking_yolo.apps.page.video import VideoPage
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
-from spiking_yolo.data.sources import is_webcam
 from spiking_yolo.data.video import VideoWriter
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import draw_detections
+from spiking_yolo.draw.overlay import RateMap, blend, map_to_image, save_rates
 from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
@@ -28,9 +29,6 @@ from spiking_yolo.metrics.matching import unmatched
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
 
-if TYPE_CHECKING:
-    from spiking_yolo.draw.overlay import RateMap
-
 # Longer side in pixels; a figure shows no more.
 OVERLAY_SIDE = 1280
 
@@ -38,23 +36,43 @@ OVERLAY_SIDE = 1280
 def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
     """The sinks that write what the options of the run ask for."""
     options = run.options
-    sinks: list[Sink] = []
+    sinks: list[Sink] = [Pictures(folder, options.steps), Video(folder)]
     if options.save_txt:
         sinks.append(Labels(folder, options.save_conf))
-    if options.save_crop:
-        sinks.append(Crops(folder))
     if options.save_json:
         sinks.append(Json(folder, options.steps))
-    sinks.append(Pictures(folder, options.steps))
-    sinks.append(Video(folder))
-    if options.overlay:
-        sinks.append(Overlays(folder, run.overlay_layers, run.layer_titles, options.figures))
-        sinks.append(EventVideo(folder))
     if options.save_mot or options.track:
         sinks.append(MotFiles(folder, every_class=bool(options.classes)))
+    if options.overlay:
+        titles = run.detector.layer_titles()
+        chosen = {layer: titles[layer] for layer in run.overlay_layers}
+        sinks += [Overlays(folder, chosen, options.figures), EventVideo(folder)]
     if options.timeline:
         sinks.append(Timelines(folder, options.figures))
+    if options.page:
+        page = VideoPage if run.has_video else PhotographsPage
+        sinks.append(page(options.page, run))
     return sinks
+
+
+@dataclass
+class Pictures(Sink):
+    """IMAGE.jpg with boxes, and IMAGE-steps/T.jpg for the chosen steps."""
+
+    folder: Path
+    steps: tuple[int, ...]
+
+    def image(self, seen: ImageResult) -> None:
+        result = seen.result
+        self._write(seen.name, seen.annotated())
+        for t in self.steps:
+            title = f"T = {t}: {result.counts(t)}"
+            at = replace(result, detections=result.steps[t])
+            self._write(f"{seen.name}-steps/T{t}", at.plot(title, **seen.style))
+
+    def _write(self, name: str, pixels: np.ndarray) -> None:
+        with atomic_write(self.folder / f"{name}.jpg") as temporary:
+            Image.fromarray(pixels).save(temporary, quality=95)
 
 
 @dataclass
@@ -77,19 +95,6 @@ class Labels(Sink):
         result.save_txt(self.folder / f"labels/{name}.txt", self.confidence)
 
 
-@dataclass
-class Crops(Sink):
-    """crops/CLASS/IMAGE-N.jpg or crops/CLASS/VIDEO-FRAME-N.jpg: what is inside of each box."""
-
-    folder: Path
-
-    def image(self, seen: ImageResult) -> None:
-        seen.result.save_crop(self.folder / "crops", seen.name)
-
-    def frame(self, seen: FrameResult) -> None:
-        seen.result.save_crop(self.folder / "crops", f"{seen.name}-{seen.frame:06d}")
-
-
 class Json(Sink):
     """detections.json: a list with an entry per image and frame; memory does not grow with it."""
 
@@ -106,103 +111,6 @@ class Json(Sink):
 
     def close(self) -> None:
         self._file.close()
-
-
-@dataclass
-class Pictures(Sink):
-    """IMAGE.jpg with boxes, and IMAGE-steps/T.jpg for the chosen steps."""
-
-    folder: Path
-    steps: tuple[int, ...]
-
-    def image(self, seen: ImageResult) -> None:
-        result = seen.result
-        self._write(seen.name, seen.annotated())
-        for t in self.steps:
-            title = f"T = {t}: {result.counts(t)}"
-            at = replace(result, detections=result.steps[t])
-            picture = at.plot(title, **seen.style)
-            self._write(f"{seen.name}-steps/T{t}", picture)
-
-    def _write(self, name: str, pixels: np.ndarray) -> None:
-        write_jpeg(self.folder / f"{name}.jpg", pixels)
-
-
-def write_jpeg(path: Path, pixels: np.ndarray) -> None:
-    with atomic_write(path) as temporary:
-        Image.fromarray(pixels).save(temporary, quality=95)
-
-
-@dataclass
-class Overlays(Sink):
-    """IMAGE-rates.png: heat maps of the spike rates of some layers, and of them together."""
-
-    folder: Path
-    layers: tuple[str, ...]
-    # Of all layers.
-    titles: dict[str, str]
-    figures: FigureFormat
-
-    def image(self, seen: ImageResult) -> None:
-        from spiking_yolo.draw.overlay import save_rates
-
-        result = seen.result.shrunk(OVERLAY_SIDE)
-        rates = rates_over_image(result, result.T)
-        by_title = {self.titles[layer]: rates[layer] for layer in self.layers}
-        save_rates(self.folder / f"{seen.name}-rates.png", result.image, by_title, self.figures)
-
-
-class VideoSink(Sink):
-    """An .mp4 of pictures of the frames."""
-
-    suffix = ""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._writer: VideoWriter | None = None
-
-    def video(self) -> Sink:
-        return type(self)(self.folder)
-
-    def frame(self, seen: FrameResult) -> None:
-        self.write(seen, self.picture(seen))
-
-    def write(self, seen: FrameResult, pixels: np.ndarray) -> None:
-        """Append the picture of a frame."""
-        if self._writer is None:
-            self._writer = VideoWriter(self.folder / f"{seen.name}{self.suffix}.mp4", seen.fps)
-        self._writer.write(pixels)
-
-    def picture(self, seen: FrameResult) -> np.ndarray:
-        return seen.annotated()
-
-    def end_video(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-class Video(VideoSink):
-    """VIDEO.mp4 with boxes."""
-
-
-class EventVideo(VideoSink):
-    """VIDEO-events.mp4: where events happened in each frame, dark for none, bright for the most in
-    the first frame, on a logarithmic scale.
-    """
-
-    suffix = "-events"
-    _brightest: float | None = None
-
-    def picture(self, seen: FrameResult) -> np.ndarray:
-        from spiking_yolo.draw.overlay import blend
-
-        result = seen.result
-        heat = torch.log1p(spikes_over_image(result))
-        if self._brightest is None:
-            self._brightest = max(float(heat.max()), 1e-3)
-        title = f"frame {seen.frame}: {result.operations_per_mac:.2g} operations per MAC of the ANN"
-        picture = blend(result.image, heat, 0.0, self._brightest)
-        return draw_detections(picture, result.detections, result.names, title)
 
 
 class MotFiles(Sink):
@@ -222,18 +130,81 @@ class MotFiles(Sink):
         boxes, names = seen.result.detections, seen.result.names
         if not self.every_class and PERSON in names:
             boxes = boxes.take(boxes.class_id == names.index(PERSON))
+        ids: Tensor | int = NO_TRACK
         if boxes.track_id is not None:
             boxes = boxes.take(boxes.track_id != NO_TRACK)
+            assert boxes.track_id is not None
+            ids = boxes.track_id
         if self._file is None:
             self._file = GradualFile(self.folder / f"{seen.name}-mot.txt")
         # Frames of MOTChallenge are numbered from 1.
-        ids = NO_TRACK if boxes.track_id is None else boxes.track_id
         of_frame = MotBoxes.of(boxes.xyxy, boxes.confidence, ids)
         self._file.write(mot_lines(seen.frame + 1, of_frame))
 
     def end_video(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+class Video(Sink):
+    """VIDEO.mp4 with boxes."""
+
+    suffix = ""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writer: VideoWriter | None = None
+
+    def video(self) -> Sink:
+        return type(self)(self.folder)
+
+    def frame(self, seen: FrameResult) -> None:
+        if self._writer is None:
+            self._writer = VideoWriter(self.folder / f"{seen.name}{self.suffix}.mp4", seen.fps)
+        self._writer.write(self.picture(seen))
+
+    def picture(self, seen: FrameResult) -> np.ndarray:
+        return seen.annotated()
+
+    def end_video(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class EventVideo(Video):
+    """VIDEO-events.mp4: where events happened in each frame, dark for none, bright for the most in
+    the first frame, on a logarithmic scale.
+    """
+
+    suffix = "-events"
+    _brightest: float | None = None
+
+    def picture(self, seen: FrameResult) -> np.ndarray:
+        result = seen.result
+        heat = torch.log1p(spikes_over_image(result))
+        if self._brightest is None:
+            self._brightest = max(float(heat.max()), 1e-3)
+        title = f"frame {seen.frame}: {result.operations_per_mac:.2g} operations per MAC of the ANN"
+        picture = blend(result.image, heat, 0.0, self._brightest)
+        return draw_detections(picture, result.detections, result.names, title)
+
+
+@dataclass
+class Overlays(Sink):
+    """IMAGE-rates.png: heat maps of the spike rates of some layers, and of them together.
+
+    titles: Of the layers that are shown, by name.
+    """
+
+    folder: Path
+    titles: dict[str, str]
+    figures: FigureFormat
+
+    def image(self, seen: ImageResult) -> None:
+        result = seen.result.shrunk(OVERLAY_SIDE)
+        rates = rates_over_image(result, result.T)
+        by_title = {title: rates[layer] for layer, title in self.titles.items()}
+        save_rates(self.folder / f"{seen.name}-rates.png", result.image, by_title, self.figures)
 
 
 class Timelines(Sink):
@@ -282,101 +253,73 @@ class Console(Sink):
         self.steps = steps
         self.write = write
         self.verbose = verbose
-        # The first source that has results and is no webcam.
-        self.first = ""
         self.any_results = False
 
     def video(self) -> Sink:
-        return ConsoleVideo(self)
+        return VideoLine(self)
 
     def image(self, seen: ImageResult) -> None:
-        self.note(seen)
+        self.any_results = True
         result, ann = seen.result, seen.ann
         self.write(result.summary(self.steps, seen.label))
         for box in result.entries() if self.verbose else ():
             x1, y1, x2, y2 = (round(side) for side in box["box_xyxy"])
-            found = f"{box['class']} {box['confidence']:.2f}"
-            self.write(f"  {found}: {x1},{y1} to {x2},{y2}")
+            self.write(f"  {box['class']} {box['confidence']:.2f}: {x1},{y1} to {x2},{y2}")
         if not len(result) and (hint := patience(result.method, result.T)):
             self.write(f"  {hint}")
         if ann is not None:
             self.write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
 
-    def note(self, seen: ImageResult) -> None:
-        """That there is a result."""
-        self.any_results = True
-        if not self.first and not is_webcam(seen.source):
-            self.first = seen.source
 
-
-class ConsoleVideo(Sink):
-    """The line of one video."""
+class VideoLine(Sink):
+    """One line about a video: frames, their rate, operations against the ANN, boxes by class."""
 
     def __init__(self, console: Console):
         self._console = console
-        self._summary: VideoSummary | None = None
+        self._last: FrameResult | None = None
+        self._operations: list[float] = []
+        self._seconds = 0.0
+        self._cuts = 0
+        self._boxes: Counter[str] = Counter()
+        self._ann_boxes: Counter[str] = Counter()
+        self._tracks: set[tuple[int, str]] = set()
 
     def frame(self, seen: FrameResult) -> None:
-        self._console.note(seen)
-        if self._summary is None:
-            self._summary = VideoSummary(seen.source)
-        self._summary.add(seen)
+        self._console.any_results = True
+        self._last = seen
+        self._operations.append(seen.result.operations_per_mac)
+        self._seconds += seen.result.seconds
+        self._cuts += seen.result.cut
+        for box in seen.result.entries():
+            self._boxes[box["class"]] += 1
+            if box.get("track_id") is not None:
+                self._tracks.add((box["track_id"], box["class"]))
+        if seen.ann is not None:
+            self._ann_boxes.update(box["class"] for box in seen.ann.entries())
 
     def end_video(self) -> None:
-        if self._summary is not None:
-            self._console.write(str(self._summary))
+        if self._last is not None:
+            self._console.write(f"{self._last.source}: {'; '.join(self._parts(self._last))}")
 
-
-class VideoSummary:
-    """One line about a video: frames, their rate, operations against the ANN, boxes by class."""
-
-    def __init__(self, source: str):
-        self.source = source
-        self.operations: list[float] = []
-        self.seconds = 0.0
-        self.cuts = 0
-        self.remark = ""
-        self.boxes: Counter[str] = Counter()
-        # Name -> ids of its tracks; None where nothing is tracked.
-        self.tracks: dict[str, set[int]] | None = None
-        self.ann_boxes: Counter[str] | None = None
-
-    def add(self, seen: FrameResult) -> None:
-        result = seen.result
-        self.operations.append(result.operations_per_mac)
-        self.seconds += result.seconds
-        self.cuts += result.cut
-        self.remark = result.remark
-        if result.detections.track_id is not None:
-            self.tracks = self.tracks or {}
-        for box in result.entries():
-            self.boxes[box["class"]] += 1
-            if self.tracks is not None and box["track_id"] is not None:
-                self.tracks.setdefault(box["class"], set()).add(box["track_id"])
-        if seen.ann is not None:
-            self.ann_boxes = self.ann_boxes or Counter()
-            self.ann_boxes.update(box["class"] for box in seen.ann.entries())
-
-    def __str__(self) -> str:
-        first, *later = self.operations
-        frames = len(self.operations)
-        parts = [f"{frames} frame{'s' * (frames > 1)}, {frames / self.seconds:.3g} fps"]
+    def _parts(self, last: FrameResult) -> list[str]:
+        first, *later = self._operations
+        frames = len(self._operations)
+        parts = [f"{frames} frame{'s' * (frames > 1)}, {frames / self._seconds:.3g} fps"]
+        operations = f"{first:.2g} operations per MAC of the ANN"
         if later:
             mean = np.mean(later)
-            parts.append(f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}")
-        else:
-            parts.append(f"{first:.2g} operations per MAC of the ANN")
-        if self.remark:
-            parts.append(self.remark)
-        if self.cuts:
-            parts.append(f"{self.cuts} scene cut{'s' * (self.cuts > 1)}")
-        parts.append(f"boxes: {by_class(self.boxes)}")
-        if self.tracks is not None:
-            counts = Counter({name: len(ids) for name, ids in self.tracks.items()})
-            parts.append(f"tracks: {by_class(counts)}")
-        if self.ann_boxes is not None:
-            parts.append(f"ANN: {by_class(self.ann_boxes)}")
-        return f"{self.source}: {'; '.join(parts)}"
+            operations = f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}"
+        parts.append(operations)
+        if last.result.remark:
+            parts.append(last.result.remark)
+        if self._cuts:
+            parts.append(f"{self._cuts} scene cut{'s' * (self._cuts > 1)}")
+        parts.append(f"boxes: {by_class(self._boxes)}")
+        if last.result.detections.track_id is not None:
+            parts.append(f"tracks: {by_class(Counter(name for _, name in self._tracks))}")
+        if last.ann is not None:
+            parts.append(f"ANN: {by_class(self._ann_boxes)}")
+        return parts
 
 
 def by_class(counts: Counter[str]) -> str:
@@ -387,16 +330,12 @@ def by_class(counts: Counter[str]) -> str:
 
 def spikes_over_image(result: Result) -> Tensor:
     """Spikes of all layers over the image, float32 [H, W]: the sum of their means over channels."""
-    from spiking_yolo.draw.overlay import map_to_image
-
     layers = [map_to_image(layer, result.placement) for layer in result.maps[result.T].values()]
     return torch.stack(layers).sum(0)
 
 
-def rates_over_image(result: Result, t: int) -> "dict[str, RateMap]":
+def rates_over_image(result: Result, t: int) -> dict[str, RateMap]:
     """By layer, over the image after t steps."""
-    from spiking_yolo.draw.overlay import RateMap, map_to_image
-
     rates: dict[str, RateMap] = {}
     for layer, spikes in result.maps[t].items():
         rate = spikes / result.seen.steps[t].active_steps

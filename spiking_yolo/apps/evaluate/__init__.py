@@ -101,10 +101,6 @@ class EvalOptions(EvaluationOptions, MethodsOptions, FigureOptions, ResumableOpt
     """Rows of the quantised ANN, and is it worth it?."""
     per_class: bool = False
     """Print the accuracy of every class."""
-    report: bool = False
-    """Report.html: one page of all figures, and the photographs that ANN and SNN see
-    differently.
-    """
     project: Annotated[Path, OUTPUT] = Path("runs/eval")
     """Folder of all runs."""
 
@@ -137,7 +133,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     file, with test/CLASS/ or val/CLASS/ inside, or on the folder that holds cifar-100-python/. A
     network trained on other data is scored by the names of its classes. Three lines say how
     accurate the network is at every timestep and what it costs; -v prints all tables. PROJECT/NAME
-    gets results.json, results.csv, predictions and plots, with --report also one page to look at;
+    gets results.json, results.csv, predictions and plots;
     several methods get a folder each, beside one table and plots of methods x T. --resume goes on
     after an interruption and gives the same figures.
     """
@@ -145,7 +141,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.apps.evaluate.comparison import COMPARISON
     from spiking_yolo.apps.evaluate.evaluation import RESULTS
     from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
-    from spiking_yolo.apps.report.evaluation import evaluation_page
     from spiking_yolo.io.distributed import processes
     from spiking_yolo.options import study_folder
 
@@ -167,8 +162,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
         def finished(name: str, evaluation: "Evaluation") -> None:
             own = folder / name if several else folder
             evaluation.save(own, options.figures)
-            if options.report:
-                evaluation_page(evaluation).save(own / "report.html")
             if not several:
                 if is_verbose():
                     print(f"\n{evaluation.text(options.per_class)}\nresults saved to {folder}")

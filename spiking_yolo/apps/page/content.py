@@ -1,4 +1,4 @@
-"""What the pages of reports share: facts about the network, and small pictures."""
+"""What pages share: facts about the network, and small pictures."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ THUMBNAILS = ((480, 70), (400, 60), (320, 50), (256, 45), (192, 40), (128, 35))
 
 # Pixels; browsers do not draw a higher PNG.
 PNG_HEIGHT = 8192
-HTML = files("spiking_yolo.apps.report") / "html"
+HTML = files("spiking_yolo.apps.page") / "html"
 
 # Numbers of a page: at most four digits.
 rounded = partial(finite, digits=4)
@@ -69,8 +69,8 @@ def _account(account: Account) -> dict[str, str]:
     }
 
 
-def report_page(title: str, data: Mapping[str, Any]) -> Page:
-    """A page of a report. data: of JSON's types; its "kind" is photographs, video or evaluation."""
+def make_page(title: str, data: Mapping[str, Any]) -> Page:
+    """A page. data: of JSON's types; its "kind" is photographs or video."""
     return Page(title, data, [HTML / f"{name}.js" for name in ("chart", "energy", data["kind"])])
 
 

@@ -1,0 +1,1 @@
+"""The page of `detect --page`: photographs at every timestep, or a video frame by frame."""

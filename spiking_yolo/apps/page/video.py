@@ -1,0 +1,118 @@
+"""The page of a video: everything that it shows of each frame."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spiking_yolo.apps.detect.run import DetectRun, FrameResult, Sink
+from spiking_yolo.apps.page.content import (
+    THUMBNAILS,
+    facts,
+    make_page,
+    rounded,
+    small_map,
+    sprite,
+    thumbnails,
+)
+from spiking_yolo.draw.colours import hexadecimal, track_colour
+from spiking_yolo.draw.page import box_rows, class_ids, jpeg, legend
+from spiking_yolo.metrics.energy import every_account
+
+HEAT_SIDE = 48  # cells on the longer side
+# Characters of all thumbnails, so that the page stays below 5 MB.
+FRAMES = 4_000_000
+
+
+class VideoPage(Sink):
+    """A page of the one video of a run: a list per quantity, with an entry per frame.
+
+    Args:
+        path: Of the file.
+        run: Whose network it is.
+    """
+
+    def __init__(self, path: Path, run: DetectRun):
+        self.path = path
+        self.run = run
+        self.columns: dict[str, list[Any]] = {}
+        self.energy: dict[str, list[float]] = {account.key: [] for account in every_account()}
+        self.ann_energy: dict[str, float] = {}
+        self.classes: set[int] = set()
+        self.thumbnails: list[bytes] = []
+        self.heat: list[np.ndarray] = []
+        # Id and class -> positions of the frames in which the track is seen.
+        self.tracks: dict[tuple[int, str], list[int]] = {}
+        self.layers: dict[str, list[float]] = {}
+
+    def frame(self, seen: FrameResult) -> None:
+        result, ann = seen.result, seen.ann
+        assert ann is not None
+        row = {
+            "frame": seen.frame,
+            "time": result.time,
+            "boxes": box_rows(result.detections),
+            "ann": box_rows(ann.detections),
+            "operations": result.operations_per_mac,
+            "spikes": result.spikes,
+            "cut": result.cut,
+            "fresh": result.fresh,
+        }
+        for key, value in row.items():
+            self.columns.setdefault(key, []).append(value)
+        for box in result.entries():
+            if box.get("track_id") is not None:
+                at = len(self.columns["frame"]) - 1
+                self.tracks.setdefault((box["track_id"], box["class"]), []).append(at)
+        for layer, operations in seen.layers.items():
+            self.layers.setdefault(layer, []).append(operations)
+        for account in every_account():
+            self.energy[account.key].append(account.snn(seen.work, seen.size))
+            self.ann_energy[account.key] = account.ann(seen.size)
+        self.classes |= class_ids([result.detections, ann.detections])
+        self.thumbnails.append(jpeg(result.image, *THUMBNAILS[0]))
+        layers = []
+        for layer in result.maps[result.T].values():
+            layers.append(small_map(layer, result.placement, HEAT_SIDE))
+        self.heat.append(torch.stack(layers).sum(0).numpy())
+        self._last = seen
+
+    def end_video(self) -> None:
+        if not self.columns:
+            return
+        result = self._last.result
+        height, width = result.image.shape[:2]
+        converted = self.run.detector.converted
+        numbers = {**self.columns, "energy": self.energy, "annEnergy": self.ann_energy}
+        data = {
+            "kind": "video",
+            **facts(converted),
+            "tracks": self._tracks(),
+            "layers": rounded([{"name": name, "values": row} for name, row in self.layers.items()]),
+            "width": width,
+            "height": height,
+            "images": thumbnails(self.thumbnails, FRAMES),
+            **rounded(numbers),
+            "heat": self._heat(),
+            "T": result.T,
+            "conf": self.run.options.conf,
+            "classes": legend(self.classes, converted.spec.names),
+        }
+        name = Path(self._last.source).name
+        title = f"{name} through {data['network']}, spiking, frame by frame"
+        make_page(title, data).save(self.path)
+
+    def _tracks(self) -> list[dict[str, Any]]:
+        tracks: list[dict[str, Any]] = []
+        for (track_id, name), frames in sorted(self.tracks.items()):
+            colour = hexadecimal(track_colour(track_id))
+            tracks.append({"name": f"{track_id} {name}", "colour": colour, "frames": frames})
+        return tracks
+
+    def _heat(self) -> dict[str, Any]:
+        """Where events happen in each frame, on one logarithmic scale."""
+        heat = np.log1p(np.stack(self.heat))
+        top = float(heat.max()) or 1.0
+        tiles = np.rint(255 / top * heat).astype(np.uint8)
+        return {**sprite(tiles), "peak": rounded(float(np.expm1(top)))}

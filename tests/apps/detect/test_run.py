@@ -1,0 +1,311 @@
+"""`detect`: which sources are seen and for how long, interruptions, mistakes and exit statuses."""
+
+import re
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from helpers.tiny import files, photo
+from helpers.video import break_tail, noise, read_frames, walk, write_frames
+
+import spiking_yolo.convert.load as convert_load
+from spiking_yolo import SpikingYOLO, UserError, models
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.detect import detect as detect_in_python
+from spiking_yolo.apps.detect.run import DetectRun, spread_steps
+from spiking_yolo.data.detection import draw
+from spiking_yolo.snn.stream import Stream
+
+RATES = ("--method", "p-norm")
+
+
+def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys):
+    assert detect(image, "--T", 4) == 0
+    out, err = capsys.readouterr()
+    line, last = out.splitlines()
+    assert err == "" and re.match(rf"{image}: 80x48, (\d+ x )?\w+ [01]\.\d\d", line)
+    assert " T=4 " in line and "digits" in line and "operations per MAC" in line
+    assert last == f"results saved to {tmp_path / 'runs/exp'}"
+    assert files(tmp_path / "runs") == {"exp/a.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("options", "T"),
+    [
+        ((), 1),
+        (("--method", "msat-plus"), 4),
+        (("--method", "msat-plus", "--steps", "3,2"), 3),
+        (("--T", 2), 2),
+    ],
+)
+def test_as_many_timesteps_as_the_method_needs(detect, image, entries, options, T):
+    assert detect(image, "--save-json", *options) == 0
+    assert entries()[0]["T"] == T
+
+
+@pytest.mark.parametrize(
+    ("options", "T"),
+    [
+        ((), 1),
+        (("--steps", "1,3"), 3),
+        (("--T", 5, "--steps", "2"), 5),
+        (("--frames", "reset"), 1),
+        (("--frames", "reset", "--method", "msat-plus"), 4),
+        (("--method", "msat-plus"), 1),
+    ],
+)
+def test_timesteps_per_frame(detect, clip, entries, options, T):
+    assert detect(clip, "--save-json", "--max-frames", 1, *options) == 0
+    assert entries()[0]["T"] == T
+
+
+def test_a_video_is_streamed_by_default(detect, weights, clip, entries):
+    assert detect(clip, "--save-json") == 0
+    found = list(SpikingYOLO(weights).stream(clip, conf=0.3))
+    said = entries()
+    assert [one["frame"] for one in said] == [0, 1, 2, 3, 4]
+    assert [one["fresh"] for one in said] == [True, False, False, False, False]
+    assert [one["time"] for one in said] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    for one, result in zip(said, found, strict=True):
+        assert one["operations"] == result.operations and one["updates"] == result.updates
+        assert [box["box_xyxy"] for box in one["detections"]] == result.xyxy.tolist()
+    assert said[-1]["operations"]["digits"] < said[0]["operations"]["digits"] / 2
+
+
+def test_reset_is_one_image_after_another(detect, weights, clip, entries):
+    assert detect(clip, "--frames", "reset", "--save-json", "--max-frames", 2) == 0
+    detector = SpikingYOLO(weights)
+    for one, frame in zip(entries(), read_frames(clip), strict=False):
+        result = detector.detect(frame, conf=0.3)
+        assert one["fresh"] and one["operations"] == result.operations
+        assert [box["box_xyxy"] for box in one["detections"]] == result.xyxy.tolist()
+
+
+def test_refresh_and_every(detect, clip, entries):
+    assert detect(clip, "--save-json", "--refresh", 2, "--every", 2) == 0
+    fresh = [(one["frame"], one["fresh"]) for one in entries()]
+    assert fresh == [(0, True), (2, False), (4, True)]
+
+
+@pytest.mark.filterwarnings("default::spiking_yolo.errors.Notice")
+def test_rates_are_reset_and_that_is_said(detect, clip, entries, capsys):
+    assert detect(clip, *RATES, "--T", 2, "--save-json", "--max-frames", 2) == 0
+    assert "p-norm sends rates" in capsys.readouterr().err
+    assert [(one["T"], one["fresh"]) for one in entries()] == [(2, True)] * 2
+
+
+def test_one_line_for_a_video(detect, tmp_path, entries, capsys):
+    clip = write_frames(tmp_path / "cut.mp4", [*walk(3), *(255 - frame for frame in walk(2))])
+    assert detect(clip, "--save-json", "--ann") == 0
+    out, err = capsys.readouterr()
+    line, last = out.splitlines()
+    assert err == "" and last == f"results saved to {tmp_path / 'runs/exp'}"
+    said = entries()
+    first, *later = (one["operations"]["digits"] / one["macs"] for one in said)
+    assert line.startswith(f"{clip}: 5 frames, ")
+    costs = f"{np.mean(later):.2g} operations per MAC of the ANN, first frame {first:.2g}; "
+    birds = sum(box["class"] == "bird" for one in said for box in one["detections"])
+    assert costs in line and f"{birds} x bird" in line and "; ANN: " in line
+    assert "; 1 scene cut; " in line
+    assert [one["cut"] for one in said] == [False, False, False, True, False]
+
+
+def test_two_videos_do_not_mix(detect, clip, tmp_path, entries):
+    other = write_frames(tmp_path / "other.mp4", walk(5))
+    assert detect(clip, other, photo(tmp_path / "a.png"), "--save-json") == 0
+    said = entries()
+    assert [one.get("fresh") for one in said] == [True, *[False] * 4] * 2 + [None]
+    assert [one["operations"] for one in said[:5]] == [one["operations"] for one in said[5:10]]
+
+
+def test_tracks(detect, weights, clip, entries, capsys):
+    pytest.importorskip("trackers", reason="needs the extra track")
+    assert detect(clip, "--track", "--save-json", "--ann") == 0
+    streamed = list(SpikingYOLO(weights).stream(clip, conf=0.3, track=True))
+    ids = [[box["track_id"] for box in one["detections"]] for one in entries()]
+    assert ids == [[box.track_id for box in result] for result in streamed]
+    # The first frame has no track yet; then whoever is seen again has one.
+    assert not any(ids[0]) and set(filter(None, ids[-1])) & set(filter(None, ids[1]))
+    assert "; tracks: " in capsys.readouterr().out
+
+
+def test_a_missing_tracker_is_one_line(detect, clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    assert detect(clip, "--track") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "this needs trackers" in line and "[track]'" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_classes_by_name_and_number(detect, image, entries):
+    def found(run: str, *options: object) -> list[dict]:
+        assert detect(image, "--T", 4, "--save-json", *options) == 0
+        return entries(run)[0]["detections"]
+
+    everything = found("exp")
+    assert {box["class_id"] for box in everything} == {0, 2}
+    birds = [box for box in everything if box["class_id"] == 2]
+    assert found("exp2", "--classes", "bird") == birds
+    assert found("exp3", "--classes", "bird,0") == everything
+    assert found("exp4", "--classes", "dog") == []
+
+
+def test_limit_draws_images_by_the_seed_in_their_order(detect, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(5):
+        photo(folder / f"{i}.png")
+    assert detect(folder, "--T", 1, "--limit", 2, "--seed", 1) == 0
+    assert files(tmp_path / "runs/exp") == {f"{i}.jpg" for i in draw(range(5), 2, 1)}
+
+
+def test_finding_nothing_says_what_a_slow_method_needs(detect, image, capsys):
+    assert detect(image, "--T", 2, "--method", "channel-norm", "--conf", 1) == 0
+    said = "channel-norm usually needs T >= 128; the default, signed-digits, needs 1"
+    assert said in capsys.readouterr().out
+
+
+def test_a_broken_file_among_others_is_reported_and_skipped(detect, image, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(image.read_bytes())
+    (folder / "broken.png").write_bytes(image.read_bytes()[:200])
+    (folder / "clip.mp4").write_text("hello")
+    assert detect(folder, "--T", 1) == 1
+    assert files(tmp_path / "runs") == {"exp/a.jpg"}
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 2 and "broken.png" in err and "clip.mp4" in err
+    assert detect(folder / "broken.png", folder / "clip.mp4", "--T", 1, "--name", "b") == 2
+    assert not (tmp_path / "runs/b").exists()
+
+
+@pytest.mark.filterwarnings("default::spiking_yolo.errors.Notice")
+def test_a_video_that_breaks_off_counts_as_far_as_it_goes(detect, tmp_path, capsys):
+    clip = break_tail(write_frames(tmp_path / "clip.mp4", noise(40, 48, 80)))
+    assert detect(clip, "--every", 4) == 0
+    found = re.search(r"clip.mp4 breaks off: (\d+) of 40 frames", capsys.readouterr().err)
+    assert found and len(read_frames(tmp_path / "runs/exp/clip.mp4")) == -(-int(found[1]) // 4)
+
+
+def test_interrupted_images_stay(detect, image, tmp_path, monkeypatch, capsys):
+    original, calls = DetectRun.image, []
+
+    def once(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(DetectRun, "image", once)
+    assert detect(image, image, "--T", 1, "--save-json") == 130
+    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/detections.json"}
+    out, err = capsys.readouterr()
+    assert "results saved" in out and err == "interrupted\n"
+
+
+@pytest.mark.parametrize("frames", [0, 3])
+def test_an_interrupted_video_keeps_its_frames(detect, clip, tmp_path, monkeypatch, capsys, frames):
+    original, calls = Stream.__call__, []
+
+    def some(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > frames:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Stream, "__call__", some)
+    everything = ("--overlay", "--timeline", "--save-mot", "--save-json")
+    assert detect(clip, *everything, "--page", tmp_path / "clip.html") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    if frames:
+        assert files(tmp_path / "runs/exp") == {
+            "clip.mp4",
+            "clip-events.mp4",
+            "clip-mot.txt",
+            "clip-timeline.png",
+            "detections.json",
+        }
+        assert len(read_frames(tmp_path / "runs/exp/clip.mp4")) == frames
+        assert (tmp_path / "clip.html").read_text().rstrip().endswith("</html>")
+    else:
+        assert not (tmp_path / "runs").exists() and not (tmp_path / "clip.html").exists()
+
+
+def test_the_network_is_loaded_once(detect, clip, monkeypatch):
+    loads = []
+
+    def counted(*args, **kwargs):
+        loads.append(args)
+        return models.load.load_ann(*args, **kwargs)
+
+    monkeypatch.setattr(convert_load, "load_ann", counted)
+    assert detect(clip, clip, "--timeline", "--ann", "--overlay", "--max-frames", 2) == 0
+    assert len(loads) == 1
+
+
+def test_from_python_results_are_those_of_the_detector(weights, clip, tmp_path):
+    photos = [str(weights.parent / "photos" / name) for name in ("a.png", "b.png")]
+    options = DetectOptions(
+        sources=(*photos, str(clip), "gone.jpg"), T=3, conf=0.3, weights=weights, project=tmp_path
+    )
+    steps: list[tuple[str, int, int]] = []
+    summary = detect_in_python(options, lambda *said: steps.append(said[:3]))
+    detector = SpikingYOLO(weights)
+    expected = detector.detect(photos, T=3, conf=0.3)
+    expected += list(detector.stream(clip, T=3, conf=0.3))
+    assert [result.frame for result in summary.results] == [None, None, 0, 1, 2, 3, 4]
+    for result, other in zip(summary.results, expected, strict=True):
+        assert result.xyxy.equal(other.xyxy) and result.operations == other.operations
+    assert list(summary.failures) == ["gone.jpg"]
+    # Timesteps are those of all images together.
+    done = [k for what, k, _ in steps if what == "timesteps"]
+    assert done == sorted(done) and done[-1] == 6
+    assert {total for what, _, total in steps if what == "timesteps"} == {9}
+    mistakes: tuple[dict[str, Any], ...] = (
+        {"save_mot": True},
+        {"overlay": True, "layers": ("x",)},
+        {"classes": ("x",)},
+    )
+    project = tmp_path / "none"
+    for mistake in mistakes:
+        with pytest.raises(UserError):
+            wrong = DetectOptions(sources=photos, weights=weights, project=project, **mistake)
+            detect_in_python(wrong)
+    assert not project.exists()
+
+
+@pytest.mark.parametrize("T", [1, 2, 16, 17, 64, 1000])
+def test_steps_of_a_long_run_are_denser_at_the_start(T):
+    steps = spread_steps(T, 16)
+    assert steps[0] == 1 and steps[-1] == T and steps == sorted(set(steps)) and len(steps) <= 16
+    assert len(steps) == T or T > 16
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["C", "--frames", "keep", *RATES], "--frames reset"),
+        (["C", "--frames", "kept"], "keep"),
+        (["C", "--refresh", -1], "refresh"),
+        (["C", "--every", 0], "every"),
+        (["P", "--save-mot", "--timeline"], "--save-mot and --timeline"),
+        (["P", "--track"], "--track"),
+        (["P", "--layers", "all"], "--overlay"),
+        (["P", "--page", "a.txt"], "end in .html"),
+        (["P", "C", "--page", "a.html"], "one video"),
+        (["P", "--steps", 9, "--T", 4], "1..4"),
+        (["V", "--timeline"], "has no frames"),
+        (["B", "--overlay"], "cannot open the video"),
+    ],
+)
+def test_mistakes(detect, clip, image, tmp_path, capsys, options, word):
+    (tmp_path / "text.mp4").write_text("hello")
+    void = tmp_path / "void.avi"
+    cv2.VideoWriter(str(void), cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 48)).release()
+    named = {"C": clip, "P": image, "V": void, "B": tmp_path / "text.mp4"}
+    assert detect(*(named.get(str(option), option) for option in options)) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and word in err
+    assert not (tmp_path / "runs").exists()

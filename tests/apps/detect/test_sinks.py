@@ -1,0 +1,134 @@
+"""The files of `detect`: their names, and that they say what the network found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.tiny import NAMES, files, photo
+from helpers.video import read_frames, walk, write_frames
+from PIL import Image
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect.sinks import spikes_over_image
+from spiking_yolo.data.mot import read_mot
+
+
+def test_json_has_the_published_schema(detect, weights, image, entries):
+    assert detect(image, image.with_name("b.png"), "--T", 4, "--steps", "3,1", "--save-json") == 0
+    first, second = entries()
+    assert (first["image"], second["image"]) == (str(image), str(image.with_name("b.png")))
+    result = SpikingYOLO(weights).detect(image, T=4, steps=[1, 3], conf=0.3)
+    for found, boxes in (
+        (result.detections, first["detections"]),
+        (result.steps[3], first["steps"][1]["detections"]),
+    ):
+        rows = zip(found.class_id, found.confidence, found.xyxy, strict=True)
+        assert boxes == [
+            {
+                "class_id": int(c),
+                "class": NAMES[c],
+                "confidence": p.item(),
+                "box_xyxy": box.tolist(),
+            }
+            for c, p, box in rows
+        ]
+    assert [step["T"] for step in first["steps"]] == [1, 3, 4]
+    assert (first["width"], first["height"], first["T"]) == (80, 48, 4)
+    assert first["method"] == result.method and first["spikes"] == pytest.approx(result.spikes)
+    assert first["operations"] == result.operations and first["sent"] == result.sent
+
+
+def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path):
+    assert detect(image, "--T", 4, "--save-txt", "--save-conf") == 0
+    rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
+    result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
+    assert [int(row[0]) for row in rows] == result.class_id.tolist()
+    expected = np.column_stack([result.xywhn.numpy(), result.confidence.numpy()])
+    np.testing.assert_allclose(np.array(rows, float)[:, 1:], expected, atol=1e-6)
+
+
+def test_pictures_of_an_image(detect, image, tmp_path, capsys):
+    call = ("--T", 4, "--steps", "1,2", "--overlay", "--ann", "--figures", "pdf")
+    assert detect(image, *call, "--layers", "layers_2_act") == 0
+    assert files(tmp_path / "runs/exp") == {
+        "a.jpg",
+        "a-steps/T1.jpg",
+        "a-steps/T2.jpg",
+        "a-rates.png",
+        "a-rates.pdf",
+    }
+    # Two pictures side by side.
+    assert Image.open(tmp_path / "runs/exp/a.jpg").width > 160
+    out = capsys.readouterr().out
+    assert "\n  T=1: " in out and "\n  T=2: " in out and "\n  ANN: " in out
+    look = ("--line-width", 3, "--hide-labels")
+    assert detect(image, "--T", 4) == detect(image, "--T", 4, *look) == 0
+    plain, bold = (np.asarray(Image.open(tmp_path / f"runs/exp{k}/a.jpg")) for k in (2, 3))
+    assert not np.array_equal(plain, bold)
+
+
+def test_all_files_of_a_video(detect, clip, tmp_path):
+    call = ("--overlay", "--timeline", "--save-mot", "--save-txt", "--every", 2, "--ann")
+    assert detect(clip, *call) == 0
+    labels = {f"labels/clip/00000{frame}.txt" for frame in (0, 2, 4)}
+    names = {"clip.mp4", "clip-events.mp4", "clip-mot.txt", "clip-timeline.png"}
+    assert files(tmp_path / "runs/exp") == names | labels
+    boxes, heat = (
+        read_frames(tmp_path / "runs/exp" / name) for name in ("clip.mp4", "clip-events.mp4")
+    )
+    assert len(boxes) == len(heat) == 3
+    # Two pictures side by side; one under a title.
+    assert boxes[0].shape[1] > 160 and heat[0].shape[0] > 48
+
+
+def test_heat_is_where_something_changed(weights):
+    results = list(SpikingYOLO(weights).stream(walk(3), maps=True))
+    heat = [spikes_over_image(result) for result in results]
+    assert heat[0].shape == (48, 80) and (heat[0] > 0).float().mean() > 0.9
+    # The square is on the left.
+    assert heat[2][16:32, :24].mean() > 5 * heat[2][:, 48:].mean()
+
+
+def test_mot_file(detect, clip, entries, tmp_path):
+    assert detect(clip, "--save-mot", "--save-json", "--every", 2) == 0
+    found = read_mot(tmp_path / "runs/exp/clip-mot.txt")
+    said = {one["frame"] + 1: one["detections"] for one in entries()}
+    # A network without people: all boxes.
+    assert list(found) == [1, 3, 5]
+    for number, boxes in found.items():
+        corners = [box["box_xyxy"] for box in said[number]]
+        np.testing.assert_allclose(boxes.xyxy, corners, atol=2e-3)
+        sure = [box["confidence"] for box in said[number]]
+        np.testing.assert_allclose(boxes.confidence, sure, rtol=1e-5)
+    names = tmp_path / "people.names"
+    names.write_text("person\ndog\nbird")
+    people = sum(box["class_id"] == 0 for box in said[1])
+    assert 0 < people < len(said[1])
+    for run, classes, count in (
+        ("p", (), people),
+        ("q", ("--classes", "person,bird"), len(said[1])),
+    ):
+        call = (clip, "--save-mot", "--max-frames", 1, "--names", names, "--name", run, *classes)
+        assert detect(*call) == 0
+        assert len(read_mot(tmp_path / "runs" / run / "clip-mot.txt")[1]) == count
+
+
+def test_run_directories_count_up_unless_reused(detect, image, tmp_path):
+    for _ in range(2):
+        assert detect(image, "--T", 1) == 0
+    assert detect(image, "--T", 1, "--name", "exp", "--exist-ok", "--save-txt") == 0
+    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp2/a.jpg", "exp/labels/a.txt"}
+
+
+def test_equal_names_do_not_overwrite_each_other(detect, image, tmp_path):
+    """Label files match their pictures; those of a video have a folder of their own."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "a.png", "v-000000.png"):
+        photo(folder / name)
+    write_frames(folder / "v.mp4", walk(1))
+    assert detect(folder, image, "--T", 1, "--save-txt") == 0
+    pictures = {Path(name).stem for name in files(tmp_path / "runs/exp") if name.endswith(".jpg")}
+    assert pictures == {"a", "a-png", "a-2", "v-000000"}
+    labels = files(tmp_path / "runs/exp/labels")
+    assert labels == {f"{name}.txt" for name in (*pictures, "v/000000")}
