@@ -140,7 +140,7 @@ def runs(options: argparse.Namespace, place: Path) -> Iterator[tuple[str, Callab
     yield "detect LIST", lambda meter: by_command(meter, listed, *common, "--ann", "--steps", "1")
     yield (
         "detect LIST --overlay --gif",
-        lambda meter: by_command(meter, drawn, *common, "--overlay", "--gif"),
+        lambda meter: by_command(meter, drawn, *common, "--overlay"),
     )
     yield "detect VIDEO", lambda meter: by_command(meter, clip, *common, *films)
 

@@ -32,7 +32,7 @@ MODES = ("--modes", "ann,stream", "--bootstrap", "9")
 PARTS = ("--parts", "steps")
 TOOLS = {
     "detect": Tool(
-        ("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")
+        ("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--exist-ok")
     ),
     "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "8", "--report"), LATEST),
     "compare": Tool(("eval", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST),

@@ -35,15 +35,15 @@ def test_json_has_the_published_schema(detect, weights, image, entries):
     assert [step["T"] for step in first["steps"]] == [1, 3, 4]
     assert (first["width"], first["height"], first["T"]) == (80, 48, 4)
     assert first["method"] == result.method and first["spikes"] == pytest.approx(result.spikes)
-    assert first["operations"] == result.operations and first["sent"] == result.sent
+    assert first["operations"] == result.operations and first["sent"] == result.last.sent
 
 
 def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path):
     assert detect(image, "--T", 4, "--save-txt", "--save-conf") == 0
     rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
     result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
-    assert [int(row[0]) for row in rows] == result.class_id.tolist()
-    expected = np.column_stack([result.xywhn.numpy(), result.confidence.numpy()])
+    assert [int(row[0]) for row in rows] == result.boxes.cls.tolist()
+    expected = np.column_stack([result.boxes.xywhn.numpy(), result.boxes.conf.numpy()])
     np.testing.assert_allclose(np.array(rows, float)[:, 1:], expected, atol=1e-6)
 
 

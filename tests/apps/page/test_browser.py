@@ -68,7 +68,7 @@ def quiet(chromium: Browser, page: Path) -> None:
 
 def test_photographs(chromium, weights, tmp_path):
     page = tmp_path / "page.html"
-    write_page(page, weights, weights.parent / "photos", "--T", 4, "--method", "msat-plus")
+    write_page(page, weights, weights.parent / "photos", "--T", 4, "--method", "dcgs")
     chromium.requests.clear()
     chromium.open(page)
     last = seen(chromium)

@@ -94,9 +94,9 @@ def test_photographs_have_the_detectors_numbers(page, weights):
         assert np.isclose(sum(received), result.operations["digits"], rtol=2e-3)
         sent = [layer["spikes"][-1] for layer in shown["layers"] if layer["spikes"]]
         assert np.allclose(sent, list(result.spikes_by_layer.values()), rtol=1e-3)
-        assert neurons == list(result.neurons_by_layer.values())
+        assert neurons == list(result.seen.neurons_by_layer.values())
         of_ann = detector.detect_ann(path, conf=0.3)
-        assert [box[5] for box in shown["ann"]] == of_ann.class_id.tolist()
+        assert [box[5] for box in shown["ann"]] == of_ann.boxes.cls.tolist()
 
 
 def test_an_object_is_followed_over_time():

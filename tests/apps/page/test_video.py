@@ -33,7 +33,7 @@ def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path, capsys):
     assert data["frame"] == [0, 2, 4] == [one.frame for one in frames] and len(data["images"]) == 3
     assert np.allclose(data["operations"], [one.operations_per_mac for one in frames], rtol=1e-3)
     classes = [[box[5] for box in boxes] for boxes in data["boxes"]]
-    assert classes == [one.class_id.tolist() for one in frames]
+    assert classes == [one.boxes.cls.tolist() for one in frames]
     keys = {account["key"] for account in data["accounts"]}
     assert keys == set(data["energy"]) == set(data["annEnergy"])
     # The operations of a frame are those of its layers together.
@@ -49,7 +49,7 @@ def test_a_video_has_its_tracks(write_page, weights, tmp_path):
     tracks = write_page(clip, "--track")["tracks"]
     expected: dict[str, list[int]] = {}
     for one in SpikingYOLO(weights).stream(clip, conf=0.3, track=True):
-        for box in one:
-            if box.track_id is not None:
-                expected.setdefault(f"{box.track_id} {box.name}", []).append(one.frame)
+        for box in one.entries():
+            if box["track_id"] is not None:
+                expected.setdefault(f"{box['track_id']} {box['class']}", []).append(one.frame)
     assert {track["name"]: track["frames"] for track in tracks} == expected and expected
