@@ -31,9 +31,7 @@ TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "2", "--save-every", "0", 
 MODES = ("--modes", "ann,stream", "--bootstrap", "9")
 PARTS = ("--parts", "steps")
 TOOLS = {
-    "detect": Tool(
-        ("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--exist-ok")
-    ),
+    "detect": Tool(("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--exist-ok")),
     "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "8", "--report"), LATEST),
     "compare": Tool(("eval", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST),
     "classify": Tool(
