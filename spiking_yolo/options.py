@@ -36,7 +36,7 @@ from spiking_yolo.arguments import (
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import MODULE, default_weights, is_shipped
+from spiking_yolo.io.assets import PROGRAM, default_weights, is_shipped
 from spiking_yolo.io.names import Size
 from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.recipe import Recipe
@@ -322,30 +322,22 @@ def study_folder(options: ResumableOptions, records: str, last: str = "") -> Pat
 
 
 def _latest_run(options: ResumableOptions, records: str, last: str) -> Path:
-    """The unfinished run NAME, NAME2, NAME3, ... of the highest number."""
-    project, name = options.project, options.name
-    numbers: dict[Path, int] = {}
-    for folder in project.glob(f"{name}*"):
-        number = folder.name[len(Path(name).name) :]
-        is_run = folder == project / name or number.isdigit()
+    """The newest unfinished run of NAME, NAME2, NAME3, ..."""
+    runs: list[Path] = []
+    for folder in options.project.glob(f"{options.name}*"):
+        number = folder.name.removeprefix(Path(options.name).name)
         finished = last and (folder / last).exists()
-        if is_run and not finished and any(folder.glob(records)):
-            numbers[folder] = int(number or 1)
-    if not numbers:
+        if (not number or number.isdigit()) and any(folder.glob(records)) and not finished:
+            runs.append(folder)
+    if not runs:
         raise UserError(
-            f"no unfinished run {name} in {project}: leave --resume out, or name its folder"
+            f"no unfinished run {options.name} in {options.project}: leave --resume out, or name"
+            " its folder"
         )
-    return max(numbers, key=lambda folder: numbers[folder])
+    return max(runs, key=lambda folder: (len(folder.name), folder.name))
 
 
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pycocotools",
-    "opencv-python-headless",
-    "opencv-python",
-)
+LIBRARIES = ("torch", "torchvision", "numpy", "pycocotools", "opencv-python")
 
 
 def versions() -> dict[str, str]:
@@ -361,10 +353,5 @@ def versions() -> dict[str, str]:
 
 def command_line() -> str:
     """What was typed to run this process, without the folder of the program."""
-    program = Path(sys.argv[0])
-    words = [program.name]
-    if program == MODULE:
-        words = ["python", "-m", "spiking_yolo.cli"]
-    elif program.parent.name == "tools" and program.suffix == ".py":
-        words = ["python", f"tools/{program.name}"]
-    return shlex.join([*words, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join([PROGRAM if program == "__main__.py" else program, *sys.argv[1:]])

@@ -1,9 +1,6 @@
 """Files that come with the project, and its commands; in a checkout, or installed."""
 
 import json
-import shlex
-import shutil
-import sys
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
@@ -12,10 +9,6 @@ from spiking_yolo.io.files import cache_folder
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
 PROGRAM = "spiking-yolo"
-# The file that `python -m spiking_yolo.cli` runs.
-MODULE = PACKAGE / "cli" / "__main__.py"
-# Tools whose file is not called like the verb.
-TOOLS = {"eval": "eval_coco"}
 # SHA-256 of the public weights.
 YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
 
@@ -77,17 +70,8 @@ def shipped_calibrations() -> dict[str, dict[str, str]]:
 
 
 def command(verb: str) -> str:
-    """What a user types for a verb, started as this process was.
-
-    It is "python tools/train.py", "python -m spiking_yolo.cli train" or "spiking-yolo train". A
-    script or a notebook gets the last if there is that command, or else the one before.
-    """
-    program = Path(sys.argv[0] if sys.argv else "")
-    tool = PACKAGE.parent / "tools" / f"{TOOLS.get(verb, verb.replace('-', '_'))}.py"
-    if program.suffix == ".py" and program.resolve().parent == tool.parent and tool.is_file():
-        return f"python {shlex.quote(str(program.with_name(tool.name)))}"
-    installed = program.stem == PROGRAM or (program != MODULE and shutil.which(PROGRAM) is not None)
-    return f"{PROGRAM if installed else 'python -m spiking_yolo.cli'} {verb}"
+    """What a user types for a command."""
+    return f"{PROGRAM} {verb}"
 
 
 def in_checkout() -> bool:

@@ -100,7 +100,7 @@ def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, rec
     ]
     with pytest.warns(Notice) as notices:
         assert run_tool(*args) == 0
-    command = re.search(r"python \S*tools/calibrate.py (.*)", str(notices[0].message))
+    command = re.search(r"spiking-yolo calibrate (.*)", str(notices[0].message))
     assert command
     assert (
         run_tool(

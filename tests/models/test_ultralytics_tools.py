@@ -170,7 +170,7 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
         net,
     )
     assert run_tool(*convert) == 2
-    command = re.search(r"python \S*tools/calibrate.py (.*)", capsys.readouterr().err)
+    command = re.search(r"spiking-yolo calibrate (.*)", capsys.readouterr().err)
     assert command and "--trust-weights" in command[1] and command[1].endswith("--method msat-plus")
     assert (
         run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(folder / "photos")))) == 0

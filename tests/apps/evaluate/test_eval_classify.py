@@ -280,7 +280,7 @@ def test_what_is_missing_is_made_by_the_command_of_the_message(scene, tmp_path, 
         capsys.readouterr()
         assert evaluate((weights, scene[1]), tmp_path, *call) == 2
         said = capsys.readouterr().err
-        command = re.search(r"python \S*tools/calibrate.py (.*?)( \[|$)", said.strip())
+        command = re.search(r"spiking-yolo calibrate (.*?)( \[|$)", said.strip())
         assert command and said.count("\n") == 1
         args = shlex.split(command[1].replace("DATA", str(scene[1])))
         assert run_tool("calibrate", *args) == 0

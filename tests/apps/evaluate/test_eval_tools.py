@@ -91,9 +91,7 @@ def test_single_run(reference):
     lines = [line for line in printed.splitlines() if not line.startswith("next: ")]
     assert max(map(len, lines)) <= max(110, len(str(project)) + 50)
     command = json.loads((project / "exp" / "results.json").read_text())["command"]
-    assert content["weights"] == "net.weights" and command.startswith(
-        "python tools/eval_coco.py --data "
-    )
+    assert content["weights"] == "net.weights" and command.startswith("eval_coco.py --data ")
     assert content["per_class"]["ann"].keys() == content["per_class"]["120"].keys()
     assert np.nanmean(list(content["per_class"]["120"].values())) == pytest.approx(
         content["steps"][2]["mAP50"]

@@ -1,6 +1,0 @@
-"""`spiking-yolo score` in a checkout, installed or not."""
-
-from _checkout import tool
-
-if __name__ == "__main__":
-    tool("score")
