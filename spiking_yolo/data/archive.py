@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import remove_left_over, temporary_name
+from spiking_yolo.io.files import TEMPORARY
 from spiking_yolo.io.names import label, reason
 
 # Members and unpacked bytes of an archive, at most.
@@ -45,8 +45,7 @@ def unpack(archive: Path, cache: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # `target` appears only when all is there, whoever else unpacks at the same time.
-        remove_left_over(cache)
-        part = Path(tempfile.mkdtemp(prefix=temporary_name(), dir=cache))
+        part = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=cache))
         _extract(archive, part, min(BYTES, max(FREE, RATIO * stat.st_size)))
         os.replace(part, target)
     except OSError as error:

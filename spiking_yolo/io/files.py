@@ -1,14 +1,11 @@
 """Reading regular files, writing files whole or not at all, and where derived files lie."""
 
 import hashlib
-import itertools
 import os
-import platform
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from platformdirs import user_cache_path
@@ -17,6 +14,8 @@ from spiking_yolo.errors import UserError
 
 # Bytes of a text file, at most.
 LONGEST = 1 << 28
+# What the names of temporary files begin with.
+TEMPORARY = ".spiking-yolo-"
 
 
 def sha256(path: str | Path) -> str:
@@ -67,58 +66,12 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
         raise UserError(f"{path} is not a text file in UTF-8: save it as one") from None
 
 
-# Prefix of temporary names. It identifies the machine, since nothing is known here about the
-# processes of another one.
-_TEMPORARY = f".spiking-yolo-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
-# Process ids are used again.
-_PROCESS = secrets.token_hex(4)
-_numbers = itertools.count()
-_tidied: set[Path] = set()
-
-
-def temporary_name(suffix: str = "") -> str:
-    """A name, with this process's id, for a file that will be renamed."""
-    return f"{_TEMPORARY}{os.getpid()}-{_PROCESS}-{next(_numbers)}{suffix}"
-
-
-def remove_left_over(folder: Path) -> None:
-    """Remove temporary files of killed processes of this machine, once per process and folder."""
-    folder = folder.absolute()
-    if folder in _tidied or os.name != "posix":
-        return
-    _tidied.add(folder)
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        number, _, rest = path.name.removeprefix(_TEMPORARY).partition("-")
-        if (number == str(os.getpid()) and rest.startswith(_PROCESS)) or _lives(number):
-            continue
-        # Another process may be faster.
-        with suppress(OSError):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
-def _lives(number: str) -> bool:
-    """Whether another process has this id."""
-    if number == str(os.getpid()):
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError, ValueError):
-        # Another user's, or no process id.
-        return True
-    return True
-
-
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is written there replaces `path` on success.
+    """Yield a temporary path; what is written there replaces `path` on success.
 
-    The folder is created if it is missing. The temporary name keeps the suffix, from which some
-    writers choose a format.
+    The folder is created if it is missing. The temporary file lies in a folder of its own beside
+    `path`, and has its name, from which some writers choose a format.
 
     Raises:
         UserError: The system refuses to write.
@@ -127,19 +80,17 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     # A privileged user could replace /dev/null.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"cannot write {path}: it is a folder, a pipe or a device; give a file")
-    temporary = path.with_name(temporary_name(path.suffix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_left_over(path.parent)
-        yield temporary
-        os.replace(temporary, path)
+        with TemporaryDirectory(
+            dir=path.parent, prefix=TEMPORARY, ignore_cleanup_errors=True
+        ) as folder:
+            yield Path(folder) / path.name
+            os.replace(Path(folder) / path.name, path)
     except OSError as e:
         raise UserError(
             f"cannot write {path}: {e.strerror or e}; check the folder and the free space"
         ) from e
-    finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 class GradualFile:

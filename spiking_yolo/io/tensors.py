@@ -46,8 +46,6 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file with its checksum, whole or not at all.
 
-    The same contents give the same bytes.
-
     Raises:
         UserError: It cannot be written.
     """
@@ -67,7 +65,7 @@ def write_together(
             copies: dict[str, Tensor] = {}
             for key, value in tensors.items():
                 copies[key] = value.detach().cpu().clone().contiguous()
-            data = _in_order(save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)}))
+            data = save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)})
             temporary = renames.enter_context(atomic_write(path))
             # The library's own writer makes files that only their owner can read.
             temporary.write_bytes(data)
@@ -80,16 +78,6 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
         digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _in_order(data: bytes) -> bytes:
-    """A safetensors file with sorted metadata; the library writes it in varying order."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    assert len(text) <= start - 8
-    return b"".join((data[:8], text.ljust(start - 8), memoryview(data)[start:]))
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:

@@ -133,7 +133,7 @@ def damaged(change: Any) -> Any:
         ),
         (
             damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, float("nan")])),
-            "NaN is no number",
+            "not readable json",
         ),
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, "4"])), "needs a bbox"),
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, 10**400])), "needs a bbox"),

@@ -44,7 +44,7 @@ def test_no_such_layer(detector):
             detector.layer_named(text)
 
 
-def test_factors_heat_maps_and_analysis(weights, tmp_path):
+def test_factors_and_heat_maps(weights, tmp_path):
     by_title, by_name = (
         SpikingYOLO(weights, "p-norm", {"threshold.layers": {layer: 0.5}}).converted
         for layer in ("conv 2", "layers_2_act")
@@ -57,4 +57,3 @@ def test_factors_heat_maps_and_analysis(weights, tmp_path):
     assert run_tool("detect", photo, "--overlay", "--layers", "conv 2,0", *network) == 0
     maps = {path.name for path in (tmp_path / "exp" / "a-rates").iterdir()}
     assert maps == {"layers_0_act.png", "layers_2_act.png", "summary.png"}
-    assert run_tool("analyze", "--data", photo, "--T", 2, "--layer", "conv2", *network) == 0

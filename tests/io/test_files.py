@@ -1,11 +1,81 @@
-"""What is a file is read, and nothing else."""
+"""What is a file is read, writes leave the old file or the whole new one, and derived files."""
 
 import os
+import resource
+import signal
+from pathlib import Path
 
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import read_text, sha256
+from spiking_yolo.io.files import GradualFile, atomic_write, derived_file, read_text, sha256
+
+
+def test_success_replaces_and_failure_keeps(tmp_path):
+    path = tmp_path / "new" / "x.png"
+    with atomic_write(path) as temporary:
+        assert temporary.name == path.name and temporary.parent.parent == path.parent
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(KeyError), atomic_write(path) as temporary:
+        temporary.write_text("second")
+        raise KeyError
+    assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
+
+
+def test_only_files_are_replaced(tmp_path):
+    """Whoever may write into /dev would lose /dev/null otherwise."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for path in ("", ".", "/", tmp_path / "pipe", tmp_path / "link"):
+        with (
+            pytest.raises(UserError, match="a folder, a pipe or a device; give a file"),
+            atomic_write(path),
+        ):
+            pass
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "pipe").is_file()
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "x", tmp_path):
+        with pytest.raises(UserError, match="cannot write"), atomic_write(path) as temporary:
+            temporary.write_text("x")
+
+
+def test_a_name_as_long_as_the_system_allows(tmp_path):
+    with atomic_write(tmp_path / ("n" * 251 + ".txt")) as temporary:
+        temporary.write_text("x")
+    assert len(next(tmp_path.iterdir()).name) == 255
+
+
+def test_a_gradual_file_appears_when_it_is_closed(tmp_path):
+    file = GradualFile(tmp_path / "x", "]")
+    file.close()
+    assert not list(tmp_path.iterdir())
+    for text in "[a":
+        file.write(text)
+        assert not (tmp_path / "x").exists()
+    file.close()
+    file.close()
+    assert (tmp_path / "x").read_text() == "[a]" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_gradual_file_on_a_full_disk(tmp_path, size):
+    """A small text is noticed when it leaves the buffer, at the end."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    file = GradualFile(tmp_path / "x", "]")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        with pytest.raises(UserError, match=r"cannot write .*x: File too large"):
+            file.write("a" * size)
+            file.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not file.begun and not list(tmp_path.iterdir())
 
 
 def test_sha256_of_a_known_text(tmp_path):
@@ -33,3 +103,23 @@ def test_text_is_utf8_with_or_without_mark(tmp_path):
         read_text(tmp_path / "x")
     with pytest.raises(UserError, match="y is missing"):
         read_text(tmp_path / "y")
+
+
+def test_beside_or_in_the_cache(tmp_path: Path, monkeypatch):
+    monkeypatch.delenv("SPIKING_YOLO_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    weights, other = (tmp_path / name / "net.pt" for name in ("a", "b"))
+    for path in (weights, other):
+        path.parent.mkdir()
+    assert derived_file(weights, "net.x") == tmp_path / "a" / "net.x"
+    assert derived_file(tmp_path / "missing" / "net.pt", "net.x") == tmp_path / "missing" / "net.x"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    kept = derived_file(weights, "net.x")
+    assert kept.name == "net.x" and kept.parents[2] == tmp_path / "cache" / "spiking_yolo"
+    assert kept != derived_file(other, "net.x") and kept == derived_file(
+        tmp_path / "b" / ".." / "a" / "net.pt", "net.x"
+    )
+    monkeypatch.setenv("SPIKING_YOLO_CACHE", str(tmp_path / "mine"))
+    assert derived_file(weights, "net.x").parents[2] == tmp_path / "mine"
+    (tmp_path / "a" / "net.x").write_text("shipped")
+    assert derived_file(weights, "net.x") == tmp_path / "a" / "net.x"

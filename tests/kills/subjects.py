@@ -26,7 +26,7 @@ LATEST = ("--resume", "latest")
 FILES = ("--save-json", "--save-txt", "--save-mot", "--timeline")
 CLASSES = ("--weights", "class.safetensors")
 QUICK = ("--set", "calibration.steps=2")
-TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "2", "--save-every", "0", "--val-every", "1", "--device", "cpu",
+TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "2", "--val-every", "1", "--device", "cpu",
          "--no-calibrate", *OUT)  # fmt: skip
 MODES = ("--modes", "ann,stream", "--bootstrap", "9")
 PARTS = ("--parts", "steps")

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import cache_folder, regular, remove_left_over, temporary_name
+from spiking_yolo.io.files import TEMPORARY, cache_folder, regular
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 # Of the package as it was published and tried.
@@ -91,9 +91,7 @@ def _unpack(archive: Path, target: Path) -> None:
     if target.is_dir():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove_left_over(target.parent)
-    part = target.with_name(temporary_name())
-    part.mkdir()
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for name in FILES:

@@ -1,10 +1,13 @@
-"""JSON of the wrong type, or of no type at all."""
+"""JSON of the wrong type, and without nan."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spiking_yolo.io.json import entry, read_json
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.json import entry, exact_json, read_json, write_json
 
 
 @pytest.mark.parametrize(
@@ -40,5 +43,16 @@ def test_entries_of_metadata_are_named() -> None:
     assert entry({"n": "[3, 4]"}, "n", list[int]) == [3, 4]
     with pytest.raises(ValueError, match=r"^n is missing$"):
         entry({}, "n")
-    with pytest.raises(ValueError, match=r"^n: 'x' is no int$"):
+    with pytest.raises(ValueError, match=r"^n: Expected `int`, got `str`"):
         entry({"n": '"x"'}, "n", int)
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "x", {"a": [1.5, float("nan")], "b": (float("-inf"),)})
+    assert json.loads((tmp_path / "x").read_text(), parse_constant=pytest.fail) == {
+        "a": [1.5, None],
+        "b": [None],
+    }
+    assert json.loads(exact_json([0.1, 1e-300])) == [0.1, 1e-300]
+    with pytest.raises(UserError, match="not finite"):
+        exact_json({"error": float("nan")})
