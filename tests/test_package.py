@@ -143,6 +143,7 @@ def test_missing_files_say_what_to_do(installed):
         installed.default_weights()
 
 
+@pytest.mark.slow
 def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
     site = tmp_path / "site"
     shutil.copytree(

@@ -3,16 +3,20 @@
 How much it is, --quiet and --verbose say.
 """
 
+import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from spiking_yolo.errors import Notice
 from spiking_yolo.io.names import printable
+from spiking_yolo.options import versions
 
 # Seconds before a bar appears.
 _PATIENCE = 2.0
@@ -21,12 +25,20 @@ _verbosity: ContextVar[int] = ContextVar("verbosity", default=0)
 
 @contextmanager
 def verbosity(level: int) -> Iterator[None]:
-    """Print as much as --quiet (-1), neither (0) or --verbose (1) asks for."""
-    token = _verbosity.set(level)
-    try:
+    """Print errors and warnings alone (-1), as usual (0), or also versions and the time (1)."""
+    token, start = _verbosity.set(level), time.monotonic()
+    with ExitStack() as stack:
+        stack.callback(_verbosity.reset, token)
+        if level < 0:
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", Notice)
+        if level > 0:
+            names = [f"{name} {version}" for name, version in versions().items()]
+            print(", ".join(names), file=sys.stderr)
         yield
-    finally:
-        _verbosity.reset(token)
+    if level > 0:
+        print(f"took {time.monotonic() - start:.1f} s", file=sys.stderr)
 
 
 def is_verbose() -> bool:

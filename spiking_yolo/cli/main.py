@@ -12,8 +12,9 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
 from spiking_yolo import __version__
+from spiking_yolo.apps.console import verbosity
 from spiking_yolo.arguments import Options
-from spiking_yolo.cli.process import prepare_process, status, verbosity
+from spiking_yolo.cli.process import prepare_process, status
 from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
 from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
 from spiking_yolo.convert.methods import DEFAULT, get_recipe

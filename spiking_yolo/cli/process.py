@@ -5,10 +5,8 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -73,30 +71,6 @@ def status(call: Callable[[], int | None]) -> int:
     finally:
         warnings.formatwarning = other_format
         leave_folders()
-
-
-@contextmanager
-def verbosity(level: int) -> Iterator[None]:
-    """Print errors and warnings alone (-1), as usual (0), or also versions and the time (1)."""
-    if level == 0:
-        yield
-        return
-    from spiking_yolo.apps import console
-    from spiking_yolo.options import versions
-
-    start = time.monotonic()
-    with ExitStack() as stack:
-        stack.enter_context(console.verbosity(level))
-        if level < 0:
-            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore", Notice)
-        else:
-            names = [f"{name} {version}" for name, version in versions().items()]
-            print(", ".join(names), file=sys.stderr)
-        yield
-    if level > 0:
-        print(f"took {time.monotonic() - start:.1f} s", file=sys.stderr)
 
 
 def _failed(code: int, message: str) -> int:
