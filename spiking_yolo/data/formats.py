@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from spiking_yolo.data.archive import unpack
 from spiking_yolo.data.classification import LabelledSet, load_cifar100, load_folders
 from spiking_yolo.data.coco import load_coco, load_coco_json
 from spiking_yolo.data.detection import DetectionSet
@@ -17,8 +16,6 @@ from spiking_yolo.data.voc import load_voc, voc_years
 from spiking_yolo.data.yolo import load_data_yaml
 from spiking_yolo.errors import UserError
 
-# Folder beside the runs in which archives are unpacked.
-UNPACKED = "data"
 Task = Literal["detect", "classify"]
 
 
@@ -149,29 +146,23 @@ def open_detection(
     return entry.load(data, split or entry.val, **options)
 
 
-def open_classification(
-    data: Path, split: str | None = None, cache: Path = Path("runs") / UNPACKED
-) -> LabelledSet:
+def open_classification(data: Path, split: str | None = None) -> LabelledSet:
     """Read a split of a classification dataset: CIFAR-100, or folders SPLIT/CLASS/ of images.
 
     Args:
-        data: The folder, or a tar file of one, which is unpacked once.
+        data: The folder.
         split: By default the one to report on: test, or val where the folder has only that.
-        cache: Where archives are unpacked.
 
     Raises:
         UserError: There is no such dataset or split.
     """
-    if not data.exists():
+    entry = format_of(data, "classify")
+    if entry is None:
         raise UserError(
-            f"{data} does not exist: pass a folder or a tar file with SPLIT/CLASS/ inside"
+            f"{data} is no folder with SPLIT/CLASS/ inside: give that, or unpack the archive first"
         )
-    folder = unpack(data, cache) if data.is_file() else data
-    entry = format_of(folder, "classify")
-    assert entry is not None  # a folder of classes at least
-    dataset = entry.load(folder, split or entry.val)
-    # A folder in the cache is not named as the archive.
-    return replace(dataset, name=f"{data.name.split('.')[0]} {dataset.name}")
+    dataset = entry.load(data, split or entry.val)
+    return replace(dataset, name=f"{data.name} {dataset.name}")
 
 
 def open_photographs(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.data.classification import to_arrays
-from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, takes
+from spiking_yolo.data.formats import open_classification, open_detection, takes
 from spiking_yolo.data.images import Picture
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
@@ -72,9 +72,8 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
 
 def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     """Data of a classifier. common: the options of every task."""
-    unpacked = options.project.parent / UNPACKED
-    train_set = open_classification(options.data, options.split, unpacked)
-    val_set = open_classification(options.data, options.val_split, unpacked)
+    train_set = open_classification(options.data, options.split)
+    val_set = open_classification(options.data, options.val_split)
     images, labels = to_arrays(train_set)
     spec = classifier_spec(train_set.classes, *images.shape[1:3])
     task = ClassifyTask(train=(images, labels), val=to_arrays(val_set), spec=spec, **common)

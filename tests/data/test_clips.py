@@ -9,8 +9,7 @@ import pytest
 import torch
 from helpers.tiny import photo
 
-from spiking_yolo.data import clips as clips_module
-from spiking_yolo.data.clips import RandomClips, _from_camera, clips_of, frame_times, moving
+from spiking_yolo.data.clips import RandomClips, _from_camera, clips_of, frame_times
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.mot import VideoSequence, open_sequences
 from spiking_yolo.errors import UserError
@@ -40,22 +39,6 @@ def test_frame_times_by_hand():
     assert frame_times(12)[:4] == [0, 8, 16, 24], "at most 8 frames apart"
 
 
-def test_parts_that_move_keep_their_pixels_and_the_rest_its_own(monkeypatch: pytest.MonkeyPatch):
-    """Without noise, light and camera, each pixel of a frame is of one of the two pictures."""
-    for name in ("NOISE", "LIGHT", "MOVING"):
-        monkeypatch.setattr(clips_module, name, 0)
-    moved = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        frames = list(moving(plain(50), plain(200), range(30), rng))
-        assert all(frame.shape == (20, 30, 3) for frame in frames)
-        assert set(np.unique(np.stack(frames))) <= {50, 200}
-        shares = [np.mean(frame == 200) for frame in frames]
-        assert max(shares) < 0.9
-        moved += not np.array_equal(frames[0], frames[-1])
-    assert moved > 10
-
-
 def test_the_camera_moves_and_comes_closer_by_hand():
     image = np.zeros((20, 30, 3), np.uint8)
     image[:, 15:] = 100
@@ -65,16 +48,6 @@ def test_the_camera_moves_and_comes_closer_by_hand():
     image[:, 18:] = 0
     closer = _from_camera(image, np.array([0, 0, math.log(2)]))
     assert closer[10, :, 0].sum() == 600, "three columns are six"
-
-
-def test_noise_stays_where_the_codec_leaves_blocks():
-    """Of a pause without parts: most pixels that change lie in blocks that changed."""
-    rng = np.random.default_rng(1)
-    frames = np.stack(
-        list(moving(np.full((64, 64, 3), 128, np.uint8), plain(128)[:1, :1], [0] * 3, rng))
-    )
-    changed = (frames[1] != frames[2]).any(2).reshape(4, 16, 4, 16).any((1, 3))
-    assert 0 < changed.sum() < 16
 
 
 def numbered(folder: Path, frames: int) -> VideoSequence:

@@ -18,7 +18,6 @@ from spiking_yolo.data.coco import (
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.errors import UserError
 
-SHARED = Path(__file__).parents[2].parent / "shared"
 DARKNET_NAMES = (
     "person", "bicycle", "car", "motorbike", "aeroplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
@@ -135,20 +134,8 @@ def damaged(change: Any) -> Any:
             damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, float("nan")])),
             "not readable json",
         ),
-        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, "4"])), "needs a bbox"),
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, 10**400])), "needs a bbox"),
-        (
-            damaged(lambda d: d["annotations"][1].update(area=None)),
-            r"annotations\[1\] needs an area",
-        ),
-        (damaged(lambda d: d["annotations"][1].update(id="9")), r"annotations\[1\] needs an id"),
         (damaged(lambda d: d["annotations"][1].update(id=True)), r"annotations\[1\] needs an id"),
-        (
-            damaged(lambda d: d["annotations"][1].update(category_id=True)),
-            r"annotations\[1\] has no category_id",
-        ),
-        (damaged(lambda d: d["annotations"][1].update(id=10**30)), r"annotations\[1\] needs an id"),
-        (damaged(lambda d: d["categories"][0].update(id=10**30)), r"categories\[0\] has no id"),
         (damaged(lambda d: d["images"][0].update(width=10**30)), r"images\[0\] has no width"),
         (damaged(lambda d: d["annotations"][1].update(area=-1)), r"annotations\[1\] needs an area"),
         (damaged(lambda d: d["annotations"][1].update(iscrowd="no")), r"annotations\[1\].*iscrowd"),
@@ -204,22 +191,6 @@ def test_voc_classes_among_the_outputs_of_a_coco_network() -> None:
     )
 
 
-def test_subset_is_seeded_and_sorted() -> None:
-    samples = [Sample.of(i, Path(f"{i}.jpg"), (9, 9), [], []) for i in range(30)]
-    data = DetectionSet("numbers", ("a",), samples, ["kept"])
-    ids = [s.image_id for s in data.subset(10, 4).samples]
-    assert ids == sorted(set(ids)) and len(ids) == 10
-    assert (
-        ids
-        == [s.image_id for s in data.subset(10, 4).samples]
-        != [s.image_id for s in data.subset(10, 5).samples]
-    )
-    assert [s.image_id for s in data.subset(99, 0).samples] == list(range(30)) and data.subset(
-        3, 0
-    ).notes == ["kept"]
-    assert len(data) == 30
-
-
 def test_subset_of_coco_keeps_the_annotations(tmp_path: Path) -> None:
     part = load_coco(official(tmp_path, content()), "val2017").subset(1, 0)
     assert len(part) == 1 and part.annotations == content() and part.category_ids == (18, 1)
@@ -239,13 +210,3 @@ def test_as_coco_is_coco(tmp_path: Path) -> None:
     (back,) = again.samples
     assert back.boxes.tolist() == sample.boxes.tolist() and back.labels.tolist() == [2, 1]
     assert back.ignored.tolist() == [False, True] and back.area.tolist() == [200, 16]
-
-
-def test_real_files() -> None:
-    if not (SHARED / "data" / "coco").is_dir():
-        pytest.skip("needs ../shared/data/coco")
-    val = load_coco(SHARED / "data" / "coco", "val2017")
-    assert (len(val), sum(len(s.labels) for s in val.samples), val.notes) == (49, 381, [])
-    assert (
-        category_index(val.annotations["categories"], DARKNET_NAMES) == val.category_ids == COCO_IDS
-    )

@@ -4,12 +4,11 @@ been lost.
 
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 from helpers import classifying, evaluating
-from helpers.tiny import ROOT, photo, run_tool, write_tiny
+from helpers.tiny import ROOT, run_tool, write_tiny
 from PIL import Image
 
 RUN = ("--T", 2, "--method", "p-norm", "--project")
@@ -63,42 +62,12 @@ def test_classification(tmp_path: Path, capsys: Output) -> None:
     weights, data = classifying.write_all(tmp_path)
     image = sorted((data / "test").rglob("*.png"))[3]
     damage(image)
-    with tarfile.open(tmp_path / "set.tar", "w") as tar:
-        tar.add(data, ".")
-    for where in (data, tmp_path / "set.tar"):
-        assert run_tool("eval", "--data", where, "--weights", weights, *RUN, tmp_path / "runs") == 2
-        one_line(capsys, image.name)
+    assert run_tool("eval", "--data", data, "--weights", weights, *RUN, tmp_path / "runs") == 2
+    one_line(capsys, image.name)
     damage(sorted((data / "train").rglob("*.png"))[2])
     task = ("--task", "classify", "--model", "resnet20", "--data", data)
     assert run_tool("train", *task, *TRAIN, tmp_path / "runs") == 2
     one_line(capsys, str(data / "train"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--no-cache",), ("--no-cache", "--workers", 0)])
-def test_training_a_detector(tmp_path: Path, capsys: Output, more: tuple[object, ...]) -> None:
-    """What a worker process raises comes with its traceback from torch."""
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    for stem in "abcd":
-        photo(tmp_path / "images" / f"{stem}.png")
-        (tmp_path / "labels" / f"{stem}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
-    (tmp_path / "data.yaml").write_text("path: .\ntrain: images\nval: images\nnames: [cup]\n")
-    damage(tmp_path / "images" / "c.png")
-    task = (
-        "--task",
-        "detect",
-        "--model",
-        "yolov1",
-        "--imgsz",
-        64,
-        "--batch",
-        4,
-        "--data",
-        tmp_path / "data.yaml",
-    )
-    assert run_tool("train", *task, *TRAIN, tmp_path / "runs", *more) == 2
-    one_line(capsys, "c.png")
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_new_format_works_in_every_command(data: Path, capsys: pytest.CaptureFixture[str]):
     folder = data.parent
     network = ("--weights", folder / "tiny.weights")

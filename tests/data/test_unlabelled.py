@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.tiny import photo
 
-from spiking_yolo.data.images import Picture, preprocess
-from spiking_yolo.data.unlabelled import RandomPictures, mosaic, random_crop
+from spiking_yolo.data.images import Picture
+from spiking_yolo.data.unlabelled import RandomPictures, mosaic
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -49,24 +49,6 @@ def test_classifiers_get_one_picture_and_most_of_it():
     assert spans.min() > 0.55 and spans.max() > 0.85
 
 
-def test_half_are_mirrored():
-    image = plain(0)
-    image[:, :15] = 255
-    x = RandomPictures([[Picture("a", image)]], CLASSES, 200, task="classify")(0)
-    mirrored = (x[:, 0, 4, 0] < x[:, 0, 4, -1]).float().mean().item()
-    assert mirrored == pytest.approx(0.5, abs=0.12)
-
-
-def test_random_crop_stays_inside():
-    image = np.arange(40 * 50 * 3, dtype=np.int64).reshape(40, 50, 3)
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        part = random_crop(image, rng, 0.5)
-        assert 20 <= part.shape[0] <= 40 and 25 <= part.shape[1] <= 50
-        row, column = divmod(part[0, 0, 0] // 3, 50)
-        assert np.array_equal(part, image[row : row + len(part), column : column + part.shape[1]])
-
-
 def test_mosaic_by_hand():
     tiles = mosaic([plain(k) for k in (1, 2, 3, 4)], 8, 6)
     assert tiles.shape == (8, 6, 3)
@@ -85,11 +67,3 @@ def test_damaged_pictures_are_replaced(tmp_path: Path):
     assert "damaged.jpg" in pictures.unreadable["damaged.jpg"]
     with pytest.raises(UserError, match="cannot be read"):
         RandomPictures([folders[0][:1]], CLASSES, 1, task="classify")(0)
-
-
-def test_an_unchanged_picture_is_what_the_network_takes():
-    """Neither cropped nor mirrored, in some number: it is what `preprocess` makes."""
-    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    expected = preprocess(image, CLASSES)[0]
-    batch = RandomPictures([[Picture("a", image)]], CLASSES, 40, task="classify")(0)
-    assert any(torch.equal(x, expected) for x in batch)

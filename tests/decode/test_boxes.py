@@ -123,8 +123,3 @@ def test_agnostic_suppression_is_torchvisions(seed, multi_label):
         chosen = selection.select(boxes, scores)
         assert chosen.xyxy.tolist() == boxes[rows][order].tolist()
         assert chosen.class_id.tolist() == labels[order].tolist()
-
-
-def test_nothing_above_the_threshold():
-    found = select(torch.rand(5, 4), torch.zeros(5, 3), 0.1, 0.5, 10, False)
-    assert len(found) == 0 and found.xyxy.shape == (0, 4) and found.class_id.dtype == torch.int64

@@ -25,14 +25,6 @@ def test_a_frame_covers_its_box_and_nothing_outside():
     assert not mask[:30].any(), "only the label may stand above the box"
 
 
-def test_a_title_adds_a_strip_above_the_same_picture():
-    found = detections((10, 10, 90, 60, 0.8, 0))
-    plain, titled = (draw_detections(picture(80, 120), found, NAMES, t) for t in (None, "T = 64"))
-    strip = titled[: len(titled) - 80]
-    assert (titled[-80:] == plain).all()
-    assert len(strip) > 8 and (strip < 100).any() and (strip == 255).any()
-
-
 def test_tracks_have_colours_and_numbers():
     boxes = detections((20, 60, 80, 150, 0.9, 1), (120, 60, 180, 150, 0.8, 1))
     drawn = draw_detections(picture(200, 200), replace(boxes, track_id=torch.tensor([3, 8])), NAMES)
@@ -46,12 +38,6 @@ def test_tracks_have_colours_and_numbers():
     label = changed(draw_detections(picture(200, 200), boxes, NAMES))[:60].any(0).sum()
     assert changed(drawn)[:60].any(0).sum() > label == changed(alone)[:60, :110].any(0).sum() * 2
     assert track_colour(1) == PALETTE[0] == track_colour(1 + len(PALETTE))
-
-
-def test_best_detection_is_on_top():
-    same = (20, 20, 180, 150)
-    drawn = draw_detections(picture(200, 200), detections((*same, 0.9, 1), (*same, 0.4, 0)), NAMES)
-    assert (drawn[149, 100] == class_colour(1)).all()
 
 
 def test_labels_of_crowded_boxes_do_not_hide_each_other():

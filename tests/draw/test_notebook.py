@@ -6,6 +6,7 @@ import io
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,10 +78,10 @@ def test_several_steps_are_a_page_that_loads_nothing(run, tmp_path):
 
 
 def test_names_cannot_become_html(run):
-    from dataclasses import replace
-
-    evil = replace(run, names=("<script>", '"><b>', "&"), path="/a/<i>.png")
-    for text in (evil._repr_html_(), replace(evil, steps={})._repr_html_()):
+    seen = replace(run.seen, input=replace(run.seen.input, path="/a/<i>.png"))
+    evil = replace(run, seen=seen, names=("<script>", '"><b>', "&"))
+    last = replace(seen, steps={evil.T: seen.last})
+    for text in (evil._repr_html_(), replace(evil, seen=last)._repr_html_()):
         outside = re.sub(r'srcdoc="[^"]*"', "", text)
         assert not {"<script>", "<b>", "<i>"} & set(re.findall(r"<\w+>", outside))
         assert "&lt;i&gt;.png" in outside
@@ -116,6 +117,7 @@ SEEN = f"""[{IN_FRAME}.querySelector('output').textContent,
     {IN_FRAME}.querySelector('.stage svg').innerHTML]"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}")
 def test_the_slider_of_a_cell(run, tmp_path):
     page = tmp_path / "cell.html"

@@ -29,7 +29,7 @@ from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
-from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection
+from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
@@ -56,7 +56,7 @@ def open_inputs(options: EvalOptions) -> Inputs:
     if metric == "auto" and next(iter(networks.values())).spec.task == "classify":
         metric = "accuracy"
     if metric == "accuracy":
-        dataset = open_classification(data, options.split, options.project.parent / UNPACKED)
+        dataset = open_classification(data, options.split)
     else:
         dataset = open_detection(data, options.split, options.images, options.year)
         if metric == "auto":
