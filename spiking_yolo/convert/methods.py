@@ -72,7 +72,7 @@ METHODS: dict[str, Method] = {}
 
 
 def register(
-    *, year: int, reference: str, limits: str, timesteps: int | None = None, tried: int = 256
+    year: int, reference: str, limits: str, timesteps: int | None = None, tried: int = 256
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Decorator: add a method with the recipe that the function returns; for the rest see Method.
 
@@ -126,10 +126,10 @@ def patience(name: str, T: int) -> str:
 
 
 @register(
-    year=2017,
+    2017,
+    "Rueckauer et al., Frontiers in Neuroscience 2017",
+    "slow where a layer's activations differ much in size",
     timesteps=64,
-    reference="Rueckauer et al., Frontiers in Neuroscience 2017",
-    limits="slow where a layer's activations differ much in size",
 )
 def p_norm() -> Recipe:
     """p-Norm: one threshold per layer, a high percentile of its activations.
@@ -140,18 +140,14 @@ def p_norm() -> Recipe:
     / lambda_out; Eq. 4: reset by subtraction; U(0) = 0. (SpikingJelly's converter counts zeros too,
     so that its 99.9 % lies lower in a layer with few active neurons.) Needs: activation statistics.
     """
-    return Recipe(
-        "p-norm",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-    )
+    return Recipe("p-norm", Threshold(rule="percentile", scope="layer", percentile=99.9))
 
 
 @register(
-    year=2020,
+    2020,
+    "Kim et al., Spiking-YOLO, AAAI 2020",
+    "slow on leaky ReLU: the published detector needs thousands of timesteps",
     timesteps=128,
-    reference="Kim et al., Spiking-YOLO, AAAI 2020",
-    limits="slow on leaky ReLU: the published detector needs thousands of timesteps",
 )
 def channel_norm() -> Recipe:
     """Channel-Norm with the imbalanced-threshold neuron: Spiking-YOLO.
@@ -163,18 +159,13 @@ def channel_norm() -> Recipe:
     drive of theta / alpha before its first spike, which is why the published detector runs for
     thousands of timesteps.
     """
-    return Recipe(
-        "channel-norm",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
-        neuron=Neuron(kind="ibt", gamma=1, initial=0.0),
-    )
+    return Recipe("channel-norm", Threshold(rule="percentile", percentile=99.9), Neuron(kind="ibt"))
 
 
 @register(
-    year=2019,
-    timesteps=None,
-    reference="Sengupta et al., Frontiers in Neuroscience 2019",
-    limits="made for networks without bias; reset to zero loses charge",
+    2019,
+    "Sengupta et al., Frontiers in Neuroscience 2019",
+    "made for networks without bias; reset to zero loses charge",
 )
 def spike_norm() -> Recipe:
     """Spike-Norm: thresholds balanced layer by layer, with the layers before already spiking.
@@ -186,19 +177,12 @@ def spike_norm() -> Recipe:
     networks without bias, without batch norm and with average pooling; biases are then part of the
     current that is balanced, and a rate can be off by them.
     """
-    return Recipe(
-        "spike-norm",
-        threshold=Threshold(rule="balance", scope="layer"),
-        neuron=Neuron(kind="if", reset="zero", gamma=1, initial=0.0),
-        encoding=Encoding(input="poisson"),
-    )
+    threshold, encoding = Threshold(rule="balance", scope="layer"), Encoding(input="poisson")
+    return Recipe("spike-norm", threshold, Neuron(reset="zero"), encoding=encoding)
 
 
 @register(
-    year=2020,
-    timesteps=None,
-    reference="Han et al., RMP-SNN, CVPR 2020",
-    limits="slow: the largest current is far above the usual one",
+    2020, "Han et al., RMP-SNN, CVPR 2020", "slow: the largest current is far above the usual one"
 )
 def rmp() -> Recipe:
     """RMP: threshold balancing with the residual membrane potential kept.
@@ -207,19 +191,10 @@ def rmp() -> Recipe:
     a setting: --set threshold.scale); Eq. 5: the threshold is subtracted at a spike, so the
     residual potential stays. Needs: the network run on calibration images.
     """
-    return Recipe(
-        "rmp",
-        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-    )
+    return Recipe("rmp", Threshold(rule="balance", scope="layer", scale=0.8))
 
 
-@register(
-    year=2020,
-    timesteps=None,
-    reference="Han and Roy, ECCV 2020 (our reading)",
-    limits="at low rates more events than spikes",
-)
+@register(2020, "Han and Roy, ECCV 2020 (our reading)", "at low rates more events than spikes")
 def tsc() -> Recipe:
     """TSC: temporal switch coding, our reading.
 
@@ -231,18 +206,15 @@ def tsc() -> Recipe:
     *more* than spikes do (an isolated spike is two switches); both counts are reported. Needs: the
     network run on calibration images.
     """
-    return Recipe(
-        "tsc",
-        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, events="switches"),
-    )
+    threshold = Threshold(rule="balance", scope="layer", scale=0.8)
+    return Recipe("tsc", threshold, Neuron(events="switches"))
 
 
 @register(
-    year=2021,
+    2021,
+    "Deng and Gu, ICLR 2021",
+    "better with clipped-ReLU training and average pooling",
     timesteps=256,
-    reference="Deng and Gu, ICLR 2021",
-    limits="better with clipped-ReLU training and average pooling",
 )
 def opt() -> Recipe:
     """Opt.: the layer's maximum as threshold, and half a threshold added over the run.
@@ -257,18 +229,14 @@ def opt() -> Recipe:
     and ultra-low-latency spiking neural networks, ICLR 2022. In the released code the last layer
     fires too; here, as in every method, the head only integrates. Needs: activation statistics.
     """
-    return Recipe(
-        "opt",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, shift=32),
-    )
+    return Recipe("opt", Threshold(rule="max", scope="layer"), Neuron(shift=32))
 
 
 @register(
-    year=2021,
+    2021,
+    "Li et al., A free lunch from ANN, ICML 2021",
+    "corrected for one T (--set calibration.T)",
     timesteps=64,
-    reference="Li et al., A free lunch from ANN, ICML 2021",
-    limits="corrected for one T (--set calibration.T)",
 )
 def calibration_light() -> Recipe:
     """Calibration, light: MMSE thresholds and a bias correction per channel.
@@ -281,19 +249,16 @@ def calibration_light() -> Recipe:
     (docs/msat/ablation.md). The head's bias is corrected too. Needs: the network run on calibration
     images.
     """
-    return Recipe(
-        "calibration-light",
-        threshold=Threshold(rule="mmse", scope="layer", levels=32),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        calibration=Calibration(kind="light", T=32),
-    )
+    threshold = Threshold(rule="mmse", scope="layer", levels=32)
+    calibration = Calibration(kind="light", T=32)
+    return Recipe("calibration-light", threshold, Neuron(initial=0.5), calibration=calibration)
 
 
 @register(
-    year=2021,
+    2021,
+    "Li et al., A free lunch from ANN, ICML 2021",
+    "corrected for one T (--set calibration.T)",
     timesteps=64,
-    reference="Li et al., A free lunch from ANN, ICML 2021",
-    limits="corrected for one T (--set calibration.T)",
 )
 def calibration_advanced() -> Recipe:
     """Calibration, advanced: MMSE thresholds and a correction of the initial potential.
@@ -305,19 +270,13 @@ def calibration_advanced() -> Recipe:
     operations (docs/msat/ablation.md). Otherwise as calibration-light. Needs: the network run on
     calibration images.
     """
-    return Recipe(
-        "calibration-advanced",
-        threshold=Threshold(rule="mmse", scope="layer", levels=32),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        calibration=Calibration(kind="advanced", T=32),
-    )
+    threshold = Threshold(rule="mmse", scope="layer", levels=32)
+    calibration = Calibration(kind="advanced", T=32)
+    return Recipe("calibration-advanced", threshold, Neuron(initial=0.5), calibration=calibration)
 
 
 @register(
-    year=2022,
-    timesteps=16,
-    reference="Li and Zeng, burst spikes, IJCAI 2022",
-    limits="a burst of n costs n spikes",
+    2022, "Li and Zeng, burst spikes, IJCAI 2022", "a burst of n costs n spikes", timesteps=16
 )
 def burst() -> Recipe:
     """Burst spikes: up to gamma spikes per timestep carry the residual potential away at once.
@@ -334,19 +293,15 @@ def burst() -> Recipe:
 
     `--set threshold.rule=percentile` does not divide: bursts then clear debts only.
     """
-    return Recipe(
-        "burst",
-        threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
-        neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
-    )
+    threshold = Threshold(rule="shared", scope="layer", percentile=99.9)
+    return Recipe("burst", threshold, Neuron(gamma=5))
 
 
 @register(
-    year=2025,
-    timesteps=None,
+    2025,
+    "Bu et al., inference-scale complexity, CVPR 2025",
+    "the first 2 steps are not read out, so T must be at least 3",
     tried=64,
-    reference="Bu et al., inference-scale complexity, CVPR 2025",
-    limits="the first 2 steps are not read out, so T must be at least 3",
 )
 def ltb() -> Recipe:
     """LTB: local threshold balancing, and a read-out that leaves out the first steps.
@@ -362,19 +317,14 @@ def ltb() -> Recipe:
     stands behind it. Rate coding, one spike per step: operations grow with T. Needs: activation
     statistics.
     """
-    return Recipe(
-        "ltb",
-        threshold=Threshold(rule="excess", scope="channel"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        readout=Readout(skip=2),
-    )
+    return Recipe("ltb", Threshold(rule="excess"), Neuron(initial=0.5), readout=Readout(skip=2))
 
 
 @register(
-    year=2022,
+    2022,
+    "MSAT draft paper, Eq. 14-17",
+    "graded spikes; an exponential and a logarithm per neuron and step",
     timesteps=64,
-    reference="MSAT draft paper, Eq. 14-17",
-    limits="graded spikes; an exponential and a logarithm per neuron and step",
 )
 def msat() -> Recipe:
     """MSAT: the multi-stage adaptive threshold, the draft paper's method.
@@ -396,19 +346,14 @@ def msat() -> Recipe:
     with 0.3.0). Ablation: --set msat.dtt=false, msat.det=false. Needs: the network run on
     calibration images.
     """
-    return Recipe(
-        "msat",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="msat", reset="subtract", gamma=1, initial=0.0),
-        msat=Msat(gain=0),
-    )
+    return Recipe("msat", Threshold(rule="max", scope="layer"), Neuron(kind="msat"), Msat(gain=0))
 
 
 @register(
-    year=2026,
+    2026,
+    "this project, after the MSAT draft paper",
+    "graded spikes in bursts; an exponential and a logarithm per neuron and step",
     timesteps=16,
-    reference="this project, after the MSAT draft paper",
-    limits="graded spikes in bursts; an exponential and a logarithm per neuron and step",
 )
 def msat_tuned() -> Recipe:
     """MSAT-tuned: MSAT whose neurons start half way to their first threshold, and send bursts.
@@ -422,12 +367,8 @@ def msat_tuned() -> Recipe:
     for one and a half to more than twice the operations; docs/msat/variants.md has what helped,
     what did not, and its controls. Needs: the network run on calibration images.
     """
-    return Recipe(
-        "msat-tuned",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="msat", reset="subtract", gamma=5, initial=0.1),
-        msat=Msat(gain=0),
-    )
+    neuron = Neuron(kind="msat", gamma=5, initial=0.1)
+    return Recipe("msat-tuned", Threshold(rule="max", scope="layer"), neuron, Msat(gain=0))
 
 
 @register(
@@ -523,10 +464,10 @@ def signed_digits_video() -> Recipe:
 
 
 @register(
-    year=2021,
+    2021,
+    "Stoeckl and Maass, Nature Machine Intelligence 2021",
+    "at most 8 spikes per value, each worth another power of two",
     timesteps=1,
-    reference="Stoeckl and Maass, Nature Machine Intelligence 2021",
-    limits="at most 8 spikes per value, each worth another power of two",
 )
 def few_spikes() -> Recipe:
     """Few-spikes coding: a value is complete in one step, as at most K spikes of its binary digits.
@@ -541,18 +482,15 @@ def few_spikes() -> Recipe:
     (1.68) rounded down, .032 (1.80) to the nearest; with K = 7 (neuron.gamma=127,
     threshold.scale=0.0078125) .041 (1.41), with K = 6 .132 (1.04). Needs: activation statistics.
     """
-    return Recipe(
-        "few-spikes",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
-        neuron=Neuron(kind="few-spikes", gamma=255, initial=0.5),
-    )
+    threshold = Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256)
+    return Recipe("few-spikes", threshold, Neuron(kind="few-spikes", gamma=255, initial=0.5))
 
 
 @register(
-    year=2025,
+    2025,
+    "Chen et al., scale-and-fire neurons, arXiv 2510.23383",
+    "a spike carries a number of up to 32; no step adds to the first",
     timesteps=1,
-    reference="Chen et al., scale-and-fire neurons, arXiv 2510.23383",
-    limits="a spike carries a number of up to 32; no step adds to the first",
 )
 def sfn() -> Recipe:
     """SFN: scale-and-fire neurons, a value as one message of many levels, in one timestep.
@@ -568,19 +506,16 @@ def sfn() -> Recipe:
     which costs a multiplication. It is settled after one step. Needs: activation statistics, of
     both signs.
     """
-    return Recipe(
-        "sfn",
-        threshold=Threshold(rule="mmse", scope="channel", levels=32, scale=1 / 32),
-        neuron=Neuron(kind="multi-level", gamma=32, initial=0.5),
-    )
+    threshold = Threshold(rule="mmse", levels=32, scale=1 / 32)
+    return Recipe("sfn", threshold, Neuron(kind="multi-level", gamma=32, initial=0.5))
 
 
 @register(
-    year=2024,
+    2024,
+    "Gu et al., canonic signed spikes (later: TMN), arXiv 2408.17245",
+    "spikes have a sign, and a value that depends on the timestep; no output before the turn of its"
+    " last layer",
     timesteps=16,
-    reference="Gu et al., canonic signed spikes (later: TMN), arXiv 2408.17245",
-    limits="spikes have a sign, and a value that depends on the timestep; no output before the turn"
-    " of its last layer",
 )
 def css() -> Recipe:
     """CSS: canonic signed spikes over time, one digit of a value per step.
@@ -604,19 +539,13 @@ def css() -> Recipe:
     and step, whose value, a power of two, all neurons share. Needs: activation statistics, of both
     signs.
     """
-    return Recipe(
-        "css",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
-        neuron=Neuron(kind="sigma-delta", gamma=1, initial=0.5),
-        encoding=Encoding(coarse=7),
-    )
+    threshold = Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256)
+    neuron = Neuron(kind="sigma-delta", initial=0.5)
+    return Recipe("css", threshold, neuron, encoding=Encoding(coarse=7))
 
 
 @register(
-    year=2025,
-    timesteps=2,
-    reference="Huang et al., ICML 2025",
-    limits="spikes have a sign, and a value (a power of two)",
+    2025, "Huang et al., ICML 2025", "spikes have a sign, and a value (a power of two)", timesteps=2
 )
 def dcgs() -> Recipe:
     """DCGS: one spike per neuron and step, of eight sizes, differential in the rate.
@@ -629,8 +558,4 @@ def dcgs() -> Recipe:
     Neurons stand behind their max pooling, as in all methods that follow sums, which makes this
     rival cheaper. Needs: activation statistics.
     """
-    return Recipe(
-        "dcgs",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
-        neuron=Neuron(kind="dcgs"),
-    )
+    return Recipe("dcgs", Threshold(rule="percentile", percentile=99.9), Neuron(kind="dcgs"))

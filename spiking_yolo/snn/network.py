@@ -340,7 +340,7 @@ class SpikingNetwork(nn.Module):
         layer = self.layer(name)
         current = None if value is None else self.synapses.analogue(source, value)
         if current is None and layer.settled and layer.spike_weight == weight:
-            layer.idle()
+            layer.t += 1
             return None
         spikes: Tensor | Active | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(name, current)

@@ -67,12 +67,6 @@ class IntegrateAndFire(NeuronLayer):
         if self.settings.shift:
             s.potential.add_(p.theta / (2 * self.settings.shift))
 
-    @property
-    def shift(self) -> Tensor | None:
-        if not self.settings.shift:
-            return None
-        return per_channel(self.theta, self.count) / (2 * self.settings.shift)
-
 
 class ImbalancedThreshold(NeuronLayer):
     """IBT neuron of Spiking-YOLO for leaky ReLU (Kim 2020, section 4.2)."""

@@ -97,7 +97,7 @@ class NeuronLayer(nn.Module, ABC):
             p: Their parameters.
             z: What they received, [n, C]; None for nothing.
             clock: The time.
-            buffers: Room for intermediate results, a to c, and for the result, out; may be None.
+            buffers: Room for intermediate results, a to e, and for the result, out.
 
         Returns:
             What is sent, in thetas.
@@ -138,10 +138,11 @@ class NeuronLayer(nn.Module, ABC):
         """
         return None
 
-    @property
-    def complete(self) -> bool:
-        """Whether all that is due is sent in every step, so that without input nothing happens."""
-        return False
+    def settles(self) -> bool:
+        """Whether nothing will be sent until something is received: asked after a step, in
+        differential coding.
+        """
+        return self.silent()
 
     # Time
 
@@ -177,40 +178,43 @@ class NeuronLayer(nn.Module, ABC):
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
             self._make_room(current)
-        arrived = current
-        if self.phi.softmax:
-            current = self._softmax(current)
-        elif self.reads_sums:
-            if current is None:
-                current = self._sum
-            else:
-                self._sum = dense(current)
-        time = self.coding.activations(self.t + 1)
         hysteresis = self.hysteresis if self.settings.hysteresis else 0.0
-        if hysteresis < self._held_back:
-            current = self._everywhere(current)
+        received = self._received(current, everywhere=hysteresis < self._held_back)
         self._held_back = hysteresis
+        time = self.coding.activations(self.t + 1)
         clock = Clock(self.t, time, spike_weight, self.t == 0, hysteresis)
-        sent = None if current is None else self.kernel(current, clock)
+        sent = None if received is None else self.kernel(received, clock)
         if isinstance(sent, Active):
             # Each of these rows has sent something.
             self._largest = [len(sent.where)]
         elif sent is None:
-            if isinstance(arrived, Tensor) and clock.first:
-                self._start(arrived)
-            current = None if current is None else dense(current)
-            # Whether complete values were sent first is never asked.
-            reports = on_cpu(self.out) and not (clock.first and self.complete)
-            self._largest = self._run(self.emit, current, clock, reports)
+            if isinstance(current, Tensor) and clock.first:
+                self._start(current)
+            z = None if received is None else dense(received)
+            self._largest = self._run(self.emit, z, clock, on_cpu(self.out))
         self.t += 1
         self.spike_weight = spike_weight
-        self.settled = self.coding.once and self.quiet()
+        self.settled = self.coding.once and self.settles()
         return self.out if sent is None else sent
 
-    def _everywhere(self, current: Tensor | Active | None) -> Tensor:
-        """What all neurons receive, be it nothing."""
-        if self.reads_sums:
+    def _received(
+        self, current: Tensor | Active | None, everywhere: bool
+    ) -> Tensor | Active | None:
+        """What the neurons see in this step: the current, the sum of all, or its softmax.
+
+        everywhere: All neurons have to look, also where nothing arrived.
+        """
+        if self.phi.softmax:
+            if current is not None:
+                self._scores = dense(current) if self.t == 0 else self._scores + dense(current)
+                self._sum = self.phi(self._scores)
             return self._sum
+        if self.reads_sums:
+            if current is not None:
+                self._sum = dense(current)
+            return self._sum if current is None or everywhere else current
+        if not everywhere:
+            return current
         return torch.zeros_like(self.state.sent) if current is None else dense(current)
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
@@ -221,13 +225,6 @@ class NeuronLayer(nn.Module, ABC):
             s.switches.add_((out - s.previous).abs_().div_(clock.spike_weight))
             s.previous.copy_(out)
         return out
-
-    def _softmax(self, change: Tensor | Active | None) -> Tensor:
-        """The softmax of all scores so far, [N, heads, T, tokens]."""
-        if change is not None:
-            self._scores = dense(change) if self.t == 0 else self._scores + dense(change)
-            self._sum = self.phi(self._scores)
-        return self._sum
 
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
         """The current with the calibrated bias.
@@ -240,22 +237,10 @@ class NeuronLayer(nn.Module, ABC):
         return z + p.bias
 
     def silent(self) -> bool:
-        """Whether nothing was sent in the last step.
-
-        For differential coding; always False in rate coding, and where one would have to wait for
-        the answer.
+        """Whether nothing was sent in the last step of differential coding; False where one would
+        have to wait for the answer.
         """
-        if not self.coding.once or not on_cpu(self.out):
-            return False
-        return not any(map(bool, self._largest))
-
-    def quiet(self) -> bool:
-        """Whether nothing was sent, and nothing will be until something is received."""
-        return self.silent()
-
-    def idle(self) -> None:
-        """A timestep of a settled layer that receives nothing: it sends nothing."""
-        self.t += 1
+        return on_cpu(self.out) and not any(map(bool, self._largest))
 
     # What a run left behind
 
@@ -305,9 +290,10 @@ class NeuronLayer(nn.Module, ABC):
             T: Number of timesteps.
         """
         theta = thetas[0]
-        start = per_channel(self.initial, current) * per_channel(self.theta, current)
-        shift = self.shift
-        charge = T * (current if shift is None else current + shift) + start
+        own = per_channel(self.theta, current)
+        if self.settings.shift:
+            current = current + own / (2 * self.settings.shift)
+        charge = T * current + per_channel(self.initial, current) * own
         counts = (charge / theta).floor().clamp(min=0)
         if self.phi.cap is not None:
             counts = counts.minimum((T * self.phi.cap / theta + 0.5).floor())
@@ -317,11 +303,6 @@ class NeuronLayer(nn.Module, ABC):
         """The mean of `counts` spikes in T steps, of at most gamma in each."""
         most = self.settings.gamma * T
         return counts.clamp(-most, most) * theta / T
-
-    @property
-    def shift(self) -> Tensor | None:
-        """What is added to the potential in every step; None for nothing."""
-        return None
 
     # Memory
 

@@ -1,6 +1,5 @@
-"""Signed neurons that remember what they have sent."""
+"""Sigma-delta neurons: signed, they remember what they have sent and send what has changed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.recipe import MAX_GAMMA
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.fast import EventNeurons
-from spiking_yolo.snn.layout import Active, dense, per_channel
+from spiking_yolo.snn.layout import Active, dense
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
@@ -30,12 +29,13 @@ class SigmaDeltaState(State):
 
 @register("sigma-delta")
 class SigmaDelta(NeuronLayer):
-    """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its
-    input.
+    """Sigma-delta neuron: it sends the change of phi(S), S the sum of its input, as signed spikes.
 
-    For (leaky) ReLU, with a cap or without, SiLU, mish and softmax.
+    What it has sent follows phi of the sum of its input, whatever order that came in (after Wang
+    2022 and O'Connor and Welling 2017). For (leaky) ReLU, with a cap or without, SiLU, mish and
+    softmax.
 
-    In differential coding it may have a resting value, [C]: what is due is counted from there, and
+    It may have a resting value, [C]: what is due is counted from there, and
     the next layers know it as they know their biases. It does not depend on the image, so it costs
     no event and no operation: in each neuron of the next layer it is one constant, computed
     beforehand (a map, since at the border a kernel receives less of it). The first step of a run
@@ -95,15 +95,14 @@ class SigmaDelta(NeuronLayer):
             return z
         return s.potential if z is None else s.potential.add_(z)
 
-    def quiet(self) -> bool:
-        """Whether nothing will be sent without input: values are complete, or nothing was sent."""
+    def settles(self) -> bool:
         # In the first step a zero may be the resting value and a spike that cancels it.
         has_sent_rest = self.t == 1 and hasattr(self, "rest")
-        return self.coding.once and (self.complete or (self.silent() and not has_sent_rest))
+        return self.complete or (self.silent() and not has_sent_rest)
 
     @property
     def complete(self) -> bool:
-        """Whether all that is due is sent in every step."""
+        """Whether all that is due is sent in every step, so that without input nothing happens."""
         n = self.settings
         return n.events == "digits" and n.gamma == MAX_GAMMA
 
@@ -114,10 +113,6 @@ class SigmaDelta(NeuronLayer):
         ceiling = None if p.cap is None else p.cap * time
         factor = self.phi.gate and self.phi.gate.factor
         return F.unsent(total, s.sent, p.theta, self.slope, out, ceiling, factor, time)
-
-    def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
-        counts = (self.phi(current) * T / thetas[0] + per_channel(self.initial, current)).floor()
-        return self._bounded(counts, thetas[0], T)
 
 
 # theta, theta / 2, ..., theta / 128.
@@ -160,11 +155,11 @@ class MultiThreshold(SigmaDelta):
         due = self.due(s, p, self.total(s, z), clock.time, buffers.a).mul_(t)
         fired = multi_threshold_spike(due, None if self.slope else s.sent * t)
         s.tally((fired != 0).to(fired))
-        out = fired / t if buffers.out is None else torch.div(fired, t, out=buffers.out)
+        out = torch.div(fired, t, out=buffers.out)
         s.sent.add_(out)
         return out
 
-    def quiet(self) -> bool:
+    def settles(self) -> bool:
         """False: what is due grows with t until it is sent."""
         return False
 
