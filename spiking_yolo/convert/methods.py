@@ -41,8 +41,7 @@ class Method:
         name: As --method has it.
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 206 COCO photographs or,
-            if that takes more than 64, on 49 or 8 (docs/results, docs/msat); None: more than were
-            tried.
+            if that takes more than 64, on 49 or 8 (docs/results); None: more than were tried.
         tried: The most timesteps that were tried.
         year: Of its publication.
         reference: The paper.
@@ -245,9 +244,8 @@ def calibration_light() -> Recipe:
     the smallest mean squared error of the rate with T levels (here from the histogram of all
     calibration images, where the paper averages five batches); Eq. 15: bias -= mean(SNN rate - ANN
     activation) per channel, layer after layer. Half a threshold at the start, where the release
-    adds theta / 2T in every step: in error .27 for .30 at T = 32, for a sixth fewer operations
-    (docs/msat/ablation.md). The head's bias is corrected too. Needs: the network run on calibration
-    images.
+    adds theta / 2T in every step: in error .27 for .30 at T = 32, for a sixth fewer operations. The
+    head's bias is corrected too. Needs: the network run on calibration images.
     """
     threshold = Threshold(rule="mmse", scope="layer", levels=32)
     calibration = Calibration(kind="light", T=32)
@@ -267,8 +265,7 @@ def calibration_advanced() -> Recipe:
     mean(ANN - SNN), layer after layer; in the release per neuron, here per channel, since a value
     per neuron belongs to images of one layout. Half a threshold at the start instead of the
     release's theta / 2T in every step: the same error (.16 and .15 at T = 32), for a sixth fewer
-    operations (docs/msat/ablation.md). Otherwise as calibration-light. Needs: the network run on
-    calibration images.
+    operations. Otherwise as calibration-light. Needs: the network run on calibration images.
     """
     threshold = Threshold(rule="mmse", scope="layer", levels=32)
     calibration = Calibration(kind="advanced", T=32)
@@ -364,8 +361,8 @@ def msat_tuned() -> Recipe:
     Theta, as in the methods with a fixed threshold, would let every neuron fire in the second step.
     Up to five spikes of theta(t) in a step send what the first steps have left. Tuned on training
     images, where it errs by a tenth (VGG16) to a half (Tiny-YOLOv3) of what msat does at equal T,
-    for one and a half to more than twice the operations; docs/msat/variants.md has what helped,
-    what did not, and its controls. Needs: the network run on calibration images.
+    for one and a half to more than twice the operations (docs/results/msat.md). Needs: the network
+    run on calibration images.
     """
     neuron = Neuron(kind="msat", gamma=5, initial=0.1)
     return Recipe("msat-tuned", Threshold(rule="max", scope="layer"), neuron, Msat(gain=0))
