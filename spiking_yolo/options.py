@@ -15,11 +15,13 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
+from cyclopts.completion import CompletionContext
 
 from spiking_yolo import __version__
 from spiking_yolo.arguments import (
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from spiking_yolo.data.images import Picture
     from spiking_yolo.models.load import Ann
 
+METHOD = Parameter(completer=lambda _: list(list_methods()))
 Item = TypeVar("Item")
 # (what, how much of it is done, of how much or None, remark="").
 Progress = Callable[..., Any]
@@ -55,11 +58,16 @@ def silent(*_: object) -> None:
     """A callback that does nothing."""
 
 
+def _files(context: CompletionContext) -> list[str]:
+    """What a shell may complete a source to, which is an address or a number as well."""
+    return glob(f"{context.incomplete}*")
+
+
 @dataclass(frozen=True)
 class SourceOptions(Options):
     """What to look at. A class inherits this group last, so that its words come first."""
 
-    sources: tuple[str, ...]
+    sources: Annotated[tuple[str, ...], Parameter(completer=_files)]
     """Images, folders, globs, .txt lists of them, videos, addresses of pictures or streams (http,
     rtsp), or the number of a webcam.
     """
@@ -145,7 +153,7 @@ class ConversionOptions(WeightsOptions):
 class MethodOptions(ConversionOptions):
     """One conversion method."""
 
-    method: Annotated[str | None, NETWORK] = None
+    method: Annotated[str | None, METHOD, NETWORK] = None
     """Conversion method or recipe.json (default: signed-digits); see `spiking-yolo methods`."""
 
 
@@ -153,7 +161,7 @@ class MethodOptions(ConversionOptions):
 class MethodsOptions(ConversionOptions):
     """Any number of conversion methods, side by side."""
 
-    methods: Annotated[tuple[str, ...], COMMAS, METHODS, NETWORK] = ()
+    methods: Annotated[tuple[str, ...], COMMAS, METHODS, METHOD, NETWORK] = ()
     """Methods or recipe.json files with commas, or all (default: signed-digits); see
     `spiking-yolo methods`.
     """

@@ -128,6 +128,19 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out.startswith("spiking-yolo ")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["detect", "a"], {"a.jpg"}),
+        (["detect", "--method", "msat"], {"msat", "msat-tuned"}),
+    ],
+)
+def test_the_tab_key(capsys: pytest.CaptureFixture[str], words: list[str], expected: set[str]):
+    """What the script of --install-completion asks for, besides the names that are in it."""
+    assert call(["__complete", *words]) == 0
+    assert {line for line in capsys.readouterr().out.splitlines() if line} >= expected
+
+
 def old_lines() -> Iterator[tuple[str, str]]:
     for name, now in OLD_COMMANDS.items():
         if name not in COMMANDS:
