@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.colours import COLOURS, colours_of
+from spiking_yolo.draw.colours import colours_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
@@ -157,7 +157,8 @@ def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = 
             mew=0.5,
         )
         if band:
-            axes.fill_between(x, *band, color=colours[name], alpha=0.18, linewidth=0)
+            low, high = band
+            axes.fill_between(x, low, high, color=colours[name], alpha=0.18, linewidth=0)
     every_x = np.concatenate([x for x, *_ in series.values()])
     if not (every_x % 1).any():
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
@@ -195,40 +196,3 @@ def line_plot(
     """Save curves alone, such as a loss over the steps. See `plot` and `draw_curves`."""
     with plot(path, xlabel, ylabel, also) as axes:
         draw_curves(axes, series)
-
-
-def bar_plot(
-    path: str | Path,
-    values: Mapping[str, Mapping[str, float]],
-    ylabel: str,
-    xlabel: str = "",
-    also: FigureFormat = "png",
-) -> None:
-    """Save grouped bars.
-
-    Args:
-        path: Ends in .png, .pdf or .svg.
-        values: Name of a series -> category -> value; a missing category leaves a gap.
-        ylabel: Title of the y axis.
-        xlabel: Title of the x axis.
-        also: A second format in which the figure is saved.
-
-    Raises:
-        UserError: There is nothing to draw.
-    """
-    categories = list(dict.fromkeys(name for group in values.values() for name in group))
-    if not categories:
-        raise UserError("there is no bar to draw; give at least one value")
-    width = 0.8 / len(values)
-    inches = max(SIZE[0], min(0.32 * len(values) * len(categories), 9.0))
-    with plot(path, xlabel, ylabel, also, (inches, SIZE[1])) as axes:
-        axes.grid(False, axis="x")
-        for i, (name, group) in enumerate(values.items()):
-            shift = (i - (len(values) - 1) / 2) * width
-            at = [categories.index(category) + shift for category in group]
-            label = name if len(values) > 1 else None
-            axes.bar(at, list(group.values()), 0.92 * width, label=label, color=COLOURS[i])
-        axes.tick_params(axis="x", length=0)
-        axes.set_xticks(range(len(categories)), categories)
-        if sum(map(len, categories)) > 0.8 * CHARACTERS * inches / SIZE[0]:
-            axes.tick_params(axis="x", rotation=35)

@@ -8,7 +8,6 @@ from helpers.drawing import saved_figures
 from spiking_yolo.draw.colours import ACCOUNT_COLOURS, colours_of
 from spiking_yolo.draw.figure import (
     STYLE,
-    bar_plot,
     draw_curves,
     draw_reference,
     least_height,
@@ -82,14 +81,6 @@ def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
     assert all(tick == round(tick) for tick in saved[0].axes[0].get_xticks()) == whole
 
 
-def test_bar_plot_places_every_value(tmp_path, saved):
-    bar_plot(tmp_path / "a.png", {"ANN": {"x": 1.0, "y": 2.0}, "SNN": {"y": 3.0}}, "energy")
-    (axes,) = saved[0].axes
-    bars = sorted((bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches)
-    assert np.allclose(bars, [(-0.2, 1), (0.8, 2), (1.2, 3)]), "side by side around their category"
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["x", "y"]
-
-
 @pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_another_format_too_and_the_same_file_every_time(kind, start, tmp_path):
     for name in "ab":
@@ -104,8 +95,6 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
     for series, word in (({"a": ([1, 2], [1])}, "'a' needs"), ({}, "nothing to plot")):
         with pytest.raises(UserError, match=word):
             line_plot(path, series, "x", "y")
-    with pytest.raises(UserError, match="no bar"):
-        bar_plot(path, {}, "y")
     with pytest.raises(UserError, match=r"\.png, \.pdf or \.svg"), paper_figure("a.jpg", 1, 1):
         pass
     assert not path.exists()

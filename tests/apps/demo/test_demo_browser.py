@@ -25,9 +25,10 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.models.spec import Spec
 
-pytestmark = pytest.mark.skipif(
-    program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
+]
 DARK = "rgb(19, 16, 23)"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 NAMELESS = """[...document.querySelectorAll('button, input, canvas[role]')].filter(e => !e.hidden
