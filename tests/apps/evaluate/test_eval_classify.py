@@ -296,7 +296,7 @@ MISTAKES = {
     "seed alone": (["--seed", "1"], "--limit"),
     "method twice": (["--methods", "p-norm,p-norm"], "once"),
     "unknown method": (["--methods", "p-norm,magic"], "'magic'"),
-    "step": (["--steps", "0,8"], "--steps must be at least 1"),
+    "step": (["--steps", "0,8"], "--steps"),
     "batch": (["--batch", "0"], "--batch"),
     "nothing to resume": (["--methods", "p-norm,opt", "--resume", "latest"], "no unfinished run"),
 }

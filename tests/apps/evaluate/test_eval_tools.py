@@ -174,7 +174,7 @@ MISTAKES = {
         ["--T", "2", "--project", "{empty}", "--resume", "latest"],
         "no unfinished run",
     ),
-    "weight bits": (COCO, ["--weight-bits", "1"], "--weight-bits must be in 2..16, not 1"),
+    "weight bits": (COCO, ["--weight-bits", "1"], "--weight-bits"),
     "energy": (COCO, ["--sram-energy", "-1"], "--sram-energy"),
 }
 

@@ -103,7 +103,7 @@ def test_list_methods_lists_all(capsys: pytest.CaptureFixture[str]):
     """A line each: name, year, timesteps, thresholds, neuron, events per step, calibration, limits,
     default marked.
     """
-    assert run_tool("detect", "--list-methods") == 0
+    assert run_tool("methods") == 0
     header, *lines, note = capsys.readouterr().out.strip().splitlines()
     assert header.split() == [
         "method",
