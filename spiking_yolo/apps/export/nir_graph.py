@@ -107,8 +107,6 @@ def _neuron_obstacle(layer: NeuronLayer, recipe: Recipe) -> str:
     plain = recipe.neuron_kind.plain
     if not plain or layer.slope or len(layer.sides) > 1:
         return "its neurons send one positive spike; use ReLU and --method p-norm"
-    if recipe.preparation.timesteps:
-        return "its neurons do not start again; use --set preparation.kind=none"
     if recipe.neuron.gamma > 1:
         return "its neurons send one spike per step; use --set neuron.gamma=1"
     if recipe.neuron.events != "spikes":

@@ -22,8 +22,7 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 
 IF = Recipe("test")
-MEMORY = IF.with_settings({"neuron.kind": "sigma-delta", "neuron.initial": 0.5})
-DIFFERENTIAL = MEMORY.with_settings({})
+DIFFERENTIAL = IF.with_settings({"neuron.kind": "sigma-delta", "neuron.initial": 0.5})
 
 
 def column(values) -> torch.Tensor:
@@ -100,22 +99,14 @@ def test_imbalanced_threshold_by_hand():
     assert values(result.ideal) == [-0.25, 0.0, 0.5]
 
 
-def test_signed_memory_by_hand():
-    result = links(MEMORY, [0.3, -3.0, 2.0], 4, slope=0.1, theta=1.0)
-    assert values(result.clipped) == [0.3, -0.3, 1.0]
-    assert values(result.grid) == [0.25, -0.25, 1.0]
-    assert values(result.ideal) == [0.25, -0.25, 1.0]
-
-
 def test_what_lies_beyond_a_cap_is_no_error():
-    """The ANN clips as well; a burst neuron and a memory neuron stop there, 1.5 after 4 steps of at
+    """The ANN clips as well; burst and sigma-delta neurons stop there, 1.5 after 4 steps of at
     most 2.
     """
     clip, double = Activation(cap=1.5), {"neuron.gamma": 2}
-    for recipe in (IF.with_settings(double), MEMORY.with_settings(double)):
-        result = links(recipe, [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
-        assert values(result.ann) == [0.5, 1.25, 1.5] and values(result.clipped) == [0.5, 1.25, 1.5]
-        assert values(result.grid) == [0.5, 1.25, 1.5] and values(result.ideal) == [0.5, 1.25, 1.5]
+    result = links(IF.with_settings(double), [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
+    assert values(result.ann) == [0.5, 1.25, 1.5] and values(result.clipped) == [0.5, 1.25, 1.5]
+    assert values(result.grid) == [0.5, 1.25, 1.5] and values(result.ideal) == [0.5, 1.25, 1.5]
     assert values(links(IF, [3.0], 4, phi=clip, theta=1.0).parts()["clipping"]) == [-0.5]
     result = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
     assert (
@@ -222,7 +213,7 @@ def test_the_parts_add_up(name, model, T):
         z, phi = before[site]
         result = chain(
             converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T,
-            partial(network.spike_weight, name=site), network._input.keys,
+            partial(network.spike_weight, name=site),
         )  # fmt: skip
         parts = result.parts()
         assert tuple(parts) == PARTS
@@ -252,7 +243,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
         assert seen.sent.max() > 0
 
 
-@pytest.mark.parametrize("name", ["differential", "dcgs"])
+@pytest.mark.parametrize("name", ["css", "signed-digits"])
 def test_the_parts_add_up_with_attention(name):
     """The softmax neurons too, of which nothing is clipped and no spike is wrong."""
     x = images(2)
@@ -268,7 +259,7 @@ def test_the_parts_add_up_with_attention(name):
     seen, (scores, phi) = watch.layers[site], before[site]
     result = chain(
         converted.neurons[site], recipe, phi, site, scores, seen.received, seen.sent, 12,
-        network.spike_weight, network._input.keys,
+        network.spike_weight,
     )  # fmt: skip
     parts = result.parts()
     torch.testing.assert_close(sum(parts.values()), result.snn - result.ann, rtol=0, atol=1e-13)

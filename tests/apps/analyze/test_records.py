@@ -46,11 +46,9 @@ def recorded(model, name, T, settings=None):
     ("model", "name", "kind"),
     [
         (Pooled, "p-norm", "relu"),
-        (Pooled, "dcgs", "relu"),
         (TinyLeaky, "p-norm", "pair"),
         (TinyLeaky, "channel-norm", "signed"),
-        (TinyLeaky, "dcgs", "net"),
-        (TinyLeaky, "differential", "net"),
+        (TinyLeaky, "css", "net"),
     ],
 )
 def test_wrong_spikes_by_brute_force(model, name, kind):
@@ -80,7 +78,7 @@ def test_wrong_spikes_by_brute_force(model, name, kind):
 
 
 def test_a_settled_layer_is_not_forgotten():
-    watch, _, record = recorded(TinyLeaky, "differential", 40)
+    watch, _, record = recorded(TinyLeaky, "css", 40)
     assert all(len(seen.wrong) == 40 for seen in watch.layers.values())
     assert any(len(steps) < 40 for steps in record.values())
 
