@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import command
 from spiking_yolo.train.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -62,8 +60,6 @@ def main(options: TrainOptions) -> int:
         return 0
     print(outcome(trained.weights, trained.rows[-1], trained.best))
     calibrated = options.calibrate and calibrate(trained, options.seed, bars)
-    example = str(trained.pictures[0].source)
-    print(next_commands(options, trained.weights, example, calibrated))
     return int(options.calibrate and not calibrated)
 
 
@@ -96,34 +92,3 @@ def outcome(weights: Path, last: Mapping[str, float], best: Mapping[str, float] 
         return f"{weights} is of the last epoch, {last['epoch']:.0f}: no epoch was validated"
     figures = ", ".join(scores(best))
     return f"{weights} is of epoch {best['epoch']:.0f}, the best by validation: {figures}"
-
-
-def next_commands(options: TrainOptions, weights: Path, example: str, calibrated: bool) -> str:
-    """The commands that usually come next: scoring the network, and using it.
-
-    Args:
-        options: Of the training.
-        weights: The trained network.
-        example: An image to detect in; other images beside it serve to calibrate.
-        calibrated: Whether the network is ready; otherwise calibration comes first.
-    """
-    from spiking_yolo.data.formats import takes
-
-    network = ["--weights", str(weights)]
-    data = ["--data", str(options.data)]
-    evaluation = [*network, *data]
-    if options.val_split and options.val_split != "val":
-        evaluation += ["--split", options.val_split]
-    if takes(options.data, "year"):
-        evaluation += ["--year", options.year]
-    calls = [("eval", evaluation)]
-    if options.task == "detect":
-        images = ["--images", str(Path(example).parent), "--limit", "128"]
-        calls.append(("detect", [example, *network]))
-    else:
-        images = data
-        output = ["--output", str(weights.with_name("spiking.safetensors"))]
-        calls.append(("export", [*network, *output]))
-    if not calibrated:
-        calls.insert(0, ("calibrate", [*network, *images]))
-    return "\n".join(f"next: {command(verb)} {shlex.join(words)}" for verb, words in calls)

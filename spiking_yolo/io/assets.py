@@ -23,13 +23,6 @@ def samples_folder() -> Path:
     return _present(shipped("samples"), "give photographs of your own")
 
 
-def sample_photograph() -> Path:
-    """A photograph for a command that can be tried: relative where the samples lie below."""
-    photograph = samples_folder() / "dog.jpg"
-    below = photograph.is_relative_to(Path.cwd())
-    return photograph.relative_to(Path.cwd()) if below else photograph
-
-
 def sample_clip() -> Path:
     """Five seconds of a person in a room, from a fixed camera. Raises UserError if missing."""
     return _present(samples_folder() / "clips" / "person.mp4", "give a video of your own")

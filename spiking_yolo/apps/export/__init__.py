@@ -2,7 +2,6 @@
 Intermediate Representation), by the suffix of --output.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from cyclopts import Parameter
 
 from spiking_yolo.arguments import Options
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.io.assets import command, sample_photograph
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
 
@@ -92,9 +90,6 @@ def main(options: ExportOptions) -> None:
     timestep is. Needs the extra "export".
     """
     print(f"{_WRITERS[options.output.suffix](options)}: saved to {options.output}")
-    if options.output.suffix == ".safetensors":
-        words = [str(sample_photograph()), "--weights", str(options.output)]
-        print(f"next: {command('detect')} {shlex.join(words)}")
 
 
 def write_converted(options: ExportOptions) -> str:
