@@ -13,7 +13,6 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast import Backend, EventImage
 from spiking_yolo.snn.layout import Active, channels_last, dense, on_cpu, rows, to_like
 from spiking_yolo.snn.noise import NoiseFilter
 
@@ -151,9 +150,8 @@ class ImageInput:
         keys: Fingerprints of the images, for all that is random.
     """
 
-    def __init__(self, recipe: Recipe, event_driven: bool, backend: Backend | None = None):
+    def __init__(self, recipe: Recipe, event_driven: bool):
         self._settings, self._event_driven = recipe.encoding, event_driven
-        self._backend = backend or Backend()
         self._once = recipe.differential
         self._random = recipe.encoding.input != "analogue"
 
@@ -165,7 +163,6 @@ class ImageInput:
         shared = self._once and image.data_ptr() == x.data_ptr()
         self.image: Tensor = image.clone() if shared else image
         self.shown: Tensor | None = None
-        self._comparison: EventImage | None = None
         self.noise = NoiseFilter(image) if self._settings.denoise else None
         self._unsent: Tensor | Active | None = self.image
         self._fired: dict[str, Tensor] = {}
@@ -189,26 +186,12 @@ class ImageInput:
         if self.noise is not None:
             x = self.noise(x)
         few = on_cpu(x)
-        # A comparison overwrites the change before.
-        unsent = None if self._unsent is None else dense(self._unsent).clone()
-        change = self._change(x, few)
-        if unsent is not None:
-            self._unsent = unsent + change.dense()
+        change, self.image = pixel_change(x, self.image, self._settings.tau, every=not few)
+        self.shown = change.counted()
+        if self._unsent is not None:
+            self._unsent = dense(self._unsent) + change.dense()
         elif len(change.where):
             self._unsent = change if few and self._event_driven else change.dense()
-
-    def _change(self, x: Tensor, few: bool) -> Active:
-        """What a frame changes in the image, which becomes what has been transmitted with it."""
-        tau = self._settings.tau
-        if self._comparison is None:
-            self._comparison = self._backend.event_image(self.image)
-        if self._comparison is not None:
-            change, self.shown = self._comparison(x, tau)
-            self.image = self._comparison.sent
-        else:
-            change, self.image = pixel_change(x, self.image, tau, every=not few)
-            self.shown = change.counted()
-        return change
 
     def send(self, name: str, t: int) -> Tensor | Active | None:
         """What the input node of this name sends in step t; None for nothing new."""

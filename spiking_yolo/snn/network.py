@@ -85,7 +85,7 @@ class SpikingNetwork(nn.Module):
             for name in self.plan.graph.outputs
             if self.plan.graph[name].op != "activation" and "bias" in neurons.get(name, {})
         }
-        self._input = ImageInput(recipe, event_driven, backend)
+        self._input = ImageInput(recipe, event_driven)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
         # The values of the nodes in this run; None before the first run.
         self._values: dict[str, Tensor | Active | None] | None = None

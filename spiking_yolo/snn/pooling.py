@@ -49,8 +49,7 @@ class CumulativeMaxPool(nn.Module):
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
-        self._backend = backend or Backend()
-        self._pooled_sum = self._backend.pooled_sum(attrs, lasting)
+        self._pooled_sum = (backend or Backend()).pooled_sum(attrs, lasting)
         self.reset()
 
     def reset(
@@ -105,8 +104,6 @@ class CumulativeMaxPool(nn.Module):
             self.state = State.allocate(
                 pooled.shape, pooled, pooled.dtype, without, self.by_channel
             )
-            plain = self._digits is count_digits
-            self._event_count = self._backend.event_count(self.state) if plain else None
         # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
@@ -122,9 +119,7 @@ class CumulativeMaxPool(nn.Module):
         return out if len(out.where) else None
 
     def _tally(self, out: Tensor | Active, spike_weight: float) -> None:
-        if self._event_count is not None:
-            self._event_count(out, spike_weight, _ROUNDING)
-        elif isinstance(out, Active):
+        if isinstance(out, Active):
             whole = map_tree(rows, self.state)
             part = map_tree(lambda value: value.index_select(0, out.where), whole)
             part.tally(self._events_of(out.values, spike_weight), self._digits)

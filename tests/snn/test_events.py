@@ -6,19 +6,15 @@ built anew by `python setup.py build_ext --inplace`.
 """
 
 import copy
-import math
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,8 +27,6 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.coding import pixel_change
-from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.fast import Backend, events
 from spiking_yolo.snn.fast.dense import PooledSum
 from spiking_yolo.snn.fast.events import (
@@ -43,13 +37,11 @@ from spiking_yolo.snn.fast.events import (
     load,
     usable_levels,
 )
-from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.readout import Snapshot
-from spiking_yolo.snn.state import State
 from spiking_yolo.snn.stream import Stream
 from spiking_yolo.snn.synapses import LinearMap
 
@@ -199,57 +191,6 @@ def test_pooling_of_a_map_then_of_a_few_rows(
         before = expected.clone()
     # What arrived first belongs to somebody else.
     assert torch.equal(first, some((2, 3, 6, 8), 0, 1.0))
-
-
-@needs_kernels
-@pytest.mark.parametrize("tau", [0.0, 0.1])
-@pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 3, 17, 13), (3, 1, 9, 8)])
-def test_a_frame_is_compared_with_the_one_before(shape: tuple[int, ...], tau: float, threads: int):
-    """Three frames, the second of another dtype and order in memory, as by `pixel_change`."""
-    sent = images = torch.rand(shape)
-    tested = Backend(event_driven=True).event_image(images)
-    assert tested is not None
-    for k in range(3):
-        x = images + some(shape, k, 0.2) * 0.06
-        frame = channels_last(x.double()) if k == 1 else x
-        expected, sent = pixel_change(x, sent, tau)
-        change, shown = tested(frame, tau)
-        assert torch.equal(change.where, expected.where) and len(change.where)
-        assert torch.equal(change.dense(), expected.dense())
-        assert torch.equal(change.values, expected.values)
-        assert torch.equal(shown, expected.counted().float())
-        assert torch.equal(tested.sent, sent)
-    assert tested.sent.data_ptr() != images.data_ptr()
-
-
-@needs_kernels
-@settings(deadline=None, max_examples=40)
-@given(
-    st.sampled_from([1, 7, 64, 150]),
-    st.sampled_from([1.0, 0.25, 3.0]),
-    st.booleans(),
-    st.integers(0, 99),
-)
-def test_what_pooling_sends_is_counted(channels: int, weight: float, whole: bool, seed: int):
-    """One value after another: whole numbers of spikes, parts of one, and sums that rounding has
-    moved a little.
-    """
-    shape = torch.Size((2, channels, 3, 4))
-    x = some(shape, seed) * weight + some(shape, seed + 1) * 1e-4 + some(shape, seed + 2) * 0.3
-    state = State.allocate(shape, x, torch.float32, ("switches", "previous"))
-    count = Backend(event_driven=True).event_count(state)
-    assert count is not None
-    for _ in range(2):
-        count(x if whole else active(x), weight, 1e-3)
-    bursts = torch.zeros(shape)
-    for i, value in enumerate(x.flatten().tolist()):
-        size = np.float32(abs(value)) / np.float32(weight) - np.float32(1e-3)
-        bursts.view(-1)[i] = max(math.ceil(size), value != 0)
-    assert torch.equal(state.count, 2 * bursts)
-    digits = count_digits(bursts).sum(1, keepdim=True)
-    together = (bursts.sum(1, keepdim=True), digits, bursts.clamp(max=1).sum(1, keepdim=True))
-    for counted, expected in zip(state.counts(), together, strict=True):
-        assert torch.equal(counted, 2 * expected.double())
 
 
 @needs_kernels
@@ -475,15 +416,6 @@ def test_copies_work_on_their_own():
         )
 
 
-@pytest.mark.parametrize("size", [5, 2**20 + 7, 3 * 2**20])
-def test_large_pages_keep_what_lies_there(size: int):
-    """Four bytes each: less than a page, about two, and several; twice, as of copies of a network."""
-    x = torch.arange(size, dtype=torch.float32)
-    for _ in range(2):
-        use_large_pages(x.data_ptr(), x.nbytes)
-    assert torch.equal(x, torch.arange(size, dtype=torch.float32))
-
-
 @pytest.mark.skipif(
     not os.environ.get("CI"), reason="elsewhere the package may be used without its C code"
 )
@@ -518,15 +450,6 @@ def test_levels_are_those_of_pytorch(
     chosen = library.__wrapped__()
     assert (chosen is None) == (load(levels[-1]) is None)
     assert chosen is None or levels[-1] in chosen._name
-
-
-def test_pytorch_can_be_told_to_use_a_lower_level():
-    lines = "from spiking_yolo.snn.fast.events import usable_levels; print(*usable_levels())"
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
-    run = subprocess.run(
-        [sys.executable, "-c", lines], env=environment, check=True, capture_output=True, text=True
-    )
-    assert run.stdout.split() == ["default"]
 
 
 def test_a_library_of_an_older_release_is_not_used(monkeypatch: pytest.MonkeyPatch):

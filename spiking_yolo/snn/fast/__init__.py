@@ -14,8 +14,6 @@ from spiking_yolo.recipe import Neuron
 from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum
 from spiking_yolo.snn.fast.events import (
     EventConvolution,
-    EventCount,
-    EventImage,
     EventNeurons,
     Kernels,
     library,
@@ -76,18 +74,3 @@ class Backend:
         if self._kernels is None or not EventNeurons.serves(state, parameters):
             return None
         return EventNeurons(self._kernels, state, parameters, settings, slope)
-
-    def event_image(self, sent: Tensor) -> EventImage | None:
-        """Compares frames with what has been transmitted so far, `sent`, of which it keeps a copy;
-        None where there is no such thing.
-        """
-        if self._kernels is None or not EventImage.serves(sent):
-            return None
-        return EventImage(self._kernels, sent)
-
-    def event_count(self, state: Any) -> EventCount | None:
-        """Counts what max pooling sends; None where there is no such thing."""
-        state = map_tree(rows, state)
-        if self._kernels is None or not EventCount.serves(state):
-            return None
-        return EventCount(self._kernels, state)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
-from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, channels_last, on_cpu, rows
 
 
@@ -71,10 +70,8 @@ class PackedConvolution:
                 self.weight, *sizes, list(x.shape)
             )
             self._convolve(x, packed, None)
-            where = torch.ops.mkldnn.data_ptr(packed), torch.ops.mkldnn._nbytes(packed)
         except (AttributeError, RuntimeError, TypeError):
             return
-        use_large_pages(*where)
         self._packed = packed
 
 

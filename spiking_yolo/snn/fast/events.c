@@ -284,24 +284,6 @@ __attribute__((noinline)) static void tally(const float *restrict n, int64_t cha
     events[2] += messages;
 }
 
-/* Count what max pooling sends: values, in spikes of one `weight` each; a part of a spike is one, but for `rounding`. */
-void count(const Rows *x, int64_t channels, float weight, float rounding, int threads, float *spikes, double *events) {
-#pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < x->n; i++) {
-        int64_t at = position_of(x, i);
-        const float *row = row_of(x, i);
-        float bursts[MOST_LANES];
-        for (int64_t c = 0; c < channels; c += MOST_LANES) {
-            int64_t few = least(channels - c, MOST_LANES);
-            for (int64_t k = 0; k < few; k++) {
-                float size = ceilf(fabsf(row[c + k]) / weight - rounding);
-                bursts[k] = size > 0 ? size : (float)(row[c + k] != 0);
-            }
-            tally(bursts, few, spikes + at * channels + c, events + 3 * at);
-        }
-    }
-}
-
 /* A layer of neurons with memory that send all that is due, as signed digits.
 
 Per channel: theta, initial, cap; bias: added to each sum that arrives, and once: to the first current, where the
@@ -418,42 +400,4 @@ int64_t fire(const Neurons *g, const Rows *x, float hysteresis, int threads, flo
         counts[t] = kept - n * t / threads;
     }
     return close_gaps(fired, n, threads, counts);
-}
-
-/* Mark where n numbers differ by more than `tolerance`. */
-static void unlike(const float *restrict x, const float *restrict y, int64_t n, float tolerance,
-                   int32_t *restrict differs) {
-    for (int64_t i = 0; i < n; i++) differs[i] |= fabsf(x[i] - y[i]) > tolerance;
-}
-
-/* What a new frame, x, changes in the one transmitted so far, `sent`, [images, channels, area] both: pixels in which a
-channel differs by more than `tolerance`. change: [images * area, channels], zeros elsewhere; where: which pixels; shown:
-how many of their channels differ, of every pixel; sent is updated. counts: room for one per thread. Returns how many. */
-int64_t compare(const float *x, float *sent, int64_t images, int64_t channels, int64_t area, float tolerance,
-                int threads, float *change, int64_t *where, float *shown, int64_t *counts) {
-    int64_t n = images * area;
-    memset(shown, 0, n * sizeof *shown);
-#pragma omp parallel for num_threads(threads)
-    for (int t = 0; t < threads; t++) {
-        int64_t kept = n * t / threads, end = n * (t + 1) / threads, few;
-        memset(change + kept * channels, 0, (end - kept) * channels * sizeof *change);
-        for (int64_t i = n * t / threads; i < end; i += few) {
-            int64_t first = i / area * channels * area + i % area;
-            int32_t differs[MOST_LANES] = {0};
-            few = least(least(end - i, area - i % area), MOST_LANES);
-            for (int64_t c = 0; c < channels; c++) unlike(x + first + c * area, sent + first + c * area, few, tolerance, differs);
-            for (int64_t k = 0; k < few; k++) {
-                if (!differs[k]) continue;
-                for (int64_t c = 0; c < channels; c++) {
-                    int64_t at = first + c * area + k;
-                    float d = change[(i + k) * channels + c] = x[at] - sent[at];
-                    shown[i + k] += d != 0;
-                    sent[at] = x[at];
-                }
-                where[kept++] = i + k;
-            }
-        }
-        counts[t] = kept - n * t / threads;
-    }
-    return close_gaps(where, n, threads, counts);
 }

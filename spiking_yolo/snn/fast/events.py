@@ -18,13 +18,12 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, empty, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
-FUNCTIONS = ("convolve", "pool", "pool_map", "count", "start", "fire", "compare")
+FUNCTIONS = ("convolve", "pool", "pool_map", "start", "fire")
 
 
 def usable_levels() -> tuple[str, ...]:
@@ -164,18 +163,14 @@ class Kernels:
         weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
         self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
         self.pool_map, self.start = functions.pool_map, functions.start
-        self.count, self.compare = functions.count, functions.compare
         self.convolve.argtypes = [windows, given, c_int64, *weights, c_int, *[c_void_p] * 7]
         self.pool.argtypes = [windows, given, c_int64, c_int, *[c_void_p] * 8]
         self.pool_map.argtypes = [windows, c_void_p, c_void_p, c_int64, c_int, c_void_p]
-        self.count.argtypes = [given, c_int64, c_float, c_float, c_int, c_void_p, c_void_p]
         self.start.argtypes = [neurons, given, c_int, c_void_p]
         self.fire.argtypes = [neurons, given, c_float, c_int, *[c_void_p] * 3, c_int64, c_void_p]
-        frames = [c_void_p, c_void_p, c_int64, c_int64, c_int64]
-        self.compare.argtypes = [*frames, c_float, c_int, *[c_void_p] * 4]
-        for function in (self.convolve, self.pool, self.fire, self.compare):
+        for function in (self.convolve, self.pool, self.fire):
             function.restype = c_int64
-        for function in (self.pool_map, self.count, self.start):
+        for function in (self.pool_map, self.start):
             function.restype = None
         self.scratch = Scratch()
 
@@ -214,7 +209,6 @@ class EventConvolution:
         """[width / block, kh, kw, in, block]; a photograph at T = 1 does not need it."""
         padded = F.pad(self._given, (0, 0, 0, 0, 0, 0, 0, self._width - self._outputs))
         blocks = padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
-        use_large_pages(blocks.data_ptr(), blocks.nbytes)
         return blocks
 
     def of_network(self, kernels: Kernels) -> "EventConvolution":
@@ -416,75 +410,3 @@ class EventNeurons:
         )
         whole = out.view(x.shape[0], *x.shape[2:], channels).movedim(-1, 1)
         return Active(None, fired[: self._count], x.shape, whole)
-
-
-class EventCount:
-    """Counts what max pooling sends. state: as rows, of a State with `events` of all channels
-    together.
-    """
-
-    def __init__(self, kernels: Kernels, state: Any):
-        self._kernels, self._state = kernels, state
-
-    @staticmethod
-    def serves(state: Any) -> bool:
-        """Whether such a state can be updated so."""
-        together = state.events is not None and state.events.shape[1] == 3
-        return together and state.count.dtype == torch.float32 and state.count.device.type == "cpu"
-
-    def __call__(self, sent: Tensor | Active, spike_weight: float, rounding: float) -> None:
-        """sent: [N, C, ...], worth |sent| / spike_weight spikes each; less than `rounding` of one
-        does not count.
-        """
-        (given, _alive), state = Rows.of(sent), self._state
-        self._kernels.count(
-            given,
-            state.count.shape[1],
-            spike_weight,
-            rounding,
-            torch.get_num_threads(),
-            state.count.data_ptr(),
-            state.events.data_ptr(),
-        )
-
-
-class EventImage:
-    """Compares frames, float32 [N, C, H, W], with what has been transmitted so far.
-
-    sent: The first frame; the attribute is a copy, which every frame updates.
-    """
-
-    def __init__(self, kernels: Kernels, sent: Tensor):
-        self._kernels = kernels
-        self.sent = sent.clone(memory_format=torch.contiguous_format)
-        n, c, h, w = sent.shape
-        self._change = torch.empty((n, h, w, c))
-        self._where = torch.empty(n * h * w, dtype=torch.int64)
-
-    @staticmethod
-    def serves(x: Tensor) -> bool:
-        """Whether such frames can be compared so."""
-        return x.ndim == 4 and x.dtype == torch.float32 and x.device.type == "cpu"
-
-    def __call__(self, x: Tensor, tau: float) -> tuple[Active, Tensor]:
-        """The differences at the pixels of which a channel differs by more than tau, valid until
-        the next call, and how many values of each pixel differ, [N, 1, H, W].
-        """
-        n, c, h, w = x.shape
-        # C would read any other dtype as this one.
-        x, threads = x.to(self.sent).contiguous(), torch.get_num_threads()
-        shown = torch.empty((n, 1, h, w))
-        count = self._kernels.compare(
-            x.data_ptr(),
-            self.sent.data_ptr(),
-            n,
-            c,
-            h * w,
-            tau,
-            threads,
-            self._change.data_ptr(),
-            self._where.data_ptr(),
-            shown.data_ptr(),
-            self._kernels.scratch("counts", threads, torch.int64),
-        )
-        return Active(None, self._where[:count], x.shape, self._change.movedim(-1, 1)), shown
