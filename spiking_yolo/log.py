@@ -1,7 +1,7 @@
-"""A resumable log of typed records: what a run has finished survives a kill, and is not repeated.
+"""A log that resumes: what a run has finished survives a kill, and is not repeated.
 
-JSON lines in an append-only file. The first line is the call that made it, every other one record.
-A batch of records is on the disk before `append` returns; a kill loses at most one batch.
+JSON lines in an append-only file. The first line is the call that made it, every other one a batch
+of records, which is on the disk before `append` returns; a kill loses at most one batch.
 """
 
 import json
@@ -9,36 +9,20 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.classes import TopClasses
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.io.json import exact_json, flat, json_text
 
-
-class Record(Protocol):
-    """A dataclass of numbers, text, tensors, lists, dicts and such dataclasses."""
-
-    @property
-    def index(self) -> int: ...
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """The record whose fields a line of the log holds."""
-        ...
-
-
-R = TypeVar("R", bound=Record)
+R = TypeVar("R")
 
 
 class RecordLog:
-    """An append-only file of records.
+    """An append-only file of batches of records.
 
     Args:
         path: The file, which is made if it does not exist.
@@ -62,15 +46,15 @@ class RecordLog:
         # A kill may have cut off the last line.
         self._file.truncate(self._end)
         if not earlier:
-            self.append([{"call": call}])
+            self.append({"call": call})
 
-    def append(self, records: Iterable[Any]) -> None:
-        """Add records, all or none of them.
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add a line, all of it or nothing.
 
         Raises:
-            UserError: The disk is full; the records before are safe.
+            UserError: The disk is full; the lines before are safe.
         """
-        data = b"".join(exact_json(record, json_fields).encode() + b"\n" for record in records)
+        data = exact_json(line, json_fields).encode() + b"\n"
         written = 0
         try:
             while written < len(data):
@@ -89,7 +73,7 @@ class RecordLog:
 
 
 def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
-    """The call and the records of a log, as JSON has them, and how many bytes are whole lines.
+    """The call and the other lines of a log, as JSON has them, and how many bytes are whole lines.
 
     All are empty if there is no such file, or no whole line in it.
 
@@ -103,7 +87,7 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
     whole = data.rfind(b"\n") + 1
-    lines = []
+    lines: list[Any] = []
     for n, line in enumerate(data[:whole].splitlines(), 1):
         try:
             lines.append(json.loads(line))
@@ -120,21 +104,6 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     return lines[0]["call"], lines[1:], whole
 
 
-def read_records(path: Path, call: Mapping[str, Any], kind: type[R]) -> list[R]:
-    """The records of a log that this call made.
-
-    Raises:
-        UserError: Another call made it, or a record is damaged.
-    """
-    earlier, lines, _ = read_log(path)
-    if earlier:
-        check_call(earlier, call, path)
-    try:
-        return [kind.from_json(line) for line in lines]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path} holds a damaged record: start the run anew") from None
-
-
 def check_call(earlier: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
     """Raise UserError naming the first setting in which two calls differ."""
     old = flat(json.loads(json_text(earlier)))
@@ -149,81 +118,89 @@ def check_call(earlier: Mapping[str, Any], call: Mapping[str, Any], path: Path) 
 
 def run_logged(
     batches: Sequence[range],
-    observe: Callable[[range], list[R]],
-    kind: type[R],
+    observe: Callable[[range], Iterable[R]],
+    read: Callable[[dict[str, Any]], R],
     call: Mapping[str, Any],
-    folder: Path | None = None,
+    stem: Path | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
     progress: Callable[[int, int], Any] = lambda done, total: None,
-) -> list[R]:
+) -> list[list[R]]:
     """The records of all batches of indices, of which torchrun's processes compute a share each.
 
     Args:
-        batches: Indices that are observed together.
+        batches: Indices that are observed together; a batch is known by its first one.
         observe: Makes the records of a batch, in order.
-        kind: Type of the records.
+        read: Makes a record of what JSON has of it.
         call: What decides the records.
-        folder: Holds a log for each process. The records of an interrupted run are taken from
-            there; None keeps nothing.
+        stem: Path of the log without its end: a process writes STEM-RANK.jsonl. The batches of an
+            interrupted run are taken from there. None keeps nothing.
         ranks: This process among those of torchrun.
-        progress: Called with the images done and the images in all, of this process, first and
-            after each batch.
+        progress: Called with the records done and the records in all, of this process, first and
+            after each.
 
     Returns:
-        The records in the order of the batches; in processes other than the first an empty list.
+        The records of each batch; in processes other than the first an empty list.
 
     Raises:
-        UserError: The folder is of another call.
+        UserError: The log is of another call.
     """
-    finished = _finished(folder, call, kind, ranks)
-    missing = ranks.share([batch for batch in batches if not all(i in finished for i in batch)])
-    log = RecordLog(folder / f"records-{ranks.rank}.jsonl", call) if folder else None
-    new: list[R] = []
-    done = len(finished) if ranks.size == 1 else 0
-    total = done + sum(map(len, missing))
+    finished = _finished(stem, call, read, ranks)
+    missing = ranks.share([batch for batch in batches if batch.start not in finished])
+    log = None
+    if stem:
+        log = RecordLog(stem.with_name(f"{stem.name}-{ranks.rank}.jsonl"), call)
+    total = sum(map(len, missing if ranks.size > 1 else batches))
+    done = total - sum(map(len, missing))
+    new: dict[int, list[R]] = {}
     try:
         progress(done, total)
         for batch in missing:
-            records = observe(batch)
+            records: list[R] = []
+            for record in observe(batch):
+                records.append(record)
+                progress(min(done + len(records), total), total)
             if log:
-                log.append(records)
-            new += records
-            progress(done + len(new), total)
+                log.append({"batch": batch.start, "records": records})
+            new[batch.start] = records
+            done += len(batch)
     finally:
         if log:
             log.close()
-    for records in ranks.gather(new):
-        finished |= {record.index: record for record in records}
-    return [finished[i] for batch in batches for i in batch] if ranks.first else []
+    for records_of_process in ranks.gather(new):
+        finished |= records_of_process
+    return [finished[batch.start] for batch in batches] if ranks.first else []
 
 
 def _finished(
-    folder: Path | None, call: Mapping[str, Any], kind: type[R], ranks: Ranks
-) -> dict[int, Any]:
-    """Records of an interrupted run by index; in processes other than the first their indices."""
-    finished: dict[int, R] = {}
+    stem: Path | None, call: Mapping[str, Any], read: Callable[[dict[str, Any]], R], ranks: Ranks
+) -> dict[int, list[R]]:
+    """The batches of an interrupted run; in processes other than the first without records."""
+    finished: dict[int, list[R]] = {}
     problem = ""
-    if folder and ranks.first:
+    if stem and ranks.first:
         try:
-            for path in sorted(folder.glob("records-*.jsonl")):
-                finished |= {record.index: record for record in read_records(path, call, kind)}
+            for path in sorted(stem.parent.glob(f"{stem.name}-*.jsonl")):
+                finished |= _batches(path, call, read)
         except UserError as error:
             problem = str(error)
     # All processes start together from what the first one has seen, before any of them writes.
-    problem, indices = ranks.broadcast((problem, list(finished)))
+    problem, known = ranks.broadcast((problem, list(finished)))
     if problem:
         raise UserError(problem)
-    return finished if ranks.first else dict.fromkeys(indices)
+    return finished if ranks.first else {start: [] for start in known}
 
 
-def prediction_from(content: dict[str, Any]) -> Detections | TopClasses:
-    """The prediction that a line of a log holds."""
-    confidence = torch.tensor(content["confidence"], dtype=torch.float32)
-    class_id = torch.tensor(content["class_id"], dtype=torch.int64)
-    if "xyxy" not in content:
-        return TopClasses(class_id, confidence)
-    xyxy = torch.from_numpy(np.array(content["xyxy"], np.float32).reshape(-1, 4))
-    return Detections(xyxy, confidence, class_id)
+def _batches(
+    path: Path, call: Mapping[str, Any], read: Callable[[dict[str, Any]], R]
+) -> dict[int, list[R]]:
+    """The batches of a log that this call made."""
+    earlier, lines, _ = read_log(path)
+    if earlier:
+        check_call(earlier, call, path)
+    try:
+        return {line["batch"]: [read(record) for record in line["records"]] for line in lines}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path} holds a damaged record: start the run anew") from None
 
 
 def json_fields(value: Any) -> Any:

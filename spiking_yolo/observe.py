@@ -15,9 +15,10 @@ T=0 runs the ANN alone. The frames of a video, whose state stays in the network,
 Everything that shows, scores or compares whole networks only reads these records.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -125,6 +126,7 @@ class StepObservation:
         sent_by_layer: Events so far by sender and counting.
         products: Operations so far in products of attention, by counting; empty without attention.
         operations_by_layer: Operations so far by layer and counting.
+        error: Of the outputs, relative to the ANN's; nan unless those are wanted.
     """
 
     t: int
@@ -141,6 +143,12 @@ class StepObservation:
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
     operations_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
+    error: float = math.nan
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "StepObservation":
+        """See Observation.from_json."""
+        return cls(**{**content, "prediction": _prediction(content["prediction"])})
 
     @property
     def boxes(self) -> Detections:
@@ -218,7 +226,39 @@ class Observation:
 
     def error(self, t: int) -> float:
         """Relative error of the outputs after t steps against the ANN's, which must be wanted."""
-        return relative_error(self.steps[t].outputs, self.ann_outputs)
+        return self.steps[t].error
+
+    def record(self) -> "Observation":
+        """The same without pixels and outputs: what a log and a table need."""
+        image = Input(torch.empty(0), path=self.input.path, frame=self.input.frame)
+        steps = {t: replace(step, outputs=(), maps={}) for t, step in self.steps.items()}
+        return replace(self, input=image, steps=steps, ann_outputs=())
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Observation":
+        """A record that was written as JSON, see log.py.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is damaged.
+        """
+        image = Input(**{**content["input"], "x": torch.empty(0)})
+        steps = {int(t): StepObservation.from_json(one) for t, one in content["steps"].items()}
+        quantised = {int(bits): _prediction(one) for bits, one in content["quantised"].items()}
+        typed = {"input": image, "steps": steps, "quantised": quantised}
+        seconds, ann = Seconds(**content["seconds"]), _prediction(content["ann"])
+        return cls(**{**content, **typed, "seconds": seconds, "ann": ann, "ann_outputs": ()})
+
+
+def _prediction(content: dict[str, Any] | None) -> Any:
+    """Boxes or classes, as JSON has them."""
+    if content is None:
+        return None
+    confidence = torch.tensor(content["confidence"], dtype=torch.float32)
+    class_id = torch.tensor(content["class_id"], dtype=torch.int64)
+    if "xyxy" not in content:
+        return TopClasses(class_id, confidence)
+    xyxy = torch.from_numpy(np.array(content["xyxy"], np.float32).reshape(-1, 4))
+    return Detections(xyxy, confidence, class_id)
 
 
 _NO_RUN = Run({}, {}, 0, 0, 0, 0)
@@ -383,7 +423,11 @@ class Observer:
         for k, image in enumerate(inputs):
             steps = {}
             for t, snapshot in run.snapshots.items():
-                steps[t] = _step(snapshot, k, outputs[t], predictions[t][k], want)
+                step = _step(snapshot, k, outputs[t], predictions[t][k], want)
+                if ann_outputs:
+                    error = relative_error(step.outputs, _of_image(ann_outputs, k))
+                    step = replace(step, error=error)
+                steps[t] = step
             seconds = Seconds(
                 read=image.seconds,
                 network=(simulated - start) / n,

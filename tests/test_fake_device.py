@@ -18,8 +18,8 @@ from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch import Tensor
 
-from spiking_yolo.apps.evaluate import EvaluationOptions
-from spiking_yolo.apps.evaluate.run import evaluate
+from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate.run import Setup, evaluate, scorer_of
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe, list_methods
@@ -30,6 +30,7 @@ from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.snn import coding as encoding
 from spiking_yolo.snn import functional as step
@@ -213,13 +214,10 @@ def test_an_evaluation(device: FakeDevice, task: str, tmp_path: Any):
         data = open_classification(folder, "test")
     net = load(weights, "dcgs")
     with device:
-        found = evaluate(
-            net,
-            data,
-            EvaluationOptions(T=4, steps=(2,), batch=2, early_exit=1, limit=3),
-            device=DEVICE,
-        )
-    assert [row["T"] for row in found.table.steps] == [2, 4]
+        options = EvalOptions(T=4, steps=(2,), batch=2, limit=3)
+        setup = Setup(ranks=Ranks(device=DEVICE))
+        found = evaluate({"dcgs": net}, scorer_of(data, net.spec, options), options, setup)
+    assert found and [row.T for row in found.rows] == [None, 2, 4]
     assert device.waits <= WEIGHTS | BOXES | ENGINE
 
 

@@ -21,14 +21,14 @@ def path(tmp_path):
 
 def fill(path, *batches, call=CALL):
     log = RecordLog(path, call)
-    for batch in batches:
-        log.append(batch)
+    for line in batches:
+        log.append(line)
     log.close()
 
 
 def test_records_come_back_in_order(path):
-    fill(path, [{"index": 1}, {"index": 0}], [{"index": 2}])
-    fill(path, [{"index": 3}])
+    fill(path, {"index": 1}, {"index": 0}, {"index": 2})
+    fill(path, {"index": 3})
     call, records, _ = read_log(path)
     assert [r["index"] for r in records] == [1, 0, 2, 3]
     assert call == json.loads(json.dumps(CALL))
@@ -36,10 +36,10 @@ def test_records_come_back_in_order(path):
 
 @pytest.mark.parametrize("cut", [1, 5, 12])
 def test_torn_last_line_is_dropped_and_written_over(path, cut):
-    fill(path, [{"index": 0}], [{"index": 1}])
+    fill(path, {"index": 0}, {"index": 1})
     path.write_bytes(path.read_bytes()[:-cut])
     assert [r["index"] for r in read_log(path)[1]] == [0]
-    fill(path, [{"index": 7}])
+    fill(path, {"index": 7})
     assert [r["index"] for r in read_log(path)[1]] == [0, 7]
     assert all(map(json.loads, path.read_text().splitlines()))
 
@@ -48,7 +48,7 @@ def test_torn_first_line_is_a_new_start(path):
     fill(path)
     path.write_bytes(path.read_bytes()[:-3])
     assert read_log(path) == ({}, [], 0)
-    fill(path, [{"index": 0}])
+    fill(path, {"index": 0})
     assert read_log(path)[1] == [{"index": 0}]
 
 
@@ -62,7 +62,7 @@ def test_torn_first_line_is_a_new_start(path):
     ],
 )
 def test_another_call_is_refused_naming_the_setting(path, change, said):
-    fill(path, [{"index": 0}])
+    fill(path, {"index": 0})
     before = path.read_bytes()
     with pytest.raises(UserError, match=said) as error:
         RecordLog(path, CALL | change)
@@ -70,7 +70,7 @@ def test_another_call_is_refused_naming_the_setting(path, change, said):
 
 
 def test_damaged_line_and_missing_call_are_refused(path):
-    fill(path, [{"index": 0}])
+    fill(path, {"index": 0})
     with open(path, "ab") as file:
         file.write(b"{broken\n{}\n")
     with pytest.raises(UserError, match="line 3 is damaged"):
@@ -85,19 +85,19 @@ def test_full_disk_keeps_what_was_there(path):
     then an error.
     """
     log = RecordLog(path, CALL)
-    log.append([{"index": 0}])
+    log.append({"index": 0})
     size = path.stat().st_size
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, old[1]))
     try:
         with pytest.raises(UserError, match=r"--resume .*run") as error:
-            log.append([{"index": 1, "x": "y" * 100}])
+            log.append({"index": 1, "x": "y" * 100})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, handler)
     assert "\n" not in str(error.value) and path.stat().st_size == size
-    log.append([{"index": 2}])
+    log.append({"index": 2})
     log.close()
     assert [r["index"] for r in read_log(path)[1]] == [0, 2]
 
@@ -105,5 +105,5 @@ def test_full_disk_keeps_what_was_there(path):
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 def test_floats_are_exact(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("log") / "records-0.jsonl"
-    fill(path, [{"v": values}])
+    fill(path, {"v": values})
     assert list(map(float.hex, read_log(path)[1][0]["v"])) == list(map(float.hex, values))

@@ -14,8 +14,8 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect.run import DetectRun
 from spiking_yolo.apps.detect.sinks import rates_over_image
-from spiking_yolo.apps.evaluate import EvaluationOptions
-from spiking_yolo.apps.evaluate.run import evaluate
+from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
 from spiking_yolo.apps.page.photographs import PhotographsPage
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
@@ -104,8 +104,10 @@ def test_one_number_everywhere(method, tmp_path):
         results[0].last.active_steps,
     )
     # The row of an evaluation is the mean over images.
-    evaluation = evaluate(network, dataset, EvaluationOptions(T=T, steps=STEPS))
-    row = evaluation.results()["steps"][-1]
+    options = EvalOptions(T=T, steps=STEPS)
+    found = evaluate({method: network}, scorer_of(dataset, network.spec, options), options)
+    assert found
+    row = found.rows[-1].costs
     assert row["mean_rate"] == pytest.approx(sum(r.mean_rate for r in results) / len(results))
     assert row["spikes_per_image"] == pytest.approx(sum(r.spikes for r in results) / len(results))
     # Pictures, and the page.

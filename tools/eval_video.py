@@ -1,6 +1,6 @@
-"""`spiking-yolo eval-video` in a checkout, installed or not."""
+"""`spiking-yolo eval` of videos in a checkout, installed or not."""
 
 from _checkout import tool
 
 if __name__ == "__main__":
-    tool("eval-video")
+    tool("eval")

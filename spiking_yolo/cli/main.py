@@ -28,8 +28,6 @@ from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, 
 COMMANDS = {
     "detect": "apps.detect",
     "eval": "apps.evaluate",
-    "eval-video": "apps.video",
-    "score": "apps.score",
     "analyze": "apps.analyze",
     "calibrate": "apps.calibrate",
     "tune": "apps.tune",

@@ -187,6 +187,15 @@ def open_sequences(path: str | Path) -> list[VideoSequence]:
     return sorted(sequences, key=lambda sequence: sequence.name)
 
 
+def has_videos(path: Path) -> bool:
+    """Whether `open_sequences` finds something at a path, by names alone."""
+    if not path.is_dir():
+        return path.suffix.lower() in VIDEOS
+    if _is_sequence(path) or _videos(path):
+        return True
+    return any(_is_sequence(p) or _videos(p) for p in path.iterdir() if p.is_dir())
+
+
 def _is_sequence(folder: Path) -> bool:
     has_frames = (folder / "img1").is_dir() or (folder / "seqinfo.ini").is_file()
     return has_frames or _truth(folder) is not None

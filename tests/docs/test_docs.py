@@ -56,7 +56,7 @@ VERBS = {
     "eval_coco": ["eval", "--metric", "coco"],
     "eval_voc": ["eval", "--metric", "voc"],
     "eval_classify": ["eval", "--metric", "accuracy"],
-    "eval_video": ["eval-video"],
+    "eval_video": ["eval"],
 }
 PLACEHOLDERS = {"METHOD": "msat", "KEY=VALUE": "neuron.gamma=4"}
 NUMBER = r"\d+(?:\.\d+)?"

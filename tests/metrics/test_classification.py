@@ -17,8 +17,7 @@ from PIL import Image
 from torchvision import transforms
 
 from spiking_yolo.apps.evaluate.scoring import (
-    ClassificationScorer,
-    ClassificationTask,
+    ClassScorer,
     classification_classes,
 )
 from spiking_yolo.convert.statistics import Statistics
@@ -80,21 +79,23 @@ def test_scorer_by_hand():
         TopClasses(torch.tensor(ids), torch.zeros(3))
         for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])
     ]
-    scored = ClassificationScorer(labelled("abcd", [2, 0, 0, 2])).score(best)
+    spec = Spec("classify", tuple("abcd"), 8, 8)
+    scored = ClassScorer(labelled("abcd", [2, 0, 0, 2]), spec).score([], [best])
     assert scored.figures == {"top1": 0.25, "top5": 0.75}
     assert scored.per_class == {"a": 0.0, "c": 0.5} and scored.objects == {"a": 2, "c": 2}
 
 
 def test_predictions_are_classes_of_the_dataset():
     data = labelled(("fox", "ant", "bee"), [0, 1])
-    task = ClassificationTask(SPEC, data)
+    task = ClassScorer(data, SPEC)
     # ant, bee, cow, dog, elk, fox, gnu.
     logits = torch.tensor([[0.0, 1, 5, 2, 0, 4, 0], [9.0, 0, 0, 0, 0, 0, 0]])
-    first, second = (task.relabel(best) for best in top_classes(logits))
-    assert first.class_id.tolist() == [-1, 0, -1, 2, 1]
-    assert second.class_id.tolist() == [1, 2, -1, -1, -1]
+    best = top_classes(logits)
+    first, second = (row["class_id"] for row in task.rows([best]))
+    assert first == [-1, 0, -1, 2, 1]
+    assert second == [1, 2, -1, -1, -1]
     expected = logits[0].softmax(0)[[2, 5, 3, 1, 0]]
-    assert first.confidence.tolist() == pytest.approx(expected.tolist())
+    assert best[0].confidence.tolist() == pytest.approx(expected.tolist())
 
 
 def test_classes_are_matched_by_name_or_by_number():
@@ -105,19 +106,7 @@ def test_classes_are_matched_by_name_or_by_number():
         with pytest.raises(UserError, match=r"no class 'b'.*--names"):
             classification_classes(data, names)
     with pytest.raises(UserError, match="no images"):
-        ClassificationTask(SPEC, labelled(NAMES, []))
-
-
-def test_an_image_stops_when_its_class_is_sure_and_stays():
-    same = ClassificationTask(SPEC, labelled(NAMES, [0]), exit_conf=0.5).same
-
-    def guess(label, confidence):
-        return TopClasses(torch.tensor([label, 9]), torch.tensor([confidence, 0.1]))
-
-    assert same(guess(1, 0.80), guess(1, 0.81))
-    assert not same(guess(1, 0.80), guess(2, 0.80))
-    assert not same(guess(1, 0.80), guess(1, 0.83))
-    assert not same(guess(1, 0.50), guess(1, 0.50))
+        ClassScorer(labelled(NAMES, []), SPEC)
 
 
 @pytest.mark.parametrize("size", [(300, 200), (225, 401), (224, 224), (60, 90)])
@@ -166,6 +155,7 @@ def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):
     weights = tmp_path / "resnet18.pth"
     torch.save(model.state_dict(), weights)
     network = ("--weights", weights, "--cfg", "torchvision:resnet18", "--imgsz", 64)
+    network = (*network, "--method", "p-norm")
     call = ("--data", tmp_path, *network, "--T", 2, "--project", tmp_path / "runs")
     assert run_tool("eval_classify", *call) == 2
     assert "--cfg torchvision:resnet18 --imgsz 64 --data DATA" in capsys.readouterr().err

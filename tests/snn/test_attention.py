@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.apps.video.delta import DeltaNetwork, uniform_gates
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
 from spiking_yolo.convert.methods import TUNED, VIDEO, get_recipe, list_methods
@@ -238,18 +237,6 @@ def test_a_softmax_neuron_of_rate_coding_names_its_node():
     parameters = {"theta": torch.ones(2), "initial": torch.tensor(0.5)}
     with pytest.raises(UserError, match=r"encoding\.coding=differential"):
         build_neurons(parameters, recipe, Activation(softmax=True))
-
-
-def test_the_rival_on_video_multiplies_changes_too():
-    """EvNets without a threshold is the ANN, and a still frame costs it nothing."""
-    graph = with_identities(trace(make(Attending), images(1)))
-    rival = DeltaNetwork(graph, uniform_gates(graph, 0.0))
-    first, second = images(2)[:1], images(2)[1:]
-    moved = torch.where(torch.arange(8) < 2, second, first)
-    for x, still in ((first, False), (first, True), (moved, False), (first, False)):
-        snapshot = rival(x).run.snapshots[1]
-        torch.testing.assert_close(snapshot.outputs, forward(graph, x), rtol=1e-4, atol=1e-5)
-        assert (snapshot.operations.messages.item() == 0) == still
 
 
 def test_trained_neurons_are_the_simulated_ones():

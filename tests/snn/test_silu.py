@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.evaluate.quantised import quantised_ann
-from spiking_yolo.apps.evaluate.tables import CostModel
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Histogram
 from spiking_yolo.convert.thresholds import YAML, layer_thresholds

@@ -1,117 +1,10 @@
-"""Score spiking networks: accuracy, spikes, operations and energy at every timestep, from one pass
-per method.
-"""
+"""`eval`: accuracy, spikes, operations and energy at every timestep."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
 
-from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, Options, at_least, within
-from spiking_yolo.draw import FigureOptions
+from spiking_yolo.apps.evaluate.options import EvalOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.energy import SRAM, Account, every_account
-from spiking_yolo.options import (
-    DetectionOptions,
-    LimitOptions,
-    MethodsOptions,
-    ResumableOptions,
-    ordered_steps,
-)
-
-if TYPE_CHECKING:
-    from spiking_yolo.apps.evaluate.evaluation import Evaluation
-
-# Timesteps where nothing is said.
-LONGEST = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnergyOptions(Options):
-    """What is not the same on all chips; see `every_account`."""
-
-    sram_energy: Annotated[float, within(0.01, 10000.0)] = SRAM
-    """pJ per byte that is read or written; larger memories cost more."""
-
-    @property
-    def accounts(self) -> tuple[Account, ...]:
-        return every_account(self.sram_energy)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
-    """Which images, timesteps, rows and columns an evaluation has, of a detector or of a
-    classifier.
-    """
-
-    T: Annotated[int | None, at_least(1)] = None
-    """Timesteps (default: the last of --steps, or 64)."""
-    steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
-    """Timesteps that are reported (default: powers of two)."""
-    batch: Annotated[int | None, at_least(1)] = None
-    """Images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a
-    classifier 25,000 pixels).
-    """
-    metric: Literal["auto", "coco", "voc", "accuracy"] = "auto"
-    """mAP as COCO or VOC defines it, or accuracy of classes; auto: by the network and the data."""
-    early_exit: Annotated[int, at_least(0)] = 0
-    """A row in which an image stops when its predictions have not changed for N steps, e.g. 3."""
-    exit_conf: Annotated[float | None, within(0, 1)] = None
-    """What early exit looks at: boxes above this (default 0.25), images above this (0.5)."""
-    bootstrap: Annotated[int, within(0, 100000)] = 0
-    """95 % intervals by N resamplings, e.g. 1000; of several methods also of the differences to
-    the first.
-    """
-    conf: Annotated[float, within(0, 1), BOXES] = 0.001
-    """Smallest confidence."""
-    max_det: Annotated[int, at_least(1), BOXES] = 100
-    """Boxes per image."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
-        if self.seed and self.limit is None and not self.bootstrap:
-            raise UserError(
-                "--seed draws the images of --limit and the bootstrap: give one of them, or leave"
-                " it out"
-            )
-
-    @property
-    def timesteps(self) -> tuple[int, ...]:
-        """The timesteps that are reported, ascending; the last one is T."""
-        T = self.T or max(self.steps, default=LONGEST)
-        return tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions(EvaluationOptions, MethodsOptions, FigureOptions, ResumableOptions):
-    """An evaluation of files: weights, a dataset, and the folder of the results."""
-
-    data: Path | None = None
-    """COCO folder, annotation .json, VOCdevkit, data.yaml, or classes (default: the sample
-    photographs).
-    """
-    split: str | None = None
-    """Of the data (default: val2017 or val; of classes test, or val)."""
-    images: Path | None = None
-    """Folder of images of an annotation .json (default: beside it)."""
-    year: Annotated[int | None, at_least(0)] = None
-    """Of a VOCdevkit (default: its latest)."""
-    baseline: bool = False
-    """Rows of the quantised ANN, and is it worth it?."""
-    per_class: bool = False
-    """Print the accuracy of every class."""
-    project: Annotated[Path, OUTPUT] = Path("runs/eval")
-    """Folder of all runs."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.metric == "accuracy" and self.weights is None:
-            raise UserError(
-                "the default network is a detector, which gives images no class: give a classifier,"
-                " such as --weights resnet20, vgg16 or vgg-thin of a checkout (CIFAR-10), or one of"
-                " your own"
-            )
 
 
 def main(options: EvalOptions = EvalOptions()) -> None:
@@ -120,70 +13,68 @@ def main(options: EvalOptions = EvalOptions()) -> None:
 
     ```
     spiking-yolo eval  # five sample photographs, a smoke run
-    spiking-yolo eval --data coco --T 256 --steps 16,32,64,128,256 --method channel-norm
+    spiking-yolo eval --data coco --T 256 --steps 16,32,64,128,256 --method p-norm,msat
     spiking-yolo eval --data mine.json --images photos/  # any file of COCO's format
     spiking-yolo eval --data VOCdevkit --year 2012 --limit 200 --bootstrap 1000
     spiking-yolo eval --data mine/data.yaml --metric voc  # labels as Ultralytics has them
-    spiking-yolo eval --data cifar10_jpeg.tar.xz --weights W --method all --steps 8,16,32,64
+    spiking-yolo eval --data cifar10 --weights W --method all --steps 8,16,32,64
+    spiking-yolo eval --data MOT16/train --limit 100  # videos, people and tracks
+    spiking-yolo eval --predictions dt.json --data instances_val2017.json
     torchrun --nproc-per-node 4 tools/eval_coco.py --data coco
     ```
 
-    Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area
-    the rule of 2010 and later. Classifiers are scored by top-1 and top-5 on a folder, or a tar
-    file, with test/CLASS/ or val/CLASS/ inside, or on the folder that holds cifar-100-python/. A
-    network trained on other data is scored by the names of its classes. Three lines say how
-    accurate the network is at every timestep and what it costs; -v prints all tables. PROJECT/NAME
-    gets results.json, results.csv, predictions and plots;
-    several methods get a folder each, beside one table and plots of methods x T. --resume goes on
-    after an interruption and gives the same figures.
+    The data decide. Photographs with boxes are scored by mAP of COCO, or of VOC: mAP_07 is the
+    11-point rule of 2007, mAP_area the rule of 2010 and later. Images of a class each, in
+    test/CLASS/ or val/CLASS/ of a folder or in cifar-100-python/, by top-1 and top-5.
+    Videos are scored with the state kept from frame to frame and, for comparison, anew in each:
+    AP50 of people, and MOTA, IDF1 and HOTA of their tracks, where MOTChallenge's gt/gt.txt or
+    gt.txt is, and the agreement with the ANN. --predictions scores boxes of whatever detector; no
+    network is needed. A network trained on other data is scored by the names of its classes.
+    PROJECT/NAME gets results.csv, results.json, predictions and plots; --resume goes on after an
+    interruption and gives the same figures.
     """
-    from spiking_yolo.apps.console import Bars, is_verbose, write
-    from spiking_yolo.apps.evaluate.comparison import COMPARISON
-    from spiking_yolo.apps.evaluate.evaluation import RESULTS
-    from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
+    from spiking_yolo.apps.console import Bars, write
+    from spiking_yolo.apps.evaluate.plots import save_plots
+    from spiking_yolo.apps.evaluate.run import Setup, evaluate, open_scorer, score_predictions
+    from spiking_yolo.apps.evaluate.table import TABLE
+    from spiking_yolo.convert.load import load_statistics
+    from spiking_yolo.io.assets import samples_folder
     from spiking_yolo.io.distributed import processes
-    from spiking_yolo.options import study_folder
+    from spiking_yolo.options import load_all, load_ann, silent, study_folder
 
+    if options.predictions:
+        table = score_predictions(options)
+        folder = study_folder(options, TABLE, TABLE)
+        print("\n".join([*table.facts["notes"], "", table.text(options.per_class)]))
+        table.save(folder)
+        print(f"\nresults saved to {folder}")
+        return
+    data = options.data or samples_folder()
+    if not data.exists():  # said before the networks are converted, which takes its time
+        raise UserError(f"{data} does not exist; check --data")
     with processes(options.device) as ranks:
-        networks, dataset, statistics, options = open_inputs(options)
-        several = len(networks) > 1
-        lines = notes(next(iter(networks.values())).spec, dataset, options)
-        if options.data is None:
-            lines.insert(
-                0,
-                "no --data: the five sample photographs, which show that it runs and measure"
-                " nothing",
-            )
+        networks = load_all(options)
+        scorer = open_scorer(data, next(iter(networks.values())).spec, options)
+        statistics = None
+        if options.baseline:
+            statistics = load_statistics(load_ann(options), options.statistics)
+        folder = ""
         if ranks.first:
-            print("".join(f"{line}\n" for line in lines), end="")
-        log, last = ("*/records-*.jsonl", COMPARISON) if several else ("records-*.jsonl", RESULTS)
-        folder = Path(ranks.broadcast(str(study_folder(options, log, last)) if ranks.first else ""))
-
-        def finished(name: str, evaluation: "Evaluation") -> None:
-            own = folder / name if several else folder
-            evaluation.save(own, options.figures)
-            if not several:
-                if is_verbose():
-                    print(f"\n{evaluation.text(options.per_class)}\nresults saved to {folder}")
-                else:
-                    print(evaluation.summary(options.per_class))
-                    print(f"results saved to {folder}; -v prints the tables")
-
+            print("".join(f"note: {line}\n" for line in scorer.notes), end="")
+            folder = str(study_folder(options, "records-*.jsonl", TABLE))
+        folder = Path(ranks.broadcast(folder))
+        setup = Setup(
+            folder=folder,
+            ranks=ranks,
+            progress=Bars() if ranks.first else silent,
+        )
         try:
-            comparison = compare(
-                networks,
-                dataset,
-                options,
-                statistics=statistics,
-                folder=folder,
-                ranks=ranks,
-                progress=Bars() if ranks.first else lambda *_: None,
-                finished=finished,
-            )
+            table = evaluate(networks, scorer, options, setup, statistics)
         except KeyboardInterrupt:
             write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise
-        if several and ranks.first:
-            print(f"\n{comparison.text()}")
-            comparison.save(folder, options.figures)
-            print(f"results saved to {folder}")
+    if table is not None:
+        print(table.text(options.per_class))
+        save_plots(table, folder, options.figures)
+        table.save(folder)
+        print(f"\nresults saved to {folder}")

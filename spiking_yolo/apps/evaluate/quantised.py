@@ -7,7 +7,6 @@ the output. With one range per layer the rival is weaker: of Tiny-YOLOv3, mAP50 
 train2017 photographs, 40.4 to 40.6 for 42.1 to 42.4 (ANN 42.6).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -33,11 +32,6 @@ QUANTISERS: dict[str, Side] = {
 CHOSEN = (4, 8)
 # Bits up to which clipping pays; beyond, the whole range is used.
 _SEARCHED = 8
-
-
-def bits_of(gamma: int, T: int) -> int:
-    """Bits that hold the gamma * T + 1 values which a neuron can have sent after T steps."""
-    return math.ceil(math.log2(gamma * T + 1))
 
 
 def activation_range(

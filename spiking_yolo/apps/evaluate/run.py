@@ -1,209 +1,284 @@
-"""What an evaluation needs from the disk: converted networks, a dataset, and statistics for the
-quantised ANN.
+"""The engine of `eval`: every network sees every image once; records go into the log, rows into
+the table.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from spiking_yolo.apps.evaluate import EvalOptions, EvaluationOptions
-from spiking_yolo.apps.evaluate.comparison import Comparison
-from spiking_yolo.apps.evaluate.evaluation import Evaluation
-from spiking_yolo.apps.evaluate.quantised import bits_of, quantised_ann
-from spiking_yolo.apps.evaluate.records import observe_images
-from spiking_yolo.apps.evaluate.scoring import (
-    ClassificationScorer,
-    ClassificationTask,
-    CocoScorer,
-    DetectionTask,
-    Scorer,
-    VocScorer,
-)
-from spiking_yolo.apps.evaluate.tables import Table, differences
+from spiking_yolo import __version__
+from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate.quantised import quantised_ann
+from spiking_yolo.apps.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
+from spiking_yolo.apps.evaluate.table import Row, Table, ann_rows, place, step_rows, with_intervals
+from spiking_yolo.apps.evaluate.videos import VideoScorer, open_videos
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.coco import load_coco_json, read_predictions
 from spiking_yolo.data.detection import DetectionSet
-from spiking_yolo.data.formats import open_classification, open_detection
+from spiking_yolo.data.formats import format_of, open_classification, open_detection
+from spiking_yolo.data.mot import has_videos
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import samples_folder
-from spiking_yolo.io.distributed import Ranks
-from spiking_yolo.metrics.bootstrap import Resampling
+from spiking_yolo.io.distributed import Ranks, usable_device
+from spiking_yolo.io.json import write_json
+from spiking_yolo.log import run_logged
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.observe import Forward
-from spiking_yolo.options import load_all, load_ann
+from spiking_yolo.observe import Forward, Observation, Observer
+from spiking_yolo.options import Progress, command_line, silent, versions
+from spiking_yolo.snn.stream import Stream
 
-Inputs = tuple[dict[str, Converted], DetectionSet | LabelledSet, Statistics | None, EvalOptions]
+# Pixels up to which images of a detector are simulated four at once, which is 1.4 to 1.7 times as
+# fast at 320 pixels, and 1.0 to 1.1 times at 416.
+SMALL = 320 * 320
+PREDICTIONS = "predictions"
 
 
-def open_inputs(options: EvalOptions) -> Inputs:
-    """What `compare` takes: networks, dataset, statistics, and options with the metric that "auto"
-    stands for.
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Where and how an evaluation computes.
 
-    Everything is read before the first run. Raises UserError for files that are missing, damaged or
-    do not fit.
+    Attributes:
+        folder: Keeps the records and predictions, and has those of an interrupted call; None keeps
+            nothing.
+        ranks: This process among those of torchrun, and its device.
+        progress: Called with (what, done, total).
     """
-    data, metric = options.data or samples_folder(), options.metric
-    if not data.exists():  # said before the networks are converted, which takes its time
-        raise UserError(f"{data} does not exist; check --data")
-    networks = load_all(options)
-    if metric == "auto" and next(iter(networks.values())).spec.task == "classify":
-        metric = "accuracy"
-    if metric == "accuracy":
+
+    folder: Path | None = None
+    ranks: Ranks = Ranks()  # noqa: RUF009
+    progress: Progress = silent
+
+
+def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
+    """What is scored, as the files say: photographs with boxes, videos, or images of a class each.
+
+    Raises:
+        UserError: The data are of no known format, or the network does not fit them.
+    """
+    known = format_of(data) is not None
+    if options.metric != "accuracy" and not known and has_videos(data):
+        selection = Selection.of(options, multi_label=True)
+        return VideoScorer(open_videos(data), spec, selection, options.limit)
+    if options.metric == "accuracy" or (not known and spec.task == "classify"):
         dataset = open_classification(data, options.split)
     else:
         dataset = open_detection(data, options.split, options.images, options.year)
-        if metric == "auto":
-            metric = dataset.metric
-    statistics = (
-        load_statistics(load_ann(options), options.statistics) if options.baseline else None
-    )
-    return networks, dataset, statistics, replace(options, metric=metric)
+    return scorer_of(dataset, spec, options)
 
 
-# method, images that are done, images in all.
-Progress = Callable[[str, int, int], Any]
-# Of a quantised ANN that is worth a row.
-MOST_BITS = 12
-# Of a dataset are shown; all are in results.json.
-NOTES = 5
+def scorer_of(
+    dataset: DetectionSet | LabelledSet, spec: Spec | None, options: EvalOptions
+) -> Scorer:
+    """The scorer of a dataset that is open; `limit` draws some of its images."""
+    if options.limit is not None and options.limit < len(dataset):
+        note = f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"
+        dataset = dataset.subset(options.limit, options.seed)
+        dataset = replace(dataset, notes=[*dataset.notes, note])
+    if isinstance(dataset, LabelledSet):
+        assert spec is not None
+        return ClassScorer(dataset, spec)
+    metric = dataset.metric if options.metric == "auto" else options.metric
+    kind = VocScorer if metric == "voc" else CocoScorer
+    return kind(dataset, spec, Selection.of(options))
 
 
 def evaluate(
-    network: Converted,
-    dataset: DetectionSet | LabelledSet,
-    options: EvaluationOptions = EvaluationOptions(),
-    *,
-    statistics: Statistics | None = None,
-    scorer: Scorer | None = None,
-    device: str | torch.device = "cpu",
-    folder: Path | None = None,
-    progress: Progress = lambda method, done, total: None,
-) -> Evaluation:
-    """The ANN and the spiking network at every timestep of the options; for the parameters see
-    `compare`.
-    """
-    results: list[Evaluation] = []
-    compare(
-        {network.recipe.name: network},
-        dataset,
-        options,
-        statistics=statistics,
-        scorer=scorer,
-        folder=folder,
-        ranks=Ranks(device=device),
-        progress=progress,
-        finished=lambda name, evaluation: results.append(evaluation),
-    )
-    return results[0]
-
-
-def compare(
     networks: Mapping[str, Converted],
-    dataset: DetectionSet | LabelledSet,
-    options: EvaluationOptions = EvaluationOptions(),
-    *,
+    scorer: Scorer,
+    options: EvalOptions = EvalOptions(),
+    setup: Setup = Setup(),
     statistics: Statistics | None = None,
-    scorer: Scorer | None = None,
-    folder: Path | None = None,
-    ranks: Ranks = Ranks(),
-    progress: Progress = lambda method, done, total: None,
-    finished: Callable[[str, Evaluation], Any] = lambda method, evaluation: None,
-) -> Comparison:
-    """Evaluate conversions of one network, one after the other.
+) -> Table | None:
+    """Run conversions of one network, one after the other, and score them at every timestep.
 
-    networks: by method; all converted before the first run, so that a missing calibration is found
-    at once. statistics: of the activations; with them there are rows of the quantised ANN, the
-    rival of a spiking network. scorer: by default as the dataset and `options.metric` say. folder:
-    keeps the records of finished images, and goes on with those of an interrupted call; of several
-    networks each has a folder inside, by its name. ranks: this process among those of torchrun, and
-    its device; in all but the first the tables stay empty. progress(method, done, total) is called
-    after each batch. finished(method, evaluation) is called after each method: an evaluation, which
-    holds all predictions, is not kept, nor is what its table scored. Raises UserError when network,
-    data and options do not fit.
+    Args:
+        networks: By method; all converted before the first run, so that a missing calibration is
+            found at once.
+        scorer: Of the images.
+        options: Timesteps, batch size, bootstrap and accounts of energy.
+        setup: Where and how it is computed.
+        statistics: Of the activations; with them there is a row of the 8-bit ANN, the rival of a
+            spiking network.
+
+    Returns:
+        The table; None in processes of torchrun other than the first.
     """
-    listed = len(dataset)
-    if options.limit is not None:
-        dataset = dataset.subset(options.limit, options.seed)
-    scorer = scorer or scorer_of(dataset, options)
-    tables: dict[str, Table] = {}
-    resamplings: dict[str, Mapping[str, Resampling]] = {}
+    rows: list[Row] = []
+    methods: dict[str, dict[str, Any]] = {}
     for name, network in networks.items():
-        task = task_of(network.spec, dataset, options)
-        rivals = quantised_rivals(network, statistics, options) if statistics else {}
-        folder_of_method = folder / name if folder and len(networks) > 1 else folder
-        records = observe_images(
-            network,
-            task,
-            options,
-            rivals,
-            folder_of_method,
-            ranks,
-            partial(progress, name),
-        )
-        if ranks.first:
-            evaluation = Evaluation.of(records, network, dataset, scorer, options, listed)
-            finished(name, evaluation)
-            tables[name] = replace(evaluation.table, scored={})
-            resamplings[name] = evaluation.resamplings
-    recipes = {name: network.recipe for name, network in networks.items()}
-    minus = differences(resamplings) if options.bootstrap else {}
-    return Comparison(dataset, recipes, tables, scorer.main[0], minus)
+        model = CostModel.of(network)
+        for title, variant in variants(name, network, scorer).items():
+            rivals: dict[int, Forward] = {}
+            if statistics and not rows:
+                rivals[8] = quantised_ann(network.graph, statistics, 8)
+            seen = observe_all(title, variant, scorer, options, setup, rivals)
+            if not setup.ranks.first:
+                continue
+            if setup.folder:
+                save_predictions(place(setup.folder, title, networks), scorer, seen)
+            known = {row.data for row in rows}
+            for part, own in scorer.parts():
+                if own.name not in known:
+                    rows += ann_rows(seen[part], own, model, options)
+                rows += step_rows(title, seen[part], own, model, options)
+            facts = network.recipe.facts()
+            methods[title] = {**facts, "events_per_step": network.recipe.events_per_step}
+    if not setup.ranks.first:
+        return None
+    data = [own.name for _, own in scorer.parts()]
+    rows.sort(key=lambda row: data.index(row.data))
+    facts = run_facts(next(iter(networks.values())), scorer, options)
+    return Table(with_intervals(rows), scorer.main, options.accounts, facts, methods)
 
 
-def quantised_rivals(
-    network: Converted, statistics: Statistics, options: EvaluationOptions
-) -> dict[int, Forward]:
-    """Bits -> the quantised ANN: of 8 bits, and of as many as hold what a neuron sends until each
-    step.
-    """
-    gamma = network.recipe.neuron.gamma
-    bits = {8, *(bits_of(gamma, t) for t in options.timesteps)}
-    few = sorted(b for b in bits if b < MOST_BITS)
-    return {b: quantised_ann(network.graph, statistics, b) for b in few}
+def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
+    """What a method is in the table: on videos with the state kept, and anew in every frame."""
+    if not scorer.video:
+        return {name: network}
+    if not network.recipe.keeps_frames:
+        return {f"{name}, reset": network}
+    anew = network.recipe.with_settings({"encoding.frames": "reset"})
+    return {name: network, f"{name}, reset": replace(network, recipe=anew)}
 
 
-def task_of(
-    spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions
-) -> DetectionTask | ClassificationTask:
-    """What is predicted for the images of a dataset. Raises UserError when the network does not fit
-    the data.
-    """
-    if isinstance(dataset, LabelledSet):
-        return ClassificationTask(
-            spec, dataset, 0.5 if options.exit_conf is None else options.exit_conf
-        )
-    exit_conf = 0.25 if options.exit_conf is None else options.exit_conf
-    return DetectionTask(spec, dataset, Selection.of(options), exit_conf)
+def observe_all(
+    title: str,
+    network: Converted,
+    scorer: Scorer,
+    options: EvalOptions,
+    setup: Setup,
+    rivals: Mapping[int, Forward],
+) -> Batches:
+    """The records of each batch of images; in processes other than the first an empty list."""
+    steps = timesteps(options, scorer)
+    spec = network.spec
+    device = usable_device(setup.ranks.device)
+    engine = network.network(device)
+    observer = Observer(engine, network.graph.to(device), spec, scorer.selection, rivals)
+    size = options.batch or usual_batch(spec)
 
-
-def scorer_of(dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> Scorer:
-    if isinstance(dataset, LabelledSet):
-        return ClassificationScorer(dataset)
-    return VocScorer(dataset) if options.metric == "voc" else CocoScorer(dataset)
-
-
-def notes(spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> list[str]:
-    """What to know about the data before looking at figures, one line each."""
-    lines = list(dataset.notes[:NOTES])
-    if len(dataset.notes) > NOTES:
-        lines.append(f"{len(dataset.notes) - NOTES} more notes are in results.json")
-    images = len(dataset)
-    if options.limit is not None and options.limit < images:
-        lines.append(f"{options.limit} of {images} images, by --limit; only these are scored")
-    task = task_of(spec, dataset, options)
-    if isinstance(task, DetectionTask):
-        matches = sum(index >= 0 for index in task.classes)
-        ours, theirs = len(spec.names), len(dataset.classes)
-        if not matches == ours == theirs:
-            lines.append(
-                f"{matches} of the network's {ours} classes are matched with the dataset's"
-                f" {theirs} by name"
+    def observe(batch: range) -> Iterator[Observation]:
+        inputs = scorer.inputs(batch)
+        if scorer.video:
+            stream = Stream(engine, steps[-1], options.refresh)
+            seen = observer.follow(inputs, stream, steps, want=("boxes", "ann"))
+        else:
+            seen = observer.observe(
+                inputs, steps[-1], steps, want=("boxes", "ann"), batch=len(batch)
             )
-    return [f"note: {line}" for line in lines]
+        return (one.record() for one in seen)
+
+    call: dict[str, Any] = {}
+    stem = None
+    if setup.folder:
+        stem = setup.folder / f"records-{title.replace(', ', '-')}"
+        call = {
+            **network_facts(network),
+            "device": device.type,
+            "data": scorer.facts(),
+            "steps": steps,
+            "batch": size,
+            "refresh": options.refresh,
+            "bits": sorted(rivals),
+        }
+    progress = partial(setup.progress, title)
+    read = Observation.from_json
+    return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
+
+
+def timesteps(options: EvalOptions, scorer: Scorer) -> tuple[int, ...]:
+    """The timesteps that are reported, ascending; the last one is T. Of a frame, one by default."""
+    if scorer.video and not (options.T or options.steps):
+        return (1,)
+    return options.timesteps
+
+
+def usual_batch(spec: Spec) -> int:
+    """How many images are simulated together."""
+    if spec.task == "classify":
+        return spec.images_at_once
+    return 4 if spec.height * spec.width <= SMALL else 1
+
+
+def network_facts(network: Converted) -> dict[str, Any]:
+    """What decides the outputs of a network. A run may be resumed only with an equal one."""
+    return {
+        "weights_sha256": network.provenance.get("weights_sha256", ""),
+        "network_sha256": network.sha256(),
+        "recipe": json.loads(network.recipe.to_json()),
+        "imgsz": [network.spec.height, network.spec.width],
+        "torch": torch.__version__,
+        "spiking_yolo": __version__,
+    }
+
+
+def run_facts(network: Converted, scorer: Scorer, options: EvalOptions) -> dict[str, Any]:
+    """What results.json says of a whole run."""
+    return {
+        "dataset": scorer.name,
+        "images": len(scorer),
+        "seed": options.seed,
+        "notes": scorer.notes,
+        "imgsz": [network.spec.height, network.spec.width],
+        "weights": network.provenance.get("weights"),
+        "weights_sha256": network.provenance.get("weights_sha256"),
+        "command": command_line(),
+        "date": date.today().isoformat(),
+        "versions": versions(),
+    }
+
+
+def save_predictions(folder: Path, scorer: Scorer, seen: Batches) -> None:
+    """Write predictions_ann.json and predictions_T.json per step (boxes in COCO's results format),
+    and instances.json, what they are scored by, unless that is COCO's own file.
+    """
+    if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
+        write_json(folder / "instances.json", scorer.truth)
+    columns: dict[str, Sequence[Sequence[Any]]] = {}
+    columns["ann"] = [[one.ann for one in batch] for batch in seen]
+    for t in seen[0][0].steps:
+        columns[str(t)] = [[one.steps[t].prediction for one in batch] for batch in seen]
+    for name, predictions in columns.items():
+        if rows := scorer.rows(predictions):
+            write_json(folder / f"{PREDICTIONS}_{name}.json", rows)
+
+
+def score_predictions(options: EvalOptions) -> Table:
+    """Score the boxes of a file. No network is needed, and of an annotation file no photograph.
+
+    Images and classes are called by their ids in an annotation file; and in all data images by the
+    names of their files without suffix, and classes by theirs.
+
+    Raises:
+        UserError: A file is not what it should be.
+    """
+    assert options.data and options.predictions
+    if options.data.suffix == ".json":
+        data = load_coco_json(options.data, None)
+    else:
+        data = open_detection(options.data, options.split, None, options.year)
+    scorer = scorer_of(data, None, options)
+    assert isinstance(scorer, CocoScorer)
+    stems = [sample.path.stem for sample in scorer.dataset.samples]
+    images: dict[Any, int] = dict(zip(stems, scorer.image_ids, strict=True))
+    classes: dict[Any, int] = dict(zip(data.classes, scorer.category_ids, strict=True))
+    # Others have no numbers but their places in a list, which depend on the list.
+    if data.has_ids:
+        images |= {number: number for number in scorer.image_ids}
+        classes |= {number: number for number in scorer.category_ids}
+    boxes = read_predictions(options.predictions, images, classes)
+    scored = scorer.score_rows(boxes)
+    row = Row.of(PREDICTIONS, scorer.name, scored, options)
+    without = len(scorer) - len({box["image_id"] for box in boxes})
+    notes = [*data.notes, f"{len(boxes)} boxes; {without} of {len(scorer)} images have none"]
+    facts = {"dataset": scorer.name, "images": len(scorer), "notes": notes}
+    facts |= {"command": command_line(), "date": date.today().isoformat()}
+    return Table(with_intervals([row]), scorer.main, (), facts)

@@ -1,19 +1,19 @@
-"""What an evaluation predicts for an image, when an image may stop early, and how predictions are
-scored: by COCO's rule, by VOC's, or by accuracy.
-"""
+"""What is scored: photographs by COCO's rule or VOC's, or images with a class each by accuracy."""
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou
 
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.coco import category_index
 from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.images import ImageSource
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.classes import TopClasses
 from spiking_yolo.decode.selection import Selection
@@ -21,96 +21,195 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import (
     AccuracyResampled,
     CocoResampled,
-    Resampled,
+    Resampling,
     VocResampled,
     correct,
 )
 from spiking_yolo.metrics.coco import FIGURES, coco_score, to_coco
-from spiking_yolo.metrics.voc import VocScore, relabel, voc_map
+from spiking_yolo.metrics.voc import relabel, voc_map
 from spiking_yolo.models.spec import Spec, numbered
-from spiking_yolo.observe import Input, read_input
+from spiking_yolo.observe import Input, Observation, read_input
+
+Batches = Sequence[Sequence[Observation]]
+# The others keep pycocotools' names.
+COCO_NAMES = {"AP": "mAP50-95", "AP50": "mAP50"}
 
 
-class Task(Protocol):
-    """What an evaluation has to know about a kind of network and its data.
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of one column of predictions.
 
     Attributes:
-        dataset: Has `name` and `lines()`, which identify its images.
-        selection: Which boxes count; None for a classifier.
-        thresholds: What decides the predictions besides the outputs of the network, of JSON's
-            types.
+        figures: By name, as fractions, nan where there is nothing to measure.
+        per_class: AP or accuracy by class name.
+        objects: How many objects of a class, or images, that rests on.
+        resampled: (n, seed) -> n resamplings of some of the figures, named as there.
     """
 
-    @property
-    def dataset(self) -> Any: ...
+    figures: dict[str, float]
+    per_class: dict[str, float] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
+    resampled: Callable[[int, int], Resampling] | None = None
 
-    @property
-    def selection(self) -> Selection | None: ...
 
-    @property
-    def thresholds(self) -> dict[str, Any]: ...
+class Scorer:
+    """Gives an evaluation its images, and scores what is predicted for them, each by itself.
 
-    def read(self, index: int) -> Input:
+    Attributes:
+        name: Of the data.
+        main: Figures of a table; the first is plotted.
+        selection: Which boxes of a detector count.
+        video: Whether images are frames, whose networks keep their state.
+    """
+
+    main: tuple[str, ...] = ()
+    selection: Selection | None = None
+    video = False
+
+    def __init__(self, dataset: Any, spec: Spec | None):
+        if not len(dataset):
+            raise UserError(f"{dataset.name} has no images: pass a split with images")
+        self.name: str = dataset.name
+        self.notes: list[str] = list(dataset.notes)
+        self.dataset = dataset
+        self.spec = spec
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(self.dataset)
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the predictions besides the network; of JSON's types."""
+        lines = "".join(self.dataset.lines())
+        boxes = self.selection.box_options() if self.selection else {}
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+        return {"name": self.name, "images": len(self), "sha256": digest, **boxes}
+
+    def batches(self, size: int) -> list[range]:
+        """Indices of the images that are observed together; of videos one range for each."""
+        n = len(self)
+        return [range(i, min(i + size, n)) for i in range(0, n, size)]
+
+    def inputs(self, batch: range) -> Iterator[Input]:
+        """The images of a batch, ready for the network."""
+        assert self.spec is not None
+        for index in batch:
+            yield read_input(self.image(index), self.spec)
+
+    def image(self, index: int) -> ImageSource:
         """An image of the dataset."""
-        ...
+        raise NotImplementedError
 
-    def relabel(self, prediction: Any) -> Any:
-        """A prediction whose classes are those of the dataset."""
-        ...
+    def parts(self) -> "list[tuple[slice, Scorer]]":
+        """Batches that have rows of their own in the table, and their scorer; all come last."""
+        return [(slice(None), self)]
 
-    def same(self, a: Any, b: Any) -> bool:
-        """Whether two predictions of an image count as unchanged, for early exit."""
-        ...
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Any]]) -> Scored:
+        """Score a column of predictions: of each batch, of each image."""
+        raise NotImplementedError
+
+    def rows(self, predictions: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        """A column of predictions as a file lists them; nothing where none is written."""
+        return []
 
 
-class DetectionTask:
-    """Boxes of the classes that the dataset has, at the thresholds of an evaluation.
+class CocoScorer(Scorer):
+    """The twelve figures of COCO, for any dataset (`DetectionSet.as_coco`).
 
     Args:
-        spec: Of the network.
         dataset: Photographs and their objects.
-        selection: Which boxes count; those of other classes do not take their places.
-        exit_conf: Early exit looks at boxes above this confidence.
+        spec: Of the network; None for predictions whose classes are the dataset's.
+        selection: Which boxes count; those of classes that the dataset lacks do not take places.
 
     Raises:
         UserError: The network is no detector, or does not know a class of the dataset.
     """
 
+    main = ("mAP50", "mAP50-95")
+
     def __init__(
-        self,
-        spec: Spec,
-        dataset: DetectionSet,
-        selection: Selection | None = None,
-        exit_conf: float = 0.25,
+        self, dataset: DetectionSet, spec: Spec | None = None, selection: Selection | None = None
     ):
-        if spec.task != "detect":
-            raise UserError(
-                "this network is a classifier, which finds no boxes: score it by --metric accuracy"
-            )
-        if not len(dataset):
-            raise UserError(f"{dataset.name} has no images: pass a split with images")
-        self.spec = spec
-        self.dataset = dataset
-        self.exit_conf = exit_conf
-        self.classes = detection_classes(dataset, spec.names)
+        super().__init__(dataset, spec)
+        self.truth, self.image_ids, self.category_ids = dataset.as_coco()
+        self.classes = tuple(range(len(dataset.classes)))
+        if spec is not None:
+            if spec.task != "detect":
+                raise UserError(
+                    f"this network is a classifier, which finds no boxes in {dataset.name}: give"
+                    " images of a class each"
+                )
+            self.classes = detection_classes(dataset, spec.names)
+            matched = sum(index >= 0 for index in self.classes)
+            if not matched == len(spec.names) == len(dataset.classes):
+                self.notes.append(
+                    f"{matched} of the network's {len(spec.names)} classes are matched with the"
+                    f" dataset's {len(dataset.classes)} by name"
+                )
         common = tuple(c for c, index in enumerate(self.classes) if index >= 0)
         selection = selection or Selection(conf=0.001, max_det=100)
         self.selection = replace(selection, classes=common, multi_label=True)
 
-    @property
-    def thresholds(self) -> dict[str, Any]:
-        return {**self.selection.box_options(), "exit_conf": self.exit_conf}
+    def image(self, index: int) -> ImageSource:
+        return self.dataset.samples[index].image()
 
-    def read(self, index: int) -> Input:
-        return read_input(self.dataset.samples[index].image(), self.spec)
+    def rows(self, predictions: Sequence[Sequence[Detections]]) -> list[dict[str, Any]]:
+        """Predictions in COCO's results format."""
+        rows: list[dict[str, Any]] = []
+        for image_id, boxes in zip(self.image_ids, chain(*predictions), strict=True):
+            rows += to_coco(relabel(boxes, self.classes), image_id, self.category_ids)
+        return rows
 
-    def relabel(self, prediction: Detections) -> Detections:
-        return relabel(prediction, self.classes)
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
+        return self.score_rows(self.rows(predictions))
 
-    def same(self, a: Detections, b: Detections) -> bool:
-        visible_a = a.take(a.confidence > self.exit_conf)
-        visible_b = b.take(b.confidence > self.exit_conf)
-        return same_detections(visible_a, visible_b)
+    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
+        """rows: predictions in COCO's results format."""
+        score = coco_score(self.truth, rows, self.image_ids)
+        figures: dict[str, float] = {}
+        for name in FIGURES:
+            value = score.stats[name]
+            figures[COCO_NAMES.get(name, name)] = value if value >= 0 else math.nan
+
+        def resampled(n: int, seed: int) -> Resampling:
+            matched = CocoResampled.of(self.truth, rows, self.image_ids)
+            names = tuple(COCO_NAMES[name] for name in matched.figures)
+            return replace(Resampling.of(matched, n, seed), figures=names)
+
+        return Scored(figures, score.per_class_50, score.objects, resampled)
+
+
+class VocScorer(CocoScorer):
+    """mAP of VOC by both rules, beside COCO's two."""
+
+    main = ("mAP_area", "mAP_07")
+
+    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
+        score = voc_map(self._boxes(rows), self.dataset)
+        by_coco = super().score_rows(rows).figures
+        figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
+        figures |= {name: by_coco[name] for name in COCO_NAMES.values()}
+
+        def resampled(n: int, seed: int) -> Resampling:
+            return Resampling.of(VocResampled(score.ranked), n, seed)
+
+        return Scored(figures, score.per_class, score.npos, resampled)
+
+    def _boxes(self, rows: Sequence[Mapping[str, Any]]) -> list[Detections]:
+        """The boxes of each image, with classes by the dataset's index."""
+        class_of = {number: i for i, number in enumerate(self.category_ids)}
+        by_image: dict[int, list[Mapping[str, Any]]] = {number: [] for number in self.image_ids}
+        for row in rows:
+            by_image[row["image_id"]].append(row)
+        detections: list[Detections] = []
+        for own in by_image.values():
+            corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in own)]
+            xyxy = torch.from_numpy(np.array(corners, np.float32).reshape(-1, 4))
+            scores = torch.tensor([row["score"] for row in own], dtype=torch.float32)
+            classes = [class_of[row["category_id"]] for row in own]
+            class_id = torch.tensor(classes, dtype=torch.int64)
+            detections.append(Detections(xyxy, scores, class_id))
+        return detections
 
 
 def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
@@ -121,54 +220,60 @@ def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int,
     return tuple(position.get(c, -1) for c in category_index(categories, names))
 
 
-class ClassificationTask:
-    """The best classes of the dataset, -1 for one that it lacks.
-
-    Args:
-        spec: Of the network.
-        dataset: Images and their labels.
-        exit_conf: For early exit, an image goes on while its best class has no more than this
-            confidence.
+class ClassScorer(Scorer):
+    """Top-1 and top-5 accuracy; per class the share of its images that top-1 gets right.
 
     Raises:
         UserError: The network is no classifier, or does not know a class of the dataset.
     """
 
-    selection = None
+    main = ("top1", "top5")
 
-    def __init__(self, spec: Spec, dataset: LabelledSet, exit_conf: float = 0.5):
+    def __init__(self, dataset: LabelledSet, spec: Spec):
+        super().__init__(dataset, spec)
         if spec.task != "classify":
             raise UserError(
-                "this network is a detector, which gives images no class: score it by --metric coco"
-                " or voc"
+                "this network is a detector, which gives images no class: give a classifier, such"
+                " as --weights resnet20, or photographs with boxes"
             )
-        if not len(dataset):
-            raise UserError(f"{dataset.name} has no images: pass a split with images")
-        self.spec = spec
-        self.dataset = dataset
-        self.exit_conf = exit_conf
         self.classes = torch.tensor(classification_classes(dataset, spec.names))
 
-    @property
-    def thresholds(self) -> dict[str, Any]:
-        return {"exit_conf": self.exit_conf}
+    def image(self, index: int) -> ImageSource:
+        return self.dataset.pictures[index].source
 
-    def read(self, index: int) -> Input:
-        return read_input(self.dataset.pictures[index].source, self.spec)
-
-    def relabel(self, prediction: TopClasses) -> TopClasses:
+    def _relabelled(self, prediction: TopClasses) -> torch.Tensor:
+        """The best classes by the dataset's index, -1 for one that it lacks."""
         valid = prediction.class_id >= 0
-        labels = torch.where(valid, self.classes[prediction.class_id], -1)
-        return replace(prediction, class_id=labels)
+        return torch.where(valid, self.classes[prediction.class_id], -1)
 
-    def same(self, a: TopClasses, b: TopClasses, confidence: float = 0.02) -> bool:
-        """Whether both are as confident of one class. A guess never counts as unchanged: no spike
-        may have arrived yet.
-        """
-        before, after = float(a.confidence[0]), float(b.confidence[0])
-        if min(before, after) <= self.exit_conf or abs(before - after) > confidence:
-            return False
-        return bool(a.class_id[0] == b.class_id[0])
+    def rows(self, predictions: Sequence[Sequence[TopClasses]]) -> list[dict[str, Any]]:
+        """One row per image: its name, its label, and the best classes."""
+        rows: list[dict[str, Any]] = []
+        labels = self.dataset.labels.tolist()
+        pairs = zip(self.dataset.pictures, labels, chain(*predictions), strict=True)
+        for picture, label, best in pairs:
+            confidence = [float(str(value)) for value in best.confidence.numpy()]
+            row = {"class_id": self._relabelled(best).tolist(), "confidence": confidence}
+            rows.append({"image": picture.name, "label": label, **row})
+        return rows
+
+    def score(self, seen: Batches, predictions: Sequence[Sequence[TopClasses]]) -> Scored:
+        labels = self.dataset.labels
+        classes = torch.stack([self._relabelled(best) for best in chain(*predictions)]).numpy()
+        hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
+        per_class: dict[str, float] = {}
+        objects: dict[str, int] = {}
+        for i, name in enumerate(self.dataset.classes):
+            images = labels == i
+            if images.any():
+                per_class[name] = float(hits["top1"][images].mean())
+                objects[name] = int(images.sum())
+
+        def resampled(n: int, seed: int) -> Resampling:
+            return Resampling.of(AccuracyResampled(hits), n, seed)
+
+        figures = {name: float(hit.mean()) for name, hit in hits.items()}
+        return Scored(figures, per_class, objects, resampled)
 
 
 def classification_classes(dataset: LabelledSet, names: Sequence[str]) -> tuple[int, ...]:
@@ -186,188 +291,3 @@ def classification_classes(dataset: LabelledSet, names: Sequence[str]) -> tuple[
             " classes, or its class names with --names"
         )
     return tuple(labels.get(name, -1) for name in names)
-
-
-def exit_step(predictions: Sequence[Any], same: Callable[[Any, Any], bool], patience: int) -> int:
-    """The first step t, counted from 1, at which `patience` steps in a row agree with the one
-    before them; the last step if there is none.
-
-    predictions: one per timestep. A later one is compared with the first of its row, so slow drift
-    is a change too.
-    """
-    first = 0
-    for t in range(1, len(predictions)):
-        if not same(predictions[first], predictions[t]):
-            first = t
-        elif t - first == patience:
-            return t + 1
-    return len(predictions)
-
-
-def same_detections(
-    a: Detections, b: Detections, iou: float = 0.9, confidence: float = 0.02
-) -> bool:
-    """Whether the boxes pair off: equal class, IoU above `iou`, confidence not further apart than
-    `confidence`.
-
-    Boxes of a class that survive suppression overlap too little for two of them to fit one box that
-    well, so the best partner is the only one. No box at all never counts as unchanged: a network
-    that has not spiked yet goes on.
-    """
-    if len(a) != len(b) or len(a) == 0:
-        return False
-    fits = box_iou(a.xyxy, b.xyxy) > iou
-    fits &= a.class_id[:, None] == b.class_id[None]
-    fits &= (a.confidence[:, None] - b.confidence[None]).abs() <= confidence
-    return bool(fits.any(0).all() and fits.any(1).all())
-
-
-# The others keep pycocotools' names.
-COCO_NAMES = {"AP": "mAP50-95", "AP50": "mAP50"}
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """Scores of one column of predictions.
-
-    Attributes:
-        figures: By name, as fractions, nan where there is nothing to measure.
-        per_class: AP by class name.
-        objects: How many objects of a class, or images, that rests on.
-        curve: Recall and precision, the mean over classes.
-        resampled: Makes what the bootstrap draws from, whose figures are a part of `figures`, named
-            as there or by COCO_NAMES.
-    """
-
-    figures: dict[str, float]
-    per_class: dict[str, float] = field(default_factory=dict)
-    objects: dict[str, int] = field(default_factory=dict)
-    curve: tuple[np.ndarray, np.ndarray] | None = None
-    resampled: Callable[[], Resampled] | None = None
-
-
-class Scorer(Protocol):
-    """Scores the predictions of all images of a dataset.
-
-    Attributes:
-        main: The figures of a table, the first of them the one that plots show.
-        names: What that figure is in the names of files, and what it is of a single class.
-    """
-
-    @property
-    def main(self) -> tuple[str, ...]: ...
-
-    @property
-    def names(self) -> tuple[str, str]: ...
-
-    def rows(self, predictions: Sequence[Any]) -> list[dict[str, Any]]:
-        """The predictions of all images as a file lists them."""
-        ...
-
-    def score(self, predictions: Sequence[Any]) -> Scored:
-        """predictions: of all images, in the dataset's order."""
-        ...
-
-
-class CocoScorer:
-    """The twelve figures of COCO, for any dataset (`DetectionSet.as_coco`)."""
-
-    main = ("mAP50", "mAP50-95")
-    names = ("mAP", "AP")
-
-    def __init__(self, dataset: DetectionSet):
-        self.truth, self.image_ids, self.category_ids = dataset.as_coco()
-
-    def rows(self, predictions: Sequence[Detections]) -> list[dict[str, Any]]:
-        """Predictions in COCO's results format."""
-        rows: list[dict[str, Any]] = []
-        for image_id, boxes in zip(self.image_ids, predictions, strict=True):
-            rows += to_coco(boxes, image_id, self.category_ids)
-        return rows
-
-    def score(self, predictions: Sequence[Detections]) -> Scored:
-        return self.score_rows(self.rows(predictions))
-
-    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
-        """rows: predictions in COCO's results format."""
-        score = coco_score(self.truth, rows, self.image_ids)
-        figures: dict[str, float] = {}
-        for name in FIGURES:
-            value = score.stats[name]
-            figures[COCO_NAMES.get(name, name)] = value if value >= 0 else math.nan
-
-        def resampled() -> Resampled:
-            return CocoResampled.of(self.truth, rows, self.image_ids)
-
-        return Scored(figures, score.per_class_50, score.objects, score.curve(), resampled)
-
-
-class VocScorer:
-    """mAP of VOC by both rules, beside COCO's two."""
-
-    main = ("mAP_area", "mAP_07")
-    names = CocoScorer.names
-
-    def __init__(self, dataset: DetectionSet):
-        self.dataset = dataset
-        self.coco = CocoScorer(dataset)
-
-    def rows(self, predictions: Sequence[Detections]) -> list[dict[str, Any]]:
-        return self.coco.rows(predictions)
-
-    def score(self, predictions: Sequence[Detections]) -> Scored:
-        score = voc_map(predictions, self.dataset)
-        by_coco = self.coco.score(predictions).figures
-        figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
-        figures |= {name: by_coco[name] for name in COCO_NAMES.values()}
-
-        def resampled() -> Resampled:
-            return VocResampled(score.ranked)
-
-        return Scored(figures, score.per_class, score.npos, _mean_curve(score), resampled)
-
-
-class ClassificationScorer:
-    """Top-1 and top-5 accuracy; per class the share of its images that top-1 gets right."""
-
-    main = ("top1", "top5")
-    names = ("accuracy", "accuracy")
-
-    def __init__(self, dataset: LabelledSet):
-        self.dataset = dataset
-
-    def rows(self, predictions: Sequence[TopClasses]) -> list[dict[str, Any]]:
-        """One row per image: its name, its label, and the best classes."""
-        rows: list[dict[str, Any]] = []
-        labels = self.dataset.labels.tolist()
-        for picture, label, best in zip(self.dataset.pictures, labels, predictions, strict=True):
-            confidence = [float(str(value)) for value in best.confidence.numpy()]
-            row = {"class_id": best.class_id.tolist(), "confidence": confidence}
-            rows.append({"image": picture.name, "label": label, **row})
-        return rows
-
-    def score(self, predictions: Sequence[TopClasses]) -> Scored:
-        labels = self.dataset.labels
-        classes = torch.stack([best.class_id for best in predictions]).numpy()
-        hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
-        figures = {name: float(hit.mean()) for name, hit in hits.items()}
-        per_class: dict[str, float] = {}
-        objects: dict[str, int] = {}
-        for i, name in enumerate(self.dataset.classes):
-            images = labels == i
-            if images.any():
-                per_class[name] = float(hits["top1"][images].mean())
-                objects[name] = int(images.sum())
-        return Scored(figures, per_class, objects, resampled=lambda: AccuracyResampled(hits))
-
-
-def _mean_curve(score: VocScore) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolated precision at 101 recalls, the mean over classes; 0 beyond a class's last
-    recall.
-    """
-    grid = np.linspace(0, 1, 101)
-    total = np.zeros(101)
-    for recall, precision in score.curves.values():
-        at = np.searchsorted(recall, grid)
-        total += np.append(precision, 0.0)[at]
-    return grid, total / max(len(score.curves), 1)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from spiking_yolo.apps.evaluate.quantised import (
     QUANTISERS,
     activation_range,
-    bits_of,
     choose,
     quantise,
     quantised_ann,
@@ -24,13 +23,6 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.models.load import load_ann
-
-
-@pytest.mark.parametrize(
-    ("gamma", "T", "bits"), [(1, 1, 1), (1, 3, 2), (1, 4, 3), (4, 16, 7), (1, 255, 8), (1, 256, 9)]
-)
-def test_bits_hold_every_count(gamma, T, bits):
-    assert bits_of(gamma, T) == bits
 
 
 @given(

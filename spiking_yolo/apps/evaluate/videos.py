@@ -1,0 +1,182 @@
+"""Videos: people against MOTChallenge's ground truth, tracks, and agreement with the ANN."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
+from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.selection import Selection
+from spiking_yolo.decode.tracking import tracking_library
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.metrics.bootstrap import Resampling
+from spiking_yolo.metrics.tracking import FIGURES, track_frames, track_scores
+from spiking_yolo.metrics.video import PERSON, agreement, person_ap
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Input, read_input
+
+# Confidence of the boxes that tracks follow.
+SEEN = 0.25
+TOTAL = "total"
+
+
+class VideoScorer(Scorer):
+    """Scores what is seen in videos.
+
+    AP50: of people, where there is ground truth. MOTA, IDF1, HOTA: of their tracks, where it has
+    identities. agree: AP50 with the ANN's boxes above 0.25 as the truth, mean over classes.
+
+    Args:
+        sequences: Videos.
+        spec: Of the network.
+        selection: Which boxes count.
+        limit: Frames of each video that are looked at, None for all.
+
+    Raises:
+        UserError: The network is no detector, or has no class person where people are marked.
+    """
+
+    video = True
+
+    def __init__(
+        self,
+        sequences: Sequence[VideoSequence],
+        spec: Spec,
+        selection: Selection,
+        limit: int | None = None,
+    ):
+        if spec.task != "detect":
+            raise UserError(
+                "this network is a classifier, which finds no boxes: give the weights of a detector"
+            )
+        self.name = sequences[0].name if len(sequences) == 1 else TOTAL
+        self.sequences = sequences
+        self.spec = spec
+        self.selection = self.boxes = selection
+        self.limit = limit
+        self.notes: list[str] = []
+        self.truths: list[Mapping[int, MotBoxes] | None] = []
+        for sequence in sequences:
+            self.truths.append(sequence.ground_truth() if sequence.truth else None)
+        self.marked = [k for k, truth in enumerate(self.truths) if truth is not None]
+        if self.marked and PERSON not in spec.names:
+            raise UserError(
+                f"this network has no class '{PERSON}', which the ground truth marks: give bare"
+                " clips"
+            )
+        self.tracked = [k for k in self.marked if _has_identities(self.truths[k])]
+        if self.tracked and not _can_track():
+            self.tracked = []
+        self.main = ("agree",)
+        if self.tracked:
+            self.main = (*FIGURES, *self.main)
+        if self.marked:
+            self.main = ("AP50", *self.main)
+
+    def __len__(self) -> int:
+        """Frames, as far as the files say."""
+        return self.batches(1)[-1].stop
+
+    def facts(self) -> dict[str, Any]:
+        files: list[Path] = []
+        for sequence in self.sequences:
+            source = sequence.source
+            files += [source] if isinstance(source, Path) else source
+        size = sum(file.stat().st_size for file in files)
+        known = {"files": [file.name for file in files], "bytes": size, "limit": self.limit}
+        return {**known, **self.boxes.box_options()}
+
+    def batches(self, size: int) -> list[range]:
+        batches: list[range] = []
+        start = 0
+        for sequence in self.sequences:
+            length = sequence.length or self.limit or 1
+            length = min(length, self.limit or length)
+            batches.append(range(start, start + length))
+            start += length
+        return batches
+
+    def inputs(self, batch: range) -> Iterator[Input]:
+        starts = [one.start for one in self.batches(1)]
+        frames = self.sequences[starts.index(batch.start)].frames()
+        for number, image in enumerate(islice(frames, self.limit)):
+            yield read_input(image, self.spec, frame=number)
+
+    def parts(self) -> list[tuple[slice, Scorer]]:
+        parts: list[tuple[slice, Scorer]] = []
+        if len(self.sequences) > 1:
+            for k, sequence in enumerate(self.sequences):
+                own = VideoScorer([sequence], self.spec, self.boxes, self.limit)
+                parts.append((slice(k, k + 1), own))
+        return [*parts, (slice(None), self)]
+
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
+        names = self.spec.names
+        truths = [self.truths[k] or {} for k in self.marked]
+        people = [predictions[k] for k in self.marked]
+        ann = [[one.ann_boxes for one in video] for video in seen]
+        figures: dict[str, float] = {}
+        if self.marked:
+            ap = person_ap(people, truths, names, 0)
+            figures["AP50"] = float(ap.value[ap.figures.index("AP50")])
+        if self.tracked:
+            figures |= self._track_scores(seen, predictions)
+        agreed = agreement(predictions, ann, n=0)
+        figures["agree"] = float(agreed.value[agreed.figures.index("AP50")])
+
+        def resampled(n: int, seed: int) -> Resampling:
+            if self.marked:
+                return _only("AP50", person_ap(people, truths, names, n, seed))
+            return _only("agree", agreement(predictions, ann, n=n, seed=seed))
+
+        return Scored(figures, resampled=resampled)
+
+    def _track_scores(
+        self, seen: Batches, predictions: Sequence[Sequence[Detections]]
+    ) -> dict[str, float]:
+        """How well the boxes of people, joined to tracks, follow the people of the ground truth."""
+        person = list(self.spec.names).index(PERSON)
+        tracks: list[list[Detections]] = []
+        for k in self.tracked:
+            frames: list[Detections] = []
+            for boxes in predictions[k]:
+                chosen = (boxes.confidence > SEEN) & (boxes.class_id == person)
+                frames.append(boxes.take(chosen))
+            cuts = {n for n, one in enumerate(seen[k]) if one.cut}
+            tracks.append(track_frames(frames, self.sequences[k].fps, cuts))
+        return track_scores(tracks, [self.truths[k] or {} for k in self.tracked])
+
+
+def open_videos(path: Path) -> list[VideoSequence]:
+    """The sequences at a path. Raises UserError if two have one name, or as `open_sequences`."""
+    sequences = open_sequences(path)
+    names = [sequence.name for sequence in sequences]
+    names += [TOTAL] * (len(names) > 1)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"{path} holds two sequences called {min(twice)}: rename one")
+    return sequences
+
+
+def _has_identities(truth: Mapping[int, MotBoxes] | None) -> bool:
+    """Whether every person of a ground truth has an id."""
+    return all((boxes.ids >= 0).all() for boxes in (truth or {}).values())
+
+
+def _can_track() -> bool:
+    """Whether the package that tracks is installed; a Notice says what is left out without it."""
+    try:
+        tracking_library()
+    except UserError as error:
+        warnings.warn(Notice(f"MOTA, IDF1 and HOTA are left out: {error}"), stacklevel=2)
+        return False
+    return True
+
+
+def _only(name: str, of: Resampling) -> Resampling:
+    """AP50 alone, under another name."""
+    k = of.figures.index("AP50")
+    return replace(of, figures=(name,), value=of.value[k : k + 1], scores=of.scores[:, k : k + 1])
