@@ -85,7 +85,7 @@ def neuron(
     cap: float | None = None,
     **params: Any,
 ) -> NeuronLayer:
-    """One neuron, or pair, of a recipe, ready for its first step; params: confidence, gain, bias,
+    """One neuron, or pair, of a recipe, ready for its first step; params: gain, bias,
     initial_off.
     """
     values = {
@@ -102,7 +102,7 @@ def neuron(
         phi,
         LayerPlan("neuron"),
     )
-    built.reset([0])
+    built.reset()
     return built
 
 

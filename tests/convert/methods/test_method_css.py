@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.snn.coding import spike_weight
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
@@ -157,11 +156,3 @@ def test_pooling_behind_the_neurons_gives_the_same():
         runs.append(converted.network().run(x, 64).snapshots[64].outputs)
     assert relative_error(runs[0], runs[1]) < 0.03
     assert relative_error(runs[1], model(x)) < 0.05
-
-
-@pytest.mark.parametrize(
-    "settings", [{"encoding.coding": "rate"}, {"encoding.refine": 2}, {"neuron.kind": "dcgs"}]
-)
-def test_settings_that_it_cannot_keep_are_refused(settings: dict[str, Any]):
-    with pytest.raises(UserError, match=r"silent|memory|coarse"):
-        RECIPE.with_settings(settings)

@@ -95,7 +95,6 @@ def test_the_error_falls_with_time_and_no_more_than_one_spike_is_sent(cls):
     [
         {"neuron.gamma": 2},
         {"neuron.initial": 0.5},
-        {"encoding.coding": "rate"},
         {"encoding.coarse": 2},
     ],
 )

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.counting import count_binary_digits
@@ -80,12 +79,6 @@ def test_the_network_rounded_in_one_step_and_then_silence(cls):
     )
     sent = record(converted.network(observed=True), x, 2)
     assert all(steps[0].any() and not steps[1].any() for steps in sent.values())
-
-
-@pytest.mark.parametrize("settings", [{"encoding.coding": "rate"}, {"encoding.refine": 2}])
-def test_settings_that_it_cannot_keep_are_refused(settings):
-    with pytest.raises(UserError, match=r"few-spikes"):
-        RECIPE.with_settings(settings)
 
 
 def test_max_pooling_counts_what_it_sends_in_base_two():

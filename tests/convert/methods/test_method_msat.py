@@ -137,7 +137,8 @@ def test_without_a_floor_a_threshold_may_vanish():
     """As in the authors' code: sigmoid(1.7 - 800) is 0 in float64, and the neuron fires without
     sending anything.
     """
-    steps = drive(neuron(MSAT.with_settings({"msat.gain": 800, "msat.floor": 0}), 800), [1.0] * 4)
+    bare = MSAT.with_settings({"msat.gain": 0, "msat.floor": 0})
+    steps = drive(neuron(bare, 800, gain=800), [1.0] * 4)
     assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)] and steps[
         -1
     ][2] == 4

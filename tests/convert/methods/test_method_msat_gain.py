@@ -71,4 +71,4 @@ def test_it_is_a_parameter_of_each_layer():
 
 def test_only_an_open_gain_needs_the_network_to_be_run():
     assert MSAT.runs_network and not MSAT.with_settings({"msat.gain": 3}).runs_network
-    assert not MSAT.with_settings({"msat.enabled": False}).runs_network
+    assert not MSAT.with_settings({"neuron.kind": "if"}).runs_network
