@@ -3,32 +3,31 @@ node, which PyTorch's meta device gives without computing or allocating anything
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.graph import OPS, PRODUCTS, Graph, Node, product_fan_out, reached_padding
+from spiking_yolo.graph.graph import OPS, PRODUCTS, Activation, Graph, Node, reached_padding
 from spiking_yolo.io.names import label, plain_name, reason
 from spiking_yolo.io.tensors import check_finite
 
-# Of one image, at most: numbers in any map (1 GiB; 16 channels at 4096 x 4096 pixels), in all of
-# them, and multiply-accumulates, of which YOLOv8x takes 2^37 at 640 pixels.
-MAX_NUMBERS, MAX_NUMBERS_IN_ALL, MAX_MACS = 1 << 28, 1 << 31, 1 << 41
+# What PyTorch and Python raise for arguments that do not fit.
+ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+# In any map of one image, at most: 1 GiB; 16 channels at 4096 x 4096 pixels.
+MAX_NUMBERS = 1 << 28
 
 
 def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """Output shape of every node, [1, C, ...], for one image of height x width pixels.
 
     Raises:
-        UserError: Inputs, weights and attributes of a node do not fit, a map has too many
-            numbers, or the network is larger than any detector. The message names the node.
+        UserError: Inputs, weights and attributes of a node do not fit, or a map has too many
+            numbers. The message names the node.
     """
     maps: dict[str, Tensor] = {}
-    numbers = 0
-    macs = 0
     for node in graph.nodes:
         weight, bias = graph.parameters(node)
         if weight is not None:
@@ -43,7 +42,7 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
             bias_fits = bias is None or bias.shape == output.shape[1:2]
             if not bias_fits or not _fits(node, weight, inputs, output):
                 raise ValueError("its weight, its window or its inputs are of other shapes")
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except ERRORS as error:
             sizes = ", ".join(map(_size, inputs))
             problem = reason(error)[:80]
             raise UserError(
@@ -56,17 +55,6 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
                 f" {MAX_NUMBERS} numbers"
             )
         maps[node.name] = output
-        numbers += output.numel()
-        if weight is not None:
-            macs += output.numel() * weight[0].numel()
-        if node.product:
-            macs += inputs[0].numel() * product_fan_out(node, *(x.shape for x in inputs))[0]
-        if numbers > MAX_NUMBERS_IN_ALL or macs > MAX_MACS:
-            raise UserError(
-                f"node {node.name!r} ({node.op}): up to here an image of {height} x {width} pixels"
-                f" takes {numbers} numbers and {macs} multiply-accumulates, more than any detector:"
-                " give a smaller network or --imgsz"
-            )
     return {name: x.shape for name, x in maps.items()}
 
 
@@ -110,10 +98,8 @@ def _size(x: Tensor) -> str:
     return "x".join(map(str, x.shape[1:]))
 
 
-# Largest stride, window, padding or number of levels.
-FARTHEST = 1 << 16
-NODES = 10_000
-Test = Callable[[Any], bool]
+# At most.
+NODES, MAX_LEVELS = 10_000, 1 << 16
 
 
 def check_graph(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
@@ -141,19 +127,14 @@ def check_graph(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
 def _check_node(graph: Graph, node: Node) -> None:
     where = f"node {label(node.name)!r} ({node.op})"
     plain_name(node.name, "a node")
-    least, most = _INPUTS.get(node.op, (1, 1))
-    if not least <= len(node.inputs) <= most:
+    if (len(node.inputs) == 0) != (node.op == "input"):
         raise UserError(f"{where} has {len(node.inputs)} inputs")
-    tests = _ATTRIBUTES.get(node.op, {})
-    wrong = node.attrs.keys() - tests.keys()
-    if node.op != "activation":
-        wrong = wrong | (tests.keys() - node.attrs.keys())
-    if wrong:
-        name = label(min(wrong, key=str))
-        raise UserError(f"{where} lacks or does not know the attribute {name!r}")
-    for key, value in node.attrs.items():
-        if not tests[key](value):
-            raise UserError(f"{where}: {key} cannot be {label(value)}")
+    for key in node.attrs:
+        if node.op not in _ATTRIBUTES or key not in _ATTRIBUTES[node.op]:
+            raise UserError(f"{where} does not know the attribute {label(key)!r}")
+    pairs = [node.attrs[key] for key in _PAIRS if key in node.attrs]
+    if not all(map(_is_pair, pairs)) or (node.op == "activation" and not _sound(node.attrs)):
+        raise UserError(f"{where}: its attributes cannot be {label(node.attrs)}")
     if node.attrs.get("softmax") and graph[node.inputs[0]].op != "attention_scores":
         raise UserError(
             f"{where}: its softmax reads {label(node.inputs[0])!r}, which is no scores of attention"
@@ -161,85 +142,42 @@ def _check_node(graph: Graph, node: Node) -> None:
     if node.op == "attend" and not graph[node.inputs[0]].attrs.get("softmax"):
         raise UserError(f"{where} reads {label(node.inputs[0])!r} as weights, which is no softmax")
     weight, bias = graph.parameters(node)
-    if (weight is not None) != (node.op in _WEIGHT_AXES) or (weight is None and bias is not None):
+    if (weight is not None) != node.weighted or (weight is None and bias is not None):
         raise UserError(f"{where} lacks a weight, or has one that it does not need")
-    if weight is None:
-        return
-    if weight.ndim != _WEIGHT_AXES[node.op] or not weight.is_floating_point():
-        raise UserError(f"{where} has a weight of {weight.ndim} axes and type {weight.dtype}")
-    tensors = {"weight": weight}
-    if bias is not None:
-        tensors["bias"] = bias
-    check_finite(tensors, where)
+    for key, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            if not tensor.is_floating_point():
+                raise UserError(f"{where} has a {key} of type {tensor.dtype}")
+            check_finite({key: tensor}, where)
 
 
-def _integer(least: int, most: int = FARTHEST) -> Test:
-    return lambda v: type(v) is int and least <= v <= most
+def _is_pair(value: Any) -> bool:
+    """Whether these are two whole numbers, or four, for all sides."""
+    return (
+        isinstance(value, list | tuple) and len(value) in (2, 4) and set(map(type, value)) == {int}
+    )
 
 
-def _integers(count: int, least: int) -> Test:
-    def test(v: Any) -> bool:
-        if not isinstance(v, list | tuple) or len(v) != count or set(map(type, v)) != {int}:
-            return False
-        return least <= min(v) and max(v) <= FARTHEST
-
-    return test
-
-
-def _number(low: float, high: float) -> Test:
-    return lambda v: type(v) in (int, float) and low <= v <= high
-
-
-def _or_none(test: Test) -> Test:
-    return lambda v: v is None or test(v)
-
-
-def _boolean(value: Any) -> bool:
-    return type(value) is bool
-
-
-def _slices(value: Any) -> bool:
-    end = _or_none(_integer(-(1 << 31), 1 << 31))
-    step = _or_none(_integer(1))
-    if not isinstance(value, list | tuple) or not 0 < len(value) <= 3:
+def _sound(attrs: Mapping[str, Any]) -> bool:
+    """Whether the attributes of an activation have the values that it can compute."""
+    slope, cap, levels = attrs.get("slope", 0.0), attrs.get("cap"), attrs.get("levels")
+    try:
+        sound = 0 <= slope <= 1 and (cap is None or 0 < cap < math.inf)
+        return sound and (levels is None or (type(levels) is int and 0 < levels <= MAX_LEVELS))
+    except TypeError:
         return False
-    for part in value:
-        if not isinstance(part, list | tuple) or len(part) != 3:
-            return False
-        if not (end(part[0]) and end(part[1]) and step(part[2])):
-            return False
-    return True
 
 
-def _paddings(value: Any) -> bool:
-    return _integers(2, -FARTHEST)(value) or _integers(4, -FARTHEST)(value)
-
-
-# Fewest and most inputs, for operations that do not have one.
-_INPUTS = {
-    "input": (0, 0),
-    "add": (2, 2),
-    "concat": (1, 1000),
-    **dict.fromkeys(PRODUCTS, (2, 2)),
-}
-_WEIGHT_AXES = {"conv": 4, "linear": 2}
-_POSITIVE, _BORDER = _integers(2, 1), _integers(2, 0)
-_WINDOW: Mapping[str, Test] = {"kernel": _POSITIVE, "stride": _POSITIVE, "ceil": _boolean}
-# op -> attribute -> test of its value. Attributes of an activation may be missing.
-_ATTRIBUTES: dict[str, Mapping[str, Test]] = {
-    "conv": {"stride": _POSITIVE, "padding": _BORDER, "dilation": _POSITIVE, "groups": _integer(1)},
-    "activation": {
-        "slope": _number(0, 1),
-        "cap": _or_none(_number(1e-30, 1e30)),
-        "levels": _or_none(_integer(1)),
-        "silu": _boolean,
-        "mish": _boolean,
-        "softmax": _boolean,
-    },
-    "max_pool": {**_WINDOW, "padding": _integers(4, 0)},
-    "avg_pool": {**_WINDOW, "padding": _BORDER, "count_include_pad": _boolean},
-    "upsample": {"scale": _POSITIVE},
-    "slice": {"slices": _slices},
-    "pad": {"padding": _paddings},
-    **{op: {"heads": _integer(1), "areas": _integer(1)} for op in PRODUCTS},
+_PAIRS = ("kernel", "stride", "padding", "dilation", "scale")
+_WINDOW = ("kernel", "stride", "padding", "ceil")
+# op -> its attributes. Those of an activation may be missing.
+_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "conv": ("stride", "padding", "dilation", "groups"),
+    "activation": tuple(vars(Activation())),
+    "max_pool": _WINDOW,
+    "avg_pool": (*_WINDOW, "count_include_pad"),
+    "upsample": ("scale",),
+    "slice": ("slices",),
+    "pad": ("padding",),
+    **dict.fromkeys(PRODUCTS, ("heads", "areas")),
 }

@@ -1,7 +1,7 @@
 """A network's interface: input size, resizing, class names and how its outputs are decoded."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args, get_type_hints
 
@@ -95,51 +95,42 @@ def check_network(graph: Graph, spec: Spec) -> dict[str, torch.Size]:
 
 def check_spec(spec: Spec) -> None:
     """Raise UserError, naming the field, unless every one has its type and range."""
+    try:
+        for name, sound in _tests(spec):
+            if not sound:
+                raise UserError(f"the network's {name} cannot be what the file says: {_MEND}")
+    except TypeError as error:
+        raise UserError(f"what the network says of itself is damaged: {_MEND}") from error
+
+
+def _tests(spec: Spec) -> Iterator[tuple[str, bool]]:
     hints = get_type_hints(Spec)
-    _require("task", spec.task in get_args(hints["task"]), spec.task)
-    _require("resize", spec.resize in get_args(hints["resize"]), spec.resize)
-    _require("names", 0 < len(spec.names) <= CLASSES, len(spec.names))
-    for name in ("height", "width"):
-        most = LARGEST if spec.task == "detect" else CLASSIFIED
-        _require(name, _whole(getattr(spec, name), 1, most), getattr(spec, name))
-    _require("mean", _numbers(spec.mean, 3, -1e3), spec.mean)
-    _require("std", _numbers(spec.std, 3, 1e-6), spec.std)
-    _require("stride", _whole(spec.stride, 1, LARGEST), spec.stride)
-    _require("nms", isinstance(spec.nms, bool), spec.nms)
-    _require("heads", bool(spec.heads) == (spec.task == "detect"), len(spec.heads))
+    classes = len(spec.names)
+    largest = LARGEST if spec.task == "detect" else CLASSIFIED
+    yield "task", spec.task in get_args(hints["task"])
+    yield "resize", spec.resize in get_args(hints["resize"])
+    yield "names", 0 < classes <= CLASSES
+    yield "height", _whole(spec.height, largest)
+    yield "width", _whole(spec.width, largest)
+    yield "mean", len(spec.mean) == 3 and all(map(math.isfinite, spec.mean))
+    yield "std", len(spec.std) == 3 and all(0 < v < math.inf for v in spec.std)
+    yield "stride", _whole(spec.stride, LARGEST)
+    yield "heads", bool(spec.heads) == (spec.task == "detect")
     for head in spec.heads:
-        _check_head(head, len(spec.names))
+        sides = [side for pair in head.anchors for side in pair]
+        pairs = len(head.anchors) == head.num and len(sides) == 2 * head.num
+        yield "kind", isinstance(head.kind, str) and head.kind in HEADS
+        anchored = HEADS[head.kind].anchored or bool(head.anchors)
+        yield "classes", head.classes == classes
+        yield "num", _whole(head.num, BOXES)
+        yield "side", head.side == 0 or _whole(head.side, LARGEST)
+        yield "bins", _whole(head.bins, BINS)
+        yield "scale", 0 < head.scale < math.inf
+        yield "anchors", not anchored or (pairs and all(0 < v < math.inf for v in sides))
 
 
-def _check_head(head: HeadSpec, classes: int) -> None:
-    _require("kind", isinstance(head.kind, str) and head.kind in HEADS, head.kind)
-    _require("classes", _whole(head.classes, classes, classes), head.classes)
-    _require("num", _whole(head.num, 1, BOXES), head.num)
-    _require("side", _whole(head.side, 0, LARGEST), head.side)
-    _require("bins", _whole(head.bins, 1, BINS), head.bins)
-    _require("scale", _numbers([head.scale], 1, 1e-3), head.scale)
-    sound = len(head.anchors) == head.num and all(_numbers(pair, 2, 1e-6) for pair in head.anchors)
-    needed = HEADS[head.kind].anchored or head.anchors
-    _require("anchors", sound or not needed, head.anchors)
-    for flag in ("sqrt", "softmax", "logistic"):
-        _require(flag, isinstance(getattr(head, flag), bool), getattr(head, flag))
+def _whole(value: Any, most: int) -> bool:
+    return type(value) is int and 0 < value <= most
 
 
 _MEND = "give another file"
-
-
-def _require(name: str, sound: bool, value: object) -> None:
-    if not sound:
-        raise UserError(f"the network's {name} cannot be {ascii(value)[:80]}: {_MEND}")
-
-
-def _whole(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
-
-
-def _numbers(values: Iterable[Any], count: int, least: float) -> bool:
-    numbers = list(values)
-    for v in numbers:
-        if type(v) not in (int, float) or not math.isfinite(v) or not least <= v <= 1e6:
-            return False
-    return len(numbers) == count

@@ -3,15 +3,12 @@ with them.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from helpers.methods import relative_error
-from helpers.networks import ALL, images, make, spiking
+from helpers.networks import images, make
 from torch import Tensor, nn
 
-from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import analogue_nodes, with_identities
 from spiking_yolo.graph.trace import trace
@@ -68,12 +65,6 @@ def test_they_change_no_value(graph: Graph):
         assert torch.allclose(output, wanted)
 
 
-@pytest.mark.parametrize("cls", ALL)
-def test_networks_without_such_layers_stay_as_they_are(cls: Any):
-    graph = trace(make(cls), images(1))
-    assert with_identities(graph) is graph
-
-
 def test_only_the_layer_of_the_image_multiplies(graph: Graph):
     x = images(1)
     values = dict(
@@ -99,16 +90,3 @@ def test_only_the_layer_of_the_image_multiplies(graph: Graph):
 
 def _names(graph: Graph) -> tuple[str, ...]:
     return tuple(node.name for node in graph.nodes)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("name", list_methods())
-def test_every_method_converts_them(name: str, graph: Graph):
-    converted = spiking(graph, images(2), get_recipe(name))
-    x = images(2)
-    network = converted.network()
-    snapshot = network.run(x, 64).snapshots[64]
-    # At a percentile of each sign; by a reset to zero.
-    clips = name in ("channel-norm", "spike-norm")
-    assert relative_error(snapshot.outputs, make(Bottleneck)(x)) < (0.4 if clips else 0.1)
-    assert network.layer("add_identity").slope == 1 and (snapshot.spikes["add_identity"] > 0).all()

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-import torch
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.graph.graph import activation_named, layer_labels, listed_activations
@@ -42,18 +41,3 @@ def test_no_such_layer(detector):
     for text in ("conv 99", "", "layers_2"):
         with pytest.raises(UserError, match=r"the layers are conv 1 \(layers_0_act\), "):
             detector.layer_named(text)
-
-
-def test_factors_and_heat_maps(weights, tmp_path):
-    by_title, by_name = (
-        SpikingYOLO(weights, "p-norm", {"threshold.layers": {layer: 0.5}}).converted
-        for layer in ("conv 2", "layers_2_act")
-    )
-    assert by_title.recipe == by_name.recipe
-    for name, parameters in by_title.neurons.items():
-        assert torch.equal(parameters["theta"], by_name.neurons[name]["theta"])
-    photo = weights.parent / "photos" / "a.png"
-    network = ("--weights", weights, "--project", tmp_path)
-    assert run_tool("detect", photo, "--overlay", "--layers", "conv 2,0", *network) == 0
-    maps = {path.name for path in (tmp_path / "exp" / "a-rates").iterdir()}
-    assert maps == {"layers_0_act.png", "layers_2_act.png", "summary.png"}

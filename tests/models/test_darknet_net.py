@@ -153,15 +153,6 @@ def test_logits_of_the_public_yolov3_tiny():
         assert (found.double() - expected).abs().max() < 1e-4
 
 
-def test_traceable():
-    net = build(
-        "[conv]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[max]\nsize=2\nstride=1\n" + HEAD
-    ).eval()
-    image = torch.randn(1, 3, 8, 8)
-    traced = torch.fx.symbolic_trace(net)
-    assert torch.equal(traced(image)[0], net(image)[0])
-
-
 def test_route_takes_relative_and_absolute_layers_in_listed_order():
     layers = "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
     net = build(layers + HEAD.replace("[conv]", "[conv]\nbatch_normalize=0")).eval()
@@ -193,16 +184,6 @@ def test_pool_follows_the_formula(size, stride, height, width, data):
             top, left = i * stride - total // 2, j * stride - total // 2
             window = x[:, :, max(top, 0) : top + size, max(left, 0) : left + size]
             assert torch.equal(out[:, :, i, j], window.amax((2, 3)))
-
-
-def test_odd_map_rounds_up():
-    assert build("[max]\nsize=2\nstride=2\n" + HEAD, 13).shapes[0] == (3, 7, 7)
-
-
-def test_kept_outputs_are_only_those_still_needed():
-    layers = "[conv]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n[route]\nlayers=0\n"
-    heads = build(layers + HEAD)(torch.randn(1, 3, 8, 8))
-    assert [h.shape for h in heads] == [(1, 6, 8, 8)] * 2
 
 
 @pytest.mark.parametrize(

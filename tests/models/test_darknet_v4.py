@@ -5,8 +5,6 @@ implementation, OpenCV, the spiking network, and shortcuts of unlike depth.
 import math
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from helpers.darknet_cfgs import (
@@ -21,14 +19,11 @@ from helpers.darknet_cfgs import (
     yolov7_tiny,
 )
 from helpers.darknet_reference import heads as reference
-from helpers.tiny import photo, run_tool
 from torch import Tensor
 from torch.nn.functional import leaky_relu, pad
 
-from spiking_yolo.convert.load import load
-from spiking_yolo.data.images import Picture, preprocess
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
@@ -107,47 +102,6 @@ def test_a_second_implementation_agrees(name: str, files: Path, image: Tensor):
         # Folded batch norms are rounded to float32.
         assert (output - wanted).abs().max() < 1e-5 * (1 + wanted.std())
         assert (rounded - wanted).abs().max() < 1e-4 * (1 + wanted.std())
-
-
-@pytest.mark.skipif(
-    not hasattr(cv2.dnn, "readNetFromDarknet"), reason="OpenCV 5 reads no darknet; 4 does"
-)
-# OpenCV cannot join the groups of several layers.
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "two-groups"])
-def test_opencv_agrees(name: str, files: Path, image: Tensor):
-    path = files / f"{name}.weights"
-    ann = load_ann(path)
-    found, scores = decode(forward(ann.graph, image), ann.spec)
-    net = cv2.dnn.readNetFromDarknet(str(path.with_suffix(".cfg")), str(path))  # pyright: ignore[reportAttributeAccessIssue]
-    net.setInput(image.numpy())
-    rows = torch.from_numpy(np.concatenate(net.forward(net.getUnconnectedOutLayersNames())))
-    # OpenCV goes through the boxes of a cell first, and gives centres and sizes.
-    centres, sizes = rows[:, :2], rows[:, 2:4]
-    theirs = torch.cat([centres - sizes / 2, centres + sizes / 2], 1)
-    ours = in_opencv_order(found[0], ann.spec)
-    # To variances it adds 1e-6, where darknet adds 1e-5: that counts in YOLOv4's 107 batch norms.
-    assert torch.allclose(ours, theirs, rtol=1e-2, atol=1e-3)
-    confident = in_opencv_order(scores[0], ann.spec)
-    # It leaves out scores up to 0.2.
-    sure = (confident > 0.201) | (rows[:, 5:] > 0.201)
-    assert sure.sum() > 20
-    assert (confident - rows[:, 5:])[sure].abs().max() < 2e-3
-
-
-def in_opencv_order(rows: Tensor, spec: Spec) -> Tensor:
-    """[K, V], anchor by anchor in every head, to cell by cell."""
-    parts: list[Tensor] = []
-    for part in rows.split(cells(spec)):
-        parts.append(part.unflatten(0, (3, -1)).transpose(0, 1).flatten(0, 1))
-    return torch.cat(parts)
-
-
-def cells(spec: Spec) -> list[int]:
-    """Boxes of every head."""
-    strides = {1: [8], 2: [32, 16], 3: [32, 16, 8]}[len(spec.heads)]
-    if spec.heads[0].anchors[0] < spec.heads[-1].anchors[0]:
-        strides = strides[::-1]
-    return [3 * (SIZE // stride) ** 2 for stride in strides]
 
 
 def test_new_coords_by_hand():
@@ -229,33 +183,3 @@ CONV = "[conv]\nfilters=6\nactivation=linear\n"
 def test_mistakes_name_line_and_layer(layers: str, message: str):
     with pytest.raises(UserError, match=message):
         DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{layers}\n{CONV}{NEW[:-13]}"))
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_spikes_follow_the_ann(name: str, files: Path, image: Tensor):
-    pixels = (image[0].movedim(0, 2) * 255).byte().numpy()
-    with pytest.warns(Notice, match="has no calibration"):
-        converted = load(files / f"{name}.weights", photographs=[Picture("a", pixels)])
-    x, _ = preprocess(pixels, converted.spec)
-    expected = forward(converted.graph, x[None])
-    outputs = converted.network()(x[None], 1).snapshots[1].outputs
-    for output, wanted in zip(outputs, expected, strict=True):
-        assert (output - wanted).square().mean().sqrt() < 0.25 * wanted.std()
-
-
-def test_detect_without_a_calibration(files: Path, tmp_path: Path):
-    args = ["--weights", files / "yolov4-tiny.weights", "--T", 1, "--project", tmp_path / "runs"]
-    with pytest.warns(Notice, match="has no calibration"):
-        assert run_tool("detect", photo(tmp_path / "a.png"), *args) == 0
-    assert (tmp_path / "runs" / "exp" / "a.jpg").is_file()
-
-
-def test_a_group_out_of_range_is_one_line(
-    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    cfg = tmp_path / "bad.cfg"
-    cfg.write_text(NETWORKS["yolov4-tiny"].replace("group_id = 1", "group_id = 2", 1))
-    args = ["--weights", files / "yolov4-tiny.weights", "--cfg", cfg]
-    assert run_tool("detect", photo(tmp_path / "a.png"), *args, "--T", 1) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "bad.cfg: cfg line" in line and "group_id=2" in line

@@ -128,12 +128,6 @@ def test_size_must_be_exact(extra, tmp_path):
         read_weights(small(), path)
 
 
-def test_size_that_suits_the_other_header_is_reported(tmp_path):
-    path = save(tmp_path / "x.weights", np.zeros(SMALL_FLOATS), struct.pack("<4i", 0, 2, 0, 5))
-    with pytest.raises(UserError, match="suits a 16-byte header"):
-        read_weights(small(), path)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_no_numbers_name_the_layer_and_leave_the_network(bad, tmp_path):
     values = np.arange(SMALL_FLOATS, dtype=np.float32)

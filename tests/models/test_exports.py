@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from helpers.pickles import archive, mapping, network, plain, record
-from helpers.tiny import photo, run_tool, write_tiny
+from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.models.load import file_kind, load_ann
@@ -114,18 +113,6 @@ def test_what_is_no_export(tmp_path: Path):
     assert file_kind(weights) == "darknet"
     assert file_kind(statistics) == "safetensors"
     assert file_kind(tmp_path / "net.onnx") == "pickle"
-
-
-@pytest.mark.parametrize("verb", ["detect", "export"])
-def test_the_command_line_says_it_in_one_line(tmp_path: Path, verb: str, capsys: Any):
-    path = tmp_path / "best.pt"
-    path.write_bytes(CONTENTS["OpenVINO"])
-    args = [photo(tmp_path / "a.png"), "--weights", path, "--project", tmp_path / "runs"]
-    if verb == "export":
-        args = [path, "-o", tmp_path / "net.safetensors"]
-    assert run_tool(verb, *args) == 2
-    said = capsys.readouterr().err
-    assert "export to OpenVINO" in said and len(said.splitlines()) == 1
 
 
 def layer(name: str, **modules: bytes) -> bytes:

@@ -3,17 +3,15 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers.onnx_exports import ANCHORS, CLASSES, SIZE, YOLOX, Anchored, export
-from helpers.tiny import photo, run_tool, write_tiny
+from helpers.tiny import write_tiny
 from torch import Tensor, nn
 
-from spiking_yolo import SpikingYOLO
 from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import Notice, UserError
@@ -307,32 +305,6 @@ def test_class_names(tmp_path: Path):
         assert load_ann(tmp_path / "c.onnx").spec.names[0] == "class 0"
 
 
-def test_options_that_belong_to_other_files(tmp_path: Path):
-    path = export(Anchored(nn.ReLU()), tmp_path / "a.onnx")
-    with pytest.raises(UserError, match="leave out --cfg"):
-        load_ann(path, cfg=tmp_path / "a.cfg")
-    with pytest.raises(UserError, match="leave out --head"):
-        load_ann(path, head="one2many")
-    assert load_ann(path, resize="stretch").spec.resize == "stretch"
-
-
-def test_it_works_at_once_and_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Thresholds from the photographs, calibrated ones, and a converted file."""
-    (tmp_path / "photos").mkdir()
-    image = photo(tmp_path / "photos" / "a.png")
-    path = export(Anchored(nn.ReLU()), tmp_path / "a.onnx")
-    result = SpikingYOLO(path).detect(image, T=1, conf=0.01)
-    assert result.spikes > 0
-    tools = ["--weights", path, "--project", tmp_path / "runs"]
-    assert run_tool("detect", image, *tools, "--conf", "0.01", "--save-json") == 0
-    method = ["--method", "p-norm"]
-    assert run_tool("calibrate", "--weights", path, "--images", image.parent, *method) == 0
-    output = tmp_path / "net.safetensors"
-    assert run_tool("export", path, "-o", output, *method) == 0
-    assert run_tool("detect", image, "--weights", output, "--project", tmp_path / "runs") == 0
-    assert "a.png" in capsys.readouterr().out
-
-
 def test_exports_of_this_package(tmp_path: Path):
     """The ANN comes back as it was; a converted network does not."""
     ann = load_ann(write_tiny(tmp_path))
@@ -359,10 +331,3 @@ def test_exports_of_this_package(tmp_path: Path):
     onnx.save(proto, tmp_path / "spiking.onnx")
     with pytest.raises(UserError, match="converted already"):
         load_ann(tmp_path / "spiking.onnx")
-
-
-def test_operators_are_those_of_the_pt_import(tmp_path: Path):
-    """No node is left that only moves numbers: what a YOLOv5 has, and no neuron more."""
-    ann = load_ann(export(Anchored(nn.SiLU()), tmp_path / "a.onnx", dynamo=True))
-    ops = Counter(node.op for node in ann.graph.nodes)
-    assert ops == {"input": 1, "conv": 14, "activation": 11, "slice": 2, "concat": 4, "max_pool": 1, "upsample": 2}  # fmt: skip

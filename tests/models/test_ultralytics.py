@@ -6,25 +6,17 @@ import json
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from helpers.methods import relative_error
-from helpers.networks import statistics
 from torchvision.ops import box_iou
 
-from spiking_yolo import SpikingYOLO
-from spiking_yolo.convert.converted import convert
-from spiking_yolo.convert.load import load
-from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.data.images import Picture, place, preprocess
+from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Node, forward
+from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.load import load_ann
@@ -143,26 +135,6 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
     assert_same_detections(ours, inside(theirs["found"], SIZE, SIZE))
 
 
-def test_a_photograph_is_prepared_and_read_as_by_their_predictor(network):
-    _, graph, spec, theirs = network
-    x, placement = preprocess(theirs["photo"].numpy(), spec)
-    (ours,) = Selection(conf=0.4).boxes(forward(graph, x[None]), spec, [placement])
-    assert_same_detections(ours, inside(theirs["predicted"], 96, 64))
-
-
-def test_the_error_of_the_spiking_network_falls(network):
-    _, graph, spec, theirs = network
-    x = torch.nn.functional.interpolate(theirs["x"], size=64)
-    converted = convert(
-        graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe("dcgs")
-    )
-    found = converted.network().run(x, 128, [8, 32])
-    errors = [
-        relative_error(snapshot.outputs, forward(graph, x)) for snapshot in found.snapshots.values()
-    ]
-    assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02
-
-
 # Strides of the maps, layers of neurons, and what the notice says is left out.
 FAMILIES: dict[str, tuple[list[int], int, str]] = {
     "yolov8n-p6": ([8, 16, 32, 64], 75, ""),
@@ -199,20 +171,6 @@ def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
         assert (theirs["one2one"] - theirs["one2many"]).abs().max() > 0.01
 
 
-def test_attention_is_not_idle(folder):
-    """Without it, or with other areas, the raw heads of these networks would be others."""
-    graph, _ = read_checkpoint(folder / "yolo12n.pt")
-    theirs = read_safetensors(folder / "yolo12n.safetensors")[1]
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if node.attrs.get("areas") == 4:
-            node = replace(node, attrs={**node.attrs, "areas": 2})
-        nodes.append(node)
-    outputs = forward(replace(graph, nodes=tuple(nodes)), theirs["x"])
-    raw = torch.cat([y.flatten(2) for y in outputs], 2)
-    assert (raw - theirs[""]).abs().max() > 0.01 * theirs[""].abs().max()
-
-
 def test_a_size_fits_the_coarsest_map_and_a_head_exists(folder):
     with pytest.raises(UserError, match="multiple of 64 pixels, not 96x128"):
         load_ann(folder / "yolov8n-p6.pt", imgsz=(96, 128))
@@ -232,19 +190,6 @@ def test_what_ultralytics_alone_knows_goes_with_what_is_known_here(folder):
     raw = torch.cat([y.flatten(2) for y in outputs], 2)
     torch.testing.assert_close(raw, theirs["raw"], rtol=1e-4, atol=1e-4)
     assert "model_4_m_0_attn_q" in {node.name for node in graph.nodes}
-
-
-def test_the_detector_reads_the_head_that_is_asked_for(folder):
-    photograph = np.zeros((64, 64, 3), np.uint8)
-    for head, branch in ((None, "one2one_cv3"), ("one2many", "model_23_cv3")):
-        converted = load(
-            folder / "yolo26n.pt", head=head, imgsz=64, photographs=[Picture("black", photograph)]
-        )
-        sources = [converted.graph[name].inputs[1] for name in converted.graph.outputs]
-        assert len(sources) == 3 and all(branch in source for source in sources)
-        assert len(SpikingYOLO(converted).detect(photograph, T=1)) <= 300
-    with pytest.raises(UserError, match="one of one2one, one2many, not 'first'"):
-        SpikingYOLO(folder / "yolo26n.pt", head="first")
 
 
 def test_both_heads_and_notices_pass_the_separate_process(folder):

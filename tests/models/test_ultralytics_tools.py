@@ -3,13 +3,10 @@ made a safe file.
 """
 
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers.tiny import photo, run_tool
@@ -149,74 +146,3 @@ def test_the_file_that_is_named_is_opened(folder: Path, tmp_path: Path):
     (place / "noise.pt").write_bytes(b"noise")
     with pytest.raises(UserError, match=r"Ultralytics cannot open .*Bob's/noise\.pt"):
         isolated.open_isolated(place / "noise.pt")
-
-
-@pytest.mark.usefixtures("without_ultralytics")
-def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch):
-    """The command in the message makes the statistics; the converted file needs neither trust nor
-    checkpoint.
-    """
-    (tmp_path / "sitecustomize.py").write_text(WATCH)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("WATCH_LOG", str(tmp_path / "log"))
-    threads, net = torch.get_num_threads(), tmp_path / "net.safetensors"
-    convert = (
-        "export",
-        folder / "other.pt",
-        "--trust-weights",
-        "--method",
-        "dcgs",
-        "-o",
-        net,
-    )
-    assert run_tool(*convert) == 2
-    command = re.search(r"spiking-yolo calibrate (.*)", capsys.readouterr().err)
-    assert command and "--trust-weights" in command[1] and command[1].endswith("--method msat-plus")
-    assert (
-        run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(folder / "photos")))) == 0
-    )
-    assert run_tool(*convert) == 0
-    # No network, nothing written elsewhere.
-    assert (tmp_path / "log").read_text() == "watching\n" * 3
-    assert "ultralytics" not in sys.modules and torch.get_num_threads() == threads
-
-    image = folder / "photos" / "0.png"
-    expected = SpikingYOLO(folder / "other.pt", "dcgs", trust=True).detect(image, T=8, conf=0.01)
-    (folder / "other.pt").rename(folder / "gone.pt")
-    detector = SpikingYOLO(net)
-    found = detector.detect(image, T=8, conf=0.01)
-    assert len(found.xyxy) and np.array_equal(found.xyxy, expected.xyxy)
-    assert detector.names == ("cat", "dog", "bird")
-    assert (
-        run_tool("detect", image, "--weights", net, "--T", 2, "--project", tmp_path / "runs") == 0
-    )
-
-
-def test_weights_are_given_once_and_names_are_in_the_checkpoint(folder, tmp_path, capsys):
-    for args, expected in (
-        (["a.pt", "--weights", "b.pt"], "once"),
-        (["a.pt", "--trust-weights", "--names", "n"], "leave out --names"),
-    ):
-        (tmp_path / "a.pt").write_bytes(b"PK")
-        args = [str(tmp_path / a) if a == "a.pt" else a for a in args]
-        assert run_tool("export", *args, "-o", tmp_path / "n.safetensors") == 2
-        assert expected in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 zip", b"no checkpoint"])
-def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
-    path = tmp_path / "best.pt"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot open .*best\.pt") as caught:
-        SpikingYOLO(path, trust=True)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_users_environment_does_not_switch_safe_loading_off(monkeypatch):
-    monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "0")
-    monkeypatch.setenv("YOLO_OFFLINE", "0")
-    given = isolated.environment("/somewhere")
-    assert (
-        given["ULTRALYTICS_SAFE_LOAD"] == given["YOLO_OFFLINE"] == "1"
-        and given["PATH"] == os.environ["PATH"]
-    )

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from spiking_yolo.data.images import place
-from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
@@ -73,28 +71,6 @@ def test_raw_heads_are_those_of_ultralytics(name, folder):
     if two:
         # The file's heads are copies, ours of these differ.
         assert (theirs["one2one"] - theirs["one2many"]).abs().max() > 0.1
-
-
-@pytest.mark.parametrize("agnostic", [False, True])
-def test_boxes_of_the_one_to_one_head_are_those_of_ultralytics(name, folder, agnostic):
-    if not NETWORKS[name][1]:
-        pytest.skip("it has no one-to-one head")
-    theirs = read_safetensors(folder / f"{name}.safetensors")[1]
-    ann = load_ann(folder / f"{name}.pt", imgsz=(HEIGHT, WIDTH))
-    outputs = forward(ann.graph.to(torch.float64), theirs["x"].double())
-    selection = Selection(conf=1e-3, agnostic_nms=agnostic)
-    (found,) = selection.boxes(outputs, ann.spec, [place(WIDTH, HEIGHT, ann.spec)])
-    best = theirs["best agnostic" if agnostic else "best"]
-    best = best[best[:, 4] > 1e-3]
-    corners = best[:, :4].clamp(min=0).minimum(torch.tensor([WIDTH, HEIGHT] * 2))
-    inside = (corners[:, 2:] > corners[:, :2]).all(1)
-    assert 20 < len(found) == inside.sum() < 300
-    # Confidences are spaced: the order is not decided by rounding.
-    torch.testing.assert_close(found.confidence.double(), best[inside, 4], rtol=0, atol=1e-6)
-    torch.testing.assert_close(found.xyxy.double(), corners[inside], rtol=0, atol=1e-2)
-    assert found.class_id.tolist() == best[inside, 5].tolist()
-    # Otherwise some boxes count for two classes.
-    assert (len({tuple(box) for box in found.xyxy.tolist()}) == len(found)) == agnostic
 
 
 def test_a_network_of_one_head_has_no_other():

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.tiny import run_tool
 from torch import Tensor
 
 from spiking_yolo.data.images import preprocess, read_image
@@ -166,22 +165,3 @@ def test_a_size_that_the_file_does_not_say_is_called_a_guess(recwarn: pytest.War
     recwarn.clear()
     assert load_ann(PUBLIC, imgsz=640).imgsz == (640, 640)
     assert not [w for w in recwarn if w.category is Notice]
-
-
-@needs_public
-def test_it_is_used_like_any_other(tmp_path: Path, capsys: Any):
-    with pytest.raises(UserError, match="leave out --names"):
-        load_ann(PUBLIC, names=tmp_path / "a.names")
-    args = (
-        ROOT / "data" / "samples" / "dog.jpg",
-        "--weights",
-        PUBLIC,
-        "--imgsz",
-        320,
-        "--project",
-        tmp_path,
-    )
-    with pytest.warns(Notice, match="no calibration at 320 pixels"):
-        assert run_tool("detect", *args, "--T", 1) == 0
-    found = capsys.readouterr().out
-    assert "dog" in found and "bicycle" in found

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.graph.validate import ERRORS
 from spiking_yolo.io.names import label, reason
 from spiking_yolo.models.onnx.file import OnnxModel
 
-# What PyTorch and Python raise for arguments that do not fit.
-ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # Weight and bias.
 Weighted = tuple[Tensor, Tensor]
 RESERVED = set(dir(nn.ModuleDict()))

@@ -11,15 +11,9 @@ from typing import Any
 import torch
 
 from spiking_yolo.errors import UserError, require
+from spiking_yolo.graph.validate import ERRORS
 from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
-from spiking_yolo.models.onnx.builder import (
-    ERRORS,
-    Feature,
-    GraphBuilder,
-    Layout,
-    Scores,
-    Value,
-)
+from spiking_yolo.models.onnx.builder import Feature, GraphBuilder, Layout, Scores, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
 from spiking_yolo.models.onnx.layers import LAYERS, Args
 
