@@ -4,6 +4,7 @@ PAGE = "`detect --page FILE.html` makes the page"
 EVAL = "`eval` decides by its data"
 TUNE = "`calibrate --tune` moves the weights"
 LIST = "`list` has them"
+CAMERA = "cameras are fixed; version 0.3.0 followed moving ones"
 RUNTIME = "networks are computed by PyTorch in float32"
 
 COMMANDS = {
@@ -30,9 +31,14 @@ OPTIONS = {
     "--precision": RUNTIME,
     "--compile": RUNTIME,
     "--backend": RUNTIME,
-    "--camera": "cameras are fixed; version 0.3.0 followed moving ones",
+    "--camera": CAMERA,
+    "--pan": CAMERA,
+    "--jitter": CAMERA,
     "--streams": "give one video at a time",
     "--gif": "`--page FILE.html` shows every timestep",
+    "--save-crop": "`--save-json` has the boxes",
+    "--format": "the suffix of --output decides",
+    "--explain": "`export -o FILE.nir` says what NIR cannot express",
     "--list-methods": LIST,
     "--list-settings": "`list METHOD` has them",
     "--report": PAGE,
