@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -251,7 +251,7 @@ def frames_of(source: FrameSource) -> Frames:
             raise UserError(f"{name} holds no frames: give a folder with {endings}")
     elif isinstance(source, np.ndarray) and source.ndim < 4:
         images = [source]
-    total = len(images) if isinstance(images, Sized) else None
+    total = len(images) if hasattr(images, "__len__") else None
     return Frames(_read_images(images), UNKNOWN_FPS, total)
 
 
@@ -318,22 +318,22 @@ class VideoWriter:
         # As files hold it: thousandths of odd rates such as 30000/1001, and one frame in a day.
         self.rate = Fraction(fps).limit_denominator(100_000)
         self.written = 0
+        self._size: tuple[int, int] | None = None
         self._stack = ExitStack()
-        self._stream: Any = None
 
     def write(self, pixels: np.ndarray) -> None:
         """Append a frame, uint8 [H, W, 3] RGB. Raises UserError if it cannot be written."""
         height, width = (max(2, side - side % 2) for side in pixels.shape[:2])
-        if self._stream is None:
+        if self._size is None:
+            self._size = (width, height)
             self._open(width, height)
         if shutil.disk_usage(self.path.parent).free < SPARE:
             raise UserError(
                 f"the disk of {self.path} is full after {self.written} frames: free some space"
             )
-        if (width, height) == (self._stream.width, self._stream.height):
+        if (width, height) == self._size:
             pixels = pixels[:height, :width]
-        fitting = fitted(pixels, self._stream.width, self._stream.height)
-        self._submit(self._encode, fitting)
+        self._submit(self._encode, fitted(pixels, *self._size))
         self.written += 1
 
     def close(self) -> None:
