@@ -1,6 +1,6 @@
-"""Groups of options that several verbs share, and what is made from them. Imports nothing heavy.
+"""Groups of options that several commands share, and what is made from them. Imports nothing heavy.
 
-The options of a verb are a frozen dataclass that inherits the groups it needs:
+The options of a command are a frozen dataclass that inherits the groups it needs:
 
     sources   SourceOptions
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions
@@ -79,7 +79,7 @@ class WeightsOptions(Options):
 
     weights: Annotated[Path | None, NETWORK] = None
     """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these,
-    YOLOv7-tiny or YOLOX, or a name of the verb zoo (default: the Tiny-YOLOv3 that comes with
+    YOLOv7-tiny or YOLOX, or a name of `list` (default: the Tiny-YOLOv3 that comes with
     the package).
     """
     trust_weights: Annotated[bool, NETWORK] = False
@@ -140,7 +140,7 @@ class ConversionOptions(WeightsOptions):
     """
 
     settings: Settings = field(default_factory=dict)
-    """Change a setting of the method; see `spiking-yolo methods METHOD`."""
+    """Change a setting of the method; see `list METHOD`."""
     statistics: Annotated[Path | None, NETWORK] = None
     """Activation statistics, if they do not lie beside the weights."""
     device: Annotated[str, NETWORK] = "cpu"
@@ -154,7 +154,7 @@ class MethodOptions(ConversionOptions):
     """One conversion method."""
 
     method: Annotated[str | None, METHOD, NETWORK] = None
-    """Conversion method or recipe.json (default: signed-digits); see `spiking-yolo methods`."""
+    """Conversion method or recipe.json (default: signed-digits); see `list`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class MethodsOptions(ConversionOptions):
 
     methods: Annotated[tuple[str, ...], COMMAS, METHODS, METHOD, NETWORK] = ()
     """Methods or recipe.json files with commas, or all (default: signed-digits); see
-    `spiking-yolo methods`.
+    `list`.
     """
 
 
@@ -196,7 +196,7 @@ class OutputOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ResumableOptions(OutputOptions):
-    """The output of a verb that continues after an interruption."""
+    """The output of a command that continues after an interruption."""
 
     resume: Annotated[Path | None, OUTPUT] = None
     """Go on with an interrupted run: its folder, or latest for the newest of this project and

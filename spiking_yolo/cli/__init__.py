@@ -1,1 +1,1 @@
-"""The `spiking-yolo` command. Each verb is a module in `apps`; only this package knows cyclopts."""
+"""The `spiking-yolo` command: its commands, its process, and names of before."""

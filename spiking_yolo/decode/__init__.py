@@ -20,5 +20,5 @@ class DetectionOptions(Options):
     """Suppress boxes across classes, not within each class."""
 
     def box_options(self) -> dict[str, Any]:
-        """These options alone, by name, of a verb that has more."""
+        """These options alone, by name, of a command that has more."""
         return {one.name: getattr(self, one.name) for one in fields(DetectionOptions)}

@@ -25,7 +25,7 @@ Classes = str | int | Iterable[str | int]
 
 @dataclass(frozen=True, kw_only=True)
 class Selection(DetectionOptions):
-    """Reads boxes off the outputs of a detector, by the options that every verb has.
+    """Reads boxes off the outputs of a detector, by the options that every command has.
 
     Args:
         classes: Ids of the classes to keep; None keeps all. `max_det` counts boxes of these only.
@@ -52,7 +52,7 @@ class Selection(DetectionOptions):
         classes: tuple[int, ...] | None = None,
         multi_label: bool = False,
     ) -> "Selection":
-        """The selection that the options of a verb ask for."""
+        """The selection that the options of a command ask for."""
         return cls(**options.box_options(), classes=classes, multi_label=multi_label)
 
     def boxes(

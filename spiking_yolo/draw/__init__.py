@@ -10,7 +10,7 @@ FigureFormat = Literal["png", "pdf", "svg"]
 
 @dataclass(frozen=True, kw_only=True)
 class FigureOptions(Options):
-    """How the figures of a verb are saved."""
+    """How the figures of a command are saved."""
 
     figures: Annotated[FigureFormat, OUTPUT] = "png"
     """Also save every figure in this format."""
