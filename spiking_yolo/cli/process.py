@@ -1,4 +1,4 @@
-"""The process around a command: exit statuses, errors and warnings in one line, Ctrl-C and SIGTERM."""
+"""The process around a command: exit statuses, errors in one line, Ctrl-C and SIGTERM."""
 
 import io
 import os
