@@ -87,10 +87,12 @@ class SpikingYOLO:
             Converted. Default: the public Tiny-YOLOv3 that comes with the package.
         method: A registered conversion method (see `list_methods`), a recipe.json or a Recipe.
         settings: Settings of the method to change, such as {"neuron.gamma": 4}.
+        calibration: Name of the method's calibration, such as "tuned"; `spiking-yolo list
+            calibrations` has them.
         cfg: The network's .cfg, if it does not lie beside the weights.
         names: Class names, one per line, if they do not lie beside the weights.
         imgsz: Input size in pixels: the side of a square, or (height, width).
-        statistics: Activation statistics, if they do not lie beside the weights.
+        statistics: File of statistics and calibrations, if it does not lie beside the weights.
         trust: Let Ultralytics open a .pt that is not recognised. It can run code hidden in it.
         head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26). By default the
             first, whose boxes need no suppression: `iou` has no effect.
@@ -115,6 +117,7 @@ class SpikingYOLO:
         method: str | Path | Recipe | None = None,
         settings: Mapping[str, Any] | None = None,
         *,
+        calibration: str | None = None,
         cfg: str | Path | None = None,
         names: str | Path | None = None,
         imgsz: int | Size | None = None,
@@ -133,6 +136,7 @@ class SpikingYOLO:
             example = '{"neuron.gamma": 4}'
             raise UserError(f"settings must be a dict such as {example}, not {settings!r}")
         files: dict[str, Any] = {
+            "calibration": calibration,
             "cfg": cfg,
             "names": names,
             "imgsz": imgsz,

@@ -4,7 +4,6 @@ The options of a command are a frozen dataclass that inherits the groups it need
 
     sources   SourceOptions
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions
-    learning  WeightsOptions < LearningOptions
     boxes     DetectionOptions
     images    LimitOptions
     output    OutputOptions < ResumableOptions
@@ -38,7 +37,7 @@ from spiking_yolo.arguments import (
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import PROGRAM, default_weights, is_shipped
+from spiking_yolo.io.assets import PROGRAM, default_weights
 from spiking_yolo.io.names import Size
 from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.recipe import Recipe
@@ -103,36 +102,6 @@ class WeightsOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningOptions(WeightsOptions):
-    """Pictures that a network learns from without labels, and where the result goes."""
-
-    images: tuple[Path, ...] | Path | None = None
-    data: Path | None = None
-    """Classification dataset, whose training split is drawn from."""
-    output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """Folder of the result (default: beside the weights; for a network of the package the
-    user's cache, $SPIKING_YOLO_CACHE).
-    """
-    overwrite_shipped: bool = False
-    """Let what comes with the package be replaced; for its maintainers."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.images and self.data:
-            raise UserError("--images and --data are two: give one")
-        if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
-            raise UserError(
-                f"--output {self.output} is in the folder of the shipped networks: give another"
-                " place, or leave it out"
-            )
-
-    def check_images(self) -> None:
-        """Raises UserError where no images are given."""
-        if not (self.images or self.data):
-            raise UserError("--images is missing, or --data: the images to learn from")
-
-
-@dataclass(frozen=True, kw_only=True)
 class ConversionOptions(WeightsOptions):
     """How the network is converted, and where it runs.
 
@@ -140,9 +109,11 @@ class ConversionOptions(WeightsOptions):
     """
 
     settings: Settings = field(default_factory=dict)
-    """Change a setting of the method; see `list METHOD`."""
+    """Change a setting of the method; see `spiking-yolo list METHOD`."""
+    calibration: Annotated[str | None, NETWORK] = None
+    """Name of the method's calibration, such as fine or tuned; see `spiking-yolo list WEIGHTS`."""
     statistics: Annotated[Path | None, NETWORK] = None
-    """Activation statistics, if they do not lie beside the weights."""
+    """File of statistics and calibrations, if it does not lie beside the weights."""
     device: Annotated[str, NETWORK] = "cpu"
     """cpu, cuda, cuda:1, ..."""
     weight_bits: Annotated[int | None, within(2, 16), NETWORK] = None
@@ -235,6 +206,7 @@ def _load(
         options.weights or default_weights(),
         method,
         options.settings,
+        calibration=options.calibration,
         cfg=options.cfg,
         names=options.names,
         imgsz=options.imgsz,
@@ -253,7 +225,7 @@ def load_all(options: MethodsOptions) -> "dict[str, Converted]":
 
     if len(options.methods) <= 1 and options.methods != ("all",):
         network = _load(options, next(iter(options.methods), None))
-        return {network.recipe.name: network}
+        return {network.recipe.label: network}
     # Recipes first: a mistake in them is reported before the weights are read.
     by_name = recipes(options)
     ann = load_ann(options)
@@ -272,8 +244,10 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
         UserError: A method is unknown, two have one name, or the settings do not fit.
     """
     names = list(list_methods()) if options.methods == ("all",) else options.methods
-    chosen = [get_recipe(name).with_settings(options.settings) for name in names]
-    by_name = {recipe.name: recipe for recipe in chosen}
+    chosen = [
+        get_recipe(name, options.calibration).with_settings(options.settings) for name in names
+    ]
+    by_name = {recipe.label: recipe for recipe in chosen}
     if len(by_name) < len(chosen):
         raise UserError(
             f"--method {','.join(names)} holds two methods of one name: give each of them once"

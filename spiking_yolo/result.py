@@ -121,7 +121,7 @@ class Result:
     @property
     def method(self) -> str:
         """Name of the conversion method; "ann" for the original network."""
-        return "ann" if self.recipe is None else self.recipe.name
+        return "ann" if self.recipe is None else self.recipe.label
 
     @property
     def remark(self) -> str:

@@ -1,127 +1,113 @@
-"""Take the activation statistics of a network on calibration images, and let the default method
-learn from them.
-"""
+"""Take the activation statistics of a network, and let methods learn from calibration images."""
 
-import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from spiking_yolo.arguments import COMMAS, METHODS, Settings, at_least
+from spiking_yolo.arguments import COMMAS, METHODS, WORDS, Settings, at_least
 from spiking_yolo.convert.methods import DEFAULT
-from spiking_yolo.options import LearningOptions, LimitOptions
-from spiking_yolo.recipe import UNTRAINED_OPERATIONS
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import is_shipped
+from spiking_yolo.options import LimitOptions, WeightsOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.apps.calibrate_run import Calibrated
-
-
-# The settings of --quick.
-QUICK = {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATIONS}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(LearningOptions, LimitOptions):
-    """On which images, and for which methods."""
-
-    images: Path | None = None
-    """Folder of photographs; 100 are enough."""
-    limit: Annotated[int | None, at_least(1)] = None
-    """N images, drawn by --seed (default: all of --images, 1000 of --data)."""
-    output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """Folder, or .safetensors file of the statistics (default: beside the weights; for a
-    network of the package the user's cache, $SPIKING_YOLO_CACHE).
-    """
-    methods: Annotated[tuple[str, ...], COMMAS, METHODS] = (DEFAULT,)
-    """Also run the network as these methods need it, and keep the result; or all."""
-    settings: Settings = field(default_factory=dict)
-    """Change a setting of the methods."""
-    quick: bool = False
-    """Train nothing: thresholds by sensitivity alone, finer ones, as --set
-    calibration.kind=none --set calibration.operations=1.2.
-    """
-    run_images: Annotated[int | None, at_least(1)] = None
-    """Images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)."""
-
-    @property
-    def changes(self) -> Mapping[str, Any]:
-        """All changed settings of the methods."""
-        return {**QUICK, **self.settings} if self.quick else self.settings
-
 
 # Seconds between lines of progress where stderr is a file.
 LINES = 30.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(WeightsOptions, LimitOptions):
+    """On which images, for which methods, and where the result goes."""
+
+    images: Annotated[tuple[Path, ...], WORDS] = ()
+    """Folders of photographs; 100 photographs are enough."""
+    data: Path | None = None
+    """Classification dataset, whose training split is drawn from."""
+    limit: Annotated[int | None, at_least(1)] = None
+    """N images, drawn by --seed (default: all of --images, 1000 of --data)."""
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Folder, or .safetensors file (default: beside the weights; for a network of the package
+    the user's cache, $SPIKING_YOLO_CACHE).
+    """
+    overwrite_shipped: bool = False
+    """Let what comes with the package be replaced; for its maintainers."""
+    methods: Annotated[tuple[str, ...], COMMAS, METHODS] = (DEFAULT,)
+    """Run the network as these methods need it, and keep what they learn; or all."""
+    calibration: str | None = None
+    """Name of the calibration (default: default, or tuned with --tune)."""
+    settings: Settings = field(default_factory=dict)
+    """Change a setting of the methods."""
+    run_images: Annotated[int | None, at_least(1)] = None
+    """Images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)."""
+    tune: bool = False
+    """Train for longer, on random crops, for fewer operations."""
+    videos: Annotated[tuple[Path, ...], WORDS] = ()
+    """Videos without labels, or folders of them, for --calibration video."""
+    batch: Annotated[int | None, at_least(1)] = None
+    """When tuning: pictures of a step (default: 4, or more where they are small)."""
+    device: str = "cpu"
+    """When tuning: cpu, cuda, cuda:1, ..."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images and self.data:
+            raise UserError("--images and --data are two: give one")
+        if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
+            raise UserError(
+                f"--output {self.output} is in the folder of the shipped networks: give another"
+                " place, or leave it out"
+            )
+
+
 def main(options: CalibrateOptions = CalibrateOptions()) -> int:
-    """Take the activation statistics of a network on calibration images, and let the default method
-    learn from them.
+    """Take the activation statistics of a network, and let methods learn from calibration images.
 
     ```
     spiking-yolo calibrate --weights W --images DIR  # a detector: about 100 photographs
     spiking-yolo calibrate --weights W --data cifar10_jpeg.tar.xz  # a classifier
-    ```
-
-    The files lie beside the weights and are found there by every verb: the statistics, from which
-    conversion derives its thresholds, and of each method that runs the network to calibrate what it
-    has learned. For a network that comes with the package they go to your cache
-    ($SPIKING_YOLO_CACHE) and are taken before the shipped ones, which stay as they are. The default
-    trains its thresholds, without labels, which takes minutes. For another method:
-
-    ```
     spiking-yolo calibrate --weights W --images DIR --method calibration-light
+    spiking-yolo calibrate --images train2017 VOCdevkit --tune  # fewer operations, for hours
+    spiking-yolo calibrate --images train2017 --calibration video --videos camera.mp4
     ```
 
-    A method that needs the statistics only, such as p-norm, gets those alone. Statistics that were
-    taken from the same images are not taken again. --method all makes every method's file, but for
-    signed-digits-tuned, whose weights `spiking-yolo tune` moves.
+    All calibrations of a network lie in one file beside its weights, where every command finds
+    them: the statistics, from which thresholds are derived, and what each method has learned that
+    runs the network to calibrate. For a network of the package they go to your cache and are taken
+    before the shipped ones, which stay as they are. Statistics of the same images are kept.
+
+    The default method trains its thresholds without labels, which takes minutes. It can have
+    several calibrations, of which every command takes one by --calibration NAME: default; fine, for
+    more operations; untrained, made within seconds; or one of your own, such as --calibration half
+    --set calibration.operations=0.5.
+
+    --tune trains for longer, on random crops of all folders of --images alike, 500 photographs or
+    more without labels, to imitate the ANN within fewer operations. The calibration is called
+    tuned, and no weight moves. --calibration tuned-weights moves weights of 8 bits too, and tables
+    say so; --calibration video trains for the later frames of videos, on clips in which parts of
+    photographs move, and on those of --videos. The same command goes on after an interruption.
     """
     from spiking_yolo.apps.calibrate_run import calibrate
-    from spiking_yolo.apps.console import Bars
+    from spiking_yolo.apps.console import Bars, write
 
-    options.check_images()
+    if not options.images and not options.data:
+        raise UserError("--images is missing, or --data: the images to learn from")
     bars = Bars(lines=LINES)
 
-    def on_file(file: "Calibrated") -> None:
+    def on_part(part: "Calibrated") -> None:
         bars.close()
-        for reason in file.skipped:
+        for reason in part.skipped:
             print(f"skipped: {reason}", file=sys.stderr)
-        print(describe(file))
+        print(part.text())
 
-    files = calibrate(options, on_file, bars)
-    if files[0].path is not None:
-        print(usage(options, files[0].path), end="")
-    return int(any(file.skipped for file in files))
-
-
-def usage(options: CalibrateOptions, statistics: Path) -> str:
-    """What to do with files that do not lie beside the weights, or have settings of their own."""
-    from spiking_yolo.io.files import cache_folder
-
-    words: list[str] = []
-    if options.quick:
-        words += [f"--set {key}={value}" for key, value in options.changes.items()]
+    try:
+        parts = calibrate(options, on_part, bars, write)
+    finally:
+        bars.close()
     if options.output is not None:
-        words.append(f"--statistics {shlex.quote(str(statistics))}")
-    lines = [f"use them with {' '.join(words)}\n"] if words else []
-    if options.output is None and statistics.is_relative_to(cache_folder() / "calibrations"):
-        lines.append(
-            f"the methods calibrated here use these from now on: remove {statistics.parent} to"
-            " return to the shipped ones\n"
-        )
-    return "".join(lines)
-
-
-def describe(file: "Calibrated") -> str:
-    """One line about a file that was written, or was not needed."""
-    if file.path is None:
-        return f"method {file.method} needs the statistics only"
-    if file.kept:
-        return f"{file.path} is of these {file.images} images already"
-    if file.method is None:
-        return f"{file.images} images, {file.layers} layers: saved to {file.path}"
-    return f"{file.method}, run on {file.images} images: saved to {file.path}"
+        print(f"use it with --statistics {parts[0].path}")
+    return int(any(part.skipped for part in parts))

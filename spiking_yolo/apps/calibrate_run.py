@@ -1,7 +1,6 @@
-"""Statistics of a network, and what methods learn by running it: the files of `calibrate`."""
+"""The engine of `calibrate`: statistics, what methods learn by running the network, and tuning."""
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,20 +11,20 @@ from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.apps.evaluate.quantised import choose
 from spiking_yolo.convert.calibrate import calibrate as run_network
 from spiking_yolo.convert.calibration_file import (
+    STATISTICS,
+    CalibrationFile,
     CalibrationResult,
-    Destination,
-    calibrate_command,
     destination,
-    tunes,
+    find_calibration,
+    save_calibrations,
 )
-from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
+from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.statistics import ImageList, Statistics, preprocessed, take_statistics
+from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.detection import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
-from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.assets import command
-from spiking_yolo.io.tensors import write_together
+from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.options import Progress, drawn, load_ann, silent
@@ -39,59 +38,76 @@ STATISTICS_IMAGES = 1000
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A file of a calibration.
+    """A part of a calibration file.
 
     Attributes:
-        path: None where the method needs the statistics only.
-        method: None for the statistics.
+        path: The file; None where a method needs the statistics only.
+        name: "statistics", or the method and the name of its calibration.
         images: Number of images that were used.
-        layers: Number of layers.
         skipped: What is wrong with the images that could not be read.
-        kept: Whether the file was of these images already.
+        kept: Whether the file had this of these images already.
+        remark: What to say of it.
     """
 
     path: Path | None
-    method: str | None = None
+    name: str
     images: int = 0
-    layers: int = 0
     skipped: tuple[str, ...] = ()
     kept: bool = False
+    remark: str = ""
+
+    def text(self) -> str:
+        """One line about it."""
+        if self.path is None:
+            return f"method {self.name} needs the statistics only"
+        if self.kept:
+            return f"{self.name} of these {self.images} images: kept in {self.path}"
+        return f"{self.name} of {self.images} images{self.remark}: saved to {self.path}"
 
 
 def calibrate(
     options: CalibrateOptions,
-    on_file: Callable[[Calibrated], Any] = silent,
+    on_part: Callable[[Calibrated], Any] = silent,
     progress: Progress = silent,
+    say: Callable[[str], Any] = silent,
 ) -> list[Calibrated]:
-    """Write the statistics, and a file for each method that learns by running the network.
+    """Write the statistics, and a calibration for each method that learns by running the network.
 
-    The statistics are written together with what the first method has learned from them. For a
-    network of the package the files go to the user's cache, see convert/calibration_file.py.
+    Tuning starts from the default method's calibration, which is made first where there is none.
 
     Args:
-        options: Network, images, methods, and where the files go.
-        on_file: Called with each file as soon as it is written.
+        options: Network, images, methods, and where the file goes.
+        on_part: Called with each part as soon as it is written.
         progress: Called as the progress of a study.
+        say: say(line), called with the figures of tuning.
+
+    Raises:
+        UserError: The options or the images do not fit the methods.
     """
-    recipes = _recipes(options.methods)
-    if options.quick and not all(recipe.calibration.kind == "trained" for recipe in recipes):
-        raise UserError(f"--quick is for methods that train, such as {DEFAULT}: leave it out")
-    recipes = [recipe.with_settings(options.changes) for recipe in recipes]
+    recipes = recipes_of(options)
     ann = load_ann(options)
+    folders = _folders(options, ann)
+    pictures = [picture for part in folders for picture in part]
+    if options.limit or options.data:
+        number = options.limit or STATISTICS_IMAGES
+        pictures = drawn(pictures, replace(options, limit=number))
+    path = destination(ann, options.output, options.overwrite_shipped)
+    job = _Job(ann, path, pictures, options.data is not None, on_part, progress)
+    others = [recipe for recipe in recipes if recipe.calibration.kind != "tuned"]
+    results: list[Calibrated] = []
+    if others:
+        results = job.run(others, options.run_images)
     for recipe in recipes:
-        if tunes(recipe):
-            raise UserError(f"method {recipe.name} is tuned: use {calibrate_command(ann, recipe)}")
-    pictures = _pictures(options, ann)
-    files = destination(ann, options.output, options.overwrite_shipped)
-    job = _Job(ann, files, pictures, options.images is None, on_file, progress)
-    return job.run(recipes, options.run_images)
+        if recipe not in others:
+            results += job.tune(recipe, options, folders, say)
+    return results
 
 
 def calibrate_trained(
     weights: Path,
     pictures: Sequence[Picture],
     seed: int = 0,
-    on_file: Callable[[Calibrated], Any] = silent,
+    on_part: Callable[[Calibrated], Any] = silent,
     progress: Progress = silent,
 ) -> list[Calibrated]:
     """Calibrate a trained network for the default method, on some of its training images."""
@@ -99,82 +115,140 @@ def calibrate_trained(
     small = ann.spec.task == "classify"
     recipe = get_recipe(DEFAULT)
     number = STATISTICS_IMAGES if small else _run_images(recipe, small)
-    job = _Job(ann, destination(ann), draw(pictures, number, seed), small, on_file, progress)
+    path = destination(ann)
+    job = _Job(ann, path, draw(pictures, number, seed), small, on_part, progress)
     return job.run([recipe])
+
+
+def recipes_of(options: CalibrateOptions) -> list[Recipe]:
+    """The recipes to calibrate for, with the settings applied."""
+    name = options.calibration
+    if options.tune:
+        start = "tuned"
+        if CALIBRATIONS.get(name or "", {}).get("calibration.kind") == "tuned":
+            start = name
+        if options.methods != (DEFAULT,):
+            raise UserError(f"--tune is for {DEFAULT}: leave --method out")
+        recipes = [get_recipe(DEFAULT, start)]
+    elif options.methods == ("all",):
+        recipes = [get_recipe(method, name) for method in list_methods()]
+    else:
+        recipes = [get_recipe(method, name) for method in options.methods]
+    settings = dict(options.settings)
+    if name:
+        settings["calibration.name"] = name
+    recipes = [recipe.with_settings(settings) for recipe in recipes]
+    if options.videos and not any(recipe.calibration.frames > 1 for recipe in recipes):
+        raise UserError("--videos are for what learns from clips: give --calibration video")
+    return recipes
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A network, the images to calibrate it on, and where its files go. small: are the images?"""
+    """A network, the images to calibrate it on, and its file. small: are the images?"""
 
     ann: Ann
-    files: Destination
+    path: Path
     pictures: Sequence[Picture]
     small: bool
-    on_file: Callable[[Calibrated], Any]
+    on_part: Callable[[Calibrated], Any]
     progress: Progress
 
     def run(self, recipes: Sequence[Recipe], run_images: int | None = None) -> list[Calibrated]:
-        """run_images: on which methods run; None for the default of each."""
-        results: list[Calibrated] = []
+        """Write the statistics, and what the recipes learn.
 
-        def report(file: Calibrated) -> None:
-            results.append(file)
-            self.on_file(file)
+        The statistics are written together with what the first recipe learns.
 
-        statistics, file = self.statistics()
-        unsaved = [] if file.kept else [(self.files.statistics, *statistics.contents())]
-        usable = _usable(self.pictures, statistics)
+        Args:
+            recipes: None of them is tuned.
+            run_images: On which the network is run; None for the default of each method.
+        """
+        statistics, usable, part = self._statistics()
+        unsaved = None if part.kept else statistics
+        results = [part]
         learning = [recipe for recipe in recipes if recipe.runs_network]
-        if file.kept or not learning:
-            write_together(unsaved)
-            report(file)
-        for recipe in learning:
-            used = spread(usable, run_images or _run_images(recipe, self.small))
-            result = self.run_method(recipe, statistics, used)
-            path = self.files.calibration(self.ann, recipe)
-            # The calibration is renamed first: beside old statistics it is refused, but new
-            # statistics would be accepted beside an old calibration that names none.
-            write_together([*unsaved, (path, *result.contents())])
-            if file not in results:
-                unsaved = []
-                report(file)
-            report(Calibrated(path, recipe.name, len(used), len(result.neurons)))
+        if unsaved is not None and not learning:
+            self._save((), unsaved)
+        self.on_part(part)
         for recipe in recipes:
-            if not recipe.runs_network:
-                report(Calibrated(None, recipe.name))
+            if recipe.runs_network:
+                used = spread(usable, run_images or _run_images(recipe, self.small))
+                result = self._learn(recipe, statistics, used)
+                self._save([result], unsaved)
+                unsaved = None
+                results.append(Calibrated(self.path, _title(recipe), len(used)))
+            else:
+                results.append(Calibrated(None, recipe.name))
+            self.on_part(results[-1])
         return results
 
-    def statistics(self) -> tuple[Statistics, Calibrated]:
-        """Those in the file if they are of these pictures, or new ones, which are not saved yet."""
-        names = tuple(picture.name for picture in self.pictures)
-        path = self.files.statistics
+    def tune(
+        self,
+        recipe: Recipe,
+        options: CalibrateOptions,
+        folders: Sequence[Sequence[Picture]],
+        say: Callable[[str], Any],
+    ) -> list[Calibrated]:
+        """Tune by a recipe, and write what was learned."""
+        from spiking_yolo.apps.tuning import tune
+
+        results: list[Calibrated] = []
+        default = find_calibration(self.ann, get_recipe(DEFAULT))
+        if default is None:
+            results = self.run([get_recipe(DEFAULT)])
+            default = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
+        start = find_calibration(self.ann, get_recipe(DEFAULT, "tuned"))
+        if recipe.calibration.frames == 1 or start is None:
+            start = default
+        tuned = tune(self.ann, recipe, start.neurons, folders, options, self.progress, say)
+        thetas = {
+            node.name: tuned.neurons[node.name]["theta"] for node in self.ann.graph.activations
+        }
+        stored = stored_weights(self.ann.graph, tuned.weights, thetas)
+        names = [picture.name for part in folders for picture in part]
+        names += [str(video) for video in options.videos]
+        self._save([CalibrationResult.of(recipe, tuned.neurons, names, stored)])
+        remark = f" ({tuned.operations:.3g} operations per MAC, error {tuned.error:.3g})"
+        results.append(Calibrated(self.path, _title(recipe), len(names), remark=remark))
+        self.on_part(results[-1])
+        return results
+
+    def _save(
+        self, results: Sequence[CalibrationResult], statistics: Statistics | None = None
+    ) -> None:
+        save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, results, statistics)
+
+    def _statistics(self) -> tuple[Statistics, Sequence[Picture], Calibrated]:
+        """Those in the file if they are of these pictures, or new ones, which are not saved yet.
+
+        And the pictures that can be read, and what to say of the statistics.
+        """
+        ann = self.ann
+        names = ImageList.of([picture.name for picture in self.pictures])
         # A missing file, or a damaged one, is made again.
-        with suppress(UserError):
-            old = Statistics.load(path)
-            same_network = (old.weights_sha256, old.imgsz) == (self.ann.sha256, self.ann.imgsz)
+        with suppress(UserError, LookupError):
+            file = CalibrationFile.read(self.path)
+            same_network = (file.weights_sha256, file.imgsz) == (ann.sha256, ann.imgsz)
+            old = file.statistics()
             if old.quantisers and old.images == names and same_network:
-                return old, Calibrated(path, None, len(names), len(old.histograms), kept=True)
+                return old, self.pictures, Calibrated(self.path, STATISTICS, names.count, kept=True)
 
         def counted() -> Iterator[Picture]:
             for k, picture in enumerate(self.pictures):
                 yield picture
                 self.progress("images", k + 1, len(self.pictures))
 
-        graph, spec = self.ann.graph, self.ann.spec
-        statistics, skipped = take_statistics(graph, spec, self.ann.sha256, counted())
-        usable = _usable(self.pictures, statistics)
-        batches = preprocessed(spread(usable, QUANTISER_IMAGES), spec)
+        statistics, used, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
+        usable = [picture for picture in self.pictures if picture.name in set(used)]
+        batches = preprocessed(spread(usable, QUANTISER_IMAGES), ann.spec)
         self.progress("quantisers", 1, None)
-        statistics = replace(statistics, quantisers=choose(graph, statistics, batches))
-        images, layers = len(statistics.images), len(statistics.histograms)
-        return statistics, Calibrated(path, None, images, layers, tuple(skipped))
+        statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
+        return statistics, usable, Calibrated(self.path, STATISTICS, len(used), tuple(skipped))
 
-    def run_method(
+    def _learn(
         self, recipe: Recipe, statistics: Statistics, pictures: Sequence[Picture]
     ) -> CalibrationResult:
         """What a method learns by running the network on these pictures."""
-        ann = self.ann
         parts = itertools.count(1)
 
         def report(text: str, done: int | None = None, total: int | None = None) -> None:
@@ -184,11 +258,15 @@ class _Job:
             else:
                 self.progress(text, done, total)
 
+        ann = self.ann
         images = preprocessed(pictures, ann.spec)
         neurons = run_network(ann.graph, ann.spec, statistics, recipe, images, report)
-        names = tuple(picture.name for picture in pictures)
-        fingerprint = statistics.fingerprint
-        return CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names, fingerprint)
+        return CalibrationResult.of(recipe, neurons, [picture.name for picture in pictures])
+
+
+def _title(recipe: Recipe) -> str:
+    """The method and the name of its calibration."""
+    return f"{recipe.name}, calibration {recipe.calibration.name}"
 
 
 def _run_images(recipe: Recipe, small: bool) -> int:
@@ -198,30 +276,17 @@ def _run_images(recipe: Recipe, small: bool) -> int:
     return 100 if small else 16
 
 
-def _recipes(methods: Sequence[str]) -> list[Recipe]:
-    if methods == ("all",):
-        tune = f"methods {TUNED} and {VIDEO} are left out: use `{command('tune')}`"
-        warnings.warn(Notice(tune), stacklevel=2)
-        recipes = [method.recipe for method in list_methods().values()]
-        return [recipe for recipe in recipes if recipe.runs_network and not tunes(recipe)]
-    return [get_recipe(method) for method in methods]
-
-
-def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
-    if options.images:
-        files = open_photographs([str(options.images)], training=True)
-        return [Picture.file(path) for path in drawn(files, options)]
+def _folders(options: CalibrateOptions, ann: Ann) -> list[list[Picture]]:
+    """The pictures, folder by folder."""
+    if options.data is None:
+        folders: list[list[Picture]] = []
+        for path in options.images:
+            files = open_photographs([str(path)], training=True)
+            folders.append([Picture.file(file) for file in files])
+        return folders
     if ann.spec.task != "classify":
         raise UserError(
             "--data takes a dataset of classes, and this network is a detector: give --images DIR"
             " instead"
         )
-    assert options.data is not None
-    pictures = open_classification(options.data, "train").pictures
-    return drawn(pictures, options if options.limit else replace(options, limit=STATISTICS_IMAGES))
-
-
-def _usable(pictures: Sequence[Picture], statistics: Statistics) -> list[Picture]:
-    """The pictures that could be read when the statistics were taken."""
-    names = set(statistics.images)
-    return [picture for picture in pictures if picture.name in names]
+    return [list(open_classification(options.data, "train").pictures)]

@@ -65,7 +65,6 @@ def main(options: TrainOptions) -> int:
 
 def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
     """Calibrate the trained network; returns whether it worked. The network stays in any case."""
-    from spiking_yolo.apps.calibrate import describe
     from spiking_yolo.apps.calibrate_run import calibrate_trained
 
     print(
@@ -74,7 +73,7 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
     )
     try:
         calibrate_trained(
-            trained.weights, trained.pictures, seed, lambda file: print(describe(file)), bars
+            trained.weights, trained.pictures, seed, lambda part: print(part.text()), bars
         )
     except UserError as error:
         print(f"not calibrated: {error}", file=sys.stderr)

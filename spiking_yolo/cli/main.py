@@ -21,7 +21,7 @@ from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import PROGRAM
-from spiking_yolo.models.zoo import located
+from spiking_yolo.models.index import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 
 # Command -> module, whose `main` takes its options.
@@ -30,14 +30,11 @@ COMMANDS = {
     "eval": "apps.evaluate",
     "analyze": "apps.analyze",
     "calibrate": "apps.calibrate",
-    "tune": "apps.tune",
     "export": "apps.export",
     "demo": "apps.demo",
     "train": "apps.train",
     "benchmark": "apps.benchmark",
-    "methods": "apps.methods",
-    "zoo": "apps.zoo",
-    "weights": "apps.weights",
+    "list": "apps.list",
 }
 # What a folder that somebody sent must not be able to set.
 TYPED = ("--trust-weights", "--overwrite-shipped")
@@ -180,7 +177,7 @@ def check_names(options: Options) -> None:
                 f"cannot read the weights {path}: No such file or directory; check the path"
             )
     if isinstance(options, MethodOptions):
-        get_recipe(options.method or DEFAULT).with_settings(options.settings)
+        get_recipe(options.method or DEFAULT, options.calibration).with_settings(options.settings)
     if isinstance(options, MethodsOptions):
         recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
     for name in ("data", "predictions"):

@@ -44,8 +44,8 @@ def calibrate(
     Raises:
         UserError: The recipe is one for `tune`.
     """
-    if recipe.calibration.tunes:
-        raise UserError(f"method {recipe.name} is tuned: use `{command('tune')}`")
+    if recipe.calibration.kind == "tuned":
+        raise UserError(f"{recipe.label} is tuned: use `{command('calibrate')} --tune`")
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout.
     job = Job(graph, spec, replace(recipe, readout=Readout()), images, progress)

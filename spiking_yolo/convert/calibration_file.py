@@ -1,18 +1,26 @@
-"""Calibration files: what a recipe learned by running the network, and where that lies."""
+"""The file of a network's activation statistics and calibrations, at one input size.
 
-import re
+NAME.SIZE.calibrations.safetensors lies beside the weights. Its tensors are named "statistics/..."
+and "METHOD/CALIBRATION/...", and its metadata have an entry for each of these with a checksum, so
+that only what is needed is read.
+"""
+
+import hashlib
+import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
-from spiking_yolo.convert.methods import DEFAULT, METHODS, TUNED
-from spiking_yolo.convert.statistics import statistics_path
+from spiking_yolo.convert.methods import DEFAULT, METHODS, get_recipe
+from spiking_yolo.convert.statistics import ImageList, Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import KEYS, restored_weights
 from spiking_yolo.errors import Notice, UserError
@@ -21,14 +29,17 @@ from spiking_yolo.io.assets import command, is_shipped
 from spiking_yolo.io.files import cache_folder, derived_file
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, label, size_name
-from spiking_yolo.io.tensors import check_finite, read_format, write_safetensors
+from spiking_yolo.io.tensors import check_finite, checksum, open_safetensors, write_safetensors
 from spiking_yolo.models.load import Ann
-from spiking_yolo.recipe import Readout, Recipe
+from spiking_yolo.recipe import Recipe
 
 THRESHOLD_KEYS = ("theta", "theta_off")
-FORMAT = "spiking_yolo-calibration-1"
-# Characters of a file's name that tell which settings were changed.
-LONGEST = 120
+FORMAT = "spiking_yolo-calibrations-1"
+STATISTICS = "statistics"
+# Of the metadata, beside an entry for the statistics and each calibration.
+COMMON = {"format", "weights_sha256", "imgsz", "checksum"}
+
+Entry = dict[str, Any]
 
 
 def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: NeuronParameters) -> None:
@@ -59,96 +70,6 @@ def check_values(neurons: NeuronParameters) -> None:
                 raise UserError(f"{where}: {label(key)} must be a number above 0")
 
 
-@dataclass(frozen=True)
-class CalibrationResult:
-    """What one recipe learned, and from what.
-
-    Attributes:
-        neurons: The parameters of every layer of neurons.
-        recipe: The method.
-        weights_sha256: Of the network's weights.
-        imgsz: Size of its input.
-        images: Names of the calibration images.
-        statistics: Fingerprint of the statistics; empty in files of before 0.3.0.
-        stored: Tuned weights in 8 bits, as `stored_weights` returns them.
-    """
-
-    neurons: NeuronParameters
-    recipe: Recipe
-    weights_sha256: str
-    imgsz: Size
-    images: tuple[str, ...]
-    statistics: str = ""
-    stored: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @cached_property
-    def weights(self) -> dict[str, Tensor]:
-        """The tuned weights, float32: "NODE.weight" and "NODE.bias". Empty for most methods."""
-        return restored_weights(self.stored)
-
-    def contents(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Tensors and metadata of the file."""
-        metadata = {
-            "format": FORMAT,
-            "recipe": self.recipe.to_json(),
-            "weights_sha256": self.weights_sha256,
-            "imgsz": json_text(self.imgsz),
-            "images": json_text(self.images),
-            "statistics": self.statistics,
-        }
-        return {**pack(self.neurons), **self.stored}, metadata
-
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all."""
-        write_safetensors(path, *self.contents())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        metadata, tensors = read_format(
-            path, FORMAT, f"a calibration: make one with `{command('calibrate')} --method M`"
-        )
-        try:
-            height, width = entry(metadata, "imgsz", list[int])
-            images = tuple(entry(metadata, "images", list[str]))
-            stored = {k: v for k, v in tensors.items() if k.rpartition("/")[2] in KEYS}
-            neurons = unpack({k: v for k, v in tensors.items() if k not in stored})
-            check_values(neurons)
-            result = cls(
-                neurons,
-                Recipe.from_json(metadata["recipe"]),
-                metadata["weights_sha256"],
-                (height, width),
-                images,
-                metadata.get("statistics", ""),
-                stored,
-            )
-            if bool(result.weights) != result.recipe.calibration.weights:
-                raise ValueError("tuned weights are missing, or are not the method's")
-            return result
-        except (LookupError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged or of another version ({error}): make it again with"
-                f" `{command('calibrate')}`"
-            ) from error
-
-    def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
-        """Whether it belongs to this network, and the recipe learns the same."""
-        same_network = self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
-        return same_network and _learns(self.recipe) == _learns(recipe)
-
-
-def _learns(recipe: Recipe) -> Any:
-    """The settings that decide what a recipe learns.
-
-    How long weights were tuned is a fact about a file, and not a choice of those who use it.
-    """
-    if tunes(recipe):
-        return recipe.threshold.rule, replace(recipe.calibration, steps=1)
-    if recipe.by_gradient:
-        return recipe.threshold.rule, recipe.calibration
-    return replace(recipe, readout=Readout())
-
-
 def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
     """{node: {name: tensor}} to {"node/name": tensor}."""
     tensors = {}
@@ -167,110 +88,309 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
     return neurons
 
 
-def tunes(recipe: Recipe) -> bool:
-    """Whether `tune` makes the file of a recipe, rather than `calibrate`."""
-    return recipe.name == TUNED or recipe.calibration.tunes
+def start_of(method: str) -> Recipe:
+    """The recipe of a method that is known by its name, else a plain one."""
+    return METHODS[method].recipe if method in METHODS else Recipe(method)
 
 
-def calibrate_command(ann: Ann, recipe: Recipe) -> str:
-    """The command line of the verb that makes the files which this network needs with a recipe."""
-    method = METHODS.get(recipe.name)
-    words = [ann.command("tune" if tunes(recipe) else "calibrate")]
-    if recipe.name not in (DEFAULT, TUNED) and (method or recipe.runs_network):
-        words.append(f"--method {recipe.name}")
-    if method:
-        changes = recipe.changes(method.recipe)
-        words += [f"--set {key}={value}" for key, value in changes.items()]
-    return " ".join(words)
-
-
-def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
-    """The calibration file of a recipe, beside the weights.
-
-    It is named by size, method, and the changed settings that matter to what is learned.
-    """
-    method = METHODS.get(recipe.name)
-    changes = ""
-    for key, value in (recipe.changes(method.recipe) if method else {}).items():
-        if tunes(recipe) and key == "calibration.steps":
-            continue
-        if not recipe.by_gradient or key.startswith(("calibration.", "threshold.rule")):
-            text = f"{value:g}" if isinstance(value, float) else str(value)
-            changes += f".{key}={text}"
-    changes = re.sub(r"[^\w.=-]", "_", changes)[:LONGEST]
-    return derived_file(
-        weights, f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changes}.safetensors"
-    )
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a recipe that are not its method's, by key."""
+    settings = recipe.changes(start_of(recipe.name))
+    settings.pop("calibration.name", None)
+    return settings
 
 
 @dataclass(frozen=True)
-class Destination:
-    """Where calibration writes.
+class CalibrationResult:
+    """What one recipe learned, and from what.
 
     Attributes:
-        statistics: The file of the statistics.
-        folder: Of the files of the methods; None is beside the weights.
+        neurons: The parameters of every layer of neurons.
+        method: Its name.
+        settings: The recipe's, as `settings_of` returns them.
+        images: The calibration images.
+        name: Of the calibration.
+        stored: Tuned weights in 8 bits, as `stored_weights` returns them.
     """
 
-    statistics: Path
-    folder: Path | None
+    neurons: NeuronParameters
+    method: str
+    settings: Mapping[str, Any]
+    images: ImageList
+    name: str = "default"
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def calibration(self, ann: Ann, recipe: Recipe) -> Path:
-        """The file of what this recipe learns."""
-        path = calibration_path(ann.weights, ann.imgsz, recipe)
-        return path if self.folder is None else self.folder / path.name
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        neurons: NeuronParameters,
+        images: Sequence[str],
+        stored: Mapping[str, Tensor] | None = None,
+    ) -> Self:
+        """What a recipe learned from images of these names."""
+        names = ImageList.of(images)
+        name = recipe.calibration.name
+        return cls(neurons, recipe.name, settings_of(recipe), names, name, stored or {})
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The tuned weights, float32: "NODE.weight" and "NODE.bias". Empty for most methods."""
+        return restored_weights(self.stored)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that learned this."""
+        settings = {**self.settings, "calibration.name": self.name}
+        return start_of(self.method).with_settings(settings)
+
+    @property
+    def key(self) -> str:
+        """METHOD/CALIBRATION."""
+        return f"{self.method}/{self.name}"
+
+    def fits(self, recipe: Recipe) -> bool:
+        """Whether the recipe learns the same.
+
+        Gradients learn what holds for every setting of the neurons. For how many steps they did is
+        a fact about a calibration, and not a choice of those who use it.
+        """
+        own, wanted = dict(self.settings), settings_of(recipe)
+        if recipe.by_gradient:
+            decisive = ("calibration.", "threshold.rule")
+            own = {key: own[key] for key in own if key.startswith(decisive)}
+            wanted = {key: wanted[key] for key in wanted if key.startswith(decisive)}
+            for settings in (own, wanted):
+                settings.pop("calibration.steps", None)
+        return own == wanted
+
+    def contents(self) -> tuple[dict[str, Tensor], Entry]:
+        """Tensors and entry in the file."""
+        content = {"settings": dict(self.settings), "images": self.images.entry()}
+        return {**pack(self.neurons), **self.stored}, content
 
 
-def destination(
-    ann: Ann, output: Path | None = None, overwrite_shipped: bool = False
-) -> Destination:
-    """Where the files of a network are written.
+@dataclass(frozen=True)
+class CalibrationFile:
+    """Statistics and calibrations of a network at one input size; they are read when asked for.
 
-    output: A folder, or the .safetensors file of the statistics.
+    Attributes:
+        path: The file.
+        weights_sha256: Of the network's weights.
+        imgsz: Size of its input.
+        entries: By key, "statistics" or METHOD/CALIBRATION, as JSON.
     """
-    if output is not None and output.suffix == ".safetensors" and not output.is_dir():
-        return Destination(output, output.parent)
-    folder, path = output, statistics_path(ann.weights, ann.imgsz)
-    if folder is None and is_shipped(ann.weights) and not overwrite_shipped:
-        folder = user_folder(ann)
-    return Destination(path if folder is None else folder / path.name, folder)
+
+    path: Path
+    weights_sha256: str
+    imgsz: Size
+    entries: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read what the file has, but none of it. Raises UserError for another file."""
+        with open_safetensors(path) as file:
+            metadata = dict(file.metadata() or {})
+        if metadata.get("format") != FORMAT:
+            make = f"make one with `{command('calibrate')}`"
+            raise UserError(f"{path} has no activation statistics and calibrations: {make}")
+        try:
+            height, width = entry(metadata, "imgsz", list[int])
+            digest = metadata["weights_sha256"]
+        except (LookupError, ValueError) as error:
+            raise damaged(path, error) from error
+        # The library gives them in varying order.
+        keys = sorted(metadata.keys() - COMMON, key=lambda key: (not key.endswith("/default"), key))
+        entries = {key: metadata[key] for key in keys}
+        return cls(Path(path), digest, (height, width), entries)
+
+    def names(self, method: str) -> list[str]:
+        """Names of a method's calibrations."""
+        return [key.partition("/")[2] for key in self.entries if key.startswith(f"{method}/")]
+
+    def statistics(self) -> Statistics:
+        """The activation statistics. Raises UserError if they are damaged."""
+        tensors, content = self._part(STATISTICS)
+        try:
+            return Statistics.of_contents(tensors, content, self.weights_sha256, self.imgsz)
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            raise damaged(self.path, error) from error
+
+    def calibration(self, method: str, name: str) -> CalibrationResult:
+        """A calibration that `names` has. Raises UserError if it is damaged."""
+        tensors, content = self._part(f"{method}/{name}")
+        stored = {k: v for k, v in tensors.items() if k.rpartition("/")[2] in KEYS}
+        neurons = unpack({k: v for k, v in tensors.items() if k not in stored})
+        try:
+            check_values(neurons)
+            images = ImageList(**content["images"])
+            result = CalibrationResult(neurons, method, content["settings"], images, name, stored)
+            if bool(result.weights) != bool(result.settings.get("calibration.weights")):
+                raise ValueError("tuned weights are missing, or are not the method's")
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise damaged(self.path, error) from error
+        return result
+
+    def _part(self, key: str) -> tuple[dict[str, Tensor], Entry]:
+        """The tensors of an entry, without its key in their names, and the entry."""
+        tensors = self._tensors(f"{key}/")
+        try:
+            content = entry(self.entries, key, dict[str, Any])
+            content.pop("checksum", None)
+        except ValueError as error:
+            raise damaged(self.path, error) from error
+        if self.entries[key] != entry_text(key, content, tensors):
+            raise damaged(self.path, f"{key} is not as it was written")
+        return tensors, content
+
+    def _tensors(self, prefix: str) -> dict[str, Tensor]:
+        with open_safetensors(self.path) as file:
+            chosen = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+            return {key.removeprefix(prefix): file.get_tensor(key) for key in chosen}
 
 
-def user_folder(ann: Ann) -> Path:
-    """The user's own files of a network that ships with the package."""
-    return cache_folder() / "calibrations" / ann.sha256[:16]
+def damaged(path: str | Path, reason: object) -> UserError:
+    """What is wrong with a file of calibrations."""
+    again = f"make it again with `{command('calibrate')}`"
+    return UserError(f"{path} is damaged or of another version ({reason}): {again}")
 
 
-def find_calibration(ann: Ann, recipe: Recipe, statistics: Path | None = None) -> Path:
-    """The file of what a recipe learned, as far as it exists.
+def entry_text(key: str, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """An entry with its checksum, as JSON."""
+    digest = checksum({key: json_text(dict(content))}, tensors)
+    return json_text({**content, "checksum": digest})
 
-    It is looked for beside `statistics`, in the user's cache, and beside the weights.
+
+def save_calibrations(
+    path: Path,
+    weights_sha256: str,
+    imgsz: Size,
+    calibrations: Sequence[CalibrationResult] = (),
+    statistics: Statistics | None = None,
+) -> None:
+    """Add calibrations to a file, or replace those of the same names; the others stay.
+
+    The file is written whole or not at all. One of other weights or of another size is replaced,
+    as is one that cannot be read.
     """
-    path = calibration_path(ann.weights, ann.imgsz, recipe)
-    folders = [] if statistics is None else [statistics.parent]
-    folders += [user_folder(ann)] if is_shipped(ann.weights) else []
-    for folder in folders:
-        if (folder / path.name).is_file():
-            return folder / path.name
-    return path
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"spiking-yolo-{digest}.lock"):
+        entries: dict[str, str] = {}
+        tensors: dict[str, Tensor] = {}
+        with suppress(UserError):
+            old = CalibrationFile.read(path)
+            if (old.weights_sha256, old.imgsz) == (weights_sha256, tuple(imgsz)):
+                kept = old._tensors("")
+                entries, tensors = dict(old.entries), kept
+        parts = {one.key: one.contents() for one in calibrations}
+        if statistics is not None:
+            parts[STATISTICS] = statistics.contents()
+        for key, (own, content) in parts.items():
+            tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{key}/")}
+            tensors |= {f"{key}/{k}": v for k, v in own.items()}
+            entries[key] = entry_text(key, content, own)
+        common = {
+            "format": FORMAT,
+            "weights_sha256": weights_sha256,
+            "imgsz": json_text(imgsz),
+        }
+        write_safetensors(path, tensors, {**common, **entries})
 
 
-def find_statistics(ann: Ann, calibration: Path | None = None) -> Path:
-    """The file of the statistics of a network.
+def calibrations_path(weights: Path, imgsz: Size) -> Path:
+    """The file of a network's statistics and calibrations, beside its weights."""
+    return derived_file(weights, f"{weights.stem}.{size_name(imgsz)}.calibrations.safetensors")
 
-    calibration: A file that was made from them; those in its folder come first.
+
+def user_path(ann: Ann) -> Path:
+    """The user's own file of a network that ships with the package."""
+    name = calibrations_path(ann.weights, ann.imgsz).name
+    return cache_folder() / "calibrations" / ann.sha256[:16] / name
+
+
+def destination(ann: Ann, output: Path | None = None, overwrite_shipped: bool = False) -> Path:
+    """Where `calibrate` writes.
+
+    output: A folder, or the .safetensors file; by default beside the weights, for a network of the
+    package in the user's cache.
     """
-    path = statistics_path(ann.weights, ann.imgsz)
-    own = user_folder(ann) / path.name
-    if not is_shipped(ann.weights) or not own.is_file():
-        return path
-    of_shipped = calibration is not None and calibration.parent != own.parent
-    return path if of_shipped and path.is_file() else own
+    path = calibrations_path(ann.weights, ann.imgsz)
+    if output is not None:
+        is_file = output.suffix == ".safetensors" and not output.is_dir()
+        return output if is_file else output / path.name
+    return user_path(ann) if is_shipped(ann.weights) and not overwrite_shipped else path
+
+
+def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationFile]:
+    """The files in which something is looked for, in this order: the user's, and that beside the
+    weights.
+
+    chosen: The only one, which must exist.
+
+    Raises:
+        UserError: A file is damaged, or of other weights or another size.
+    """
+    paths = [calibrations_path(ann.weights, ann.imgsz)]
+    if is_shipped(ann.weights):
+        paths.insert(0, user_path(ann))
+    if chosen is not None:
+        paths = [chosen]
+    files = [CalibrationFile.read(path) for path in paths if chosen or path.is_file()]
+    for file in files:
+        mend = f"run {ann.calibrate_command}"
+        if file.weights_sha256 != ann.sha256:
+            raise UserError(f"{file.path} is of other weights than {ann.weights}: {mend}")
+        if file.imgsz != tuple(ann.imgsz):
+            sizes = f"{size_name(file.imgsz)} pixels, not {size_name(ann.imgsz)}"
+            raise UserError(f"{file.path} is of {sizes}: {mend}")
+    return files
+
+
+def find_statistics(ann: Ann, chosen: Path | None = None) -> Statistics | None:
+    """The network's statistics, from the first file that has them; None if there are none."""
+    for file in calibration_files(ann, chosen):
+        if STATISTICS in file.entries:
+            notify_of_own(ann, file.path)
+            statistics = file.statistics()
+            statistics.check(ann.sha256, ann.imgsz, ann.graph)
+            return statistics
+    return None
+
+
+def find_calibration(
+    ann: Ann, recipe: Recipe, chosen: Path | None = None
+) -> CalibrationResult | None:
+    """The calibration that a recipe names, from the first file that has it; None if none has."""
+    name = recipe.calibration.name
+    for file in calibration_files(ann, chosen):
+        if name in file.names(recipe.name):
+            notify_of_own(ann, file.path)
+            return file.calibration(recipe.name, name)
+    return None
+
+
+def known_calibrations(ann: Ann, method: str, chosen: Path | None = None) -> list[str]:
+    """Names of a method's calibrations that this network has."""
+    files = calibration_files(ann, chosen)
+    return list(dict.fromkeys(name for file in files for name in file.names(method)))
+
+
+def calibrate_command(ann: Ann, recipe: Recipe) -> str:
+    """The command line that calibrates this network by a recipe."""
+    words = [ann.calibrate_command]
+    method = METHODS.get(recipe.name)
+    if recipe.name != DEFAULT and (method or recipe.runs_network):
+        words.append(f"--method {recipe.name}")
+    if recipe.calibration.name != "default":
+        words.append(f"--calibration {recipe.calibration.name}")
+    if method:
+        start = get_recipe(recipe.name, recipe.calibration.name)
+        words += [f"--set {key}={value}" for key, value in recipe.changes(start).items()]
+    return " ".join(words)
 
 
 def notify_of_own(ann: Ann, path: Path) -> None:
     """Say that a file of the user replaces a shipped one; Python shows the same notice once."""
-    folder = user_folder(ann)
-    if is_shipped(ann.weights) and path.parent == folder:
-        what = f"using your calibration in {folder}, remove it to return to the shipped one"
+    if is_shipped(ann.weights) and path == user_path(ann):
+        what = f"using your calibration in {path}, remove it to return to the shipped one"
         warnings.warn(Notice(what), stacklevel=1)

@@ -126,7 +126,7 @@ class Converted:
 def convert(
     graph: Graph,
     spec: Spec,
-    statistics: Statistics,
+    statistics: Statistics | None,
     recipe: Recipe,
     provenance: Mapping[str, str] | None = None,
     neurons: NeuronParameters | None = None,
@@ -136,6 +136,7 @@ def convert(
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
     Args:
+        statistics: None where neurons are given, and the provenance has `weights_sha256`.
         neurons: What `calibrate` returned, for recipes that run the network; other recipes need
             the statistics only.
         weight_bits: Of the weights with theta in them, also of the ANN's; the thresholds stay
@@ -145,10 +146,14 @@ def convert(
     Raises:
         UserError: Statistics, recipe and network do not fit together.
     """
-    statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+    origin: dict[str, str] = {}
+    if statistics is not None:
+        statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+        origin["weights_sha256"] = statistics.weights_sha256
+        origin["calibration_images"] = str(statistics.images.count)
     weights = dict(weights or {})
     if recipe.calibration.weights and not weights:
-        raise UserError(f"method {recipe.name} tunes weights: use `{command('tune')}`")
+        raise UserError(f"method {recipe.name} tunes weights: use `{command('calibrate')} --tune`")
     if note := _outside_its_paper(graph, recipe):
         warnings.warn(note, Notice, stacklevel=2)
     if neurons is None:
@@ -157,15 +162,12 @@ def convert(
                 f"method {recipe.name} runs the network to calibrate: use `{command('calibrate')} "
                 f"--method {recipe.name}`"
             )
+        assert statistics is not None
         neurons = base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:
         neurons = rescaled(graph, neurons, recipe)
     check_values(neurons)
     check_weights(graph, weights)
-    origin = {
-        "weights_sha256": statistics.weights_sha256,
-        "calibration_images": str(len(statistics.images)),
-    }
     if weight_bits is not None:
         thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
         tensors = rounded_weights(graph, graph.tensors, weight_bits, thetas)

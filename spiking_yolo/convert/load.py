@@ -1,6 +1,5 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
-import shlex
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,19 +10,18 @@ from spiking_yolo.convert.calibration_file import (
     calibrate_command,
     find_calibration,
     find_statistics,
-    notify_of_own,
-    tunes,
+    known_calibrations,
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
-from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
+from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.uncalibrated import Uncalibrated, converts_at_once
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors
+from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
-from spiking_yolo.models.zoo import located
 from spiking_yolo.recipe import Recipe
 
 
@@ -53,6 +51,7 @@ def prepare(
     method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
+    calibration: str | None = None,
     cfg: str | Path | None = None,
     names: str | Path | None = None,
     imgsz: int | Size | None = None,
@@ -65,11 +64,13 @@ def prepare(
     """The spiking network of a weights file, as far as files tell it.
 
     Args:
-        weights: A file, or the name of a network of the zoo.
+        weights: A file, or the name of a network that `list networks` has.
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
+        calibration: Name of the method's calibration; "default" if None.
         cfg, names, imgsz, trust, head, resize: See load_ann.
-        statistics: Their file, instead of the one that belongs to the weights.
+        statistics: File of statistics and calibrations, instead of that which belongs to the
+            weights.
         weight_bits: See convert.
 
     Raises:
@@ -79,6 +80,7 @@ def prepare(
     if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
         options = {
             "method": method,
+            "calibration": calibration,
             "set": settings or None,
             "imgsz": imgsz,
             "cfg": cfg,
@@ -90,7 +92,7 @@ def prepare(
         }
         return _load_converted(path, [name for name, value in options.items() if value is not None])
     settings = settings or {}
-    recipe = get_recipe(method or DEFAULT).with_settings(settings)
+    recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings)
     ann = load_ann(path, cfg, names, imgsz, trust, head, resize)
     finer = "calibration.operations" not in settings
     return _prepare_ann(ann, recipe, statistics, weight_bits, finer)
@@ -120,7 +122,8 @@ def convert_ann(
     Args:
         ann: The network.
         recipe: The method.
-        statistics: Their file, instead of the one that belongs to the weights.
+        statistics: File of statistics and calibrations, instead of that which belongs to the
+            weights.
         weight_bits: See convert.
         photographs: Used only where the files do not exist, see Uncalibrated.
 
@@ -140,77 +143,106 @@ def _prepare_ann(
 ) -> Converted | Uncalibrated:
     """The network converted, or as it is where no files exist and pictures can replace them."""
     chosen = None if statistics is None else Path(statistics)
-    calibration = find_calibration(ann, recipe, chosen) if recipe.runs_network else None
-    path = chosen or find_statistics(ann, calibration)
-    needed = [path] if calibration is None else [path, calibration]
-    missing = chosen is None and not all(file.is_file() for file in needed)
-    if missing and converts_at_once(recipe):
+    at_once = chosen is None and converts_at_once(recipe)
+    if recipe.runs_network:
+        recipe, result = _calibration(ann, recipe, chosen)
+        if result is None and at_once:
+            return Uncalibrated(ann, recipe, weight_bits, finer)
+        if result is None:
+            raise UserError(_missing(ann, recipe, chosen))
+        origin = {
+            "weights": ann.weights.name,
+            "weights_sha256": ann.sha256,
+            "calibration_images": str(result.images.count),
+        }
+        learned = result.neurons, weight_bits, result.weights
+        return convert(ann.graph, ann.spec, None, recipe, origin, *learned)
+    known = find_statistics(ann, chosen)
+    if known is None and at_once:
         return Uncalibrated(ann, recipe, weight_bits, finer)
-    known = load_statistics(ann, path, recipe.name)
-    neurons = weights = None
-    if calibration is not None:
-        result = load_calibration(ann, recipe, calibration)
-        if result.statistics not in ("", known.fingerprint):
-            output = "" if chosen is None else f" --output {shlex.quote(str(chosen))}"
-            raise UserError(
-                f"{calibration} was not made from the statistics {path}: make it again with "
-                f"{calibrate_command(ann, recipe)}{output}"
-            )
-        neurons, weights = result.neurons, result.weights
+    if known is None:
+        raise UserError(no_statistics(ann, recipe.name))
     origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, known, recipe, origin, neurons, weight_bits, weights)
+    return convert(ann.graph, ann.spec, known, recipe, origin, None, weight_bits)
 
 
-def of_all(
-    ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None
-) -> dict[str, Recipe]:
-    """Every method, as `--method all` means it: without those that the network was never tuned for.
+def _calibration(
+    ann: Ann, recipe: Recipe, chosen: Path | None
+) -> tuple[Recipe, CalibrationResult | None]:
+    """What the recipe learned by running this network, if there is a calibration that fits it.
 
-    `calibrate --method all` does not make their files. A Notice says how to.
+    A calibration with a name of its own brings the settings that it was made with.
     """
-    chosen: dict[str, Recipe] = {}
-    for name, recipe in recipes.items():
-        if tunes(recipe) and not find_calibration(ann, recipe, statistics).is_file():
-            tune = calibrate_command(ann, recipe)
-            warnings.warn(Notice(f"{name} is left out: make its file with {tune}"), stacklevel=2)
-        else:
-            chosen[name] = recipe
-    return chosen
+    result = find_calibration(ann, recipe, chosen)
+    method = METHODS.get(recipe.name)
+    name = recipe.calibration.name
+    if result is not None and method and name not in (*CALIBRATIONS, "default"):
+        changes = recipe.changes(get_recipe(recipe.name, name))
+        recipe = result.recipe.with_settings(changes)
+    if result is not None and not result.fits(recipe):
+        result = None
+    return recipe, result
 
 
-def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:
-    """What the recipe learned by running this network.
-
-    path: The file, or None for the one that is found first.
-    """
-    path = path or find_calibration(ann, recipe)
-    problem = "does not exist"
-    if path.is_file():
-        result = CalibrationResult.load(path)
-        if result.fits(recipe, ann.sha256, ann.imgsz):
-            notify_of_own(ann, path)
-            return result
-        problem = "is of other settings, weights or size"
-    raise UserError(
-        f"method {recipe.name} runs the network to calibrate, and its result {path} {problem}: make"
-        f" it with {calibrate_command(ann, recipe)}"
+def _missing(ann: Ann, recipe: Recipe, chosen: Path | None) -> str:
+    """That a calibration is missing, which others there are, and how to make it."""
+    name = recipe.calibration.name
+    known = known_calibrations(ann, recipe.name, chosen)
+    if name in known:
+        return (
+            f"the calibration {name} of {recipe.name} was made with other settings: leave --set"
+            f" out, or make one of another name, {calibrate_command(ann, recipe)}"
+        )
+    listed = f"there are {', '.join(known)}" if known else "there is none"
+    return (
+        f"{ann.weights.name} has no calibration {name} of {recipe.name} at"
+        f" {size_name(ann.imgsz)} pixels ({listed}): make it with {calibrate_command(ann, recipe)}"
     )
+
+
+def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
+    """What the recipe learned by running this network. Raises UserError if there is nothing."""
+    recipe, result = _calibration(ann, recipe, None)
+    if result is None:
+        raise UserError(_missing(ann, recipe, None))
+    return result
 
 
 def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFAULT) -> Statistics:
     """The statistics that belong to this network.
 
-    path: Their file, or None for the one that is found first. method: That needs them, for the
-    command that makes them.
+    Args:
+        ann: The network.
+        path: Their file, or None for the one that is found first.
+        method: That needs them, for the command that makes them.
     """
-    path = Path(path) if path else find_statistics(ann)
-    if not path.is_file():
-        named = method not in (DEFAULT, TUNED, VIDEO) and method in list_methods()
-        also = f" --method {method}" if named else ""
-        raise UserError(
-            f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}"
-        )
-    statistics = Statistics.load(path)
-    statistics.check(ann.sha256, ann.imgsz, ann.graph)
-    notify_of_own(ann, path)
+    statistics = find_statistics(ann, None if path is None else Path(path))
+    if statistics is None:
+        raise UserError(no_statistics(ann, method))
     return statistics
+
+
+def no_statistics(ann: Ann, method: str) -> str:
+    """That there are no statistics, and how to make them."""
+    named = f" --method {method}" if method != DEFAULT and method in METHODS else ""
+    return (
+        f"no activation statistics of {ann.weights} at {size_name(ann.imgsz)} pixels: make them"
+        f" with {ann.calibrate_command}{named}"
+    )
+
+
+def of_all(
+    ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None
+) -> dict[str, Recipe]:
+    """Every method that this network has what is needed for, as `--method all` means it.
+
+    A Notice says how to calibrate for another one.
+    """
+    chosen: dict[str, Recipe] = {}
+    for name, recipe in recipes.items():
+        if recipe.runs_network and _calibration(ann, recipe, statistics)[1] is None:
+            make = calibrate_command(ann, recipe)
+            warnings.warn(Notice(f"{name} is left out: calibrate it with {make}"), stacklevel=2)
+        else:
+            chosen[name] = recipe
+    return chosen

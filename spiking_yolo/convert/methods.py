@@ -5,15 +5,16 @@ it is asked for.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.recipe import (
     MAX_GAMMA,
-    TUNED_REMARK,
+    UNTRAINED_OPERATIONS,
     Calibration,
     Encoding,
     Msat,
@@ -24,10 +25,37 @@ from spiking_yolo.recipe import (
 )
 
 DEFAULT = "signed-digits"
-# Whose weights move: `tune` makes its files.
-TUNED = "signed-digits-tuned"
-# Whose neurons alone are tuned: it reads a file of that method.
-VIDEO = "signed-digits-video"
+# Calibrations of the default method, and the settings in which each differs from it. Tuning trains
+# for longer, on random crops, to imitate the ANN's outputs (distillation, Hinton et al., arXiv
+# 1503.02531, 2015) by gradients through the rounding (straight-through, Bengio et al., arXiv
+# 1308.3432, 2013); docs/results/tuned.md has the figures. Where weights move, every result says so.
+# The neurons of `video` are trained on later frames of clips (docs/video.md); its dead zone and
+# factor on theta were chosen on TUD-Campus and parts of three other clips.
+CALIBRATIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fine": {"calibration.operations": 0.9},
+    "untrained": {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATIONS},
+    "tuned": {
+        "calibration.kind": "tuned",
+        "calibration.operations": 0.41,
+        "calibration.steps": 1600,
+    },
+    "tuned-weights": {
+        "calibration.kind": "tuned",
+        "calibration.operations": 0.41,
+        "calibration.steps": 1600,
+        "calibration.weights": True,
+    },
+    "video": {
+        "threshold.scale": 1.3,
+        "neuron.hysteresis": 0.9,
+        "neuron.busy": 0.12,
+        "calibration.kind": "tuned",
+        "calibration.operations": 0.075,
+        "calibration.steps": 400,
+        "calibration.frames": 5,
+    },
+}
 # Timesteps by default of what the table has no number for: a method that needs more than were
 # tried, and a recipe of one's own.
 UNKNOWN_TIMESTEPS = 64
@@ -91,21 +119,33 @@ def list_methods() -> dict[str, Method]:
     return dict(METHODS)
 
 
-def get_recipe(method: str | Path | Recipe) -> Recipe:
+def get_recipe(method: str | Path | Recipe, calibration: str | None = None) -> Recipe:
     """The recipe of a method by its name, or of a .json file; a Recipe is itself.
+
+    Args:
+        method: Such as "p-norm", or with the name of a calibration "signed-digits:tuned".
+        calibration: Name of the calibration, with the settings that CALIBRATIONS has for it.
 
     Raises:
         UserError: There is no such method.
     """
     if isinstance(method, Recipe):
-        return method
-    name = str(method)
-    if name.endswith(".json"):
-        return Recipe.read(name)
-    if name not in METHODS:
-        choices = f": choose from {', '.join(METHODS)}, or give a recipe.json"
-        raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS) or choices}")
-    return METHODS[name].recipe
+        recipe = method
+    elif str(method).endswith(".json"):
+        recipe = Recipe.read(method)
+    else:
+        name, _, of_method = str(method).partition(":")
+        calibration = of_method or calibration
+        if name not in METHODS:
+            choices = f": choose from {', '.join(METHODS)}, or give a recipe.json"
+            raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS) or choices}")
+        recipe = METHODS[name].recipe
+    if calibration is None:
+        return recipe
+    settings: dict[str, Any] = {"calibration.name": calibration}
+    if recipe.name == DEFAULT:
+        settings |= CALIBRATIONS.get(calibration, {})
+    return recipe.with_settings(settings)
 
 
 def needed_timesteps(name: str) -> int:
@@ -404,59 +444,6 @@ def signed_digits() -> Recipe:
         ),
         calibration=Calibration(kind="trained", operations=0.7, steps=320),
         encoding=Encoding(denoise=True),
-    )
-
-
-@register(
-    year=2026,
-    timesteps=1,
-    reference="this project",
-    limits=f"{TUNED_REMARK}; spikes have a sign, and a value (a power of two)",
-)
-def signed_digits_tuned() -> Recipe:
-    """Signed digits whose weights are tuned too, for fewer operations at the ANN's accuracy.
-
-    As signed-digits, and the kernels of all layers move with the neurons, by gradient descent
-    through the rounding (straight-through, Bengio et al., arXiv 1308.3432, 2013). The loss compares
-    with the outputs of the original ANN on photographs without labels, as in distillation (Hinton
-    et al., arXiv 1503.02531, 2015), and tables compare with that ANN. Departure from conversion as
-    all other methods have it: weights move, and every result says "weights tuned without labels".
-    Weights are stored in 8 bits (convert/weight_bits.py). Tiny-YOLOv3 with 0.43 digits per MAC
-    keeps 97 % of AP50, and 98 % where the neurons are tuned alone (--set
-    calibration.weights=false): docs/results/tuned.md. Needs: activation statistics, and a
-    calibration file (`tune`).
-    """
-    digits = signed_digits()
-    return replace(
-        digits,
-        name=TUNED,
-        calibration=replace(digits.calibration, operations=0.41, steps=1600, weights=True),
-    )
-
-
-@register(
-    year=2026,
-    timesteps=1,
-    reference="this project",
-    limits="for videos; spikes have a sign, and a value (a power of two)",
-)
-def signed_digits_video() -> Recipe:
-    """Signed digits for the frames of a video: half the operations of a later frame.
-
-    As signed-digits, with neurons that `tune` trains on later frames, of clips made of photographs
-    whose parts move (data/clips.py), and no weight moved. A change is sent from (1/2 + hysteresis)
-    theta on, in training too. Where little happens the hysteresis is smaller: there errors that
-    persist are what costs accuracy, and operations are few. How much, and a factor on theta, were
-    chosen on TUD-Campus and parts of three other clips; docs/video.md has the figures. Needs:
-    activation statistics, and a calibration file (`tune --method signed-digits-video`).
-    """
-    digits = signed_digits()
-    return replace(
-        digits,
-        name=VIDEO,
-        threshold=replace(digits.threshold, scale=1.3),
-        neuron=replace(digits.neuron, hysteresis=0.9, busy=0.12),
-        calibration=replace(digits.calibration, operations=0.075, steps=400, frames=5),
     )
 
 

@@ -1,10 +1,10 @@
-"""Activation statistics of a network on calibration images, and their file."""
+"""Activation statistics of a network on calibration images, and how a file holds them."""
 
 import bz2
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import derived_file
-from spiking_yolo.io.json import entry, json_text
+from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import Size, size_name
-from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
 from spiking_yolo.models.spec import Spec
 
 OCTAVES, DIVISIONS = 12, 24
@@ -197,7 +195,20 @@ def _bytes(tensor: Tensor) -> np.ndarray:
     return tensor.numpy()
 
 
-FORMAT, OLD_FORMAT = "spiking_yolo-statistics-2", "spiking_yolo-statistics-1"
+@dataclass(frozen=True)
+class ImageList:
+    """Images that something was learned from: how many, and the SHA-256 of their names in order."""
+
+    count: int
+    sha256: str
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Self:
+        return cls(len(names), hashlib.sha256(json_text(list(names)).encode()).hexdigest())
+
+    def entry(self) -> dict[str, Any]:
+        """The fields, as JSON has them."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -205,20 +216,13 @@ class Statistics:
     """One histogram per activation node, and the network and images they were taken from.
 
     quantisers: bits -> what served the ANN best on such images; see apps/evaluate/quantised.py.
-    checksum: the fingerprint, where it is known from a file.
     """
 
     histograms: dict[str, Histogram]
     weights_sha256: str
     imgsz: Size
-    images: tuple[str, ...]
+    images: ImageList
     quantisers: Mapping[int, str] = field(default_factory=dict)
-    checksum: str = field(default="", compare=False, repr=False)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of all that thresholds are made from, which is everything but the quantisers."""
-        return self.checksum or _fingerprint(*self.contents())
 
     def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
         """Raise UserError unless these statistics belong to this network at this input size
@@ -238,74 +242,33 @@ class Statistics:
         if set(self.histograms) != {node.name for node in graph.activations}:
             raise UserError(f"the statistics name other activations than the network has: {mend}")
 
-    def contents(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Tensors and metadata of the file."""
-        metadata = {
-            "format": FORMAT,
-            "weights_sha256": self.weights_sha256,
-            "imgsz": json_text(self.imgsz),
-            "images": json_text(self.images),
-            "channels": json_text({name: len(h.exponent) for name, h in self.histograms.items()}),
-            "totals": json_text({name: h.total for name, h in self.histograms.items()}),
-            "quantisers": json_text(self.quantisers),
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and entry in the file."""
+        content = {
+            "images": self.images.entry(),
+            "channels": {name: len(h.exponent) for name, h in self.histograms.items()},
+            "totals": {name: h.total for name, h in self.histograms.items()},
+            "quantisers": {str(bits): name for bits, name in self.quantisers.items()},
         }
-        return pack_histograms(list(self.histograms.values())), metadata
-
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all."""
-        write_safetensors(path, *self.contents())
+        return pack_histograms(list(self.histograms.values())), content
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        metadata, tensors = read_safetensors(path)
-        if metadata.get("format") not in (FORMAT, OLD_FORMAT):
-            raise UserError(
-                f"{path} is not a statistics file: make one with `{command('calibrate')}`"
-            )
-        try:
-            read = _histograms if metadata["format"] == FORMAT else _old_histograms
-            height, width = entry(metadata, "imgsz", list[int])
-            quantisers = entry({"quantisers": "{}", **metadata}, "quantisers", dict[str, str])
-            images = tuple(entry(metadata, "images", list[str]))
-            chosen = {int(bits): name for bits, name in quantisers.items()}
-            histograms, digest = read(metadata, tensors), _fingerprint(tensors, metadata)
-            return cls(
-                histograms, metadata["weights_sha256"], (height, width), images, chosen, digest
-            )
-        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged or of another version ({error}): make it again with"
-                f" `{command('calibrate')}`"
-            ) from error
-
-
-def _fingerprint(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    return checksum({key: value for key, value in metadata.items() if key != "quantisers"}, tensors)
-
-
-def _histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
-    totals, channels = (entry(metadata, key, dict[str, int]) for key in ("totals", "channels"))
-    histograms = unpack_histograms(
-        tensors, [channels[name] for name in totals], list(totals.values())
-    )
-    return dict(zip(totals, histograms, strict=True))
-
-
-def _old_histograms(
-    metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
-) -> dict[str, Histogram]:
-    """Those of files of 0.1.0, which hold every count as int32."""
-    histograms = {}
-    for name, total in entry(metadata, "totals", dict[str, int]).items():
-        counts, exponent, low, high = (
-            tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum")
+    def of_contents(
+        cls,
+        tensors: Mapping[str, Tensor],
+        content: Mapping[str, Any],
+        weights_sha256: str,
+        imgsz: Size,
+    ) -> Self:
+        """The inverse of `contents`. Raises ValueError or LookupError for what is damaged."""
+        totals, channels = content["totals"], content["channels"]
+        histograms = unpack_histograms(
+            tensors, [channels[name] for name in totals], list(totals.values())
         )
-        if counts.shape != (2, len(exponent), BINS):
-            raise ValueError(f"{name} has {counts.shape[-1]} bins, not {BINS}")
-        histograms[name] = Histogram(
-            counts.long(), exponent.long(), low.double(), high.double(), total
-        )
-    return histograms
+        named = dict(zip(totals, histograms, strict=True))
+        quantisers = {int(bits): name for bits, name in content["quantisers"].items()}
+        images = ImageList(**content["images"])
+        return cls(named, weights_sha256, imgsz, images, quantisers)
 
 
 @torch.no_grad()
@@ -340,11 +303,12 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
 
 def take_statistics(
     graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
-) -> tuple[Statistics, list[str]]:
+) -> tuple[Statistics, list[str], list[str]]:
     """Statistics of a network over images or image files.
 
     Returns:
-        The statistics, and one message per image that could not be read.
+        The statistics, the names of the images that were read, and one message per image that could
+        not be read.
 
     Raises:
         UserError: No image could be read.
@@ -370,20 +334,15 @@ def take_statistics(
         if waiting:
             yield torch.stack(waiting)
         if not used:
-            raise UserError(
-                f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}"
-            )
+            raise UserError(f"no image to calibrate on: {[*skipped, 'give at least one'][0]}")
 
     histograms = collect_histograms(graph, batches())
-    return Statistics(histograms, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
+    size = (spec.height, spec.width)
+    statistics = Statistics(histograms, weights_sha256, size, ImageList.of(used))
+    return statistics, used, skipped
 
 
 def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
     """Batches of images as the network takes them, [N, C, H, W], of spec.images_at_once."""
     images = torch.stack([preprocess(read_image(picture.source), spec)[0] for picture in pictures])
     return images.split(spec.images_at_once)
-
-
-def statistics_path(weights: Path, imgsz: Size) -> Path:
-    """Path of the statistics of a weights file, beside it and named by the input size."""
-    return derived_file(weights, f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")

@@ -132,19 +132,15 @@ class Tuning:
         ann: The network to imitate.
         spec: Its interface.
         recipe: Whose calibration gives goal and steps, and whether weights move.
-        starts: Parameters of the neurons, by where they come from. Scaled to the goal, those with
-            the smallest error on the held-back pictures are what training starts from.
+        start: Parameters of the neurons to start from, scaled to the goal.
         held_back: Batches of pictures, or of clips [N, K, C, H, W] where the recipe trains on them,
             that are not trained on, and on which states are compared.
         device: To train on.
-        bf16: Whether layers with weights are computed in bfloat16.
-        rate: Learning rate of the kernels.
 
     Attributes:
         steps: Number of steps that are done.
         rows: Figures, means of EVERY steps each.
         best: The best state so far; None before the first comparison.
-        start: Where the parameters come from that training started from.
     """
 
     def __init__(
@@ -152,25 +148,23 @@ class Tuning:
         ann: Graph,
         spec: Spec,
         recipe: Recipe,
-        starts: Mapping[str, NeuronParameters],
+        start: NeuronParameters,
         held_back: Sequence[Tensor],
         device: torch.device | str = "cpu",
-        bf16: bool = False,
-        rate: float = KERNEL_RATE,
     ):
         self.device = torch.device(device)
         self.ann = ann.to(device)
         self.spec = spec
         self.calibration = recipe.calibration
         self.goal = budget(ann, recipe.calibration.operations)
-        self.bf16 = bf16
         self.held_back = [x.to(device) for x in held_back]
         self.answers = [self._answer(x) for x in self.held_back]
-        self.network = self._network(recipe, starts)
-        self.start, values = self._nearest(starts)
+        values = on_device(start, self.device)
+        self.network = self._network(recipe, values)
+        values = scaled_to(self.goal, self.network, values, self.held_back)
         self.neurons = TrainableNeurons(self.network, values, self.answers[0])
         self.kernels = TrainableKernels(self.network.graph) if self.calibration.weights else None
-        self.adam = torch.optim.Adam(self._groups(rate), betas=(0.9, 0.99))
+        self.adam = torch.optim.Adam(self._groups(), betas=(0.9, 0.99))
         self.rates = [group["lr"] for group in self.adam.param_groups]
         self.multiplier = START
         self.steps = 0
@@ -178,13 +172,8 @@ class Tuning:
         self.best: Tuned | None = None
         self._sums: Row = {}
 
-    def _network(self, recipe: Recipe, starts: Mapping[str, NeuronParameters]) -> CompleteNetwork:
-        least: dict[str, Tensor] = {}
-        for neurons in starts.values():
-            for name, own in neurons.items():
-                if "theta" in own:
-                    finest = own["theta"].to(self.device) / FINEST
-                    least[name] = torch.minimum(least.get(name, finest), finest)
+    def _network(self, recipe: Recipe, start: Values) -> CompleteNetwork:
+        least = {name: own["theta"] / FINEST for name, own in start.items() if "theta" in own}
         size = (self.spec.height, self.spec.width)
         neuron = recipe.neuron
         how = neuron.slack, least
@@ -194,21 +183,7 @@ class Tuning:
         network.costs = {name: cost.to(self.device) for name, cost in network.costs.items()}
         return network
 
-    def _nearest(self, starts: Mapping[str, NeuronParameters]) -> tuple[str, Values]:
-        """The start of the smallest error at the goal, and its name."""
-        scaled: dict[str, Values] = {}
-        errors: dict[str, float] = {}
-        for origin, neurons in starts.items():
-            values: dict[str, dict[str, Tensor]] = {}
-            for name, own in neurons.items():
-                values[name] = {key: value.to(self.device) for key, value in own.items()}
-            scaled[origin] = scaled_to(self.goal, self.network, values, self.held_back)
-            measured = self._measured(scaled[origin], self.network.graph.tensors)
-            errors[origin] = self._score(*measured)
-        best = min(errors, key=lambda origin: errors[origin])
-        return best, scaled[best]
-
-    def _groups(self, rate: float) -> list[dict[str, Any]]:
+    def _groups(self) -> list[dict[str, Any]]:
         tensors = self.neurons.tensors()
         thetas = len(self.neurons.logs)
         of_theta, of_others = NEURON_RATES
@@ -217,14 +192,14 @@ class Tuning:
             {"params": tensors[thetas:], "lr": of_others},
         ]
         if self.kernels is not None:
-            groups.append({"params": list(self.kernels.changes.values()), "lr": rate})
+            groups.append({"params": list(self.kernels.changes.values()), "lr": KERNEL_RATE})
         return groups
 
     def _answer(self, x: Tensor) -> list[Tensor]:
         if self.calibration.frames > 1:
             x = x[:, -1]
-        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            return [y.to(x.dtype) for y in forward(self.ann, channels_last(x))]
+        with torch.no_grad():
+            return list(forward(self.ann, channels_last(x)))
 
     def _state(self) -> tuple[Values, Mapping[str, Tensor]]:
         """The values of the neurons, and all tensors of the graph."""
@@ -243,8 +218,7 @@ class Tuning:
         self._set_rates()
         expected = self._answer(x)
         values, tensors = self._state()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs, spent = self.network.with_tensors(tensors)(x, values)
+        outputs, spent = self.network.with_tensors(tensors)(x, values)
         ratio = spent.mean() / self.goal
         error = answer_error(outputs, expected, self.spec)
         loss = error + self.multiplier * ratio**4 / 4
@@ -324,7 +298,7 @@ class Tuning:
             warnings.warn(
                 Notice(
                     f"the goal of {self.goal:g} operations per MAC was not reached, but"
-                    f" {operations:.3g}: take more --steps, or a larger goal"
+                    f" {operations:.3g}: set more calibration.steps, or more calibration.operations"
                 ),
                 stacklevel=2,
             )
@@ -357,4 +331,11 @@ def copied(neurons: NeuronParameters) -> NeuronParameters:
     """The parameters, without memory that training goes on to change."""
     return {
         name: {key: value.clone() for key, value in own.items()} for name, own in neurons.items()
+    }
+
+
+def on_device(neurons: NeuronParameters, device: torch.device) -> NeuronParameters:
+    """The parameters on another device."""
+    return {
+        name: {key: value.to(device) for key, value in own.items()} for name, own in neurons.items()
     }

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.calibration_file import calibrate_command, tunes
+from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted, convert
-from spiking_yolo.convert.statistics import Statistics, collect_histograms, preprocessed
+from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms, preprocessed
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
@@ -24,8 +24,11 @@ FEW = 8
 
 
 def converts_at_once(recipe: Recipe) -> bool:
-    """Whether no calibration file is needed: other methods run the network for minutes."""
-    if tunes(recipe):
+    """Whether no calibration file is needed: other methods run the network for minutes.
+
+    A calibration that was asked for by its name is needed.
+    """
+    if recipe.calibration.name != "default" or recipe.calibration.kind == "tuned":
         return False
     return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
 
@@ -80,7 +83,7 @@ class Uncalibrated:
             )
         warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=3)
         images = preprocessed(pictures, ann.spec)
-        names = tuple(picture.name for picture in pictures)
+        names = ImageList.of([picture.name for picture in pictures])
         # Copies: weights that were read in inference mode have no gradients.
         tensors = {key: value.clone() for key, value in ann.graph.tensors.items()}
         graph = replace(ann.graph, tensors=tensors)
@@ -105,8 +108,8 @@ class Uncalibrated:
         if recipe.by_gradient:
             spent = ", untrained, for more operations" if self.finer else ", untrained"
         return (
-            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds"
-            f" are taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
+            f"{ann.weights.name} has no calibration for this at {size_name(ann.imgsz)} pixels, so"
+            f" thresholds are taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
         )
 
 

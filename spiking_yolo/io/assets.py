@@ -1,6 +1,5 @@
 """Files that come with the project, and its commands; in a checkout, or installed."""
 
-import json
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
@@ -43,7 +42,7 @@ def shipped(kind: str) -> Path:
 
 
 def fetched_weights() -> Path:
-    """The folder of networks that `zoo --get` fetched, which may be missing."""
+    """The folder of networks that `list --get` fetched, which may be missing."""
     return cache_folder() / "weights"
 
 
@@ -53,13 +52,6 @@ def is_shipped(path: Path) -> bool:
     """
     folders = (shipped("weights"), fetched_weights())
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
-
-
-def shipped_calibrations() -> dict[str, dict[str, str]]:
-    """SHA-256 of the statistics and calibrations as shipped: {weights file: {file: hexadecimal
-    digest}}.
-    """
-    return json.loads(Path(__file__).with_name("shipped_calibrations.json").read_text())
 
 
 def command(verb: str) -> str:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,17 +21,24 @@ _CHECKSUM = "checksum"
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file. Raises UserError for other or damaged files."""
-    try:
-        with safe_open(regular(path), "pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read {path} as safetensors: {error}") from error
+    with open_safetensors(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     # Files of other programs have none.
     stored = metadata.pop(_CHECKSUM, None)
     if stored is not None and stored != checksum(metadata, tensors):
         raise UserError(f"{path} is damaged, it is not as it was written: make or fetch it again")
     return metadata, tensors
+
+
+@contextmanager
+def open_safetensors(path: str | Path) -> Iterator[Any]:
+    """A safetensors file, whose tensors are read one by one. Raises UserError for other files."""
+    try:
+        with safe_open(regular(path), "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read {path} as safetensors: {error}") from error
 
 
 def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -24,12 +24,12 @@ from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safete
 from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.exports import HEAD, export_format, refuse_export
+from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
 from spiking_yolo.models.spec import Spec, check_network, check_spec
 from spiking_yolo.models.ultralytics import open_isolated
 from spiking_yolo.models.yolo_checkpoint import BRANCHES, read_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1
-from spiking_yolo.models.zoo import located
 
 FORMAT = "spiking_yolo-ann"
 
@@ -150,7 +150,7 @@ def load_ann(
     """Load a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision, ONNX.
 
     Args:
-        weights: A .weights, .safetensors, .pt or .onnx file, or a name of `spiking-yolo zoo`.
+        weights: A .weights, .safetensors, .pt or .onnx file, or a name of `list networks`.
         cfg: Of a darknet network; or torchvision:NAME, for a state dict of that network.
         names: File of class names, by default beside the weights.
         imgsz: Input size in pixels, the side of a square or (height, width).

@@ -17,8 +17,8 @@ from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.io.json import json_text
+from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.zoo import licence
 from spiking_yolo.onnx import operators
 from spiking_yolo.onnx.complete import (
     CLOCK,

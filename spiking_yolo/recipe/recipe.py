@@ -61,6 +61,7 @@ class Recipe:
 
     def __post_init__(self):
         plain_name(self.name, "a method")
+        plain_name(self.calibration.name, "a calibration")
         for slot, cls in SLOTS.items():
             values = getattr(self, slot)
             changes = {}
@@ -101,7 +102,7 @@ class Recipe:
 
         They then hold for every setting but those of the calibration.
         """
-        return self.threshold.rule == "sensitivity" or self.calibration.kind == "trained"
+        return self.threshold.rule == "sensitivity" or self.calibration.by_gradient
 
     @property
     def keeps_frames(self) -> bool:
@@ -143,13 +144,19 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """Its name, with the remark."""
-        return f"{self.name} ({self.remark})" if self.remark else self.name
+        """Its label, with the remark."""
+        return f"{self.label} ({self.remark})" if self.remark else self.label
+
+    @property
+    def label(self) -> str:
+        """The method, and its calibration if that is not the default one: "signed-digits-tuned"."""
+        name = self.calibration.name
+        return self.name if name == "default" else f"{self.name}-{name}"
 
     def facts(self) -> dict[str, Any]:
         """Method, remark if any, and recipe, for a record of figures; of JSON's types."""
         remark = {"remark": self.remark} if self.remark else {}
-        return {"method": self.name, **remark, "recipe": json.loads(self.to_json())}
+        return {"method": self.label, **remark, "recipe": json.loads(self.to_json())}
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:
@@ -236,7 +243,7 @@ def _present(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _conflicts(recipe: Recipe) -> Iterator[str]:
     """Why the slots of a recipe do not fit together, and what to set instead."""
     neuron, encoding, calibration = recipe.neuron, recipe.encoding, recipe.calibration
-    kind, trained = recipe.neuron_kind, calibration.kind == "trained"
+    kind, tuned = recipe.neuron_kind, calibration.kind == "tuned"
     read_by_some = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
         ("initial", "neuron.initial", neuron.initial),
@@ -278,12 +285,12 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         ),
         (
             recipe.by_gradient and neuron.events != "digits",
-            "threshold.rule=sensitivity and calibration.kind=trained need complete values:"
+            "threshold.rule=sensitivity and calibration.kind=trained or tuned need complete values:"
             " --set neuron.kind=sigma-delta, neuron.events=digits",
         ),
         (
-            (calibration.weights or calibration.frames > 1) and not trained,
-            "calibration.weights and calibration.frames need calibration.kind=trained",
+            (calibration.weights or calibration.frames > 1) and not tuned,
+            "calibration.weights and calibration.frames need calibration.kind=tuned",
         ),
     )
     for is_wrong, reason in needs:

@@ -132,10 +132,12 @@ class Msat:
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none", "light", "advanced", "trained"] = setting(
+    name: str = setting("default", "of the calibration in its file; see --calibration")
+    kind: Literal["none", "light", "advanced", "trained", "tuned"] = setting(
         "none",
         "light: bias; advanced: initial potential; trained: both, theta and a value at rest, by"
-        " gradient descent without labels, for events=digits",
+        " gradient descent without labels, for events=digits; tuned: the same for longer, on random"
+        " crops",
     )
     T: int = setting(
         32,
@@ -145,29 +147,29 @@ class Calibration:
     )
     operations: float = setting(
         0.8,
-        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the"
-        " ANN; a third more in networks of more than 40 layers, a half more in those of more than"
-        " 80, twice as many where a quarter of them are depthwise",
+        "for rule=sensitivity and kind=trained or tuned: the digits to aim at, as operations per"
+        " MAC of the ANN; a third more in networks of more than 40 layers, a half more in those of"
+        " more than 80, twice as many where a quarter of them are depthwise",
         0.01,
         100,
     )
-    steps: int = setting(400, "for kind=trained: steps of the descent", 1, 65536)
+    steps: int = setting(400, "for kind=trained or tuned: steps of the descent", 1, 65536)
     weights: bool = setting(
         False,
-        "for kind=trained: the network's weights are trained as well, against the ANN's outputs",
+        "for kind=tuned: the network's weights are trained as well, against the ANN's outputs",
     )
     frames: int = setting(
         1,
-        "for kind=trained: more than 1 to train on clips of so many frames, whose last ones count,"
+        "for kind=tuned: more than 1 to train on clips of so many frames, whose last ones count,"
         " made of photographs",
         1,
         64,
     )
 
     @property
-    def tunes(self) -> bool:
-        """Whether this is work for `tune`: weights move, or neurons learn from clips."""
-        return self.weights or self.frames > 1
+    def by_gradient(self) -> bool:
+        """Whether gradient descent decides what is learned."""
+        return self.kind in ("trained", "tuned")
 
 
 @dataclass(frozen=True)

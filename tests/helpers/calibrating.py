@@ -7,14 +7,14 @@ import torch
 
 from helpers.networks import tuned
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
-from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
-from spiking_yolo.convert.statistics import (
-    Picture,
-    Statistics,
-    statistics_path,
-    take_statistics,
+from spiking_yolo.convert.calibration_file import (
+    CalibrationFile,
+    CalibrationResult,
+    calibrations_path,
+    save_calibrations,
 )
+from spiking_yolo.convert.methods import DEFAULT, get_recipe
+from spiking_yolo.convert.statistics import Picture, take_statistics
 from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.io.names import Size
@@ -26,31 +26,29 @@ def calibrate_on(
 ) -> None:
     """The statistics, and what the default method learns in two steps."""
     ann, pictures = load_ann(weights, imgsz=imgsz), list(pictures)
-    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
-    statistics.save(statistics_path(weights, ann.imgsz))
+    statistics, names, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
     files = [picture if isinstance(picture, str) else picture.source for picture in pictures]
     x = torch.stack([preprocess(read_image(file), ann.spec)[0] for file in files])
     recipe = get_recipe(DEFAULT)
     neurons = calibrate(
         ann.graph, ann.spec, statistics, recipe.with_settings({"calibration.steps": 2}), [x]
     )
-    result = CalibrationResult(
-        neurons, recipe, ann.sha256, ann.imgsz, statistics.images, statistics.fingerprint
-    )
-    result.save(calibration_path(weights, ann.imgsz, recipe))
+    result = CalibrationResult.of(recipe, neurons, names)
+    path = calibrations_path(weights, ann.imgsz)
+    save_calibrations(path, ann.sha256, ann.imgsz, [result], statistics)
 
 
 def tune_on(weights: Path, picture: Path) -> CalibrationResult:
-    """What `spiking-yolo tune` writes beside weights that have statistics, made in a moment."""
-    ann, recipe = load_ann(weights), get_recipe(TUNED)
-    statistics = Statistics.load(statistics_path(weights, ann.imgsz))
+    """What `calibrate --calibration tuned-weights` writes beside weights that have statistics, made
+    in a moment.
+    """
+    ann, recipe = load_ann(weights), get_recipe(DEFAULT, "tuned-weights")
+    path = calibrations_path(weights, ann.imgsz)
+    statistics = CalibrationFile.read(path).statistics()
     x = preprocess(read_image(str(picture)), ann.spec)[0][None]
     neurons, moved = tuned(ann.graph, ann.spec, statistics, recipe, [x])
     thetas = {node.name: neurons[node.name]["theta"] for node in ann.graph.activations}
     stored = stored_weights(ann.graph, moved, thetas)
-    fingerprint = statistics.fingerprint
-    result = CalibrationResult(
-        neurons, recipe, ann.sha256, ann.imgsz, (picture.name,), fingerprint, stored
-    )
-    result.save(calibration_path(weights, ann.imgsz, recipe))
+    result = CalibrationResult.of(recipe, neurons, [picture.name], stored)
+    save_calibrations(path, ann.sha256, ann.imgsz, [result])
     return result

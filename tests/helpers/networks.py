@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.calibration_file import tunes
 from spiking_yolo.convert.converted import Converted, convert
-from spiking_yolo.convert.statistics import Statistics, collect_histograms
+from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Graph, forward
@@ -186,7 +185,7 @@ def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
 
 def statistics(graph: Graph, x: Tensor) -> Statistics:
     return Statistics(
-        collect_histograms(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",)
+        collect_histograms(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ImageList.of(["image"])
     )
 
 
@@ -218,7 +217,7 @@ def spiking(
         neurons, weights = tuned(graph, classes, observed, recipe, list(x.split(1)))
     elif recipe.runs_network:
         # Tuning takes minutes.
-        run = recipe.with_settings(UNTUNED) if tunes(recipe) else recipe
+        run = recipe.with_settings(UNTUNED) if recipe.calibration.kind == "tuned" else recipe
         neurons = calibrate(graph, classes, observed, run, list(x.split(1)))
     return convert(graph, spec, observed, recipe, neurons=neurons, weights=weights)
 

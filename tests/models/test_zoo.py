@@ -22,8 +22,8 @@ from spiking_yolo.io.assets import is_shipped, weights_folder
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models import zoo
+from spiking_yolo.models.index import ZOO, get, located, measurements, tuned_measurements
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.zoo import ZOO, get, located, measurements, tuned_measurements
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "weights"

@@ -1,0 +1,162 @@
+"""List methods, networks, the calibrations of a network, or the settings of a method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.arguments import Options, Settings
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.index import fetch, find, networks, notes
+from spiking_yolo.recipe import Recipe, settings_table
+
+NOTE = (
+    "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 206 COCO photographs"
+    " (above 64: on fewer photographs)"
+)
+
+
+@dataclass(frozen=True)
+class ListOptions(Options):
+    """Which list."""
+
+    what: str | None = None
+    """methods or networks; a method or recipe.json, whose settings are listed; or a network or a
+    file of weights, whose calibrations are.
+    """
+    _: KW_ONLY
+    settings: Settings = field(default_factory=dict)
+    """Change a setting, in the list of settings."""
+    get: str | None = None
+    """Fetch the files of the network of this name."""
+    release: str | None = None
+    """Address or folder to fetch from (default: the project's repository, this version)."""
+
+
+def main(options: ListOptions = ListOptions()) -> None:
+    """List methods, networks, the calibrations of a network, or the settings of a method.
+
+    ```
+    spiking-yolo list  # methods and networks
+    spiking-yolo list networks  # with their accuracy as ANN and as spiking network
+    spiking-yolo list yolov3-tiny  # its calibrations, for --calibration
+    spiking-yolo list msat  # its settings, for --set; * marks what differs from the default
+    spiking-yolo list --get yolo-fastest-xl
+    ```
+
+    A name of a network can be given as --weights wherever a file can. An installation holds two of
+    the networks; --get fetches another into the user's cache.
+    """
+    what = options.what
+    if options.get:
+        file = fetch(options.get, options.release)
+        print(f"{file}: give it as --weights {options.get}")
+    elif what is None and not options.settings:
+        print(f"{methods_text()}\n\n{networks_text()}")
+    elif what == "methods":
+        print(methods_text())
+    elif what == "networks":
+        print(networks_text())
+    elif what is not None and (find(what) or Path(what).is_file()) and not what.endswith(".json"):
+        print(calibrations_text(what))
+    else:
+        print(settings_text(what, options.settings))
+
+
+def methods_text() -> str:
+    """A table of the conversion methods."""
+    rows = [("method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits")]
+    for name, method in list_methods().items():
+        recipe = method.recipe
+        title = f"{name} (default)" if name == DEFAULT else name
+        events = str(recipe.events_per_step)
+        cells = (_threshold(recipe), _neuron(recipe), events, recipe.calibration.kind)
+        rows.append((title, str(method.year), method.needs, *cells, method.limits))
+    return f"{_aligned(rows)}\n{NOTE}"
+
+
+def _threshold(recipe: Recipe) -> str:
+    """The thresholds of a recipe in a few words."""
+    threshold = recipe.threshold
+    rules = {
+        "percentile": f"{threshold.percentile:g} %",
+        "shared": f"{threshold.percentile:g} % / gamma",
+        "mmse": f"mmse({threshold.levels})",
+    }
+    text = f"{threshold.scope} {rules.get(threshold.rule, threshold.rule)}"
+    return text if threshold.scale == 1 else f"{text} x {threshold.scale:.3g}"
+
+
+def _neuron(recipe: Recipe) -> str:
+    """The neurons of a recipe in a few words."""
+    neuron = recipe.neuron
+    reset = " to zero" if neuron.reset == "zero" else ""
+    return f"{neuron.kind}{reset}, gamma {neuron.gamma}"
+
+
+def networks_text() -> str:
+    """A table of the networks, a row for each calibration that was measured."""
+    rows = [
+        (
+            *("name", "input", "calibration", "ANN", "SNN", "difference", "SynOps/MAC"),
+            *("measured on", "activation", "licence", "source"),
+        )
+    ]
+    for network in networks():
+        for one in network.accuracy:
+            low, high = one.interval
+            figures = (f"{one.ann:.1f}", f"{one.snn:.1f}", f"[{low:.1f}, {high:.1f}]")
+            origin = (network.activation, network.licence, network.source)
+            operations = f"{one.operations:.3g}"
+            of_network = (network.name, one.imgsz, one.calibration)
+            rows.append((*of_network, *figures, operations, one.data, *origin))
+    return "\n".join([_aligned(rows), *notes()])
+
+
+def calibrations_text(weights: str) -> str:
+    """The calibrations of a network, by the method and the name that --calibration takes."""
+    from spiking_yolo.convert.calibration_file import calibration_files
+    from spiking_yolo.io.json import read_json
+    from spiking_yolo.models.load import load_ann
+
+    ann = load_ann(weights)
+    rows = [("method", "calibration", "images", "settings")]
+    files = calibration_files(ann)
+    for file in files:
+        for key, text in file.entries.items():
+            method, _, calibration = key.partition("/")
+            entry = read_json(text)
+            settings = [f"{name}={value}" for name, value in entry.get("settings", {}).items()]
+            rows.append((method, calibration, str(entry["images"]["count"]), " ".join(settings)))
+    if not files:
+        raise UserError(f"{ann.weights} has no calibration: make one with {ann.calibrate_command}")
+    return "\n".join([_aligned(rows), *(str(file.path) for file in files)])
+
+
+def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
+    """The keys of --set with meaning and default.
+
+    With a method or settings also the values of its recipe, with a * where they differ.
+    """
+    table = settings_table()
+    if method is None and not settings:
+        return _aligned([(key, f"{doc} (default {default})") for key, default, doc in table])
+    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
+    rows = [("  setting", recipe.name, "")]
+    for key, default, doc in table:
+        slot, _, name = key.partition(".")
+        value = getattr(getattr(recipe, slot), name)
+        mark = " " if value == default else "*"
+        rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
+    return f"{_aligned(rows)}\n* differs from the default"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text, flush left, with two spaces between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines: list[str] = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
