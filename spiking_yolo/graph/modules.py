@@ -10,8 +10,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.attention import attend, attention_scores
-from spiking_yolo.graph.graph import max_pool, quantised_relu
+from spiking_yolo.graph.graph import attend, attention_scores, max_pool, quantised_relu
 
 # A leaf of the trace, since its padding depends on the size of the map.
 torch.fx.wrap("max_pool")
@@ -24,7 +23,7 @@ class Attention(nn.Module):
     Args:
         heads: Number of heads, which share the channels evenly.
         areas: Runs of consecutive positions, in each of which attention stays; see
-            `graph.attention`.
+            `graph.attention_scores`.
 
     Example:
         >>> q = torch.randn(1, 8, 4, 4)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
-from spiking_yolo.io.files import atomic_write, read_text, sha256
+from spiking_yolo.io.files import read_text, sha256
 from spiking_yolo.models.darknet_cfg import Section, head_spec, read_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
 from spiking_yolo.models.spec import Spec, numbered
@@ -176,23 +176,6 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
     for tensor, array in pairs:
         tensor.copy_(array)
     return header
-
-
-def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
-    """Write the file that `read_weights` reads, in the version of the header.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    header = header or Header()
-    parts = [struct.pack(header.layout, header.major, header.minor, header.revision, header.seen)]
-    for _, _, tensor in arrays(net):
-        array = tensor.float().cpu().numpy()
-        if header.transposed and array.ndim == 2:
-            array = array.T
-        parts.append(np.asarray(array, "<f4").tobytes())
-    with atomic_write(path) as new:
-        new.write_bytes(b"".join(parts))
 
 
 CFG_FOLDER = Path(__file__).parent / "cfg"

@@ -15,7 +15,7 @@ from torch import nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.graph.attention import attend, attention_scores
+from spiking_yolo.graph.graph import attend, attention_scores
 from spiking_yolo.graph.modules import Attention
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
+from helpers.darknet_files import write_weights
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import arrays, write_weights
+from spiking_yolo.models.darknet_weights import arrays
 
 # Of AlexeyAB's [yolo] sections, besides what concerns the boxes.
 TRAINING = {

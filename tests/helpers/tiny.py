@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from helpers.calibrating import calibrate_on
+from helpers.darknet_files import write_weights
 from spiking_yolo.cli.main import call
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import write_weights
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")

@@ -3,10 +3,9 @@
 from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from helpers.darknet_reference import heads as reference
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -101,55 +100,13 @@ def test_yolov1_stretches_and_reads_a_vector():
     )
 
 
-def reference_yolov3_tiny(image: np.ndarray) -> list[torch.Tensor]:
-    """Straight from the layer list, in float64, with its own reading of the file."""
-    floats = torch.from_numpy(np.fromfile(WEIGHTS, "<f4", offset=20).astype(np.float64))
-    at = 0
-
-    def take(*shape: int) -> torch.Tensor:
-        nonlocal at
-        n = int(np.prod(shape))
-        at += n
-        return floats[at - n : at].view(shape)
-
-    def conv(x: torch.Tensor, filters: int, size: int, bn: bool = True) -> torch.Tensor:
-        bias = take(filters)
-        if bn:
-            gamma, mean, var = take(filters), take(filters), take(filters)
-        y = F.conv2d(x, take(filters, x.shape[1], size, size), padding=size // 2)
-        if bn:
-            y = (
-                gamma.view(-1, 1, 1)
-                * (y - mean.view(-1, 1, 1))
-                / (var.view(-1, 1, 1) + 1e-5).sqrt()
-            )
-        y = y + bias.view(-1, 1, 1)
-        return torch.where(y > 0, y, 0.1 * y) if bn else y
-
-    def halve(x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(3, (-1, 2)).amax(4).unflatten(2, (-1, 2)).amax(3)
-
-    x = torch.from_numpy(image.astype(np.float64))[None]
-    for filters in (16, 32, 64, 128):
-        x = halve(conv(x, filters, 3))
-    early = conv(x, 256, 3)
-    x = conv(halve(early), 512, 3)
-    x = torch.maximum(x, torch.cat([x[:, :, 1:], x[:, :, -1:]], 2))
-    x = torch.maximum(x, torch.cat([x[..., 1:], x[..., -1:]], 3))
-    branch = conv(conv(x, 1024, 3), 256, 1)
-    coarse = conv(conv(branch, 512, 3), 255, 1, bn=False)
-    up = conv(branch, 128, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    fine = conv(conv(torch.cat([up, early], 1), 256, 3), 255, 1, bn=False)
-    assert at == len(floats)
-    return [coarse, fine]
-
-
 def test_logits_of_the_public_yolov3_tiny():
     net, spec, _ = load_darknet(WEIGHTS)
     image, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
     with torch.no_grad():
         heads = net(image[None])
-    for found, expected in zip(heads, reference_yolov3_tiny(image.numpy()), strict=True):
+    wanted = reference(WEIGHTS.with_suffix(".cfg"), WEIGHTS, image.double()[None])
+    for found, expected in zip(heads, wanted, strict=True):
         assert (found.double() - expected).abs().max() < 1e-4
 
 

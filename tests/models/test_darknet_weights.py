@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.darknet_files import write_weights
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import YOLOV3_TINY
@@ -19,7 +20,6 @@ from spiking_yolo.models.darknet_weights import (
     count_floats,
     load_darknet,
     read_weights,
-    write_weights,
 )
 
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.darknet_files import write_weights
 from helpers.darknet_reference import heads as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,6 @@ from spiking_yolo.models.darknet_weights import (
     arrays,
     count_floats,
     read_weights,
-    write_weights,
 )
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec

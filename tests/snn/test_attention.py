@@ -20,7 +20,7 @@ from spiking_yolo.convert.thresholds import base_parameters
 from spiking_yolo.convert.train_thresholds import TrainableNeurons
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
-from spiking_yolo.graph.attention import attend, attention_scores
+from spiking_yolo.graph.graph import attend, attention_scores
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.counting import count_digits

@@ -1,7 +1,7 @@
 """Attention in ONNX files, however its exporter moves the axes.
 
 Queries, keys and values are parts of feature maps in another layout. From the places of their
-values in these maps follow heads, areas and channels; see `graph.attention` for what these are.
+values in these maps follow heads, areas and channels; see `attention_scores` in `graph/graph.py`.
 """
 
 from dataclasses import replace
