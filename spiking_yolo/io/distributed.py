@@ -65,9 +65,12 @@ class Ranks:
         """The value of every process, in the first one; elsewhere an empty list."""
         if self.size == 1:
             return [value]
+        if not self.first:
+            dist.gather_object(value)
+            return []
         values: list[Any] = [None] * self.size
-        dist.gather_object(value, values if self.first else None)
-        return values if self.first else []
+        dist.gather_object(value, values)
+        return values
 
     def broadcast(self, value: T) -> T:
         """The first process's value, in all of them."""

@@ -142,7 +142,7 @@ class GradualFile:
 def cache_folder() -> Path:
     """$SPIKING_YOLO_CACHE, or the package's folder in the user's cache."""
     chosen = os.environ.get("SPIKING_YOLO_CACHE")
-    return Path(chosen) if chosen else user_cache_path("spiking_yolo", appauthor=False)
+    return Path(chosen or user_cache_path("spiking_yolo", appauthor=False))
 
 
 def derived_file(file: Path, name: str) -> Path:

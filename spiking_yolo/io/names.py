@@ -118,4 +118,6 @@ def input_size(value: int | str | Sequence[int]) -> Size:
 def size_name(size: Size) -> str:
     """ "416" for (416, 416) and "288x416" for (288, 416); `input_size` reads both."""
     height, width = size
-    return str(height) if height == width else f"{height}x{width}"
+    if height == width:
+        return str(height)
+    return f"{height}x{width}"

@@ -195,7 +195,9 @@ def counting(model: nn.Module, analogue: Collection[str] = ()) -> Iterator["Coun
         ...         model(images)
         >>> print(counts.result())
     """
-    counter = Counter(model, [analogue] if isinstance(analogue, str) else analogue)
+    if isinstance(analogue, str):
+        analogue = [analogue]
+    counter = Counter(model, analogue)
     before = state_of(model)
     if model in _states:
         began, ended = _states[model]
@@ -222,6 +224,7 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether two states are the same."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -253,14 +256,14 @@ class Counter:
             self.hooks.append(tally.module.register_forward_pre_hook(hook, with_kwargs=True))
 
     def _see_images(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._shape is None:
-            tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-            self._shape = tensors[0].shape if tensors else None
+        for x in (*args, *kwargs.values()):
+            if self._shape is None and isinstance(x, Tensor):
+                self._shape = x.shape
 
     def _follow(self, name: str, tally: "Tally") -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._ran[name] = tally
-            tally.add(args[0] if args else kwargs["input"])
+            tally.add(*args[:1], **kwargs)
 
         return hook
 
@@ -292,13 +295,16 @@ class Counter:
         if shape is None:
             return None, None
         maps = [tally.axes for tally in self._ran.values() if tally.axes]
-        if not maps and len(shape) > 2 and self._runs() == shape[0] * shape[1] != shape[0]:
+        if maps:
+            batch = shape[: len(shape) - maps[0] - 1]
+        elif len(shape) > 2 and self._runs() == shape[0] * shape[1] != shape[0]:
             # Linear layers alone do not tell timesteps from images.
             return None, None
-        single = maps[0] + 1 if maps else max(1, len(shape) - 1)
-        if len(shape) == single + 2:
-            return shape[0], shape[1]
-        return None, shape[0] if len(shape) > single else 1
+        else:
+            batch = shape[: min(1, len(shape) - 1)]
+        if len(batch) == 2:
+            return batch[0], batch[1]
+        return None, batch.numel()
 
     def _runs(self) -> int:
         """How often most layers ran, for all images."""
@@ -321,7 +327,7 @@ class Tally:
     def __init__(self, module: nn.Module, analogue: bool):
         self.module: Any = module
         # Dimensions of a map.
-        self.axes = len(module.kernel_size) if isinstance(module, _ConvNd) else 0
+        self.axes = len(getattr(module, "kernel_size", ()))
         self.analogue = analogue
         self.runs = 0
         self.inputs = 0
@@ -333,10 +339,10 @@ class Tally:
         self._reach: dict[torch.Size, Tensor] = {}
 
     @torch.no_grad()
-    def add(self, x: Tensor) -> None:
-        """Count a run of the layer. x: its input, [..., C, H, W] or [..., C]."""
+    def add(self, input: Tensor, **_: Any) -> None:
+        """Count a run of the layer. input: [..., C, H, W] or [..., C]."""
         # There may be no float64 on other devices.
-        x = x.detach().cpu()
+        x = input.detach().cpu()
         image = x.shape[-1 - self.axes :]
         if image not in self._reach:
             self._reach[image] = fan_out(self.module, image)
@@ -362,7 +368,9 @@ class Tally:
 
     def result(self, name: str, T: int, N: int) -> LayerCount:
         """Per image."""
-        unit = None if self.analogue else spike_unit(list(self.levels), self.precision)
+        unit = None
+        if not self.analogue:
+            unit = spike_unit(list(self.levels), self.precision)
         events = operations = Counts.alike(0.0)
         if unit is not None and self.levels:
             n = (torch.tensor(list(self.levels), dtype=torch.float64) / unit).round()
@@ -371,8 +379,10 @@ class Tally:
             events = Counts.of(lambda each: (each @ work[:, 0]).item(), per_value)
             operations = Counts.of(lambda each: (each @ work[:, 1]).item(), per_value)
         runs = self.runs / N
+        ann_runs = runs
         # A layer that ran less often, or out of step, is none of the loop over time.
-        ann_runs = runs if runs % T else runs / T
+        if not runs % T:
+            ann_runs = runs / T
         macs, inputs = self.macs / N, self.inputs / N
         return LayerCount(name, runs, ann_runs, unit, inputs, macs, events, operations)
 
@@ -421,12 +431,11 @@ def spike_unit(levels: Sequence[float], precision: float = 0.0) -> float | None:
     smallest = min(levels)
     for divisor in range(1, MOST_SPIKES + 1):
         unit = smallest / divisor
-        if all(is_multiple(level / unit, precision) for level in levels):
+        for level in levels:
+            spikes = level / unit
+            within = spikes < MOST_SPIKES + 0.5
+            if not within or abs(spikes - round(spikes)) > min(0.05, 8 * precision * spikes):
+                break
+        else:
             return unit
     return None
-
-
-def is_multiple(spikes: float, precision: float) -> bool:
-    if not spikes < MOST_SPIKES + 0.5:
-        return False
-    return abs(spikes - round(spikes)) <= min(0.05, 8 * precision * spikes)

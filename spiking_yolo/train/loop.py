@@ -179,7 +179,9 @@ class Trainer:
         """
         parallel = dist.is_initialized()
         leader = not parallel or dist.get_rank() == 0
-        trained = DistributedDataParallel(self.model) if parallel else self.model
+        trained = self.model
+        if parallel:
+            trained = DistributedDataParallel(self.model)
         epochs, every = self.options.epochs, self.options.val_every
         for epoch in range(len(self.rows), epochs):
             row = {"epoch": epoch + 1.0, **self._epoch(trained, epoch, progress)}

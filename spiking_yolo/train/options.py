@@ -102,4 +102,6 @@ class TrainOptions(FigureOptions):
     @property
     def folder(self) -> Path:
         """Where everything goes."""
-        return self.project / self.name if self.resume in (None, Path("latest")) else self.resume
+        if self.resume in (None, Path("latest")):
+            return self.project / self.name
+        return self.resume

@@ -51,7 +51,9 @@ class TrainingData:
 
 def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     """Data of a detector. common: the options of every task."""
-    year = options.year if takes(options.data, "year") else None
+    year = None
+    if takes(options.data, "year"):
+        year = options.year
     train_set = open_detection(options.data, options.split, year=year)
     val_set = open_detection(options.data, options.val_split, year=year)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
@@ -154,7 +156,9 @@ def train(
         )
     device = options.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cpu"
+        if torch.cuda.is_available():
+            device = "cuda"
     with processes(device) as ranks:
         if not ranks.first:
             progress = say = silent
@@ -184,8 +188,7 @@ def _train(
         "rank": ranks.rank,
         "world": ranks.size,
     }
-    read = detection if options.task == "detect" else classification
-    data = read(options, common)
+    data = {"detect": detection, "classify": classification}[options.task](options, common)
     shape = architecture(options)
     model = build_model(options.model, data.spec, shape)
     if options.init is not None:
@@ -214,7 +217,9 @@ def _train(
     rows = trainer.run(export, progress, say)
     if not ranks.first:
         return None
-    weights = best if best.is_file() else last
+    weights = last
+    if best.is_file():
+        weights = best
     return Trained(weights, rows, best_row(rows), data.pictures)
 
 
@@ -283,7 +288,7 @@ def provenance(options: TrainOptions, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "job": job,
-        "init_sha256": sha256(options.init) if options.init is not None else None,
+        "init_sha256": options.init and sha256(options.init),
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }

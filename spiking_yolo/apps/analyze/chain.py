@@ -80,7 +80,9 @@ def chain(
         spike_weight: Timestep -> value of a spike in thetas.
     """
     rate = not recipe.differential
-    per = T if rate else 1
+    per = 1
+    if rate:
+        per = T
     unbiased = {key: value for key, value in site.items() if key != "bias"}
     layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))
     reach = Reach(before, phi)
@@ -118,11 +120,13 @@ def feed(
         The value that was sent in T steps, float64.
     """
     layer.reset()
-    always = not layer.coding.once
+    given: Tensor | None = current
     total = torch.zeros_like(current)
     for t in range(1, T + 1):
-        total += layer(current if always or t == 1 else None, spike_weight(t))
+        total += layer(given, spike_weight(t))
         watch(layer)
+        if layer.coding.once:
+            given = None
     return total.double() * per_channel(layer.theta.double(), total.double())
 
 
@@ -153,7 +157,9 @@ class Reach:
         """Take the thresholds of one step."""
         thetas = [side.threshold for side in layer.sides]
         first = not self._sums
-        self._sums = thetas if first else [a + b for a, b in zip(self._sums, thetas, strict=True)]
+        if first:
+            self._sums = [torch.zeros_like(theta) for theta in thetas]
+        self._sums = [a + b for a, b in zip(self._sums, thetas, strict=True)]
         if not layer.coding.once:
             return
         rest = getattr(layer, "rest", None)

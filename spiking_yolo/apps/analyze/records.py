@@ -43,7 +43,9 @@ class LayerWatch:
         self.sent = torch.zeros_like(before)
         self.wrong: list[int] = []
         self.eligible = 0
-        signs = phi(before) if phi.softmax else before
+        signs = before
+        if phi.softmax:
+            signs = phi(before)
         self._positive = signs > 0
         self._negative = signs < 0
         self._wrong_before: Tensor | None = None
@@ -71,7 +73,9 @@ class LayerWatch:
                 self.eligible += int((~active).sum())
                 fired += int(((side.count > 0) & ~active).sum())
             return fired
-        output = self.sent if layer.recipe.differential else layer.out
+        output = layer.out
+        if layer.recipe.differential:
+            output = self.sent
         wrong = ((output > 0) & ~self._positive) | ((output < 0) & ~self._negative)
         if self._wrong_before is not None:
             wrong |= self._wrong_before
@@ -124,7 +128,7 @@ class LayerTotals:
     products: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     spikes: float = 0.0
     rates: float = 0.0
-    wrong: Tensor = field(default_factory=lambda: torch.zeros(0))
+    wrong: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     eligible: int = 0
 
     def add(self, chain: Chain, watch: LayerWatch, spikes: float, rate: float) -> None:
@@ -138,8 +142,7 @@ class LayerTotals:
             self.products[name] += _dot(part, total)
         self.ann += _dot(chain.ann, chain.ann)
         self.error += _dot(total, total)
-        wrong = torch.tensor(watch.wrong, dtype=torch.float64)
-        self.wrong = self.wrong + wrong if self.images else wrong
+        self.wrong = self.wrong + torch.tensor(watch.wrong, dtype=torch.float64)
         self.eligible += watch.eligible
         self.spikes += spikes
         self.rates += rate

@@ -94,7 +94,9 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
         with TemporaryDirectory() as folder:
             for rival in options.rivals:
                 run = _RIVALS[rival](first, photographs, Path(folder))
-                pause = PAUSE if rival != "pytorch" else 0.0
+                pause = 0.0
+                if rival != "pytorch":
+                    pause = PAUSE
                 for part in options.parts:
                     rows = _PARTS[part](options, networks, photographs[:1], run, pause)
                     results.setdefault(part, {})[rival] = rows

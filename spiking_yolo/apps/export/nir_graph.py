@@ -124,11 +124,10 @@ def _neuron_obstacle(layer: NeuronLayer, recipe: Recipe) -> str:
 def _offset(node: Node, converted: Converted) -> Tensor | None:
     """The constant current of a node, [C]: a calibrated bias, and theta / (2 shift) of neurons."""
     own, shift = converted.neurons.get(node.name, {}), converted.recipe.neuron.shift
-    offset = own.get("bias")
+    currents = [own["bias"]] if "bias" in own else []
     if node.op == "activation" and shift:
-        half = own["theta"] / (2 * shift)
-        offset = half if offset is None else half + offset
-    return offset
+        currents.append(own["theta"] / (2 * shift))
+    return sum(currents[1:], currents[0]) if currents else None
 
 
 def _carrier(graph: Graph, names: Sequence[str]) -> str:
@@ -157,7 +156,10 @@ def with_offsets(converted: Converted) -> Converted:
         offset = _offset(node, converted)
         if offset is None:
             continue
-        carrier = _carrier(graph, node.inputs if node.op == "activation" else (node.name,))
+        before = (node.name,)
+        if node.op == "activation":
+            before = node.inputs
+        carrier = _carrier(graph, before)
         if not carrier:
             raise _refusal(
                 node, "no layer with weights feeds it alone, to take its constant current"
@@ -193,8 +195,10 @@ class _Writer:
     def nir_graph(self) -> nir.NIRGraph:
         for node in self.graph.nodes:
             self._add(node)
-        for k, name in enumerate(self.graph.outputs):
-            own = self._free("output" if len(self.graph.outputs) == 1 else f"output_{k}")
+        names = [f"output_{k}" for k in range(len(self.graph.outputs))]
+        if len(names) == 1:
+            names = ["output"]
+        for name, own in zip(self.graph.outputs, map(self._free, names), strict=True):
             output = self.nir.Output(np.array(self.sizes[name][1:]))
             self._put(own, output, self._in_unit(name, None, own))
         return self.nir.NIRGraph(self.nodes, self.edges, metadata=_metadata(self.converted))
@@ -302,7 +306,9 @@ def delivered_units(graph: Graph, thetas: Mapping[str, Tensor]) -> dict[str, Uni
     users = graph.consumers()
     units: dict[str, Unit] = {}
     for node in reversed(graph.nodes):
-        requests: list[Unit] = [None] if node.name in graph.outputs else []
+        requests: list[Unit] = []
+        if node.name in graph.outputs:
+            requests.append(None)
         for user in users[node.name]:
             if user.op == "activation":
                 requests.append(thetas[user.name])
@@ -343,9 +349,12 @@ def dense(weight: Tensor, groups: int) -> Tensor:
 
 def ratio(unit_in: Unit, unit_out: Unit, channels: int, like: Tensor) -> Tensor:
     """The factor per channel from one unit to another, [channels]."""
-    one = torch.ones(channels, dtype=like.dtype, device=like.device)
-    numerator = one if unit_in is None else unit_in.to(like)
-    return numerator / (one if unit_out is None else unit_out.to(like))
+    factor = torch.ones(channels, dtype=like.dtype, device=like.device)
+    if unit_in is not None:
+        factor = unit_in.to(like)
+    if unit_out is not None:
+        factor = factor / unit_out.to(like)
+    return factor
 
 
 def _array(tensor: Tensor) -> np.ndarray:
