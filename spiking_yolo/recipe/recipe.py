@@ -120,7 +120,9 @@ class Recipe:
         bits = self.neuron.gamma.bit_length()
         if self.neuron.events == "digits":
             return (bits + 2) // 2
-        return bits if kind.events == "digits" else self.neuron.gamma
+        if kind.events == "digits":
+            return bits
+        return self.neuron.gamma
 
     def latency(self, T: int, layers: int) -> tuple[int, int]:
         """Sub-steps of one event per neuron that T steps take: as if all layers worked at once, and
@@ -134,7 +136,7 @@ class Recipe:
             T: Timesteps.
             layers: Of neurons, on the longest way through the network.
         """
-        waits = 0 if self.encoding.coarse else layers - 1
+        waits = (layers - 1) * (not self.encoding.coarse)
         return T * self.events_per_step, (T + waits) * self.events_per_step
 
     @property
@@ -145,7 +147,9 @@ class Recipe:
     @property
     def title(self) -> str:
         """Its label, with the remark."""
-        return f"{self.label} ({self.remark})" if self.remark else self.label
+        if not self.remark:
+            return self.label
+        return f"{self.label} ({self.remark})"
 
     @property
     def label(self) -> str:
@@ -183,7 +187,7 @@ class Recipe:
                 raise UserError(f"unknown setting {key!r}{hint}")
             changes.setdefault(slot, {})[name] = parse(key, fields[name].type, value)
         slots = {slot: replace(getattr(self, slot), **new) for slot, new in changes.items()}
-        return replace(self, **slots) if slots else self
+        return replace(self, **slots)
 
     def changes(self, start: "Recipe") -> dict[str, Any]:
         """The settings in which this differs from another recipe, by key.
@@ -235,7 +239,7 @@ def _present(settings: Mapping[str, Any]) -> dict[str, Any]:
     if known.pop("msat.enabled", False) and known.get("neuron.kind") == "if":
         known["neuron.kind"] = "msat"
     kind = KINDS.get(known.get("neuron.kind", "if"))
-    if kind and known.get("encoding.coding") == ("differential" if kind.differential else "rate"):
+    if kind and known.get("encoding.coding") == ("rate", "differential")[kind.differential]:
         del known["encoding.coding"]
     return known
 

@@ -80,16 +80,18 @@ RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}
 allow_choices("neuron.reset", RESETS)
 
 
-def room(ceiling: Tensor, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor:
-    """Spikes that an IF neuron may still fire below the cap of its activation: round((ceiling -
-    sent) / unit).
+def room(cap: Tensor | None, time: Any, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor | None:
+    """Spikes that an IF neuron may still fire below the cap of its activation: round((cap t - sent)
+    / unit); None without a cap.
 
-    An activation phi(z) = min(relu(z), cap) bounds what is sent in t steps to cap * t = `ceiling`,
-    to the nearest spike; the neuron keeps the excess in its potential. The bound is on the sum and
+    An activation phi(z) = min(relu(z), cap) bounds what is sent in t steps to cap * t, to the
+    nearest spike; the neuron keeps the excess in its potential. The bound is on the sum and
     not on the step: a neuron that was late may catch up. `sent` is the sum so far, `unit` the value
     of a spike.
     """
-    return ((ceiling - sent) / unit + 0.5).floor_().clamp_(min=0)
+    if cap is None:
+        return None
+    return ((cap * time - sent) / unit + 0.5).floor_().clamp_(min=0)
 
 
 def imbalanced_threshold(

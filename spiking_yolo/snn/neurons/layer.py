@@ -80,8 +80,9 @@ class NeuronLayer(nn.Module, ABC):
         # A softmax is taken of the sum of all scores, before the neurons step.
         self.reads_sums = plan.reads_sums or phi.softmax
         # How many digits n >= 0 spikes are counted as.
-        binary = recipe.neuron_kind.events == "digits"
-        self.digits = count_binary_digits if binary else count_digits
+        self.digits = count_digits
+        if recipe.neuron_kind.events == "digits":
+            self.digits = count_binary_digits
         self.backend = backend or Backend()
         self._forget()
         NeuronLayer.reset(self)
@@ -120,14 +121,15 @@ class NeuronLayer(nn.Module, ABC):
 
     def step_parameters(self, like: Tensor) -> Any:
         """The p of `step`, [], [C] or [C, H, W] each, in the dtype and on the device of `like`."""
-        theta = to_like(collapse_equal(self.theta), like)
-        return Parameters(
-            theta=theta,
+        p = Parameters(
+            theta=to_like(collapse_equal(self.theta), like),
             initial=to_like(collapse_equal(self.initial), like),
             bias=self._optional("bias", like),
-            cap=None if self.phi.cap is None else self.phi.cap / theta,
             rest=self._optional("rest", like),
         )
+        if self.phi.cap is not None:
+            p.cap = self.phi.cap / p.theta
+        return p
 
     def bind(self, p: Any) -> None:
         """Derive what depends on the parameters alone, once for each shape and dtype."""
@@ -190,8 +192,9 @@ class NeuronLayer(nn.Module, ABC):
         elif sent is None:
             if isinstance(current, Tensor) and clock.first:
                 self._start(current)
-            z = None if received is None else dense(received)
-            self._largest = self._run(self.emit, z, clock, on_cpu(self.out))
+            if received is not None:
+                received = dense(received)
+            self._largest = self._run(self.emit, received, clock, on_cpu(self.out))
         self.t += 1
         self.spike_weight = spike_weight
         self.settled = self.coding.once and self.settles()
@@ -218,8 +221,7 @@ class NeuronLayer(nn.Module, ABC):
         return torch.zeros_like(self.state.sent) if current is None else dense(current)
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        """One `step` with the calibrated bias, in the dtype of the state; counts switches."""
-        z = None if z is None else z.to(p.theta.dtype)
+        """One `step` with the calibrated bias; counts switches."""
         out = self.step(s, p, self.biased(p, z, clock.first), clock, buffers)
         if s.switches is not None:
             s.switches.add_((out - s.previous).abs_().div_(clock.spike_weight))
@@ -227,12 +229,15 @@ class NeuronLayer(nn.Module, ABC):
         return out
 
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
-        """The current with the calibrated bias.
+        """The current with the calibrated bias, in the dtype of the state.
 
         Differential coding adds it once: to the first current, or to the sum.
         """
         added = self.coding.once and not first and not self.reads_sums
-        if z is None or p.bias is None or added:
+        if z is None:
+            return None
+        z = z.to(p.theta.dtype)
+        if p.bias is None or added:
             return z
         return z + p.bias
 
@@ -265,8 +270,9 @@ class NeuronLayer(nn.Module, ABC):
         """Membrane potential, or the sum of the input for neurons that remember it; [N, C, ...]."""
         if not self.reads_sums:
             return self.state.potential
-        bias = self._optional("bias", self._sum)
-        return self._sum if bias is None else self._sum + per_channel(bias, self._sum)
+        if (bias := self._optional("bias", self._sum)) is not None:
+            return self._sum + per_channel(bias, self._sum)
+        return self._sum
 
     @property
     def threshold(self) -> Tensor:

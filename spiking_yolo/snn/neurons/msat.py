@@ -79,7 +79,8 @@ class MsatIntegrateAndFire(IntegrateAndFire):
 
     def start(self, s: MsatState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         super().start(s, p, z, buffers)
-        s.ratio.fill_(0.5 if self.is_algorithm1 else 1.0)
+        # Algorithm 1 starts at half the maximum.
+        s.ratio.fill_(1.0 - 0.5 * self.is_algorithm1)
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
         self, s: MsatState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
@@ -90,7 +91,7 @@ class MsatIntegrateAndFire(IntegrateAndFire):
             self.adapt(s, p, z, clock, buffers)
         self.charge(s, p)
         theta = torch.mul(s.ratio, p.theta, out=buffers.a)
-        room = None if p.cap is None else F.room(p.cap * clock.time, s.sent, s.ratio)
+        room = F.room(p.cap, clock.time, s.sent, s.ratio)
         fired = F.integrate_and_fire(
             s.potential, z, theta, self.settings.gamma, buffers.b, self.reset_rule, room, self.sign
         )
@@ -107,13 +108,9 @@ class MsatIntegrateAndFire(IntegrateAndFire):
             algorithm1(s.ratio, s.sent / clock.t, s.potential / p.theta, m)
             return
         deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)
-        mean = s.total / clock.t if m.mu else None
-        current = self.sign * z if m.det else None
-        unit = self.unit
+        mean, current, unit = s.total / clock.t, self.sign * z, self.unit
         if isinstance(unit, Tensor):
-            deviation.div_(unit)
-            mean = None if mean is None else mean / unit
-            current = None if current is None else current / unit
+            deviation, mean, current = deviation.div_(unit), mean.div_(unit), current / unit
             unit = 1.0
         threshold_ratio(deviation, mean, current, self.top, m, s.ratio, unit)
 
@@ -150,7 +147,12 @@ def threshold_ratio(
     u = torch.empty_like(deviation) if out is None else out
     if not (s.dtt or s.det):
         return u.fill_(1)
-    constant = top * (s.tau_mp * LOG2E if s.dtt else 0.0)
+    # log2 of B but for the terms of d; slopes of -ln B over d < 0 and, in all, over d > 0.
+    constant, power, below = torch.zeros_like(top), 0.0, 0.0
+    if s.dtt:
+        constant = top * (s.tau_mp * LOG2E)
+        power, below = s.tau_mp * s.k_a, s.tau_mp * s.alpha
+    above = below + power / s.k_i
     if s.det:
         evoked = torch.ones_like(top)
         if current is not None:
@@ -158,11 +160,7 @@ def threshold_ratio(
         constant = torch.sub(constant, evoked, alpha=s.tau_rd * LOG2E)
     if s.det and s.mu and mean is not None:
         constant = torch.sub(constant, torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
-    power = s.tau_mp * s.k_a if s.dtt else 0.0
-    # Slope of -ln B over d < 0, and above for d > 0.
-    below = s.tau_mp * s.alpha if s.dtt else 0.0
-    above = below + power / s.k_i
-    bent = torch.nn.functional.leaky_relu(deviation, below / above if above else 0.0)
+    bent = torch.nn.functional.leaky_relu(deviation, below / (above or 1.0))
     b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=u).exp2_()
     a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
     if power != 1:

@@ -125,7 +125,9 @@ class OnOff(NeuronLayer):
     def step(
         self, s: Any, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        on_out, off_out = (s.on_out, s.off_out) if self.plan.observed else (buffers.d, buffers.e)
+        on_out, off_out = buffers.d, buffers.e
+        if self.plan.observed:
+            on_out, off_out = s.on_out, s.off_out
         on = self.on.emit(s.on, p.on, z, clock, buffers._replace(out=on_out))
         off = self.off.emit(s.off, p.off, z, clock, buffers._replace(out=off_out))
         return torch.addcmul(on, off, p.weight, out=buffers.out)
@@ -201,7 +203,7 @@ class ConstantOnOff(OnOff):
         return state
 
     def start(self, s: Any, p: PairParameters, z: Tensor | None, buffers: Buffers) -> None:
-        z = self.biased(p, z.to(p.theta.dtype) if z is not None else None, first=True)
+        z = self.biased(p, z, first=True)
         assert z is not None
         positive = z > 0
         s.current.copy_(z.abs() / torch.where(positive, p.theta, p.theta_off))

@@ -47,7 +47,8 @@ class SigmaDelta(NeuronLayer):
     _kernel: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
-        return (*super().unneeded(), *(("potential",) if self.reads_sums else ()))
+        without = super().unneeded()
+        return (*without, "potential") if self.reads_sums else without
 
     def start(self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         """The sum of the input starts at zero, what was sent at the resting value.
@@ -77,9 +78,9 @@ class SigmaDelta(NeuronLayer):
             and self.complete
             and self.phi.monotone
         )
-        self._kernel = (
-            self.backend.event_neurons(self.state, p, self.settings, self.slope) if plain else None
-        )
+        self._kernel = None
+        if plain:
+            self._kernel = self.backend.event_neurons(self.state, p, self.settings, self.slope)
 
     def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
         if self._kernel is None or clock.spike_weight != 1:
@@ -93,7 +94,9 @@ class SigmaDelta(NeuronLayer):
         if s.potential is None:
             assert z is not None
             return z
-        return s.potential if z is None else s.potential.add_(z)
+        if z is not None:
+            s.potential.add_(z)
+        return s.potential
 
     def settles(self) -> bool:
         # In the first step a zero may be the resting value and a spike that cancels it.
