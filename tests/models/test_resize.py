@@ -45,7 +45,7 @@ def test_detect_on_the_command_line_and_from_python(resize, weights, tmp_path):
     (file,) = tmp_path.rglob("*.json")
     (entry,) = json.loads(file.read_text())
     scores = [box["confidence"] for box in entry["detections"]]
-    assert scores == pytest.approx(result.confidence.tolist(), abs=1e-3)
+    assert scores == pytest.approx(result.boxes.conf.tolist(), abs=1e-3)
 
 
 @needs_public
