@@ -85,8 +85,9 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
         UserError: There are no folders of images.
     """
     if not split:
-        only_val = (root / "val").is_dir() and not (root / "test").is_dir()
-        split = "val" if only_val else "test"
+        split = "test"
+        if (root / "val").is_dir() and not (root / "test").is_dir():
+            split = "val"
     folder = root / split
     try:
         return _labelled(split, ImageFolder(str(folder)))

@@ -266,12 +266,6 @@ def _place_cropped(width: int, height: int, spec: InputFormat) -> Placement:
     return Placement((width, height), resized, (left, top), (spec.width, spec.height))
 
 
-def background(spec: InputFormat) -> tuple[float, ...]:
-    """What the letterbox consists of, as the network takes it, per channel."""
-    grey = GREY_114 if spec.resize.endswith("-114") else GREY
-    return tuple([(grey - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True)])
-
-
 def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
     """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
 
@@ -302,9 +296,10 @@ def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
 def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
     width, height = placement.resized
     left, top = map(int, placement.pad)
-    whole = spec.resize.endswith("-114")
-    canvas = np.full((spec.height, spec.width, 3), GREY_114 if whole else GREY, np.float32)
-    source = image if whole else image.astype(np.float32)
+    source, grey = image.astype(np.float32), GREY
+    if spec.resize.endswith("-114"):
+        source, grey = image, GREY_114
+    canvas = np.full((spec.height, spec.width, 3), grey, np.float32)
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(
         np.float32
     )

@@ -40,7 +40,9 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
         raise UserError(
             f"{path} has no split '{split}': choose another (found: {', '.join(splits) or 'none'})"
         )
-    entries = config[split] if isinstance(config[split], list) else [config[split]]
+    entries: list[Any] = [config[split]]
+    if isinstance(config[split], list):
+        entries = config[split]
     entries = [_plain(entry, split, path) for entry in entries]
     listed: list[Path] = []
     for entry in entries:
@@ -180,8 +182,9 @@ def displayed_size(image: Path) -> tuple[int, int]:
     with open_image(image) as photo:
         width, height = photo.size
         try:
-            turned = photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+            if photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS:
+                width, height = height, width
         except Exception:
             # Pillow raises whatever the damage leads to; decoders ignore it.
-            turned = False
-    return (height, width) if turned else (width, height)
+            pass
+    return width, height

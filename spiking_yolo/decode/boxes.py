@@ -34,8 +34,10 @@ class Detections:
 
     def take(self, index: Tensor | slice) -> "Detections":
         """Some of the boxes, by mask, positions or slice."""
-        track_id = None if self.track_id is None else self.track_id[index]
-        return Detections(self.xyxy[index], self.confidence[index], self.class_id[index], track_id)
+        chosen = Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+        if self.track_id is None:
+            return chosen
+        return replace(chosen, track_id=self.track_id[index])
 
 
 # Positions of boxes, or a mask with an entry for each.
@@ -148,7 +150,12 @@ class Boxes:
 def counted(detections: Detections, names: Sequence[str]) -> str:
     """ "dog, 2 x car", most confident class first; "nothing" without a box."""
     counts = Counter(names[int(c)] for c in detections.class_id)
-    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
+    return ", ".join(times(name, n) for name, n in counts.items()) or "nothing"
+
+
+def times(name: str, n: int) -> str:
+    """ "2 x car", or the name alone for one."""
+    return name if n == 1 else f"{n} x {name}"
 
 
 def listed(detections: Detections, names: Sequence[str]) -> str:
@@ -160,12 +167,11 @@ def listed(detections: Detections, names: Sequence[str]) -> str:
         detections.class_id.tolist(), detections.confidence.tolist(), strict=True
     ):
         found.setdefault(names[int(c)], []).append(confidence)
-    words = [
-        f"{len(own)} x {name} {min(own):.2f}-{max(own):.2f}"
-        if len(own) > 1
-        else f"{name} {own[0]:.2f}"
-        for name, own in found.items()
-    ]
+    words: list[str] = []
+    for name, own in found.items():
+        words.append(f"{times(name, len(own))} {min(own):.2f}")
+        if len(own) > 1:
+            words[-1] += f"-{max(own):.2f}"
     return ", ".join(words) or "nothing"
 
 

@@ -114,8 +114,9 @@ class DetectOptions(
 
     def timesteps(self, recipe: "Recipe", frame: bool = False) -> int:
         """Timesteps of an image, or of a frame of a video, with the method of this recipe."""
-        kept = frame and recipe.keeps_frames
-        needed = 1 if kept else needed_timesteps(recipe.name)
+        needed = needed_timesteps(recipe.name)
+        if frame and recipe.keeps_frames:
+            needed = 1
         if self.page and not frame:
             needed = max(needed, LEAST)
         return self.T or max(self.steps, default=needed)

@@ -66,15 +66,18 @@ class ImageResult:
     @property
     def label(self) -> str:
         """clip.mp4#12 for a frame of a video, else the source."""
-        frame = self.result.frame
-        return self.source if frame is None else f"{self.source}#{frame}"
+        if self.result.frame is None:
+            return self.source
+        return f"{self.source}#{self.result.frame}"
 
     def annotated(self) -> np.ndarray:
         """The picture with its boxes; beside the ANN's if there are any."""
         result, ann = self.result, self.ann
         if ann is None:
             return result.plot(**self.style)
-        method = f"{result.method}, {result.remark}" if result.remark else result.method
+        method = result.method
+        if result.remark:
+            method += f", {result.remark}"
         titles = (f"ANN: {ann.counts()}", f"{method}, T = {result.T}: {result.counts()}")
         return side_by_side((ann.plot(**self.style), result.plot(**self.style)), titles)
 
@@ -263,7 +266,7 @@ class DetectRun:
             for number, seen in enumerate(observations):
                 name = name or self._names.of(source)
                 result = Result.of(seen, self.detector.names, converted.recipe)
-                ann = Result.of_ann(seen, self.detector.names) if "ann" in self._want else None
+                ann = Result.of_ann(seen, self.detector.names) if options.ann else None
                 if options.track:
                     result = result.tracked(trackers[0])
                     ann = ann and ann.tracked(trackers[1])

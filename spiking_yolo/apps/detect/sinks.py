@@ -16,7 +16,7 @@ from spiking_yolo.apps.page.video import VideoPage
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.video import VideoWriter
-from spiking_yolo.decode.boxes import listed
+from spiking_yolo.decode.boxes import listed, times
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import draw_detections
@@ -262,9 +262,10 @@ class Console(Sink):
         self.any_results = True
         result, ann = seen.result, seen.ann
         self.write(result.summary(self.steps, seen.label))
-        for box in result.entries() if self.verbose else ():
-            x1, y1, x2, y2 = (round(side) for side in box["box_xyxy"])
-            self.write(f"  {box['class']} {box['confidence']:.2f}: {x1},{y1} to {x2},{y2}")
+        if self.verbose:
+            for box in result.entries():
+                x1, y1, x2, y2 = (round(side) for side in box["box_xyxy"])
+                self.write(f"  {box['class']} {box['confidence']:.2f}: {x1},{y1} to {x2},{y2}")
         if not len(result) and (hint := patience(result.method, result.T)):
             self.write(f"  {hint}")
         if ann is not None:
@@ -324,8 +325,7 @@ class VideoLine(Sink):
 
 def by_class(counts: Counter[str]) -> str:
     """ "5 x bird, dog", the most frequent first."""
-    words = [f"{n} x {name}" if n > 1 else name for name, n in counts.most_common()]
-    return ", ".join(words) or "none"
+    return ", ".join(times(name, n) for name, n in counts.most_common()) or "none"
 
 
 def spikes_over_image(result: Result) -> Tensor:

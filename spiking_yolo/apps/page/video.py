@@ -47,13 +47,12 @@ class VideoPage(Sink):
         self.layers: dict[str, list[float]] = {}
 
     def frame(self, seen: FrameResult) -> None:
-        result, ann = seen.result, seen.ann
-        assert ann is not None
+        result, ann = seen.result, seen.seen.ann_boxes
         row = {
             "frame": seen.frame,
             "time": result.time,
             "boxes": box_rows(result.detections),
-            "ann": box_rows(ann.detections),
+            "ann": box_rows(ann),
             "operations": result.operations_per_mac,
             "spikes": result.spikes,
             "cut": result.cut,
@@ -70,7 +69,7 @@ class VideoPage(Sink):
         for account in every_account():
             self.energy[account.key].append(account.snn(seen.work, seen.size))
             self.ann_energy[account.key] = account.ann(seen.size)
-        self.classes |= class_ids([result.detections, ann.detections])
+        self.classes |= class_ids([result.detections, ann])
         self.thumbnails.append(jpeg(result.image, *THUMBNAILS[0]))
         layers = []
         for layer in result.maps[result.T].values():
