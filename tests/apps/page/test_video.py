@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.pages import parsed
 from helpers.tiny import run_tool, write_tiny
-from helpers.video import walk, write_frames
+from helpers.video import read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
 
@@ -40,7 +40,9 @@ def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path, capsys):
     assert [layer["name"] for layer in data["layers"]] == ["conv 2", "conv 3"]
     together = np.sum([layer["values"] for layer in data["layers"]], axis=0)
     assert np.allclose(together, data["operations"], rtol=1e-2)
-    assert data["tracks"] == []
+    assert data["tracks"] == [] and any(data["ann"])
+    # The video beside the page shows the ANN only where that is asked for.
+    assert read_frames(tmp_path / "exp" / "clip.mp4")[0].shape == (48, 80, 3)
 
 
 def test_a_video_has_its_tracks(write_page, weights, tmp_path):
