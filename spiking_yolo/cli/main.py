@@ -16,6 +16,7 @@ from spiking_yolo.apps.console import verbosity
 from spiking_yolo.arguments import Options
 from spiking_yolo.cli.process import prepare_process, status
 from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
+from spiking_yolo.cli.renamed import METHODS as OLD_METHODS
 from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
@@ -176,6 +177,9 @@ def check_names(options: Options) -> None:
             raise UserError(
                 f"cannot read the weights {path}: No such file or directory; check the path"
             )
+    for name in (getattr(options, "method", None), *getattr(options, "methods", ())):
+        if name in OLD_METHODS:
+            raise UserError(f"{name} is no method any more: {OLD_METHODS[name]}")
     if isinstance(options, MethodOptions):
         get_recipe(options.method or DEFAULT, options.calibration).with_settings(options.settings)
     if isinstance(options, MethodsOptions):

@@ -42,9 +42,19 @@ OPTIONS = {
     "--list-methods": LIST,
     "--list-settings": "`list METHOD` has them",
     "--report": PAGE,
+    "--quick": "`--calibration untrained` is made within seconds",
+    "--modes": "videos are scored with the state kept and anew in each frame",
+    "--limit-frames": "--limit is of videos too",
     # As Ultralytics and YOLOv5 call them.
     "--source": "give images and videos without an option",
     "--model": "--weights is the network",
     "--conf-thres": "--conf is the smallest confidence",
     "--iou-thres": "--iou is the overlap",
 }
+METHODS = {
+    "signed-digits-tuned": "`--method signed-digits --calibration tuned-weights`",
+    "signed-digits-video": "`--method signed-digits --calibration video`",
+    "msat-plus": "`--method msat-tuned` is MSAT at its best, signed-digits the default",
+}
+LEFT = "fixed-fraction group-neurons adafire srp cos signed-memory differential coarse-to-fine"
+METHODS |= dict.fromkeys(LEFT.split(), "version 0.3.0 is the last that has it")

@@ -8,6 +8,7 @@ import pytest
 
 from spiking_yolo.cli.main import COMMANDS, call, parse, program
 from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
+from spiking_yolo.cli.renamed import METHODS as OLD_METHODS
 from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
 from spiking_yolo.errors import UserError
 
@@ -150,6 +151,9 @@ def old_lines() -> Iterator[tuple[str, str]]:
     for option, now in OLD_OPTIONS.items():
         if option not in names:
             yield f"detect a.jpg {option}", now
+    for method, now in OLD_METHODS.items():
+        yield f"detect a.jpg --method {method}", now
+        yield f"eval --method p-norm,{method}", now
 
 
 @pytest.mark.parametrize(("line", "now"), old_lines())
