@@ -111,21 +111,6 @@ def _read_header(content: bytes, path: Path) -> Header:
     raise UserError(f"{path} has no darknet header; give a darknet .weights file")
 
 
-def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError:
-    other = 36 - header.size
-    hint = "use the cfg that belongs to this file, or download it again"
-    if size == other + 4 * floats:
-        hint = (
-            f"the size suits a {other}-byte header, not the version in the header: save the file"
-            " again"
-        )
-    version = f"{header.major}.{header.minor}.{header.revision}"
-    return UserError(
-        f"{path} has {size} bytes, but the cfg needs {header.size + 4 * floats} "
-        f"({floats} floats and the {header.size}-byte header of version {version}); {hint}"
-    )
-
-
 def read_weights(net: DarknetNet, path: str | Path) -> Header:
     """Fill the network's parameters and batch norm statistics from a file.
 
@@ -146,15 +131,17 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
     header = _read_header(content, path)
     floats, body = count_floats(net), len(content) - header.size
     if body != 4 * floats:
-        raise _size_error(path, len(content), header, floats)
+        raise UserError(
+            f"{path} has {len(content)} bytes, but the cfg needs {header.size + 4 * floats}"
+            f" ({floats} floats and a header of {header.size}): use the cfg that belongs to this"
+            " file, or download it again"
+        )
     if any(tensor.is_meta for tensor in net.parameters()):
         net.to_empty(device="cpu")
-        for counter in (
-            m.num_batches_tracked
-            for m in net.modules()
-            if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)
-        ):
-            counter.zero_()  # type: ignore[union-attr]  # all that is not in the file
+        for name, counter in net.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                # All that is not in the file.
+                counter.zero_()
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
     pairs: list[tuple[Tensor, Tensor]] = []
     offset = 0

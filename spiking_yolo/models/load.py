@@ -190,14 +190,12 @@ def load_ann(
         options += ["--head", head]
     if resize is not None:
         options += ["--resize", resize]
-    if kind == "pickle":
-        graph, spec, isolated = _open_pickle(path, trust, head, size is not None)
-        spec = _resized(spec, size, resize)
-        digest = sha256(path)
-        if isolated:
-            options.append("--trust-weights")
-    elif kind == "onnx":
-        graph, spec = load_onnx(path, names, size)
+    if kind in ("pickle", "onnx"):
+        if kind == "onnx":
+            graph, spec = load_onnx(path, names, size)
+        else:
+            graph, spec, isolated = _open_pickle(path, trust, head, size is not None)
+            options += ["--trust-weights"] * isolated
         spec = _resized(spec, size, resize)
         digest = sha256(path)
     else:

@@ -73,8 +73,8 @@ def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | Non
         if sigmoid is not None and sigmoid.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, silu=True)
         tanh = model.node_of(factor, "Tanh")
-        softplus = None if tanh is None else model.node_of(tanh.inputs[0], "Softplus")
-        if softplus is not None and softplus.inputs[0] == name:
+        softplus = tanh and model.node_of(tanh.inputs[0], "Softplus")
+        if softplus and softplus.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, mish=True)
     return _linear(builder, node, args)
 
@@ -229,8 +229,11 @@ def cut(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     if not isinstance(x, Feature) or len(x.shape) != 4 or len(numbers) < len(args) - 1:
         return None
     starts, ends = numbers[:2]
-    axes = numbers[2] if len(numbers) > 2 else range(len(starts))
-    steps = numbers[3] if len(numbers) > 3 else [1] * len(starts)
+    axes, steps = list(range(len(starts))), [1] * len(starts)
+    if len(numbers) > 2:
+        axes = numbers[2]
+    if len(numbers) > 3:
+        steps = numbers[3]
     slices: list[list[int | None]] = [[0, None, 1] for _ in range(3)]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if axis % 4 == 0 or step < 1:
@@ -250,10 +253,11 @@ def cut(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
 
 
 def pad(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    if len(args) > 3:
+        return None
     x = builder.feature(args[0])
-    pads = args[1] if len(args) > 1 else None
-    value = args[2] if len(args) > 2 else None
-    if x is None or not isinstance(pads, Tensor) or pads.numel() != 8 or len(args) > 3:
+    pads, value = (*args[1:], None, None)[:2]
+    if x is None or not isinstance(pads, Tensor) or pads.numel() != 8:
         return None
     zero = value is None or (isinstance(value, Tensor) and not bool(value.any()))
     sides: list[int] = pads.tolist()
