@@ -161,7 +161,7 @@ class SpikingYOLO:
         self.spec = network.spec
         if self.spec.task != "detect":
             raise UserError(
-                f"this network is a classifier, which finds no boxes: use `{command('classify')}`"
+                f"this network is a classifier, which finds no boxes: use `{command('eval')}`"
             )
         self._graph = network.graph.to(self.device)
         self._turn = _Turn()

@@ -237,7 +237,8 @@ class Table:
         """Tables that fit 100 columns."""
         parts: list[str] = []
         for name in dict.fromkeys(row.data for row in self.rows):
-            rows = settled(self.of(name), self.main[0])
+            rows = self.of(name)
+            rows = settled(rows, self._figure(rows))
             macs = rows[0].costs.get("macs")
             head = f"{name}, {self.facts['images']} images" if name == self.rows[-1].data else name
             if macs:
@@ -245,7 +246,7 @@ class Table:
             parts.append(f"{head}\n{self._figures(rows)}")
             if rows[0].intervals:
                 parts.append(self._intervals(rows))
-        rows = settled(self.total, self.main[0])
+        rows = settled(self.total, self._figure(self.total))
         if any(row.work for row in rows):
             parts.append(self._energy(rows))
         else:
@@ -257,13 +258,17 @@ class Table:
             parts.append(class_table(rows))
         return "\n\n".join(parts)
 
+    def _figure(self, rows: Sequence[Row]) -> str:
+        """The first figure that these rows have: a video without ground truth has not all."""
+        return next(name for name in self.main if name in rows[0].figures)
+
     def _figures(self, rows: Sequence[Row]) -> str:
         """Scores; operations per MAC in three countings, error of the output."""
         lines = [["", *self.main, "minus ANN", *Counts._fields, "error"]]
+        figure = self._figure(rows)
         for row in rows:
             cells = [row.label]
             cells += [percent(row.figures.get(name, math.nan)) for name in self.main]
-            figure = self.main[0]
             minus = ""
             if row is not rows[0]:
                 minus = percent(row.figures[figure] - rows[0].figures[figure], "+.1f")
@@ -274,7 +279,7 @@ class Table:
         return columns(lines)
 
     def _intervals(self, rows: Sequence[Row]) -> str:
-        figure = self.main[0]
+        figure = self._figure(rows)
         spiking = [row for row in rows if row.work]
         pairs = {"": figure, "minus ANN": f"{figure}_minus_ann"}
         if spiking:

@@ -1,0 +1,252 @@
+"""`eval` as a person calls it: photographs, classes, several methods, interruptions, mistakes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import classifying
+from helpers.evaluating import make_scene
+from helpers.tiny import ROOT, run_tool
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate.run import Setup, evaluate, scorer_of
+from spiking_yolo.apps.evaluate.table import settled
+from spiking_yolo.convert.load import load
+from spiking_yolo.data.coco import load_coco
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.tables import WIDTH
+from spiking_yolo.observe import Observer
+
+QUICK = ("--T", 4, "--steps", "2,4")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> tuple[Path, Path]:
+    """Weights and the folder of the photographs."""
+    folder = tmp_path_factory.mktemp("scene")
+    return make_scene(folder)[0], folder
+
+
+@pytest.fixture(scope="module")
+def done(scene, tmp_path_factory) -> Path:
+    """The folder of a run with two methods and everything."""
+    weights, data = scene
+    project = tmp_path_factory.mktemp("runs")
+    call = ("--weights", weights, "--data", data, "--method", "p-norm,dcgs", "--baseline")
+    assert run_tool("eval_coco", *call, *QUICK, "--bootstrap", 30, "--project", project) == 0
+    return project / "exp"
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_files_of_a_run(done):
+    names = {path.relative_to(done).as_posix() for path in done.rglob("*") if path.is_file()}
+    for name in ("results.json", "predictions_ann.json", "predictions_2.json"):
+        assert names >= {f"p-norm/{name}", f"dcgs/{name}"}
+    assert names >= {"results.csv", "accuracy-T.png", "accuracy-operations.png"}
+    with open(done / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["T"]) for row in rows] == [
+        ("ANN", ""), ("ANN 8 bit", ""), ("p-norm", "2"), ("p-norm", "4"), ("dcgs", "2"), ("dcgs", "4"),
+    ]  # fmt: skip
+    content = results(done / "dcgs")
+    assert content["method"] == "dcgs" and [row["T"] for row in content["steps"]] == [2, 4]
+    for row, flat in zip(rows[4:], content["steps"], strict=True):
+        assert float(row["mAP50"]) == flat["mAP50"]
+        assert [float(row["mAP50_minus_first_low"]), float(row["mAP50_minus_first_high"])] == flat[
+            "interval_95"
+        ]["mAP50_minus_first"]
+    assert content["baseline"][0]["bits"] == 8 and set(content["break_even"]) >= {"fp32", "sram16"}
+
+
+def test_predictions_score_as_the_table_says(scene, done):
+    """By pycocotools, from the files."""
+    content = results(done / "dcgs")
+    truth = COCO(str(scene[1] / "instances.json"))
+    for name, row in (("ann", content["ann"]), ("4", content["steps"][-1])):
+        found = truth.loadRes(str(done / "dcgs" / f"predictions_{name}.json"))
+        run = COCOeval(truth, found, "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+        assert [row["mAP50-95"], row["mAP50"]] == pytest.approx(run.stats[:2].tolist())
+
+
+def test_rows_are_means_over_images(scene, done):
+    detector = SpikingYOLO(scene[0], "dcgs")
+    row = results(done / "dcgs")["steps"][-1]
+    paths = [sample.path for sample in load_coco(scene[1]).samples]
+    seen = list(detector.observer().observe(paths, 4, want=("ann",)))
+    macs = seen[0].macs
+    for counting in ("spikes", "digits", "messages"):
+        mean = np.mean([one.last.operations[counting] for one in seen]) / macs
+        assert row[f"sops_per_mac_{counting}"] == pytest.approx(mean)
+    assert row["spikes_per_image"] == pytest.approx(np.mean([o.last.total_spikes for o in seen]))
+    assert row["output_error"] == pytest.approx(np.mean([one.error(4) for one in seen]), rel=1e-4)
+    assert row["mean_rate"] == pytest.approx(np.mean([one.mean_rate(4) for one in seen]))
+
+
+def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
+    """Half of the log, with a line that a kill has torn."""
+    weights, data = scene
+    call = ("--weights", weights, "--data", data, "--method", "dcgs", "--project", tmp_path)
+    folder = tmp_path / "exp"
+    folder.mkdir()
+    lines = (done / "records-dcgs-0.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "records-dcgs-0.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
+    assert run_tool("eval_coco", *call, "--T", 8, "--resume", folder) == 2
+    assert "was made with steps=2,4" in capsys.readouterr().err
+    assert run_tool("eval_coco", *call, *QUICK, "--resume", "latest") == 0
+    again, first = results(folder)["steps"], results(done / "dcgs")["steps"]
+    for row, other in zip(again, first, strict=True):
+        assert {k: v for k, v in row.items() if k != "seconds"} == {
+            k: v for k, v in other.items() if k not in ("seconds", "interval_95")
+        }
+    assert run_tool("eval_coco", *call, *QUICK, "--resume", folder) == 2
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
+    network = load(scene[0], "p-norm")
+    dataset = load_coco(scene[1])
+
+    def rows(**own: Any) -> list[dict[str, Any]]:
+        options = EvalOptions(**own)
+        table = evaluate({"p-norm": network}, scorer_of(dataset, network.spec, options), options)
+        assert table
+        return [row.flat() for row in table.rows]
+
+    _, two, four = rows(T=4, steps=(2,), batch=4)
+    for row, T in ((two, 2), (four, 4)):
+        other = rows(T=T, steps=(T,), batch=1)[1]
+        for name in row.keys() - {"seconds"}:
+            assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6, nan_ok=True), name
+
+
+def test_what_is_printed_fits_the_terminal(scene, tmp_path, capsys):
+    call = ("--weights", scene[0], "--data", scene[1], "--method", "p-norm,dcgs", *QUICK)
+    more = ("--bootstrap", 20, "--baseline", "--per-class", "--limit", 3)
+    assert run_tool("eval_coco", *call, *more, "--project", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= WIDTH
+    assert "3 of 6 images" in printed and "dcgs T=4" in printed and "minus p-norm" in printed
+    assert "even at" in printed and "class" in printed
+
+
+def test_steps_after_a_network_has_settled_are_not_printed(scene):
+    network, options = load(scene[0]), EvalOptions(T=4, steps=(1, 2))
+    scorer = scorer_of(load_coco(scene[1]), network.spec, options)
+    table = evaluate({"signed-digits": network}, scorer, options)
+    assert table and [row.T for row in table.rows] == [None, 1, 2, 4]
+    assert [row.T for row in settled(table.rows, "mAP50")] == [None, 1]
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory) -> tuple[Path, Path]:
+    return classifying.write_all(tmp_path_factory.mktemp("classes"))
+
+
+def test_classes(classes, tmp_path):
+    """Against a forward pass of its own."""
+    weights, data = classes
+    call = ("--weights", weights, "--data", data, "--method", "p-norm", *QUICK)
+    assert run_tool("eval_classify", *call, "--project", tmp_path) == 0
+    folder = tmp_path / "exp"
+    content, rows = results(folder), json.loads((folder / "predictions_ann.json").read_text())
+    network = load(weights, "p-norm")
+    observer = Observer(None, network.graph, network.spec)
+    for row in rows:
+        (seen,) = observer.observe([data / "test" / row["image"]], 0, want=("boxes", "ann"))
+        assert seen.ann is not None and row["class_id"] == seen.ann.class_id.tolist()
+    top1 = np.mean([row["class_id"][0] == row["label"] for row in rows])
+    top5 = np.mean([row["label"] in row["class_id"] for row in rows])
+    assert [content["ann"]["top1"], content["ann"]["top5"]] == [top1, top5]
+    found = json.loads((folder / "predictions_4.json").read_text())
+    top1 = np.mean([row["class_id"][0] == row["label"] for row in found])
+    assert content["steps"][-1]["top1"] == top1
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_figures_of_one(scene, done, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    script = str(ROOT / "tools" / "eval_coco.py")
+    call = ("--weights", scene[0], "--data", scene[1], "--method", "dcgs", *QUICK)
+    words = [*launcher, script, *call, "--project", tmp_path]
+    subprocess.run([*map(str, words)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    rows, expected = results(tmp_path / "exp")["steps"], results(done / "dcgs")["steps"]
+    for row, other in zip(rows, expected, strict=True):
+        for name in row.keys() - {"seconds", "interval_95"}:
+            assert row[name] == pytest.approx(other[name], rel=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"T": 4, "steps": (8,)}, "steps"),
+        ({"metric": "accuracy"}, "resnet20"),
+        ({"predictions": Path("dt.json")}, "--data"),
+    ],
+)
+def test_options_that_do_not_fit(own: dict[str, Any], said: str):
+    with pytest.raises(UserError, match=said):
+        EvalOptions(**own)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--data", "{photos}", "--weights", "{classifier}"), "classifier"),
+        (("--data", "{images}", "--weights", "{detector}"), "detection dataset"),
+        (("--data", "{photos}", "--weights", "{detector}", "--year", 2012), "year"),
+        (("--data", "gone", "--weights", "{detector}"), "does not exist"),
+    ],
+)
+def test_mistakes_are_one_line(words, said, scene, classes, tmp_path, capsys):
+    places = {"photos": scene[1], "detector": scene[0], "classifier": classes[0]}
+    places["images"] = classes[1]
+    typed = [str(word).format(**places) for word in words]
+    assert run_tool("eval", *typed, "--T", 1, "--project", tmp_path) == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count("\n") == 1
+
+
+def test_records_need_no_outputs(scene):
+    """What a log has of an image is what a table needs."""
+    from spiking_yolo.log import json_fields
+    from spiking_yolo.observe import Observation
+
+    detector = SpikingYOLO(scene[0], "dcgs")
+    sample = load_coco(scene[1]).samples[0]
+    observe = detector.observer().observe
+    (seen,) = observe([sample.path], 4, [2], want=("boxes", "ann", "layers"))
+    read = Observation.from_json(json.loads(json.dumps(seen.record(), default=json_fields)))
+    assert read.error(2) == seen.error(2) > 0 and read.ann_outputs == ()
+    assert read.steps[2].events == seen.steps[2].events
+    assert read.last.operations_by_layer == seen.last.operations_by_layer
+    assert torch.equal(read.last.boxes.xyxy, seen.last.boxes.xyxy)
+    assert torch.equal(read.ann_boxes.confidence, seen.ann_boxes.confidence)
+    assert (read.neurons, read.macs, read.mean_rate(4)) == (
+        seen.neurons,
+        seen.macs,
+        seen.mean_rate(4),
+    )
+
+
+def test_nothing_is_kept_without_a_folder(scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network, options = load(scene[0], "dcgs"), EvalOptions(T=1)
+    scorer = scorer_of(load_coco(scene[1]), network.spec, options)
+    assert evaluate({"dcgs": network}, scorer, options, Setup())
+    assert not list(tmp_path.iterdir())

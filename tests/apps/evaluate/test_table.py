@@ -1,0 +1,109 @@
+"""Rows, intervals and break-even by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from spiking_yolo.apps.evaluate.costs import CostModel, exponentials, spike_value
+from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate.scoring import Scored
+from spiking_yolo.apps.evaluate.table import ANN, ANN_8_BIT, Row, Table, settled, with_intervals
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
+from spiking_yolo.metrics.energy import NetworkSize, Work, accounts
+from spiking_yolo.recipe import Recipe
+
+
+def row(method: str, hits: list[int], T: int | None = None, **own: object) -> Row:
+    data = AccuracyResampled({"top1": np.array(hits)})
+    figures = {"top1": float(np.mean(hits))}
+    scored = Scored(figures, resampled=lambda n, seed: Resampling.of(data, n, seed))
+    return Row.of(method, "data", scored, EvalOptions(bootstrap=200), T=T, **own)
+
+
+def test_intervals_are_paired():
+    rows = [
+        row(ANN, [1, 1, 1, 0]),
+        row("a", [1, 1, 0, 0], 1),
+        row("a", [1, 1, 1, 0], 2),
+        row("b", [0, 1, 0, 0], 1),
+    ]
+    ann, first, second, other = with_intervals(rows)
+    assert set(ann.intervals) == {"top1"} and ann.resampling is None
+    assert set(first.intervals) == set(second.intervals) == {"top1", "top1_minus_ann"}
+    # The same images: no draw tells them apart.
+    same = second.intervals["top1_minus_ann"]
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+    minus = other.intervals["top1_minus_first"]
+    assert minus.value == -0.25 and -0.75 <= minus.low < -0.25 < minus.high == 0
+    assert other.intervals["top1_minus_ann"].value == -0.5
+    flat = first.flat()
+    assert flat["T"] == 1 and flat["interval_95"]["top1_minus_ann"][1] == 0
+
+
+def test_without_a_bootstrap_there_are_no_intervals():
+    scored = Scored({"top1": 0.5})
+    rows = [Row.of(ANN, "data", scored, EvalOptions())]
+    assert with_intervals(rows) == rows and rows[0].flat() == {"top1": 0.5}
+
+
+def test_steps_after_nothing_changes():
+    def step(T: int, top1: float, error: float) -> Row:
+        costs = {"output_error": error, "sops_per_mac_spikes": 1.0}
+        figures = {"top1": top1}
+        return Row(data="d", method="m", T=T, figures=figures, costs=costs, work=Work(T, 1))
+
+    moving = [step(1, 0.5, 0.2), step(2, 0.5, 0.1), step(4, 0.6, 0.1)]
+    assert settled(moving, "top1") == moving
+    still = [*moving, step(8, 0.6, 0.1), step(16, 0.6, 0.1)]
+    assert settled(still, "top1") == moving
+
+
+def test_break_even_is_printed_of_the_last_step():
+    """3e9 operations of .9 pJ, and 1e8 analogue MACs of 4.6 pJ: (4.6 - .46) / .9 operations per MAC
+    in the account without memory.
+    """
+    size, chosen = NetworkSize(macs=1e9, neurons=1e6), accounts()
+    work = Work(4, 3e9, analogue_macs=1e8)
+    even = {account.key: account.break_even(work, size) for account in chosen}
+    energies = {account.energy: account.snn(work, size) for account in chosen}
+    costs = {**energies, "output_error": 0.1}
+    costs |= {f"sops_per_mac_{c}": 3.0 for c in ("spikes", "digits", "messages")}
+    ann = {account.energy: account.ann(size) for account in chosen}
+    rows = [
+        Row(data="d", method=ANN, figures={"top1": 0.5}, costs={"macs": 1e9, **ann}),
+        Row(data="d", method=ANN_8_BIT, figures={"top1": 0.5}, costs={"macs": 1e9}),
+        Row(data="d", method="m", T=4, figures={"top1": 0.5}, costs=costs, work=work, even=even),
+    ]
+    table = Table(rows, ("top1",), chosen, {"images": 1})
+    assert even["fp32"] == pytest.approx((4.6 - 0.46) / 0.9)
+    (line,) = [line for line in table.text().splitlines() if line.startswith("even")]
+    assert line.split()[4] == "4.6"
+    content = table.results("m")
+    assert content["break_even"] == even and content["baseline"][0]["bits"] == 8
+
+
+def test_what_cannot_be_measured_is_null_in_json():
+    nothing = Row(data="d", method="predictions", figures={"mAP50": math.nan})
+    table = Table([nothing], ("mAP50",), (), {"images": 1})
+    assert table.results("predictions")["ann"]["mAP50"] is None
+    assert "-" in table.text()
+
+
+def test_what_events_carry():
+    plain = get_recipe("channel-norm")
+    assert spike_value(plain) == "none" and exponentials(plain) == 0
+    assert spike_value(plain.with_settings({"neuron.gamma": 4})) == "power of two"
+    msat = get_recipe("msat")
+    # exp and ln of Eq. 15, exp of Eq. 16, the sigmoid's exp.
+    assert spike_value(msat) == "any" and exponentials(msat) == 4
+    assert exponentials(Recipe("m"), silu=True) == 1
+
+
+def test_rate_coding_computes_analogue_layers_in_every_step():
+    size = NetworkSize(5, neurons=7)
+    streams = CostModel("spikes", "any", True, 2)
+    assert streams.work(3, size, 1, 2, 3, 4) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
+    cached = CostModel("spikes", "any", False, 2)
+    assert cached.work(3, size, 1, 2, 3, 4).analogue_macs == 4
