@@ -132,7 +132,7 @@ def run_logged(
         observe: Makes the records of a batch, in order.
         read: Makes a record of what JSON has of it.
         call: What decides the records.
-        stem: Path of the log without its end: a process writes STEM-RANK.jsonl. The batches of an
+        stem: Path of the log without its end: a process writes STEM.RANK.jsonl. The batches of an
             interrupted run are taken from there. None keeps nothing.
         ranks: This process among those of torchrun.
         progress: Called with the records done and the records in all, of this process, first and
@@ -148,7 +148,7 @@ def run_logged(
     missing = ranks.share([batch for batch in batches if batch.start not in finished])
     log = None
     if stem:
-        log = RecordLog(stem.with_name(f"{stem.name}-{ranks.rank}.jsonl"), call)
+        log = RecordLog(stem.with_name(f"{stem.name}.{ranks.rank}.jsonl"), call)
     total = sum(map(len, missing if ranks.size > 1 else batches))
     done = total - sum(map(len, missing))
     new: dict[int, list[R]] = {}
@@ -179,7 +179,7 @@ def _finished(
     problem = ""
     if stem and ranks.first:
         try:
-            for path in sorted(stem.parent.glob(f"{stem.name}-*.jsonl")):
+            for path in sorted(stem.parent.glob(f"{stem.name}.[0-9]*.jsonl")):
                 finished |= _batches(path, call, read)
         except UserError as error:
             problem = str(error)

@@ -104,8 +104,8 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
     call = ("--weights", weights, "--data", data, "--method", "dcgs", "--project", tmp_path)
     folder = tmp_path / "exp"
     folder.mkdir()
-    lines = (done / "records-dcgs-0.jsonl").read_bytes().splitlines(keepends=True)
-    (folder / "records-dcgs-0.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
+    lines = (done / "records-dcgs.0.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "records-dcgs.0.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
     assert run_tool("eval_coco", *call, "--T", 8, "--resume", folder) == 2
     assert "was made with steps=2,4" in capsys.readouterr().err
     assert run_tool("eval_coco", *call, *QUICK, "--resume", "latest") == 0

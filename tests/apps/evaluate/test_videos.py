@@ -109,7 +109,7 @@ def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, caps
     first = results(folder / "signed-digits")
     assert {row["video"] for row in first["videos"]} == {"still", "walk"}
     (folder / "results.csv").unlink()
-    log = folder / "records-signed-digits-0.jsonl"
+    log = folder / "records-signed-digits.0.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     assert len(lines) == 3
     log.write_bytes(b"".join(lines[:2]))
