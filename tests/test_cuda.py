@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.methods import recipe_of
 from helpers.networks import Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch.testing import assert_close
 
 from spiking_yolo.convert.load import load
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.result import Result
 
@@ -23,7 +24,7 @@ DEVICE = "cuda:0"
 @pytest.mark.parametrize("method", list_methods())
 def test_every_method(method: str, cls: type[torch.nn.Module]):
     """In float64, where a sum in another order hardly ever takes a neuron over its threshold."""
-    recipe = get_recipe(method)
+    recipe = recipe_of(method)
     short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
     net, x = spiking(make(cls), images(2), recipe, short), images(2, seed=1)
     here = net.network().run(x, 12, [1, 4]).snapshots
@@ -47,7 +48,7 @@ def same(ours: Result, expected: Result) -> None:
     assert ours.operations["digits"] == pytest.approx(expected.operations["digits"], rel=0.01)
 
 
-@pytest.mark.parametrize("method", ["p-norm", "dcgs", "differential"])
+@pytest.mark.parametrize("method", ["p-norm", "dcgs", "sigma-delta"])
 def test_detect_and_stream(method: str, tmp_path: Path):
     net = load(write_tiny(tmp_path), method)
     frames = [photo(tmp_path / f"{seed}.png", seed) for seed in (0, 0, 1)]

@@ -178,7 +178,7 @@ def test_saved_network_is_bit_identical(detector, converted, photo):
 @pytest.mark.parametrize(
     "option",
     [
-        {"method": "differential"},
+        {"method": "burst"},
         {"settings": {"neuron.gamma": 2}},
         {"imgsz": SIZE},
         {"imgsz": (SIZE, SIZE)},
@@ -513,7 +513,7 @@ def test_the_default_network_finds_the_dog():
 
 def test_timesteps_by_default(weights, photo):
     """Those of the table of methods; of what it does not know 64; of `steps` the last."""
-    for method, T in (("dcgs", 4), ("channel-norm", 128), ("srp", 64)):
+    for method, T in (("dcgs", 4), ("channel-norm", 128)):
         assert SpikingYOLO(weights, method).detect(photo).T == T
     own = Recipe("my-method")
     detector = SpikingYOLO(weights, own)

@@ -14,6 +14,7 @@ import torch
 from helpers.classifying import write_all
 from helpers.evaluating import make_scene
 from helpers.fake_device import DEVICE, FakeDevice, Mixed, Waited
+from helpers.methods import recipe_of
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch import Tensor
@@ -22,7 +23,7 @@ from spiking_yolo.apps.evaluate.options import EvalOptions
 from spiking_yolo.apps.evaluate.run import Setup, evaluate, scorer_of
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.data.coco import load_coco
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import place
@@ -93,7 +94,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 
 @cache
 def converted(cls: Any, method: str, **settings: Any) -> Converted:
-    recipe = get_recipe(method)
+    recipe = recipe_of(method)
     short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
     return spiking(make(cls), images(2), recipe, {**short, **settings})
 
@@ -144,7 +145,7 @@ def test_a_network_that_is_moved_there_is_as_one_that_was_made_there(device: Fak
 
 
 @pytest.mark.parametrize(
-    "method", [name for name in list_methods() if get_recipe(name).keeps_frames]
+    "method", [name for name in list_methods() if recipe_of(name).keeps_frames]
 )
 def test_frames_of_a_video(device: FakeDevice, method: str):
     net = converted(TinyLeaky, method, **{"encoding.tau": 0.1})
@@ -191,7 +192,7 @@ def test_heads_are_decoded_anywhere_and_suppressed_on_the_host(device: FakeDevic
     assert device.waits == {"decode/selection.py:Selection.boxes"}
 
 
-@pytest.mark.parametrize("method", ["p-norm", "differential", None])
+@pytest.mark.parametrize("method", ["p-norm", "sigma-delta", None])
 def test_a_detector(device: FakeDevice, method: str | None, tmp_path: Any):
     """None: the network and the method that one gets unasked."""
     net = load(write_tiny(tmp_path) if method else default_weights(), method)
@@ -265,7 +266,7 @@ PLACES: dict[str, tuple[Any, str]] = {
 def test_a_mistake_is_found(
     device: FakeDevice, monkeypatch: pytest.MonkeyPatch, place: str, mistake: str
 ):
-    net = converted(TinyLeaky, "differential")
+    net = converted(TinyLeaky, "sigma-delta")
     (owner, name), (error, make_mistake) = PLACES[place], MISTAKES[mistake]
     correct = getattr(owner, name)
 

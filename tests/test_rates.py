@@ -25,7 +25,7 @@ from spiking_yolo.observe import Input, Observer, mean_rate
 
 # Of every kind: complete values, differential coding that settles later, rate coding with pairs,
 # and rate coding with a preparation.
-METHODS = ("signed-digits", "dcgs", "p-norm", "srp")
+METHODS = ("signed-digits", "dcgs", "p-norm")
 T, STEPS = 24, (1, 2, 5, 24)
 QUICK = {"calibration.T": 4}
 

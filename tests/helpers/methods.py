@@ -13,10 +13,22 @@ from helpers.networks import images, make, spiking
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
+
+# Signed neurons that send the changes of what they follow, as bursts, without calibration.
+SIGMA_DELTA = Recipe(
+    "sigma-delta",
+    threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
+    neuron=Neuron(kind="sigma-delta", gamma=4, initial=0.5),
+)
+
+
+def recipe_of(name: str) -> Recipe:
+    """That of a method, or SIGMA_DELTA by its name."""
+    return SIGMA_DELTA if name == SIGMA_DELTA.name else get_recipe(name)
 
 
 class Chain(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.attention import Attending
-from helpers.methods import relative_error
+from helpers.methods import recipe_of, relative_error
 from helpers.networks import images, make, spiking, statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.methods import TUNED, VIDEO, get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.convert.thresholds import base_parameters
 from spiking_yolo.convert.train_thresholds import TrainableNeurons
 from spiking_yolo.errors import UserError
@@ -30,13 +30,13 @@ from spiking_yolo.snn.stream import Stream
 from spiking_yolo.snn.synapses import Product
 
 PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}
-ATTENDING = ("signed-digits", "differential", "dcgs", "dcgs", "css")
+ATTENDING = ("signed-digits", "sigma-delta", "dcgs", "css")
 
 
 def converted(method: str = "signed-digits", areas: int = 1, scale: float = 0.05) -> Converted:
     """The network with thetas that are this share of the statistic."""
     graph = with_identities(trace(make(lambda: Attending(areas)), images(1)))
-    recipe = get_recipe(method)
+    recipe = recipe_of(method)
     changes: dict[str, Any] = {"threshold.scale": scale}
     if method == "signed-digits":
         changes |= {**PLAIN, "calibration.kind": "none", "threshold.rule": "max"}
@@ -76,7 +76,7 @@ def test_changes_of_a_product_add_up(op: str, areas: int, arrivals: list[str], s
 
 
 def softmax_neurons(theta: float, method: str = "signed-digits") -> NeuronLayer:
-    recipe = get_recipe(method).with_settings(PLAIN if method == "signed-digits" else {})
+    recipe = recipe_of(method).with_settings(PLAIN if method == "signed-digits" else {})
     parameters = {"theta": torch.full((2,), theta), "initial": torch.tensor(0.5)}
     return build_neurons(parameters, recipe, Activation(softmax=True))
 
@@ -98,7 +98,7 @@ def test_a_softmax_neuron_sends_rounded_weights_and_then_their_changes():
 @given(
     changes=st.lists(st.integers(0, 999), min_size=1, max_size=4),
     theta=st.floats(1e-3, 0.5),
-    method=st.sampled_from(["signed-digits", "differential"]),
+    method=st.sampled_from(["signed-digits", "sigma-delta"]),
 )
 def test_what_softmax_neurons_have_sent_is_the_rounded_softmax_of_the_sum(
     changes: list[int], theta: float, method: str
@@ -109,7 +109,7 @@ def test_what_softmax_neurons_have_sent_is_the_rounded_softmax_of_the_sum(
         change = torch.randn(scores.shape, generator=torch.Generator().manual_seed(seed))
         scores += change
         sent += layer(change)
-        for _ in range(2000 * (method == "differential")):
+        for _ in range(2000 * (method == "sigma-delta")):
             if layer.settled:
                 break
             sent += layer(None)
@@ -225,7 +225,7 @@ def test_methods_of_rate_coding_refuse_it_with_the_way_out():
     graph = with_identities(trace(make(Attending), images(1)))
     histograms = statistics(graph, images(2)).histograms
     for name, method in list_methods().items():
-        if name in (*ATTENDING, TUNED, VIDEO):
+        if name in ATTENDING:
             base_parameters(graph, histograms, method.recipe)
             continue
         with pytest.raises(UserError, match=r"node 'attention_scores'.*signed-digits"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.methods import record, relative_error
+from helpers.methods import recipe_of, record, relative_error
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted
     """Calibrated on images(2)."""
     model = make(Capped, activation=activation)
     return spiking(
-        model, images(2), get_recipe(method), {k.replace("__", "."): v for k, v in settings.items()}
+        model, images(2), recipe_of(method), {k.replace("__", "."): v for k, v in settings.items()}
     )
 
 
@@ -149,28 +149,11 @@ def test_no_layer_sends_more_than_its_cap(name: str):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("pool_first", [True, False])
-def test_signed_memory_is_qcfs_after_as_many_steps_as_levels(pool_first: bool):
-    """Every layer: theta = cap, T = L, and spikes enough to catch up within a step. No error is
-    left at all.
-    """
-    settings = {
-        "threshold__rule": "max",
-        "threshold__scale": 1.0,
-        "neuron__gamma": 64,
-        "neuron__pool_first": pool_first,
-    }
-    x = images(2, seed=7)
-    output = converted("dcgs", QUANTISED, **settings).network().run(x, 4).snapshots[4].outputs
-    assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
-
-
-@torch.no_grad()
 def test_differential_coding_settles_on_qcfs():
     """delta = cap / L: the grid of the neurons is that of the activation."""
     x, settings = images(2, seed=7), {"threshold__rule": "max", "threshold__scale": 0.25}
     output = (
-        converted("differential", QUANTISED, **settings).network().run(x, 64).snapshots[64].outputs
+        converted("sigma-delta", QUANTISED, **settings).network().run(x, 64).snapshots[64].outputs
     )
     assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
 

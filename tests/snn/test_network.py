@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.methods import recipe_of
 from helpers.networks import ALL, UNTRAINED, Pooled, Residual, TinyLeaky, images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
@@ -242,7 +243,7 @@ def integer_spikes(
     return spikes, spiking(graph, x, recipe).network(observed=True).run(x, 12, probes=[probe])
 
 
-RULES = [("differential", {"threshold.rule": rule}) for rule in ("percentile", "mmse", "max")]
+RULES = [("sigma-delta", {"threshold.rule": rule}) for rule in ("percentile", "mmse", "max")]
 # Random numbers are drawn anew for a scaled image.
 DETERMINISTIC = {"encoding.input": "analogue", "msat.confidence": "off", "calibration.T": 8}
 
@@ -255,7 +256,7 @@ def test_scaled_input_and_biases_give_identical_spikes(
     """Times 2^j, with thresholds recomputed: every spike of every step is the same, the output is
     scaled.
     """
-    x, recipe = images(2), get_recipe(method).with_settings({**DETERMINISTIC, **settings})
+    x, recipe = images(2), recipe_of(method).with_settings({**DETERMINISTIC, **settings})
     if recipe.by_gradient:
         # Training sees the scores, which do not scale.
         recipe = recipe.with_settings(UNTRAINED)

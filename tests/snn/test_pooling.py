@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.methods import recipe_of
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import Backend
@@ -163,7 +163,7 @@ SUMS: list[tuple[str, dict[str, Any], bool]] = [
     ("dcgs", {"neuron.kind": "msat", "msat.det": False}, True),
     # Looks at the input of each step.
     ("dcgs", {"neuron.kind": "msat"}, False),
-    ("differential", {"neuron.kind": "msat"}, False),
+    ("sigma-delta", {"neuron.kind": "msat"}, False),
     # At the step before.
     ("dcgs", {"neuron.kind": "msat", "msat.variant": "algorithm1"}, False),
     ("dcgs", {"encoding.input": "poisson"}, True),
@@ -178,7 +178,7 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(
     of it.
     """
     x = images(3)
-    converted = spiking(make(TinyLeaky), x, get_recipe(method), changes)
+    converted = spiking(make(TinyLeaky), x, recipe_of(method), changes)
     network, observed = converted.network(), converted.network(observed=True)
     run, watched = (net.run(x, 24, [1, 8]) for net in (network, observed))
     assert list(network.plan.sums) == (["act2"] if summed else []) and not observed.plan.sums

@@ -25,11 +25,11 @@ def same(a: Snapshot, b: Snapshot) -> bool:
 @pytest.mark.parametrize("name", list_methods())
 def test_of_every_method(name: str):
     recipe, x = get_recipe(name), images(2, seed=5)
-    cls = TinyLeaky if recipe.encoding.coding == "differential" and name != "css" else Chain
+    cls = TinyLeaky if recipe.differential and name != "css" else Chain
     settings = {k: v for k, v in QUICK.items() if recipe.runs_network or k == "calibration.T"}
     converted = spiking(make(cls), images(2), recipe, {**settings, "readout.skip": 0})
     long = converted.network().run(x, LONG, range(1, LONG + 1))
-    if recipe.encoding.coding == "rate":
+    if not recipe.differential:
         assert long.settled is None
     for T in LENGTHS:
         run = converted.network().run(x, T)

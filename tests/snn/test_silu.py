@@ -8,7 +8,7 @@ from math import floor
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.methods import record, relative_error
+from helpers.methods import SIGMA_DELTA, recipe_of, record, relative_error
 from helpers.networks import images, make, spiking, statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,20 +79,16 @@ def step(layer: NeuronLayer, current: float | None) -> float:
     st.lists(st.floats(-8, 8), min_size=1, max_size=30),
     st.floats(0.01, 2),
     st.integers(1, 6),
-    st.sampled_from(["rate", "differential"]),
     st.sampled_from([(SILU, silu), (MISH, mish)]),
 )
-def test_against_a_second_implementation(currents, theta, gamma, coding, activation):
-    """Due after t steps: t * phi(S / t) in rate coding, phi(S) in differential coding; gamma spikes
-    at most.
-    """
+def test_against_a_second_implementation(currents, theta, gamma, activation):
+    """phi(S) is due, of which gamma spikes at most are sent in a step."""
     phi, function = activation
-    recipe = get_recipe("dcgs").with_settings({"neuron.gamma": gamma, "encoding.coding": coding})
+    recipe = SIGMA_DELTA.with_settings({"neuron.gamma": gamma})
     layer, total, sent = neuron(recipe, theta, phi), 0.0, 0
-    for t, current in enumerate(currents, 1):
+    for current in currents:
         total += current
-        due = t * function(total / t) if coding == "rate" else function(total)
-        exact = due / theta - sent + 0.5
+        exact = function(total) / theta - sent + 0.5
         n = max(-gamma, min(gamma, floor(exact)))
         if abs(exact - round(exact)) < 1e-6:  # rounding may go either way
             return
@@ -100,44 +96,25 @@ def test_against_a_second_implementation(currents, theta, gamma, coding, activat
         sent += n
 
 
-def test_algorithm_1_of_msat_against_a_second_implementation():
-    """Its threshold answers to what was left after the step before, of an activation that was
-    another then.
-    """
-    recipe = get_recipe("dcgs").with_settings({"neuron.kind": "msat", "msat.variant": "algorithm1"})
-    s, theta, generator = recipe.msat, 0.5, torch.Generator().manual_seed(1)
-    layer, total, sent, left, ratio = neuron(recipe, theta), 0.0, 0.0, 0.0, 0.5
-    for t in range(1, 41):
-        current = 2 * torch.randn((), generator=generator, dtype=torch.float64).item()
-        if t > 1:
-            ratio = max(ratio + s.g * (sent / (t - 1) - left), s.floor)
-        total += current
-        due = t * silu(total / t) / theta
-        n = max(-recipe.neuron.gamma, min(recipe.neuron.gamma, floor((due - sent) / ratio + 0.5)))
-        sent += n * ratio
-        left = abs(due - sent)
-        assert step(layer, current) == pytest.approx(n * ratio, rel=1e-9, abs=1e-12)
-
-
 def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
-    layer = neuron(get_recipe("dcgs").with_settings({"neuron.gamma": 1000}), 0.25)
+    layer = neuron(SIGMA_DELTA.with_settings({"neuron.gamma": 1000}), 0.25)
     generator, total, sent, back = torch.Generator().manual_seed(0), 0.0, 0.0, 0
-    for t in range(1, 201):
+    for _ in range(200):
         current = 3 * torch.randn((), generator=generator).item()
         total += current
         n = step(layer, current)
         sent, back = sent + 0.25 * n, back + (n < 0)
-        assert abs(sent - t * silu(total / t)) <= 0.125 + 1e-9
+        assert abs(sent - silu(total)) <= 0.125 + 1e-9
     assert back > 20  # many spikes were taken back
 
 
 @BOTH
 def test_differential_coding_settles_on_the_nearest_multiple_and_falls_silent(phi, function):
     for x in (-9.0, -1.2784645, -0.4, 0.0, 0.7, 3.0):
-        layer = neuron(get_recipe("differential"), 0.01, phi)
+        layer = neuron(SIGMA_DELTA, 0.01, phi)
         sent = step(layer, x) + sum(step(layer, None) for _ in range(200))
         assert sent == floor(function(x) / 0.01 + 0.5)
-        assert step(layer, None) == 0 and layer.quiet()
+        assert step(layer, None) == 0 and layer.settled
 
 
 def network() -> tuple[nn.Module, Tensor]:
@@ -173,7 +150,7 @@ def test_mish_is_followed_too():
 @pytest.mark.parametrize("name", FOLLOW)
 def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     model, x = network()
-    converted = spiking(model, x, get_recipe(name))
+    converted = spiking(model, x, recipe_of(name))
     found = converted.network().run(x, 256, [2, 32])
     errors = [relative_error(s.outputs, model(x)) for s in found.snapshots.values()]
     complete = converted.recipe.counting == "digits"  # in the first step
@@ -226,7 +203,7 @@ def test_the_quantised_rival_knows_the_dip():
 def test_other_methods_refuse_with_the_ways_out(name):
     model, x = network()
     with pytest.raises(UserError) as caught:
-        spiking(model, x, get_recipe(name))
+        spiking(model, x, recipe_of(name))
     said = str(caught.value)
     assert "'act' (SiLU)" in said and all(method in said for method in FOLLOW)
     assert f"yolo detect train model={YAML} " in said and " calibrate --weights" in said
@@ -234,7 +211,7 @@ def test_other_methods_refuse_with_the_ways_out(name):
     with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
         build_neurons(
             {"theta": torch.ones(1), "initial": torch.tensor(0.0)},
-            get_recipe(name),
+            recipe_of(name),
             SILU,
             LayerPlan("act"),
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.methods import neuron, send
+from helpers.methods import SIGMA_DELTA, neuron, recipe_of, send
 from helpers.networks import TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,11 +22,11 @@ from spiking_yolo.snn.stream import REFRESH, Stream, unlike
 DIGITS = get_recipe("signed-digits").with_settings(
     {"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2}
 )
-SETTLING = ("signed-digits", "few-spikes", "sfn", "differential", "dcgs", "css")
+SETTLING = ("signed-digits", "few-spikes", "sfn", "sigma-delta", "dcgs", "css")
 
 
 def network(method: str = "signed-digits", **changes: Any) -> SpikingNetwork:
-    recipe = DIGITS if method == "signed-digits" else get_recipe(method)
+    recipe = DIGITS if method == "signed-digits" else recipe_of(method)
     return spiking(make(TinyLeaky), images(2), recipe, changes).network()
 
 
@@ -151,7 +151,7 @@ def test_hysteresis_by_hand():
     the first frame.
     """
     settings = {"neuron.hysteresis": 0.25, "threshold.scale": 1.0}
-    layer = neuron(get_recipe("differential").with_settings({**settings, "neuron.gamma": 9}))
+    layer = neuron(SIGMA_DELTA.with_settings({**settings, "neuron.gamma": 9}))
     assert send(layer, [0.6]) == [1]  # the first frame rounds
     layer.hysteresis = 1.0
     assert send(layer, [0.7, 0.1, 0.34, 0.02]) == [0, 0, 0, 1]  # due .3, .4, .74, .76
@@ -199,23 +199,22 @@ def residuals(net: SpikingNetwork) -> float:
     """The largest part of a threshold that is still to be sent."""
     largest = 0.0
     for _, layer in net.layers():
-        due = layer.residual() / layer.threshold + layer.initial.reshape(1, -1, 1, 1) - 0.5
+        due = layer.phi(layer.potential) / layer.threshold - layer.state.sent
+        due = due + layer.initial.reshape(1, -1, 1, 1) - 0.5
         largest = max(largest, due.abs().max().item())
     return largest
 
 
 def test_busy_needs_a_hysteresis():
     with pytest.raises(UserError, match=r"neuron\.busy needs neuron\.hysteresis"):
-        get_recipe("differential").with_settings({"neuron.busy": 0.1})
+        SIGMA_DELTA.with_settings({"neuron.busy": 0.1})
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(-40, 40), min_size=2, max_size=8), st.sampled_from([0, 0.25, 0.5, 1.0]))
 def test_what_is_left_unsent_is_bounded_by_the_hysteresis(values: list[int], h: float):
     """|S - sent| < 1/2 + h thetas after each frame, and 1/2 at most where it fired."""
-    layer = neuron(
-        get_recipe("differential").with_settings({"neuron.hysteresis": h, "neuron.gamma": 65536})
-    )
+    layer = neuron(SIGMA_DELTA.with_settings({"neuron.hysteresis": h, "neuron.gamma": 65536}))
     total = sent = 0.0
     for k, value in enumerate(values):
         layer.hysteresis = float(k > 0)
