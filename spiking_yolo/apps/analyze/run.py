@@ -52,13 +52,14 @@ class Analysis:
 
     def text(self) -> str:
         """A table that fits 100 columns, and the largest error in a sentence."""
+        labels = layer_labels(self.converted.graph)
         worst = max(self.layers, key=lambda layer: layer.error / (layer.ann or 1.0))
         shares = worst.shares()
         largest = max(PARTS, key=lambda name: shares[name])
         said = (
             f"The output's relative error is {self.output_error[self.T]:.3g} after {self.T} steps."
-            f" The largest of a layer is {worst.relative_error:.3g}, in layer"
-            f" {short_name(worst.name)}, {largest} for the most part."
+            f" The largest of a layer is {worst.relative_error:.3g}, in"
+            f" {labels.get(worst.name, worst.name)}, most of it {largest}."
         )
         return f"{layer_table(self)}\n\n{NOTE}\n\n{textwrap.fill(said, WIDTH)}"
 

@@ -284,8 +284,15 @@ def _padding(path: Path) -> list[str]:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
+    processor = platform.processor() or platform.machine()
+    # Linux has its model name there.
+    described = Path("/proc/cpuinfo")
+    if described.is_file():
+        for line in described.read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         **versions(),
