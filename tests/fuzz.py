@@ -46,7 +46,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "tiny.cfg": (*_CALIBRATE, "tiny.weights"),
     "tiny.weights": (*_CALIBRATE, "tiny.weights"),
     "tiny.names": (*_DETECT, "tiny.weights"),
-    "tiny.32.statistics.safetensors": ("detect", "photos/a.png", *_OUT, *_TINY),
+    "tiny.32.calibrations.safetensors": ("detect", "photos/a.png", *_OUT, *_TINY),
     "net.safetensors": (*_DETECT, "net.safetensors"),
     "recipe.json": (*_DETECT, "tiny.weights", "--method", "recipe.json"),
     "yolo.pt": (*_CALIBRATE, "yolo.pt"),

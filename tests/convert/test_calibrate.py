@@ -1,29 +1,20 @@
-"""What methods learn by running the network: balanced thresholds and corrections, and the file that
-keeps them.
-"""
+"""What methods learn by running the network: balanced thresholds and corrections."""
 
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers.methods import Chain, points
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking, statistics
-from helpers.tiny import SIZE, write_tiny
 from torch import Tensor
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.recipe import Recipe, Threshold
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
 SPEC = Spec("classify", tuple("abcde"), 8, 8)
@@ -188,33 +179,6 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     assert sum(after[n] for n in layers) < 0.8 * sum(before[n] for n in layers)
 
 
-def test_everything_together_and_progress_names_the_parts():
-    """Balance and corrections run before there is a confidence; the readout of the state does not
-    matter.
-    """
-    graph = spiking(make(Pooled), images(2), Recipe("tested")).graph
-    said: list[str] = []
-    recipe = get_recipe("msat").with_settings(
-        {
-            **BALANCE,
-            "msat.gain": 1,
-            "msat.confidence": "after",
-            "calibration.kind": "light",
-            "calibration.T": 2,
-            "readout.skip": 40,
-        }
-    )
-    neurons = calibrate(
-        graph, SPEC, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append
-    )
-    assert all(
-        neurons[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.activations
-    )
-    names = [node.name for node in graph.activations]
-    parts = [f"balance {n}" for n in names] + [f"correct {n}" for n in (*names, *graph.outputs)]
-    assert said == [*parts, "spike confidence"]
-
-
 @pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "msat"])
 def test_it_does_not_matter_how_the_images_are_batched(method: str):
     """Three images one by one, and as two and one."""
@@ -226,78 +190,3 @@ def test_it_does_not_matter_how_the_images_are_batched(method: str):
     for name, site in one.items():
         for key, value in site.items():
             torch.testing.assert_close(two[name][key], value, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "msat"])
-def test_state_round_trip(method: str, tmp_path: Path):
-    recipe = get_recipe(method)
-    neurons = spiking(make(TinyLeaky), images(1), recipe, {"calibration.T": 2}).neurons
-    state = CalibrationResult(
-        {k: dict(v) for k, v in neurons.items()}, recipe, "a" * 64, (416, 608), ("a.jpg", "b.jpg")
-    )
-    state.save(tmp_path / "state.safetensors")
-    loaded = CalibrationResult.load(tmp_path / "state.safetensors")
-    assert replace(loaded, neurons=state.neurons) == state
-    assert loaded.neurons.keys() == state.neurons.keys()
-    for name, site in state.neurons.items():
-        assert loaded.neurons[name].keys() == site.keys()
-        assert all(torch.equal(loaded.neurons[name][k], v) for k, v in site.items())
-
-
-def test_a_state_fits_its_own_network_and_recipe_only(tmp_path: Path):
-    recipe = get_recipe("rmp")
-    state = CalibrationResult({}, recipe, "a" * 64, (64, 64), ())
-    assert state.fits(recipe, "a" * 64, (64, 64))
-    assert state.fits(recipe.with_settings({"readout.skip": 3}), "a" * 64, (64, 64))
-    assert not state.fits(recipe.with_settings({"threshold.scale": 0.7}), "a" * 64, (64, 64))
-    assert not state.fits(recipe, "b" * 64, (64, 64)) and not state.fits(recipe, "a" * 64, (64, 32))
-    spiking(make(Pooled), images(1), Recipe("tested")).save(tmp_path / "net.safetensors")
-    with pytest.raises(UserError, match="not a calibration"):
-        CalibrationResult.load(tmp_path / "net.safetensors")
-
-
-def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: Path):
-    weights = write_tiny(tmp_path)
-    with pytest.raises(
-        UserError,
-        match=r"rmp runs the network .*does not exist.* calibrate .*--method rmp",
-    ):
-        load(weights, "rmp")
-    with pytest.raises(
-        UserError, match=r"no activation statistics .* calibrate .*--method rmp"
-    ) as e:
-        load(weights, "rmp", imgsz=96)
-    assert (
-        "\n" not in str(e.value) and str(weights) in str(e.value) and "--imgsz 96" in str(e.value)
-    )
-    ann, recipe = load_ann(weights), get_recipe("rmp").with_settings({"calibration.T": 2})
-    x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    neurons = calibrate(ann.graph, ann.spec, load_statistics(ann), recipe, [x])
-    CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, ("x",)).save(
-        calibration_path(weights, ann.imgsz, recipe)
-    )
-    found = load(weights, "rmp", {"calibration.T": 2})
-    assert all(torch.equal(found.neurons[n]["theta"], s["theta"]) for n, s in neurons.items())
-    with pytest.raises(UserError, match="does not exist"):
-        load(weights, "rmp")
-    calibration_path(weights, ann.imgsz, recipe).rename(
-        calibration_path(weights, ann.imgsz, get_recipe("rmp"))
-    )
-    with pytest.raises(UserError, match="of other settings, weights or size"):
-        load(weights, "rmp")
-
-
-def test_the_file_of_changed_settings_has_its_own_name():
-    """And so it does not take the place of the method's own; the readout needs no other file."""
-    msat, weights, size = get_recipe("msat"), Path("net.weights"), (416, 608)
-    assert calibration_path(weights, size, msat).name == "net.416x608.msat.safetensors"
-    changed = {"msat.gain": 1, "threshold.layers": "conv1:0.5", "readout.skip": 3}
-    name = calibration_path(weights, size, msat.with_settings(changed)).name
-    assert name.startswith("net.416x608.msat.threshold.layers=") and name.endswith(
-        ".msat.gain=1.safetensors"
-    )
-    assert re.fullmatch(r"[\w.=-]+", name) and "skip" not in name
-    assert (
-        calibration_path(weights, size, Recipe("own", Threshold(scale=2.0))).name
-        == "net.416x608.own.safetensors"
-    )

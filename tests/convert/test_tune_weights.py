@@ -11,7 +11,7 @@ from torch import nn
 from spiking_yolo.convert import tune_weights
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
-from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe
+from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.train_thresholds import (
     class_divergence,
     mean_relative_error,
@@ -58,11 +58,11 @@ def tuning(
 ) -> Tuning:
     """Of a tiny network, from what the default method learned."""
     converted = converted or started(Pooled)
-    recipe = get_recipe(TUNED).with_settings(
+    recipe = get_recipe(DEFAULT, "tuned-weights").with_settings(
         {"calibration.steps": steps, "calibration.operations": operations, **settings}
     )
     held_back = list(images(16, seed=9).split(4))
-    return Tuning(converted.graph, CLASSES, recipe, {"default": converted.neurons}, held_back)
+    return Tuning(converted.graph, CLASSES, recipe, converted.neurons, held_back)
 
 
 def run(tuning: Tuning, steps: int) -> None:
@@ -116,26 +116,6 @@ def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
         torch.testing.assert_close(gradient.flatten(1).amin(1), rms)
 
 
-def test_starts_from_the_nearest():
-    """Of two starts, scaled to the same operations: one of them has every theta equal."""
-    converted = started(Pooled)
-    equal = {}
-    for name, own in converted.neurons.items():
-        equal[name] = dict(own)
-        if "theta" in own:
-            equal[name]["theta"] = torch.full_like(own["theta"], 0.3)
-    recipe = get_recipe(TUNED)
-    held_back = [images(8, seed=9)]
-    starts = {"equal": equal, "default": converted.neurons}
-    t = Tuning(converted.graph, CLASSES, recipe, starts, held_back)
-    errors = {}
-    for name, neurons in starts.items():
-        scaled = scaled_to(t.goal, t.network, neurons, held_back)
-        errors[name] = t._measured(scaled, t.network.graph.tensors)
-    assert t.start == min(errors, key=lambda name: errors[name][0])
-    assert all(spent == pytest.approx(t.goal, rel=0.02) for _, spent in errors.values())
-
-
 def test_tuning_lowers_the_error_at_the_same_operations():
     """Weights and neurons move, or neurons alone, and both are nearer than what is only scaled."""
     model = make(Wide)
@@ -153,7 +133,7 @@ def test_tuning_lowers_the_error_at_the_same_operations():
         assert result.operations == pytest.approx(0.4, rel=0.02)
         assert bool(result.weights) == weights
         # 0.2 nearer, or less, according to how the processor's kernels round.
-        assert result.error < scaled - 0.05
+        assert result.error < scaled - 0.02
 
 
 def test_the_result_is_the_best_state_and_measured_as_simulated(
@@ -174,7 +154,7 @@ def test_the_result_is_the_best_state_and_measured_as_simulated(
     x = torch.cat(t.held_back)
     outputs, spent = network(x, result.neurons)
     assert spent.mean().item() == pytest.approx(result.operations, rel=1e-4)
-    recipe = get_recipe(TUNED)
+    recipe = get_recipe(DEFAULT, "tuned-weights")
     simulated = Converted(t.ann, CLASSES, recipe, result.neurons, {}, dict(result.weights))
     snapshot = simulated.network().run(x, 1).snapshots[1]
     torch.testing.assert_close(snapshot.outputs[0], outputs[0], rtol=1e-4, atol=1e-4)
@@ -222,7 +202,7 @@ def test_the_ann_stays_as_it_is():
 def test_training_on_clips_lowers_the_error_of_later_frames():
     """At the goal, on clips that were held back; and what is measured is of their last frames."""
     converted = started(Wide)
-    recipe = get_recipe(VIDEO).with_settings(
+    recipe = get_recipe(DEFAULT, "video").with_settings(
         {"calibration.steps": 100, "calibration.operations": 0.1}
     )
 
@@ -231,7 +211,7 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
         return images(n, seed=seed + 1)[:, None] + 0.1 * drift
 
     held_back = [clips(4, 1000 + k) for k in range(0, 8, 2)]
-    t = Tuning(converted.graph, CLASSES, recipe, {"default": converted.neurons}, held_back)
+    t = Tuning(converted.graph, CLASSES, recipe, converted.neurons, held_back)
     values = t.neurons.values(detach=True)
     before, operations = t._measured(values, t.network.graph.tensors)
     assert operations == pytest.approx(0.1, rel=0.02)
@@ -239,6 +219,6 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
         t.step(clips(8, 2 * k))
     result = t.result()
     assert result.operations == pytest.approx(0.1, rel=0.02) and result.error < before - 0.1
-    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, True, None, recipe.neuron.hysteresis)
+    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.hysteresis)
     spent = torch.cat([network(x, result.neurons)[1] for x in held_back])
     assert spent.mean().item() == pytest.approx(result.operations)

@@ -2,7 +2,6 @@
 them beside the ANN's.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -18,11 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.calibration_file import (
+    CalibrationFile,
+    CalibrationResult,
+    calibrations_path,
+    save_calibrations,
+)
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.load import load
-from spiking_yolo.convert.methods import TUNED, get_recipe
-from spiking_yolo.convert.statistics import statistics_path
+from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.weight_bits import (
     restored_weights,
     rounded_weights,
@@ -35,7 +38,7 @@ from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 
 CONV = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
-RECIPE = get_recipe(TUNED)
+RECIPE = get_recipe(DEFAULT, "tuned-weights")
 
 
 def chain(first: list[float], last: list[list[float]]) -> Graph:
@@ -119,9 +122,9 @@ def test_files_hold_all_of_it(cls: Any, tmp_path: Path):
     net = spiking(make(cls).float(), images(2).float(), RECIPE)
     thetas = {node.name: net.neurons[node.name]["theta"] for node in net.graph.activations}
     stored = stored_weights(net.graph, net.weights, thetas)
-    result = CalibrationResult(net.neurons, RECIPE, "a" * 64, (8, 8), ("x",), "", stored)
-    result.save(tmp_path / "a.safetensors")
-    loaded = CalibrationResult.load(tmp_path / "a.safetensors")
+    result = CalibrationResult.of(RECIPE, net.neurons, ["x"], stored)
+    save_calibrations(tmp_path / "a.safetensors", "a" * 64, (8, 8), [result])
+    loaded = CalibrationFile.read(tmp_path / "a.safetensors").calibration(DEFAULT, "tuned-weights")
     assert (
         loaded.neurons.keys() == net.neurons.keys() and loaded.weights.keys() == net.weights.keys()
     )
@@ -187,22 +190,23 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_file_beside_the_weights_is_found(weights: Path, tmp_path: Path):
-    net = load(weights, TUNED)
+    net = load(weights, calibration=TUNED)
     assert net.weights and net.provenance["weights_tuned"] == "without labels"
     ann = load_ann(weights).graph.tensors
     assert all(torch.equal(net.graph.tensors[name], tensor) for name, tensor in ann.items())
     # As a chip holds them they are already, and so is what they do.
-    small = load(weights, TUNED, weight_bits=8)
+    small = load(weights, calibration=TUNED, weight_bits=8)
     for name, weight in net.weights.items():
         torch.testing.assert_close(small.weights[name], weight, rtol=1e-6, atol=1e-8)
     assert not torch.equal(small.graph.tensors["layers_0_conv.weight"], ann[KERNEL])
-    # Finer thetas take the same file, other goals another one.
-    finer = load(weights, TUNED, {"threshold.scale": 0.5})
+    # Finer thetas take the same calibration, other goals another one.
+    finer = load(weights, None, {"threshold.scale": 0.5}, calibration=TUNED)
     assert all(torch.equal(finer.weights[name], weight) for name, weight in net.weights.items())
-    with pytest.raises(UserError, match=r"operations=0\.28\.safetensors does not exist: .* tune "):
-        load(weights, TUNED, {"calibration.operations": 0.28})
+    with pytest.raises(UserError, match="made with other settings"):
+        load(weights, None, {"calibration.operations": 0.28}, calibration=TUNED)
 
 
+TUNED = "tuned-weights"
 KERNEL = "layers_0_conv.weight"
 Change = Callable[[dict[str, Tensor]], Any]
 
@@ -229,23 +233,24 @@ Change = Callable[[dict[str, Tensor]], Any]
         lambda t: t.clear(),
     ],
 )
-def test_damaged_files_are_refused_by_one_line(weights: Path, tmp_path: Path, change: Change):
-    good = calibration_path(weights, (64, 64), RECIPE)
-    own = CalibrationResult.load(good)
+def test_damaged_weights_are_refused_by_one_line(weights: Path, tmp_path: Path, change: Change):
+    file = CalibrationFile.read(calibrations_path(weights, (64, 64)))
+    own = file.calibration(DEFAULT, TUNED)
     stored = dict(own.stored)
     change(stored)
-    replace(own, stored=stored).save(tmp_path / good.name)
-    taken = shutil.copy(statistics_path(weights, (64, 64)), tmp_path)
+    path = tmp_path / "a.safetensors"
+    bad = replace(own, stored=stored)
+    save_calibrations(path, file.weights_sha256, file.imgsz, [bad])
     with pytest.raises(UserError) as refused:
-        load(weights, TUNED, statistics=taken)
+        load(weights, calibration=TUNED, statistics=path)
     assert "\n" not in str(refused.value)
 
 
 def test_weights_of_a_method_that_leaves_them_are_refused(weights: Path, tmp_path: Path):
-    own = CalibrationResult.load(calibration_path(weights, (64, 64), RECIPE))
-    digits = get_recipe("signed-digits")
-    replace(own, recipe=digits).save(tmp_path / "a.safetensors")
+    file = CalibrationFile.read(calibrations_path(weights, (64, 64)))
+    own = replace(file.calibration(DEFAULT, TUNED), settings={}, name="default")
+    save_calibrations(tmp_path / "a.safetensors", file.weights_sha256, file.imgsz, [own])
     with pytest.raises(UserError, match="not the method's"):
-        CalibrationResult.load(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"calibration\.weights=true needs calibration\.kind"):
+        CalibrationFile.read(tmp_path / "a.safetensors").calibration(DEFAULT, "default")
+    with pytest.raises(UserError, match=r"calibration\.weights .* need calibration\.kind"):
         get_recipe("p-norm").with_settings({"calibration.weights": True})

@@ -3,7 +3,6 @@ computation of its own.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ from spiking_yolo.apps.evaluate.scoring import (
     ClassScorer,
     classification_classes,
 )
-from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.convert.calibration_file import CalibrationFile
+from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import Picture, preprocess
@@ -183,7 +183,8 @@ def test_cifar100_as_torchvision_keeps_it(tmp_path, monkeypatch):
         weights, build("vgg_thin", 2, width=0.0625), "vgg_thin", {"width": 0.0625}, spec, {}
     )
     assert run_tool("calibrate", "--data", tmp_path, "--weights", weights) == 0
-    assert Statistics.load(tmp_path / "net.32.statistics.safetensors").images == ("00000", "00001")
+    file = CalibrationFile.read(tmp_path / "net.32.calibrations.safetensors")
+    assert file.statistics().images == ImageList.of(["00000", "00001"])
     assert (
         run_tool(
             "eval_classify",
@@ -231,14 +232,12 @@ def test_calibration_draws_from_the_training_split_only(tmp_path, capsys):
             seed,
         )
         assert run_tool("calibrate", *args) == 0
-        return Statistics.load(output).images
+        return CalibrationFile.read(output).statistics().images
 
     names = drawn(0)
-    assert len(names) == 5 and names == drawn(0) != drawn(1)
-    assert names == tuple(
-        p.name for p in open_classification(tmp_path, "train").subset(5, 0).pictures
-    )
-    assert all(int(Path(name).stem) < 50 for name in names)
+    assert names.count == 5 and names == drawn(0) != drawn(1)
+    pictures = open_classification(tmp_path, "train").subset(5, 0).pictures
+    assert names == ImageList.of([picture.name for picture in pictures])
     statistics = tmp_path / "s.safetensors"
     # damaged: what every other tool says is to calibrate again.
     statistics.write_bytes(statistics.read_bytes()[:-50])

@@ -108,7 +108,7 @@ def test_what_torch_exports(tmp_path: Path, form: str, save: Callable[[Path], No
 def test_what_is_no_export(tmp_path: Path):
     """The kinds of files that are read keep theirs, also under an export's name."""
     weights = write_tiny(tmp_path)
-    (statistics,) = tmp_path.glob("*.statistics.safetensors")
+    (statistics,) = tmp_path.glob("*.calibrations.safetensors")
     torch.save({"a": torch.zeros(2)}, tmp_path / "net.onnx")
     assert file_kind(weights) == "darknet"
     assert file_kind(statistics) == "safetensors"

@@ -144,8 +144,8 @@ def test_the_quantiser_with_the_smallest_error_is_chosen_and_kept(network, tmp_p
             errors[name] == pytest.approx(min(errors.values()))
             and max(errors.values()) > errors[name]
         )
-    replace(statistics, quantisers=chosen).save(tmp_path / "s.safetensors")
-    kept = Statistics.load(tmp_path / "s.safetensors")
+    tensors, content = replace(statistics, quantisers=chosen).contents()
+    kept = Statistics.of_contents(tensors, content, statistics.weights_sha256, statistics.imgsz)
     assert kept.quantisers == chosen and kept.images == statistics.images
     worst = max(errors, key=errors.__getitem__)
     # The one that is kept is the one that is used, 7 bits take that of 8.

@@ -1,0 +1,36 @@
+"""`list`: methods, networks, calibrations and settings."""
+
+import pytest
+from helpers.tiny import run_tool
+
+from spiking_yolo.convert.methods import list_methods
+from spiking_yolo.models.index import networks
+
+
+def test_methods_and_networks(capsys: pytest.CaptureFixture[str]):
+    assert run_tool("list") == 0
+    out = capsys.readouterr().out
+    starts = {line.split()[0] for line in out.splitlines() if line}
+    assert starts >= {*list_methods(), *(network.name for network in networks())}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["yolov3-tiny"], ["tuned-weights", "calibration.operations=0.9", "msat-tuned"]),
+        (["msat", "--set", "msat.gain=2"], ["* msat.gain", "2.0", "  neuron.gamma"]),
+        (["--set", "neuron.gamma=7"], ["* neuron.gamma", "signed-digits"]),
+    ],
+)
+def test_calibrations_and_settings(
+    words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert run_tool("list", *words) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in expected)
+
+
+def test_what_is_unknown_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):
+    assert run_tool("list", "p-nrom") == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "did you mean 'p-norm'" in err

@@ -1,0 +1,93 @@
+"""The index of networks: its files, how names are found, and how files are fetched."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from spiking_yolo.convert.calibration_file import CalibrationFile
+from spiking_yolo.convert.methods import DEFAULT
+from spiking_yolo.errors import UserError
+from spiking_yolo.io import assets
+from spiking_yolo.io.files import sha256
+from spiking_yolo.models import index
+from spiking_yolo.models.index import fetch, find, located, networks
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "weights"
+SHIPPED = [network for network in networks() if network.files]
+
+
+@pytest.mark.parametrize("network", SHIPPED, ids=lambda network: network.name)
+def test_the_index_is_of_the_files_in_the_folder(network: index.IndexedNetwork):
+    assert network.files[-1].file == network.weights
+    for file in network.files:
+        path = FOLDER / file.file
+        assert (path.stat().st_size, sha256(path)) == (file.bytes, file.sha256), file.file
+    calibrations = CalibrationFile.read(FOLDER / network.files[0].file)
+    assert calibrations.weights_sha256 == network.files[-1].sha256
+    names = calibrations.names(DEFAULT)
+    assert names[0] == "default" and {one.calibration for one in network.accuracy} <= {*names}
+    for name in names:
+        assert calibrations.calibration(DEFAULT, name).neurons
+
+
+def test_no_file_of_the_folder_is_missing_in_the_index():
+    named = {file.file for network in SHIPPED for file in network.files}
+    own = {path.name for path in FOLDER.iterdir() if path.suffix not in (".md", ".csv", ".json")}
+    assert own == named
+
+
+def test_names_and_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert located("yolov3-tiny") == located("YOLOv3-Tiny") == FOLDER / "yolov3-tiny.weights"
+    assert located("mobilenetv2-yolov3-nano-coco").name == "MobileNetV2-YOLOv3-Nano-coco.weights"
+    (tmp_path / "resnet20").write_bytes(b"own")
+    assert located("resnet20") == Path("resnet20"), "a file comes before a name"
+    assert located("nothing.weights") == Path("nothing.weights")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("yolov3-tinny", "did you mean"), ("yolov5n", "AGPL"), ("yolov5n.pt", "AGPL")],
+)
+def test_what_is_not_there(name: str, words: str):
+    with pytest.raises(UserError, match=words):
+        located(name)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation that has the index alone, and an empty cache."""
+    package = tmp_path / "package"
+    (package / "assets" / "weights").mkdir(parents=True)
+    shutil.copy(FOLDER / "index.json", package / "assets" / "weights")
+    monkeypatch.setattr(assets, "PACKAGE", package)
+    monkeypatch.setenv("SPIKING_YOLO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "weights"
+
+
+def test_a_network_is_fetched_whole_and_once(installed: Path):
+    with pytest.raises(UserError, match="--get resnet20"):
+        located("resnet20")
+    assert fetch("resnet20", str(FOLDER)) == installed / "resnet20-cifar10.safetensors"
+    network = find("resnet20")
+    assert network and {path.name for path in installed.iterdir()} == {
+        f.file for f in network.files
+    }
+    assert located("resnet20").parent == installed
+    assert fetch("resnet20", "nowhere") == located("resnet20"), "nothing is missing"
+
+
+def test_what_cannot_be_fetched(installed: Path, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    for file in json.loads((FOLDER / "index.json").read_text())["networks"][6]["files"]:
+        (tmp_path / "other" / file["file"]).write_bytes(b"other")
+    with pytest.raises(UserError, match="cannot fetch"):
+        fetch("resnet20", str(tmp_path / "other"))
+    with pytest.raises(UserError, match="cannot fetch"):
+        fetch("resnet20", str(tmp_path / "void"))
+    assert not list(installed.glob("*.safetensors"))
+    with pytest.raises(UserError, match="no network"):
+        fetch("resnet21")
