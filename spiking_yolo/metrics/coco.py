@@ -27,24 +27,12 @@ class CocoScore:
         per_class: AP by category name, for categories with objects.
         per_class_50: The same of AP50.
         objects: Number of objects of these categories, crowds not counted.
-        precision: [10 IoU thresholds, 101 recalls, categories] at all areas and 100 detections, -1
-            for categories without objects.
     """
 
     stats: dict[str, float]
     per_class: dict[str, float]
     per_class_50: dict[str, float]
     objects: dict[str, int]
-    precision: np.ndarray
-
-    def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-        """Recall and mean precision over the categories with objects, [101] each, at one IoU."""
-        by_category = self.precision[round((iou - 0.5) / 0.05)]
-        by_category = by_category[:, (by_category > -1).all(0)]
-        precision = np.zeros(101)
-        if by_category.shape[1]:
-            precision = by_category.mean(1)
-        return np.linspace(0, 1, 101), precision
 
 
 def to_coco(
@@ -111,7 +99,7 @@ def coco_score(
             per_class[name] = float(of_category.mean())
             per_class_50[name] = float(of_category[0].mean())
             objects[name] = counts[category["id"]]
-    return CocoScore(stats, per_class, per_class_50, objects, precision)
+    return CocoScore(stats, per_class, per_class_50, objects)
 
 
 def evaluator(

@@ -99,10 +99,6 @@ TIMELINE = ("int8", "sram16")
 # Multiply-accumulates per exponential or logarithm.
 EXPONENTIAL = 10
 
-# Published pJ per synaptic event of whole chips (PMC10326429, table 3), whose process nodes are
-# not 45 nm.
-CHIPS = {"TrueNorth": 2.5, "SENECA": 2.8, "SpiNNaker2": 10.0, "NeuronFlow": 20.0, "Loihi": 23.6}
-
 
 @dataclass(frozen=True)
 class Account:

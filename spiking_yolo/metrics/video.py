@@ -79,20 +79,6 @@ def agreement(
     return _resampling(data, detections, n, seed, block)
 
 
-def agreement_by_box(detections: Videos, reference: Videos, conf: float = 0.25) -> float:
-    """AP50 as in `agreement`, with each class weighted by its boxes of the other network.
-
-    In a plain mean over classes a class with one box weighs as much as one with hundreds. nan where
-    the other network detects nothing.
-    """
-    data = _against(detections, reference, conf)
-    ap = data.per_class(np.ones((1, data.images), np.int64))[:, 0, 0]
-    boxes = np.array([ranked.positives.sum() for ranked in data.ranked])
-    if not boxes.any():
-        return float("nan")
-    return float(np.average(ap[boxes > 0], weights=boxes[boxes > 0]))
-
-
 def _against(detections: Videos, reference: Videos, conf: float) -> CocoResampled:
     if [len(video) for video in detections] != [len(video) for video in reference]:
         raise ValueError("only detections of the same frames can agree")

@@ -94,7 +94,6 @@ class VocScore:
         mAP_07: 11-point interpolation (VOC 2007).
         per_class: AP (area) of each class that has objects.
         npos: Objects per class, difficult ones not counted.
-        curves: Class -> (recall [n], interpolated precision [n]).
         ranked: The ranked detections, which `bootstrap` resamples.
     """
 
@@ -102,7 +101,6 @@ class VocScore:
     mAP_07: float
     per_class: dict[str, float]
     npos: dict[str, int]
-    curves: dict[str, tuple[np.ndarray, np.ndarray]]
     ranked: dict[str, Ranked]
 
 
@@ -190,7 +188,6 @@ def voc_map(
     npos: dict[str, int] = {}
     area: dict[str, float] = {}
     eleven_point: list[float] = []
-    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, detections in ranked.items():
         count = npos[name] = int(detections.positives.sum())
         if not count:
@@ -198,13 +195,11 @@ def voc_map(
         tp = detections.tp
         area[name] = float(average_precision(tp, count))
         eleven_point.append(float(average_precision(tp, count, "11point")))
-        hits = np.cumsum(tp)
-        curves[name] = hits / count, envelope(hits, np.arange(1, len(tp) + 1))
     mAP_area = mAP_07 = float("nan")
     if area:
         mAP_area = float(np.mean(list(area.values())))
         mAP_07 = float(np.mean(eleven_point))
-    return VocScore(mAP_area, mAP_07, area, npos, curves, ranked)
+    return VocScore(mAP_area, mAP_07, area, npos, ranked)
 
 
 def best_f1(ranked: Mapping[str, Ranked]) -> tuple[float, float]:

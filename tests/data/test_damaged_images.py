@@ -49,7 +49,7 @@ def test_an_evaluation_goes_on_once_the_image_is_whole(tmp_path: Path, capsys: O
     capsys.readouterr()
     assert run_tool("eval", *call) == 2
     one_line(capsys, str(image))
-    (log,) = (tmp_path / "runs/exp").glob("records-*-0.jsonl")
+    (log,) = (tmp_path / "runs/exp").glob("records-*.0.jsonl")
     assert len(log.read_text().splitlines()) > 1
     image.write_bytes(content)
     assert run_tool("eval", *call, "--resume", "latest") == 0

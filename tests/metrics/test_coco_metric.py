@@ -101,7 +101,6 @@ def test_categories_without_objects_have_no_score(backend: Any) -> None:
     assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
     assert score.objects == {"dog": 1, "toothbrush": 1}
     assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
-    assert score.curve()[1].mean() == pytest.approx(score.stats["AP50"])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -113,17 +112,6 @@ def test_an_object_with_the_id_zero_can_be_found(backend: Any) -> None:
     assert [
         round(value, 6) for value in figures(coco_score(gt, predictions(), backend=backend))
     ] == EXPECTED
-
-
-def test_the_curve_is_the_mean_over_categories() -> None:
-    score = coco_score(ground_truth(), predictions(), backend="pycocotools")
-    recall, precision = score.curve(0.5)
-    assert recall[[0, 50, 100]].tolist() == [0.0, 0.5, 1.0]
-    assert precision.mean() == pytest.approx(score.stats["AP50"])
-    # person: 2 and 3 of the first 2 and 4 ranks; dog: 1 of 1 and 2 of 4; toothbrush: always 1
-    assert precision[0] == pytest.approx(1.0)
-    assert precision[100] == pytest.approx((3 / 4 + 2 / 4 + 1) / 3)
-    assert score.curve(0.75)[1].mean() == pytest.approx(score.stats["AP75"])
 
 
 def test_unknown_images_are_refused() -> None:

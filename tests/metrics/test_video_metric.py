@@ -16,7 +16,7 @@ from spiking_yolo.data.mot import MotBoxes, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import Blocks, Resampling
-from spiking_yolo.metrics.video import agreement, agreement_by_box, person_ap
+from spiking_yolo.metrics.video import agreement, person_ap
 
 NAMES = ("dog", "person", "car")
 VIDEO = Path(__file__).parents[3] / "shared/video"
@@ -268,16 +268,3 @@ def test_the_truth_of_a_real_sequence_scores_one_against_itself() -> None:
         for n in range(1, 61)
     ]
     assert person_ap([shifted], [truth], NAMES, n=5).value.tolist() == [0, 0]
-
-
-def test_agreement_by_box_weights_classes():
-    """Nine dogs that are found, and one car that is not: half of the classes, nine tenths of the
-    boxes.
-    """
-    dogs = [(20.0 * k, 0.0, 20.0 * k + 10, 10.0, 0.9, 0.0) for k in range(9)]
-    reference = [[detections([*dogs, (0, 50, 10, 60, 0.9, 2)])]]
-    found = [[detections(dogs)]]
-    assert agreement(found, reference, n=1).value[1] == pytest.approx(0.5)
-    assert agreement_by_box(found, reference) == pytest.approx(0.9)
-    assert np.isnan(agreement_by_box(found, [[detections([])]]))
-    assert agreement_by_box(reference, reference) == pytest.approx(1)
