@@ -24,38 +24,27 @@ SMALLEST_SIDE = 0.01
 # deviation has 1.
 BOXES = 4.0
 
-# From the outputs, [N, ...] each, to what an error is measured in; measure(outputs, units=...)
-# takes the units from other outputs.
-Measure = Callable[..., list[Tensor]]
+# From the outputs, [N, ...] each, to what an error is measured in.
+Measure = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-def relative_outputs(
-    outputs: Sequence[Tensor], units: Sequence[Tensor] | None = None
-) -> list[Tensor]:
-    """The outputs of each image over their norm, which passes no gradients on.
-
-    units: Outputs whose norm is taken; None: of these.
-    """
-    squares = [y.detach().square().flatten(1).sum(1) for y in units or outputs]
+def relative_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of each image over their norm, which passes no gradients on."""
+    squares = [y.detach().square().flatten(1).sum(1) for y in outputs]
     norm = torch.sqrt(torch.stack(squares).sum(0))
     return [y / norm.reshape(-1, *[1] * (y.ndim - 1)) for y in outputs]
 
 
-def boxes_and_scores(
-    outputs: Sequence[Tensor], spec: Spec, units: Sequence[Tensor] | None = None
-) -> list[Tensor]:
+def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
     """What the outputs of a detector mean, each part in a unit of its own.
 
     A score p in standard deviations, sqrt(p (1 - p)): half the square of a change is then the
     Kullback-Leibler divergence. The sides of a box in widths and heights of it, times the root of
     its best score and BOXES. The units pass no gradients on.
-
-    units: Outputs whose scores and boxes make the units; None: these.
     """
     boxes, scores = decode(outputs, spec)
-    unit_boxes, unit_scores = (boxes, scores) if units is None else decode(units, spec)
-    p = unit_scores.detach().clamp(LEAST, 1 - LEAST)
-    sides = (unit_boxes[..., 2:] - unit_boxes[..., :2]).detach().clamp(min=SMALLEST_SIDE)
+    p = scores.detach().clamp(LEAST, 1 - LEAST)
+    sides = (boxes[..., 2:] - boxes[..., :2]).detach().clamp(min=SMALLEST_SIDE)
     weight = BOXES * p.amax(2, keepdim=True).sqrt()
     return [scores / torch.sqrt(p * (1 - p)), boxes * weight / sides.repeat(1, 1, 2)]
 
