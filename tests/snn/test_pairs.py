@@ -18,11 +18,10 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "bursts": ("p-norm", {"neuron.gamma": 3}),
     "reset to zero": ("p-norm", {"neuron.reset": "zero"}),
     "threshold per channel": ("p-norm", {"threshold.scope": "channel"}),
-    "msat": ("msat", {"msat.confidence": "after"}),
-    "msat, confidence before the reset": ("msat", {"msat.confidence": "before"}),
+    "msat": ("msat", {}),
     "msat, mean term": ("msat", {"msat.mu": True}),
     "msat, gain": ("msat", {"msat.gain": 2.5}),
-    "algorithm 1": ("msat", {"msat.variant": "algorithm1", "msat.confidence": "off"}),
+    "algorithm 1": ("msat", {"msat.variant": "algorithm1"}),
 }
 
 
