@@ -238,8 +238,8 @@ def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
     ):
         with pytest.raises(UserError, match=what):
             build_neurons(params, recipe, activation, LayerPlan("act"))
-    with pytest.raises(UserError, match=r"msat\.enabled needs"):
-        recipe.with_settings({"msat.enabled": "true"})
+    with pytest.raises(UserError, match=r"neuron\.reset=zero needs"):
+        recipe.with_settings({"neuron.reset": "zero"})
 
 
 def test_a_kind_that_follows_silu_converts_it():
