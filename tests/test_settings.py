@@ -82,9 +82,7 @@ def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_p
         checked("mood", entry, "glat")
 
 
-@pytest.mark.parametrize(
-    "key", ["neuron.kind", "neuron.reset", "encoding.coding", "encoding.input"]
-)
+@pytest.mark.parametrize("key", ["neuron.kind", "neuron.reset", "encoding.input"])
 def test_every_setting_of_a_recipe_that_plug_ins_extend_refuses_others(key: str):
     with pytest.raises(UserError, match=f"{key} must be one of "):
         Recipe("x").with_settings({key: "nonsense"})

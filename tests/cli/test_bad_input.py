@@ -74,7 +74,7 @@ CASES = [
     ("A --weights pickle.weights", "pickle"),
     ("A --weights net.pt", "no network"),
     ("A --weights garbage.safetensors", "garbage"),
-    ("A --weights tiny.64.calibrations.safetensors", "statistics"),
+    ("A --weights tiny.64.calibrations.safetensors", "no network"),
     ("A --cfg wider.cfg", "bytes"),
     ("A --cfg text.cfg", "cfg line 1"),
     ("A --cfg no.cfg", "no.cfg"),
