@@ -76,7 +76,7 @@ def long_description() -> str:
 
     def absolute(match: re.Match[str]) -> str:
         before, target = match.groups()
-        kind = "raw" if target.endswith((".png", ".jpg", ".gif", ".svg", ".mp4")) else "blob"
+        kind = "raw" if target.endswith((".png", ".jpg", ".webp", ".svg", ".mp4")) else "blob"
         return f"{before}{project['urls']['Repository']}/{kind}/{tree}/{target}"
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")

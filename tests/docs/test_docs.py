@@ -222,11 +222,12 @@ def test_commands_parse(block):
 )
 def test_commands_in_a_sentence_parse(page, code):
     for command in commands(code):
-        if argv := own(command):
+        argv = own(command)
+        if argv and not argv[0].startswith("--"):
             try:
                 parse_only(argv)
             except UserError as error:  # a sentence names a command without all that it needs
-                assert "is missing" in str(error)
+                assert "requires an argument" in str(error) or "is missing" in str(error)
 
 
 @pytest.mark.parametrize(

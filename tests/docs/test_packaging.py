@@ -120,7 +120,7 @@ def test_the_long_description_has_addresses_of_its_own(monkeypatch):
         if target.startswith(("https://", "#")):
             assert target in text
             continue
-        picture = target.endswith((".jpg", ".png", ".gif", ".svg", ".mp4"))
+        picture = target.endswith((".jpg", ".png", ".webp", ".svg", ".mp4"))
         assert f"{repository}/{'raw' if picture else 'blob'}/{tree}/{target}" in text
         assert (ROOT / target.partition("#")[0]).exists()
     assert not re.findall(r'(?:\]\(|(?:src|href)=")(?!https://|#)', text)
