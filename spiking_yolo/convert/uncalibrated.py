@@ -108,7 +108,7 @@ class Uncalibrated:
         if recipe.by_gradient:
             spent = ", untrained, for more operations" if self.finer else ", untrained"
         return (
-            f"{ann.weights.name} has no calibration for this at {size_name(ann.imgsz)} pixels, so"
+            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so"
             f" thresholds are taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
         )
 

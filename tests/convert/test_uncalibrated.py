@@ -94,12 +94,12 @@ def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictu
         convert_ann(ann, get_recipe("channel-norm"), photographs=pictures)
     trained = get_recipe("signed-digits").with_settings({"threshold.rule": "percentile"})
     for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
-        with pytest.raises(UserError, match="no activation statistics"):
+        with pytest.raises(UserError, match="has no calibration"):
             convert_ann(ann, recipe, photographs=seen)
     # Of which files have made other recipes.
     for name, wanted in (("msat", "DIR --method mine"), ("p-norm", "DIR")):
         assert calibrate_command(ann, replace(get_recipe(name), name="mine")).endswith(wanted)
-    with pytest.raises(UserError, match="no activation statistics at elsewhere"):
+    with pytest.raises(UserError, match="elsewhere"):
         convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)
 
 
