@@ -188,7 +188,8 @@ def test_two_processes_give_the_figures_of_one(scene, done, tmp_path):
     rows, expected = results(tmp_path / "exp")["steps"], results(done / "dcgs")["steps"]
     for row, other in zip(rows, expected, strict=True):
         for name in row.keys() - {"seconds", "interval_95"}:
-            assert row[name] == pytest.approx(other[name], rel=1e-6), name
+            # None where there is nothing to measure.
+            assert row[name] == other[name] or row[name] == pytest.approx(other[name]), name
 
 
 @pytest.mark.parametrize(
