@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.classes import TopClasses, top_classes
+from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward

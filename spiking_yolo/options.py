@@ -38,8 +38,8 @@ from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import PROGRAM, default_weights
+from spiking_yolo.io.files import hold, run_directory
 from spiking_yolo.io.names import Size
-from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -320,14 +320,14 @@ class Result:
         """Show the image with its boxes: below the cell of a notebook, else in the system's
         viewer.
         """
-        from spiking_yolo.draw.notebook import display_inline
+        from spiking_yolo.draw.page import display_inline
 
         if not display_inline(self):
             Image.fromarray(self.plot()).show()
 
     def _repr_html_(self) -> str:
         """What a notebook displays: the picture, or a slider over the recorded timesteps."""
-        from spiking_yolo.draw.notebook import CELL_SIDE, figure_html, slider_html
+        from spiking_yolo.draw.page import CELL_SIDE, figure_html, slider_html
 
         small = self.shrunk(CELL_SIDE)
         if len(self.steps) < 2:
@@ -336,7 +336,7 @@ class Result:
 
     def _repr_png_(self) -> bytes:
         """The picture where a notebook is exported to a format without HTML."""
-        from spiking_yolo.draw.notebook import CELL_SIDE
+        from spiking_yolo.draw.page import CELL_SIDE
 
         png = io.BytesIO()
         Image.fromarray(self.shrunk(CELL_SIDE).plot()).save(png, "png")
@@ -516,7 +516,7 @@ class Results(list[Result]):
         return Results(chosen) if isinstance(chosen, list) else chosen
 
     def _repr_html_(self) -> str:
-        from spiking_yolo.draw.notebook import MOST_TILES, TILE_SIDE, grid_html
+        from spiking_yolo.draw.page import MOST_TILES, TILE_SIDE, grid_html
 
         tiles: list[tuple[np.ndarray, str]] = []
         for result in self[:MOST_TILES]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.train.options import TrainOptions
+from spiking_yolo.train import TrainOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.apps.console import Bars

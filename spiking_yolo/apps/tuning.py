@@ -12,11 +12,10 @@ from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
-from spiking_yolo.data.clips import RandomClips, clips_of, frame_times
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.data.mot import open_sequences
-from spiking_yolo.data.unlabelled import RandomPictures
+from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import atomic_write, cache_folder

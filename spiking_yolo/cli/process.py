@@ -11,8 +11,8 @@ from types import FrameType
 from typing import NoReturn
 
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.files import leave_folders
 from spiking_yolo.io.names import printable
-from spiking_yolo.io.run_folder import leave_folders
 
 
 class Terminated(KeyboardInterrupt):

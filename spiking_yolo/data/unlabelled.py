@@ -1,6 +1,10 @@
-"""Pictures without labels, cropped, mirrored and put together at random."""
+"""Pictures and short clips without labels, put together at random: crops, mirrors, mosaics, and
+photographs whose parts move.
+"""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -8,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.data.images import InputFormat, Picture, preprocess, read_image
+from spiking_yolo.data.mot import VideoSequence
 from spiking_yolo.errors import UserError
 
 # Smallest sides of a crop, of the picture's, for detectors and classifiers.
@@ -108,3 +113,172 @@ class RandomPictures:
             except UserError as error:
                 self.unreadable[picture.name] = str(error)
         raise UserError(f"{PATIENCE} pictures in a row cannot be read: give other --images")
+
+
+# Frames, uint8 [H, W, 3] each.
+Clip = list[np.ndarray]
+# Longest time between two frames, in frames.
+LONGEST = 8
+# Clips of a video that are kept, at most.
+MOST_CLIPS = 64
+# Parts that move, at most, and their smallest and largest sides; deviations of their speed, and of
+# the speed of a camera, per frame. All in shares of the picture's longer side.
+MOST_PARTS, SMALLEST, LARGEST, SPEED, PAN = 5, 0.05, 0.5, 0.008, 0.003
+# Share of the cameras that move. Deviations of their zoom and of the light, per frame.
+MOVING, ZOOM, LIGHT = 0.3, 0.003, 1e-3
+# The largest noise, of 255, and the side of a codec's blocks in pixels.
+NOISE, BLOCK = 4, 16
+
+
+class RandomClips(RandomPictures):
+    """Batches of short clips, made of random pictures as RandomPictures has them.
+
+    Parts of one picture move over another; a third of the cameras move too, and zoom. Light
+    changes, and there is noise, of which a codec leaves most blocks as they were. The last two
+    frames follow each other; the time between those before is longer, so that a few frames change
+    as much as many. Clips of videos are drawn from as those of a folder are.
+
+    Args:
+        frames: Of a clip.
+        videos: Clips of each, see `clips_of`.
+
+    Example:
+        >>> clips = RandomClips(folders, spec, 4, frames=5)
+        >>> clips(0).shape
+        torch.Size([4, 5, 3, 416, 416])
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Sequence[Picture]],
+        spec: InputFormat,
+        batch: int,
+        seed: int = 0,
+        task: str = "detect",
+        frames: int = 5,
+        videos: Sequence[Sequence[Clip]] = (),
+    ):
+        super().__init__(folders, spec, batch, seed, task)
+        self.times = frame_times(frames)
+        self.videos = videos
+
+    def __call__(self, number: int) -> Tensor:
+        """Batch `number` as the network's input, [N, K, 3, H, W]."""
+        clips: list[Tensor] = []
+        for k in range(self.batch):
+            rng = np.random.default_rng((self.seed, number, k))
+            clip = self._clip(rng)
+            clips.append(torch.stack([preprocess(frame, self.spec)[0] for frame in clip]))
+        return torch.stack(clips)
+
+    def _clip(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
+        share = len(self.videos) / (len(self.videos) + len(self.folders))
+        if not self.videos or rng.random() >= share:
+            return moving(self.picture(rng), self.picture(rng), self.times, rng)
+        video = self.videos[int(rng.integers(len(self.videos)))]
+        clip = video[int(rng.integers(len(video)))]
+        return [mirrored(frame) for frame in clip] if rng.random() < 0.5 else clip
+
+    def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
+        """So many clips or more of other pictures, in batches of the same size."""
+        clips = RandomClips(
+            [pictures], self.spec, self.batch, self.seed, self.task, len(self.times)
+        )
+        return [clips(k) for k in range(-(-count // self.batch))]
+
+
+def frame_times(frames: int) -> list[int]:
+    """When frames are shown: the time between them grows by one from the last pair backwards, up to
+    LONGEST.
+    """
+    steps = [min(k, LONGEST) for k in range(frames - 1, 0, -1)]
+    return [0, *np.cumsum(steps).tolist()]
+
+
+def clips_of(video: VideoSequence, times: Sequence[int], side: int) -> list[Clip]:
+    """Clips of a video at equal distances, at most MOST_CLIPS.
+
+    times: When their frames are shown, after the first. side: Longer side of the frames, at most.
+
+    Raises:
+        UserError: It cannot be read, or is shorter than a clip.
+    """
+    stride = max(times[-1] + 1, (video.length or 0) // MOST_CLIPS)
+    clips: list[Clip] = []
+    for number, frame in enumerate(islice(video.frames(), MOST_CLIPS * stride)):
+        if number % stride == 0:
+            clips.append([])
+        if number % stride in times:
+            clips[-1].append(_shrunk(frame, side))
+    whole = [clip for clip in clips if len(clip) == len(times)]
+    if not whole:
+        raise UserError(
+            f"{video.name} has fewer than {times[-1] + 1} frames: give a longer video, or a"
+            " smaller calibration.frames"
+        )
+    return whole
+
+
+def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """An image whose longer side is at most `side`."""
+    factor = side / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def moving(
+    still: np.ndarray, other: np.ndarray, times: Sequence[int], rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Frames [H, W, 3] in which parts of another picture move over a still one.
+
+    times: When each is shown. Sizes and speeds are in shares of the picture's longer side.
+    """
+    height, width = still.shape[:2]
+    side = max(height, width)
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for _ in range(rng.integers(1, MOST_PARTS + 1)):
+        part = _part(other, side, rng)
+        start = rng.uniform(-0.5, 1, 2) * (width, height)
+        parts.append((part, start, rng.normal(0, SPEED * side, 2) * (1, 0.3)))
+    camera = rng.normal(0, (PAN * side, PAN * side, ZOOM)) * (rng.random() < MOVING)
+    light, noise = rng.normal(0, LIGHT), rng.uniform(0, NOISE)
+    renewed = rng.uniform(0, 1)
+    grain = np.zeros_like(still, np.float32)
+    for t in times:
+        frame = _from_camera(still, camera * t)
+        for part, start, speed in parts:
+            _paste(frame, part, np.rint(start + speed * t).astype(int))
+        fresh = cv2.GaussianBlur(rng.normal(0, noise, still.shape).astype(np.float32), (3, 3), 0)
+        blocks = rng.random((-(-height // BLOCK), -(-width // BLOCK))) < renewed
+        where = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
+        grain[where] = fresh[where]
+        yield np.rint((frame * (1 + light * t) + grain).clip(0, 255)).astype(np.uint8)
+
+
+def _part(image: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A part of an image, with sides in shares of `side`."""
+    height, width = np.rint(rng.uniform(SMALLEST, LARGEST, 2) * side).astype(int)
+    top = rng.integers(max(1, image.shape[0] - height))
+    left = rng.integers(max(1, image.shape[1] - width))
+    return image[top : top + height, left : left + width]
+
+
+def _paste(frame: np.ndarray, part: np.ndarray, corner: np.ndarray) -> None:
+    """Lay a part over a frame, its corner at (x, y); what is outside is cut."""
+    (left, top), (height, width) = corner, part.shape[:2]
+    x, y = max(left, 0), max(top, 0)
+    inside = frame[y : max(top + height, 0), x : max(left + width, 0)]
+    inside[:] = part[y - top :, x - left :][: inside.shape[0], : inside.shape[1]]
+
+
+def _from_camera(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """What a camera sees that has moved by (x, y) pixels and come closer by log zoom."""
+    if not motion.any():
+        return image.copy()
+    height, width = image.shape[:2]
+    zoom = math.exp(motion[2])
+    centre = np.array([width, height]) / 2
+    x, y = centre - zoom * (centre + motion[:2])
+    matrix = np.array([[zoom, 0, x], [0, zoom, y]])
+    return cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)

@@ -1,21 +1,31 @@
-"""Reading regular files, writing files whole or not at all, and where derived files lie."""
+"""Reading regular files, writing files whole or not at all, folders of runs, and the cache."""
+
+from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from platformdirs import user_cache_path
 
 from spiking_yolo.errors import UserError
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
 # Bytes of a text file, at most.
 LONGEST = 1 << 28
 # What the names of temporary files begin with.
 TEMPORARY = ".spiking-yolo-"
+# Folders that this process has cleared of what others left.
+_swept: set[Path] = set()
 
 
 def sha256(path: str | Path) -> str:
@@ -82,15 +92,58 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: it is a folder, a pipe or a device; give a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(
-            dir=path.parent, prefix=TEMPORARY, ignore_cleanup_errors=True
-        ) as folder:
-            yield Path(folder) / path.name
-            os.replace(Path(folder) / path.name, path)
+        with temporary_folder(path.parent) as folder:
+            yield folder / path.name
+            os.replace(folder / path.name, path)
     except OSError as e:
         raise UserError(
             f"cannot write {path}: {e.strerror or e}; check the folder and the free space"
         ) from e
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder inside of another, which goes at the end.
+
+    A folder is locked as long as its process lives. Those that killed processes left behind are
+    removed when a process writes into `parent` for the first time.
+    """
+    if parent not in _swept:
+        _swept.add(parent)
+        for left in parent.glob(f"{TEMPORARY}*"):
+            with _locked(left, wait=False) as free:
+                if free:
+                    shutil.rmtree(left, ignore_errors=True)
+    with ExitStack() as stack:
+        folder = parent / TEMPORARY
+        # Another process may remove a folder before it is locked.
+        while not folder.is_dir():
+            folder = Path(
+                stack.enter_context(
+                    TemporaryDirectory(dir=parent, prefix=TEMPORARY, ignore_cleanup_errors=True)
+                )
+            )
+            stack.enter_context(_locked(folder))
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Lock a folder, which the system unlocks at the latest when this process ends.
+
+    Yields:
+        Whether it is locked: not if another process has locked it, or where folders cannot be.
+    """
+    with ExitStack() as stack:
+        locked = False
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        yield locked
 
 
 class GradualFile:
@@ -156,3 +209,95 @@ def derived_file(file: Path, name: str) -> Path:
         return path
     owner = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:16]
     return cache_folder() / "networks" / owner / name
+
+
+# In the folder of a run, as long as a process works there; the system frees it when that is killed.
+LOCK = ".lock"
+
+_held: dict[Path, FileLock] = {}
+# Folders made by this process, outermost first; those that stay empty are removed again.
+_made: list[Path] = []
+
+
+def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
+    """Make and hold the folder of a run: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... if it exists.
+
+    Args:
+        project: Folder of runs.
+        name: Of the run.
+        exist_ok: Take PROJECT/NAME even if it exists.
+
+    Raises:
+        UserError: Nothing can be written there, or another process works in it.
+    """
+    if not name:
+        raise UserError(
+            "--name must not be empty: give a name for the run directory, or leave it out"
+        )
+    path = project / name
+    number = 2
+    try:
+        while not (_make(path) or exist_ok):
+            path = project / f"{name}{number}"
+            number += 1
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {path}: {error.strerror}; give another --project"
+        ) from error
+    hold(path)
+    return path
+
+
+def hold(folder: Path) -> None:
+    """Keep other processes out of a folder until `leave_folders`, or until this process ends.
+
+    Raises:
+        UserError: Another process works in it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = folder.resolve()
+    if folder in _held:
+        return
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process works in {folder}: wait for it, or give another --name"
+        ) from None
+    except OSError:  # a file system without locks
+        return
+    _held[folder] = lock
+
+
+def leave_folders() -> None:
+    """Let other processes into the folders, and remove those made here that are still empty."""
+    while _held:
+        folder, lock = _held.popitem()
+        # Not the parent's, in a process that was forked.
+        if lock.is_locked:
+            # Before it is released: afterwards it may be another process's.
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+            lock.release()
+    while _made:
+        with suppress(OSError):
+            _made.pop().rmdir()
+
+
+def _make(path: Path) -> bool:
+    """Make a folder and those above it; False if it exists. Raises OSError if it cannot be made."""
+    fresh = False
+    for folder in (*reversed(path.absolute().parents), path.absolute()):
+        try:
+            folder.mkdir()
+        except OSError:  # it may exist since a moment ago
+            if not folder.is_dir():
+                raise
+            fresh = False
+        else:
+            _made.append(folder)
+            fresh = True
+    return fresh

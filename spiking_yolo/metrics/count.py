@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.json import columns
 from spiking_yolo.io.names import did_you_mean, reason
-from spiking_yolo.io.tables import columns
 from spiking_yolo.snn.counting import Counts, count_digits
 
 # Spikes of one value, where the values are not whole numbers: an 8-bit image has 255 levels.

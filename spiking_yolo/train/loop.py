@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.tables import write_csv
-from spiking_yolo.train.options import TrainOptions
+from spiking_yolo.io.json import write_csv
+from spiking_yolo.train import TrainOptions
 
 Rows = list[dict[str, float]]
 # Called with (stage, done, total).

@@ -15,17 +15,16 @@ from spiking_yolo.data.images import Picture
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, has_bf16, processes
-from spiking_yolo.io.files import sha256
+from spiking_yolo.io.files import run_directory, sha256
 from spiking_yolo.io.names import size_name
-from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
+from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.detect import DetectTask
 from spiking_yolo.train.loop import SCORES, Progress, Rows, Task, Trainer, best_row, silent
-from spiking_yolo.train.options import TrainOptions
 
 # Of a dataset, printed at most.
 NAMES = 5

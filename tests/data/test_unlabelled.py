@@ -1,14 +1,26 @@
-"""Random pictures: equal for equal numbers, from all folders alike, and without what is damaged."""
+"""Random pictures and clips: equal for equal numbers, from all folders alike, and without what is
+damaged; what moves in a clip, and what stays.
+"""
 
+import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from helpers.tiny import photo
 
 from spiking_yolo.data.images import Picture
-from spiking_yolo.data.unlabelled import RandomPictures, mosaic
+from spiking_yolo.data.mot import VideoSequence, open_sequences
+from spiking_yolo.data.unlabelled import (
+    RandomClips,
+    RandomPictures,
+    _from_camera,
+    clips_of,
+    frame_times,
+    mosaic,
+)
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -67,3 +79,56 @@ def test_damaged_pictures_are_replaced(tmp_path: Path):
     assert "damaged.jpg" in pictures.unreadable["damaged.jpg"]
     with pytest.raises(UserError, match="cannot be read"):
         RandomPictures([folders[0][:1]], CLASSES, 1, task="classify")(0)
+
+
+def test_a_batch_of_clips_follows_from_seed_and_number(tmp_path: Path):
+    files = [Picture.file(str(photo(tmp_path / f"{k}.png", k))) for k in range(6)]
+    clips = RandomClips([files], SPEC, 2, seed=1, frames=4)
+    third = clips(3)
+    assert third.shape == (2, 4, 3, 64, 32)
+    assert torch.equal(third, RandomClips([files], SPEC, 2, seed=1, frames=4)(3))
+    assert not torch.equal(third, clips(4))
+    assert len(clips.others(files, 5)) == 3
+
+
+def test_frame_times_by_hand():
+    assert frame_times(2) == [0, 1]
+    assert frame_times(5) == [0, 4, 7, 9, 10]
+    assert frame_times(12)[:4] == [0, 8, 16, 24], "at most 8 frames apart"
+
+
+def test_the_camera_moves_and_comes_closer_by_hand():
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:, 15:] = 100
+    assert np.array_equal(_from_camera(image, np.zeros(3)), image)
+    right = _from_camera(image, np.array([4, 0, 0]))
+    assert (right[:, 11:] == 100).all() and (right[:, :11] == 0).all(), "it goes left in the frame"
+    image[:, 18:] = 0
+    closer = _from_camera(image, np.array([0, 0, math.log(2)]))
+    assert closer[10, :, 0].sum() == 600, "three columns are six"
+
+
+def numbered(folder: Path, frames: int) -> VideoSequence:
+    """A video whose frames have their number as colour."""
+    (folder / "img1").mkdir(parents=True)
+    for k in range(frames):
+        cv2.imwrite(str(folder / "img1" / f"{k:03}.png"), plain(k))
+    return open_sequences(folder)[0]
+
+
+def test_clips_of_a_video_by_hand(tmp_path: Path):
+    clips = clips_of(numbered(tmp_path / "short", 11), [0, 1, 3], 15)
+    assert [[frame[0, 0, 0] for frame in clip] for clip in clips] == [[0, 1, 3], [4, 5, 7]]
+    assert clips[0][0].shape == (10, 15, 3)
+    long = clips_of(numbered(tmp_path / "long", 130), [0, 1], 30)
+    assert len(long) == 64 and long[1][0][0, 0, 0] == 2
+    with pytest.raises(UserError, match="fewer than 12 frames"):
+        clips_of(open_sequences(tmp_path / "short")[0], [0, 11], 30)
+
+
+def test_videos_are_drawn_from_as_folders_are(tmp_path: Path):
+    files = [Picture("dark", plain(0))]
+    bright = [[plain(255)] * 3]
+    clips = RandomClips([files], CLASSES, 200, 0, "classify", 3, [bright])
+    share = (clips(0).mean((1, 2, 3, 4)) > 0.5).float().mean().item()
+    assert share == pytest.approx(0.5, abs=0.12)

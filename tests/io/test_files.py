@@ -1,14 +1,34 @@
-"""What is a file is read, writes leave the old file or the whole new one, and derived files."""
+"""What is a file is read, writes leave the old file or the whole new one, and folders of runs belong to
+one process at a time.
+"""
 
+import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import GradualFile, atomic_write, derived_file, read_text, sha256
+from spiking_yolo.io import files
+from spiking_yolo.io.files import (
+    GradualFile,
+    atomic_write,
+    derived_file,
+    hold,
+    leave_folders,
+    read_text,
+    run_directory,
+    sha256,
+)
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = multiprocessing.get_context("spawn")
 
 
 def test_success_replaces_and_failure_keeps(tmp_path):
@@ -123,3 +143,126 @@ def test_beside_or_in_the_cache(tmp_path: Path, monkeypatch):
     assert derived_file(weights, "net.x").parents[2] == tmp_path / "mine"
     (tmp_path / "a" / "net.x").write_text("shipped")
     assert derived_file(weights, "net.x") == tmp_path / "a" / "net.x"
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    yield
+    leave_folders()
+
+
+def test_each_call_gets_a_folder_of_its_own_and_empty_ones_go(tmp_path: Path) -> None:
+    project = tmp_path / "runs" / "detect"
+    assert [run_directory(project, "exp").name for _ in range(3)] == ["exp", "exp2", "exp3"]
+    assert run_directory(project, "exp", exist_ok=True).name == "exp"
+    (project / "exp2" / "result").write_text("x")
+    leave_folders()
+    assert [p.name for p in project.iterdir()] == ["exp2"]
+    (project / "exp2" / "result").unlink()
+    leave_folders()  # what was full once stays
+    assert (project / "exp2").is_dir()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/dev/null/runs", "/proc/runs"])
+def test_where_nothing_can_be_written(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write in"):
+        run_directory(tmp_path / place, "exp")
+
+
+def names(project: Path, ready: Any, found: Any) -> None:
+    ready.wait()
+    path = run_directory(project, "exp")
+    (path / str(os.getpid())).write_text("")
+    found.put(path.name)
+    # All have theirs at the same time.
+    ready.wait()
+
+
+def test_processes_that_start_together_share_no_folder(tmp_path: Path) -> None:
+    ready, found = PROCESSES.Barrier(3), PROCESSES.Queue()
+    workers = [
+        PROCESSES.Process(target=names, args=(tmp_path / "runs", ready, found)) for _ in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    assert sorted(found.get(timeout=60) for _ in workers) == ["exp", "exp2", "exp3"]
+    for worker in workers:
+        worker.join()
+    assert [len(list(path.glob("[0-9]*"))) for path in (tmp_path / "runs").iterdir()] == [1, 1, 1]
+
+
+def holding(folder: Path, pipe: Any) -> None:
+    hold(folder)
+    pipe.send(None)
+    pipe.recv()
+
+
+def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path: Path) -> None:
+    here, there = PROCESSES.Pipe()
+    other = PROCESSES.Process(target=holding, args=(tmp_path, there))
+    other.start()
+    here.recv()
+    with pytest.raises(UserError, match="another process works in"):
+        hold(tmp_path)
+    other.kill()
+    other.join()
+    hold(tmp_path)
+    hold(tmp_path)  # which is its own
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from spiking_yolo.io.files import hold
+hold(Path(sys.argv[1]))
+if not os.fork():  # the child says so, once it has let go of what it does not own
+    print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def start(program: str, folder: Path) -> subprocess.Popen[bytes]:
+    """A process that has begun, in a session of its own."""
+    command = [sys.executable, "-c", program, str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+    return process
+
+
+def test_a_forked_child_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """As the worker of a training does, which notices only after seconds that its parent was
+    killed.
+    """
+    with start(FORKING, tmp_path) as process:
+        with pytest.raises(UserError, match="another process works in"):
+            hold(tmp_path)
+        process.kill()
+        process.wait()
+        hold(tmp_path)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from spiking_yolo.io.files import atomic_write
+with atomic_write(Path(sys.argv[1]) / "x") as temporary:
+    temporary.write_text("half")
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_next_write_removes_what_a_killed_process_left(tmp_path: Path, monkeypatch) -> None:
+    def write() -> list[Path]:
+        monkeypatch.setattr(files, "_swept", set())
+        with atomic_write(tmp_path / "y") as temporary:
+            temporary.write_text("whole")
+        return sorted(tmp_path.iterdir())
+
+    with start(WRITING, tmp_path) as process:
+        assert len(write()) == 2  # the other process is still writing
+        process.kill()
+        process.wait()
+        assert write() == [tmp_path / "y"]

@@ -1,4 +1,4 @@
-"""JSON of the wrong type, and without nan."""
+"""JSON of the wrong type, and files without nan."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json import entry, exact_json, read_json, write_json
+from spiking_yolo.io.json import entry, exact_json, read_json, write_csv, write_json
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,9 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert json.loads(exact_json([0.1, 1e-300])) == [0.1, 1e-300]
     with pytest.raises(UserError, match="not finite"):
         exact_json({"error": float("nan")})
+
+
+def test_what_is_not_measured_is_an_empty_cell(tmp_path: Path) -> None:
+    rows = [{"a": 1, "b": float("nan"), "c": "x"}, {"a": None, "b": 0.5, "d": 9}]
+    write_csv(tmp_path / "t.csv", rows)
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["a,b,c", "1,,x", ",0.5,"]

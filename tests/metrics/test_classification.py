@@ -24,7 +24,7 @@ from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import Picture, preprocess
-from spiking_yolo.decode.classes import TopClasses, ranked, top_classes
+from spiking_yolo.decode.boxes import TopClasses, ranked, top_classes
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, correct, draws
 from spiking_yolo.models.classifiers import build, load_torchvision

@@ -14,6 +14,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
+from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.classify import crop_and_flip
 from spiking_yolo.train.detect import (
     AugmentedPhotos,
@@ -22,7 +23,6 @@ from spiking_yolo.train.detect import (
     Photo,
 )
 from spiking_yolo.train.loop import Trainer, generator
-from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import train
 
 ROOT = Path(__file__).parents[2]

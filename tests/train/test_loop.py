@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import (
     Batches,
@@ -27,7 +28,6 @@ from spiking_yolo.train.loop import (
     learning_rate,
     make_optimizer,
 )
-from spiking_yolo.train.options import TrainOptions
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

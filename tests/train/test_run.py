@@ -15,7 +15,7 @@ from spiking_yolo.cli.main import call as call_cli
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_checkpoint
-from spiking_yolo.train.options import TrainOptions
+from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.run import Trained, detection, train
 
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}

@@ -44,7 +44,7 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.data.formats import open_photographs
     from spiking_yolo.io.distributed import usable_device
-    from spiking_yolo.io.run_folder import run_directory
+    from spiking_yolo.io.files import run_directory
     from spiking_yolo.options import drawn, load
 
     usable_device(options.device)

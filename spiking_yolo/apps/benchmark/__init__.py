@@ -71,8 +71,8 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> int:
     --images. PROJECT/NAME gets benchmark.json.
     """
     from spiking_yolo.apps.benchmark.run import LIMITS, benchmark, machine_text, table
+    from spiking_yolo.io.files import run_directory
     from spiking_yolo.io.json import write_json
-    from spiking_yolo.io.run_folder import run_directory
 
     folder = run_directory(options.project, options.name)
     results = benchmark(options)

@@ -48,8 +48,7 @@ def main(options: DemoOptions) -> None:
     once, or from --runtime. Browsers open cameras and modules only at https:// and
     http://localhost, not from a file: --serve serves the folder there.
     """
-    from spiking_yolo.apps.demo.folder import write
-    from spiking_yolo.apps.demo.server import open_server
+    from spiking_yolo.apps.demo.folder import open_server, write
 
     # Before the network takes its time: the port may be in use.
     server = open_server(options.output, options.port) if options.serve else None

@@ -1,25 +1,170 @@
-"""The folder of the page: HTML, style, program, network, runtime and the sample clip."""
+"""The folder of the page, with onnxruntime-web from npm, from disk or from the cache, and a web
+server for it on this machine alone.
+"""
 
+import hashlib
 import html
 import json
 import shutil
+import subprocess
 import sys
+import tarfile
+import tempfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.demo import DemoOptions
-from spiking_yolo.apps.demo.runtime import FILES, PACKAGE, VERSION, runtime_folder
-from spiking_yolo.apps.demo.server import POLICY
-from spiking_yolo.apps.page.content import HTML as PLOTS
-from spiking_yolo.apps.page.content import facts
+from spiking_yolo.apps.page import HTML as PLOTS
+from spiking_yolo.apps.page import facts
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw.page import HTML as PAGE
 from spiking_yolo.draw.page import embedded, legend
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.assets import sample_clip
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.files import atomic_write, cache_folder, regular, temporary_folder
 from spiking_yolo.options import load
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+# Of the package as it was published and tried.
+SHA512 = (
+    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
+    "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
+)
+# The program, which includes the code that starts its threads, and the compiled kernels.
+FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+# Seconds.
+PATIENCE = 600
+
+
+def runtime_folder(chosen: Path | None) -> Path:
+    """A folder that holds FILES.
+
+    Args:
+        chosen: The .tgz of `npm pack`, which must be that of VERSION, or a folder with the files or
+            with the unpacked package. None: the cache, filled by npm the first time.
+
+    Raises:
+        UserError: They are not there, the file is not the published one, or npm fails.
+    """
+    cached = cache_folder() / f"{PACKAGE}-{VERSION}"
+    if chosen is None:
+        if not cached.is_dir():
+            _fetch(cached)
+        return cached
+    if not chosen.is_dir():
+        _unpack(chosen, cached)
+        return cached
+    for folder in (chosen, chosen / "dist", chosen / "package" / "dist"):
+        if all((folder / name).is_file() for name in FILES):
+            return folder
+    raise UserError(
+        f"{chosen} does not hold {' and '.join(FILES)}: give the folder of {PACKAGE}, or the file"
+        f" of `npm pack {PACKAGE}@{VERSION}`"
+    )
+
+
+def _fetch(target: Path) -> None:
+    """Get the package by npm, which knows where, and unpack it."""
+    wanted = f"{PACKAGE}@{VERSION}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError(
+            f"{PACKAGE} is not in the cache and npm is not installed: install Node.js, or run `npm"
+            f" pack {wanted}` elsewhere and give its file by --runtime"
+        )
+    print(f"fetching {wanted} by npm", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        call = [npm, "pack", wanted, "--ignore-scripts", "--pack-destination", folder]
+        try:
+            # Its own folder, so that no settings of a project beside it apply.
+            subprocess.run(
+                call, cwd=folder, check=True, capture_output=True, text=True, timeout=PATIENCE
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            raise UserError(
+                f"npm cannot fetch {wanted} ({said[0] if said else error}): check the network, or"
+                " give the file of `npm pack` by --runtime"
+            ) from error
+        _unpack(Path(folder) / f"{PACKAGE}-{VERSION}.tgz", target)
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Write the FILES of the published package, and of no other, into a new folder."""
+    try:
+        with open(regular(archive), "rb") as file:
+            digest = hashlib.file_digest(file, "sha512").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {archive}: {error.strerror}; check --runtime") from error
+    if digest != SHA512:
+        raise UserError(
+            f"{archive} is not {PACKAGE} {VERSION} as published (its SHA-512 differs): run `npm"
+            f" pack {PACKAGE}@{VERSION}` again"
+        )
+    if target.is_dir():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(target.parent) as folder, tarfile.open(archive, "r:gz") as tar:
+        part = folder / target.name
+        part.mkdir()
+        for name in FILES:
+            member = tar.extractfile(f"package/dist/{name}")
+            assert member is not None
+            with member, open(part / name, "wb") as out:
+                shutil.copyfileobj(member, out)
+        part.rename(target)
+
+
+# Of the page, and by the server of its worker too: nothing is loaded from elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'"
+    " blob:; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:"
+)
+# Isolated from other pages, the browser lets the network use several threads.
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cache-Control": "no-cache",
+}
+
+
+# What browsers insist on, whatever this machine calls it.
+TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Files of one folder."""
+
+    def guess_type(self, path: str | PathLike[str]) -> str:
+        return TYPES.get(Path(path).suffix) or super().guess_type(path)
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""
+
+
+def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server that listens at 127.0.0.1; port 0 takes any that is free.
+
+    Raises:
+        UserError: The port is in use, or not allowed.
+    """
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(folder)))
+    except OSError as error:
+        raise UserError(
+            f"cannot serve at port {port} ({error.strerror}): give another --port"
+        ) from error
+
 
 HTML = files("spiking_yolo.apps.demo") / "html"
 # Parts of the style and of the program, in order; those of pages come first.

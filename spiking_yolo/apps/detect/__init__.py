@@ -160,7 +160,7 @@ def detect(options: DetectOptions, progress: Progress = silent) -> DetectSummary
     """
     from spiking_yolo.apps.detect.run import DetectRun, Failure
     from spiking_yolo.apps.detect.sinks import file_sinks
-    from spiking_yolo.io.run_folder import leave_folders, run_directory
+    from spiking_yolo.io.files import leave_folders, run_directory
 
     folder = run_directory(options.project, options.name, options.exist_ok)
     summary = DetectSummary(folder, [], {})
@@ -195,7 +195,7 @@ def main(options: DetectOptions) -> int:
     from spiking_yolo.apps.console import Bars, is_verbose, write
     from spiking_yolo.apps.detect.run import DetectRun, Failure
     from spiking_yolo.apps.detect.sinks import Console, file_sinks
-    from spiking_yolo.io.run_folder import run_directory
+    from spiking_yolo.io.files import run_directory
 
     folder = run_directory(options.project, options.name, options.exist_ok)
     bars = Bars()

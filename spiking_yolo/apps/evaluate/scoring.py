@@ -14,8 +14,7 @@ from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.coco import category_index
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.images import ImageSource
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.classes import TopClasses
+from spiking_yolo.decode.boxes import Detections, TopClasses
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import (

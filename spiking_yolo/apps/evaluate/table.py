@@ -12,8 +12,7 @@ import numpy as np
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.evaluate.options import EvalOptions
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
-from spiking_yolo.io.json import finite, write_json
-from spiking_yolo.io.tables import columns, percent, write_csv
+from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.energy import (
     Account,

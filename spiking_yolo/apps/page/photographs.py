@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.detect.run import DetectRun, ImageResult, Sink
-from spiking_yolo.apps.page.content import (
+from spiking_yolo.apps.page import (
     as_bytes,
     facts,
     make_page,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from spiking_yolo.apps.detect.run import DetectRun, FrameResult, Sink
-from spiking_yolo.apps.page.content import (
+from spiking_yolo.apps.page import (
     THUMBNAILS,
     facts,
     make_page,

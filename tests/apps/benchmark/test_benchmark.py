@@ -11,7 +11,7 @@ from helpers.tiny import photo, run_tool, write_tiny
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import BenchmarkOptions, run
-from spiking_yolo.apps.benchmark.timing import Timing, interleaved
+from spiking_yolo.apps.benchmark.run import Timing, interleaved
 from spiking_yolo.errors import pip_install
 from spiking_yolo.graph import forward
 from spiking_yolo.options import MethodOptions, load

@@ -14,10 +14,8 @@ import pytest
 from helpers.classifying import write_all
 from helpers.tiny import run_tool, write_tiny
 
-from spiking_yolo.apps.demo import runtime
-from spiking_yolo.apps.demo.folder import NAMES
-from spiking_yolo.apps.demo.runtime import FILES, runtime_folder
-from spiking_yolo.apps.demo.server import open_server
+from spiking_yolo.apps.demo import folder as demo
+from spiking_yolo.apps.demo.folder import FILES, NAMES, open_server, runtime_folder
 from spiking_yolo.errors import UserError
 
 
@@ -97,7 +95,7 @@ def test_the_published_package_is_unpacked_and_no_other(tmp_path, empty_cache, m
     with pytest.raises(UserError, match="SHA-512"):
         runtime_folder(archive)
     assert not empty_cache.exists()
-    monkeypatch.setattr(runtime, "SHA512", hashlib.sha512(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(demo, "SHA512", hashlib.sha512(archive.read_bytes()).hexdigest())
     folder = runtime_folder(archive)
     assert {path.name for path in folder.iterdir()} == set(FILES)
     assert (folder / FILES[0]).read_text() == f"package/dist/{FILES[0]}"
@@ -116,10 +114,10 @@ def test_what_npm_fetches_is_checked(tmp_path, empty_cache, monkeypatch):
     npm = tmp_path / "npm"
     npm.write_text(
         "#!/bin/sh\n"
-        f'for folder; do :; done\necho other > "$folder/onnxruntime-web-{runtime.VERSION}.tgz"\n'
+        f'for folder; do :; done\necho other > "$folder/onnxruntime-web-{demo.VERSION}.tgz"\n'
     )
     npm.chmod(0o755)
-    monkeypatch.setattr(runtime.shutil, "which", lambda name: str(npm))
+    monkeypatch.setattr(demo.shutil, "which", lambda name: str(npm))
     with pytest.raises(UserError, match="SHA-512"):
         runtime_folder(None)
     npm.write_text("#!/bin/sh\necho no such host >&2; exit 1\n")

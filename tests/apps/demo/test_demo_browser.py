@@ -18,8 +18,7 @@ from helpers.tiny import run_tool
 from torchvision.ops import box_iou
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.demo.runtime import runtime_folder
-from spiking_yolo.apps.demo.server import open_server
+from spiking_yolo.apps.demo.folder import open_server, runtime_folder
 from spiking_yolo.data.images import place
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip, samples_folder

@@ -24,7 +24,7 @@ from spiking_yolo.apps.evaluate.table import settled
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.coco import load_coco
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.tables import WIDTH
+from spiking_yolo.io.json import WIDTH
 from spiking_yolo.observe import Observer
 
 QUICK = ("--T", 4, "--steps", "2,4")

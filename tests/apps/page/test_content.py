@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from spiking_yolo.apps.page.content import as_bytes, rounded, small_map, sprite, thumbnails
+from spiking_yolo.apps.page import as_bytes, rounded, small_map, sprite, thumbnails
 from spiking_yolo.data.images import Placement
 from spiking_yolo.draw.page import jpeg, photograph
 

@@ -18,7 +18,7 @@ from helpers.tiny import write_tiny
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.draw.notebook import MOST_TILES
+from spiking_yolo.draw.page import MOST_TILES
 from spiking_yolo.result import Results
 
 CONF = 0.3
