@@ -95,7 +95,7 @@ def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictu
     trained = get_recipe("signed-digits").with_settings({"threshold.rule": "percentile"})
     for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
         with pytest.raises(
-            UserError, match="no (activation statistics|calibration)|has no calibration"
+            UserError, match=r"no (activation statistics|calibration)|has no calibration"
         ):
             convert_ann(ann, recipe, photographs=seen)
     # Of which files have made other recipes.
