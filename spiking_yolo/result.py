@@ -174,6 +174,16 @@ class Result:
         return {} if self.recipe is None else self.last.spikes
 
     @property
+    def neurons_by_layer(self) -> dict[str, int]:
+        """Neurons of each layer; of an ON/OFF pair both count."""
+        return self.seen.neurons_by_layer
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one pass of the ANN."""
+        return self.seen.macs
+
+    @property
     def maps(self) -> dict[int, dict[str, Tensor]]:
         """t -> layer -> spikes so far per neuron at each position of the network input, [h, w], if
         requested.
