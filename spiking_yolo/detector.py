@@ -35,7 +35,7 @@ from spiking_yolo.decode.selection import (
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
-from spiking_yolo.graph.graph import activation_named, layer_titles, listed_activations
+from spiking_yolo.graph.titles import activation_named, layer_titles, listed_activations
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, input_size, size_name

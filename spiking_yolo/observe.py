@@ -31,7 +31,7 @@ from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.graph.graph import layer_labels
+from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.network import Probe, SpikingNetwork
 from spiking_yolo.snn.readout import Run, Snapshot

@@ -159,7 +159,9 @@ def patience(name: str, T: int) -> str:
     method = METHODS.get(name)
     if method is None or (method.timesteps is not None and method.timesteps <= T):
         return ""
-    needs = f"T >= {method.timesteps}" if method.timesteps else f"T above {method.tried}"
+    needs = f"T above {method.tried}"
+    if method.timesteps:
+        needs = f"T >= {method.timesteps}"
     default = METHODS[DEFAULT].timesteps
     return f"{name} usually needs {needs}; the default, {DEFAULT}, needs {default}"
 

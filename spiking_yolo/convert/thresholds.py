@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Gate, Graph
+from spiking_yolo.graph import Activation, Graph
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
@@ -24,40 +24,35 @@ YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
 def check_activations(graph: Graph, recipe: Recipe) -> None:
     """Raise UserError if the recipe's neurons cannot follow a SiLU, or attention, of the graph."""
-    products = [node.name for node in graph.nodes if node.product]
-    if products and not _attends(recipe):
-        methods = [name for name, method in list_methods().items() if _attends(method.recipe)]
-        raise UserError(
-            f"node {products[0]!r} (attention) multiplies two maps, which needs neurons that send"
-            f" the changes of what they follow, and those of {recipe.name} do not: use --method"
-            f" {', '.join(methods)}; or give a detector without attention, such as YOLOv8"
-        )
+    follows = recipe.neuron_kind.follows
+    for node in graph.nodes:
+        # A product of sums is no sum of products, unless the changes of both are known.
+        if node.product and "softmax" not in follows:
+            raise UserError(
+                f"node {node.name!r} (attention) multiplies two maps, which needs neurons that send"
+                f" the changes of what they follow, and those of {recipe.name} do not: use --method"
+                f" {_methods_for('softmax')}; or give a detector without attention, such as YOLOv8"
+            )
     for node in graph.activations:
         gate = node.phi.gate
-        if gate is not None and gate.name not in recipe.neuron_kind.follows:
-            raise _cannot_follow(gate, node.name, recipe)
+        if gate is not None and gate.name not in follows:
+            raise UserError(
+                f"node {node.name!r} ({gate.title}) needs neurons that follow the sum of their"
+                f" input, and those of {recipe.name} do not: use --method"
+                f" {_methods_for(gate.name)}; or fine-tune the network with ReLU, as Ultralytics"
+                f" does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt data=DATA.yaml"
+                f" imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
+                " runs/detect/train/weights/best.pt --images DIR`"
+            )
 
 
-def _cannot_follow(gate: Gate, node: str, recipe: Recipe) -> UserError:
-    methods = [
-        name
-        for name, method in list_methods().items()
-        if gate.name in method.recipe.neuron_kind.follows
-    ]
-    return UserError(
-        f"node {node!r} ({gate.title}) needs neurons that follow the sum of their input, and those"
-        f" of {recipe.name} do not: use --method {', '.join(methods)}; or fine-tune the network"
-        f" with ReLU, as Ultralytics does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt"
-        f" data=DATA.yaml imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
-        " runs/detect/train/weights/best.pt --images DIR`"
-    )
-
-
-def _attends(recipe: Recipe) -> bool:
-    """Whether its neurons can multiply maps: a product of sums is no sum of products, unless the
-    changes of both are known.
-    """
-    return "softmax" in recipe.neuron_kind.follows
+def _methods_for(function: str) -> str:
+    """Names of the methods whose neurons follow an activation function."""
+    names: list[str] = []
+    for name, method in list_methods().items():
+        if function in method.recipe.neuron_kind.follows:
+            names.append(name)
+    return ", ".join(names)
 
 
 # Node -> parameters of its neurons, see SpikingNetwork.
@@ -86,14 +81,20 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     # What rule=balance measures takes the place of the maximum later.
     if settings.rule in ("max", "balance"):
         top = extreme(histogram, sign)
-        return top if cap is None else torch.full_like(top, cap)
+        if cap is not None:
+            top = torch.full_like(top, cap)
+        return top
     if settings.rule in ("percentile", "shared"):
-        share = recipe.neuron.gamma if settings.rule == "shared" else 1
-        return at_most(percentile(histogram, sign, settings.percentile) / share, cap)
+        top = percentile(histogram, sign, settings.percentile)
+        if settings.rule == "shared":
+            top = top / recipe.neuron.gamma
+        return at_most(top, cap)
     if settings.rule == "excess":
         return at_most(local_balance(histogram, sign, cap), cap)
-    # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped.
-    gamma = 1 if recipe.differential else recipe.neuron.gamma
+    gamma = recipe.neuron.gamma
+    if recipe.differential:
+        # It has no highest rate: a neuron catches up later, and nothing is clipped.
+        gamma = 1
     rounds = recipe.neuron.initial == 0.5
     return mmse(histogram, sign, settings.levels, gamma, rounds, cap)
 
@@ -212,7 +213,7 @@ def _quantisation_error(
     highest = (moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()
     levels_used = min(gamma * levels, int(highest) + 1)
     level = torch.arange(levels_used + 1, dtype=torch.float64)
-    points = (level[1:] - (0.5 if rounds else 0.0)) * step
+    points = (level[1:] - 0.5 * rounds) * step
     zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
     m0, m1, m2 = (m.diff(dim=1) for m in moments.below(torch.cat([zero, points, infinity], 1)))
     value = level * step

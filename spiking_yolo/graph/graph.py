@@ -6,7 +6,6 @@ activation *call* is a node of its own.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Size, Tensor
+from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import entry, json_text
@@ -78,7 +77,9 @@ class Activation:
         if self.cap is not None and not self.slope:
             return x.clamp(0, self.cap)
         y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
-        return y if self.cap is None else y.clamp_(max=self.cap)
+        if self.cap is not None:
+            y.clamp_(max=self.cap)
+        return y
 
     def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
         """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above.
@@ -97,7 +98,9 @@ class Activation:
         """SiLU's or mish's; None for other functions."""
         if self.silu:
             return SILU
-        return MISH if self.mish else None
+        if self.mish:
+            return MISH
+        return None
 
     @property
     def monotone(self) -> bool:
@@ -195,8 +198,9 @@ class Graph:
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""
-        users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        users: dict[str, list[Node]] = {}
         for node in self.nodes:
+            users[node.name] = []
             for name in node.inputs:
                 users[name].append(node)
         return users
@@ -204,12 +208,12 @@ class Graph:
     def up_to(self, *names: str) -> Self:
         """The subgraph that computes `names`, which become its outputs."""
         needed = set(names)
+        kept: list[Node] = []
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
-        return replace(
-            self, nodes=tuple(node for node in self.nodes if node.name in needed), outputs=names
-        )
+                kept.append(node)
+        return replace(self, nodes=tuple(reversed(kept)), outputs=names)
 
     def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
         """Weight and bias of a node, None where it has none."""
@@ -302,9 +306,10 @@ def attention_scores(q: Tensor, k: Tensor, heads: int, areas: int) -> Tensor:
         >>> attention_scores(torch.ones(1, 6, 2, 4), torch.ones(1, 6, 2, 4), heads=2, areas=4).shape
         torch.Size([1, 2, 8, 2])
     """
-    q, k = (x.flatten(2).unflatten(1, (heads, -1)).unflatten(3, (areas, -1)) for x in (q, k))
     # [N, heads, D, areas, tokens] each.
-    scores = q.permute(0, 1, 3, 4, 2) @ k.permute(0, 1, 3, 2, 4)
+    queries = q.flatten(2).unflatten(1, (heads, -1)).unflatten(3, (areas, -1))
+    keys = k.flatten(2).unflatten(1, (heads, -1)).unflatten(3, (areas, -1))
+    scores = queries.permute(0, 1, 3, 4, 2) @ keys.permute(0, 1, 3, 2, 4)
     return scores.flatten(2, 3)
 
 
@@ -365,23 +370,26 @@ def forward(
     x: [N, C, H, W]. Returns one tensor per output of the graph. tap(node, pre-activation,
     activation) is called at every activation. Intermediate tensors are freed after their last use.
     """
-    last = {name: node.name for node in graph.nodes for name in node.inputs}
+    # Node -> the last that reads it.
+    last: dict[str, str] = {}
+    for node in graph.nodes:
+        last.update(dict.fromkeys(node.inputs, node.name))
     values: dict[str, Tensor] = {}
     for node in graph.nodes:
-        inputs = [values[name] for name in node.inputs] if node.op != "input" else [x]
+        inputs = [values[name] for name in node.inputs] or [x]
         values[node.name] = OPS[node.op](node.attrs, *graph.parameters(node), *inputs)
         if tap is not None and node.op == "activation":
             tap(node, inputs[0], values[node.name])
         for name in set(node.inputs):
             if last[name] == node.name and name not in graph.outputs:
                 del values[name]
-    return tuple(values[name] for name in graph.outputs)
+    return tuple(map(values.__getitem__, graph.outputs))
 
 
 def graph_metadata(graph: Graph) -> dict[str, str]:
     """Nodes and outputs as metadata; the tensors are stored separately."""
     return {
-        "nodes": json_text([asdict(node) for node in graph.nodes]),
+        "nodes": json_text(list(map(asdict, graph.nodes))),
         "outputs": json_text(graph.outputs),
     }
 
@@ -390,93 +398,12 @@ def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Gr
     """The graph of `graph_metadata`. Raises KeyError or ValueError (so UserError too) for anything
     else.
     """
-    nodes = tuple(map(_node, entry(metadata, "nodes", list[dict[str, Any]])))
-    return Graph(nodes, tuple(entry(metadata, "outputs", list[str])), tensors)
-
-
-def _node(given: Mapping[str, Any]) -> Node:
-    name, op, inputs, attrs = (given[key] for key in ("name", "op", "inputs", "attrs"))
-    texts = isinstance(inputs, list) and all(isinstance(text, str) for text in (name, op, *inputs))
-    if not texts or not isinstance(attrs, dict):
-        raise ValueError(
-            "a node needs a name, an operation, the names of its inputs and attributes"
-        )
-    return Node(name, op, tuple(inputs), attrs)
-
-
-def layer_titles(graph: Graph, shapes: Mapping[str, Size]) -> dict[str, str]:
-    """Title of every layer and activation: "conv 5, 26 x 26, 256 channels", with the shape of its
-    own output.
-
-    Layers are numbered together, from 1; an activation has the number of the one before it.
-    shapes: of every node's output, [N, C, ...], see `graph.shapes`.
-    """
-    return {
-        name: f"{label}{', output' * (name in graph.outputs)}, {_size(shapes[name])}"
-        for name, label in layer_labels(graph).items()
-    }
-
-
-_OP_TITLES = {"attention_scores": "attention scores", "attend": "attention"}
-
-
-def layer_labels(graph: Graph) -> dict[str, str]:
-    """What pictures call every layer and activation: "conv 5"; see `layer_titles`."""
-    labels = {
-        node.name: f"{_OP_TITLES.get(node.op, node.op)} {k}"
-        for k, node in enumerate(graph.layers, 1)
-    }
-    return labels | {name: labels[layer] for name, layer in layer_before(graph).items()}
-
-
-def short_name(name: str) -> str:
-    """A layer's name without what those of a darknet network share: layers_10_act -> 10."""
-    return name.removeprefix("layers_").removesuffix("_act")
-
-
-def activation_named(graph: Graph, text: str) -> str | None:
-    """The activation that is meant by its name, layers_10_act or 10, or by its title, "conv 6".
-
-    None if there is none. Upper and lower case, spaces, - and _ make no difference in a title.
-    """
-    labels = layer_labels(graph)
-    names = [node.name for node in graph.activations]
-    by_title = {_plain(labels.get(name, "")): name for name in names}
-    by_short_name = {short_name(name): name for name in names}
-    every = by_title | by_short_name | {name: name for name in names}
-    return every.get(text.strip(), every.get(_plain(text)))
-
-
-def listed_activations(graph: Graph) -> str:
-    """Titles and names of all, "conv 1 (layers_0_act), ...", for messages."""
-    labels = layer_labels(graph)
-    names = [node.name for node in graph.activations]
-    return ", ".join(f"{labels[name]} ({name})" if name in labels else name for name in names)
-
-
-def _plain(title: str) -> str:
-    return re.sub(r"[\s_-]", "", title.lower())
-
-
-def layer_before(graph: Graph) -> dict[str, str]:
-    """Activation -> the last layer (see `Graph.layers`) that it is computed from without another
-    activation.
-    """
-    found: dict[str, str] = {}
-    before: dict[str, str | None] = {}  # node -> the same for any node
-    order = {node.name: k for k, node in enumerate(graph.layers)}
-    for node in graph.nodes:
-        if node.name in order:
-            before[node.name] = node.name
-            continue
-        known = [name for i in node.inputs if (name := before[i]) is not None]
-        last = max(known, key=order.__getitem__, default=None)
-        before[node.name] = None if node.op == "activation" else last
-        if node.op == "activation" and last is not None:
-            found[node.name] = last
-    return found
-
-
-def _size(shape: Size) -> str:
-    place = f"{' x '.join(map(str, shape[2:]))}, " if len(shape) > 2 else ""
-    return f"{place}{shape[1]} {'channels' if len(shape) > 2 else 'values'}"
+    nodes: list[Node] = []
+    for given in entry(metadata, "nodes", list[dict[str, Any]]):
+        inputs, attrs = given["inputs"], given["attrs"]
+        if not isinstance(inputs, list) or not isinstance(attrs, dict):
+            raise ValueError("a node needs the names of its inputs and attributes")
+        if not all(isinstance(text, str) for text in (given["name"], given["op"], *inputs)):
+            raise ValueError("the names of nodes, operations and inputs must be text")
+        nodes.append(Node(given["name"], given["op"], tuple(inputs), attrs))
+    return Graph(tuple(nodes), tuple(entry(metadata, "outputs", list[str])), tensors)

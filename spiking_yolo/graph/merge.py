@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.rewrites import analogue_nodes
+from spiking_yolo.graph.rewrites import analogue_nodes, renamed
 from spiking_yolo.io.names import Size
 
 
@@ -35,37 +35,35 @@ def _merge_parallel_convolutions(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.op != "add" or node.name in graph.outputs:
             continue
-        pair = [graph[name] for name in node.inputs]
-        alone = all(users[branch.name] == [node] for branch in pair)
+        first, second = graph[node.inputs[0]], graph[node.inputs[1]]
+        alone = users[first.name] == users[second.name] == [node]
         if not alone or set(graph.outputs) & set(node.inputs):
             continue
-        pair.sort(key=lambda branch: _kernel_size(graph, branch), reverse=True)
-        weights = _sum_of_kernels(graph, *pair)
-        if weights is not None:
-            large, small = pair
-            removed |= {small.name, node.name}
-            merged[node.name] = large.name
-            tensors = {k: v for k, v in tensors.items() if k.rsplit(".", 1)[0] != small.name}
-            tensors |= {f"{large.name}.{key}": value for key, value in weights.items()}
+        for large, small in ((first, second), (second, first)):
+            weights = _sum_of_kernels(graph, large, small)
+            if weights is not None:
+                removed |= {small.name, node.name}
+                merged[node.name] = large.name
+                tensors[f"{large.name}.weight"], tensors[f"{large.name}.bias"] = weights
+                del tensors[f"{small.name}.weight"], tensors[f"{small.name}.bias"]
+                break
     nodes: list[Node] = []
     for node in graph.nodes:
         if node.name not in removed:
-            inputs = tuple([merged.get(name, name) for name in node.inputs])
-            nodes.append(replace(node, inputs=inputs))
+            nodes.append(replace(node, inputs=renamed(node.inputs, merged)))
     return replace(graph, nodes=tuple(nodes), tensors=tensors)
 
 
-def _kernel_size(graph: Graph, node: Node) -> int:
-    weight = graph.parameters(node)[0]
-    return 0 if weight is None else weight[0, 0].numel()
+def _sum_of_kernels(graph: Graph, large: Node, small: Node) -> tuple[Tensor, Tensor] | None:
+    """Weight and bias of a sum of convolutions; None unless the small kernel fits into the large.
 
-
-def _sum_of_kernels(graph: Graph, large: Node, small: Node) -> dict[str, Tensor] | None:
-    """Weight and bias of a sum of convolutions; None unless one kernel fits into the other."""
+    Of kernels of one size, either fits into the other.
+    """
     if (large.op, small.op) != ("conv", "conv") or large.inputs != small.inputs:
         return None
-    if any(large.attrs[key] != small.attrs[key] for key in ("stride", "dilation", "groups")):
-        return None
+    for key in ("stride", "dilation", "groups"):
+        if large.attrs[key] != small.attrs[key]:
+            return None
     weight, bias = graph.parameters(large)
     other, other_bias = graph.parameters(small)
     if weight is None or other is None or bias is None or other_bias is None:
@@ -78,7 +76,7 @@ def _sum_of_kernels(graph: Graph, large: Node, small: Node) -> dict[str, Tensor]
         sides += [before, weight.shape[2 + axis] - other.shape[2 + axis] - before]
     if min(sides) < 0:
         return None
-    return {"weight": weight + F.pad(other, sides), "bias": bias + other_bias}
+    return weight + F.pad(other, sides), bias + other_bias
 
 
 def _merge_repeated_inputs(graph: Graph, imgsz: Size) -> Graph:
@@ -87,28 +85,27 @@ def _merge_repeated_inputs(graph: Graph, imgsz: Size) -> Graph:
     Blocks such as C2f join a map with sums in which it is contained, so that without this its
     events would be sent twice or more. Sums of analogue values stay: neurons stand behind them.
     """
-    joins = {node.name: node for node in graph.nodes if _joins_repeatedly(graph, node)}
-    if not joins:
+    if not any(_joins_repeatedly(graph, node) for node in graph.nodes):
         return graph
     sizes = shapes(graph, *imgsz)
     analogue = analogue_nodes(graph)
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
     for node in graph.nodes:
-        join = joins.get(node.inputs[0]) if node.op == "conv" else None
-        if join is None or node.attrs["groups"] > 1:
-            nodes.append(node)
+        nodes.append(node)
+        if node.op != "conv" or node.attrs["groups"] > 1:
+            continue
+        join = graph[node.inputs[0]]
+        if not _joins_repeatedly(graph, join):
             continue
         key = f"{node.name}.weight"
         channels = [sizes[name][1] for name in join.inputs]
         blocks = dict(zip(join.inputs, tensors[key].split(channels, 1), strict=True))
         merged = _without_repeats(graph, blocks, analogue)
-        if merged.keys() == blocks.keys():
-            nodes.append(node)
-            continue
-        joined = replace(join, name=f"{node.name}_inputs", inputs=tuple(merged))
-        nodes += [joined, replace(node, inputs=(joined.name,))]
-        tensors[key] = torch.cat(list(merged.values()), 1)
+        if merged.keys() != blocks.keys():
+            joined = replace(join, name=f"{node.name}_inputs", inputs=tuple(merged))
+            nodes[-1:] = [joined, replace(node, inputs=(joined.name,))]
+            tensors[key] = torch.cat(list(merged.values()), 1)
     return replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs)
 
 
@@ -117,8 +114,10 @@ def _joins_repeatedly(graph: Graph, node: Node) -> bool:
     parts = set(node.inputs)
     if node.op != "concat" or len(parts) < len(node.inputs):
         return False
-    sums = [graph[name] for name in parts if graph[name].op == "add"]
-    return any(len(parts.intersection(one.inputs)) == 1 for one in sums)
+    for name in parts:
+        if graph[name].op == "add" and len(parts.intersection(graph[name].inputs)) == 1:
+            return True
+    return False
 
 
 def _without_repeats(

@@ -41,9 +41,6 @@ class Attention(nn.Module):
         scores = attention_scores(q, k, self.heads, self.areas)
         return attend(scores.softmax(-1), v, self.heads, self.areas)
 
-    def extra_repr(self) -> str:
-        return f"heads={self.heads}, areas={self.areas}"
-
 
 class PaddedMaxPool2d(nn.Module):
     """Max pooling of [N, C, H, W] after padding (left, right, top, bottom) with -inf.
@@ -60,14 +57,6 @@ class PaddedMaxPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return max_pool(x, [self.kernel] * 2, [self.stride] * 2, list(self.padding))
-
-    def extra_repr(self) -> str:
-        return f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
-
-
-def straight_through_floor(x: Tensor) -> Tensor:
-    """floor(x), with the gradient of the identity (straight-through estimator)."""
-    return x + (x.floor() - x).detach()
 
 
 class QCFS(nn.Module):
@@ -91,10 +80,8 @@ class QCFS(nn.Module):
         self.theta = nn.Parameter(torch.tensor(float(theta)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return quantised_relu(x, self.theta, self.levels, straight_through_floor)
-
-    def extra_repr(self) -> str:
-        return f"levels={self.levels}"
+        # Its gradient is that of the identity (straight-through estimator).
+        return quantised_relu(x, self.theta, self.levels, lambda y: y + (y.floor() - y).detach())
 
 
 class ClippedReLU(nn.Module):

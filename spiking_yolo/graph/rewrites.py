@@ -18,25 +18,25 @@ def pool_before_neuron(graph: Graph) -> Graph:
     """
     users = graph.consumers()
     # Pooling -> the activation that moves behind it.
-    behind: dict[str, Node] = {}
+    behind: dict[str, str] = {}
     for node in graph.activations:
-        ops = [user.op for user in users[node.name]]
-        if ops == ["max_pool"] and node.name not in graph.outputs and node.phi.monotone:
-            behind[users[node.name][0].name] = node
-    renamed = {pool: node.name for pool, node in behind.items()}
+        readers = users[node.name]
+        alone = len(readers) == 1 and node.name not in graph.outputs
+        if alone and readers[0].op == "max_pool" and node.phi.monotone:
+            behind[readers[0].name] = node.name
     nodes: list[Node] = []
     for node in graph.nodes:
-        activation = behind.get(node.name)
-        if activation is not None:
-            nodes.append(replace(node, inputs=_renamed(activation.inputs, renamed)))
+        if node.name in behind:
+            activation = graph[behind[node.name]]
+            nodes.append(replace(node, inputs=renamed(activation.inputs, behind)))
             nodes.append(replace(activation, inputs=(node.name,)))
-        elif node.name not in renamed.values():
-            nodes.append(replace(node, inputs=_renamed(node.inputs, renamed)))
-    outputs = _renamed(graph.outputs, renamed)
-    return replace(graph, nodes=tuple(nodes), outputs=outputs)
+        elif node.name not in behind.values():
+            nodes.append(replace(node, inputs=renamed(node.inputs, behind)))
+    return replace(graph, nodes=tuple(nodes), outputs=renamed(graph.outputs, behind))
 
 
-def _renamed(names: Iterable[str], others: Mapping[str, str]) -> tuple[str, ...]:
+def renamed(names: Iterable[str], others: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of nodes, where others take the place of some."""
     return tuple([others.get(name, name) for name in names])
 
 
@@ -66,7 +66,7 @@ def with_identities(graph: Graph) -> Graph:
         return graph
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes.append(replace(node, inputs=_renamed(node.inputs, identities)))
+        nodes.append(replace(node, inputs=renamed(node.inputs, identities)))
         if node.name in identities:
             nodes.append(Node(identities[node.name], "activation", (node.name,), {"slope": 1.0}))
     return replace(graph, nodes=tuple(nodes))
@@ -74,12 +74,12 @@ def with_identities(graph: Graph) -> Graph:
 
 def analogue_nodes(graph: Graph) -> set[str]:
     """Nodes whose value does not come from neurons, except those computed from the image alone."""
-    image = {node.name for node in graph.nodes if node.op == "input"}
+    image: set[str] = set()
     analogue: set[str] = set()
     for node in graph.nodes:
         if node.multiplies:
             analogue.add(node.name)
-        elif node.op not in ("input", "activation"):
+        elif node.op != "activation":
             if image.issuperset(node.inputs):
                 image.add(node.name)
             elif not (analogue | image).isdisjoint(node.inputs):

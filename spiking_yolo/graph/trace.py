@@ -62,7 +62,7 @@ class Call:
 
 def pair(value: Any) -> list[int]:
     if isinstance(value, (tuple, list)):
-        return [int(v) for v in value]
+        return list(map(int, value))
     return [int(value)] * 2
 
 
@@ -72,8 +72,14 @@ def conv(call: Call, x: str, m: nn.Conv2d) -> str:
             f"use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted"
         )
     call.weights(m)
-    geometry = {k: pair(getattr(m, k)) for k in ("stride", "padding", "dilation")}
-    return call.emit("conv", x, **geometry, groups=m.groups)
+    return call.emit(
+        "conv",
+        x,
+        stride=pair(m.stride),
+        padding=pair(m.padding),
+        dilation=pair(m.dilation),
+        groups=m.groups,
+    )
 
 
 def linear(call: Call, x: str, m: nn.Linear) -> str:
@@ -81,22 +87,22 @@ def linear(call: Call, x: str, m: nn.Linear) -> str:
     return call.emit("linear", x)
 
 
-def relu(call: Call, x: str, inplace: bool = False) -> str:
-    return call.emit("activation", x, slope=0.0)
+def activation(**attrs: Any) -> Callable[..., str]:
+    """The translator of an activation function without arguments."""
+
+    def translate(call: Call, x: str, inplace: bool = False) -> str:
+        return call.emit("activation", x, slope=0.0, **attrs)
+
+    return translate
+
+
+relu, silu, mish = activation(), activation(silu=True), activation(mish=True)
 
 
 def leaky(call: Call, x: str, negative_slope: float = 0.01, inplace: bool = False) -> str:
     if not 0 <= negative_slope < 1:
         raise call.error(f"leaky ReLU needs a slope in [0, 1), not {negative_slope}")
     return call.emit("activation", x, slope=float(negative_slope))
-
-
-def silu(call: Call, x: str, inplace: bool = False) -> str:
-    return call.emit("activation", x, slope=0.0, silu=True)
-
-
-def mish(call: Call, x: str, inplace: bool = False) -> str:
-    return call.emit("activation", x, slope=0.0, mish=True)
 
 
 def capped(call: Call, x: str, cap: float, **levels: int) -> str:
@@ -139,8 +145,8 @@ def max_pool(
 
 
 def padded_max_pool(call: Call, x: str, m: PaddedMaxPool2d) -> str:
-    padding = [int(p) for p in m.padding]
-    return call.emit("max_pool", x, **window(m.kernel, m.stride), padding=padding, ceil=False)
+    border = {"padding": pair(m.padding), "ceil": False}
+    return call.emit("max_pool", x, **window(m.kernel, m.stride), **border)
 
 
 def avg_pool(
@@ -253,7 +259,7 @@ def reshape(call: Call, x: str, *shape: Any, **named: Any) -> str:
 def pad(call: Call, x: str, pad: Any, mode: str = "constant", value: float | None = None) -> str:
     if mode != "constant" or value not in (0, None):
         raise call.error(f"only zero padding can be converted, not {mode} {value}")
-    return call.emit("pad", x, padding=[int(p) for p in pad])
+    return call.emit("pad", x, padding=list(map(int, pad)))
 
 
 def attention(call: Call, q: str, k: str, v: str, m: Attention) -> str:
@@ -399,7 +405,8 @@ def _translate(fused: fx.GraphModule) -> Graph:
         call = Call(node, nodes, tensors)
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: names[n])
         if node.op == "placeholder":
-            if any(n.op == "input" for n in nodes):
+            # Placeholders come first.
+            if nodes:
                 raise call.error("a network with more than one input cannot be converted")
             names[node] = call.emit("input")
         elif node.op == "output":
@@ -443,7 +450,7 @@ def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
     for target, nodes in calls.items():
         if len(nodes) == 1:
             continue
-        for user in chain(*[node.users for node in nodes]):
+        for user in chain.from_iterable(node.users for node in nodes):
             if user.op == "call_module" and isinstance(modules[user.target], nn.BatchNorm2d):
                 raise UserError(
                     f"node {nodes[1].name!r}: {target} is called twice with a batch norm behind:"

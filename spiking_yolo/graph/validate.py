@@ -3,8 +3,6 @@ node, which PyTorch's meta device gives without computing or allocating anything
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,9 +32,7 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
             weight = _meta(*weight.shape)
         if bias is not None:
             bias = _meta(*bias.shape)
-        inputs = [maps[name] for name in node.inputs]
-        if node.op == "input":
-            inputs = [_meta(1, 3, height, width)]
+        inputs = [maps[name] for name in node.inputs] or [_meta(1, 3, height, width)]
         try:
             output = OPS[node.op](node.attrs, weight, bias, *inputs)
             bias_fits = bias is None or bias.shape == output.shape[1:2]
@@ -44,15 +40,14 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
                 raise ValueError("its weight, its window or its inputs are of other shapes")
         except ERRORS as error:
             sizes = ", ".join(map(_size, inputs))
-            problem = reason(error)[:80]
             raise UserError(
-                f"node {node.name!r} ({node.op}) does not fit its input of {sizes}: {problem}"
+                f"node {node.name!r} ({node.op}) does not fit its input of {sizes}:"
+                f" {reason(error)[:80]}"
             ) from error
         if not 0 < output.numel() <= MAX_NUMBERS:
-            size = _size(output)[:60]
             raise UserError(
-                f"node {node.name!r} ({node.op}) makes a map of {size}: each needs 1 to"
-                f" {MAX_NUMBERS} numbers"
+                f"node {node.name!r} ({node.op}) makes a map of {_size(output)[:60]}: each needs 1"
+                f" to {MAX_NUMBERS} numbers"
             )
         maps[node.name] = output
     return {name: x.shape for name, x in maps.items()}
@@ -113,9 +108,12 @@ def check_graph(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """
     if not 0 < len(graph.nodes) <= NODES or not graph.outputs:
         raise UserError(f"a network needs 1 to {NODES} nodes and an output, not {len(graph.nodes)}")
-    names = {node.name for node in graph.nodes}
-    inputs = [node for node in graph.nodes if node.op == "input"]
-    if len(inputs) != 1 or len(names) < len(graph.nodes):
+    names: set[str] = set()
+    inputs = 0
+    for node in graph.nodes:
+        names.add(node.name)
+        inputs += node.op == "input"
+    if inputs != 1 or len(names) < len(graph.nodes):
         raise UserError("a network needs one input, and another name for every node")
     for node in graph.nodes:
         _check_node(graph, node)
@@ -132,8 +130,7 @@ def _check_node(graph: Graph, node: Node) -> None:
     for key in node.attrs:
         if node.op not in _ATTRIBUTES or key not in _ATTRIBUTES[node.op]:
             raise UserError(f"{where} does not know the attribute {label(key)!r}")
-    pairs = [node.attrs[key] for key in _PAIRS if key in node.attrs]
-    if not all(map(_is_pair, pairs)) or (node.op == "activation" and not _sound(node.attrs)):
+    if not _attributes_are_sound(node):
         raise UserError(f"{where}: its attributes cannot be {label(node.attrs)}")
     if node.attrs.get("softmax") and graph[node.inputs[0]].op != "attention_scores":
         raise UserError(
@@ -151,16 +148,18 @@ def _check_node(graph: Graph, node: Node) -> None:
             check_finite({key: tensor}, where)
 
 
-def _is_pair(value: Any) -> bool:
-    """Whether these are two whole numbers, or four, for all sides."""
-    return (
-        isinstance(value, list | tuple) and len(value) in (2, 4) and set(map(type, value)) == {int}
-    )
-
-
-def _sound(attrs: Mapping[str, Any]) -> bool:
-    """Whether the attributes of an activation have the values that it can compute."""
-    slope, cap, levels = attrs.get("slope", 0.0), attrs.get("cap"), attrs.get("levels")
+def _attributes_are_sound(node: Node) -> bool:
+    """Whether sides are two whole numbers, or four, and an activation is one that is known."""
+    for key in _PAIRS:
+        value = node.attrs.get(key, (0, 0))
+        if not isinstance(value, list | tuple) or len(value) not in (2, 4):
+            return False
+        if set(map(type, value)) != {int}:
+            return False
+    if node.op != "activation":
+        return True
+    slope, cap = node.attrs.get("slope", 0.0), node.attrs.get("cap")
+    levels = node.attrs.get("levels")
     try:
         sound = 0 <= slope <= 1 and (cap is None or 0 < cap < math.inf)
         return sound and (levels is None or (type(levels) is int and 0 < levels <= MAX_LEVELS))

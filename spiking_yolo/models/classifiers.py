@@ -11,8 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.names import did_you_mean, reason
-from spiking_yolo.models.darknet_weights import class_names
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.spec import Spec, class_names
 
 TORCHVISION = "torchvision:"
 # Channels of each convolution; 0 is a pooling.
@@ -33,8 +32,9 @@ class BasicBlock(nn.Module):
         self.act1 = make_activation(activation, levels)
         self.second = conv_bn(cout, cout)
         self.act2 = make_activation(activation, levels)
-        same = cin == cout and stride == 1
-        self.shortcut = nn.Identity() if same else conv_bn(cin, cout, 1, stride)
+        self.shortcut = nn.Identity()
+        if cin != cout or stride != 1:
+            self.shortcut = conv_bn(cin, cout, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act2(self.second(self.act1(self.first(x))) + self.shortcut(x))

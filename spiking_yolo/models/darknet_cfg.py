@@ -38,8 +38,10 @@ class Section:
     options: dict[str, str] = field(default_factory=dict)
 
     def error(self, problem: str) -> UserError:
-        where = "" if self.index < 0 else f"layer {self.index} "
-        return UserError(f"cfg line {self.line}: {where}[{self.kind}]: {problem}")
+        where = f"cfg line {self.line}:"
+        if self.index >= 0:
+            where += f" layer {self.index}"
+        return UserError(f"{where} [{self.kind}]: {problem}")
 
     def integer(self, key: str, default: int | None = None, minimum: int = 0) -> int:
         """The integer under `key`.
@@ -63,7 +65,9 @@ class Section:
 
     def number(self, key: str, default: float) -> float:
         """The number under `key`. Raises UserError when it is malformed or not finite."""
-        values = self.numbers(key) if key in self.options else [default]
+        if key not in self.options:
+            return default
+        values = self.numbers(key)
         if len(values) != 1:
             raise self.error(f"{key}={self.options[key]} is not a number")
         return values[0]
@@ -85,9 +89,10 @@ class Section:
     def integers(self, key: str) -> list[int]:
         """The comma-separated integers under `key`; empty when it is missing."""
         values = self.numbers(key)
-        if any(v != int(v) for v in values):
+        whole = list(map(int, values))
+        if whole != values:
             raise self.error(f"{key}={self.options[key]} is not a list of whole numbers")
-        return [int(v) for v in values]
+        return whole
 
 
 def parse_cfg(text: str) -> list[Section]:
@@ -110,8 +115,10 @@ def parse_cfg(text: str) -> list[Section]:
                 raise UserError(
                     f"cfg line {number}: more than {SECTIONS} sections; give the cfg of a detector"
                 )
-            name = line[1:-1]
-            sections.append(Section(ALIASES.get(name, name), len(sections) - 1, number))
+            name = ALIASES.get(line[1:-1], line[1:-1])
+            if name == "net" and sections:
+                raise UserError(f"cfg line {number}: [net] occurs twice; keep the first")
+            sections.append(Section(name, len(sections) - 1, number))
             continue
         key, equals, value = line.partition("=")
         if not (key and equals):
@@ -126,8 +133,6 @@ def parse_cfg(text: str) -> list[Section]:
         sections[-1].options.setdefault(key, value)
     if not sections or sections[0].kind != "net":
         raise UserError("cfg: the first section must be [net]; is it a darknet .cfg file?")
-    if any(s.kind == "net" for s in sections[1:]):
-        raise UserError("cfg: [net] occurs twice; keep the first")
     if len(sections) == 1:
         raise UserError("cfg: there are no layers after [net]; is the file complete?")
     return sections
@@ -154,7 +159,8 @@ DEFAULT_ANCHOR = (0.5, 0.5)
 
 def head_spec(section: Section) -> HeadSpec:
     """The HeadSpec of a section. Raises UserError for options whose decoding is not supported."""
-    if section.integer("coords", 4 if section.kind != "detection" else None) != 4:
+    required = section.kind == "detection" and "coords" not in section.options
+    if required or section.integer("coords", 4) != 4:
         raise section.error("only coords=4 is supported")
     if section.kind == "detection":
         return HeadSpec(
@@ -180,8 +186,10 @@ def _anchored(section: Section) -> HeadSpec:
             raise section.error(f"mask={section.options['mask']} points outside the {num} anchors")
         anchors = [anchors[i] for i in mask]
     region = section.kind == "region"
-    kind = "yolov2" if region else "yolov3"
-    if not region and section.number("new_coords", 0.0):
+    kind = "yolov3"
+    if region:
+        kind = "yolov2"
+    elif section.number("new_coords", 0.0):
         # Scaled-YOLOv4 and YOLOv7: sizes as in YOLOv5.
         kind = "yolov5"
     scale = section.number("scale_x_y", 1.0)

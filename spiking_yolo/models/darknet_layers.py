@@ -53,7 +53,9 @@ class Route(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.slices:
             inputs = tuple([x[:, part] for x, part in zip(inputs, self.slices, strict=True)])
-        return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
+        if len(inputs) == 1:
+            return inputs[0]
+        return torch.cat(inputs, 1)
 
 
 class Shortcut(nn.Module):
@@ -127,7 +129,9 @@ def _refuse_options(section: Section) -> None:
     neutral = {"stride_x": stride, "stride_y": stride, **NEUTRAL.get(section.kind, {})}
     for key, value in neutral.items():
         if section.options.get(key, value) not in (value, f"{value}.0"):
-            way = f"with {key}={value}" if value else "without it"
+            way = "without it"
+            if value:
+                way = f"with {key}={value}"
             raise section.error(
                 f"{key}={section.options[key]} is not supported; use a network trained {way}"
             )
@@ -192,10 +196,8 @@ def _crop(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     return nn.Identity(), shape
 
 
-def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None) -> nn.Module:
-    """The parts, then batch norm, then the activation of the section."""
-    if norm is not None:
-        parts["bn"] = norm
+def _with_activation(section: Section, parts: dict[str, nn.Module]) -> nn.Module:
+    """The parts, then the activation of the section."""
     if act := _activation(section, "logistic"):
         parts["act"] = act
     return nn.Sequential(OrderedDict(parts))
@@ -206,7 +208,9 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     size = section.integer("size", 1, minimum=1)
     stride = section.integer("stride", 1, minimum=1)
     groups = section.integer("groups", 1, minimum=1)
-    padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+    padding = section.integer("padding", 0)
+    if section.integer("pad", 0):
+        padding = size // 2
     if shape[0] % groups or filters % groups:
         raise section.error(
             f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of"
@@ -215,7 +219,10 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     _bounded(section, filters * shape[0] // groups * size**2)
     bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
-    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None)
+    parts: dict[str, nn.Module] = {"conv": conv}
+    if bn:
+        parts["bn"] = nn.BatchNorm2d(filters, eps=1e-5)
+    block = _with_activation(section, parts)
     height = (shape[1] + 2 * padding - size) // stride + 1
     width = (shape[2] + 2 * padding - size) // stride + 1
     return block, (filters, height, width)
@@ -225,8 +232,11 @@ def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     output = section.integer("output", 1, minimum=1)
     _bounded(section, output * math.prod(shape))
     bn = bool(section.integer("batch_normalize", 0))
-    parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
-    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None), (output,)
+    linear = nn.Linear(math.prod(shape), output, bias=not bn)
+    parts: dict[str, nn.Module] = {"flatten": nn.Flatten(), "linear": linear}
+    if bn:
+        parts["bn"] = nn.BatchNorm1d(output, eps=1e-5)
+    return _with_activation(section, parts), (output,)
 
 
 def _bounded(section: Section, weights: int) -> None:
@@ -261,4 +271,6 @@ def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
             f"classes={head.classes} and {head.num} boxes need an input of {values}, not {shape}"
         )
     # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.
-    return nn.Identity() if values == shape else nn.Flatten(), values
+    if values != shape:
+        return nn.Flatten(), values
+    return nn.Identity(), values

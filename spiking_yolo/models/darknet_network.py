@@ -8,6 +8,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
+from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.validate import MAX_NUMBERS
 from spiking_yolo.io.names import LARGEST
@@ -29,7 +30,9 @@ def sources(section: Section) -> tuple[int, ...]:
     key = keys[section.kind]
     indices: list[int] = []
     for i in section.integers(key):
-        indices.append(section.index + i if i < 0 else i)
+        if i < 0:
+            i += section.index
+        indices.append(i)
     if not indices or min(indices) < 0 or max(indices) > before:
         raise section.error(f"{key}={section.options.get(key, '')} must name earlier layers")
     if section.kind == "shortcut":
@@ -96,7 +99,9 @@ class DarknetNet(nn.Module):
         for section in self.sections:
             indices = sources(section)
             self._refuse_heads(section, indices)
-            inputs = [self.shapes[i] if i >= 0 else (3, self.height, self.width) for i in indices]
+            inputs: list[Shape] = []
+            for i in indices:
+                inputs.append(self.shapes[i] if i >= 0 else (3, self.height, self.width))
             if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
                 raise section.error("cannot follow a [connected] layer")
             layer, shape = build_layer(section, inputs)
@@ -131,7 +136,7 @@ class DarknetNet(nn.Module):
         outputs: dict[int, Tensor] = {-1: x}
         for i, (layer, indices) in enumerate(zip(self.layers, self.sources, strict=True)):
             outputs[i] = layer(*[outputs[k] for k in indices])
-        return tuple(outputs[i] for i in self.head_indices)
+        return tuple(map(outputs.__getitem__, self.head_indices))
 
     def spec(self, names: Sequence[str]) -> Spec:
         """Input size, class names and heads.
@@ -150,5 +155,7 @@ class DarknetNet(nn.Module):
             stretch = stretch or head.kind == "yolov1"
         if fork and not stretch and not self.net.integer("letter_box", 0):
             stretch = True
-        resize = "stretch" if stretch else "letterbox"
+        resize: Resize = "letterbox"
+        if stretch:
+            resize = "stretch"
         return Spec("detect", tuple(names), self.height, self.width, resize, tuple(heads))

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
-from spiking_yolo.io.files import read_text, sha256
+from spiking_yolo.io.files import sha256
 from spiking_yolo.models.darknet_cfg import Section, head_spec, read_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.spec import Spec, numbered
+from spiking_yolo.models.spec import Spec, class_names
 
 # Beginnings of files that are often mistaken for .weights.
 FOREIGN = {
@@ -44,8 +44,9 @@ class Header:
         """Format for struct: `seen` has 8 bytes from version 0.2 on, 4 before and for versions
         above 1000.
         """
-        modern = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
-        return "<3iQ" if modern else "<4i"
+        if self.major * 10 + self.minor < 2 or max(self.major, self.minor) >= 1000:
+            return "<4i"
+        return "<3iQ"
 
     @property
     def size(self) -> int:
@@ -256,37 +257,3 @@ def _published_masks(sections: list[Section], digest: str) -> list[Section]:
         stacklevel=3,
     )
     return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
-
-
-def class_names(
-    weights: Path, names: str | Path | None, classes: int, *others: Path
-) -> tuple[str, ...]:
-    """Class names of a network.
-
-    Args:
-        weights: Its file; <stem>.names beside it is the default.
-        names: A file of class names, which must exist.
-        classes: Number of classes.
-        others: Files to try after the default; without any, classes are numbered.
-
-    Raises:
-        UserError: The file does not have as many names.
-    """
-    if names:
-        return read_names(Path(names), classes)
-    for path in (weights.with_suffix(".names"), *others):
-        if path.is_file():
-            return read_names(path, classes)
-    return numbered(classes)
-
-
-def read_names(path: Path, classes: int) -> tuple[str, ...]:
-    """The class names of a text file, one per line. Raises UserError unless there are so many."""
-    lines = read_text(path).splitlines()
-    names = tuple([line.strip() for line in lines if line.strip()])
-    if len(names) != classes:
-        raise UserError(
-            f"{path} has {len(names)} names, but the network has {classes} classes; pass other"
-            " names"
-        )
-    return names

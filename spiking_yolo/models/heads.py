@@ -125,8 +125,10 @@ def yolov1(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
     """
     per_cell = [head.classes, head.num, 4 * head.num]
     if head.side:
-        parts = x.split([head.side**2 * values for values in per_cell], 1)
-        cells = torch.cat([part.reshape(len(x), head.side, head.side, -1) for part in parts], 3)
+        parts: list[Tensor] = []
+        for part in x.split([head.side**2 * values for values in per_cell], 1):
+            parts.append(part.reshape(len(x), head.side, head.side, -1))
+        cells = torch.cat(parts, 3)
     else:
         cells = x.permute(0, 2, 3, 1)
     classes, confidence, boxes = cells.split(per_cell, 3)
@@ -142,7 +144,9 @@ def yolov1(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
     col, row = grid(boxes, height, width)
     cx = (boxes[..., 0] + col[..., None]) / width
     cy = (boxes[..., 1] + row[..., None]) / height
-    size = boxes[..., 2:].square() if head.sqrt else boxes[..., 2:]
+    size = boxes[..., 2:]
+    if head.sqrt:
+        size = size.square()
     scores = confidence.unsqueeze(-1) * classes
     return corners(cx, cy, size[..., 0], size[..., 1]).flatten(1, 3), scores.flatten(1, 3)
 

@@ -113,9 +113,8 @@ def located(weights: str | Path) -> Path:
         return path
     network = find(str(weights))
     if network is None:
-        is_name = not path.suffix and not os.path.exists(path)
-        hint = did_you_mean(str(weights), [n.name for n in networks()]) if is_name else ""
-        if hint:
+        hint = did_you_mean(str(weights), [n.name for n in networks()])
+        if hint and not path.suffix and not os.path.exists(path):
             raise UserError(f"there are no weights {weights}{hint}")
         return path
     if not network.files:
@@ -204,6 +203,8 @@ def release_address() -> str:
     for entry in addresses:
         label, _, address = entry.partition(", ")
         if label == "Repository":
-            tree = "main" if "dev" in __version__ else f"v{__version__}"
+            tree = f"v{__version__}"
+            if "dev" in __version__:
+                tree = "main"
             return f"{address}/raw/{tree}/weights"
     raise UserError("where to fetch from is not known in a checkout: give --release ADDRESS")

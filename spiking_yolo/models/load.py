@@ -100,8 +100,9 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
 
 def _compact(tensor: Tensor) -> Tensor:
     """Kernels as float16; vectors may hold values beyond its range."""
-    half = tensor.is_floating_point() and tensor.ndim > 1
-    return tensor.to("cpu", torch.float16 if half else tensor.dtype)
+    if tensor.is_floating_point() and tensor.ndim > 1:
+        return tensor.to("cpu", torch.float16)
+    return tensor.cpu()
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ class Ann:
 
     def command(self, verb: str) -> str:
         """The command line of a verb that learns from this network's images."""
-        images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
+        images = ["--images", "DIR"]
+        if self.spec.task == "classify":
+            images = ["--data", "DATA"]
         words = ["--weights", str(self.weights), *self.options, *images]
         return f"{command(verb)} {shlex.join(words)}"
 
@@ -168,8 +171,9 @@ def load_ann(
         (416, 416)
     """
     path = located(weights)
-    size = None if imgsz is None else input_size(imgsz)
-    kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
+    kind = "torchvision"
+    if not str(cfg).startswith(TORCHVISION):
+        kind = file_kind(path)
     options: list[str] = []
     for name, value in (("--cfg", cfg), ("--names", names)):
         if value is not None:
@@ -180,7 +184,9 @@ def load_ann(
         )
     if kind == "onnx" and cfg is not None:
         raise UserError(f"{path} holds its own layers: leave out --cfg")
-    if size is not None:
+    size: Size | None = None
+    if imgsz is not None:
+        size = input_size(imgsz)
         options += ["--imgsz", size_name(size)]
     if head is not None:
         if head not in BRANCHES:
@@ -254,7 +260,9 @@ def file_kind(path: Path) -> str:
     refuse_export(path, head)
     if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
         return "pickle"
-    return "safetensors" if path.suffix == ".safetensors" else "darknet"
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    return "darknet"
 
 
 def _resized(spec: Spec, size: Size | None, resize: str | None) -> Spec:
@@ -289,4 +297,6 @@ def _resize(spec: Spec, name: str) -> Resize:
     if name != "letterbox":
         raise UserError(f"resize must be stretch or letterbox, not {name!r}")
     # Each family has a grey of its own.
-    return spec.resize if spec.resize.startswith(("letterbox", "corner")) else "letterbox"
+    if spec.resize.startswith(("letterbox", "corner")):
+        return spec.resize
+    return "letterbox"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 import torch
@@ -11,6 +12,7 @@ from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.validate import check_graph
+from spiking_yolo.io.files import read_text
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import LARGEST, STRIDE, label
 from spiking_yolo.models.heads import HEADS, HeadSpec
@@ -52,16 +54,53 @@ class Spec:
     @classmethod
     def from_json(cls, text: str) -> Self:
         d = read_json(text, dict[str, Any])
-        heads = tuple(
-            HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads")
-        )
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
-        return cls(**fields, heads=heads)
+        heads: list[HeadSpec] = []
+        for head in d["heads"]:
+            heads.append(HeadSpec(**{**head, "anchors": tuple(map(tuple, head["anchors"]))}))
+        d["heads"] = heads
+        for name, value in d.items():
+            if isinstance(value, list):
+                d[name] = tuple(value)
+        return cls(**d)
+
+
+def class_names(
+    weights: Path, names: str | Path | None, classes: int, *others: Path
+) -> tuple[str, ...]:
+    """Class names of a network.
+
+    Args:
+        weights: Its file; <stem>.names beside it is the default.
+        names: A file of class names, which must exist.
+        classes: Number of classes.
+        others: Files to try after the default; without any, classes are numbered.
+
+    Raises:
+        UserError: The file does not have as many names.
+    """
+    if names:
+        return read_names(Path(names), classes)
+    for path in (weights.with_suffix(".names"), *others):
+        if path.is_file():
+            return read_names(path, classes)
+    return numbered(classes)
 
 
 def numbered(classes: int) -> tuple[str, ...]:
     """Class names "class 0", "class 1", ... for a network that has none."""
     return tuple(f"class {i}" for i in range(classes))
+
+
+def read_names(path: Path, classes: int) -> tuple[str, ...]:
+    """The class names of a text file, one per line. Raises UserError unless there are so many."""
+    lines = read_text(path).splitlines()
+    names = tuple([line.strip() for line in lines if line.strip()])
+    if len(names) != classes:
+        raise UserError(
+            f"{path} has {len(names)} names, but the network has {classes} classes; pass other"
+            " names"
+        )
+    return names
 
 
 # At most: classes, boxes per cell, bins per side of a box.
@@ -106,7 +145,9 @@ def check_spec(spec: Spec) -> None:
 def _tests(spec: Spec) -> Iterator[tuple[str, bool]]:
     hints = get_type_hints(Spec)
     classes = len(spec.names)
-    largest = LARGEST if spec.task == "detect" else CLASSIFIED
+    largest = LARGEST
+    if spec.task != "detect":
+        largest = CLASSIFIED
     yield "task", spec.task in get_args(hints["task"])
     yield "resize", spec.resize in get_args(hints["resize"])
     yield "names", 0 < classes <= CLASSES

@@ -37,7 +37,9 @@ class Chain(Block):
         y = x
         for layer in self.children():
             y = layer(y)
-        return x + y if self.numbers.get("add") else y
+        if self.numbers.get("add"):
+            y = x + y
+        return y
 
 
 class C3(Block):
@@ -111,11 +113,14 @@ class Attention(Block):
             rows = by_head.split([keys, keys, values], 1)
         else:
             keys = values
-            both = [_folded(children[name]) for name in ("qk", "v")]
-            weight, bias = (torch.cat(tensors) for tensors in zip(*both, strict=True))
+            both, values_only = _folded(children["qk"]), _folded(children["v"])
+            weight = torch.cat((both[0], values_only[0]))
+            bias = torch.cat((both[1], values_only[1]))
             rows = torch.arange(len(weight)).split([channels] * 3)
         for name, of_name in zip("qkv", rows, strict=True):
-            scale = numbers.get("scale", keys**-0.5) if name == "q" else 1.0
+            scale = 1.0
+            if name == "q":
+                scale = numbers.get("scale", keys**-0.5)
             own = of_name.flatten()
             self.add_module(name, _pointwise(weight[own] * scale, bias[own] * scale))
         self.attention = modules.Attention(heads, numbers.get("area", 1))
@@ -138,7 +143,9 @@ def _folded(block: nn.Module) -> tuple[Tensor, Tensor]:
         raise ValueError
     if "bn" in parts:
         conv = fuse_conv_bn_eval(conv.eval(), parts["bn"].eval())
-    bias = conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
+    bias = conv.bias
+    if bias is None:
+        bias = conv.weight.new_zeros(len(conv.weight))
     return conv.weight.detach(), bias.detach()
 
 
@@ -194,7 +201,9 @@ class A2C2f(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv2(_joined([self.cv1(x)], self.m.children()))
-        return x + self.gamma(y) if hasattr(self, "gamma") else y
+        if hasattr(self, "gamma"):
+            y = x + self.gamma(y)
+        return y
 
 
 class SPPF(Block):
@@ -202,7 +211,9 @@ class SPPF(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv2(_joined([self.cv1(x)], [self.m] * self.numbers.get("n", 3)))
-        return y + x if self.numbers.get("add") else y
+        if self.numbers.get("add"):
+            y = y + x
+        return y
 
 
 class SPPELAN(Block):
@@ -288,7 +299,9 @@ class Head(Block):
         outputs: list[Tensor] = []
         for k, x in enumerate(maps):
             parts = [branch.get_submodule(str(k))(x) for branch in self.children()]
-            outputs.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+            if len(parts) > 1:
+                parts = [torch.cat(parts, 1)]
+            outputs += parts
         return outputs
 
 

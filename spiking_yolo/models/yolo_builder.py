@@ -43,7 +43,9 @@ def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
         device="meta",
         **_geometry(state, "stride", "padding", "dilation"),
     )
-    parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    parameters = {"weight": weight}
+    if bias is not None:
+        parameters["bias"] = bias
     conv.load_state_dict(parameters, assign=True)
     return conv
 
@@ -173,7 +175,9 @@ class Builder:
 def tensor(state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
     """A parameter or buffer in float32, None where there is none."""
     value = {**state["_buffers"], **state["_parameters"]}.get(key)
-    return None if value is None else tensor_of(value, f"{name}.{key}")
+    if value is None:
+        return None
+    return tensor_of(value, f"{name}.{key}")
 
 
 def _check_known(record: Record, kind: str, name: str) -> None:

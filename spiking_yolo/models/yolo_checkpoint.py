@@ -63,8 +63,10 @@ class RawHeads(nn.Module):
         for layer, source in zip(self.model, self.sources, strict=True):
             if isinstance(source, list):
                 y = layer([y if i == -1 else outputs[i] for i in source])
+            elif source == -1:
+                y = layer(y)
             else:
-                y = layer(y if source == -1 else outputs[source])
+                y = layer(outputs[source])
             outputs.append(y)
         return y
 
@@ -231,13 +233,19 @@ def _heads(
 
 def names_of(value: Any, classes: int) -> tuple[str, ...]:
     """Class names from a list or a dict by number. Raises UserError unless each class has one."""
-    names = list(value) if isinstance(value, (list, tuple)) else None
-    if isinstance(value, dict) and sorted(map(str, value)) == sorted(map(str, range(len(value)))):
-        names = [value[key] for key in sorted(value, key=int)]
-    if names is None or len(names) != classes:
-        count = "no names" if names is None else f"{len(names)} names"
-        raise UserError(f"it has {count} of its {classes} classes: {TRAINERS}")
-    return tuple(str(name) if isinstance(name, (str, int)) else "?" for name in names)
+    names: list[Any] = []
+    if isinstance(value, (list, tuple)):
+        names = list(value)
+    elif isinstance(value, dict):
+        numbered = sorted(map(str, value)) == sorted(map(str, range(len(value))))
+        if numbered:
+            names = [value[key] for key in sorted(value, key=int)]
+    if len(names) != classes:
+        raise UserError(f"it has {len(names) or 'no'} names of its {classes} classes: {TRAINERS}")
+    for k, name in enumerate(names):
+        if not isinstance(name, (str, int)):
+            names[k] = "?"
+    return tuple(map(str, names))
 
 
 def _input_size(saved: Any, state: Mapping[str, Any], stride: int = STRIDE) -> Size | None:
@@ -252,7 +260,9 @@ def _input_size(saved: Any, state: Mapping[str, Any], stride: int = STRIDE) -> S
             size = options.get("imgsz", size)
     if size is None:
         return None
-    sides = [_pixels(side) for side in (size if isinstance(size, (list, tuple)) else [size])]
+    if not isinstance(size, (list, tuple)):
+        size = [size]
+    sides = list(map(_pixels, size))
     if len(sides) not in (1, 2) or not all(0 < side <= LARGEST for side in sides):
         raise UserError(f"its input size is none up to {LARGEST} pixels: {TRAINERS}")
     height = -(-sides[0] // stride) * stride

@@ -25,6 +25,11 @@ def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -
     return nn.Sequential(conv, nn.BatchNorm2d(cout), make_activation(activation, levels))
 
 
+def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.BatchNorm2d]:
+    """The convolutions and batch norms of a network, in order."""
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+
+
 class YOLOv1(nn.Module):
     """Images [N, 3, H, W] in [0, 1] to one raw map [N, C + 5 B, H / 32, W / 32].
 
@@ -84,8 +89,7 @@ class YOLOv1(nn.Module):
         from spiking_yolo.models.darknet_weights import load_darknet
 
         source, spec, _ = load_darknet(Path(path))
-        theirs = [m for m in source.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-        ours = [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+        theirs, ours = _weighted(source), _weighted(self)
         if len(theirs) < len(ours) or theirs[0].weight.shape != ours[0].weight.shape:
             raise UserError(f"{path} is no Tiny-YOLOv3: pass weights/yolov3-tiny.weights to --init")
         for a, b in zip(ours[:-1], theirs, strict=False):

@@ -108,9 +108,3 @@ KINDS: dict[str, Kind] = {
         follows=("slope", "cap"),
     ),
 }
-
-
-def kinds_with(option: str) -> str:
-    """The kinds of neurons that support a setting, as a message names them."""
-    names = [name for name, kind in KINDS.items() if option in kind.supports]
-    return " or ".join(names)

@@ -10,7 +10,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import did_you_mean, plain_name
-from spiking_yolo.recipe.kinds import KINDS, Kind, kinds_with
+from spiking_yolo.recipe.kinds import KINDS, Kind
 from spiking_yolo.recipe.slots import (
     SLOTS,
     Calibration,
@@ -154,19 +154,24 @@ class Recipe:
     @property
     def label(self) -> str:
         """The method, and its calibration if that is not the default one: "signed-digits-tuned"."""
-        name = self.calibration.name
-        return self.name if name == "default" else f"{self.name}-{name}"
+        if self.calibration.name == "default":
+            return self.name
+        return f"{self.name}-{self.calibration.name}"
 
     def facts(self) -> dict[str, Any]:
         """Method, remark if any, and recipe, for a record of figures; of JSON's types."""
-        remark = {"remark": self.remark} if self.remark else {}
-        return {"method": self.label, **remark, "recipe": json.loads(self.to_json())}
+        facts: dict[str, Any] = {"method": self.label}
+        if self.remark:
+            facts["remark"] = self.remark
+        facts["recipe"] = json.loads(self.to_json())
+        return facts
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:
         """How the events of this method are counted, see snn/counting.py."""
-        digits = self.neuron.events == "digits" or self.neuron_kind.events == "digits"
-        return "digits" if digits else "spikes"
+        if "digits" in (self.neuron.events, self.neuron_kind.events):
+            return "digits"
+        return "spikes"
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
         """A copy with some keys changed; text is parsed to the type of the key.
@@ -180,12 +185,12 @@ class Recipe:
         changes: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             slot, _, name = key.partition(".")
-            fields = settings_of(SLOTS[slot]) if slot in SLOTS else {}
-            if name not in fields:
+            if slot not in SLOTS or name not in settings_of(SLOTS[slot]):
                 keys = [key for key, _, _ in settings_table()]
                 hint = did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
                 raise UserError(f"unknown setting {key!r}{hint}")
-            changes.setdefault(slot, {})[name] = parse(key, fields[name].type, value)
+            expected = settings_of(SLOTS[slot])[name].type
+            changes.setdefault(slot, {})[name] = parse(key, expected, value)
         slots = {slot: replace(getattr(self, slot), **new) for slot, new in changes.items()}
         return replace(self, **slots)
 
@@ -259,7 +264,8 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     )
     for option, setting, is_set in read_by_some:
         if is_set and option not in kind.supports:
-            yield f"{setting} needs neuron.kind={kinds_with(option)}, not {neuron.kind}"
+            names = " or ".join(name for name, kind in KINDS.items() if option in kind.supports)
+            yield f"{setting} needs neuron.kind={names}, not {neuron.kind}"
     rate_only = (
         ("readout.skip", recipe.readout.skip),
         ("encoding.input=poisson", encoding.input == "poisson"),

@@ -6,7 +6,7 @@ import pytest
 from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO, UserError
-from spiking_yolo.graph.graph import activation_named, layer_labels, listed_activations
+from spiking_yolo.graph.titles import activation_named, layer_labels, listed_activations
 
 
 @pytest.fixture(scope="module")

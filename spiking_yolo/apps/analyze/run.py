@@ -21,7 +21,7 @@ from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.figure import MARKERS, paper_figure
 from spiking_yolo.graph import Activation, Graph, Node, forward
-from spiking_yolo.graph.graph import layer_labels, short_name
+from spiking_yolo.graph.titles import layer_labels, short_name
 from spiking_yolo.io.json import WIDTH, columns, percent, write_csv, write_json
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import silent, versions

@@ -98,19 +98,25 @@ def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Scores | Non
 def attended(builder: GraphBuilder, left: Value, right: Value, name: str) -> Layout | None:
     """weights [..., T, T] times values [..., T, D], or both transposed and the other way round."""
     turned = isinstance(right, Scores)
-    weights, values = (right, left) if turned else (left, right)
+    weights, values = left, right
+    if turned:
+        weights, values = right, left
     if not (isinstance(weights, Scores) and isinstance(values, Layout)):
         return None
     if not weights.softmax or weights.transposed != turned or values.scale != 1:
         return None
-    index = values.index.transpose(-1, -2) if turned else values.index
+    index = values.index
+    if turned:
+        index = index.transpose(-1, -2)
     matrices = _matrices(values, index)
     tokens = weights.tokens
     firsts = torch.tensor([[area * tokens] for _, area in weights.leading])
     if matrices is None or not torch.equal(matrices[1], firsts + torch.arange(tokens)):
         return None
     rows = _rows(matrices, weights.leading)
-    value = None if rows is None else builder.channels(values.source, rows)
+    if rows is None:
+        return None
+    value = builder.channels(values.source, rows)
     if value is None:
         return None
     heads, areas = weights.heads, weights.areas
@@ -121,7 +127,9 @@ def attended(builder: GraphBuilder, left: Value, right: Value, name: str) -> Lay
     for head, area in weights.leading:
         parts.append(by_head[head, :, area].T)
     places = torch.stack(parts).view(index.shape)
-    return Layout(output, places.transpose(-1, -2) if turned else places)
+    if turned:
+        places = places.transpose(-1, -2)
+    return Layout(output, places)
 
 
 def rearranged(scores: Scores, order: list[int], side: int) -> Scores | None:
@@ -132,9 +140,9 @@ def rearranged(scores: Scores, order: list[int], side: int) -> Scores | None:
         order: Of the axes, if it transposes them; else empty.
         side: The last of the new shape.
     """
+    if not order and side == scores.tokens and not scores.transposed:
+        return scores
     last = len(order) - 1
-    if not order:
-        return scores if side == scores.tokens and not scores.transposed else None
-    if scores.softmax and order == [*range(last - 1), last, last - 1]:
+    if order and scores.softmax and order == [*range(last - 1), last, last - 1]:
         return replace(scores, transposed=not scores.transposed)
     return None

@@ -238,12 +238,14 @@ class GraphBuilder:
         themselves of twice the side, stride and padding; any other as it is.
         """
         node = self.nodes[x.node]
-        squares = [self.nodes[name] for name in node.inputs] if node.op == "concat" else []
         weight, bias = weights
-        if len(squares) != 4 or geometry["groups"] != 1 or geometry["dilation"] != [1, 1]:
+        if node.op != "concat" or len(node.inputs) != 4:
             return x, weights, geometry
+        if geometry["groups"] != 1 or geometry["dilation"] != [1, 1]:
+            return x, weights, geometry
+        squares = [self.nodes[name] for name in node.inputs]
         sources = {square.inputs for square in squares}
-        if len(sources) != 1 or any(square.op != "slice" for square in squares):
+        if len(sources) != 1 or {square.op for square in squares} != {"slice"}:
             return x, weights, geometry
         height, width = weight.shape[2:]
         parts = weight.unflatten(1, (4, -1))
@@ -261,6 +263,7 @@ class GraphBuilder:
             return x, weights, geometry
         doubled = dict(geometry)
         for name in ("stride", "padding"):
-            doubled[name] = [2 * side for side in geometry[name]]
+            first, second = geometry[name]
+            doubled[name] = [2 * first, 2 * second]
         (source,) = sources
         return self.features[source[0]], (spread, bias), doubled

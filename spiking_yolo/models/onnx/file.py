@@ -6,6 +6,7 @@ shapes of an image of fixed size. No model of the file is run.
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,12 +84,17 @@ class OnnxModel:
     @cached_property
     def makers(self) -> dict[str, OnnxNode]:
         """The node that computes each value."""
-        return {name: node for node in self.nodes for name in node.outputs}
+        makers: dict[str, OnnxNode] = {}
+        for node in self.nodes:
+            makers.update(dict.fromkeys(node.outputs, node))
+        return makers
 
     def node_of(self, name: str, op: str) -> OnnxNode | None:
         """The node that computes a value, if it is such an operation."""
         node = self.makers.get(name)
-        return node if node is not None and node.op == op else None
+        if node is not None and node.op == op:
+            return node
+        return None
 
 
 def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
@@ -139,7 +145,10 @@ def _check(proto: Any) -> int:
     graph = proto.graph
     if not graph.node:
         raise UserError(f"{DAMAGED}, since it has no nodes: {EXPORT_AGAIN}")
-    opset = max([entry.version for entry in proto.opset_import if entry.domain in STANDARD] or [0])
+    opset = 0
+    for entry in proto.opset_import:
+        if entry.domain in STANDARD:
+            opset = max(opset, entry.version)
     if opset < OLDEST_OPSET:
         raise UserError(
             f"it is of opset {opset}, and {OLDEST_OPSET} is the oldest that is read: {EXPORT_AGAIN}"
@@ -211,9 +220,8 @@ def _fix_size(images: Any, metadata: Mapping[str, str], imgsz: Size | None) -> S
     """Write the size into the file's input. Raises UserError if nobody says it."""
     kind = images.type.tensor_type
     sides = kind.shape.dim
-    fixed = [side.WhichOneof("value") == "dim_value" for side in sides[2:]]
     height, width = sides[2].dim_value, sides[3].dim_value
-    if not all(fixed):
+    if not (sides[2].HasField("dim_value") and sides[3].HasField("dim_value")):
         size = imgsz or _sides(metadata.get("imgsz", ""))
         if size is None:
             raise UserError(f"the size of its images is open: {SIZE_WAY_OUT}")
@@ -228,8 +236,10 @@ def _fix_size(images: Any, metadata: Mapping[str, str], imgsz: Size | None) -> S
 
 def _sides(text: str) -> Size | None:
     """The size that Ultralytics writes, "[640, 640]"."""
-    sides = [int(part) for part in text.strip("[] ").split(",") if part.strip().isdecimal()]
-    return (sides[0], sides[1]) if len(sides) == 2 else None
+    sides = re.fullmatch(r"\[? *(\d{1,9}) *, *(\d{1,9}) *\]?", text.strip())
+    if sides is None:
+        return None
+    return int(sides[1]), int(sides[2])
 
 
 def _make_float32(proto: Any) -> None:
@@ -294,7 +304,7 @@ def _shapes(proto: Any) -> dict[str, tuple[int, ...]]:
     graph = proto.graph
     for value in (*graph.value_info, *graph.input, *graph.output):
         sides = value.type.tensor_type.shape.dim
-        if all(side.WhichOneof("value") == "dim_value" for side in sides):
+        if all(side.HasField("dim_value") for side in sides):
             shapes[value.name] = tuple([side.dim_value for side in sides])
     return shapes
 

@@ -5,6 +5,7 @@ computed by onnx' reference implementation and compared with what each kind of h
 them, so that a head is known by what it does, and not by how its exporter writes it.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, permutations
@@ -104,7 +105,7 @@ def _trials(
 ) -> Iterator[tuple[Tensor, dict[Feature, Tensor]]]:
     """Every value of the tail that could be boxes, [K, values], for random maps, and these maps."""
     candidates: list[str] = []
-    for name in chain(*[node.outputs for node in tail]):
+    for name in chain.from_iterable(node.outputs for node in tail):
         shape = model.shapes.get(name, ())
         if len(shape) == 3 and shape[0] == 1 and name not in values:
             candidates.append(name)
@@ -124,10 +125,9 @@ def _trials(
 
 def _rows_fit(shape: Sequence[int], maps: Mapping[str, Feature]) -> bool:
     """Whether either side has as many boxes for each cell of the maps."""
-    cells = sum(
-        {feature.shape[2:]: feature.shape[2:].numel() for feature in maps.values()}.values()
-    )
-    return cells > 0 and any(side % cells == 0 for side in shape[1:])
+    sizes = {feature.shape[2:] for feature in maps.values()}
+    cells = sum(map(torch.Size.numel, sizes))
+    return cells > 0 and (shape[1] % cells == 0 or shape[2] % cells == 0)
 
 
 def _run(
@@ -135,8 +135,10 @@ def _run(
 ) -> list[Tensor]:
     """Values of the file, computed from other values by the nodes between them."""
     numbers = 0
-    for name in chain(*[node.outputs for node in nodes]):
-        numbers += torch.Size(model.shapes[name]).numel() if name in model.shapes else TRIAL
+    for name in chain.from_iterable(node.outputs for node in nodes):
+        if name not in model.shapes:
+            return []
+        numbers += math.prod(model.shapes[name])
     if not names or numbers > TRIAL:
         return []
     utils: Any = require("onnx.utils", "onnx")
@@ -147,7 +149,7 @@ def _run(
         results = reference.ReferenceEvaluator(part).run(None, feeds)
     except Exception:  # onnx and numpy raise whatever the nodes lead to
         return []
-    return [torch.from_numpy(result) for result in results]
+    return list(map(torch.from_numpy, results))
 
 
 def _recognised(rows: Tensor, maps: Mapping[Feature, Tensor], size: Size) -> HeadMaps | None:
@@ -195,7 +197,7 @@ def _candidates(rows: Tensor, x: Tensor, num: int) -> Iterator[HeadSpec]:
     channels = x.shape[1]
     if num * values == channels and values > 5:
         anchors = _anchors(rows, x, num)
-        if min(min(pair) for pair in anchors) > 0.01:
+        if min(chain(*anchors)) > 0.01:
             yield HeadSpec("yolov5", values - 5, num=num, anchors=anchors, scale=2.0)
         if num == 1:
             yield HeadSpec("yolox", values - 5, num=1)
@@ -217,21 +219,23 @@ def _anchors(rows: Tensor, x: Tensor, num: int) -> tuple[tuple[float, float], ..
 
 def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     """Whether the rows are the boxes and scores of a head; of a YOLOX also before decoding."""
-    boxes, scores = (part[0] for part in head.decode(x, size))
+    boxes, scores = head.decode(x, size)
     confidence = rows[:, -head.classes :]
     if head.kind != "yolov8":
         confidence = confidence * rows[:, 4:5]
-    if not torch.allclose(confidence, scores, atol=1e-4):
+    if not torch.allclose(confidence, scores[0], atol=1e-4):
         return False
     height, width = size
-    corners = boxes * boxes.new_tensor([width, height, width, height])
+    corners = boxes[0] * boxes.new_tensor([width, height, width, height])
     left, top, right, bottom = corners.unbind(1)
     centres = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
     forms = [corners, torch.stack(centres, 1)]
     if head.kind == "yolox":
         forms.append(x[0, :4].flatten(1).T)
     # Of the distribution's numbers 0, 1, ..., some files hold rounded ones.
-    near = height / x.shape[2] / 8 if head.kind == "yolov8" and head.bins > 1 else 1e-2
+    near = 1e-2
+    if head.kind == "yolov8" and head.bins > 1:
+        near = height / x.shape[2] / 8
     return any(torch.allclose(rows[:, :4], form, rtol=1e-3, atol=near) for form in forms)
 
 

@@ -18,12 +18,12 @@ Args = Sequence[Value | None]
 def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x = builder.feature(args[0])
     weight = args[1]
-    bias = args[2] if len(args) > 2 else None
     if not isinstance(weight, Tensor) or weight.ndim != 4 or x is None:
         return None
     a = node.attrs
-    if bias is None:
-        bias = torch.zeros(len(weight))
+    bias: Value | None = torch.zeros(len(weight))
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = args[2]
     if not isinstance(bias, Tensor):
         return None
     padding = _padding(a)
@@ -48,7 +48,9 @@ def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
 def _padding(attrs: Any) -> list[int] | None:
     """Top, left, bottom, right; None for negative ones, or for maps that have no two sides."""
     padding = attrs.get("pads", [0, 0, 0, 0])
-    return padding if len(padding) == 4 and min(padding) >= 0 else None
+    if len(padding) != 4 or min(padding) < 0:
+        return None
+    return padding
 
 
 def _by_side(padding: list[int]) -> list[int]:
@@ -59,9 +61,11 @@ def _by_side(padding: list[int]) -> list[int]:
 
 def add(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x, y = builder.feature(args[0]), builder.feature(args[1])
-    if x is not None and y is not None:
-        return builder.emit("add", node.name, x, y) if x.shape == y.shape else None
-    return _linear(builder, node, args)
+    if x is None or y is None:
+        return _linear(builder, node, args)
+    if x.shape != y.shape:
+        return None
+    return builder.emit("add", node.name, x, y)
 
 
 def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
@@ -112,8 +116,10 @@ def activation(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | N
     attrs = _activation_attributes(node, args)
     if x is None or attrs is None or not 0 <= attrs["slope"] <= 1:
         return None
-    # A slope of 1 is the identity, which an export of ours has where neurons stand.
-    return x if attrs["slope"] == 1 else builder.emit("activation", node.name, x, **attrs)
+    if attrs["slope"] == 1:
+        # The identity, which an export of ours has where neurons stand.
+        return x
+    return builder.emit("activation", node.name, x, **attrs)
 
 
 def _activation_attributes(node: OnnxNode, args: Args) -> dict[str, Any] | None:
@@ -159,7 +165,9 @@ def pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
 
 def global_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x = builder.feature(args[0])
-    return None if x is None else builder.emit("global_avg_pool", node.name, x)
+    if x is None:
+        return None
+    return builder.emit("global_avg_pool", node.name, x)
 
 
 def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
@@ -206,7 +214,9 @@ def concat(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
         maps.append(feature)
     if node.attrs["axis"] not in (1, -3):
         return None
-    return maps[0] if len(maps) == 1 else builder.emit("concat", node.name, *maps)
+    if len(maps) == 1:
+        return maps[0]
+    return builder.emit("concat", node.name, *maps)
 
 
 def split(builder: GraphBuilder, node: OnnxNode, args: Args) -> list[Value] | None:

@@ -1,25 +1,38 @@
-"""Detectors from ONNX files: a file in, a Graph and a Spec out."""
+"""Detectors from ONNX files: a file in, a Graph and a Spec out.
+
+Nodes of the file become nodes of a Graph, one after the other. What has no counterpart has no
+value: a sigmoid, which may turn out to be a part of SiLU, and the decoding behind the network.
+"""
 
 import ast
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.errors import Notice, UserError
+import torch
+
+from spiking_yolo.data.images import Resize
+from spiking_yolo.errors import Notice, UserError, require
 from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph.rewrites import renamed
+from spiking_yolo.graph.validate import ERRORS
 from spiking_yolo.io.names import STRIDE, Size, label, printable, reason
-from spiking_yolo.models.darknet_weights import class_names
-from spiking_yolo.models.onnx.builder import GraphBuilder, Value
-from spiking_yolo.models.onnx.file import OnnxModel, read_onnx
+from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
+from spiking_yolo.models.onnx.builder import Feature, GraphBuilder, Layout, Scores, Value
+from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode, read_onnx
 from spiking_yolo.models.onnx.head import HeadMaps, find_head
-from spiking_yolo.models.onnx.translate import translate
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.onnx.layers import LAYERS, Args
+from spiking_yolo.models.spec import Spec, class_names
 from spiking_yolo.models.yolo_checkpoint import names_of
 
 # Characters of the class names in a file, at most.
 LONGEST_NAMES = 1 << 18
+# They change nothing: casts of maps are between widths of floating point.
+IDENTITIES = {"Identity", "Dropout", "Cast"}
+# They move values without changing them.
+MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"}
 NAMED = "it holds its own class names: leave out --names"
 
 
@@ -104,7 +117,9 @@ def _spec(path: Path, model: OnnxModel, head: HeadMaps, names: str | Path | None
         raise UserError(NAMED)
     if texts is None:
         texts = class_names(path, names, classes)
-    resize = "corner-114" if head.heads[0].kind == "yolox" else "letterbox-114"
+    resize: Resize = "letterbox-114"
+    if head.heads[0].kind == "yolox":
+        resize = "corner-114"
     return Spec("detect", texts, *size, resize, head.heads, stride=stride, nms=head.nms)
 
 
@@ -126,9 +141,9 @@ def _without_normalisation(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     """Mean and standard deviation that the file itself applies to the image, moved to the Spec."""
     image = next(node for node in graph.nodes if node.op == "input")
     users = graph.consumers()[image.name]
-    first = users[0] if len(users) == 1 else image
-    if first.op != "conv" or first.attrs["groups"] != 3:
+    if len(users) != 1 or users[0].op != "conv" or users[0].attrs["groups"] != 3:
         return graph, spec
+    first = users[0]
     weight, bias = graph.parameters(first)
     if weight is None or bias is None or weight.shape != (3, 1, 1, 1) or not (weight > 0).all():
         return graph, spec
@@ -139,9 +154,10 @@ def _without_normalisation(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     nodes: list[Node] = []
     for node in graph.nodes:
         if node != first:
-            inputs = [image.name if name == first.name else name for name in node.inputs]
-            nodes.append(replace(node, inputs=tuple(inputs)))
-    tensors = {k: v for k, v in graph.tensors.items() if k.rsplit(".", 1)[0] != first.name}
+            inputs = renamed(node.inputs, {first.name: image.name})
+            nodes.append(replace(node, inputs=inputs))
+    tensors = dict(graph.tensors)
+    del tensors[f"{first.name}.weight"], tensors[f"{first.name}.bias"]
     mean, std = tuple((-bias / scale).tolist()), tuple((1 / scale).tolist())
     return Graph(tuple(nodes), graph.outputs, tensors), replace(spec, mean=mean, std=std)
 
@@ -156,3 +172,104 @@ def _of_rgb(graph: Graph) -> Graph:
         key = f"{node.name}.weight"
         tensors[key] = tensors[key].flip(1) * 255
     return Graph(graph.nodes, graph.outputs, tensors)
+
+
+def translate(model: OnnxModel) -> tuple[GraphBuilder, dict[str, Value]]:
+    """A file's nodes as nodes of a Graph.
+
+    Args:
+        model: The file's content.
+
+    Returns:
+        The nodes, and what the values of the file are that have a counterpart.
+
+    Raises:
+        UserError: A node does not fit its inputs.
+    """
+    builder = GraphBuilder(model)
+    values: dict[str, Value] = dict(model.constants)
+    values[model.input] = builder.start(model.input, (1, 3, *model.size))
+    for node in model.nodes:
+        args = [values.get(name) for name in node.inputs]
+        try:
+            results = _results(builder, node, args)
+        except UserError:
+            raise
+        except ERRORS as error:
+            raise UserError(
+                f"{node.title} is damaged: fetch the file or export it again"
+            ) from error
+        values.update(zip(node.outputs, results, strict=False))
+    return builder, values
+
+
+def _results(builder: GraphBuilder, node: OnnxNode, args: Args) -> Sequence[Value]:
+    """The outputs of a node; none where it has no counterpart."""
+    first = args[0] if args else None
+    if first is not None and node.op in IDENTITIES:
+        return [first]
+    result: Any = None
+    if node.op in LAYERS:
+        result = LAYERS[node.op](builder, node, args)
+    if result is None and isinstance(first, Feature | Layout) and node.op in MOVES:
+        return _moved(builder.model, node, first)
+    if result is None:
+        result = _part_of_attention(builder, node, args)
+    if result is None:
+        return []
+    return result if isinstance(result, list) else [result]
+
+
+def _moved(model: OnnxModel, node: OnnxNode, value: Feature | Layout) -> list[Value]:
+    """The outputs of a node that moves values of a map, which it is run for."""
+    reference: Any = require("onnx.reference", "onnx")
+    layout = value
+    if isinstance(layout, Feature):
+        layout = Layout(layout, layout.places)
+    feeds = {node.inputs[0]: layout.index.numpy()}
+    for name in filter(None, node.inputs[1:]):
+        feeds[name] = model.constants[name].numpy()
+    run = reference.ReferenceEvaluator(node.proto, opsets={"": model.opset})
+    parts: list[Value] = []
+    for part in run.run(None, feeds):
+        parts.append(Layout(layout.source, torch.from_numpy(part.copy()), layout.scale))
+    return parts
+
+
+def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Value | None:
+    first = args[0] if args else None
+    match node.op:
+        case "MatMul" if args[0] is not None and args[1] is not None:
+            return scores_of(args[0], args[1]) or attended(builder, args[0], args[1], node.name)
+        case "Softmax" if isinstance(first, Scores) and _is_last_axis(builder.model, node):
+            return softmax_of(builder, first, node.name)
+        case "Transpose" if isinstance(first, Scores):
+            return rearranged(first, node.attrs["perm"], 0)
+        case "Reshape" if isinstance(first, Scores):
+            return rearranged(first, [], builder.model.shapes[node.outputs[0]][-1])
+        case "Mul" | "Div":
+            return _scaled(node, args)
+    return None
+
+
+def _is_last_axis(model: OnnxModel, node: OnnxNode) -> bool:
+    # Before opset 13 the default was the second axis, and all that follow were taken as one.
+    axis = node.attrs.get("axis", 1)
+    if model.opset >= 13:
+        axis = node.attrs.get("axis", -1)
+    return axis in (-1, len(model.shapes[node.outputs[0]]) - 1)
+
+
+def _scaled(node: OnnxNode, args: Args) -> Value | None:
+    """A layout or scores times a number, or divided by it."""
+    value, factor = args
+    if node.op == "Mul" and isinstance(value, torch.Tensor):
+        value, factor = factor, value
+    if not isinstance(value, Layout | Scores) or not isinstance(factor, torch.Tensor):
+        return None
+    if factor.numel() != 1 or float(factor) == 0:
+        return None
+    scale = float(factor)
+    if node.op == "Div":
+        scale = 1 / scale
+    return replace(value, scale=value.scale * scale)
