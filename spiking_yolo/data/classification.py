@@ -45,9 +45,10 @@ class LabelledSet:
     def subset(self, n: int, seed: int = 0) -> Self:
         """n images drawn without replacement, in the dataset's order; all when it has no more."""
         chosen = draw(range(len(self)), n, seed)
-        return replace(
-            self, pictures=[self.pictures[i] for i in chosen], labels=self.labels[chosen]
-        )
+        pictures: list[Picture] = []
+        for i in chosen:
+            pictures.append(self.pictures[i])
+        return replace(self, pictures=pictures, labels=self.labels[chosen])
 
     def lines(self) -> Iterator[str]:
         """What identifies each image."""
@@ -98,11 +99,14 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
 
 
 def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:
+    pictures: list[Picture] = []
     if isinstance(dataset, CIFAR100):
-        pictures = [Picture(f"{i:05d}", image) for i, image in enumerate(dataset.data)]
+        for number, image in enumerate(dataset.data):
+            pictures.append(Picture(f"{number:05d}", image))
     else:
-        paths = [path for path, _ in dataset.samples]
-        pictures = [Picture(Path(p).relative_to(dataset.root).as_posix(), p) for p in paths]
+        for path, _ in dataset.samples:
+            name = Path(path).relative_to(dataset.root).as_posix()
+            pictures.append(Picture(name, path))
     labels = np.array(dataset.targets, np.int64)
     return LabelledSet(name, tuple(dataset.classes), pictures, labels)
 

@@ -41,7 +41,9 @@ def canonical(name: str) -> str:
 
 def match_names(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...]:
     """The index in `classes` of each name, -1 if absent; compared by `canonical`."""
-    index = {canonical(name): i for i, name in reversed(list(enumerate(classes)))}
+    index: dict[str, int] = {}
+    for i, name in enumerate(classes):
+        index.setdefault(canonical(name), i)
     return tuple(index.get(canonical(name), -1) for name in names)
 
 
@@ -162,7 +164,10 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
         return load_coco_json(official, folder)
     flat = root / "instances.json"
     if flat.is_file():
-        return load_coco_json(flat, root / "images" if (root / "images").is_dir() else root)
+        folder = root
+        if (root / "images").is_dir():
+            folder = root / "images"
+        return load_coco_json(flat, folder)
     files = root.glob("annotations/instances_*.json")
     splits = sorted(file.stem.removeprefix("instances_") for file in files)
     raise UserError(
@@ -195,28 +200,37 @@ def load_coco_json(path: str | Path, images_dir: str | Path | None) -> CocoSet:
     notes: list[str] = []
     if images_dir is not None:
         there, notes = present(files, folder, path)
-    images = [image for image in data["images"] if image["file_name"] in there]
-    samples = [_sample(image, objects[image["id"]], folder) for image in images]
-    names = tuple(category["name"] for category in data["categories"])
-    ids = tuple(category["id"] for category in data["categories"])
+    samples: list[Sample] = []
+    for image in data["images"]:
+        if image["file_name"] in there:
+            samples.append(_sample(image, objects[image["id"]], folder))
+    names, ids = _names_and_ids(data["categories"])
     name = path.stem.removeprefix("instances_")
     return CocoSet(name, names, samples, notes + outside_notes(samples), ids, data)
 
 
+def _names_and_ids(categories: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    names: list[str] = []
+    ids: list[int] = []
+    for category in categories:
+        names.append(category["name"])
+        ids.append(category["id"])
+    return tuple(names), tuple(ids)
+
+
 def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) -> Sample:
     boxes: list[tuple[float, ...]] = []
+    labels: list[int] = []
+    crowds: list[int] = []
+    areas: list[float] = []
     for item in items:
         x, y, width, height = item["bbox"]
         boxes.append((x, y, x + width, y + height))
-    return Sample.of(
-        image["id"],
-        folder / image["file_name"],
-        (image["width"], image["height"]),
-        boxes,
-        [item["category_id"] for item in items],
-        ignored=[item.get("iscrowd", 0) for item in items],
-        area=[item.get("area", item["bbox"][2] * item["bbox"][3]) for item in items],
-    )
+        labels.append(item["category_id"])
+        crowds.append(item.get("iscrowd", 0))
+        areas.append(item.get("area", width * height))
+    path, size = folder / image["file_name"], (image["width"], image["height"])
+    return Sample.of(image["id"], path, size, boxes, labels, crowds, areas)
 
 
 def category_index(
@@ -234,17 +248,20 @@ def category_index(
     Raises:
         UserError: The network does not know a category.
     """
-    ids = tuple(c["id"] for c in categories)
+    names, ids = _names_and_ids(categories)
     if len(spec_names) == len(COCO_IDS) and set(ids) == set(COCO_IDS):
         return COCO_IDS
-    names = [c["name"] for c in categories]
-    unknown = [name for name, i in zip(names, match_names(names, spec_names), strict=True) if i < 0]
+    unknown: list[str] = []
+    for name, place in zip(names, match_names(names, spec_names), strict=True):
+        if place < 0:
+            unknown.append(name)
     if unknown:
         raise UserError(
             f"the network does not know the category '{unknown[0]}' ({len(unknown)} unknown):"
             " remove it from the annotations, or pass a network that has it"
         )
-    return tuple(-1 if i < 0 else ids[i] for i in match_names(spec_names, names))
+    of_place = {-1: -1, **dict(enumerate(ids))}
+    return tuple(of_place[place] for place in match_names(spec_names, names))
 
 
 HINT = (
@@ -303,10 +320,12 @@ def _row(
     return {
         "image_id": image,
         "category_id": category,
-        "bbox": [float(v) for v in box],
+        "bbox": list(map(float, box)),
         "score": float(row["score"]),
     }
 
 
 def _look_up(key: Any, table: Mapping[Any, Any]) -> Any:
-    return table.get(key) if isinstance(key, int | str) and not isinstance(key, bool) else None
+    if isinstance(key, bool) or not isinstance(key, int | str):
+        return None
+    return table.get(key)

@@ -198,7 +198,9 @@ def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str]
     Raises:
         UserError: None of them is there.
     """
-    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    there: set[str] = set()
+    if folder.is_dir():
+        there = set(os.listdir(folder))
     absent: list[str] = []
     for name in names:
         in_subfolder = "/" in name and os.path.isfile(folder / name)

@@ -135,9 +135,11 @@ def open_detection(
         raise UserError(
             f"{data} is no detection dataset: pass {', '.join(names[:-1])} or {names[-1]}"
         )
-    options = {"images": images, "year": year}
-    options = {name: value for name, value in options.items() if value is not None}
-    for name in options:
+    options: dict[str, Any] = {}
+    for name, value in (("images", images), ("year", year)):
+        if value is None:
+            continue
+        options[name] = value
         if name != entry.option:
             owner = next(other.name for other in FORMATS if other.option == name)
             raise UserError(
@@ -179,9 +181,13 @@ def open_photographs(
         UserError: There are no images, or a split is given of something that has none.
     """
     path = Path(data[0])
-    entry = format_of(path) if len(data) == 1 else None
+    entry = None
+    if len(data) == 1:
+        entry = format_of(path)
     if entry is not None and (entry.val or path.is_file()):
-        default = entry.train if training else entry.val
+        default = entry.val
+        if training:
+            default = entry.train
         return [str(sample.path) for sample in entry.load(path, split or default).samples]
     if split is not None:
         raise UserError(

@@ -191,8 +191,9 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise UserError(
             f"an image array of {array.dtype} is not supported; give uint8, uint16 or float"
         )
-    colours = array[..., :3] if array.shape[2] > 1 else array.repeat(3, 2)
-    return np.ascontiguousarray(colours)
+    if array.shape[2] == 1:
+        array = array.repeat(3, 2)
+    return np.ascontiguousarray(array[..., :3])
 
 
 @dataclass(frozen=True)
@@ -278,19 +279,21 @@ def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]
         spec: The network's input.
     """
     placement = place(image.shape[1], image.shape[0], spec)
-    canvas = _middle(image, placement) if spec.resize == "crop" else _framed(image, placement, spec)
+    fit = _framed
+    if spec.resize == "crop":
+        fit = _middle
+    canvas = fit(image, placement, spec)
     canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
 
 
-def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
+def _middle(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
     """The centre crop of torchvision's evaluation, resized by Pillow, which antialiases."""
-    width, height = placement.network
     left, top = map(int, placement.pad)
     resized = np.asarray(
         Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32
     )
-    return resized[-top : height - top, -left : width - left] / 255
+    return resized[-top : spec.height - top, -left : spec.width - left] / 255
 
 
 def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:

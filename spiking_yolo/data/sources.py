@@ -32,16 +32,14 @@ def is_address(source: str) -> bool:
     return source.partition("://")[0].lower() in ADDRESSES and "://" in source
 
 
-def is_picture_address(source: str) -> bool:
-    """Whether it is the URL of a picture, by the ending of its path."""
-    url = urlsplit(source) if is_address(source) else None
-    return url is not None and url.scheme.lower() in WEB and _suffix(url.path) in IMAGES
-
-
 def is_stream(source: str) -> bool:
-    """Whether it is a video file, the address of one, or a webcam."""
+    """Whether it is a video file, the address of one, or a webcam.
+
+    An address of the web is that of a picture if its path ends like one.
+    """
     if is_address(source):
-        return not is_picture_address(source)
+        url = urlsplit(source)
+        return url.scheme.lower() not in WEB or _suffix(url.path) not in IMAGES
     return is_webcam(source) or _suffix(source) in VIDEOS
 
 

@@ -90,16 +90,17 @@ class RandomPictures:
 
     def picture(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture, [H, W, 3]."""
-        image = self._picture(rng)
-        return mirrored(image) if rng.random() < 0.5 else image
-
-    def _picture(self, rng: np.random.Generator) -> np.ndarray:
         least = LEAST[self.task]
         if self.task == "detect" and rng.random() < MOSAIC:
             tiles = [random_crop(self._read(rng), rng, least) for _ in range(4)]
-            return mosaic(tiles, self.spec.height, self.spec.width)
-        image = self._read(rng)
-        return random_crop(image, rng, least) if rng.random() < CROPPED else image
+            image = mosaic(tiles, self.spec.height, self.spec.width)
+        else:
+            image = self._read(rng)
+            if rng.random() < CROPPED:
+                image = random_crop(image, rng, least)
+        if rng.random() < 0.5:
+            image = mirrored(image)
+        return image
 
     def _read(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture that can be read."""
@@ -177,7 +178,9 @@ class RandomClips(RandomPictures):
             return moving(self.picture(rng), self.picture(rng), self.times, rng)
         video = self.videos[int(rng.integers(len(self.videos)))]
         clip = video[int(rng.integers(len(video)))]
-        return [mirrored(frame) for frame in clip] if rng.random() < 0.5 else clip
+        if rng.random() < 0.5:
+            clip = list(map(mirrored, clip))
+        return clip
 
     def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
         """So many clips or more of other pictures, in batches of the same size."""

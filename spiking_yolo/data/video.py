@@ -109,7 +109,9 @@ def open_video(source: str) -> AbstractContextManager[Video]:
     Raises:
         UserError: It cannot be opened, or its frames have more than MAX_PIXELS.
     """
-    return _open_webcam(source) if is_webcam(source) else _open_stream(source)
+    if is_webcam(source):
+        return _open_webcam(source)
+    return _open_stream(source)
 
 
 @contextmanager

@@ -55,7 +55,10 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
             f" {', '.join(splits) or 'none'})"
         )
     # A listing of one class has a second column, 1 or -1; only the name matters.
-    stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
+    stems: list[str] = []
+    for line in read_text(listing).splitlines():
+        if line.strip():
+            stems.append(line.split()[0])
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"

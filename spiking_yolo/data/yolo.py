@@ -43,17 +43,21 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     entries: list[Any] = [config[split]]
     if isinstance(config[split], list):
         entries = config[split]
-    entries = [_plain(entry, split, path) for entry in entries]
-    listed: list[Path] = []
+    images: list[Path] = []
+    absent: list[str] = []
+    bare = 0
     for entry in entries:
-        listed += _images(entry, root, path)
-    images = [image for image in listed if os.path.isfile(image)]
+        for image in _images(_plain(entry, split, path), root, path):
+            if os.path.isfile(image):
+                images.append(image)
+                bare += not label_path(image).is_file()
+            else:
+                absent.append(str(image))
     if not images:
         raise UserError(
             f"{path}: the split '{split}' has no images at {root / entries[0]}: correct the path"
         )
-    notes = absent_note([str(i) for i in listed if not os.path.isfile(i)], len(listed), root)
-    bare = sum(not label_path(image).is_file() for image in images)
+    notes = absent_note(absent, len(images) + len(absent), root)
     if bare:
         notes.append(
             f"{bare} of {len(images)} images have no label file and are taken to show no objects"
@@ -138,9 +142,10 @@ def _images(key: str, root: Path, path: Path) -> list[Path]:
 def label_path(image: Path) -> Path:
     """The label file of an image: its last folder `images` becomes `labels`, its suffix .txt."""
     parts = list(image.parts)
-    folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
-    if folders:
-        parts[folders[-1]] = "labels"
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
     return Path(*parts).with_suffix(".txt")
 
 
@@ -148,9 +153,11 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
     """Read the size and labels of an image. Raises UserError that names the file and line."""
     width, height = displayed_size(image)
     file = label_path(image)
-    lines = read_text(file).splitlines() if file.exists() else []
     rows: list[list[float]] = []
-    for n, line in enumerate(lines, 1):
+    text = ""
+    if file.exists():
+        text = read_text(file)
+    for n, line in enumerate(text.splitlines(), 1):
         if line.strip():
             rows.append(_label(line, f"{file} line {n}", classes))
     label, centre, size = np.split(np.array(rows).reshape(-1, 5), [1, 3], 1)
@@ -160,7 +167,7 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
 
 def _label(line: str, where: str, classes: int) -> list[float]:
     try:
-        row = [float(word) for word in line.split()]
+        row = list(map(float, line.split()))
     except ValueError:
         row = []
     if len(row) != 5:

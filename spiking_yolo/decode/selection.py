@@ -141,8 +141,10 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
         (index,) = match_names([name], names)
         if index >= 0:
             return index
+        one = name
         number = whole(name)
-        one = name if number is None else number
+        if number is not None:
+            one = number
     if is_whole(one) and 0 <= one < len(names):
         return int(one)
     hint = did_you_mean(one, names) if isinstance(one, str) else ""

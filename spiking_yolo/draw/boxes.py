@@ -134,7 +134,9 @@ def draw_detections(
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     boxes, visible = _visible(detections, width, height)
-    colours = _colours(visible)
+    colours = list(map(class_colour, visible.class_id.tolist()))
+    if visible.track_id is not None:
+        colours = list(map(track_colour, visible.track_id.tolist()))
     thickness = line_width or max(1, round(size / 6))
     for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
@@ -151,7 +153,9 @@ def draw_detections(
         draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
         label.draw(draw, left, top, text_colour(colour))
     drawn = np.array(picture)
-    return drawn if title is None else caption(drawn, title)
+    if title is not None:
+        drawn = caption(drawn, title)
+    return drawn
 
 
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
@@ -162,9 +166,11 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
         titles: One per image.
     """
     size = round(1.1 * text_size(images[0].shape[0], max(image.shape[1] for image in images)))
-    row = [caption(*pair, size) for pair in zip(images, titles, strict=True)]
-    gutter = np.full((len(row[0]), max(2, len(row[0]) // 60), 3), PAPER, np.uint8)
-    return np.concatenate([row[0], *(part for one in row[1:] for part in (gutter, one))], axis=1)
+    row: list[np.ndarray] = []
+    for image, title in zip(images, titles, strict=True):
+        titled = caption(image, title, size)
+        row += [titled, np.full((len(titled), max(2, len(titled) // 60), 3), PAPER, np.uint8)]
+    return np.concatenate(row[:-1], axis=1)
 
 
 def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rectangle], Detections]:
@@ -174,12 +180,6 @@ def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rect
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
     inside = boxes.isfinite().all(1) & (pixels[:, 2:] > pixels[:, :2]).all(1)
     return list(map(tuple, pixels[inside].long().tolist())), detections.take(inside)
-
-
-def _colours(boxes: Detections) -> list[Colour]:
-    if boxes.track_id is not None:
-        return list(map(track_colour, boxes.track_id.tolist()))
-    return list(map(class_colour, boxes.class_id.tolist()))
 
 
 def _labels(boxes: Detections, names: Sequence[str]) -> list[str]:

@@ -47,7 +47,9 @@ def class_colour(class_id: int) -> Colour:
 
 def track_colour(track_id: int) -> Colour:
     """RGB of a track, by its number from 1; grey of a box in none. Colours come again after 24."""
-    return NO_TRACK_COLOUR if track_id < 1 else PALETTE[(track_id - 1) % len(PALETTE)]
+    if track_id < 1:
+        return NO_TRACK_COLOUR
+    return PALETTE[(track_id - 1) % len(PALETTE)]
 
 
 def hexadecimal(colour: Colour) -> str:

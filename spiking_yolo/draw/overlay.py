@@ -44,12 +44,13 @@ class RateMap:
     @classmethod
     def of_all(cls, maps: Iterable["RateMap"]) -> "RateMap":
         """Of the neurons of several layers together; their maps have one shape."""
-        several = list(maps)
-        neurons = sum(one.neurons for one in several)
-        weights = torch.tensor([one.neurons / neurons for one in several])
-        values = torch.einsum("n,nhw->hw", weights, torch.stack([one.values for one in several]))
-        mean = sum(one.mean * one.neurons for one in several) / neurons
-        return cls(values, mean, neurons)
+        values = torch.zeros(())
+        mean, neurons = 0.0, 0
+        for one in maps:
+            values = values + one.values * one.neurons
+            mean += one.mean * one.neurons
+            neurons += one.neurons
+        return cls(values / neurons, mean / neurons, neurons)
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:

@@ -91,7 +91,11 @@ class Timeline:
             if self.cuts:
                 panels[0].plot([], [], label="scene cut", **CUT_LINE)
             for axes in panels:
-                _draw_legend(axes)
+                # In one row above the panel, where it hides nothing.
+                _, labels = axes.get_legend_handles_labels()
+                if labels:
+                    style = {"borderaxespad": 0.2, "columnspacing": 1.4, "ncols": len(labels)}
+                    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), **style)
             # A little room, so that a tall first frame is not hidden behind the axis.
             margin = max(1.0, 0.015 * (self.frames[-1] - self.frames[0]))
             ends = (self.frames[0] - margin, self.frames[-1] + margin)
@@ -164,8 +168,10 @@ def _draw_energies(
     energies: Mapping[str, Sequence[float]],
     ann: Mapping[str, float],
 ) -> None:
-    every = [value for values in energies.values() for value in values]
-    floor = _scale_axis(axes, [*every, *ann.values()])
+    every = list(ann.values())
+    for values in energies.values():
+        every += values
+    floor = _scale_axis(axes, every)
     colours = colours_of(energies) | ACCOUNT_COLOURS
     for name, values in energies.items():
         _draw_line(axes, frames, np.maximum(values, floor), name, colours[name])
@@ -178,7 +184,9 @@ def _draw_energies(
 
 def _spacing(frames: Sequence[int]) -> float:
     """Between one frame and the next."""
-    return float(frames[1] - frames[0]) if len(frames) > 1 else 1.0
+    if len(frames) == 1:
+        return 1.0
+    return float(frames[1] - frames[0])
 
 
 def _scale_axis(axes: Axes, values: Sequence[float]) -> float:
@@ -209,11 +217,3 @@ def _draw_line(
     if len(frames) == 1:
         style |= {"marker": "o", "markersize": 3}
     axes.plot(frames, values, label=label, color=colour, linewidth=1.1, **style)
-
-
-def _draw_legend(axes: Axes) -> None:
-    """In one row above the panel, where it hides nothing."""
-    _, labels = axes.get_legend_handles_labels()
-    if labels:
-        style = {"borderaxespad": 0.2, "columnspacing": 1.4}
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(labels), **style)

@@ -58,7 +58,9 @@ def finite(value: Any, digits: int | None = None) -> Any:
     if digits is None:
         return value
     short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+    if short.is_integer() and abs(short) < 1e15:
+        return int(short)
+    return short
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -137,7 +139,9 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 def percent(value: float, number: str = ".1f") -> str:
     """A fraction in percent; "-" for nan, where there is nothing to measure."""
-    return "-" if math.isnan(value) else format(100 * value, number)
+    if math.isnan(value):
+        return "-"
+    return format(100 * value, number)
 
 
 def write_csv(

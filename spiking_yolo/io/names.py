@@ -49,7 +49,9 @@ def whole(text: str) -> int | None:
 
     Python refuses to read more than 4300 digits, and nothing here is counted to a billion.
     """
-    return int(text) if text.isdecimal() and len(text) < 10 else None
+    if text.isdecimal() and len(text) < 10:
+        return int(text)
+    return None
 
 
 def plain_name(text: object, what: str) -> str:
@@ -72,13 +74,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     by_lower = {one.lower(): one for one in known}
     matches = difflib.get_close_matches(name.lower(), by_lower, 1)
-    return by_lower[matches[0]] if matches else ""
+    return by_lower.get("".join(matches), "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'msat'?" if a known name resembles this one, else ""."""
     near = nearest(name, known)
-    return f"; did you mean {near!r}?" if near else ""
+    return near and f"; did you mean {near!r}?"
 
 
 # Pixels of the input per cell of the coarsest map, in all detectors here.

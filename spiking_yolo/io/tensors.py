@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,26 +57,14 @@ def write_safetensors(
     Raises:
         UserError: It cannot be written.
     """
-    write_together([(path, tensors, metadata)])
-
-
-def write_together(
-    files: Iterable[tuple[str | Path, Mapping[str, Tensor], dict[str, str]]],
-) -> None:
-    """Write files (path, tensors, metadata) that belong together; see `write_safetensors`.
-
-    All are whole before the first one is renamed into place. The last is renamed first.
-    """
-    with ExitStack() as renames:
-        for path, tensors, metadata in files:
-            # The format refuses tensors that share memory.
-            copies: dict[str, Tensor] = {}
-            for key, value in tensors.items():
-                copies[key] = value.detach().cpu().clone().contiguous()
-            data = save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)})
-            temporary = renames.enter_context(atomic_write(path))
-            # The library's own writer makes files that only their owner can read.
-            temporary.write_bytes(data)
+    # The format refuses tensors that share memory.
+    copies: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        copies[key] = value.detach().cpu().clone().contiguous()
+    data = save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)})
+    with atomic_write(path) as temporary:
+        # The library's own writer makes files that only their owner can read.
+        temporary.write_bytes(data)
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

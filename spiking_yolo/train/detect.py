@@ -113,7 +113,7 @@ class AugmentedPhotos(Dataset[Any]):
         self.seed = seed
         self.photos: list[Photo] = []
         if cache:
-            self.photos = [self.read(i) for i in range(len(self.samples))]
+            self.photos = list(map(self.read, range(len(self.samples))))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -131,7 +131,10 @@ class AugmentedPhotos(Dataset[Any]):
         indices = [index]
         if self.augment.mosaic:
             indices += rng.integers(len(self), size=3).tolist()
-        photos = [self.photos[i] if self.photos else self.read(i) for i in indices]
+        read = self.read
+        if self.photos:
+            read = self.photos.__getitem__
+        photos = list(map(read, indices))
         out = self.augment(photos, rng)
         height, width = out.image.shape[:2]
         image = torch.from_numpy(np.ascontiguousarray(out.image.transpose(2, 0, 1)))
@@ -196,8 +199,11 @@ class DetectTask(Batches):
             raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2]) from None
 
     def loss(self, output: Tensor, targets: Boxes) -> dict[str, Tensor]:
-        boxes = [t.to(output.device) for t in targets[0]]
-        labels = [t.to(output.device) for t in targets[1]]
+        boxes: list[Tensor] = []
+        labels: list[Tensor] = []
+        for of_image, its_labels in zip(*targets, strict=True):
+            boxes.append(of_image.to(output.device))
+            labels.append(its_labels.to(output.device))
         return yolov1_loss(output, boxes, labels, self.spec.heads[0], LOSS)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -219,7 +225,10 @@ class DetectTask(Batches):
 
 def objects(data: DetectionSet) -> int:
     """Number of objects that are neither difficult nor crowds."""
-    return sum(int((~sample.ignored).sum()) for sample in data.samples)
+    total = 0
+    for sample in data.samples:
+        total += int((~sample.ignored).sum())
+    return total
 
 
 def contents(data: DetectionSet) -> str:

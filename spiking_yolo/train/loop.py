@@ -121,8 +121,13 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
     """An optimizer whose weight decay acts on matrices and kernels only, not on biases, batch norm
     and thresholds.
     """
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    kernels: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            kernels.append(parameter)
+        else:
+            others.append(parameter)
     groups = [
         {"params": kernels, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -184,7 +189,7 @@ class Trainer:
             trained = DistributedDataParallel(self.model)
         epochs, every = self.options.epochs, self.options.val_every
         for epoch in range(len(self.rows), epochs):
-            row = {"epoch": epoch + 1.0, **self._epoch(trained, epoch, progress)}
+            row = {"epoch": epoch + 1, **self._epoch(trained, epoch, progress)}
             if leader and (epoch + 1 == epochs or (every and (epoch + 1) % every == 0)):
                 row |= self.task.evaluate(self.average.module.eval())
             self.rows.append(row)

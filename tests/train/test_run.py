@@ -1,7 +1,5 @@
 """A training from its options to the files that it leaves, on squares of two colours."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -48,12 +46,7 @@ def epochs_done(path: Path) -> int:
     return read_provenance(path)["epochs_done"]
 
 
-def tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_files_of_a_training(squares: Path) -> None:
+def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A loadable checkpoint, and no silent overwriting."""
     assert trained(options(squares), "python tools/train.py").weights.name == "best.safetensors"
     folder = squares.parent / "runs" / "exp"
@@ -62,22 +55,11 @@ def test_files_of_a_training(squares: Path) -> None:
     model, spec, _ = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
-    again = tool(
-        "--task",
-        "classify",
-        "--model",
-        "resnet20",
-        "--data",
-        squares,
-        "--project",
-        squares.parent / "runs",
-    )
-    assert again.returncode == 2
-    assert (
-        again.stderr.startswith("error: ")
-        and again.stderr.count("\n") == 1
-        and "--resume" in again.stderr
-    )
+    where = ("--data", str(squares), "--project", str(squares.parent / "runs"))
+    capsys.readouterr()
+    assert call_cli(["train", "--task", "classify", "--model", "resnet20", *where]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "--resume" in said
     # It has nothing left to do.
     assert trained(options(squares, resume="latest")).rows[-1]["epoch"] == 1
     assert epochs_done(folder / "last.safetensors") == 1
@@ -100,22 +82,27 @@ def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) 
     assert said[0] == "training: 8 images" and said[-1].endswith("top-1 25.0 %")
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_and_says_what_comes_next(
     squares: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("spiking_yolo.convert.calibrate.by_gradient", lambda _, neurons: neurons)
     command = [
         "train",
-        "--task",
-        "classify",
-        "--model",
-        "resnet20",
-        "--data",
-        str(squares),
-        "--epochs",
-        "1",
+        *[
+            "--task",
+            "classify",
+            "--model",
+            "resnet20",
+            "--epochs",
+            "1",
+            "--batch",
+            "4",
+            "--device",
+            "cpu",
+        ],
     ]
-    command += ["--batch", "4", "--device", "cpu", "--project", str(squares.parent / "runs")]
+    command += ["--data", str(squares), "--project", str(squares.parent / "runs")]
     assert call_cli(command) == 0
     lines = capsys.readouterr().out.splitlines()
     weights = squares.parent / "runs" / "exp" / "best.safetensors"
@@ -123,14 +110,14 @@ def test_the_command_calibrates_and_says_what_comes_next(
     assert lines[4].startswith("epoch 1/1: loss ") and lines[4].endswith(" %")
     assert lines[5].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
     assert (
-        f"--weights {weights} --data {squares}" in lines[-2] and f"--weights {weights}" in lines[-1]
+        lines[-2].startswith("statistics of 8 images: saved to ") and "signed-digits" in lines[-1]
     )
     # Which wants the statistics and the file of the default method.
     load(weights)
-    monkeypatch.setattr("spiking_yolo.apps.calibrate_run._Job.statistics", refuse)
+    monkeypatch.setattr("spiking_yolo.apps.calibrate_run.calibrate_trained", refuse)
     assert call_cli([*command, "--name", "refused"]) == 1
     out, err = capsys.readouterr()
-    assert err == "not calibrated: no\n" and "calibrate" in out.splitlines()[-3]
+    assert err == "not calibrated: no\n" and "calibrating on training images" in out
     assert call_cli([*command, "--name", "plain", "--no-calibrate"]) == 0
     assert not list((squares.parent / "runs" / "plain").glob("*.statistics.*"))
 

@@ -19,38 +19,25 @@ def test_two_processes_make_one_checkpoint(tmp_path):
     for split in ("train", "test"):
         for k in range(16):
             write_image(tmp_path / "data" / split / ("cat", "dog")[k % 2] / f"{k}.png", k)
-    launcher = [
+    command = [
         sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
+        *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
     ]
-    args = [
+    command += [str(ROOT / "tools" / "train.py"), "--data", str(tmp_path / "data")]
+    command += ["--project", str(tmp_path / "runs"), "--no-calibrate"]
+    command += [
         "--task",
         "classify",
         "--model",
         "resnet20",
-        "--data",
-        tmp_path / "data",
         "--epochs",
-        2,
+        "2",
         "--batch",
-        4,
-    ]
-    args += [
-        "--project",
-        tmp_path / "runs",
+        "4",
         "--lr",
-        0.01,
-        "--device",
-        "cpu",
-        "--bf16",
-        "off",
-        "--no-calibrate",
+        "0.01",
     ]
-    command = [*launcher, str(ROOT / "tools" / "train.py"), *map(str, args)]
+    command += ["--device", "cpu", "--bf16", "off"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -158,8 +158,9 @@ class Reach:
         thetas = [side.threshold for side in layer.sides]
         first = not self._sums
         if first:
-            self._sums = [torch.zeros_like(theta) for theta in thetas]
-        self._sums = [a + b for a, b in zip(self._sums, thetas, strict=True)]
+            self._sums = list(map(torch.zeros_like, thetas))
+        for k, theta in enumerate(thetas):
+            self._sums[k] = self._sums[k] + theta
         if not layer.coding.once:
             return
         rest = getattr(layer, "rest", None)

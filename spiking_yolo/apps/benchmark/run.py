@@ -381,8 +381,15 @@ class _Calibration:
 def _padding(path: Path) -> list[str]:
     """Nodes that pad for max pooling, and the pooling: -inf has no place in 8 bits."""
     nodes = require("onnx", "onnx").load(path).graph.node
-    padded = {name for node in nodes if node.op_type == "Pad" for name in node.output}
-    return [node.name for node in nodes if padded & {*node.input, *node.output}]
+    padded: set[str] = set()
+    found: list[str] = []
+    # They are in the order of execution.
+    for node in nodes:
+        if node.op_type == "Pad":
+            padded.update(node.output)
+        if padded.intersection((*node.input, *node.output)):
+            found.append(node.name)
+    return found
 
 
 def machine() -> dict[str, Any]:

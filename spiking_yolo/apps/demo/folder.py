@@ -197,15 +197,14 @@ def write(options: DemoOptions) -> int:
     print("writing the network, which takes up to a minute", file=sys.stderr)
     model = spiking_model(converted, stateful=True, boxes=options, counts="all")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    texts = {
-        "index.html": _page(converted, metadata, options.conf),
-        "page.css": _joined(STYLE),
-        "page.js": _joined(PROGRAM),
-        "network.js": _joined((HTML / "network.js",)),
+    contents: dict[str, bytes | Path] = {
+        "index.html": _page(converted, metadata, options.conf).encode(),
+        "page.css": _joined(STYLE).encode(),
+        "page.js": _joined(PROGRAM).encode(),
+        "network.js": _joined((HTML / "network.js",)).encode(),
+        "network.onnx": model.SerializeToString(),
+        "clip.mp4": sample_clip(),
     }
-    contents: dict[str, bytes | Path] = {k: text.encode() for k, text in texts.items()}
-    contents["network.onnx"] = model.SerializeToString()
-    contents["clip.mp4"] = sample_clip()
     for name in FILES:
         contents[name] = runtime / name
     for name, content in contents.items():

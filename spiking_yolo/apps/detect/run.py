@@ -195,8 +195,11 @@ class DetectRun:
     def _image(
         self, source: str, number: int, sinks: Sequence[Sink], progress: Progress
     ) -> ImageResult:
-        before = sum(not is_stream(other) for other in self.sources[:number])
-        images = sum(not is_stream(other) for other in self.sources)
+        before = images = 0
+        for place, other in enumerate(self.sources):
+            if not is_stream(other):
+                images += 1
+                before += place < number
         where = source
         if len(self.sources) > 1:
             where = f"source {number + 1}/{len(self.sources)}"

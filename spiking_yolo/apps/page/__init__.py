@@ -49,25 +49,22 @@ rounded = partial(finite, digits=4)
 def facts(converted: Converted, charged: Sequence[Account] = every_account()) -> dict[str, Any]:
     """Network, method, accounts of energy, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
+    accounts: list[dict[str, str]] = []
+    for account in charged:
+        colour, meaning = ACCOUNT_COLOURS[account.name], ACCOUNTS[account.key]
+        accounts.append(
+            {"key": account.key, "name": account.name, "meaning": meaning, "colour": colour}
+        )
     return {
         "network": converted.provenance.get("weights", "a network"),
         "input": size_name((spec.height, spec.width)),
         "method": recipe.title,
         "counting": recipe.counting,
         "settings": asdict(recipe),
-        "accounts": [_account(account) for account in charged],
+        "accounts": accounts,
         "date": date.today().isoformat(),
         "command": command_line(),
         "versions": versions(),
-    }
-
-
-def _account(account: Account) -> dict[str, str]:
-    return {
-        "key": account.key,
-        "name": account.name,
-        "meaning": ACCOUNTS[account.key],
-        "colour": ACCOUNT_COLOURS[account.name],
     }
 
 
@@ -85,8 +82,11 @@ def thumbnails(frames: Sequence[bytes], budget: int) -> list[str]:
         # base64 makes four characters of three bytes.
         if sum(map(len, frames)) * 4 / 3 <= budget:
             break
-        pictures = [np.asarray(Image.open(io.BytesIO(frame))) for frame in frames]
-        frames = [jpeg(picture, side, quality) for picture in pictures]
+        smaller: list[bytes] = []
+        for frame in frames:
+            picture = np.asarray(Image.open(io.BytesIO(frame)))
+            smaller.append(jpeg(picture, side, quality))
+        frames = smaller
     return [data_uri(frame, "jpeg") for frame in frames]
 
 

@@ -112,21 +112,26 @@ class PhotographsPage(Sink):
         account.
         """
         costs = self.run.costs
-        steps = [seen.steps[t] for t in self.run.steps]
         size = costs.size(seen.macs, seen.neurons)
-        works = [costs.observed(seen, t)[0] for t in self.run.steps]
-        content = {
-            "settled": seen.settled,
-            "macs": seen.macs,
-            "error": [seen.error(t) for t in self.run.steps],
-            "operations": [step.operations[costs.counting] / seen.macs for step in steps],
-            "spikes": [step.total_spikes for step in steps],
-            "rate": [seen.mean_rate(t) for t in self.run.steps],
-            "digits": [step.sent["digits"] for step in steps],
-            "energy": {a.key: [a.snn(work, size) for work in works] for a in every_account()},
-            "annEnergy": {a.key: a.ann(size) for a in every_account()},
-        }
-        return rounded(content)
+        columns: dict[str, list[Any]] = {}
+        energy: dict[str, list[float]] = {}
+        for t in self.run.steps:
+            step = seen.steps[t]
+            row = {
+                "error": seen.error(t),
+                "operations": step.operations[costs.counting] / seen.macs,
+                "spikes": step.total_spikes,
+                "rate": seen.mean_rate(t),
+                "digits": step.sent["digits"],
+            }
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+            work, _ = costs.observed(seen, t)
+            for account in every_account():
+                energy.setdefault(account.key, []).append(account.snn(work, size))
+        of_ann = {account.key: account.ann(size) for account in every_account()}
+        content = {"settled": seen.settled, "macs": seen.macs, **columns}
+        return rounded({**content, "energy": energy, "annEnergy": of_ann})
 
     def _layer(self, layer: LayerSize, seen: Observation) -> dict[str, Any]:
         """By step: spikes and digits that the neurons sent, operations that the layer received.

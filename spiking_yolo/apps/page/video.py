@@ -83,12 +83,15 @@ class VideoPage(Sink):
         result = self._last.result
         height, width = result.image.shape[:2]
         converted = self.run.detector.converted
+        layers: list[dict[str, Any]] = []
+        for layer, operations in self.layers.items():
+            layers.append({"name": layer, "values": operations})
         numbers = {**self.columns, "energy": self.energy, "annEnergy": self.ann_energy}
         data = {
             "kind": "video",
             **facts(converted),
             "tracks": self._tracks(),
-            "layers": rounded([{"name": name, "values": row} for name, row in self.layers.items()]),
+            "layers": rounded(layers),
             "width": width,
             "height": height,
             "images": thumbnails(self.thumbnails, FRAMES),

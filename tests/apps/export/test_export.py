@@ -44,7 +44,7 @@ def test_nir(classifier, tmp_path, capsys):
 def test_safetensors_with_their_provenance(tmp_path, capsys):
     weights, path = write_tiny(tmp_path), tmp_path / "net.safetensors"
     assert run_tool("export", "--weights", weights, "-o", path) == 0
-    assert f"--weights {path}" in capsys.readouterr().out
+    assert f"saved to {path}" in capsys.readouterr().out
     provenance = Converted.load(path).provenance
     assert provenance["weights_sha256"] == sha256(weights)
     assert provenance["weights"] == "tiny.weights" and provenance["calibration_images"] == "2"
