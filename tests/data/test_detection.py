@@ -61,10 +61,7 @@ def test_photographs_are_files_or_a_split_of_a_dataset(tmp_path: Path):
     assert names([str(data)], "val", training=True) == ["val.png"]
     assert names(
         [str(tmp_path / "images" / "val"), str(tmp_path / "images" / "train" / "train.png")]
-    ) == [
-        "val.png",
-        "train.png",
-    ]
+    ) == ["val.png", "train.png"]
     with pytest.raises(UserError, match="--split belongs to"):
         names([str(tmp_path / "images" / "val")], "val")
 

@@ -1,11 +1,10 @@
 """One table of dataset formats: an entry is all that a new one needs."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
-from helpers.tiny import ANYTHING, NAMES, run_tool, write_tiny
+from helpers.tiny import NAMES, write_tiny
 
 from spiking_yolo.data import formats
 from spiking_yolo.data.detection import DetectionSet, Sample
@@ -38,30 +37,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "boxes.csv"
     path.write_text("first,photos/a.png,cat,8,8,40,40\nlast,photos/b.png,dog,4,6,60,44\n")
     return path
-
-
-@pytest.mark.slow
-def test_a_new_format_works_in_every_command(data: Path, capsys: pytest.CaptureFixture[str]):
-    folder = data.parent
-    network = ("--weights", folder / "tiny.weights")
-    runs = ("--project", folder / "runs")
-    assert run_tool("eval_coco", *network, "--data", data, *ANYTHING, *runs, "--name", "eval") == 0
-    written = json.loads((folder / "runs" / "eval" / "instances.json").read_text())
-    assert [image["file_name"] for image in written["images"]] == ["b.png"]
-
-    predictions = folder / "found.json"
-    box = {"image_id": "b", "category_id": "dog", "bbox": [4, 6, 56, 38], "score": 0.9}
-    predictions.write_text(json.dumps([box]))
-    capsys.readouterr()
-    assert run_tool("score", "--predictions", predictions, "--data", data) == 0
-    assert "100.0" in capsys.readouterr().out
-
-    assert run_tool("calibrate", *network, "--images", data) == 0
-    assert "1 image" in capsys.readouterr().out
-    task = ("--task", "detect", "--model", "yolov1", "--split", "first", "--val-split", "last")
-    small = ("--epochs", 1, "--batch", 1, "--imgsz", 64, "--mosaic", 0, "--no-calibrate")
-    assert run_tool("train", "--data", data, *task, *small, *runs, "--name", "train") == 0
-    assert (folder / "runs" / "train" / "last.safetensors").is_file()
 
 
 def test_the_splits_are_those_of_the_format(data: Path):

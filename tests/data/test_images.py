@@ -1,7 +1,5 @@
 """Reading images, the letterbox, and the way back."""
 
-import os
-
 import cv2
 import numpy as np
 import pytest
@@ -52,13 +50,6 @@ def test_other_colour_modes(mode, tmp_path):
     original.save(path)
     assert read_image(path).shape == (16, 16, 3)
     assert read_image(path).min() >= 254
-
-
-def test_transparency_is_dropped(tmp_path):
-    rgba = np.dstack([photo(), np.zeros((12, 20), np.uint8)])
-    Image.fromarray(rgba).save(tmp_path / "x.png")
-    assert np.array_equal(read_image(tmp_path / "x.png"), photo())
-    assert np.array_equal(read_image(rgba), photo())
 
 
 def test_sixteen_bits(tmp_path):
@@ -137,12 +128,6 @@ def test_letterbox_vector():
     assert box.tolist() == pytest.approx([0.4 * 500, 0.3 * 375, 0.6 * 500, 0.7 * 375])
 
 
-def test_an_image_of_the_input_size_is_only_divided():
-    image = np.random.default_rng(0).integers(0, 256, (416, 416, 3), np.uint8)
-    tensor, _ = preprocess(image, LETTERBOX)
-    assert torch.equal(tensor, torch.from_numpy(image).permute(2, 0, 1) / 255)
-
-
 def test_mean_and_std():
     spec = Spec("classify", (), 4, 4, "stretch", mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
     tensor, _ = preprocess(np.full((4, 4, 3), 255, np.uint8), spec)
@@ -199,13 +184,6 @@ def test_a_photograph_that_is_postscript_reaches_no_other_program(tmp_path, monk
     )
     with pytest.raises(UserError, match=r"cannot read .* as an image"):
         read_image(tmp_path / "x.jpg")
-
-
-def test_only_files_are_opened(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
-    for path in (tmp_path / "pipe.png", tmp_path, "/dev/zero"):
-        with pytest.raises(UserError, match="is no file"):
-            read_image(path)
 
 
 def test_a_side_that_no_annotated_picture_can_have_is_refused(tmp_path):

@@ -12,7 +12,6 @@ from PIL import Image
 from spiking_yolo.data.mot import MotBoxes, mot_lines, open_sequences, read_mot
 from spiking_yolo.errors import UserError
 
-VIDEO = Path(__file__).parents[3] / "shared/video"
 TEXT = "1,1,399,182,121,229,1,-1,-1,-1\n"
 
 
@@ -210,18 +209,3 @@ def test_what_holds_no_frames_is_refused(tmp_path: Path) -> None:
     clip(tmp_path / "s/b.mp4")
     with pytest.raises(UserError, match=r"has 2 videos: keep one, or name one s\.mp4"):
         open_sequences(tmp_path / "s")
-
-
-@pytest.mark.skipif(not VIDEO.is_dir(), reason="the recorded sequences are not here")
-def test_real_sequences() -> None:
-    """World coordinates in the eighth column are no classes, so that everybody is scored."""
-    found = {s.name: s for s in open_sequences(VIDEO) if s.truth}
-    numbers = {
-        name: (s.length, sum(map(len, s.ground_truth().values()))) for name, s in found.items()
-    }
-    assert numbers == {"TUD-Campus": (71, 359), "TUD-Stadtmitte": (179, 1156)}
-    assert not any(
-        boxes.ignored.any() for s in found.values() for boxes in s.ground_truth().values()
-    )
-    first = found["TUD-Campus"].ground_truth()[1]
-    assert first.xyxy[0].tolist() == [398, 181, 519, 410]

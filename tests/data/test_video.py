@@ -1,10 +1,6 @@
 """Videos: what is read is what OpenCV reads, what is written plays, and broken files are named."""
 
 import os
-import resource
-import signal
-import subprocess
-import sys
 import warnings
 from concurrent.futures import Future
 from fractions import Fraction
@@ -15,16 +11,13 @@ import av
 import cv2
 import numpy as np
 import pytest
-from helpers.chromium import browser, program
 from helpers.video import break_tail, grey, noise, read_frames, walk, write_frames
 from PIL import Image
 
 from spiking_yolo.data import video as module
-from spiking_yolo.data.video import VideoWriter, fitted, frames_of, frames_to_read, open_video
+from spiking_yolo.data.video import VideoWriter, fitted, frames_of, open_video
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import sample_clip
-
-ROOT = Path(__file__).parents[2]
 
 
 def means(images) -> list[int]:
@@ -75,15 +68,6 @@ def test_frames_are_opencv_s_to_the_bit(pixels, tmp_path):
         np.testing.assert_array_equal(frame, pixels_of)
 
 
-@pytest.mark.parametrize("every", [1, 2, 4, 9])
-def test_every_nth_frame(tmp_path, every):
-    brightness = [40, 80, 120, 160, 200]
-    with open_video(str(write_frames(tmp_path / "v.mp4", grey(brightness)))) as video:
-        assert (video.count, video.fps) == (5, 10)
-        frames = list(video.frames(every))
-    np.testing.assert_allclose(means(frames), brightness[::every], atol=8)
-
-
 def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
     path = break_tail(write_frames(tmp_path / "v.mp4", noise(40)))
     with open_video(str(path)) as video, pytest.warns(Notice, match="breaks off") as notes:
@@ -95,15 +79,6 @@ def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
         warnings.simplefilter("error")
         assert len(list(frames_of(whole).images)) == 25
         next(frames_of(whole).images)
-
-
-@pytest.mark.parametrize(
-    ("count", "came", "short"),
-    [(300, 297, False), (300, 296, True), (40, 39, True), (None, 1, False)],
-)
-def test_lengths_that_containers_estimate_are_not_taken_to_the_frame(count, came, short):
-    video = module.Video("v.mkv", count, 25, iter(()), np.asarray, came)
-    assert bool(video.shortfall) == short
 
 
 def test_a_webcam_is_opened_by_its_number(monkeypatch):
@@ -136,14 +111,6 @@ def test_what_cannot_be_read_is_named_and_nothing_else_is_said(tmp_path, monkeyp
     with pytest.raises(UserError, match="frames of 64 x 48, above 3071 pixels"):
         frames_of(tmp_path / "v.mp4")
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("count", "every", "most", "expected"),
-    [(10, 1, None, 10), (10, 3, None, 4), (10, 3, 2, 2), (10, 3, 9, 4), (None, 2, 5, 5)],
-)
-def test_how_many_frames_are_taken(count, every, most, expected):
-    assert frames_to_read(count, every, most) == expected
 
 
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
@@ -240,31 +207,6 @@ def test_a_full_disk_is_named_and_the_frames_so_far_play(tmp_path, monkeypatch):
         VideoWriter(tmp_path / "file/v.mp4", 25).write(noise(1)[0])
 
 
-@pytest.mark.slow
-def test_a_write_that_fails_unseen_is_found_when_the_file_is_closed(tmp_path):
-    """A limit on the size of files acts as a full disk that cannot be asked."""
-    code = (
-        "import sys\n"
-        "from helpers.video import noise\n"
-        "from spiking_yolo.data.video import VideoWriter\n"
-        "with VideoWriter(sys.argv[1], 25) as writer:\n"
-        "    for frame in noise(30): writer.write(frame)\n"
-    )
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    command = [sys.executable, "-c", code, str(tmp_path / "v.mp4")]
-    done = subprocess.run(
-        command, env=environment, preexec_fn=limit, capture_output=True, text=True, timeout=60
-    )
-    noisy, _, traceback = done.stderr.partition("Traceback")
-    assert noisy == "" and f"cannot write {tmp_path}/v.mp4: " in traceback
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_frame_whose_writing_is_interrupted_arrives(tmp_path, monkeypatch):
     """Each of the first 60 frames, among them the one at which the first packet is complete."""
     writer = VideoWriter(tmp_path / "v.mp4", 25)
@@ -278,26 +220,3 @@ def test_a_frame_whose_writing_is_interrupted_arrives(tmp_path, monkeypatch):
             writer.write(frame)
     writer.close()
     assert len(read_frames(writer.path)) == 60
-
-
-# [readyState, width, time at the end] of what has played to its end; null where nothing can be.
-PLAYED = """new Promise((done) => {
-  const video = document.querySelector("video");
-  video.onerror = () => done(null);
-  video.onended = () => done([video.readyState, video.videoWidth, video.currentTime]);
-  video.play().catch(() => 0);
-})"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(program() is None, reason="no browser")
-def test_what_is_written_plays_in_a_browser(tmp_path):
-    with VideoWriter(tmp_path / "v.mp4", 25) as writer:
-        for frame in walk(10, 96, 160):
-            writer.write(frame)
-    page = tmp_path / "page.html"
-    page.write_text('<video src="v.mp4" muted preload="auto"></video>')
-    with browser("--autoplay-policy=no-user-gesture-required") as chromium:
-        chromium.open(page)
-        state, width, seconds = chromium.value(PLAYED)
-    assert state == 4 and width == 160 and abs(seconds - 0.4) < 0.05

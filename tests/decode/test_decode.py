@@ -40,13 +40,6 @@ def test_v1_vector_of_1470():
     assert scores.count_nonzero() == 1
 
 
-def test_v1_single_cell():
-    x = torch.tensor([[0.8, 0.5, 0.5, 0.5, 0.4, 0.6]], dtype=torch.float64)
-    boxes, scores = decode([x], spec(HeadSpec("yolov1", 1, 1, side=1), size=100))
-    assert [v * 100 for v in centre(boxes[0, 0])] == pytest.approx([50, 50, 16, 36])
-    assert scores.item() == pytest.approx(0.4)
-
-
 def test_v1_without_square_root_and_with_softmax():
     x = torch.tensor([[2.0, 1.0, 0.5, 0.5, 0.5, 0.4, 0.6]], dtype=torch.float64)
     boxes, scores = decode([x], spec(HeadSpec("yolov1", 2, 1, side=1, sqrt=False, softmax=True)))

@@ -50,13 +50,6 @@ def test_labels_of_crowded_boxes_do_not_hide_each_other():
         assert pixels > 0.5 * label.width * label.height
 
 
-@pytest.mark.parametrize("box", [(-50, -50, 20, 20), (250, 150, 400, 300), (0, 0, 300, 200)])
-def test_boxes_over_the_edge_are_clipped_with_their_labels_inside(box):
-    drawn = draw_detections(picture(200, 300), detections((*box, 0.5, 2)), NAMES)
-    colours = (drawn == class_colour(2)).all(2)
-    assert drawn.shape == (200, 300, 3) and colours.sum() > 200
-
-
 @pytest.mark.parametrize(
     "box", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (30, 30, 30, 40), (-9, -9, -1, -1)]
 )
@@ -94,9 +87,3 @@ def test_pictures_stand_side_by_side():
     first, second = picture(60, 80), np.full((60, 40, 3), 200, np.uint8)
     row = side_by_side([first, second], ["ANN", "SNN"])
     assert (row[-60:, :80] == first).all() and (row[-60:, -40:] == second).all()
-
-
-def test_classes_beyond_the_palette_share_colours_but_not_the_first():
-    colours = [class_colour(c) for c in range(80)]
-    assert colours[: len(PALETTE)] == list(PALETTE) and colours.count(PALETTE[0]) == 1
-    assert set(colours) == set(PALETTE)

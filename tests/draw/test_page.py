@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 import re
 import sys
 from dataclasses import replace
@@ -12,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.chromium import PROGRAMS, browser, program
 from helpers.pages import parsed
 from helpers.tiny import write_tiny
 from PIL import Image
@@ -110,32 +108,3 @@ def test_show_is_inline_in_a_notebook_only(run, monkeypatch, kernel):
     run.show()
     assert (len(displayed), len(opened)) == ((1, 0) if kernel else (0, 1))
     assert displayed in ([], [run])
-
-
-IN_FRAME = "document.querySelector('iframe').contentDocument"
-SEEN = f"""[{IN_FRAME}.querySelector('output').textContent,
-    {IN_FRAME}.querySelector('.stage svg').innerHTML]"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}")
-def test_the_slider_of_a_cell(run, tmp_path):
-    page = tmp_path / "cell.html"
-    page.write_text(f"<!doctype html><body>{run._repr_html_()}</body>")
-    with browser() as chromium:
-        chromium.open(page)
-        assert chromium.value("document.querySelectorAll('figure').length") == 0
-        last = chromium.value(SEEN)
-        assert last[0] == "T = 4"
-        heights = chromium.value(
-            f"[{IN_FRAME}.documentElement.scrollHeight, document.querySelector('iframe').clientHeight]"
-        )
-        assert heights[0] == heights[1]
-        chromium.value(f"{IN_FRAME}.querySelector('input').focus()")
-        chromium.press("Home")
-        first = chromium.value(SEEN)
-        assert first[0] == "T = 1" and first[1] != last[1]
-        assert chromium.errors == []
-        if folder := os.environ.get("SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            chromium.screenshot(Path(folder) / "cell.png")

@@ -7,15 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import (
-    file_name,
-    input_size,
-    label,
-    plain_name,
-    printable,
-    size_name,
-    whole,
-)
+from spiking_yolo.io.names import file_name, input_size, label, plain_name, size_name, whole
 
 
 @pytest.mark.parametrize(
@@ -32,10 +24,6 @@ from spiking_yolo.io.names import (
 )
 def test_labels(text: str, expected: str) -> None:
     assert label(text) == expected
-
-
-def test_text_for_a_terminal_keeps_its_lines() -> None:
-    assert printable("a  b\n\x07c") == "a  b\n?c"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +93,7 @@ def test_every_spelling_is_height_before_width(height: int, width: int):
     assert size_name((height, height)) == str(height)
 
 
-WORDS = (
-    "",
+WORDS = [
     "100",
     "288x100",
     "100x288",
@@ -116,36 +103,14 @@ WORDS = (
     "x416",
     "288x",
     "288x416x32",
-    "32 64",
     "32.0",
     "4128",
-    "9" * 30,
-)
-NUMBERS = (
-    100,
-    0,
-    -32,
-    64.0,
-    True,
-    None,
-    (),
-    (288, 100),
-    (64, 64.0),
-    (32, 32, 32),
-    ("32", "32"),
-    (288,),
-    4128,
-)
+]
+NUMBERS = (100, 0, -32, 64.0, True, None, (), (288, 100), (64, 64.0), (32, 32, 32), ("32", "32"))
 
 
-@pytest.mark.parametrize("size", [*WORDS, *NUMBERS])
+@pytest.mark.parametrize("size", [*WORDS, "", "32 64", "9" * 30, *NUMBERS, (288,), 4128])
 def test_bad_sizes_are_refused(size: Any):
     with pytest.raises(UserError, match="multiple of 32") as error:
         input_size(size)
     assert repr(size) in str(error.value) and "\n" not in str(error.value)
-
-
-def test_more_digits_than_python_reads_are_refused_and_not_repeated():
-    with pytest.raises(UserError, match="multiple of 32") as error:
-        input_size("9" * 5000)
-    assert len(str(error.value)) < 200

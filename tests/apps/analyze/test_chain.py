@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain
 from spiking_yolo.apps.analyze.records import Watch
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
@@ -193,13 +193,12 @@ def test_a_calibrated_bias_belongs_to_the_input():
     assert values(result.ideal) == [0.5] and values(result.even) == [0.75]
 
 
-METHODS = [
-    name for name, method in list_methods().items() if method.recipe.threshold.rule != "balance"
-]  # balancing takes its time, and has neurons that other methods have
+# One of each kind of neurons.
+METHODS = ("p-norm", "channel-norm", "burst", "msat", "ltb", "css", "few-spikes")
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize(("model", "T"), [(TinyLeaky, 20), (Pooled, 7)])
+@pytest.mark.parametrize("name", [*METHODS, pytest.param("signed-digits", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("model", "T"), [(TinyLeaky, 12), (Pooled, 7)])
 def test_the_parts_add_up(name, model, T):
     x = images(2)
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, "calibration.T": 4})
@@ -243,7 +242,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
         assert seen.sent.max() > 0
 
 
-@pytest.mark.parametrize("name", ["css", "signed-digits"])
+@pytest.mark.parametrize("name", ["css", pytest.param("signed-digits", marks=pytest.mark.slow)])
 def test_the_parts_add_up_with_attention(name):
     """The softmax neurons too, of which nothing is clipped and no spike is wrong."""
     x = images(2)

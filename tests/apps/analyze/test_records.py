@@ -7,11 +7,7 @@ import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain
-from spiking_yolo.apps.analyze.records import (
-    LayerTotals,
-    LayerWatch,
-    Watch,
-)
+from spiking_yolo.apps.analyze.records import LayerTotals, LayerWatch, Watch
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Recipe

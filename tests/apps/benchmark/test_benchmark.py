@@ -80,15 +80,6 @@ def test_rivals_compute_the_ann(rival: str, tmp_path: Path):
     assert error < 1e-5 if rival == "onnxruntime" else 1e-4 < error < 0.1
 
 
-def test_limits_name_rows_of_the_default_options():
-    options = BenchmarkOptions()
-    rows = {*options.methods, "sample clip", "still camera"}
-    assert {limit.name for limit in run.LIMITS} <= rows
-    results = {"video": {"pytorch": {"sample clip": {"mean": 0.9}}}}
-    measured = [limit.ratio(results) for limit in run.LIMITS]
-    assert [ratio for ratio in measured if ratio is not None] == [0.9]
-
-
 def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     """All parts, and a limit that nothing can meet: exit status 1 and one line."""
     monkeypatch.chdir(tmp_path)

@@ -28,10 +28,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
 ]
-DARK = "rgb(19, 16, 23)"
-BACKGROUND = "getComputedStyle(document.body).backgroundColor"
-NAMELESS = """[...document.querySelectorAll('button, input, canvas[role]')].filter(e => !e.hidden
-    && !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)).length"""
 # Seconds in which a slow machine computes a few frames.
 PATIENCE = 40
 
@@ -149,31 +145,6 @@ def test_a_camera_that_stands_still(chromium, serve, folder):
         f"{address}{name}" for name in ("network.js", "network.onnx")
     }
     assert all(url.startswith((address, "blob:", "data:")) for url in chromium.requests)
-
-
-def test_the_sample_clip_dark_and_narrow(chromium, serve, folder):
-    chromium.errors.clear()
-    chromium.open(serve(folder), 390, 844, dark=True)
-    wait_until_ready(chromium)
-    assert chromium.value(BACKGROUND) == DARK
-    press(chromium, "theme")
-    assert chromium.value(BACKGROUND) != DARK
-    press(chromium, "theme")
-    assert chromium.value(BACKGROUND) == DARK
-    press(chromium, "heat")
-    press(chromium, "sample")
-    wait(chromium, "!isNaN(document.getElementById('later').textContent)")
-    assert chromium.value("document.querySelector('.stage').classList.contains('heat')")
-    assert chromium.value("document.documentElement.scrollWidth") <= 390
-    assert chromium.value(NAMELESS) == 0
-    kept(chromium, "demo-narrow-dark")
-    # Without a state all is sent again.
-    first = "document.getElementById('first').textContent"
-    assert not chromium.value(f"(document.getElementById('reset').click(), {first})")[0].isdigit()
-    wait(chromium, f"!isNaN({first})")
-    assert float(said(chromium, "first")) > 1.2
-    press(chromium, "run")
-    assert chromium.errors == []
 
 
 def give_file(chromium: Browser, path: Path) -> None:

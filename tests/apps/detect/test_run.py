@@ -2,7 +2,6 @@
 
 import re
 import sys
-from typing import Any
 
 import cv2
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 from helpers.tiny import files, photo
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
 
-import spiking_yolo.convert.load as convert_load
-from spiking_yolo import SpikingYOLO, UserError, models
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect import detect as detect_in_python
-from spiking_yolo.apps.detect.run import DetectRun, spread_steps
-from spiking_yolo.data.detection import draw
+from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.errors import Notice
 from spiking_yolo.snn.stream import Stream
 
@@ -35,31 +32,15 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
 @pytest.mark.parametrize(
     ("options", "T"),
     [
-        ((), 1),
-        (("--method", "dcgs"), 2),
-        (("--method", "dcgs", "--steps", "3,2"), 3),
-        (("--T", 2), 2),
+        (("--method", "dcgs"), (2, 1)),
+        (("--method", "dcgs", "--frames", "reset"), (2, 2)),
+        (("--steps", "1,3"), (3, 3)),
+        (("--T", 5, "--steps", "2"), (5, 5)),
     ],
 )
-def test_as_many_timesteps_as_the_method_needs(detect, image, entries, options, T):
-    assert detect(image, "--save-json", *options) == 0
-    assert entries()[0]["T"] == T
-
-
-@pytest.mark.parametrize(
-    ("options", "T"),
-    [
-        ((), 1),
-        (("--steps", "1,3"), 3),
-        (("--T", 5, "--steps", "2"), 5),
-        (("--frames", "reset"), 1),
-        (("--frames", "reset", "--method", "dcgs"), 2),
-        (("--method", "dcgs"), 1),
-    ],
-)
-def test_timesteps_per_frame(detect, clip, entries, options, T):
-    assert detect(clip, "--save-json", "--max-frames", 1, *options) == 0
-    assert entries()[0]["T"] == T
+def test_timesteps_of_an_image_and_of_a_frame(detect, image, clip, entries, options, T):
+    assert detect(image, clip, "--save-json", "--max-frames", 1, *options) == 0
+    assert tuple(one["T"] for one in entries()) == T
 
 
 def test_a_video_is_streamed_by_default(detect, weights, clip, entries):
@@ -82,18 +63,6 @@ def test_reset_is_one_image_after_another(detect, weights, clip, entries):
         result = detector.detect(frame, conf=0.3)
         assert one["fresh"] and one["operations"] == result.operations
         assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
-
-
-def test_refresh_and_every(detect, clip, entries):
-    assert detect(clip, "--save-json", "--refresh", 2, "--every", 2) == 0
-    fresh = [(one["frame"], one["fresh"]) for one in entries()]
-    assert fresh == [(0, True), (2, False), (4, True)]
-
-
-def test_rates_are_reset_and_that_is_said(detect, clip, entries):
-    with pytest.warns(Notice, match="p-norm sends rates"):
-        assert detect(clip, *RATES, "--T", 2, "--save-json", "--max-frames", 2) == 0
-    assert [(one["T"], one["fresh"]) for one in entries()] == [(2, True)] * 2
 
 
 def test_one_line_for_a_video(detect, tmp_path, entries, capsys):
@@ -139,34 +108,6 @@ def test_a_missing_tracker_is_one_line(detect, clip, tmp_path, capsys, monkeypat
     assert not (tmp_path / "runs").exists()
 
 
-def test_classes_by_name_and_number(detect, image, entries):
-    def found(run: str, *options: object) -> list[dict]:
-        assert detect(image, "--T", 4, "--save-json", *options) == 0
-        return entries(run)[0]["detections"]
-
-    everything = found("exp")
-    assert {box["class_id"] for box in everything} == {0, 2}
-    birds = [box for box in everything if box["class_id"] == 2]
-    assert found("exp2", "--classes", "bird") == birds
-    assert found("exp3", "--classes", "bird,0") == everything
-    assert found("exp4", "--classes", "dog") == []
-
-
-def test_limit_draws_images_by_the_seed_in_their_order(detect, tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(5):
-        photo(folder / f"{i}.png")
-    assert detect(folder, "--T", 1, "--limit", 2, "--seed", 1) == 0
-    assert files(tmp_path / "runs/exp") == {f"{i}.jpg" for i in draw(range(5), 2, 1)}
-
-
-def test_finding_nothing_says_what_a_slow_method_needs(detect, image, capsys):
-    assert detect(image, "--T", 2, "--method", "channel-norm", "--conf", 1) == 0
-    said = "channel-norm usually needs T >= 128; the default, signed-digits, needs 1"
-    assert said in capsys.readouterr().out
-
-
 def test_a_broken_file_among_others_is_reported_and_skipped(detect, image, tmp_path, capsys):
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -187,22 +128,6 @@ def test_a_video_that_breaks_off_counts_as_far_as_it_goes(detect, tmp_path):
         assert detect(clip, "--every", 4) == 0
     found = re.search(r"(\d+) of 40 frames", str(notes[0].message))
     assert found and len(read_frames(tmp_path / "runs/exp/clip.mp4")) == -(-int(found[1]) // 4)
-
-
-def test_interrupted_images_stay(detect, image, tmp_path, monkeypatch, capsys):
-    original, calls = DetectRun.image, []
-
-    def once(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) > 1:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(DetectRun, "image", once)
-    assert detect(image, image, "--T", 1, "--save-json") == 130
-    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/detections.json"}
-    out, err = capsys.readouterr()
-    assert "results saved" in out and err == "interrupted\n"
 
 
 @pytest.mark.parametrize("frames", [0, 3])
@@ -233,18 +158,6 @@ def test_an_interrupted_video_keeps_its_frames(detect, clip, tmp_path, monkeypat
         assert not (tmp_path / "runs").exists() and not (tmp_path / "clip.html").exists()
 
 
-def test_the_network_is_loaded_once(detect, clip, monkeypatch):
-    loads = []
-
-    def counted(*args, **kwargs):
-        loads.append(args)
-        return models.load.load_ann(*args, **kwargs)
-
-    monkeypatch.setattr(convert_load, "load_ann", counted)
-    assert detect(clip, clip, "--timeline", "--ann", "--overlay", "--max-frames", 2) == 0
-    assert len(loads) == 1
-
-
 def test_from_python_results_are_those_of_the_detector(weights, clip, tmp_path):
     photos = [str(weights.parent / "photos" / name) for name in ("a.png", "b.png")]
     options = DetectOptions(
@@ -263,17 +176,6 @@ def test_from_python_results_are_those_of_the_detector(weights, clip, tmp_path):
     done = [k for what, k, _ in steps if what == "timesteps"]
     assert done == sorted(done) and done[-1] == 6
     assert {total for what, _, total in steps if what == "timesteps"} == {9}
-    mistakes: tuple[dict[str, Any], ...] = (
-        {"save_mot": True},
-        {"overlay": True, "layers": ("x",)},
-        {"classes": ("x",)},
-    )
-    project = tmp_path / "none"
-    for mistake in mistakes:
-        with pytest.raises(UserError):
-            wrong = DetectOptions(sources=photos, weights=weights, project=project, **mistake)
-            detect_in_python(wrong)
-    assert not project.exists()
 
 
 @pytest.mark.parametrize("T", [1, 2, 16, 17, 64, 1000])

@@ -247,10 +247,3 @@ def test_a_threshold_above_the_cap_is_refused(tmp_path):
     compare(net, tmp_path / "net.nir")
     with pytest.raises(UserError, match=r"node '_1' .* above the cap"):
         to_nir(replace(net, neurons={"_1": {**net.neurons["_1"], "theta": torch.full((3,), 7.0)}}))
-
-
-def test_average_pooling_that_fits_needs_no_ceil(tmp_path):
-    body = nn.Sequential(
-        nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(4, 2, 1)
-    )
-    compare(converted(make(lambda: body), "p-norm"), tmp_path / "net.nir")

@@ -111,25 +111,6 @@ def test_dark_and_narrow(chromium, weights, tmp_path):
     assert chromium.value("getComputedStyle(document.body).backgroundColor") != DARK
 
 
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_slider_gets_the_focus_and_the_picture_stays(chromium, weights, tmp_path, width):
-    page = tmp_path / "page.html"
-    write_page(page, weights, weights.parent / "photos", "--T", 4)
-    chromium.open(page, width, 844)
-    place = "[scrollY, document.querySelector('.stage').getBoundingClientRect().top]"
-    before = chromium.value(place)
-    chromium.value("document.querySelector('.player input').focus()")
-    chromium.settle()
-    assert chromium.value(place) == before
-    # The end of the page can be read above the slider.
-    chromium.value("scrollTo(0, document.documentElement.scrollHeight)")
-    assert chromium.value(
-        "document.querySelector('footer').getBoundingClientRect().bottom"
-        " <= document.querySelector('.player').getBoundingClientRect().top"
-    )
-    kept(chromium, f"focus-{width}")
-
-
 def test_a_video(chromium, weights, tmp_path):
     page = tmp_path / "clip.html"
     clip = write_frames(tmp_path / "clip.mp4", walk(5))

@@ -1,9 +1,10 @@
-"""`detect --page` of photographs: one file that asks for nothing, and numbers that are the
-detector's.
+"""`detect --page`: one file that asks for nothing; the numbers of photographs are the detector's, those
+of a video the stream's.
 """
 
 import base64
 import hashlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.drawing import detections
 from helpers.pages import parsed
 from helpers.tiny import NAMES, photo, run_tool, write_tiny
+from helpers.video import read_frames, walk, write_frames
+from PIL import Image
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.page import as_bytes, rounded, small_map, sprite, thumbnails
 from spiking_yolo.apps.page.photographs import follow
+from spiking_yolo.data.images import Placement
+from spiking_yolo.draw.page import jpeg
+from spiking_yolo.draw.page import photograph as best_jpeg
 
 NASTY = "</script><img src=x onerror=alert(1)><!--"
 
@@ -108,3 +116,81 @@ def test_an_object_is_followed_over_time():
     assert (second.class_id, second.ann) == (1, None)
     assert first.confidence == [pytest.approx(0.1), None, pytest.approx(0.7)]
     assert second.confidence == [None, None, pytest.approx(0.8)]
+
+
+@pytest.fixture
+def write_page(weights, tmp_path):
+    def call(*args: object) -> dict:
+        path = tmp_path / "page.html"
+        where = ("--page", path, "--weights", weights, "--project", tmp_path)
+        assert run_tool("detect", *args, *where, "--conf", 0.3) == 0
+        return parsed(path).data
+
+    return call
+
+
+def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path, capsys):
+    clip = write_frames(tmp_path / "clip.mp4", walk(6))
+    data = write_page(clip, "--every", 2)
+    assert "page.html, 0." in capsys.readouterr().out
+    frames = list(SpikingYOLO(weights).stream(clip, conf=0.3, every=2))
+    assert data["frame"] == [0, 2, 4] == [one.frame for one in frames] and len(data["images"]) == 3
+    assert np.allclose(data["operations"], [one.operations_per_mac for one in frames], rtol=1e-3)
+    classes = [[box[5] for box in boxes] for boxes in data["boxes"]]
+    assert classes == [one.boxes.cls.tolist() for one in frames]
+    keys = {account["key"] for account in data["accounts"]}
+    assert keys == set(data["energy"]) == set(data["annEnergy"])
+    # The operations of a frame are those of its layers together.
+    assert [layer["name"] for layer in data["layers"]] == ["conv 2", "conv 3"]
+    together = np.sum([layer["values"] for layer in data["layers"]], axis=0)
+    assert np.allclose(together, data["operations"], rtol=1e-2)
+    assert data["tracks"] == [] and any(data["ann"])
+    # The video beside the page shows the ANN only where that is asked for.
+    assert read_frames(tmp_path / "exp" / "clip.mp4")[0].shape == (48, 80, 3)
+
+
+@pytest.mark.slow
+def test_a_video_has_its_tracks(write_page, weights, tmp_path):
+    pytest.importorskip("trackers", reason="needs the extra track")
+    clip = write_frames(tmp_path / "clip.mp4", walk(5))
+    tracks = write_page(clip, "--track")["tracks"]
+    expected: dict[str, list[int]] = {}
+    for one in SpikingYOLO(weights).stream(clip, conf=0.3, track=True):
+        for box in one.entries():
+            if box["track_id"] is not None:
+                expected.setdefault(f"{box['track_id']} {box['class']}", []).append(one.frame)
+    assert {track["name"]: track["frames"] for track in tracks} == expected and expected
+
+
+def test_a_map_loses_its_letterbox_and_keeps_its_mean():
+    rate = torch.zeros(8, 8)
+    rate[2:6] = torch.tensor([[1.0, 3.0] * 4] * 4)
+    # Two rows of grey above and below.
+    placement = Placement((80, 40), (8, 4), (0, 2), (8, 8))
+    small = small_map(rate, placement, 4)
+    assert small.shape == (2, 4) and torch.equal(small, torch.full((2, 4), 2.0))
+    tiles, low, high = as_bytes(torch.tensor([[[1.0, 2.0, 5.0]], [[3.0, 3.0, 3.0]]]))
+    assert tiles.tolist() == [[[0, 64, 255]], [[0, 0, 0]]]
+    assert (low, high) == ([1.0, 3.0], [5.0, 3.0])
+
+
+def test_tiles_lie_where_the_page_looks_for_them():
+    tiles = np.arange(300, dtype=np.uint8)[:, None, None].repeat(40, 1).repeat(3, 2)
+    of = sprite(tiles)
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(of["sprite"].partition(",")[2]))))
+    assert of["columns"] == 2 and image.shape == (150 * 40, 6)
+    for k in (0, 1, 149, 299):
+        assert image[k // 2 * 40 + 39, k % 2 * 3] == k % 256
+
+
+def test_pictures_keep_to_their_budget():
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1400, 3), np.uint8)
+    assert len(best_jpeg(noise, 200_000)) <= 200_000 < len(best_jpeg(noise, 10**7))
+    frames = [jpeg(noise, 480, 70)] * 4
+    assert sum(map(len, thumbnails(frames, 100_000))) <= 100_000
+    assert sum(map(len, thumbnails(frames, 10**7))) > 100_000
+
+
+def test_numbers_are_short():
+    given = {"a": [1.23456, 1234567.0, float("nan")], "b": "x", "c": True}
+    assert rounded(given) == {"a": [1.235, 1235000, None], "b": "x", "c": True}
