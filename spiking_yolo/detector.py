@@ -154,7 +154,9 @@ class SpikingYOLO:
                 raise UserError(f"the network is already converted: leave out {names_}")
             network = weights
         else:
-            path = default_weights() if weights is None else weights
+            path = weights
+            if path is None:
+                path = default_weights()
             network = prepare(path, method, settings, trust=trust, **files)
             files_of_any_size = {**files, "trust": trust, "device": device}
             self._again = partial(SpikingYOLO, path, method, settings, **files_of_any_size)
@@ -242,7 +244,9 @@ class SpikingYOLO:
         weights = self._source.provenance.get("weights", "a network")
         method = self._source.recipe.title
         size = f"{self.spec.height} x {self.spec.width} px"
-        missing = ", no thresholds yet" if self._converted is None else ""
+        missing = ""
+        if self._converted is None:
+            missing = ", no thresholds yet"
         return (
             f"SpikingYOLO of {weights}: {method}, {size}, {len(self.names)} classes,"
             f" {self.device}{missing}"
@@ -345,7 +349,8 @@ class SpikingYOLO:
             3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.1 M digits
         """
         selection = self._selection(boxes)
-        T = None if T is None else check_count("T", T)
+        if T is not None:
+            T = check_count("T", T)
         times = checked_steps(steps, T)
         T = T or max(times, default=needed_timesteps(self.method))
         check_flags(bgr=bgr, maps=maps)
@@ -365,7 +370,9 @@ class SpikingYOLO:
                     [prepared], T, times, want=_want(maps), progress=progress
                 ):
                     results.append(self._result(seen))
-        return results if several else results[0]
+        if several:
+            return results
+        return results[0]
 
     __call__ = detect
 
@@ -390,9 +397,13 @@ class SpikingYOLO:
             >>> for result in SpikingYOLO().predict("photos/", imgsz=320):
             ...     print(result.path, result.boxes.xyxy)
         """
-        detector = self if imgsz is None else self._of_size(input_size(imgsz))
+        detector = self
+        if imgsz is not None:
+            detector = self._of_size(input_size(imgsz))
         results = detector.detect(source, **options)
-        return Results([results]) if isinstance(results, Result) else results
+        if isinstance(results, Result):
+            return Results([results])
+        return results
 
     def _of_size(self, size: Size) -> "SpikingYOLO":
         """This detector for another input size."""
@@ -491,7 +502,9 @@ class SpikingYOLO:
         check_flags(bgr=bgr, maps=maps, track=track)
         every = check_count("every", every)
         images, fps, _ = frames_of(frames)
-        tracker = Tracker(fps / every, track_conf) if track else None
+        tracker: Tracker | None = None
+        if track:
+            tracker = Tracker(fps / every, track_conf)
 
         def inputs() -> Iterator[Input]:
             for number, image in islice(enumerate(images), 0, None, every):
@@ -510,7 +523,9 @@ class SpikingYOLO:
             frames_read = chain([first], waiting)
             for seen in observer.follow(frames_read, video, times, want=_want(maps)):
                 result = self._result(seen)
-                yield result if tracker is None else result.tracked(tracker)
+                if tracker is not None:
+                    result = result.tracked(tracker)
+                yield result
 
         return results()
 
@@ -575,7 +590,9 @@ def _listed_images(image: Any) -> tuple[Sequence[Any], bool]:
         return [image], False
     name = os.fspath(image)
     several = bool(name) and names_several(name)
-    paths: Sequence[Any] = expand([name]) if several else [image]
+    paths: Sequence[Any] = [image]
+    if several:
+        paths = expand([name])
     videos = [path for path in paths if is_video_file(os.fspath(path))]
     if videos and os.path.exists(videos[0]):
         raise UserError(f"{videos[0]} is a video: read it with SpikingYOLO.stream")
@@ -583,14 +600,18 @@ def _listed_images(image: Any) -> tuple[Sequence[Any], bool]:
 
 
 def _want(maps: bool) -> tuple[Want, ...]:
-    return ("boxes", "maps") if maps else ("boxes",)
+    if maps:
+        return "boxes", "maps"
+    return ("boxes",)
 
 
 def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
     """What `calibrate` was given, FEW that are spread over it first."""
     if isinstance(images, (str, os.PathLike)):
         return previewed(expand([os.fspath(images)]), FEW)
-    several: Any = images if isinstance(images, (list, tuple)) else [images]
+    several: Any = images
+    if not isinstance(images, (list, tuple)):
+        several = [images]
     for one in several:
         check_image(one)
     return _listed(several, bgr)

@@ -301,7 +301,7 @@ class Observer:
         self.network = network
         self.graph = graph
         self.spec = spec
-        self.selection = Selection() if selection is None else selection
+        self.selection = selection or Selection()
         self.quantised = quantised or {}
 
     def observe(
@@ -383,7 +383,9 @@ class Observer:
         return self.selection.boxes(outputs, self.spec, placements)
 
     def _read(self, image: ImageSource | Input) -> Input:
-        return image if isinstance(image, Input) else read_input(image, self.spec)
+        if isinstance(image, Input):
+            return image
+        return read_input(image, self.spec)
 
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
@@ -412,7 +414,9 @@ class Observer:
 
         predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()
-        ann_outputs = _on_cpu(forward(self.graph, x)) if "ann" in want else ()
+        ann_outputs: Sequence[Tensor] = ()
+        if "ann" in want:
+            ann_outputs = _on_cpu(forward(self.graph, x))
         passed = time.perf_counter()
         ann = predict(ann_outputs)
         read_ann = time.perf_counter()

@@ -5,7 +5,7 @@ import importlib
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
@@ -121,17 +121,23 @@ class Result:
     @property
     def method(self) -> str:
         """Name of the conversion method; "ann" for the original network."""
-        return "ann" if self.recipe is None else self.recipe.label
+        if self.recipe is None:
+            return "ann"
+        return self.recipe.label
 
     @property
     def remark(self) -> str:
         """ "weights tuned without labels", of a method that does that."""
-        return "" if self.recipe is None else self.recipe.remark
+        if self.recipe is None:
+            return ""
+        return self.recipe.remark
 
     @property
     def T(self) -> int:
         """Timesteps; 0 for the ANN."""
-        return 0 if self.recipe is None else self.seen.T
+        if self.recipe is None:
+            return 0
+        return self.seen.T
 
     @property
     def seconds(self) -> float:
@@ -166,12 +172,16 @@ class Result:
     @property
     def spikes(self) -> float:
         """Spikes that the neurons of all layers sent; a burst of n counts n."""
-        return 0.0 if self.recipe is None else self.last.total_spikes
+        if self.recipe is None:
+            return 0.0
+        return self.last.total_spikes
 
     @property
     def spikes_by_layer(self) -> dict[str, float]:
         """Spikes of each layer."""
-        return {} if self.recipe is None else self.last.spikes
+        if self.recipe is None:
+            return {}
+        return self.last.spikes
 
     @property
     def neurons_by_layer(self) -> dict[str, int]:
@@ -193,12 +203,16 @@ class Result:
     @property
     def mean_rate(self) -> float:
         """Spikes per neuron and timestep until nothing was sent any more."""
-        return 0.0 if self.recipe is None else self.seen.mean_rate(self.T)
+        if self.recipe is None:
+            return 0.0
+        return self.seen.mean_rate(self.T)
 
     @property
     def operations(self) -> dict[str, float]:
         """Synaptic operations by counting: "spikes", "digits" and "messages"."""
-        return {} if self.recipe is None else self.last.operations
+        if self.recipe is None:
+            return {}
+        return self.last.operations
 
     @property
     def operations_per_mac(self) -> float:
@@ -210,8 +224,12 @@ class Result:
     def _events(self) -> str:
         assert self.recipe is not None
         counting = self.recipe.counting
-        count = self.spikes if counting == "spikes" else self.last.sent[counting]
-        return f"{count / 1e6:.1f} M {counting}" if count >= 1e6 else f"{count:,.0f} {counting}"
+        count = self.spikes
+        if counting != "spikes":
+            count = self.last.sent[counting]
+        if count >= 1e6:
+            return f"{count / 1e6:.1f} M {counting}"
+        return f"{count:,.0f} {counting}"
 
     def __repr__(self) -> str:
         found = self.detections
@@ -221,8 +239,12 @@ class Result:
             labels.append(f"{self.names[class_id]} {confidence:.2f}")
         if len(found) > _IN_REPR:
             labels.append("...")
-        count = "1 box" if len(found) == 1 else f"{len(found) or 'no'} boxes"
-        cost = "ANN" if self.recipe is None else f"T={self.T}, {self._events()}"
+        count = f"{len(found) or 'no'} boxes"
+        if len(found) == 1:
+            count = "1 box"
+        cost = "ANN"
+        if self.recipe is not None:
+            cost = f"T={self.T}, {self._events()}"
         if self.remark:
             cost += f"; {self.remark}"
         return f"{count}{': ' * bool(labels)}{', '.join(labels)}; {cost}"
@@ -295,7 +317,9 @@ class Result:
         boxes, text = self.boxes, ""
         rows = zip(boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist(), strict=True)
         for class_id, box, confidence in rows:
-            numbers = [*box, confidence] if save_conf else box
+            numbers = list(box)
+            if save_conf:
+                numbers.append(confidence)
             text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
         with atomic_write(path) as temporary:
             temporary.write_text(text)
@@ -313,7 +337,7 @@ class Result:
         Raises:
             UserError: A file cannot be written.
         """
-        stem = name or (Path(self.path).stem if self.path else "image")
+        stem = name or Path(self.path or "image").stem
         paths: list[Path] = []
         for number, box in enumerate(self.entries(), 1):
             left, top = (max(0, math.floor(side)) for side in box["box_xyxy"][:2])
@@ -354,7 +378,7 @@ class Result:
 
     def _caption(self) -> str:
         """Its file, and what was found; for a cell."""
-        name = printable(Path(self.path).name) if self.path else "image"
+        name = printable(Path(self.path or "image").name)
         if self.frame is not None:
             name = f"frame {self.frame}"
         return f"{name}: {self.counts()}"
@@ -384,7 +408,9 @@ class Result:
                 words.append(self.remark)
             spent += f", {1e3 * self.seconds / self.seen.simulated:.1f} ms per step"
         lines = ["; ".join([*words, spent])]
-        for t in sorted(self.steps.keys() - {self.T}) if steps is None else steps:
+        if steps is None:
+            steps = sorted(self.steps.keys() - {self.T})
+        for t in steps:
             lines.append(f"  T={t}: {listed(self.steps[t], self.names)}")
         return "\n".join(lines)
 
@@ -392,7 +418,9 @@ class Result:
         """Objects by class, such as "dog, 2 x car", after timestep t or the last one; the most
         confident class comes first.
         """
-        return counted(self.detections if t is None else self.steps[t], self.names)
+        if t is None:
+            return counted(self.detections, self.names)
+        return counted(self.steps[t], self.names)
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
         """The content of `to_json`; for a frame of a video also its number and further costs.
@@ -402,7 +430,13 @@ class Result:
         """
         height, width = self.image.shape[:2]
         boxes = self.steps
-        chosen = boxes if steps is None else {*steps, self.T}
+        chosen = set(boxes)
+        if steps is not None:
+            chosen = {*steps, self.T}
+        sent: Mapping[str, float] = {}
+        pooled: Mapping[str, float] = {}
+        if self.recipe is not None:
+            sent, pooled = self.last.sent, self.last.pooled
         by_step: list[dict[str, Any]] = []
         for t in sorted(chosen):
             by_step.append({"T": t, "detections": _entries(boxes[t], self.names)})
@@ -415,8 +449,8 @@ class Result:
             "detections": self.entries(),
             "spikes": self.spikes,
             "mean_rate": self.mean_rate,
-            "sent": {} if self.recipe is None else self.last.sent,
-            "pooled": {} if self.recipe is None else self.last.pooled,
+            "sent": sent,
+            "pooled": pooled,
             "operations": self.operations,
             "macs": self.seen.macs,
             "steps": by_step,
@@ -427,7 +461,9 @@ class Result:
             content |= {"frame": self.frame, "time": self.time}
             content |= {"fresh": self.fresh, "cut": self.cut}
             content["analogue_macs"] = self.seen.analogue_macs
-            content["updates"] = 0.0 if self.recipe is None else self.last.updates
+            content["updates"] = 0.0
+            if self.recipe is not None:
+                content["updates"] = self.last.updates
         return content
 
     def entries(self) -> list[dict[str, Any]]:
@@ -474,11 +510,14 @@ class Result:
         }
         if self.remark:
             metadata["remark"] = self.remark
+        tracks: np.ndarray | None = None
+        if found.track_id is not None:
+            tracks = found.track_id.numpy()
         return _optional("supervision", "to_supervision").Detections(
             xyxy=found.xyxy.numpy(),
             confidence=found.confidence.numpy(),
             class_id=found.class_id.numpy(),
-            tracker_id=None if found.track_id is None else found.track_id.numpy(),
+            tracker_id=tracks,
             data={"class_name": np.array([self.names[k] for k in found.class_id], dtype=str)},
             metadata=metadata,
         )
@@ -504,7 +543,9 @@ class Result:
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        return _COLUMNS if self.detections.track_id is None else (*_COLUMNS, "track_id")
+        if self.detections.track_id is None:
+            return _COLUMNS
+        return (*_COLUMNS, "track_id")
 
     def _rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -523,7 +564,9 @@ class Results(list[Result]):
     def __getitem__(self, index: slice) -> "Results": ...
     def __getitem__(self, index: SupportsIndex | slice) -> "Result | Results":
         chosen = super().__getitem__(index)
-        return Results(chosen) if isinstance(chosen, list) else chosen
+        if isinstance(chosen, list):
+            return Results(chosen)
+        return chosen
 
     def _repr_html_(self) -> str:
         from spiking_yolo.draw.page import MOST_TILES, TILE_SIDE, grid_html
@@ -542,7 +585,9 @@ def _entries(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
         entry = {"class_id": class_id, "class": names[class_id], "confidence": confidence}
         if found.track_id is not None:
             track = int(found.track_id[number])
-            entry["track_id"] = None if track == NO_TRACK else track
+            entry["track_id"] = track
+            if track == NO_TRACK:
+                entry["track_id"] = None
         entries.append({**entry, "box_xyxy": corners})
     return entries
 

@@ -158,11 +158,14 @@ class CompleteStep(AnnStep):
             theta, bias = self._neurons[node.name]["theta"], self._neurons[node.name].get("bias")
             weight, own = self._weights[layer.name], self._biases[layer.name]
             theta = theta.to(weight)
-            if bias is not None:
-                own = bias.to(weight) if own is None else own + bias.to(weight)
+            if own is None:
+                own = bias
+            elif bias is not None:
+                own = own + bias.to(weight)
+            if own is not None:
+                own = own.to(weight) / theta
             by_output = theta.reshape(-1, *[1] * (weight.ndim - 1))
-            self._weights[layer.name] = weight / by_output
-            self._biases[layer.name] = None if own is None else own / theta
+            self._weights[layer.name], self._biases[layer.name] = weight / by_output, own
             divided.add(node.name)
         return divided
 
@@ -179,19 +182,24 @@ class CompleteStep(AnnStep):
         events: dict[str, Tensor] = {}
         for node in self.graph.nodes:
             inputs = [values[name] for name in node.inputs]
-            if node.name not in self.senders:
-                value = x if node.op == "input" else self._linear(node, inputs)
+            if node.name not in self.senders and node.op == "input":
+                value = x
+            elif node.name not in self.senders:
+                value = self._linear(node, inputs)
             else:
                 before = states.get(node.name)
                 if node.op == "activation":
                     n = self._fired(node, inputs[0], before, later)
-                    spikes = n.abs()
-                    total = n if before is None else n + before
+                    spikes, total = n.abs(), n
+                    if before is not None:
+                        total = n + before
                     value = self._with_rest(node.name, total)
                 else:
                     value = self._linear(node, inputs)
-                    total = self._with_rest(node.name, value, -1)
-                    spikes = events_of(total if before is None else total - before)
+                    sent = total = self._with_rest(node.name, value, -1)
+                    if before is not None:
+                        sent = total - before
+                    spikes = events_of(sent)
                 if states:
                     following[node.name] = total
                 by_channel = node.name in self.by_channel
@@ -212,7 +220,9 @@ class CompleteStep(AnnStep):
     def _analogue(self, name: str, value: Tensor) -> Tensor:
         """The value of a node in the units of the ANN."""
         unit = self._units[name]
-        return value if unit is None else value * per_channel(unit, value)
+        if unit is None:
+            return value
+        return value * per_channel(unit, value)
 
     def _output(self, name: str, value: Tensor) -> Tensor:
         """A head with its calibrated correction; an activation has added its own."""
@@ -223,7 +233,9 @@ class CompleteStep(AnnStep):
 
     def _with_rest(self, name: str, value: Tensor, sign: int = 1) -> Tensor:
         rest = self._rests[name]
-        return value if rest is None else value + sign * per_channel(rest, value)
+        if rest is None:
+            return value
+        return value + sign * per_channel(rest, value)
 
     def _fired(self, node: Node, z: Tensor, before: Tensor | None, later: Tensor | None) -> Tensor:
         """The number n of thetas that each neuron sends, which may be negative.
@@ -236,10 +248,13 @@ class CompleteStep(AnnStep):
         initial = per_channel(own["initial"], due)
         if settings.kind in CLIPPED:
             value = (due.abs() + initial).floor().clamp(max=settings.gamma) * due.sign()
-            return value if before is None else value - before
-        rest = self._rests[node.name]
-        start = initial - 0.5
-        due = due + (start if rest is None else start - per_channel(rest, due))
+            if before is not None:
+                value = value - before
+            return value
+        start, rest = initial - 0.5, self._rests[node.name]
+        if rest is not None:
+            start = start - per_channel(rest, due)
+        due = due + start
         if before is not None:
             due = due - before
         n = operators.thrifty_round(due, settings.slack)
@@ -254,12 +269,16 @@ class CompleteStep(AnnStep):
         phi = node.phi.continuous
         if node.name in self._divided:
             due = nn.functional.leaky_relu(z, phi.slope)
-            return due if phi.cap is None else torch.minimum(due, phi.cap / theta)
+            if phi.cap is not None:
+                due = torch.minimum(due, phi.cap / theta)
+            return due
         if phi.softmax:
             z = phi(z)
         if "bias" in own:
             z = z + per_channel(own["bias"], z)
-        return (z if phi.softmax else phi(z)) / theta
+        if not phi.softmax:
+            z = phi(z)
+        return z / theta
 
 
 def transmitted(x: Tensor, before: Tensor, tau: float, later: Tensor) -> Tensor:

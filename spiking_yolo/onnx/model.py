@@ -159,7 +159,9 @@ class ExportedStep(nn.Module):
             # Operations per event in the first step, and what more it is in later ones.
             self.costs = self._costs(first=True)
             more = self._costs(first=False) - self.costs
-            self.more = more if step.states and bool(more.any()) else None
+            self.more: Tensor | None = None
+            if step.states and bool(more.any()):
+                self.more = more
 
     def _costs(self, first: bool) -> Tensor:
         """Of each event at each position of all senders, one after the other."""
@@ -167,14 +169,18 @@ class ExportedStep(nn.Module):
         costs = operations.costs_of_events(step.graph, self.sizes, step.senders, first)
         flat: list[Tensor] = []
         for name, cost in costs.items():
-            flat.append((cost if name in step.by_channel else cost[:, :1]).flatten())
+            if name not in step.by_channel:
+                cost = cost[:, :1]
+            flat.append(cost.flatten())
         return torch.cat(flat)
 
     def states_table(self) -> list[dict[str, Any]]:
         """Input, output and shape of each state."""
         table: list[dict[str, Any]] = []
         for name, shape in self.step.states.items():
-            sizes = list(shape) if name == CLOCK else ["batch", *shape[1:]]
+            sizes: list[Any] = list(shape)
+            if name != CLOCK:
+                sizes[0] = "batch"
             table.append({"input": f"state.{name}", "output": f"next.{name}", "shape": sizes})
         return table
 
@@ -182,7 +188,9 @@ class ExportedStep(nn.Module):
         """The states before the first step."""
         states: list[Tensor] = []
         for name, shape in self.step.states.items():
-            states.append(torch.zeros(shape if name == CLOCK else (batch, *shape[1:])))
+            if name != CLOCK:
+                shape = torch.Size((batch, *shape[1:]))
+            states.append(torch.zeros(shape))
         return states
 
     def forward(self, images: Tensor, states: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
@@ -190,14 +198,17 @@ class ExportedStep(nn.Module):
 
     def results(self, images: Tensor, states: Sequence[Tensor] = ()) -> dict[str, Tensor]:
         """The outputs by name."""
-        x = images if self.normalised else self._normal(images)
-        stepped = self.step(x, dict(zip(self.step.states, states, strict=True)))
+        if not self.normalised:
+            images = self._normal(images)
+        stepped = self.step(images, dict(zip(self.step.states, states, strict=True)))
         results: dict[str, Tensor] = {}
         if self.boxes is not None:
             results["detections"] = detections(stepped.outputs, self.spec, self.boxes)
+        elif self.spec.task == "classify":
+            results["logits"] = stepped.outputs[0]
         else:
             for k, output in enumerate(stepped.outputs):
-                results["logits" if self.spec.task == "classify" else f"head_{k}"] = output
+                results[f"head_{k}"] = output
         if self.counted in ("totals", "all"):
             results |= self._counts(stepped.events, states)
         if self.counted in ("maps", "all"):
@@ -263,7 +274,12 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
     moving: list[Any] = [{0: batch}]
     if module.step.states:
         given.append(module.zeros(2))
-        moving.append([{} if name == CLOCK else {0: batch} for name in module.step.states])
+        sizes: list[Any] = []
+        for name in module.step.states:
+            sizes.append({0: batch})
+            if name == CLOCK:
+                sizes[-1] = {}
+        moving.append(sizes)
     with warnings.catch_warnings(), torch.no_grad():
         # Of torch, about itself.
         warnings.simplefilter("ignore")

@@ -36,7 +36,9 @@ def count_events(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
     Returns:
         The three Counts, [N, 3, ...], or [N, 3 C, ...] by channel.
     """
-    digits = counting.count_binary_digits if binary else counting.count_digits
+    digits = counting.count_digits
+    if binary:
+        digits = counting.count_binary_digits
     counts = counting.Counts(spikes, digits(spikes), spikes.clamp(max=1))
     if not by_channel:
         counts = counting.Counts.of(lambda count: count.sum(1, keepdim=True), counts)
@@ -73,7 +75,9 @@ def suppress(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: in
 
 @count_events.register_fake
 def _counted(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
-    channels = 3 * spikes.shape[1] if by_channel else 3
+    channels = 3
+    if by_channel:
+        channels *= spikes.shape[1]
     return spikes.new_empty((spikes.shape[0], channels, *spikes.shape[2:]))
 
 
@@ -97,9 +101,10 @@ def _number(value: float) -> Any:
 
 def _onnx_count_events(spikes: Any, binary: bool, by_channel: bool) -> Any:
     x = op.Cast(spikes, to=TensorProto.UINT32)
-    # As in counting.count_digits.
-    digits = _ones(x if binary else op.BitwiseXor(x, op.Mul(x, _uint32(3))))
-    counts = [spikes, digits, op.Min(spikes, _number(1.0))]
+    if not binary:
+        # As in counting.count_digits.
+        x = op.BitwiseXor(x, op.Mul(x, _uint32(3)))
+    counts = [spikes, _ones(x), op.Min(spikes, _number(1.0))]
     if not by_channel:
         channels = op.Constant(value_ints=[1])
         counts = [op.ReduceSum(count, channels) for count in counts]

@@ -3,7 +3,6 @@
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -39,23 +38,6 @@ def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) ->
     return to_like(values.movedim(-1, 1), like, like.dtype)
 
 
-@dataclass(frozen=True)
-class Coding:
-    """How activations travel: rate coding or differential coding.
-
-    Attributes:
-        once: Image and biases enter in the first step; layers send the changes of their activation
-            and fall silent once it has settled; the output is the sum of what was sent. Otherwise
-            image and biases enter in every step, and the output is the mean over time.
-    """
-
-    once: bool
-
-    def activations(self, t: int) -> int:
-        """How many times the activation is contained in the sum of t steps."""
-        return 1 if self.once else t
-
-
 # The value of a spike while a layer is silent: no neuron has half of it to send.
 SILENT = 2.0**64
 
@@ -69,14 +51,18 @@ def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
     if not e.coarse:
         return 1.0
     step = t - before
-    return 2.0 ** (e.coarse - step + 1) if 1 <= step <= e.coarse + 1 else SILENT
+    if not 1 <= step <= e.coarse + 1:
+        return SILENT
+    return 2.0 ** (e.coarse - step + 1)
 
 
 def schedule_end(e: Encoding, before: int) -> int:
     """The step after which spikes keep their value in all layers, the last of which is behind
     `before` others.
     """
-    return e.coarse + before + 1 if e.coarse else 0
+    if not e.coarse:
+        return 0
+    return e.coarse + before + 1
 
 
 def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:
@@ -94,10 +80,12 @@ def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tu
         The differences at the changed pixels, and the frame as transmitted now: x at these pixels,
         `sent` elsewhere.
     """
-    differs = (x - sent).abs_() > tau if tau else x != sent
+    differs = x != sent
+    if tau:
+        differs = (x - sent).abs_() > tau
     # In half the time of any(1).
     changed = reduce(torch.logical_or, differs.unbind(1))
-    now = torch.where(changed[:, None], x, sent) if tau else x.clone()
+    now = torch.where(changed[:, None], x, sent)
     if every:
         whole = rows(now - sent)
         return Active(whole, torch.arange(len(whole), device=x.device), x.shape), now
@@ -153,17 +141,21 @@ class ImageInput:
     def __init__(self, recipe: Recipe, event_driven: bool):
         self._settings, self._event_driven = recipe.encoding, event_driven
         self._once = recipe.differential
-        self._random = recipe.encoding.input != "analogue"
 
     def start(self, x: Tensor) -> None:
         """Present new images and forget the former ones."""
-        self.keys = image_keys(x) if self._random else []
+        self.keys: list[int] = []
+        if self._settings.input != "analogue":
+            self.keys = image_keys(x)
         image = channels_last(x)
         # The caller may write to x later.
-        shared = self._once and image.data_ptr() == x.data_ptr()
-        self.image: Tensor = image.clone() if shared else image
+        if self._once and image.data_ptr() == x.data_ptr():
+            image = image.clone()
+        self.image: Tensor = image
         self.shown: Tensor | None = None
-        self.noise = NoiseFilter(image) if self._settings.denoise else None
+        self.noise: NoiseFilter | None = None
+        if self._settings.denoise:
+            self.noise = NoiseFilter(image)
         self._unsent: Tensor | Active | None = self.image
         self._fired: dict[str, Tensor] = {}
 
@@ -191,7 +183,9 @@ class ImageInput:
         if self._unsent is not None:
             self._unsent = dense(self._unsent) + change.dense()
         elif len(change.where):
-            self._unsent = change if few and self._event_driven else change.dense()
+            self._unsent = change
+            if not (few and self._event_driven):
+                self._unsent = change.dense()
 
     def send(self, name: str, t: int) -> Tensor | Active | None:
         """What the input node of this name sends in step t; None for nothing new."""
@@ -201,8 +195,10 @@ class ImageInput:
         sent, fired = INPUTS[self._settings.input](
             self.image, self._settings.seed, self.keys, name, t
         )
-        if fired is not None:
-            self._fired[name] = fired if t == 1 else self._fired[name].add_(fired)
+        if fired is not None and t == 1:
+            self._fired[name] = fired
+        elif fired is not None:
+            self._fired[name].add_(fired)
         return sent
 
     def counts(self) -> dict[str, Counts]:

@@ -1,9 +1,8 @@
 """One timestep of each neuron, as pure arithmetic on tensors.
 
 State tensors are updated in place and the spikes are written to `out`: fresh temporaries cost more
-than the arithmetic. Where `out` may be None it is for a compiler, which makes no temporaries.
-`theta` broadcasts against the state. Functions return what is sent in thetas: n spikes, or n * q
-with spikes worth q.
+than the arithmetic. With `out` None a tensor is made. `theta` broadcasts against the state.
+Functions return what is sent in thetas: n spikes, or n * q with spikes worth q.
 """
 
 from collections.abc import Callable
@@ -15,23 +14,6 @@ from torch import Tensor
 
 from spiking_yolo.recipe import Neuron, allow_choices
 from spiking_yolo.snn.counting import thrifty_round
-
-
-def scales(factor: Tensor | float) -> bool:
-    """Whether multiplying by `factor` has an effect; a tensor, as in compiled code, is assumed to
-    have one.
-    """
-    return isinstance(factor, Tensor) or factor != 1
-
-
-def add(x: Tensor, y: Tensor, factor: Tensor | float, out: Tensor | None) -> Tensor:
-    """x + factor * y."""
-    return x + y * factor if isinstance(factor, Tensor) else torch.add(x, y, alpha=factor, out=out)
-
-
-def leaky_(x: Tensor, slope: float) -> Tensor:
-    """(Leaky) ReLU in place."""
-    return F.leaky_relu_(x, slope) if slope else x.relu_()
 
 
 def integrate_and_fire(
@@ -80,7 +62,9 @@ RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}
 allow_choices("neuron.reset", RESETS)
 
 
-def room(cap: Tensor | None, time: Any, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor | None:
+def room(
+    cap: Tensor | None, time: float, sent: Tensor, unit: Tensor | float = 1.0
+) -> Tensor | None:
     """Spikes that an IF neuron may still fire below the cap of its activation: round((cap t - sent)
     / unit); None without a cap.
 
@@ -116,7 +100,7 @@ def unsent(
     out: Tensor | None,
     ceiling: Tensor | None = None,
     factor: Callable[[Tensor], Tensor] | None = None,
-    time: float | Tensor = 1.0,
+    time: float = 1.0,
 ) -> Tensor:
     """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
 
@@ -134,8 +118,10 @@ def unsent(
     out = torch.div(total, theta, out=out)
     if factor is not None:
         out.mul_(factor(total / time))
+    elif slope:
+        F.leaky_relu_(out, slope)
     else:
-        leaky_(out, slope)
+        out.relu_()
     if ceiling is not None:
         out = torch.minimum(out, ceiling, out=out)
     return out.sub_(sent)
@@ -148,7 +134,7 @@ def send(
     settings: Neuron,
     out: Tensor | None,
     spikes: Tensor | None,
-    spike_weight: Tensor | float = 1.0,
+    spike_weight: float = 1.0,
     hysteresis: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
@@ -159,18 +145,18 @@ def send(
     due, or what `initial` makes of it; then it sends n, so that what it has sent is not biased.
     Returns n * q, in `out`, and |n|, in `spikes`.
     """
-    scaled = scales(spike_weight)
-    out = (
-        torch.div(due, spike_weight, out=out).add_(initial)
-        if scaled
-        else torch.add(due, initial, out=out)
-    )
-    rounds = settings.slack or hysteresis
-    n = thrifty_round(out.sub_(0.5), settings.slack) if rounds else out.floor_()
+    if spike_weight != 1:
+        due = torch.div(due, spike_weight, out=out)
+    out = torch.add(due, initial, out=out)
+    if settings.slack or hysteresis:
+        n = thrifty_round(out.sub_(0.5), settings.slack)
+    else:
+        n = out.floor_()
     n = n.clamp_(-settings.gamma, settings.gamma)
     if hysteresis:
         n = n.mul_(out.abs_() >= 0.5 + hysteresis)
     spikes = torch.abs(n, out=spikes)
-    out = torch.mul(n, spike_weight, out=out) if scaled else n if n is out else out.copy_(n)
+    if spike_weight != 1 or n is not out:
+        out = torch.mul(n, spike_weight, out=out)
     sent.add_(out)
     return out, spikes

@@ -12,14 +12,15 @@ from torch import Tensor
 
 def channels_last(x: Tensor) -> Tensor:
     """The same tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    if x.ndim != 4:
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def empty(shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Uninitialised [N, C, ...] with the channels last in memory, on the device of `like`."""
-    return torch.empty((shape[0], *shape[2:], shape[1]), dtype=dtype, device=like.device).movedim(
-        -1, 1
-    )
+    last = (shape[0], *shape[2:], shape[1])
+    return torch.empty(last, dtype=dtype, device=like.device).movedim(-1, 1)
 
 
 def rows(x: Tensor) -> Tensor:
@@ -27,7 +28,9 @@ def rows(x: Tensor) -> Tensor:
     memory, else a copy.
     """
     x = x.movedim(1, -1).contiguous()
-    return x.flatten(0, -2) if x.ndim > 2 else x
+    if x.ndim == 2:
+        return x
+    return x.flatten(0, -2)
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
@@ -42,12 +45,16 @@ def spread(values: Tensor, shape: torch.Size) -> Tensor:
     """A parameter, [] or [C] or [C, H, W], in a shape that broadcasts against the rows of a tensor
     [N, C, H, W].
     """
-    return rows(values.expand(shape[0], *values.shape)) if values.ndim > 1 else values
+    if values.ndim < 2:
+        return values
+    return rows(values.expand(shape[0], *values.shape))
 
 
 def collapse_equal(values: Tensor) -> Tensor:
     """[C] values as [1] where all are the same; others, and those of another shape, as they are."""
-    return values[:1] if values.ndim == 1 and bool((values == values[0]).all()) else values
+    if values.ndim == 1 and bool((values == values[0]).all()):
+        return values[:1]
+    return values
 
 
 def to_like(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -93,9 +100,8 @@ class Active:
         if self.shape[0] == 1:
             return min(len(self.where), 1)
         image = self.where.div(self.shape[2:].numel(), rounding_mode="floor")
-        return torch.zeros(self.shape[0], dtype=torch.int64, device=self.where.device).index_fill_(
-            0, image, 1
-        )
+        images = torch.zeros(self.shape[0], dtype=torch.int64, device=self.where.device)
+        return images.index_fill_(0, image, 1)
 
     def counted(self) -> Tensor:
         """How many values of each position are not zero, [N, 1, H, W]."""
@@ -127,4 +133,7 @@ def images_of(value: Tensor | Active | None) -> Tensor | int:
 
 
 def dense(value: Tensor | Active) -> Tensor:
-    return value.dense() if isinstance(value, Active) else value
+    """A map, [N, C, ...], as one tensor."""
+    if isinstance(value, Active):
+        return value.dense()
+    return value

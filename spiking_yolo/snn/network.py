@@ -61,17 +61,22 @@ class SpikingNetwork(nn.Module):
         like: "SpikingNetwork | None" = None,
     ):
         super().__init__()
-        if missing := [node.name for node in graph.activations if node.name not in neurons]:
-            raise UserError(
-                f"no threshold for the activation {missing[0]!r}: convert the network again"
-            )
+        for node in graph.activations:
+            if node.name not in neurons:
+                raise UserError(
+                    f"no threshold for the activation {node.name!r}: convert the network again"
+                )
         event_driven = event_driven and not observed
         self.recipe = recipe
         self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
+        deepest = max(self.plan.before.values())
+        self._schedule_end = coding.schedule_end(recipe.encoding, deepest)
         backend = Backend(event_driven)
+        shared: Synapses | None = None
         if like is not None:
             like.absorb()
-        self.synapses = Synapses(self.plan, backend, None if like is None else like.synapses)
+            shared = like.synapses
+        self.synapses = Synapses(self.plan, backend, shared)
         layers: dict[str, NeuronLayer] = {}
         for node in self.plan.graph.activations:
             layer_plan = self.plan.layer(node.name)
@@ -190,13 +195,13 @@ class SpikingNetwork(nn.Module):
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         resting: dict[str, Tensor] = {}
         single: set[str] = set()
+        digits = count_digits
         for name, layer in self.layers():
-            rest = getattr(layer, "rest", None)
-            if rest is not None:
+            if (rest := getattr(layer, "rest", None)) is not None:
                 resting[name] = rest
             if layer.sends_at_most_one:
                 single.add(name)
-        digits = next((layer.digits for _, layer in self.layers()), count_digits)
+            digits = layer.digits
         self.synapses.reset(single, resting, digits)
         self._output.reset()
         self._shapes: dict[str, torch.Size] = {}
@@ -243,7 +248,7 @@ class SpikingNetwork(nn.Module):
         self._since += 1
         values = self._values
         active = False
-        biased = self.t == 1 or not self.plan.coding.once
+        biased = self.t == 1 or not self.plan.differential
         if biased:
             self._active.fill_(self._since)
         for node in self.plan.stepped:
@@ -255,10 +260,11 @@ class SpikingNetwork(nn.Module):
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
-                values[name] = self._fire(name, node.inputs[0], inputs[0], weight, probes)
+                sent = self._fire(name, node.inputs[0], inputs[0], weight, probes)
+                values[name] = sent
                 if not biased:
-                    self._mark_active(values[name])
-                active = active or values[name] is not None or not self.layer(name).settled
+                    self._mark_active(sent)
+                active = active or sent is not None or not self.layer(name).settled
             else:
                 values[name] = self.synapses(node, inputs, weight, biased)
             if self.t == 1:
@@ -271,11 +277,11 @@ class SpikingNetwork(nn.Module):
             self._first = {name: count.stacked() for name, count in self.counts().items()}
         self._output.add(values, self.t)
         still = self._since >= self._schedule_end and all(one.settled for _, one in self.layers())
-        if not self.plan.coding.once or not still:
+        if not self.plan.differential or not still:
             self.settled = None
         elif self.settled is None:
             self.settled = self._since
-        return active or not self.plan.coding.once
+        return active or not self.plan.differential
 
     def snapshot(self, maps: bool = False) -> Snapshot:
         """The output and the costs so far; with spike maps if `maps`.
@@ -286,8 +292,10 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
-        # With neuron.events=switches the events are switches, not spikes.
-        switching = self.recipe.neuron.events == "switches"
+        spikes: dict[str, Tensor] | None = None
+        if self.recipe.neuron.events == "switches":
+            # The events are switches, not spikes.
+            spikes = {name: layer.count for name, layer in self.layers()}
         counts = {name: count.stacked() for name, count in self.counts().items()}
         # Reading them adds the shapes of the nodes that are computed then.
         outputs = self._output.read(self.t, self._shapes)
@@ -301,7 +309,7 @@ class SpikingNetwork(nn.Module):
             self._active.clone(),
             {name: self._neurons(layer) for name, layer in self.layers()},
             self._first,
-            {name: layer.count for name, layer in self.layers()} if switching else None,
+            spikes,
             maps,
         )
 
@@ -311,16 +319,15 @@ class SpikingNetwork(nn.Module):
 
     def spike_weight(self, t: int, name: str | None = None) -> float:
         """The value of a spike in step t of an image, in thetas: of a layer, or the first one."""
-        before = 0 if name is None else self.plan.before[name]
+        before = 0
+        if name is not None:
+            before = self.plan.before[name]
         return coding.spike_weight(self.recipe.encoding, t, before)
-
-    @property
-    def _schedule_end(self) -> int:
-        return coding.schedule_end(self.recipe.encoding, max(self.plan.before.values()))
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
         """The layers of neurons by name, in order."""
-        return ((name, self.layer(name)) for name in self.neurons)
+        for name in self.neurons:
+            yield name, self.layer(name)
 
     def layer(self, name: str) -> NeuronLayer:
         """The layer of neurons at an activation."""
@@ -337,14 +344,15 @@ class SpikingNetwork(nn.Module):
         probes: tuple[Probe, ...],
     ) -> Tensor | Active | None:
         """Run one layer; returns its spikes, or None for silence in differential coding."""
-        layer = self.layer(name)
-        current = None if value is None else self.synapses.analogue(source, value)
+        layer, current = self.layer(name), value
+        if value is not None:
+            current = self.synapses.analogue(source, value)
         if current is None and layer.settled and layer.spike_weight == weight:
             layer.t += 1
             return None
         spikes: Tensor | Active | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(name, current)
-        if self.plan.coding.once and self.t > 1 and layer.silent():
+        if self.plan.differential and self.t > 1 and layer.silent():
             spikes = None
         for probe in probes:
             # In an observed network nothing is left out.
@@ -354,7 +362,7 @@ class SpikingNetwork(nn.Module):
 
     def _received(self, name: str, current: Tensor | Active | None) -> Tensor | int:
         """1 for each image for which a layer received input in this step, else 0."""
-        if self.t == 1 or not self.plan.coding.once:
+        if self.t == 1 or not self.plan.differential:
             return 1
         received = images_of(current)
         pool = self.plan.sums.get(name)

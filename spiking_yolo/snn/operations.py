@@ -20,15 +20,7 @@ from spiking_yolo.snn.layout import to_like
 
 
 @lru_cache(maxsize=1024)
-def paths(
-    size: int,
-    kernel: int,
-    stride: int,
-    padding: int,
-    dilation: int,
-    outputs: int | None = None,
-    transposed: bool = False,
-) -> Tensor:
+def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
     """How many outputs each input position of a convolution reaches along one axis: float64 [size].
 
     Padding cuts them at the border, stride thins them.
@@ -37,20 +29,12 @@ def paths(
         size: Of the input.
         kernel: Taps.
         stride: Of the convolution.
-        padding: In front of the first input position.
+        padding: At both ends.
         dilation: Of the kernel.
-        outputs: Size of the output; None: of a convolution that is padded alike at both ends.
-        transposed: Of a transposed convolution, whose input takes the place of a convolution's
-            output.
     """
-    if outputs is None:
-        outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    if transposed:
-        size, outputs = outputs, size
+    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     reached = torch.arange(outputs)[:, None] * stride - padding + torch.arange(kernel) * dilation
     inside = (reached >= 0) & (reached < size)
-    if transposed:
-        return inside.sum(1).double()
     return torch.bincount(reached[inside], minlength=size).double()
 
 
@@ -58,35 +42,20 @@ def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height,
     width].
     """
-    return _fan_out(_axes(node, weight, height, width), weight.shape[0] // node.attrs["groups"])
-
-
-def _axes(node: Node, weight: Tensor, height: int, width: int) -> tuple[tuple[int, ...], ...]:
-    """The arguments of `paths` for rows and columns."""
     a = node.attrs
     along = (height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"]
-    return tuple(zip(*along, strict=True))
+    return _fan_out(tuple(zip(*along, strict=True)), weight.shape[0] // a["groups"])
 
 
 @lru_cache(maxsize=1024)
 def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
-    return over_axes([paths(*axis) for axis in axes], outputs)
-
-
-def over_axes(along: Sequence[Tensor], outputs: int) -> Tensor:
-    """The fan-out at each position of a map: the product of what is reached along each axis and of
-    the channels of the output.
+    """The product of the outputs' channels and of what is reached along each axis; axes: the
+    arguments of `paths`.
     """
     reach = torch.tensor(float(outputs), dtype=torch.float64)
-    for axis in along:
-        reach = reach[..., None] * axis
+    for axis in axes:
+        reach = reach[..., None] * paths(*axis)
     return reach
-
-
-@lru_cache(maxsize=1024)
-def _all_paths(axes: tuple[tuple[int, ...], ...]) -> int:
-    """How many pairs of an input and an output position a convolution has."""
-    return math.prod(int(paths(*axis).sum().item()) for axis in axes)
 
 
 def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
@@ -139,9 +108,11 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     arrived: events at its input, [N, C or 1, H, W], or [N, any]. Returns float64 [N].
     """
     weight = graph.tensors[f"{node.name}.weight"]
-    # Of a single channel, sum() would take six times as long.
-    alone = arrived.shape[1] == 1
-    reaching = arrived[:, 0].double() if alone else arrived.sum(1, dtype=torch.float64)
+    if arrived.shape[1] == 1:
+        # sum() would take six times as long.
+        reaching = arrived[:, 0].double()
+    else:
+        reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
     reach = to_like(fan_out(node, weight, *arrived.shape[2:]), reaching)
@@ -188,8 +159,9 @@ def operations_by_layer(
         shapes: Of every node's output, [N, C, ...].
         first: The counts after the first step, see `product_operations`.
     """
-    arrived = events(graph, counts)
-    stored = {} if first is None else events(graph, first)
+    arrived, stored = events(graph, counts), dict[str, Tensor]()
+    if first is not None:
+        stored = events(graph, first)
     operations: dict[str, Counts] = {}
     for node in graph.layers:
         if not arrived.keys() >= set(node.inputs):
@@ -249,7 +221,8 @@ def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
     weight = graph.tensors[f"{node.name}.weight"]
     if node.op == "linear":
         return weight.numel()
-    return weight.shape[0] * weight.shape[1] * _all_paths(_axes(node, weight, *shape[2:]))
+    reached = fan_out(node, weight, *shape[2:]).sum().item()
+    return int(reached) * weight.shape[1] * node.attrs["groups"]
 
 
 def total_macs(
@@ -275,7 +248,8 @@ def total_macs(
             continue
         if shown is not None and graph[source].op == "input":
             work = round(synaptic_operations(graph, node, shown).mean().item())
-        analogue += work if anything else 0
+        if anything:
+            analogue += work
     return total, analogue
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.coding import Coding
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class NetworkPlan:
     """
 
     graph: Graph
-    coding: Coding
+    differential: bool
     observed: bool
     constant: frozenset[str]
     readout: tuple[Node, ...]
@@ -68,24 +67,25 @@ class NetworkPlan:
         """neurons: activation node -> parameters of its neurons."""
         sources = {node.name: node.inputs[0] for node in graph.activations}
         graph = as_simulated(graph, recipe)
-        coding = Coding(once=recipe.differential)
-        changing = coding.once or recipe.encoding.input != "analogue"
-        constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
+        constant = frozenset[str]()
+        if not recipe.differential and recipe.encoding.input == "analogue":
+            constant = frozenset(constant_nodes(graph))
         readout = readout_nodes(graph)
-        later = {node.name for node in readout}
-        stepped = tuple([node for node in graph.nodes if node.name not in later])
+        stepped = tuple([node for node in graph.nodes if node not in readout])
         # Neurons that send changes need only the sum of their input so far.
-        summing = {node.name for node in graph.activations if recipe.differential}
+        sums: dict[str, str] = {}
+        if recipe.differential and not observed:
+            sums = _pools_alone(graph)
         return cls(
             graph,
-            coding,
+            recipe.differential,
             observed,
             constant,
             readout,
             stepped,
             _releases(graph, stepped, readout, constant),
             _sliced(graph),
-            {} if observed else _sums(graph, summing, constant),
+            sums,
             sources,
             layers_before(graph),
         )
@@ -98,8 +98,9 @@ class NetworkPlan:
 
 def as_simulated(graph: Graph, recipe: Recipe) -> Graph:
     """The graph with max pooling before the neurons where the recipe says so."""
-    pool_first = recipe.differential and recipe.neuron.pool_first
-    return pool_before_neuron(graph) if pool_first else graph
+    if recipe.differential and recipe.neuron.pool_first:
+        return pool_before_neuron(graph)
+    return graph
 
 
 def _sliced(graph: Graph) -> frozenset[str]:
@@ -121,15 +122,15 @@ def layers_before(graph: Graph) -> dict[str, int]:
     return {name: max(layers - 1, 0) for name, layers in depth.items()}
 
 
-def _sums(graph: Graph, layers: set[str], constant: frozenset[str]) -> dict[str, str]:
-    """Those of the layers that read a max pooling alone -> that pooling."""
+def _pools_alone(graph: Graph) -> dict[str, str]:
+    """The layers of neurons that read a max pooling which nothing else reads -> that pooling."""
     users = graph.consumers()
     sums = {}
-    for name in layers:
-        pool = graph[graph[name].inputs[0]]
+    for layer in graph.activations:
+        pool = graph[layer.inputs[0]]
         alone = len(users[pool.name]) == 1 and pool.name not in graph.outputs
-        if pool.op == "max_pool" and alone and pool.name not in constant:
-            sums[name] = pool.name
+        if pool.op == "max_pool" and alone:
+            sums[layer.name] = pool.name
     return sums
 
 
@@ -150,5 +151,9 @@ def readout_sources(graph: Graph, readout: tuple[Node, ...]) -> set[str]:
     """The nodes whose values the output is read from: those before the readout, and outputs outside
     of it.
     """
-    sources = set(graph.outputs).union(*[node.inputs for node in readout])
-    return sources - {node.name for node in readout}
+    sources = set(graph.outputs)
+    for node in readout:
+        sources.update(node.inputs)
+    for node in readout:
+        sources.discard(node.name)
+    return sources

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.fast import Backend, PooledSum
 from spiking_yolo.snn.layout import Active, on_cpu, per_channel, rows
-from spiking_yolo.snn.state import State, map_tree, put
+from spiking_yolo.snn.state import State, map_tree
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
@@ -49,7 +49,7 @@ class CumulativeMaxPool(nn.Module):
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
-        self._pooled_sum = (backend or Backend()).pooled_sum(attrs, lasting)
+        self._pooled_sum = PooledSum(attrs, lasting, (backend or Backend()).kernels)
         self.reset()
 
     def reset(
@@ -84,51 +84,55 @@ class CumulativeMaxPool(nn.Module):
         Returns:
             The output, [N, C, H', W'], or None for silence.
         """
+        first, self._fresh = self._fresh, False
         if isinstance(current, Active):
-            some = None if self._fresh else self._pooled_sum.at(current, not self.sends_sums)
+            some: Active | None = None
+            if not first:
+                some = self._pooled_sum.at(current, not self.sends_sums)
+            if some is not None and not self.sends_sums:
+                # self.sent shares memory with the pooled sum and has changed with it.
+                return self._tally_rows(some, spike_weight)
             if some is not None:
-                return some if self.sends_sums else self._counted(some, spike_weight)
+                return some
             current = current.dense()
         pooled = self._pooled_sum(current)
         if self.sends_sums:
-            self._fresh = False
-            self.arrived = None if on_cpu(current) else current.any()
+            self.arrived = None
+            if not on_cpu(current):
+                self.arrived = current.any()
             return pooled
-        first = self._fresh
         if first:
-            self._fresh = False
-            self.sent = torch.zeros_like(pooled)
-            if self._rest is not None:
-                self.sent += per_channel(self._rest, pooled)
-            without = ("switches", "previous", *(() if self._bursts else ("events",)))
-            self.state = State.allocate(
-                pooled.shape, pooled, pooled.dtype, without, self.by_channel
-            )
+            self._start(pooled)
         # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
-        self._tally(out, spike_weight)
-        return pooled if first and self._rest is not None else out
+        self.state.tally(events_of(out, self._bursts, spike_weight), self._digits)
+        if first and self._rest is not None:
+            return pooled
+        return out
 
-    def _counted(self, out: Active, spike_weight: float) -> Active | None:
-        """The differences of the rows whose maximum may have changed.
+    def _start(self, pooled: Tensor) -> None:
+        """Before the first step, of which `pooled` is the result."""
+        self.sent = torch.zeros_like(pooled)
+        if self._rest is not None:
+            self.sent += per_channel(self._rest, pooled)
+        without = ["switches", "previous"]
+        if not self._bursts:
+            without.append("events")
+        self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without, self.by_channel)
 
-        self.sent shares memory with the pooled sum and has changed with it.
-        """
-        self._tally(out, spike_weight)
-        return out if len(out.where) else None
-
-    def _tally(self, out: Tensor | Active, spike_weight: float) -> None:
-        if isinstance(out, Active):
-            whole = map_tree(rows, self.state)
-            part = map_tree(lambda value: value.index_select(0, out.where), whole)
-            part.tally(self._events_of(out.values, spike_weight), self._digits)
-            put(whole, out.where, part)
-        else:
-            self.state.tally(self._events_of(out, spike_weight), self._digits)
-
-    def _events_of(self, out: Tensor, spike_weight: float) -> Tensor:
-        return events_of(out, self._bursts, spike_weight)
+    def _tally_rows(self, out: Active, spike_weight: float) -> Active | None:
+        """Count the differences of some rows, and return them; None if there are none."""
+        whole = map_tree(rows, self.state)
+        part = map_tree(lambda value: value.index_select(0, out.where), whole)
+        part.tally(events_of(out.values, self._bursts, spike_weight), self._digits)
+        # Back to where the rows come from.
+        for name, value in vars(whole).items():
+            if value is not None:
+                value.index_copy_(0, out.where, getattr(part, name))
+        if not len(out.where):
+            return None
+        return out
 
     @property
     def counts(self) -> Counts:

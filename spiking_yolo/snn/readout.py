@@ -63,23 +63,30 @@ class OutputSum:
             t: Steps so far.
             shapes: Receives the shapes of the nodes that are computed here.
         """
-        if self._outputs is not None and self._plan.coding.once:
+        if self._outputs is not None and self._plan.differential:
             return self._outputs
         steps = t - self._skip
-        divisor = max(self._plan.coding.activations(steps), 1)
+        # How often the sum of these steps contains the activations.
+        divisor = 1
+        if not self._plan.differential:
+            divisor = max(steps, 1)
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, True)
             # With biases the value is never None or sparse.
             assert isinstance(value, Tensor)
             shapes[node.name] = value.shape
-            values[node.name] = value if steps > 0 else torch.zeros_like(value)
-        self._outputs = tuple(self._output(name, values[name]) for name in self._plan.graph.outputs)
+            if steps <= 0:
+                value = torch.zeros_like(value)
+            values[node.name] = value
+        outputs: list[Tensor] = []
+        for name in self._plan.graph.outputs:
+            value = dense(self._synapses.analogue(name, values[name]))
+            if name in self._corrections:
+                value = value + per_channel(self._corrections[name], value)
+            outputs.append(value)
+        self._outputs = tuple(outputs)
         return self._outputs
-
-    def _output(self, name: str, value: Tensor) -> Tensor:
-        value, bias = self._synapses.analogue(name, value), self._corrections.get(name)
-        return value if bias is None else value + per_channel(bias, value)
 
 
 def checked_times(T: int, steps: Iterable[int], skip: int) -> list[int]:
@@ -182,7 +189,13 @@ class Snapshot:
             kinds[graph[name].op].append(count)
         by_layer = operations.operations_by_layer(graph, counts, shapes, first)
         none = Counts.alike(torch.zeros_like(updates))
-        products = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
+        products: Counts | None = None
+        reached = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
+        if reached:
+            products = _total(reached)
+        spike_maps: dict[str, Tensor] = {}
+        if maps:
+            spike_maps = _spike_maps(graph, counts, neurons, spikes or {})
         return cls(
             t=t,
             outputs=outputs,
@@ -193,10 +206,10 @@ class Snapshot:
             active_steps=active_steps.clone(),
             pooled=_total([none, *kinds["max_pool"]]),
             encoded=_total([none, *kinds["input"]]),
-            maps=_spike_maps(graph, counts, neurons, spikes or {}) if maps else {},
+            maps=spike_maps,
             sent_by_layer=by_sender,
             operations_by_layer=by_layer,
-            products=_total(products) if products else None,
+            products=products,
         )
 
     def since(self, before: "Snapshot") -> "Snapshot":
@@ -204,6 +217,14 @@ class Snapshot:
         products = self.products
         if products is not None and before.products is not None:
             products = Counts.of(torch.sub, products, before.products)
+        sent, spent = dict(self.sent_by_layer), dict(self.operations_by_layer)
+        for name, count in before.sent_by_layer.items():
+            sent[name] = Counts.of(torch.sub, sent[name], count)
+        for name, count in before.operations_by_layer.items():
+            spent[name] = Counts.of(torch.sub, spent[name], count)
+        maps = dict(self.maps)
+        for name in maps.keys() & before.maps.keys():
+            maps[name] = maps[name] - before.maps[name]
         return replace(
             self,
             spikes={name: spikes - before.spikes[name] for name, spikes in self.spikes.items()},
@@ -212,13 +233,10 @@ class Snapshot:
             encoded=Counts.of(torch.sub, self.encoded, before.encoded),
             operations=Counts.of(torch.sub, self.operations, before.operations),
             updates=self.updates - before.updates,
-            sent_by_layer=_difference(self.sent_by_layer, before.sent_by_layer),
-            operations_by_layer=_difference(self.operations_by_layer, before.operations_by_layer),
+            sent_by_layer=sent,
+            operations_by_layer=spent,
             products=products,
-            maps={
-                name: m - before.maps[name] if name in before.maps else m
-                for name, m in self.maps.items()
-            },
+            maps=maps,
         )
 
 
@@ -249,10 +267,6 @@ def per_image(count: Tensor) -> Tensor:
 
 def _total(counts: Iterable[Counts]) -> Counts:
     return Counts.of(lambda *each: sum(each), *counts)
-
-
-def _difference(counts: dict[str, Counts], before: dict[str, Counts]) -> dict[str, Counts]:
-    return {name: Counts.of(torch.sub, count, before[name]) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The state of a layer of neurons, and the arguments of a step."""
 
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
@@ -22,7 +22,9 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_positio
         per_position: Values per position, [N, per_position, ...]; 0 for one per neuron.
     """
     kind = {"dtype": dtype, "per_position": per_position}
-    return field(default=None if optional else MISSING, metadata=kind)  # type: ignore[call-overload]
+    if optional:
+        return field(default=None, metadata=kind)
+    return field(metadata=kind)
 
 
 @dataclass(kw_only=True)
@@ -46,21 +48,23 @@ class State:
     def tally(self, spikes: Tensor, digits: Callable[[Tensor], Tensor] = count_digits) -> None:
         """Count the output of a step: bursts of n = `spikes` >= 0, which make digits(n) digits."""
         self.count.add_(spikes)
-        if self.events is not None:
-            counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
-            together = self.events.shape[1] == len(counted)
-            self.events.add_(
-                torch.cat([n.sum(1, keepdim=True) for n in counted] if together else counted, 1)
-            )
+        if self.events is None:
+            return
+        counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
+        if self.events.shape[1] == len(counted):
+            counted = Counts.of(lambda n: n.sum(1, keepdim=True), counted)
+        self.events.add_(torch.cat(counted, 1))
 
     def counts(self, by_channel: bool = False) -> Counts:
         """Events so far at each position, float64 [N, 1, ...], or [N, C, ...] by channel."""
         if self.events is not None:
             return Counts(*self.events.chunk(3, 1))
-        alike = self.count if self.switches is None else self.switches
-        return Counts.alike(
-            alike.double() if by_channel else alike.sum(1, keepdim=True, dtype=torch.float64)
-        )
+        alike = self.count
+        if self.switches is not None:
+            alike = self.switches
+        if by_channel:
+            return Counts.alike(alike.double())
+        return Counts.alike(alike.sum(1, keepdim=True, dtype=torch.float64))
 
     @classmethod
     def allocate(
@@ -80,18 +84,17 @@ class State:
             without: Fields that are left out.
             by_channel: Whether events are counted by channel.
         """
-        kept = {f.name: f.metadata for f in fields(cls) if f.name not in without}
-        channels = shape[1] if by_channel else 1
-        shapes = {
-            name: torch.Size((shape[0], channels * kind["per_position"] or shape[1], *shape[2:]))
-            for name, kind in kept.items()
-        }
-        return cls(
-            **{
-                name: empty(shapes[name], like, kind["dtype"] or dtype).zero_()
-                for name, kind in kept.items()
-            }
-        )
+        tensors: dict[str, Tensor] = {}
+        for declared in fields(cls):
+            if declared.name in without:
+                continue
+            channels = declared.metadata["per_position"]
+            if channels and by_channel:
+                channels *= shape[1]
+            size = torch.Size((shape[0], channels or shape[1], *shape[2:]))
+            own = declared.metadata["dtype"] or dtype
+            tensors[declared.name] = empty(size, like, own).zero_()
+        return cls(**tensors)
 
 
 @dataclass(kw_only=True)
@@ -125,7 +128,7 @@ class Parameters:
 
 
 class Clock(NamedTuple):
-    """When a step happens. The first three are numbers, or tensors in compiled code.
+    """When a step happens.
 
     Attributes:
         t: Steps before this one.
@@ -137,9 +140,9 @@ class Clock(NamedTuple):
             others.
     """
 
-    t: Any
-    time: Any
-    spike_weight: Any
+    t: int
+    time: int
+    spike_weight: float
     first: bool
     hysteresis: float = 0.0
 
@@ -157,13 +160,6 @@ class Buffers(NamedTuple):
     d: Tensor | None = None
     e: Tensor | None = None
     out: Tensor | None = None
-
-
-def put(tree: Any, where: Tensor, part: Any) -> None:
-    """Write the rows of `part` back into the dataclass of tensors [n, C] they were taken from."""
-    for name, value in vars(tree).items():
-        if value is not None:
-            value.index_copy_(0, where, getattr(part, name))
 
 
 def map_tree(f: Callable[[Any], Any], tree: T) -> T:

@@ -76,29 +76,26 @@ class Stream:
             fresh = cut = x.shape != image.shape or unlike(x, image)
 
         run = self.network.run(x, self.T, keep=not fresh, hysteresis=self._hysteresis, **options)
-        before = self._last
-        last = run.snapshots[self.T]
-        self._last = last
-        self._age = 1 if fresh else self._age + 1
-        if fresh:
-            self._first = self._operations(last)
+        before, self._last = self._last, run.snapshots[self.T]
+        if fresh or before is None:
+            self._age = 1
+            self._first = self._operations(run)
             self._hysteresis = 1.0
             return FrameRun(run, fresh, cut)
-        snapshots = run.snapshots
-        if before is not None:
-            snapshots = {t: snapshot.since(before) for t, snapshot in snapshots.items()}
-        spent = self._operations(snapshots[self.T])
-        self._hysteresis = self._next_hysteresis(spent)
-        late_cut = spent > self._first
-        return FrameRun(replace(run, snapshots=snapshots), fresh, late_cut)
-
-    def _next_hysteresis(self, spent: float) -> float:
-        """The factor on the hysteresis after a frame that took so many operations."""
+        self._age += 1
+        snapshots = {t: snapshot.since(before) for t, snapshot in run.snapshots.items()}
+        run = replace(run, snapshots=snapshots)
+        spent = self._operations(run)
+        self._hysteresis = 1.0
         busy = self.network.recipe.neuron.busy * self._first
-        return min(1.0, round(STEPS * spent / busy) / STEPS) if busy else 1.0
+        if busy:
+            self._hysteresis = min(1.0, round(STEPS * spent / busy) / STEPS)
+        return FrameRun(run, fresh, cut=spent > self._first)
 
-    def _operations(self, snapshot: Snapshot) -> float:
-        return getattr(snapshot.operations, self.network.recipe.counting).sum().item()
+    def _operations(self, run: Run) -> float:
+        """What the frame took, in the counting of the method."""
+        spent = run.snapshots[self.T].operations
+        return getattr(spent, self.network.recipe.counting).sum().item()
 
 
 def unlike(x: Tensor, sent: Tensor) -> bool:

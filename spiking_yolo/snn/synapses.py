@@ -1,7 +1,8 @@
 """Everything between the layers of neurons: linear maps, products, max pooling, data movement."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Self, overload
+from functools import partial
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.fast import Backend, EventConvolution
+from spiking_yolo.snn.fast import Backend, EventConvolution, PackedConvolution
 from spiking_yolo.snn.layout import Active, dense, empty, per_channel, rows, to_like
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
@@ -42,29 +43,34 @@ class LinearMap(nn.Module):
         like: "LinearMap | None" = None,
     ):
         super().__init__()
+        self.attrs, self._kernels = attrs, backend.kernels
+        # The weights times the value of a spike, once that is known.
+        self.folded: Tensor | None = None
+        self._convolution: PackedConvolution | None = None
+        self._events: EventConvolution | None = None
         if like is None:
             # Copies: loading other weights must not change the converted network.
-            weight, bias = weight.clone(), None if bias is None else bias.clone()
+            weight = weight.clone()
+            if bias is not None:
+                bias = bias.clone()
         else:
             weight, bias = like.weight, like.bias
+            self.folded, self._convolution = like.folded, like._convolution
+            if self._kernels is not None and like._events is not None:
+                self._events = like._events.of_network(self._kernels)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        self.attrs, self._backend = attrs, backend
-        # The weights times the value of a spike, once that is known.
-        self.folded = None
-        self._convolution: Callable[[Tensor, bool], Tensor] | None = None
-        self._events: EventConvolution | None = None
-        if like is not None:
-            self.folded, self._convolution = like.folded, like._convolution
-            self._events = backend.shared(like._events)
 
     def absorb(self, unit: units.Unit) -> None:
         """Fold the value of an incoming spike, [C], into the weights; None for analogue input."""
         weight = units.fold(self.weight, unit, self.attrs.get("groups", 1))
-        self.folded: Tensor | None = weight
-        if weight.ndim == 4:
-            self._convolution = self._backend.convolution(weight, self.bias, self.attrs)
-            self._events = self._backend.event_convolution(weight, self.attrs)
+        self.folded = weight
+        if weight.ndim != 4:
+            return
+        self._convolution = PackedConvolution(weight, self.bias, self.attrs)
+        self._events = None
+        if self._kernels is not None and EventConvolution.serves(weight, self.attrs):
+            self._events = EventConvolution(self._kernels, weight, self.attrs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self.folded = None
@@ -86,13 +92,17 @@ class LinearMap(nn.Module):
             reached = self._events(x)
             if reached is not None and biased:
                 return self._everywhere(reached)
+            if reached is not None and not len(reached.where):
+                return None
             if reached is not None:
-                return reached if len(reached.where) else None
+                return reached
         x = dense(x)
         if self._convolution is not None:
             return self._convolution(x, biased)
         assert self.folded is not None
-        bias = self.bias.to(self.folded) if biased and self.bias is not None else None
+        bias: Tensor | None = None
+        if biased and self.bias is not None:
+            bias = self.bias.to(self.folded)
         return F.linear(x.to(self.folded.dtype), self.folded, bias)
 
     def _everywhere(self, reached: Active) -> Tensor:
@@ -110,7 +120,9 @@ class LinearMap(nn.Module):
 
     def extra_repr(self) -> str:
         shape = " x ".join(map(str, self.weight.shape))
-        return f"{shape}, stride={self.attrs['stride']}" if self.weight.ndim == 4 else shape
+        if self.weight.ndim == 4:
+            shape += f", stride={self.attrs['stride']}"
+        return shape
 
 
 class Product:
@@ -125,6 +137,7 @@ class Product:
 
     def __init__(self, node: Node):
         self.node = node
+        self._multiply = partial(OPS[node.op], node.attrs, None, None)
         self.reset()
 
     def reset(self) -> None:
@@ -147,10 +160,7 @@ class Product:
         if right is not None:
             changes.append(self._multiply(self._left, right))
             self._right = self._right + right
-        return changes[0] if len(changes) == 1 else changes[0] + changes[1]
-
-    def _multiply(self, left: Tensor, right: Tensor) -> Tensor:
-        return OPS[self.node.op](self.node.attrs, None, None, left, right)
+        return sum(changes[1:], changes[0])
 
 
 class Synapses(nn.Module):
@@ -167,35 +177,35 @@ class Synapses(nn.Module):
     ):
         super().__init__()
         self.plan = plan
-        graph, summed = plan.graph, set(plan.sums.values())
-        tensors = {
-            n.name: (graph.tensors[f"{n.name}.weight"], graph.parameters(n)[1])
-            for n in graph.weighted
-        }
+        graph = plan.graph
         maps: dict[str, LinearMap] = {}
-        for n in graph.weighted:
-            shared: Any = None if like is None else like.maps[n.name]
-            maps[n.name] = LinearMap(*tensors[n.name], n.attrs, backend, shared)
-        self.maps = modules(maps)
-        self.pools = modules(
-            {
-                n.name: CumulativeMaxPool(
-                    n.attrs,
-                    n.name in summed,
+        pools: dict[str, CumulativeMaxPool] = {}
+        self.products: dict[str, Product] = {}
+        for node in graph.nodes:
+            if node.weighted:
+                shared: Any = None
+                if like is not None:
+                    shared = like.maps[node.name]
+                weight, bias = graph.tensors[f"{node.name}.weight"], graph.parameters(node)[1]
+                maps[node.name] = LinearMap(weight, bias, node.attrs, backend, shared)
+            elif node.op == "max_pool" and node.name not in plan.constant:
+                pools[node.name] = CumulativeMaxPool(
+                    node.attrs,
+                    node.name in plan.sums.values(),
                     backend,
-                    n.name in plan.sliced,
+                    node.name in plan.sliced,
                     # Neurons and other poolings write to what they sent.
-                    lasting=graph[n.inputs[0]].weighted,
+                    lasting=graph[node.inputs[0]].weighted,
                 )
-                for n in graph.nodes
-                if n.op == "max_pool" and n.name not in plan.constant
-            }
-        )
-        self.products = {n.name: Product(n) for n in graph.nodes if n.product}
+            elif node.product:
+                self.products[node.name] = Product(node)
+        self.maps, self.pools = modules(maps), modules(pools)
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
-        self._thetas: dict[str, Tensor] = {} if like is None else like._thetas
-        self._units: dict[str, units.Unit] = {} if like is None else like._units
+        self._thetas: dict[str, Tensor] = {}
+        self._units: dict[str, units.Unit] = {}
+        if like is not None:
+            self._thetas, self._units = like._thetas, like._units
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
@@ -204,17 +214,16 @@ class Synapses(nn.Module):
         Does nothing if the thresholds are the same as before.
         """
         maps = {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
-        known = all(
-            name in self._thetas and torch.equal(theta, self._thetas[name])
-            for name, theta in thetas.items()
-        )
-        if known and all(linear.folded is not None for linear in maps.values()):
+        due = any(linear.folded is None for linear in maps.values())
+        for name, theta in thetas.items():
+            due = due or name not in self._thetas or not torch.equal(theta, self._thetas[name])
+        if not due:
             return
         self._thetas = {name: theta.clone() for name, theta in thetas.items()}
-        self._units = {
-            name: None if unit is None else to_like(unit, self.like)
-            for name, unit in units.propagate(self.plan.graph, self._thetas).items()
-        }
+        self._units = units.propagate(self.plan.graph, self._thetas)
+        for name, unit in self._units.items():
+            if unit is not None:
+                self._units[name] = to_like(unit, self.like)
         for name, linear in maps.items():
             linear.absorb(self._units[self.plan.graph[name].inputs[0]])
 
@@ -232,7 +241,7 @@ class Synapses(nn.Module):
             digits: The number of digits of a number of spikes.
         """
         here = {name: to_like(rest, self.like) for name, rest in rests.items()}
-        known = units.at_rest(self.plan.graph, here, self._units) if rests else {}
+        known = units.at_rest(self.plan.graph, here, self._units)
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]
             pool.reset(source not in at_most_one, known.get(source), digits)
@@ -252,9 +261,9 @@ class Synapses(nn.Module):
         return {name: pool.arrived for name, pool in self._pools() if pool.arrived is not None}
 
     def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
-        return (
-            (name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool)
-        )
+        for name, pool in self.pools.items():
+            assert isinstance(pool, CumulativeMaxPool)
+            yield name, pool
 
     def forward(
         self, node: Node, given: Sequence[Tensor | Active | None], spike_weight: float, biased: bool
@@ -274,30 +283,24 @@ class Synapses(nn.Module):
             return self.pools[node.name](received[0], spike_weight)
         if node.name in self.maps:
             # In differential coding the first step brings the activations.
-            complete = biased and self.plan.coding.once
+            complete = biased and self.plan.differential
             return self.maps[node.name](received[0], biased, complete)
         if node.name in self.products:
-            operands: list[Tensor | None] = []
-            for name, value in zip(node.inputs, given, strict=True):
-                operands.append(None if value is None else dense(self.analogue(name, value)))
+            operands: list[Tensor | None] = [None, None]
+            for side, (name, value) in enumerate(zip(node.inputs, given, strict=True)):
+                if value is not None:
+                    operands[side] = dense(self.analogue(name, value))
             return self.products[node.name](*operands)
-        whole = list(map(dense, received))
-        if len(given) > 1:
-            shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
-            whole = [
-                empty(shape, self.like, self.like.dtype).zero_() if value is None else dense(value)
-                for value, shape in zip(given, shapes, strict=True)
-            ]
-        if self._units[node.name] is None:
-            whole = [
-                self.analogue(name, value) for name, value in zip(node.inputs, whole, strict=True)
-            ]
+        shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
+        whole: list[Tensor] = []
+        for name, value, shape in zip(node.inputs, given, shapes, strict=True):
+            if value is None:
+                value = empty(shape, self.like, self.like.dtype).zero_()
+            elif self._units[node.name] is None:
+                value = self.analogue(name, value)
+            whole.append(dense(value))
         return OPS[node.op](node.attrs, None, None, *whole)
 
-    @overload
-    def analogue(self, name: str, value: Tensor) -> Tensor: ...
-    @overload
-    def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active: ...
     def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active:
         """The value that node `name` sends, in the units of the ANN."""
         unit = self._units[name]

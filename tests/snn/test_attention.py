@@ -30,7 +30,7 @@ from spiking_yolo.snn.stream import Stream
 from spiking_yolo.snn.synapses import Product
 
 PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}
-ATTENDING = ("signed-digits", "sigma-delta", "dcgs", "css")
+ATTENDING = ("signed-digits", "sigma-delta", "css")
 
 
 def converted(method: str = "signed-digits", areas: int = 1, scale: float = 0.05) -> Converted:
@@ -233,9 +233,9 @@ def test_methods_of_rate_coding_refuse_it_with_the_way_out():
 
 
 def test_a_softmax_neuron_of_rate_coding_names_its_node():
-    recipe = get_recipe("dcgs")
+    recipe = get_recipe("p-norm")
     parameters = {"theta": torch.ones(2), "initial": torch.tensor(0.5)}
-    with pytest.raises(UserError, match=r"encoding\.coding=differential"):
+    with pytest.raises(UserError, match=r"softmax of attention.*neuron\.kind=sigma-delta"):
         build_neurons(parameters, recipe, Activation(softmax=True))
 
 

@@ -368,8 +368,6 @@ def test_networks_give_the_same_spikes_to_the_bit(
         ("opt", {}),
         ("calibration-light", {}),
         ("burst", {}),
-        ("cos", {}),
-        ("dcgs", {}),
     ],
 )
 def test_rate_coding_gives_the_same_spikes_to_the_bit(

@@ -30,7 +30,7 @@ def numbers(snapshot: Snapshot) -> list[Tensor]:
 @pytest.mark.parametrize("method", DIFFERENTIAL)
 def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method: str, cls: Any):
     """Photographs and frames, one of which is the same again. Only how many steps are simulated is
-    another number, and so, in later frames, the mean over time that the thresholds of MSAT follow.
+    another number.
     """
     recipe = get_recipe(method).with_settings({"encoding.tau": 0.1})
     short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
@@ -40,10 +40,7 @@ def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method
 
     def run(network: SpikingNetwork) -> list[Any]:
         stream = Stream(network, T=40)
-        return [
-            stream(frame, steps=[1, 2, 5], maps=True)
-            for frame in ((x,) if recipe.msat.enabled else (x, y, y, x))
-        ]
+        return [stream(frame, steps=[1, 2, 5], maps=True) for frame in (x, y, y, x)]
 
     asked = run(net.network(event_driven=False))
     for module in (layer_module, network_module, pooling_module):

@@ -19,7 +19,7 @@ from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.readout import Run
 
 T = 12
-METHODS = ("p-norm", "channel-norm", "dcgs", "msat", "dcgs")
+METHODS = ("p-norm", "channel-norm", "msat", "dcgs")
 
 
 def network(method: str = "p-norm", **options: Any) -> SpikingNetwork:
@@ -130,12 +130,11 @@ def settle(ours: SpikingNetwork) -> None:
     assert not [ours.step() for _ in range(200)][-1]
 
 
-@pytest.mark.parametrize("method", ["sigma-delta", "dcgs"])
-def test_the_next_image_needs_only_what_has_changed(method: str):
+def test_the_next_image_needs_only_what_has_changed():
     """Settled, it is as right as a network that has seen the second image alone; the same image
     costs nothing.
     """
-    x, ours = images(2), network(method)
+    x, ours = images(2), network("sigma-delta")
     y = x.clone()
     y[:, :, 2:4, 2:4] += 0.2
     ours.start(x)
@@ -147,7 +146,7 @@ def test_the_next_image_needs_only_what_has_changed(method: str):
     ours.feed(y)
     settle(ours)
     second = ours.snapshot()
-    fresh = network(method)
+    fresh = network("sigma-delta")
     fresh.start(y)
     settle(fresh)
     alone = fresh.snapshot()
@@ -155,7 +154,7 @@ def test_the_next_image_needs_only_what_has_changed(method: str):
     for a, b, old in zip(
         second.outputs,
         alone.outputs,
-        network(method).run(x, 300).snapshots[300].outputs,
+        network("sigma-delta").run(x, 300).snapshots[300].outputs,
         strict=True,
     ):
         assert (a - b).norm() < 0.3 * (old - b).norm()
@@ -164,7 +163,7 @@ def test_the_next_image_needs_only_what_has_changed(method: str):
 def test_only_differential_coding_can_be_fed():
     ours, x = network(), images(2)
     ours.start(x)
-    with pytest.raises(UserError, match=r"needs encoding\.coding=differential"):
+    with pytest.raises(UserError, match="neurons that send changes"):
         ours.feed(x)
     other = network("dcgs")
     other.start(x)
@@ -227,7 +226,9 @@ def test_loading_changes_this_network_alone():
     ours, other = converted.network(), converted.network()
     before = ours.run(x, T)
     state = ours.neurons.state_dict()
-    doubled = {name: value if ".one." in name else 2 * value for name, value in state.items()}
+    # The neuron that stands for the pairs of a constant current has the threshold 1.
+    own = [name for name in state if not name.startswith("act1.on.")]
+    doubled = {**state, **{name: 2 * state[name] for name in own}}
     ours.neurons.load_state_dict(doubled)
     assert same(other.run(x, T), before) and same(converted.network().run(x, T), before)
     thetas = {

@@ -125,7 +125,7 @@ def feed(
     for t in range(1, T + 1):
         total += layer(given, spike_weight(t))
         watch(layer)
-        if layer.coding.once:
+        if layer.recipe.differential:
             given = None
     return total.double() * per_channel(layer.theta.double(), total.double())
 
@@ -161,7 +161,7 @@ class Reach:
             self._sums = list(map(torch.zeros_like, thetas))
         for k, theta in enumerate(thetas):
             self._sums[k] = self._sums[k] + theta
-        if not layer.coding.once:
+        if not layer.recipe.differential:
             return
         rest = getattr(layer, "rest", None)
         if first and rest is not None:

@@ -27,19 +27,19 @@ class PackedConvolution:
         """weight: [out, in / groups, kh, kw]; its dtype and device are those of the computation.
         bias: [out].
         """
-        self.weight, self.bias = channels_last(weight), None if bias is None else bias.to(weight)
-        self.stride, self.padding, self.dilation = (
-            attrs["stride"],
-            attrs["padding"],
-            attrs["dilation"],
-        )
-        self.groups = attrs["groups"]
+        if bias is not None:
+            bias = bias.to(weight)
+        self.weight, self.bias = channels_last(weight), bias
+        self.stride, self.padding = attrs["stride"], attrs["padding"]
+        self.dilation, self.groups = attrs["dilation"], attrs["groups"]
         self._packed: Tensor | None = None
         self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
 
     def __call__(self, x: Tensor, biased: bool) -> Tensor:
         """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
-        x, bias = channels_last(x.to(self.weight.dtype)), self.bias if biased else None
+        x, bias = channels_last(x.to(self.weight.dtype)), None
+        if biased:
+            bias = self.bias
         if self._pack_next:
             self._pack(x)
         if self._packed is None:
@@ -127,7 +127,9 @@ class PooledSum:
 
         What that call returned is changed too. None for what is not computed so.
         """
-        return None if self._pool is None else self._pool(current, self._own(), differences)
+        if self._pool is None:
+            return None
+        return self._pool(current, self._own(), differences)
 
     def _sum(self, current: Tensor) -> tuple[Tensor, Tensor | None]:
         """The sum, [N * H * W, C], and what is still to be added to it; None for nothing."""

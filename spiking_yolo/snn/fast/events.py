@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import Active, empty, rows
+from spiking_yolo.snn.layout import Active, dense, empty, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
@@ -31,8 +31,9 @@ def usable_levels() -> tuple[str, ...]:
     lower one.
     """
     capability = torch.backends.cpu.get_cpu_capability().lower()
-    best = LEVELS.index(capability) if capability in LEVELS else 0
-    return LEVELS[: best + 1]
+    if capability not in LEVELS:
+        return LEVELS[:1]
+    return LEVELS[: LEVELS.index(capability) + 1]
 
 
 def load(level: str) -> ctypes.CDLL | None:
@@ -44,7 +45,9 @@ def load(level: str) -> ctypes.CDLL | None:
         functions = ctypes.CDLL(str(file))
     except OSError:
         return None
-    return functions if all(hasattr(functions, name) for name in FUNCTIONS) else None
+    if not all(hasattr(functions, name) for name in FUNCTIONS):
+        return None
+    return functions
 
 
 @cache
@@ -64,21 +67,18 @@ PRICE, VISIT = 4.0, 1000.0
 class Windows(ctypes.Structure):
     """See events.c."""
 
-    _fields_ = tuple(
-        (name, c_int64)
-        for name in (
-            "n",
-            "h",
-            "w",
-            "out_h",
-            "out_w",
-            "kernel_h",
-            "kernel_w",
-            "stride_h",
-            "stride_w",
-            "top",
-            "left",
-        )
+    _fields_ = (
+        ("n", c_int64),
+        ("h", c_int64),
+        ("w", c_int64),
+        ("out_h", c_int64),
+        ("out_w", c_int64),
+        ("kernel_h", c_int64),
+        ("kernel_w", c_int64),
+        ("stride_h", c_int64),
+        ("stride_w", c_int64),
+        ("top", c_int64),
+        ("left", c_int64),
     )
 
 
@@ -87,22 +87,19 @@ class Neurons(ctypes.Structure):
 
     _fields_ = (
         ("channels", c_int64),
-        *[
-            (name, c_void_p)
-            for name in (
-                "theta",
-                "initial",
-                "cap",
-                "bias",
-                "once",
-                "rest",
-                "potential",
-                "sent",
-                "spikes",
-                "events",
-            )
-        ],
-        *[(name, c_float) for name in ("slope", "slack", "gamma")],
+        ("theta", c_void_p),
+        ("initial", c_void_p),
+        ("cap", c_void_p),
+        ("bias", c_void_p),
+        ("once", c_void_p),
+        ("rest", c_void_p),
+        ("potential", c_void_p),
+        ("sent", c_void_p),
+        ("spikes", c_void_p),
+        ("events", c_void_p),
+        ("slope", c_float),
+        ("slack", c_float),
+        ("gamma", c_float),
     )
 
 
@@ -120,19 +117,19 @@ class Rows(ctypes.Structure):
     @classmethod
     def of(cls, x: Tensor | Active) -> tuple["Rows", Tensor]:
         """Also what must live as long: a map [N, C, ...] may have to be copied."""
-        where = x.where if isinstance(x, Active) else None
-        if isinstance(x, Active):
-            whole = x.compact is None
-            values = rows(x.dense()) if whole else x.values
+        where, whole = None, True
+        if isinstance(x, Active) and x.compact is not None:
+            values, whole = x.compact, False
         else:
-            whole, values = True, rows(x)
+            values = rows(dense(x))
+        n = len(values)
+        if isinstance(x, Active):
+            where, n = x.where.data_ptr(), len(x.where)
         # C would read anything else as such, and beyond its end.
         values = values.to(torch.float32)
         if values.stride(-1) != 1:
             values = values.contiguous()
-        n = len(values) if where is None else len(where)
-        which = None if where is None else where.data_ptr()
-        return cls(values.data_ptr(), which, n, values.stride(0), whole), values
+        return cls(values.data_ptr(), where, n, values.stride(0), whole), values
 
 
 class Scratch:
@@ -195,11 +192,8 @@ class EventConvolution:
         visit: float = VISIT,
     ):
         self._kernels, self._outputs, self._price, self._visit = kernels, len(weight), price, visit
-        self._kernel, self._stride, self._padding = (
-            tuple(weight.shape[2:]),
-            attrs["stride"],
-            attrs["padding"],
-        )
+        self._kernel = tuple(weight.shape[2:])
+        self._stride, self._padding = attrs["stride"], attrs["padding"]
         self._given, self._width = weight, -(-len(weight) // LANES) * LANES
         self._block = next(LANES * k for k in (4, 2, 1) if self._width % (LANES * k) == 0)
         self._shape: torch.Size | None = None
@@ -208,8 +202,7 @@ class EventConvolution:
     def _weight(self) -> Tensor:
         """[width / block, kh, kw, in, block]; a photograph at T = 1 does not need it."""
         padded = F.pad(self._given, (0, 0, 0, 0, 0, 0, 0, self._width - self._outputs))
-        blocks = padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
-        return blocks
+        return padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
 
     def of_network(self, kernels: Kernels) -> "EventConvolution":
         """The same weights, which are held once, for another network with these kernels."""
@@ -233,7 +226,8 @@ class EventConvolution:
         """
         if x.shape != self._shape:
             self._bind(x.shape)
-        (given, _alive), scratch = Rows.of(x), self._kernels.scratch
+        given, _alive = Rows.of(x)
+        scratch = self._kernels.scratch
         channels, outputs = x.shape[1], len(self._reached)
         size = given.n * channels
         count = self._kernels.convolve(
@@ -295,10 +289,13 @@ class EventPool:
         if added is not None and not (self._tiles and added.dtype == torch.float32):
             total.add_(added)
             added = None
+        addend = None
+        if added is not None:
+            addend = added.data_ptr()
         self._kernels.pool_map(
             self._windows,
             total.data_ptr(),
-            None if added is None else added.data_ptr(),
+            addend,
             total.shape[1],
             torch.get_num_threads(),
             self._pooled.data_ptr(),
@@ -318,6 +315,9 @@ class EventPool:
         """
         (given, _alive), (reached, changed, change) = Rows.of(x), self._room
         scratch, threads, channels = self._kernels.scratch, torch.get_num_threads(), total.shape[1]
+        changes = None
+        if differences:
+            changes = change.data_ptr()
         count = self._kernels.pool(
             self._windows,
             given,
@@ -330,7 +330,7 @@ class EventPool:
             reached.data_ptr(),
             self._pooled.data_ptr(),
             changed.data_ptr(),
-            change.data_ptr() if differences else None,
+            changes,
         )
         if differences:
             return Active(change[:count], changed[:count], self._result)
@@ -349,19 +349,29 @@ class EventNeurons:
     ):
         self._kernels, self._state = kernels, state
         channels, p = state.sent.shape[1], parameters
-        none = p.theta.new_zeros(())
-        bias = none if p.bias is None else p.bias
+        each = once = rest = p.theta.new_zeros(())
+        cap = p.theta.new_full((), torch.inf)
+        potential = None
+        if p.cap is not None:
+            cap = p.cap
+        if p.rest is not None:
+            rest = p.rest
+        if state.potential is not None:
+            potential = state.potential.data_ptr()
         # A potential has the bias once it has started.
-        each, once = (bias, none) if state.potential is None else (none, bias)
-        cap = p.theta.new_full((), torch.inf) if p.cap is None else p.cap
-        rest = none if p.rest is None else p.rest
+        if p.bias is not None and potential is None:
+            each = p.bias
+        elif p.bias is not None:
+            once = p.bias
         values = (p.theta, p.initial, cap, each, once, rest)
         self._parameters = [value.expand(channels).contiguous() for value in values]
-        memory = (state.potential, state.sent, state.count, state.events)
         self._neurons = Neurons(
             channels,
             *(value.data_ptr() for value in self._parameters),
-            *(None if value is None else value.data_ptr() for value in memory),
+            potential,
+            state.sent.data_ptr(),
+            state.count.data_ptr(),
+            state.events.data_ptr(),
             slope,
             settings.slack,
             settings.gamma,
@@ -372,12 +382,11 @@ class EventNeurons:
     @staticmethod
     def serves(state: Any, parameters: Any) -> bool:
         """Whether neurons with this state and these parameters can be computed so."""
-        values = [v for v in vars(parameters).values() if v is not None]
-        together = (
-            state.switches is None and state.events is not None and state.events.shape[1] == 3
-        )
-        plain = together and all(v.ndim < 2 for v in values)
-        return plain and state.sent.dtype == torch.float32 and state.sent.device.type == "cpu"
+        if state.switches is not None or state.events is None or state.events.shape[1] != 3:
+            return False
+        if any(value is not None and value.ndim > 1 for value in vars(parameters).values()):
+            return False
+        return state.sent.dtype == torch.float32 and state.sent.device.type == "cpu"
 
     def start(self, x: Tensor, out: Tensor) -> Tensor:
         """The first step, whatever the state. x, out: [N, C, ...]; returns `out`, what is sent."""

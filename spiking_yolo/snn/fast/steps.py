@@ -35,10 +35,7 @@ class Scratch:
         n = block.numel()
         fits = self._flat and len(self._flat[0]) >= n and self._flat[0].dtype == block.dtype
         if not fits or self._flat[0].device != block.device:
-            size, count = max(n, SIZE), len(Buffers._fields)
-            self._flat = [
-                torch.empty(size, dtype=block.dtype, device=block.device) for _ in range(count)
-            ]
+            self._flat = [block.new_empty(max(n, SIZE)) for _ in Buffers._fields]
         return Buffers(*(flat[:n].view(block.shape) for flat in self._flat))
 
 
@@ -72,19 +69,23 @@ class BlockedStep:
         whole = map_tree(rows, state)
         like = leaves(whole)[0]
         shared = map_tree(lambda value: spread(value, out.shape), parameters)
-        self._blocks = [
-            self._block(part, whole, shared, rows(out), like)
-            for part in parts(len(like), like[0].numel())
-        ]
-        return shared
+        size = max(1, SIZE // max(like[0].numel(), 1))
+        self._blocks: list[Block] = []
+        for start in range(0, len(like), size):
+            part = slice(start, start + size)
 
-    def _block(self, part: slice, state: Any, parameters: Any, out: Tensor, like: Tensor) -> Block:
-        own = map_tree(
-            lambda value: value[part] if value.shape == like.shape else value, parameters
-        )
-        target = out[part]
-        buffers = self._scratch.like(like[part])._replace(out=target)
-        return Block(part, map_tree(lambda tensor: tensor[part], state), own, target, buffers)
+            def own(value: Tensor, part: slice = part) -> Tensor:
+                # Parameters of each position go with it, those of a channel with all.
+                if value.shape == like.shape:
+                    return value[part]
+                return value
+
+            target = rows(out)[part]
+            buffers = self._scratch.like(like[part])._replace(out=target)
+            self._blocks.append(
+                Block(part, map_tree(own, whole), map_tree(own, shared), target, buffers)
+            )
+        return shared
 
     def __call__(
         self, emit: Emit, current: Tensor | None, clock: Clock, reports: bool = True
@@ -103,18 +104,14 @@ class BlockedStep:
 
     def each(
         self, f: Callable[[Any, Any, Tensor | None, Buffers], Any], current: Tensor | None = None
-    ) -> list[Any]:
+    ) -> None:
         """f(state, parameters, current, buffers) of every block."""
-        return [
-            f(block.state, block.parameters, z, block.buffers) for block, z in self._with(current)
-        ]
+        for block, z in self._with(current):
+            f(block.state, block.parameters, z, block.buffers)
 
     def _with(self, current: Tensor | None) -> Iterable[tuple[Block, Tensor | None]]:
-        lines = None if current is None else rows(current)
-        return ((block, None if lines is None else lines[block.part]) for block in self._blocks)
-
-
-def parts(n: int, width: int) -> list[slice]:
-    """n rows of `width` elements in slices of at most SIZE elements, or of one row."""
-    step = max(1, SIZE // max(width, 1))
-    return [slice(start, start + step) for start in range(0, n, step)]
+        """Every block, with its part of the current."""
+        if current is None:
+            return [(block, None) for block in self._blocks]
+        lines = rows(current)
+        return [(block, lines[block.part]) for block in self._blocks]

@@ -40,22 +40,22 @@ def register(kind: str, **properties: Any) -> Callable[[B], B]:
     """
 
     def add(builder: B) -> B:
-        name = _full_name(builder)
-        owner = _full_name(BUILDERS.get(kind, builder))
-        if owner != name:
-            raise ValueError(f"neuron.kind={kind} is taken by {owner}: choose another name")
-        new = Kind(**properties) if properties or kind not in KINDS else KINDS[kind]
+        owner = BUILDERS.get(kind, builder)
+        if (owner.__module__, owner.__qualname__) != (builder.__module__, builder.__qualname__):
+            raise ValueError(
+                f"neuron.kind={kind} is taken by {owner.__module__}.{owner.__qualname__}:"
+                " choose another name"
+            )
+        new = KINDS.get(kind)
+        if new is None or properties:
+            new = Kind(**properties)
         if getattr(builder, "differential", False) and not new.differential:
-            raise ValueError(f"{name} sends changes: register it with differential=True")
+            raise ValueError(f"{kind} sends changes: register it with differential=True")
         KINDS[kind] = new
         BUILDERS[kind] = builder
         return builder
 
     return add
-
-
-def _full_name(builder: Builder) -> str:
-    return f"{builder.__module__}.{builder.__qualname__}"
 
 
 def build_neurons(
@@ -83,8 +83,9 @@ def build_neurons(
     builder = BUILDERS[recipe.neuron.kind]
     if not phi.slope or recipe.neuron_kind.signed:
         return builder(parameters, recipe, phi, plan, backend)
-    constant = ConstantOnOff.is_enough(parameters, recipe, plan)
-    pair = ConstantOnOff if constant else OnOff
+    pair = OnOff
+    if ConstantOnOff.is_enough(parameters, recipe, plan):
+        pair = ConstantOnOff
     return pair(parameters, recipe, phi, plan, backend, builder)
 
 

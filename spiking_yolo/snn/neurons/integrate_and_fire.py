@@ -51,16 +51,12 @@ class IntegrateAndFire(NeuronLayer):
             p.theta,
             self.settings.gamma,
             buffers.out,
-            self.reset_rule,
+            F.RESETS[self.settings.reset],
             room,
             self.sign,
         )
         s.tally(out)
         return out
-
-    @property
-    def reset_rule(self) -> F.Reset:
-        return F.RESETS[self.settings.reset]
 
     def charge(self, s: PotentialState, p: Parameters) -> None:
         """Add theta / (2 shift) to the potential (neuron.shift, Deng and Gu 2021)."""
@@ -92,5 +88,6 @@ def signed_for_leaky_relu(
     parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, *others: Any
 ) -> NeuronLayer:
     """Imbalanced thresholds, which without a slope are an IF neuron."""
-    kind = ImbalancedThreshold if phi.slope else IntegrateAndFire
-    return kind(parameters, recipe, phi, *others)
+    if phi.slope:
+        return ImbalancedThreshold(parameters, recipe, phi, *others)
+    return IntegrateAndFire(parameters, recipe, phi, *others)

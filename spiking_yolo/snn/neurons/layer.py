@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.coding import Coding
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
-from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.fast import Backend, BlockedStep
 from spiking_yolo.snn.layout import (
     Active,
     collapse_equal,
@@ -76,7 +75,6 @@ class NeuronLayer(nn.Module, ABC):
         self.phi = phi.continuous
         self.slope = phi.slope
         self.sign = sign
-        self.coding = Coding(once=recipe.differential)
         # A softmax is taken of the sum of all scores, before the neurons step.
         self.reads_sums = plan.reads_sums or phi.softmax
         # How many digits n >= 0 spikes are counted as.
@@ -85,7 +83,6 @@ class NeuronLayer(nn.Module, ABC):
             self.digits = count_binary_digits
         self.backend = backend or Backend()
         self._forget()
-        NeuronLayer.reset(self)
 
     # What a kind of neuron defines
 
@@ -155,7 +152,7 @@ class NeuronLayer(nn.Module, ABC):
         # Factor on neuron.hysteresis in a later frame of a video; 0 in others.
         self.hysteresis = 0.0
         # The same in the last step: where it was larger, more may be due now without new input.
-        self._held_back = 0.0
+        self._last_hysteresis = 0.0
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
         # Of each block, or of all together: 0 if nothing was sent.
@@ -179,46 +176,64 @@ class NeuronLayer(nn.Module, ABC):
         if self.t == 0:
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
-            self._make_room(current)
-        hysteresis = self.hysteresis if self.settings.hysteresis else 0.0
-        received = self._received(current, everywhere=hysteresis < self._held_back)
-        self._held_back = hysteresis
-        time = self.coding.activations(self.t + 1)
-        clock = Clock(self.t, time, spike_weight, self.t == 0, hysteresis)
-        sent = None if received is None else self.kernel(received, clock)
-        if isinstance(sent, Active):
+            self._allocate(current)
+        clock = self._clock(spike_weight)
+        received = self._received(current, clock)
+        sent: Tensor | Active | None = None
+        if received is not None:
+            sent = self.kernel(received, clock)
+        if sent is None:
+            sent = self._step_in_blocks(received, clock)
+        elif isinstance(sent, Active):
             # Each of these rows has sent something.
             self._largest = [len(sent.where)]
-        elif sent is None:
-            if isinstance(current, Tensor) and clock.first:
-                self._start(current)
-            if received is not None:
-                received = dense(received)
-            self._largest = self._run(self.emit, received, clock, on_cpu(self.out))
         self.t += 1
         self.spike_weight = spike_weight
-        self.settled = self.coding.once and self.settles()
-        return self.out if sent is None else sent
+        self._last_hysteresis = clock.hysteresis
+        self.settled = self.recipe.differential and self.settles()
+        return sent
 
-    def _received(
-        self, current: Tensor | Active | None, everywhere: bool
-    ) -> Tensor | Active | None:
-        """What the neurons see in this step: the current, the sum of all, or its softmax.
+    def _clock(self, spike_weight: float) -> Clock:
+        time, hysteresis = self.t + 1, 0.0
+        if self.recipe.differential:
+            time = 1
+        if self.settings.hysteresis:
+            hysteresis = self.hysteresis
+        return Clock(self.t, time, spike_weight, self.t == 0, hysteresis)
 
-        everywhere: All neurons have to look, also where nothing arrived.
-        """
+    def _received(self, current: Tensor | Active | None, clock: Clock) -> Tensor | Active | None:
+        """What the neurons see in this step: the current, the sum of all, or its softmax."""
         if self.phi.softmax:
             if current is not None:
-                self._scores = dense(current) if self.t == 0 else self._scores + dense(current)
-                self._sum = self.phi(self._scores)
+                scores = dense(current)
+                if not clock.first:
+                    scores = self._scores + scores
+                self._scores, self._sum = scores, self.phi(scores)
             return self._sum
+        # With less hysteresis all neurons have to look, also where nothing arrived.
+        everywhere = clock.hysteresis < self._last_hysteresis
         if self.reads_sums:
             if current is not None:
                 self._sum = dense(current)
-            return self._sum if current is None or everywhere else current
+            if current is None or everywhere:
+                return self._sum
+            return current
         if not everywhere:
             return current
-        return torch.zeros_like(self.state.sent) if current is None else dense(current)
+        if current is None:
+            return torch.zeros_like(self.state.sent)
+        return dense(current)
+
+    def _step_in_blocks(self, received: Tensor | Active | None, clock: Clock) -> Tensor:
+        """The `step` of all neurons; returns what is sent."""
+        if received is not None:
+            received = dense(received)
+        if clock.first:
+            for value in leaves(self.state):
+                value.zero_()
+            self._run.each(self.start, received)
+        self._largest = self._run(self.emit, received, clock, on_cpu(self.out))
+        return self.out
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """One `step` with the calibrated bias; counts switches."""
@@ -233,10 +248,10 @@ class NeuronLayer(nn.Module, ABC):
 
         Differential coding adds it once: to the first current, or to the sum.
         """
-        added = self.coding.once and not first and not self.reads_sums
         if z is None:
             return None
         z = z.to(p.theta.dtype)
+        added = self.recipe.differential and not first and not self.reads_sums
         if p.bias is None or added:
             return z
         return z + p.bias
@@ -270,9 +285,10 @@ class NeuronLayer(nn.Module, ABC):
         """Membrane potential, or the sum of the input for neurons that remember it; [N, C, ...]."""
         if not self.reads_sums:
             return self.state.potential
-        if (bias := self._optional("bias", self._sum)) is not None:
-            return self._sum + per_channel(bias, self._sum)
-        return self._sum
+        bias = self._optional("bias", self._sum)
+        if bias is None:
+            return self._sum
+        return self._sum + per_channel(bias, self._sum)
 
     @property
     def threshold(self) -> Tensor:
@@ -312,23 +328,12 @@ class NeuronLayer(nn.Module, ABC):
 
     # Memory
 
-    def show(self, state: Any, out: Tensor) -> None:
-        """Expose state and output here, if another layer holds the state and runs the step."""
-        self.state = state
-        self.out = out
-
-    def _make_room(self, current: Tensor) -> None:
+    def _allocate(self, current: Tensor) -> None:
+        """Tensors for currents of this shape, dtype and device, unless they are there already."""
         dtype = torch.promote_types(current.dtype, torch.float32)
         key = current.shape, dtype, current.device
-        if self._allocated != key:
-            self._allocate(current, dtype, key)
-
-    def _start(self, current: Tensor) -> None:
-        for value in leaves(self.state):
-            value.zero_()
-        self._run.each(self.start, current)
-
-    def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
+        if self._allocated == key:
+            return
         self.state = self.new_state(current.shape, current, dtype)
         self.out = empty(current.shape, current, dtype)
         like = current.new_empty((0,), dtype=dtype)
@@ -336,9 +341,10 @@ class NeuronLayer(nn.Module, ABC):
         self._allocated = key
 
     def _forget(self) -> None:
-        """Drop the state: parameters, dtype or device have changed."""
-        self._run = self.backend.step(reports=self.coding.once)
+        """Drop the state: parameters, dtype or device have changed, and the run is over."""
+        self._run = BlockedStep(self.backend.scratch, reports=self.recipe.differential)
         self._allocated: tuple[Any, ...] | None = None
+        self.reset()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over.
@@ -347,7 +353,6 @@ class NeuronLayer(nn.Module, ABC):
         it is allocated.
         """
         self._forget()
-        self.reset()
         super()._apply(fn, recurse)
         for name, value in self.named_buffers(recurse=False):
             self.register_buffer(name, value.cpu())
@@ -356,7 +361,6 @@ class NeuronLayer(nn.Module, ABC):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Other parameters: the run is over."""
         self._forget()
-        self.reset()
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -364,12 +368,15 @@ class NeuronLayer(nn.Module, ABC):
         attributes = dict(self.__dict__)
         for name in ("state", "out", "_kernel"):
             attributes.pop(name, None)
-        attributes.update(_run=self.backend.step(reports=self.coding.once), _allocated=None, t=0)
+        run = BlockedStep(self.backend.scratch, reports=self.recipe.differential)
+        attributes.update(_run=run, _allocated=None, t=0)
         return attributes
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
-        return None if value is None else to_like(collapse_equal(value), like)
+        if value is None:
+            return None
+        return to_like(collapse_equal(value), like)
 
     def extra_repr(self) -> str:
         theta = f"{self.theta.min():.3g}"

@@ -69,18 +69,17 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         gain = self.recipe.msat.gain or self.gain.item()
         theta = collapse_equal(self.theta).to(p.theta.dtype)
         unit = theta / gain
-        self.unit = unit.item() if unit.numel() == 1 else to_like(unit, p.theta)
+        self.unit = to_like(unit, p.theta)
+        if unit.numel() == 1:
+            self.unit = unit.item()
         self.top = to_like(gain * torch.ones_like(theta[:1]), p.theta)
-
-    @property
-    def is_algorithm1(self) -> bool:
-        """Whether the threshold follows Algorithm 1 of the draft instead of Eq. 17."""
-        return self.recipe.msat.variant == "algorithm1"
 
     def start(self, s: MsatState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         super().start(s, p, z, buffers)
-        # Algorithm 1 starts at half the maximum.
-        s.ratio.fill_(1.0 - 0.5 * self.is_algorithm1)
+        s.ratio.fill_(1.0)
+        if self.recipe.msat.variant == "algorithm1":
+            # It starts at half the maximum.
+            s.ratio.fill_(0.5)
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
         self, s: MsatState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
@@ -93,7 +92,14 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         theta = torch.mul(s.ratio, p.theta, out=buffers.a)
         room = F.room(p.cap, clock.time, s.sent, s.ratio)
         fired = F.integrate_and_fire(
-            s.potential, z, theta, self.settings.gamma, buffers.b, self.reset_rule, room, self.sign
+            s.potential,
+            z,
+            theta,
+            self.settings.gamma,
+            buffers.b,
+            F.RESETS[self.settings.reset],
+            room,
+            self.sign,
         )
         s.tally(fired)
         s.total.add_(s.potential)
@@ -104,10 +110,10 @@ class MsatIntegrateAndFire(IntegrateAndFire):
     def adapt(self, s: MsatState, p: Parameters, z: Tensor, clock: Clock, buffers: Buffers) -> None:
         """theta(t) / Theta for this step, in the state."""
         m = self.recipe.msat
-        if self.is_algorithm1:
+        if m.variant == "algorithm1":
             algorithm1(s.ratio, s.sent / clock.t, s.potential / p.theta, m)
             return
-        deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)
+        deviation = torch.add(s.potential, s.total, alpha=-1 / clock.t, out=buffers.a)
         mean, current, unit = s.total / clock.t, self.sign * z, self.unit
         if isinstance(unit, Tensor):
             deviation, mean, current = deviation.div_(unit), mean.div_(unit), current / unit
@@ -144,7 +150,9 @@ def threshold_ratio(
         top: Theta, in the units of the rule, in which the others are when they are divided by unit.
         out: For the result.
     """
-    u = torch.empty_like(deviation) if out is None else out
+    u = out
+    if u is None:
+        u = torch.empty_like(deviation)
     if not (s.dtt or s.det):
         return u.fill_(1)
     # log2 of B but for the terms of d; slopes of -ln B over d < 0 and, in all, over d > 0.

@@ -94,8 +94,8 @@ class OnOff(NeuronLayer):
             return OnOffState(on=on, off=off)
         on_out = empty(shape, like, dtype)
         off_out = empty(shape, like, dtype)
-        self.on.show(on, on_out)
-        self.off.show(off, off_out)
+        self.on.state, self.on.out = on, on_out
+        self.off.state, self.off.out = off, off_out
         return OnOffState(on=on, off=off, on_out=on_out, off_out=off_out)
 
     def step_parameters(self, like: Tensor) -> PairParameters:
@@ -112,11 +112,6 @@ class OnOff(NeuronLayer):
     def bind(self, p: PairParameters) -> None:
         self.on.bind(p.on)
         self.off.bind(p.off)
-
-    def reset(self) -> None:
-        super().reset()
-        self.on.reset()
-        self.off.reset()
 
     def start(self, s: Any, p: PairParameters, z: Tensor | None, buffers: Buffers) -> None:
         self.on.start(s.on, p.on, z, buffers)
@@ -135,7 +130,9 @@ class OnOff(NeuronLayer):
     @property
     def count(self) -> Tensor:
         on, off = self.state.on.count, self.state.off.count
-        return on if on is off else on + off
+        if on is off:
+            return on
+        return on + off
 
     @property
     def counts(self) -> Counts:

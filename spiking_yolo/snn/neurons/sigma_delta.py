@@ -9,10 +9,10 @@ from torch import Tensor
 from spiking_yolo.recipe import MAX_GAMMA
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.fast import EventNeurons
-from spiking_yolo.snn.layout import Active, dense
+from spiking_yolo.snn.layout import Active, dense, rows
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, map_tree, tensor
 
 
 @dataclass(kw_only=True)
@@ -48,7 +48,9 @@ class SigmaDelta(NeuronLayer):
 
     def unneeded(self) -> tuple[str, ...]:
         without = super().unneeded()
-        return (*without, "potential") if self.reads_sums else without
+        if self.reads_sums:
+            without += ("potential",)
+        return without
 
     def start(self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         """The sum of the input starts at zero, what was sent at the resting value.
@@ -79,8 +81,9 @@ class SigmaDelta(NeuronLayer):
             and self.phi.monotone
         )
         self._kernel = None
-        if plain:
-            self._kernel = self.backend.event_neurons(self.state, p, self.settings, self.slope)
+        kernels, state = self.backend.kernels, map_tree(rows, self.state)
+        if plain and kernels is not None and EventNeurons.serves(state, p):
+            self._kernel = EventNeurons(kernels, state, p, self.settings, self.slope)
 
     def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
         if self._kernel is None or clock.spike_weight != 1:
@@ -110,10 +113,12 @@ class SigmaDelta(NeuronLayer):
         return n.events == "digits" and n.gamma == MAX_GAMMA
 
     def due(
-        self, s: SigmaDeltaState, p: Parameters, total: Tensor, time: Any, out: Tensor | None
+        self, s: SigmaDeltaState, p: Parameters, total: Tensor, time: float, out: Tensor | None
     ) -> Tensor:
         """What has not been sent yet, in thetas."""
-        ceiling = None if p.cap is None else p.cap * time
+        ceiling = None
+        if p.cap is not None:
+            ceiling = p.cap * time
         factor = self.phi.gate and self.phi.gate.factor
         return F.unsent(total, s.sent, p.theta, self.slope, out, ceiling, factor, time)
 
@@ -154,9 +159,12 @@ class MultiThreshold(SigmaDelta):
     def step(
         self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        t: Any = clock.t + 1
+        t = clock.t + 1
         due = self.due(s, p, self.total(s, z), clock.time, buffers.a).mul_(t)
-        fired = multi_threshold_spike(due, None if self.slope else s.sent * t)
+        least = None
+        if not self.slope:
+            least = s.sent * t
+        fired = multi_threshold_spike(due, least)
         s.tally((fired != 0).to(fired))
         out = torch.div(fired, t, out=buffers.out)
         s.sent.add_(out)
@@ -184,9 +192,8 @@ class FewSpikes(SigmaDelta):
         self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         phi = F.unsent(self.total(s, z), 0.0, p.theta, self.slope, buffers.a, p.cap)
-        value = (
-            torch.abs(phi).add_(p.initial).floor_().clamp_(max=self.settings.gamma).mul_(phi.sign())
-        )
+        size = torch.abs(phi).add_(p.initial).floor_().clamp_(max=self.settings.gamma)
+        value = size.mul_(phi.sign())
         out = torch.sub(value, s.sent, out=buffers.out)
         s.tally(out.abs(), self.digits)
         s.sent.copy_(value)
