@@ -102,7 +102,6 @@ CAPPED = {
     "ReLU6": (nn.ReLU6(), Activation(cap=6.0)),
     "F.relu6": (F.relu6, Activation(cap=6.0)),
     "Hardtanh": (nn.Hardtanh(0, 0.25), Activation(cap=0.25)),
-    "F.hardtanh": (lambda x: F.hardtanh(x, 0.0, 0.25), Activation(cap=0.25)),
 }
 
 
@@ -165,18 +164,14 @@ class Branches(nn.Module):
 
 REFUSED = {
     "sigmoid": (Calls(nn.Sigmoid()), "'f'", "decoding"),
-    "torch.sigmoid": (Calls(torch.sigmoid), "'sigmoid'", "decoding"),
     "GELU": (Calls(nn.GELU()), "'f'", "fine-tune"),
-    "F.gelu": (Calls(F.gelu), "'gelu'", "fine-tune"),
     "norm behind activation": (
         Calls(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))),
         "'f_1'",
         "conv, norm, activation",
     ),
     "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
-    "F.softmax": (Calls(lambda x: F.softmax(x, 1)), "'softmax'", "attention"),
     "unknown function": (Calls(torch.erf), "'erf'", "use convolution"),
-    "unknown module": (Calls(nn.ELU()), "'f'", "use convolution"),
     "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
     "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),
     "reflection": (
@@ -186,14 +181,10 @@ REFUSED = {
     ),
     "uneven adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(3)), "'f'", "divides evenly"),
     "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
-    "product": (Calls(lambda x: x * x), "'mul'", "use convolution"),
     "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clip at 0 below"),
-    "F.hardtanh": (Calls(F.hardtanh), "'hardtanh'", "clip at 0 below"),
     "cap below zero": (Calls(ClippedReLU(-0.5)), "'f'", "a cap above zero, not -0.5"),
-    "cap of zero": (Calls(QCFS(4, 0.0)), "'f'", "a cap above zero, not 0"),
     "steep leak": (Calls(nn.LeakyReLU(2.0)), "'f'", "slope in [0, 1)"),
     "concat in space": (Calls(lambda x: torch.cat([x, x], 2)), "'cat'", "dim 1"),
-    "split in space": (Calls(lambda x: x.chunk(2, 2)[0]), "'chunk'", "dim 1"),
     "reshape": (Calls(lambda x: x.view(-1, 4, 2, 8)), "'view'", "flattening"),
     "conv and norm called twice": (ConvCalledTwice(), "'conv_1'", "copy the module"),
     "norm behind a shared activation": (ReluCalledTwice(), "'norm'", "conv, norm, activation"),

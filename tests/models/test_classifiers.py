@@ -53,13 +53,6 @@ def test_resnet20_has_nineteen_activations_of_its_own():
     assert len([m for m in model.modules() if type(m).__name__ == "QCFS"]) == 19
 
 
-def test_pooling_option():
-    kinds = [type(m) for m in build("vgg16", 10, pool="avg").modules()]
-    assert kinds.count(nn.AvgPool2d) == 5 and nn.MaxPool2d not in kinds
-    with pytest.raises(UserError, match="max or avg"):
-        build("vgg16", 10, pool="median")
-
-
 def test_torchvision_network_with_a_state_dict(tmp_path):
     source = build("torchvision:resnet18", 5)
     torch.save(source.state_dict(), tmp_path / "w.pth")

@@ -2,7 +2,6 @@
 implementation, OpenCV, the spiking network, and shortcuts of unlike depth.
 """
 
-import math
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,12 @@ from helpers.darknet_reference import heads as reference
 from torch import Tensor
 from torch.nn.functional import leaky_relu, pad
 
-from spiking_yolo.decode.boxes import decode
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
 from spiking_yolo.models.darknet_weights import count_floats
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.models.spec import Spec
 
 SIZE = 64
 BOXES = {"anchors": "8,4, 9,20, 40,30", "num": 3, "mask": "0,1,2"}
@@ -104,21 +101,6 @@ def test_a_second_implementation_agrees(name: str, files: Path, image: Tensor):
         assert (rounded - wanted).abs().max() < 1e-4 * (1 + wanted.std())
 
 
-def test_new_coords_by_hand():
-    head = HeadSpec("yolov5", classes=1, num=1, anchors=((8.0, 4.0),), scale=2.0)
-    spec = Spec("detect", ("a",), 64, 64, heads=(head,))
-    logits = torch.zeros(1, 6, 2, 2)
-    # Behind the logistic function: 0.75, 0.2, 0.6, 0.9, 0.8, 0.5 in column 1 of row 0.
-    values = (0.75, 0.2, 0.6, 0.9, 0.8, 0.5)
-    logits[0, :, 0, 1] = torch.tensor([math.log(v / (1 - v)) for v in values])
-    (boxes,), (scores,) = decode([logits], spec)
-    # x = 0.75 * 2 - 0.5 = 1.0 and y = 0.2 * 2 - 0.5 = -0.1 cells of 32 pixels; w = 4 * 0.36 * 8.
-    x, y, w, h = (1 + 1.0) * 32, -0.1 * 32, 4 * 0.36 * 8, 4 * 0.81 * 4
-    corners = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-    assert (boxes[1] * 64).tolist() == pytest.approx(corners, rel=1e-5)
-    assert scores[1].item() == pytest.approx(0.8 * 0.5)
-
-
 def test_a_shortcut_adds_the_channels_that_both_have(files: Path, image: Tensor):
     network = DarknetNet(parse_cfg(UNLIKE)).eval()
     deep = network.layers[0](image)
@@ -152,34 +134,3 @@ def test_boxes_without_an_anchor_have_darknets_and_a_surplus_is_ignored():
     assert anchors("num=5\nmask=0,1,4\nanchors=8,4,6,6") == ((8, 4), (6, 6), (0.5, 0.5))
     assert anchors("num=3\nanchors=1,2,3,4,5,6,7,8") == ((1, 2), (3, 4), (5, 6))
     assert anchors("num=3\nanchors=1,2", "region") == ((1, 2), (0.5, 0.5), (0.5, 0.5))
-
-
-LOGISTIC = "[conv]\nfilters=6\nactivation=logistic\n"
-NEW = "[yolo]\nclasses=1\nnum=1\nanchors=8,4\nnew_coords=1\n"
-CONV = "[conv]\nfilters=6\nactivation=linear\n"
-
-
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        (
-            CONV + "[route]\nlayers=-1\ngroups=2\ngroup_id=2\n",
-            "line 7: layer 1 .*group_id=2 is not",
-        ),
-        (CONV + "[route]\nlayers=-1\ngroups=2\ngroup_id=-1\n", "group_id=-1 must be at least 0"),
-        (CONV + "[route]\nlayers=-1\ngroups=4\n", "line 7: .*groups=4 must divide the 6 channels"),
-        (CONV + "[route]\nlayers=-1\ngroups=0\n", "groups=0 must be at least 1"),
-        (CONV + "[route]\nlayers=-1\ngroups=two\n", "groups=two is not a whole number"),
-        (CONV + NEW, "line 7: .*new_coords=1 needs .* activation=logistic"),
-        (NEW, "needs .* activation=logistic"),
-        (LOGISTIC + NEW.replace("new_coords=1", ""), "line 4: .*activation=logistic cannot be"),
-        (LOGISTIC + NEW + "[route]\nlayers=0\n", "line 4: layer 0 .* for layer 1 .yolo. alone"),
-        (CONV + NEW.replace("new_coords=1", "[route]\nlayers=1"), "layer 1 .* is a head"),
-        (CONV + NEW.replace("new_coords=1", CONV), "layer 1 .* is a head"),
-        (CONV + "[yolo]\nclasses=1\nnum=2000000000\n", "num=2000000000 must be at most 64"),
-        (CONV + "[yolo]\nclasses=1\nnum=1\nanchors=8,4,3\n", "a width and a height each, not 3"),
-    ],
-)
-def test_mistakes_name_line_and_layer(layers: str, message: str):
-    with pytest.raises(UserError, match=message):
-        DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{layers}\n{CONV}{NEW[:-13]}"))

@@ -15,12 +15,7 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import YOLOV3_TINY
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import (
-    Header,
-    count_floats,
-    load_darknet,
-    read_weights,
-)
+from spiking_yolo.models.darknet_weights import Header, count_floats, load_darknet, read_weights
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"

@@ -15,16 +15,10 @@ from hypothesis import strategies as st
 
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import (
-    Header,
-    arrays,
-    count_floats,
-    read_weights,
-)
+from spiking_yolo.models.darknet_weights import Header, arrays, count_floats, read_weights
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -68,60 +62,6 @@ TWO = "[conv]\nfilters=4\nactivation=leaky\n[conv]\nfilters=4\nactivation=linear
 
 def build(layers: str, head: str = HEAD) -> DarknetNet:
     return DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=16\n{layers}\n{head}")).eval()
-
-
-@pytest.mark.parametrize("activation", ["linear", "relu", "leaky"])
-def test_a_shortcut_adds_and_then_activates(activation: str):
-    net = build(f"{TWO}[shortcut]\nfrom=-2\nactivation={activation}\n")
-    x = torch.randn(1, 3, 16, 8)
-    first = net.layers[0](x)
-    total = first + net.layers[1](first)
-    acted = {
-        "linear": total,
-        "relu": total.relu(),
-        "leaky": torch.nn.functional.leaky_relu(total, 0.1),
-    }
-    assert torch.equal(net(x)[0], net.layers[3](acted[activation]))
-
-
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
-        (f"{TWO}[shortcut]", "from= must name earlier layers"),
-        (
-            f"{TWO}[conv]\nfilters=4\nstride=2\nactivation=linear\n[shortcut]\nfrom=-2",
-            "the layers to add differ in height",
-        ),
-        (
-            f"{TWO}[shortcut]\nfrom=-2\nalpha=0.5\nbeta=1",
-            "alpha=0.5 is not supported; use a network trained with alpha=1",
-        ),
-        (
-            f"{TWO}[shortcut]\nfrom=-2\nweights_type=per_channel",
-            "weights_type=per_channel is not supported",
-        ),
-        (
-            f"{TWO}[shortcut]\nfrom=-2\nactivation=selu",
-            "activation=selu cannot be converted; use linear, leaky",
-        ),
-        ("[conv]\nactivation=selu", "activation=selu cannot be converted"),
-        ("[conv]\nactivation=logistic", "activation=logistic cannot be converted"),
-        (
-            f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu",
-            "groups=3 must divide 4 inputs and filters=6",
-        ),
-        ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted; .* convolutional"),
-        (HEAD.replace("num=1", "num=1\nscale_x_y=x"), "scale_x_y=x is not a list of numbers"),
-        (HEAD.replace("num=1", "num=1\nmask=1e999"), "mask=1e999 is not a list of numbers"),
-        (HEAD.replace("num=1", "num=1\nscale_x_y=nan"), "scale_x_y=nan is not a list of numbers"),
-        (HEAD.replace("num=1", "num=1\nscale_x_y=0.5"), "scale_x_y=0.5 must be at least 1"),
-        ("[maxpool]\nstride=9999999999", "stride=9999999999 must be at most 2147483647"),
-    ],
-)
-def test_mistakes_name_the_layer(layers: str, message: str):
-    with pytest.raises(UserError, match=message):
-        build(layers)
 
 
 def test_swish_is_silu_and_networks_need_not_be_square():

@@ -54,18 +54,12 @@ def test_a_pointer_of_git_lfs(tmp_path: Path, name: str):
     assert "trust" not in refusal(tmp_path / name, trust=True)
 
 
-def test_a_page_about_the_file(tmp_path: Path):
-    (tmp_path / "best.pt").write_bytes(b"\n<!DOCTYPE html>\n<html lang=en>")
-    assert "web page" in refusal(tmp_path / "best.pt")
-
-
-@pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.parametrize("form", CONTENTS)
-def test_an_export_under_another_name(tmp_path: Path, form: str, trust: bool):
+def test_an_export_under_another_name(tmp_path: Path, form: str):
     """Its content says what it is, whatever it is called."""
     for name in ("best.pt", "best.weights", "best.onnx"):
         (tmp_path / name).write_bytes(CONTENTS[form])
-        said = refusal(tmp_path / name, trust)
+        said = refusal(tmp_path / name, trust=True)
         assert f"export to {form}: give the .pt" in said and "trust" not in said
 
 
@@ -98,11 +92,10 @@ def save_exported(path: Path) -> None:
     path.with_suffix(".pt2").rename(path)
 
 
-@pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.parametrize(("form", "save"), [("TorchScript", save_script), ("PT2", save_exported)])
-def test_what_torch_exports(tmp_path: Path, form: str, save: Callable[[Path], None], trust: bool):
+def test_what_torch_exports(tmp_path: Path, form: str, save: Callable[[Path], None]):
     save(tmp_path / "best.pt")
-    assert f"export to {form}: give the .pt" in refusal(tmp_path / "best.pt", trust)
+    assert f"export to {form}: give the .pt" in refusal(tmp_path / "best.pt", trust=True)
 
 
 def test_what_is_no_export(tmp_path: Path):
@@ -130,13 +123,9 @@ FORK, TRUST = "of a fork", "--trust-weights"
 # Layers -> whether the message names a fork, and whether it offers trust.
 UNKNOWN: dict[str, tuple[list[bytes], bool, bool]] = {
     "StemBlock": ([layer("models.common StemBlock"), HEAD], True, False),
-    "ShuffleV2Block": ([layer("models.common ShuffleV2Block"), HEAD], True, False),
     "a head of YOLOv7": ([layer("models.yolo IDetect")], True, False),
     "YOLOv5's own GhostConv": ([layer("models.common GhostConv"), HEAD], False, False),
-    "YOLOv5's Segment": ([layer("models.yolo Segment")], False, False),
     "another Conv": ([layer("models.common Conv", other=layer("models.common Conv")), HEAD], False, False),
-    "a class of anyone": ([layer("mine Layer"), HEAD], False, False),
-    "of torch": ([layer("torch.nn.modules.activation Mish"), HEAD], False, False),
     "of Ultralytics": ([layer("ultralytics.nn.modules.conv GhostConv"), HEAD], False, True),
     "another Conv of Ultralytics": (
         [layer("ultralytics.nn.modules.conv Conv", odd=layer("ultralytics.nn.modules.conv Conv")), HEAD],

@@ -169,6 +169,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_exports_of_ultralytics(ultralytics: Path, name: str):
     path = ultralytics / f"{name}.onnx"
@@ -185,6 +186,7 @@ def test_exports_of_ultralytics(ultralytics: Path, name: str):
     torch.testing.assert_close(scores, rows[:, 4:], **NEAR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolov10n-sorted", "yolo26n-sorted"])
 def test_heads_without_suppression(ultralytics: Path, name: str):
     """The file gives the best boxes in order, each with its class."""
@@ -201,6 +203,7 @@ def test_heads_without_suppression(ultralytics: Path, name: str):
         assert (corners[alike] - row[:4]).abs().amax(1).min() < 1e-3
 
 
+@pytest.mark.slow
 def test_half_precision(ultralytics: Path):
     """Weights of float16, and nodes out of order."""
     path = ultralytics / "yolov8n-half.onnx"
@@ -212,6 +215,7 @@ def test_half_precision(ultralytics: Path):
     torch.testing.assert_close(scores, rows[:, 4:], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [("yolov8n-seg", "for the task segment"), ("yolov8n-cls", "for the task classify")],
@@ -265,6 +269,7 @@ def test_another_size(tmp_path: Path):
     assert ann.options == ("--imgsz", "96x128")
 
 
+@pytest.mark.slow
 def test_a_size_that_is_open(tmp_path: Path, ultralytics: Path):
     """It comes from the caller, or from what the exporter wrote."""
     proto = onnx.load(ultralytics / "yolov8n-dynamic.onnx")

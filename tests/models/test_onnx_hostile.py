@@ -1,20 +1,16 @@
 """ONNX files that are damaged, hostile or of other networks: one line each, and quickly."""
 
-import random
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.onnx_damage import damage
 from helpers.onnx_exports import SIZE, Anchored, export
 from torch import nn
 
-from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import file_kind, load_ann
@@ -96,29 +92,16 @@ REFUSALS: dict[str, tuple[Change, str]] = {
     "weights outside": (outside, "in another file"),
     "quantised": (operator("Conv", "QLinearConv"), "quantised"),
     "unknown operator": (operator("Sigmoid", "Mine"), "Mine"),
-    "operator of later opsets": (operator("Sigmoid", "HardSwish"), "HardSwish"),
     "activation without neurons": (operator("Sigmoid", "Erf"), "cannot be converted"),
     "operator of others": (lambda p: setattr(first(p, "Conv"), "domain", "x.y"), "x.y"),
-    "old opset": (lambda p: setattr(p.opset_import[0], "version", 9), "opset=17"),
-    "no opset": (lambda p: setattr(p.opset_import[0], "domain", "x"), "opset 0"),
     "branch": (branch, "branches or loops"),
     "batch": (side(0, 4), "batch=1"),
     "grey images": (side(1, 1), "only RGB"),
     "open size": (side(3, "width"), "--imgsz"),
-    "no pixels": (side(2, 0), "--imgsz"),
-    "negative size": (side(2, -1), "--imgsz"),
-    "size of a typing error": (side(2, 1 << 40), "--imgsz"),
-    "whole numbers": (
-        lambda p: setattr(p.graph.input[0].type.tensor_type, "elem_type", 2),
-        "floating point",
-    ),
     "two inputs": (lambda p: p.graph.input.add().CopyFrom(p.graph.input[0]), "one input"),
     "circle": (circle, "cycle"),
     "unknown value": (lambda p: first(p, "Conv").input.__setitem__(0, "nothing"), "nothing"),
-    "unknown output": (lambda p: setattr(p.graph.output[0], "name", "nothing"), "nothing"),
-    "the same node twice": (lambda p: p.graph.node.add().CopyFrom(first(p, "Conv")), "damaged"),
     "tensor of a terabyte": (dims(1 << 40, 1 << 20), "damaged"),
-    "tensor of negative size": (dims(-4, -4), "damaged"),
     "tensor of another size": (dims(8, 3, 6, 5), "damaged"),
     "text as weights": (text, "cannot open"),
     "infinite weights": (infinite, "infinity"),
@@ -168,10 +151,6 @@ BOMBS: dict[str, tuple[list[Any], list[int]]] = {
         [node("ConstantOfShape", "s", "c"), node("Add", "c c", "y")],
         [1 << 20] * 2,
     ),
-    "a constant that is spread": (
-        [node("Expand", "s s", "c"), node("Add", "c c", "y")],
-        [1 << 20, 2],
-    ),
     "an endless range": (
         [
             node("Constant", "", "b", value_int=1 << 62),
@@ -180,12 +159,6 @@ BOMBS: dict[str, tuple[list[Any], list[int]]] = {
             node("Range", "a b d", "y"),
         ],
         [1],
-    ),
-    "constants that double": (
-        [node("ConstantOfShape", "s", "c0")]
-        + [node("Concat", f"c{k} c{k}", f"c{k + 1}", axis=0) for k in range(60)]
-        + [node("Identity", "c60", "y")],
-        [1 << 10],
     ),
     "products of constants": (
         [node("ConstantOfShape", "s", "c0")]
@@ -199,17 +172,6 @@ BOMBS: dict[str, tuple[list[Any], list[int]]] = {
         + [node("Identity", "m60", "y")],
         [1],
     ),
-    "an image that is spread": (
-        [node("Expand", "images s", "e"), node("Sigmoid", "e", "y")],
-        [1 << 12, 3, 64, 64],
-    ),
-    "sigmoids of sigmoids": (
-        [node("Sigmoid", "images", "m0")]
-        + [node("Sigmoid", f"m{k}", f"m{k + 1}") for k in range(2000)]
-        + [node("Identity", "m2000", "y")],
-        [1],
-    ),
-    "no nodes that matter": ([node("Identity", "images", "y")], [1]),
 }
 
 
@@ -237,32 +199,3 @@ def test_other_networks(tmp_path: Path):
 def test_no_onnx_installed(good: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert pip_install("onnx") in refusal(good)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(30))
-def test_damaged_nodes_are_refused_or_computed_right(good: Path, tmp_path: Path, seed: int):
-    """What is opened is what onnxruntime computes."""
-    runtime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    rng = random.Random(seed)
-    proto = onnx.load(good)
-    for _ in range(rng.choice([1, 1, 3])):
-        damage(rng.choice(proto.graph.node) if rng.random() < 0.8 else proto, rng)
-    path = tmp_path / "damaged.onnx"
-    path.write_bytes(proto.SerializeToString())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ann = load_ann(path)
-    except UserError as error:
-        assert "\n" not in str(error)
-        return
-    x = torch.rand(1, 3, *ann.imgsz, generator=torch.Generator().manual_seed(0))
-    try:
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception:  # onnxruntime is stricter about what does not matter
-        return
-    (rows,) = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (ann.spec.mean, ann.spec.std))
-    _, scores = decode(forward(ann.graph, (x - mean) / std), ann.spec)
-    torch.testing.assert_close(scores[0], rows[:, 4:5] * rows[:, 5:], rtol=1e-4, atol=1e-4)

@@ -1,11 +1,8 @@
 """--resize: how photographs get the shape of the input, from the command line and from Python."""
 
-import json
-
 import pytest
-from helpers.tiny import ROOT, YOLO, run_tool, write_tiny
+from helpers.tiny import ROOT, YOLO, write_tiny
 
-from spiking_yolo import SpikingYOLO
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
@@ -33,19 +30,6 @@ def test_the_cfg_decides_until_the_option_does(weights):
     assert preprocess(photo, stretched.spec)[1].resized == (64, 64)
     assert stretched.options == ("--resize", "stretch")
     assert load_ann(weights, resize="letterbox").spec == spec
-
-
-@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
-def test_detect_on_the_command_line_and_from_python(resize, weights, tmp_path):
-    photo = weights.parent / "photos" / "a.png"
-    result = SpikingYOLO(weights, resize=resize).detect(photo, T=1, conf=0.3)
-    assert result.placement.resized == {"stretch": (64, 64), "letterbox": (64, 38)}[resize]
-    args = [photo, "--weights", weights, "--T", 1, "--conf", 0.3, "--resize", resize]
-    assert run_tool("detect", *args, "--save-json", "--project", tmp_path) == 0
-    (file,) = tmp_path.rglob("*.json")
-    (entry,) = json.loads(file.read_text())
-    scores = [box["confidence"] for box in entry["detections"]]
-    assert scores == pytest.approx(result.boxes.conf.tolist(), abs=1e-3)
 
 
 @needs_public

@@ -27,9 +27,13 @@ DRAFT = (
 )
 # What one neuron sends, worked out by hand: method, settings, threshold, slope, currents, spikes.
 GOLDEN: list[tuple[str, dict[str, Any], float, float, list[float], list[float]]] = [
-    ("p-norm", {}, 1, 0, [0.75] * 4, [0, 1, 1, 1]),
+    ("p-norm", {}, 1, 0, [3 / 8] * 8, [0, 0, 1, 0, 0, 1, 0, 1]),
+    # A spike at equality, and no burst.
+    ("p-norm", {}, 1, 0, [3, 0, 0, -5, 4.5], [1, 1, 1, 0, 0]),
+    ("p-norm", {}, 1, 0, [3, 0, 0, -2, 3], [1, 1, 1, 0, 1]),
     ("channel-norm", {}, 1, 0.5, [-1, -1, -1, -1], [0, -1, 0, -1]),
     ("spike-norm", {}, 1, 0, [0.75] * 4, [0, 1, 0, 1]),
+    # The residual makes up for what a reset loses.
     ("rmp", {}, 1, 0, [0.75] * 4, [0, 1, 1, 1]),
     ("tsc", {}, 1, 0, [0, 1, 1, 1, 0, 1], [0, 1, 1, 1, 0, 1]),
     # theta / 8 more in each step.

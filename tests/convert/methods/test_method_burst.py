@@ -9,7 +9,6 @@ from helpers.methods import method, neuron, record, send
 from helpers.networks import Pooled, TinyLeaky, images
 from helpers.scalar_neurons import currents, scalar_if, thetas
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import Histogram
@@ -48,16 +47,6 @@ def test_the_default_shares_the_percentile_among_the_spikes():
     assert third.item() == pytest.approx(whole.item() / 3)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 64).map(lambda n: Fraction(n, 64)), min_size=1, max_size=30))
-def test_positive_input_up_to_gamma_thresholds_leaves_less_than_one(fractions: list[Fraction]):
-    """In whatever order it comes: nothing waits for a later step but a fraction of a threshold."""
-    layer = neuron(BURST, 2)
-    for f in fractions:
-        send(layer, [f * 5 * 2])
-        assert 0 <= layer.potential.item() < 2
-
-
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_a_network_counts_every_spike_of_a_burst(cls: Any):
     """Thresholds are a fifth of p-norm's; at half of that neurons burst, and counts are sums of the
@@ -75,17 +64,3 @@ def test_a_network_counts_every_spike_of_a_burst(cls: Any):
             assert n.max() == 5 and torch.equal(n, n.round())
             assert torch.equal(n.abs().transpose(0, 1).flatten(1).sum(1), spikes[name])
         assert n.max() > 1
-
-
-def test_bursts_clip_later_than_single_spikes():
-    """At a tenth of the thresholds one spike per step saturates, five do less."""
-    model, errors = None, []
-    for gamma in (1, 5, 10):
-        settings = {"threshold.rule": "percentile", "threshold.scale": 0.1, "neuron.gamma": gamma}
-        model, converted = method(Pooled, "burst", settings)
-        expected, (got,) = (
-            model(images(2)),
-            converted.network().run(images(2), 64).snapshots[64].outputs,
-        )
-        errors.append(((got - expected).norm() / expected.norm()).item())
-    assert errors[0] > 2 * errors[1] > 4 * errors[2]

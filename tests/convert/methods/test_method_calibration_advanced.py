@@ -12,15 +12,6 @@ from spiking_yolo.convert.methods import get_recipe
 ADVANCED = get_recipe("calibration-advanced")
 
 
-def test_the_start_is_added_once():
-    """theta = 2, a start of 0.75 thresholds: U = 1.5 + 0.5 fires at once, then every fourth
-    step.
-    """
-    recipe = ADVANCED.with_settings({"neuron.initial": 0.75})
-    layer = neuron(recipe, 2)
-    assert send(layer, [0.5] * 6) == [1, 0, 0, 0, 1, 0] and layer.potential.item() == 1.5 + 3 - 4
-
-
 def test_a_pair_starts_its_neurons_apart():
     """ON a threshold ahead, OFF one behind: at no input the pair sends one spike of ON, and OFF
     owes one.

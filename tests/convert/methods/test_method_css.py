@@ -146,13 +146,3 @@ def test_layers_take_turns_and_then_are_silent(cls: Any):
     assert relative_error(run.snapshots[64].outputs, model(images(2, seed=7))) < 0.05
     counts = run.snapshots[64].operations
     assert torch.equal(counts.spikes, counts.digits) and torch.equal(counts.spikes, counts.messages)
-
-
-def test_pooling_behind_the_neurons_gives_the_same():
-    x = images(2, seed=7)
-    runs = []
-    for settings in ({}, {"neuron.pool_first": False}):
-        model, converted = method(TinyLeaky, "css", settings)
-        runs.append(converted.network().run(x, 64).snapshots[64].outputs)
-    assert relative_error(runs[0], runs[1]) < 0.03
-    assert relative_error(runs[1], model(x)) < 0.05

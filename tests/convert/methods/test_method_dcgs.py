@@ -3,14 +3,11 @@ beside ours.
 """
 
 import pytest
-import torch
-from helpers.methods import method, neuron, send
-from helpers.networks import Pooled, TinyLeaky, images
+from helpers.methods import neuron, send
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 
 RECIPE = get_recipe("dcgs")
 
@@ -68,42 +65,3 @@ def test_the_authors_variables_give_the_same_spikes(zs, theta):
         exp_in, exp_out = exp_in + x / t, exp_out + spike / t
         expected.append(spike / t / theta)
     assert send(neuron(RECIPE, theta=theta), zs) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
-def test_the_error_falls_with_time_and_no_more_than_one_spike_is_sent(cls):
-    model, converted = method(cls, "dcgs")
-    x = images(2, seed=7)
-    run = converted.network(observed=True).run(x, 16, range(1, 17))
-    expected = model(x) if cls is TinyLeaky else (model(x),)
-    errors = [
-        max(
-            ((a - b).norm() / b.norm()).item()
-            for a, b in zip(run.snapshots[t].outputs, expected, strict=True)
-        )
-        for t in (1, 4, 16)
-    ]
-    assert errors[0] > 4 * errors[1] > 4 * errors[2] and errors[2] < 0.01, errors
-    for t in (1, 7, 16):
-        assert all(
-            (run.snapshots[t].spikes[name] <= t * n).all() for name, n in run.neurons.items()
-        )
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"neuron.gamma": 2},
-        {"neuron.initial": 0.5},
-        {"encoding.coarse": 2},
-    ],
-)
-def test_settings_that_it_cannot_keep_are_refused(settings):
-    with pytest.raises(UserError, match=r"dcgs"):
-        RECIPE.with_settings(settings)
-
-
-def test_what_it_sends_is_in_thresholds_of_the_channel():
-    _, converted = method(TinyLeaky, "dcgs")
-    theta = next(iter(converted.neurons.values()))["theta"]
-    assert len(theta.unique()) == len(theta) and torch.is_tensor(theta)

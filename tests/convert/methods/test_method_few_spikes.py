@@ -33,11 +33,6 @@ def test_half_a_spike_at_the_start_rounds_to_the_nearest():
     assert [send(neuron(RECIPE, slope=1), [z])[0] for z in zs] == [4, 5, -5, 0, 1, 255]
 
 
-def test_leaky_relu_sends_digits_with_a_sign():
-    layer = neuron(THREE, slope=0.5)
-    assert send(layer, [-6.5, 0]) == [-3, 0] and layer.counts.digits.item() == 2
-
-
 @given(st.floats(-1, 12), st.integers(1, 8), st.floats(0.2, 5))
 def test_the_sub_steps_of_the_paper(x, K, alpha):
     """v(1) = x; in sub-step k the neuron fires if v >= alpha 2^-k, and v falls by as much."""

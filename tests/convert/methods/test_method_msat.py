@@ -9,15 +9,13 @@ from math import exp, log, log1p
 
 import pytest
 import torch
-from helpers.methods import method, neuron
+from helpers.methods import neuron
 from helpers.msat import INPUTS, MSAT, SETTINGS, VALUES, drive, scalar_msat, sigmoid
-from helpers.networks import TinyLeaky, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer, OnOff
 from spiking_yolo.snn.neurons.msat import threshold_ratio
 
 
@@ -101,15 +99,6 @@ def test_msat_tuned_starts_half_way_to_its_first_threshold_and_bursts():
     assert missing["msat"] > 0.2 > 2 * missing["msat-tuned"] > 0
 
 
-def test_a_rising_input_lowers_the_threshold_and_a_charged_neuron_raises_it():
-    """DET and DTT alone, each against the same history."""
-    det, dtt = MSAT.with_settings({"msat.dtt": False}), MSAT.with_settings({"msat.det": False})
-    low, high = (drive(neuron(det), [0.1, z])[1][0] for z in (0.1, 0.9))
-    assert high < low
-    calm, charged = (drive(neuron(dtt), [0.1, z, 0.0])[2][0] for z in (0.0, 0.8))
-    assert charged > calm
-
-
 @settings(deadline=None, max_examples=40)
 @given(VALUES, st.sampled_from(sorted(SETTINGS)), st.sampled_from([0.4, 1.0, 5.0]))
 def test_conservation(zs: list[float], setting: str, top: float):
@@ -144,34 +133,3 @@ def test_without_a_floor_a_threshold_may_vanish():
     ][2] == 4
     with pytest.raises(UserError, match="floor=0 needs"):
         MSAT.with_settings({"msat.floor": 0, "neuron.gamma": 2})
-
-
-def test_without_both_terms_it_is_the_plain_neuron():
-    zs = INPUTS["random"]
-    plain = neuron(get_recipe("p-norm"))
-    expected = [plain(torch.tensor([[z]], dtype=torch.float64)).item() for z in zs]
-    assert [n for _, n, _ in drive(neuron(MSAT.with_settings(SETTINGS["neither"])), zs)] == expected
-
-
-@torch.no_grad()
-def test_a_probe_records_the_threshold_of_every_neuron():
-    """In a leaky network of both neurons of a pair; all start at the maximum of the layer's
-    pre-activations.
-    """
-    model, converted = method(TinyLeaky, "msat")
-    z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
-    history: list[torch.Tensor] = []
-
-    def probe(name: str, t: int, layer: NeuronLayer, current: torch.Tensor | None) -> None:
-        if name == "act1" and isinstance(layer, OnOff):
-            assert isinstance(layer.on, MsatIntegrateAndFire) and isinstance(
-                layer.off, MsatIntegrateAndFire
-            )
-            history.append(torch.stack([layer.on.threshold, layer.off.threshold]).clone())
-
-    converted.network(observed=True).run(images(2), 12, probes=[probe])
-    recorded = torch.stack(history)
-    assert recorded.shape == (12, 2, 2, 4, 8, 8)
-    assert torch.equal(recorded[0, 0], z.amax().float().double().expand_as(z))
-    assert torch.equal(recorded[0, 1], (-z.amin()).float().double().expand_as(z))
-    assert recorded[-1, 0].unique().numel() > 400 and (recorded[-1] > 0).all()

@@ -6,23 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.methods import Chain, method, neuron, record, relative_error, send
-from helpers.networks import TinyLeaky, images
+from helpers.methods import Chain, method, record, relative_error
+from helpers.networks import images
 from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import DIVISIONS
 
 P_NORM = get_recipe("p-norm")
-
-
-def test_spike_train_by_hand():
-    """z = 3/8, theta = 1: U = 3/8, 6/8, 9/8 - 1, 4/8, 7/8, 10/8 - 1, 5/8, 8/8 - 1. A spike at
-    equality; no burst.
-    """
-    assert send(neuron(P_NORM), [3 / 8] * 8) == [0, 0, 1, 0, 0, 1, 0, 1]
-    assert send(neuron(P_NORM), [3, 0, 0, -5, 4.5]) == [1, 1, 1, 0, 0]
-    assert send(neuron(P_NORM), [3, 0, 0, -2, 3]) == [1, 1, 1, 0, 1]
 
 
 @torch.no_grad()
@@ -67,15 +58,6 @@ def test_it_is_weight_normalisation():
     for i, name in enumerate(("relu1", "relu2")):
         assert torch.equal(got[name], torch.stack([step[i] for step in expected]))
         assert 0.02 < got[name].mean() < 0.98
-
-
-@torch.no_grad()
-def test_a_pair_on_a_leaky_network_has_both_percentiles():
-    model, converted = method(TinyLeaky, "p-norm")
-    z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
-    for key, side in (("theta", z[z > 0]), ("theta_off", -z[z < 0])):
-        exact = np.percentile(side.numpy(), 99.9, method="inverted_cdf")
-        assert converted.neurons["act1"][key][0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
 
 
 @torch.no_grad()

@@ -64,19 +64,9 @@ def test_rest_by_hand():
 
 def test_slack_by_hand():
     """0 and other multiples of 4 reach .65 far, and 3 only .35."""
-    for value, sent in {
-        0.6: 0,
-        0.7: 1,
-        2.6: 2,
-        2.7: 3,
-        3.3: 3,
-        3.4: 4,
-        4.6: 4,
-        -0.6: 0,
-        -3.4: -4,
-        -2.6: -2,
-    }.items():
-        assert send(neuron(DIGITS, slope=1), [value, 0]) == [sent, 0], value
+    values = [0.6, 0.7, 2.6, 2.7, 3.3, 3.4, 4.6, -0.6, -3.4, -2.6]
+    sent = [send(neuron(DIGITS, slope=1), [value, 0]) for value in values]
+    assert sent == [[n, 0] for n in (0, 1, 2, 3, 3, 4, 4, 0, -4, -2)]
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
@@ -158,11 +148,7 @@ def test_the_scale_needs_no_new_calibration():
     """It acts on what was trained; a coarser theta sends fewer digits."""
     network, x = converted(TinyLeaky), images(2)
     recipe = DIGITS.with_settings(
-        {
-            "calibration.steps": 8,
-            "calibration.operations": 0.25,
-            "threshold.scale": 2,
-        }
+        {"calibration.steps": 8, "calibration.operations": 0.25, "threshold.scale": 2}
     )
     plain = network.neurons
     coarse = rescaled(network.graph, plain, recipe)

@@ -52,6 +52,17 @@ def test_balanced_thresholds_by_hand():
     assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
 
 
+def test_balanced_thresholds_of_rmp_by_hand():
+    """Layer 1: currents 1/2 and 1, theta = 1/2 * 1: both fire in every step. Layer 2 receives (3 +
+    2) * 1/2 = 5/2.
+    """
+    graph = points([([[0.5], [1.0]], [0.0, 0.0]), ([[3.0, 2.0]], [0.0]), ([[1.0]], [0.0])])
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    converted = spiking(graph, x, get_recipe("rmp"), {"threshold.scale": 0.5})
+    assert converted.neurons["act1"]["theta"].tolist() == [0.5, 0.5]
+    assert converted.neurons["act2"]["theta"].tolist() == [1.25]
+
+
 def test_the_input_is_spikes_and_the_run_repeats():
     _, converted = method(TinyLeaky, "spike-norm")
     x, network, currents = images(2), converted.network(observed=True), []

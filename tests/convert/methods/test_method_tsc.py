@@ -31,18 +31,6 @@ def test_switches_by_hand():
     assert (open_end.counts.spikes.item(), open_end.count.item()) == (1, 3)
 
 
-@pytest.mark.parametrize(
-    ("z", "spikes", "switches"), [(0.9, 230, 51), (0.1, 25, 50), (1.0, 256, 1), (0.5, 128, 255)]
-)
-def test_it_pays_at_high_rates_only(z: float, spikes: int, switches: int):
-    """T = 256; above one half the silent steps are alone and cost two switches each, below it the
-    spikes are.
-    """
-    layer = neuron(TSC)
-    send(layer, [z] * 256)
-    assert (layer.count.item(), layer.counts.spikes.item()) == (spikes, switches)
-
-
 @settings(deadline=None, max_examples=50)
 @given(currents, thetas, st.sampled_from([1, 3]))
 def test_switches_are_changes_of_the_spike_train(zs: list[Fraction], theta: Fraction, gamma: int):

@@ -85,21 +85,6 @@ def test_yolov3_tiny_shapes_floats_and_spec():
     assert spec.heads[1].anchors == ((23, 27), (37, 58), (81, 82))
 
 
-def test_yolov1_stretches_and_reads_a_vector():
-    with torch.device("meta"):
-        spec = DarknetNet(read_cfg(PUBLISHED[0][0])).spec(["thing"] * 20)
-    assert spec.resize == "stretch"
-    head = spec.heads[0]
-    assert (head.kind, head.side, head.num, head.classes, head.sqrt, head.softmax) == (
-        "yolov1",
-        7,
-        2,
-        20,
-        True,
-        False,
-    )
-
-
 def test_logits_of_the_public_yolov3_tiny():
     net, spec, _ = load_darknet(WEIGHTS)
     image, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
@@ -143,50 +128,54 @@ def test_pool_follows_the_formula(size, stride, height, width, data):
             assert torch.equal(out[:, :, i, j], window.amax((2, 3)))
 
 
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        (
-            "[conv]\nfilters=6",
-            r"layer 0 \[convolutional\]: activation=logistic cannot be converted",
-        ),
-        ("[conv]\nfilters=7\nactivation=linear", "need an input of"),
-        ("[conv]\nfilters=6\nactivation=linear\ngroups=2", "groups=2 must divide"),
-        ("[route]\nlayers=0", "must name earlier layers"),
-        ("[route]\n", "must name earlier layers"),
-        ("[lstm]\n", r"layer 0 \[lstm\]: this kind of layer"),
-        ("[max]\nsize=20\nstride=20\npadding=0\n" + HEAD, "shrinks to nothing"),
-        ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "cannot follow"),
-        (
-            "[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0",
-            "differ in height",
-        ),
-        (
-            HEAD + "\n[yolo]\nclasses=1\nnum=2\nanchors=1,1",
-            "2 boxes need an input of",
-        ),
-        (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=0,4", "an anchor of 0 has no size"),
-        (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\nmask=1", "points outside"),
-        ("[crop]\ncrop_width=4\ncrop_height=8\nnoadjust=1", "must be of the whole map, 8 x 8"),
-        ("[crop]\ncrop_width=8\ncrop_height=8", "without noadjust=1 values are rescaled"),
-        (
-            "[conv]\nfilters=6\nactivation=linear\nshare_index=0",
-            "share_index=0 is not supported; .* without it",
-        ),
-        ("[conv]\nfilters=6\nactivation=linear\ndilation=2", "dilation=2 is not supported"),
-        (
-            "[conv]\nfilters=6\nactivation=linear\nstride=2\nstride_x=1",
-            "stride_x=1 is not supported",
-        ),
-    ],
-)
-def test_mistakes_name_the_layer(layers, message):
+LINEAR = "[conv]\nfilters=6\nactivation=linear\n"
+TWO = "[conv]\nfilters=4\nactivation=leaky\n[conv]\nfilters=4\nactivation=linear\n"
+ONE = "[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
+MISTAKES = [
+    ("[conv]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic cannot be converted"),
+    ("[conv]\nfilters=7\nactivation=linear", "need an input of"),
+    ("[conv]\nactivation=selu", "activation=selu cannot be converted; use linear, leaky"),
+    (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "groups=3 must divide 4 inputs"),
+    (f"{LINEAR}dilation=2", "dilation=2 is not supported"),
+    (f"{LINEAR}stride=2\nstride_x=1", "stride_x=1 is not supported"),
+    (f"{LINEAR}share_index=0", "share_index=0 is not supported; .* without it"),
+    ("[route]\nlayers=0", "must name earlier layers"),
+    ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "differ in"),
+    (f"{LINEAR}[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "layer 1 .*group_id=2 is not"),
+    (f"{LINEAR}[route]\nlayers=-1\ngroups=4\n", "line 7: .*groups=4 must divide the 6 channels"),
+    (f"{LINEAR}[route]\nlayers=-1\ngroups=two\n", "groups=two is not a whole number"),
+    (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
+    (f"{TWO}[shortcut]\nfrom=-2\nalpha=0.5", "alpha=0.5 is not supported; .* alpha=1"),
+    (f"{TWO}[conv]\nstride=2\nactivation=linear\n[shortcut]\nfrom=-2", "differ in height"),
+    ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted; .* convolutional"),
+    ("[max]\nsize=20\nstride=20\npadding=0", "shrinks to nothing"),
+    ("[maxpool]\nstride=9999999999", "stride=9999999999 must be at most 2147483647"),
+    ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "cannot follow"),
+    ("[crop]\ncrop_width=4\ncrop_height=8\nnoadjust=1", "must be of the whole map, 8 x 8"),
+    ("[crop]\ncrop_width=8\ncrop_height=8", "without noadjust=1 values are rescaled"),
+    (f"{LINEAR}[yolo]\nclasses=1\nnum=2\nanchors=1,1", "2 boxes need an input of"),
+    (f"{LINEAR}[yolo]\nclasses=1\nnum=2000000000\n", "num=2000000000 must be at most 64"),
+    (f"{LINEAR}{ONE.replace('8,4', '0,4')}", "an anchor of 0 has no size"),
+    (f"{LINEAR}{ONE.replace('8,4', '8,4,3')}", "a width and a height each, not 3"),
+    (f"{LINEAR}{ONE}mask=1", "points outside"),
+    (f"{LINEAR}{ONE}scale_x_y=nan", "scale_x_y=nan is not a list of numbers"),
+    (f"{LINEAR}{ONE}scale_x_y=0.5", "scale_x_y=0.5 must be at least 1"),
+    (f"{LINEAR}{ONE}[route]\nlayers=1", "layer 1 .* is a head"),
+    (f"{LINEAR}{ONE}new_coords=1", "new_coords=1 needs .* activation=logistic"),
+    (
+        f"[conv]\nfilters=6\nactivation=logistic\n{ONE}new_coords=1\n[route]\nlayers=0",
+        "line 4: layer 0 .* for layer 1 .yolo. alone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layers", "message"), MISTAKES)
+def test_mistakes_name_the_layer(layers: str, message: str):
     with pytest.raises(UserError, match=message):
         build(layers)
 
 
-def test_a_cfg_without_head_or_with_grey_input():
-    with pytest.raises(UserError, match="needs one"):
-        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\n[max]\n"))
-    with pytest.raises(UserError, match="channels=3"):
-        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\nchannels=1\n[max]\n"))
+@pytest.mark.parametrize(("options", "message"), [("", "needs one"), ("channels=1\n", "RGB")])
+def test_a_cfg_without_head_or_with_grey_input(options: str, message: str):
+    with pytest.raises(UserError, match=message):
+        DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{options}[max]\n"))
