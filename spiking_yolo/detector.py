@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import prepare
+from spiking_yolo.convert.load import FEW, Uncalibrated, prepare
 from spiking_yolo.convert.methods import needed_timesteps
-from spiking_yolo.convert.uncalibrated import FEW, Uncalibrated
 from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import expand, is_video_file, names_several

@@ -31,7 +31,7 @@ from helpers.onnx_exports import Anchored, export
 from helpers.tiny import NAMES, YOLO, photo, write_tiny
 from helpers.video import walk, write_frames
 
-from spiking_yolo.cli.main import call
+from spiking_yolo.cli import call
 from spiking_yolo.convert.methods import get_recipe
 
 MEMORY, SECONDS, DISK = 6 << 30, 60, 256 << 20

@@ -19,7 +19,7 @@ from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch import Tensor
 
-from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import Setup, evaluate, scorer_of
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load

@@ -14,7 +14,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect.run import DetectRun
 from spiking_yolo.apps.detect.sinks import rates_over_image
-from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
 from spiking_yolo.apps.page.photographs import PhotographsPage
 from spiking_yolo.convert.load import load

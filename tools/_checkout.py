@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from spiking_yolo.cli.main import main as tool
+from spiking_yolo.cli import main as tool
 
 __all__ = ["tool"]

@@ -137,7 +137,7 @@ def _train(
     say: Callable[[str], Any],
 ) -> None:
     """All steps that are left; fewer where the loss is no longer finite."""
-    steps = tuning.calibration.steps
+    steps = tuning.plan.steps
     if state.is_file():
         try:
             tuning.load_state_dict(torch.load(state, tuning.device, weights_only=True))
@@ -149,7 +149,7 @@ def _train(
     while tuning.steps < steps:
         rows = len(tuning.rows)
         try:
-            tuning.step(pictures(tuning.steps).to(tuning.device))
+            tuning.train_on(pictures(tuning.steps).to(tuning.device))
         except FloatingPointError:
             text = f"the loss is not finite in step {tuning.steps + 1}"
             if tuning.best is None:

@@ -1,28 +1,62 @@
 """Recipes that run the network on calibration images.
 
-They balance thresholds, correct errors and choose gains. Every step takes and returns the
-parameters of the neurons. Layers are treated in order, each with the layers before it spiking as
-they will, on the part of the graph that ends at the layer.
+They balance thresholds, train neurons, correct errors and choose gains. Every step takes and
+returns the parameters of the neurons. Layers are treated in order, each with the layers before it
+spiking as they will, on the part of the graph that ends at the layer.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.output_error import Job, best_gain, with_gain
+from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.sensitivity import (
+    balanced,
+    boxes_and_scores,
+    budget,
+    few_of,
+    relative_outputs,
+    scaled_to,
+    sensitivity,
+)
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters
-from spiking_yolo.convert.train_thresholds import by_gradient
+from spiking_yolo.convert.training import FINEST, train
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
+
+# Above 4 the thresholds of Eq. 17 collapse.
+GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+NEAR, WORTH = 0.03, 0.005
+# Of a layer's gain, beside the one for all.
+STEPS = (0.8, 1.25)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to calibrate.
+
+    Attributes:
+        images: Batches, [N, C, H, W].
+        progress: progress(text) is called before each part of the work, progress(text, done, total)
+            during one of known length.
+    """
+
+    graph: Graph
+    spec: Spec
+    recipe: Recipe
+    images: Sequence[Tensor]
+    progress: Callable[..., Any]
 
 
 @torch.no_grad()
@@ -103,6 +137,79 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
         largest = top.expand(len(largest))
     filled = torch.where(largest > 0, largest, top if top > 0 else 1.0)
     return at_most(filled * recipe.threshold.scale, node.phi.cap).contiguous()
+
+
+def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+    """Thresholds by sensitivity, and training; see `rescaled` for the recipe's own factors."""
+    recipe = job.recipe
+    height, width = job.images[0].shape[2:]
+    operations = budget(job.graph, recipe.calibration.operations)
+    settings = replace(recipe.calibration, operations=operations)
+    least: dict[str, Tensor] = {}
+    for name, values in neurons.items():
+        least[name] = values["theta"] / FINEST
+    network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, least)
+    few = few_of(job.images)
+    if recipe.threshold.rule == "sensitivity":
+        job.progress("sensitivity")
+        measure = relative_outputs
+        if job.spec.task == "detect":
+            measure = partial(boxes_and_scores, spec=job.spec)
+        thetas = balanced(network, sensitivity(network.graph, few, recipe.encoding.seed, measure))
+        # A first guess of their factor: a tenth of the usual statistic.
+        usual = sum(values["theta"].mean() for values in neurons.values())
+        factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
+        by_sensitivity: dict[str, dict[str, Tensor]] = {}
+        for name, values in neurons.items():
+            by_sensitivity[name] = {**values, "theta": thetas[name] * factor}
+        neurons = by_sensitivity
+    if settings.kind == "trained":
+        return train(network, job.graph, job.spec, neurons, job.images, settings, job.progress)
+    return scaled_to(operations, network, neurons, few)
+
+
+def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+    """msat.gain of every layer, by the relative error of the output after T.
+
+    First one for all: of GAINS the smallest whose error is within NEAR of the smallest error, since
+    a larger gain sends more spikes. Then, layer after layer, a smaller or a larger one where that
+    lowers the error by more than WORTH.
+    """
+    errors: list[float] = []
+    for k in GAINS:
+        errors.append(_output_error(job, with_gain(neurons, k), f"gain {k:g}"))
+    first = 0
+    while errors[first] > (1 + NEAR) * min(errors):
+        first += 1
+    k, best = GAINS[first], errors[first]
+    chosen = with_gain(neurons, k)
+    for node in job.graph.activations:
+        for factor in STEPS:
+            own = {**chosen[node.name], "gain": torch.tensor(k * factor)}
+            trial = {**chosen, node.name: own}
+            trial_error = _output_error(job, trial, f"gain {k * factor:g} of {node.name}")
+            if trial_error < (1 - WORTH) * best:
+                best = trial_error
+                chosen = trial
+                break
+    return chosen
+
+
+def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
+    """The same gain for every layer."""
+    return {name: {**own, "gain": torch.tensor(k)} for name, own in neurons.items()}
+
+
+def _output_error(job: Job, neurons: NeuronParameters, title: str) -> float:
+    """The relative error of the outputs after T, summed over the images."""
+    job.progress(title)
+    T = job.recipe.calibration.T
+    observer = Observer(SpikingNetwork(job.graph, neurons, job.recipe), job.graph, job.spec)
+    total = 0.0
+    for x in job.images:
+        for seen in observer.observe(map(Input, x), T, want=("ann",), batch=len(x)):
+            total += seen.error(T)
+    return total
 
 
 def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:

@@ -1,13 +1,16 @@
 """Thresholds by sensitivity: coarse where an error matters little to the output, and where an event
-is expensive.
+is expensive; all of them by one factor, so that the network takes the operations asked for.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.differentiable import CompleteNetwork, Values
+from spiking_yolo.convert.thresholds import scaled
+from spiking_yolo.data.detection import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.models.spec import Spec
@@ -23,6 +26,21 @@ SMALLEST_SIDE = 0.01
 # Weight of a box that is displaced by its own size, where a score that is off by one standard
 # deviation has 1.
 BOXES = 4.0
+# Images on which sensitivities and operations are measured, and errors compared, at most.
+FEW = 32
+# The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
+# factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
+# few.
+TRIES = 12
+MAX_FACTOR = 64.0
+TOLERANCE = 0.005
+# Factor on the operations of networks in which so large a share of the layers is depthwise: each of
+# their outputs has few inputs, whose errors do not average.
+DEPTHWISE, SHARE = 2.0, 0.25
+# Layers with weights, and the factor on the operations of networks that have more of them: errors
+# add up.
+DEEP = ((80, 1.55), (40, 1.35))
+
 
 # From the outputs, [N, ...] each, to what an error is measured in.
 Measure = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -113,3 +131,69 @@ def balanced(network: CompleteNetwork, sensitivities: Mapping[str, Tensor]) -> d
         relative = (sensitivities_of_layer / mean).clamp(min=FLOOR)
         thetas[name] = torch.sqrt(cost / mean) * relative**-0.25
     return thetas
+
+
+def budget(graph: Graph, operations: float) -> float:
+    """The operations per MAC to aim at: as asked for, times DEPTHWISE or a factor of DEEP."""
+    layers = len(graph.weighted)
+    depthwise = 0
+    for node in graph.weighted:
+        weight = graph.tensors[f"{node.name}.weight"]
+        depthwise += node.attrs.get("groups", 1) > 1 and weight.shape[1] == 1
+    if depthwise >= SHARE * layers:
+        return operations * DEPTHWISE
+    for least, factor in DEEP:
+        if layers > least:
+            return operations * factor
+    return operations
+
+
+@torch.no_grad()
+def scaled_to(
+    operations: float, network: CompleteNetwork, values: Values, images: Sequence[Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """The values with all thetas times one factor, for which the network takes these operations.
+
+    The factor is searched by the secant method in logarithms; halving theta costs about half as
+    much again.
+
+    Args:
+        operations: Per MAC of the ANN, the mean over the images.
+    """
+    low, high = -math.log(MAX_FACTOR), math.log(MAX_FACTOR)
+    # log factor, and log operations by it.
+    factor, slope = 0.0, -2 / 3
+    last: tuple[float, float] | None = None
+    for _ in range(TRIES):
+        trial = times(math.exp(factor), network, values)
+        spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()
+        excess = math.log(max(spent, LEAST) / operations)
+        if abs(excess) < TOLERANCE:
+            break
+        if excess > 0:
+            low = factor
+        else:
+            high = factor
+        if last is not None:
+            slope = min((excess - last[1]) / (factor - last[0]), -0.1)
+        last = (factor, excess)
+        factor -= excess / slope
+        if not low < factor < high:
+            factor = (low + high) / 2
+    return times(math.exp(factor), network, values)
+
+
+def times(factor: float, network: CompleteNetwork, values: Values) -> dict[str, dict[str, Tensor]]:
+    """The values with all thetas times a factor, within what the network allows."""
+    result = {}
+    for name, parameters in values.items():
+        result[name] = dict(parameters)
+        if name in network.sites:
+            cap = network.graph[name].phi.cap
+            result[name] = scaled(parameters, factor, cap, network.least.get(name))
+    return result
+
+
+def few_of(images: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Some of the batches, at equal distances."""
+    return spread(images, max(1, FEW // len(images[0])))

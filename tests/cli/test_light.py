@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers.tiny import ROOT
 
-from spiking_yolo.cli.main import COMMANDS
+from spiking_yolo.cli import COMMANDS
 
 pytestmark = pytest.mark.slow
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL", "pandas", "ultralytics"}

@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 
-from spiking_yolo.cli.main import COMMANDS, call, parse, program
-from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
-from spiking_yolo.cli.renamed import METHODS as OLD_METHODS
-from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
+from spiking_yolo.cli import (
+    COMMANDS,
+    OLD_COMMANDS,
+    OLD_METHODS,
+    OLD_OPTIONS,
+    call,
+    parse,
+    program,
+)
 from spiking_yolo.errors import UserError
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from helpers.tiny import ROOT
 
-from spiking_yolo.cli.process import status
+from spiking_yolo.cli import status
 from spiking_yolo.errors import UserError
 
 SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
-from spiking_yolo.cli.process import prepare_process, status
+from spiking_yolo.cli import prepare_process, status
 from spiking_yolo.io.files import atomic_write
 prepare_process()
 def run():

@@ -3,17 +3,26 @@ for.
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from helpers.methods import points
-from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.sensitivity import BOXES, balanced, boxes_and_scores, sensitivity
-from spiking_yolo.convert.train_thresholds import scaled_to, times
+from spiking_yolo.convert.sensitivity import (
+    BOXES,
+    balanced,
+    boxes_and_scores,
+    budget,
+    scaled_to,
+    sensitivity,
+    times,
+)
+from spiking_yolo.graph import Graph
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Recipe
 
@@ -90,24 +99,46 @@ def test_no_theta_is_finer_than_the_network_allows():
     """However many operations are asked for: a neuron sends 65,536 thetas at most, and what is
     above is lost.
     """
-    graph, batches = (
-        spiking(make(TinyLeaky), images(2), Recipe("tested")).graph,
-        list(images(3).split(1)),
-    )
+    graph = spiking(make(TinyLeaky), images(2), Recipe("tested")).graph
     free = CompleteNetwork(graph, (8, 8))
-    start = {
-        n: {"theta": torch.full((c,), 0.5), "initial": torch.tensor(0.5)}
-        for n, c in free.sites.items()
-    }
-    bounded = CompleteNetwork(
-        graph, (8, 8), least={name: torch.full((c,), 0.125) for name, c in free.sites.items()}
-    )
-    assert {own["theta"].max().item() for own in times(0.5, bounded, start).values()} == {0.25}
-    assert {own["theta"].max().item() for own in times(0.01, bounded, start).values()} == {0.125}
-    assert (
-        max(own["theta"].max().item() for own in scaled_to(1e3, free, start, batches).values())
-        < 0.125
-    )
-    assert {
-        own["theta"].max().item() for own in scaled_to(1e3, bounded, start, batches).values()
-    } == {0.125}
+    start: dict[str, dict[str, torch.Tensor]] = {}
+    least: dict[str, torch.Tensor] = {}
+    for name, channels in free.sites.items():
+        start[name] = {"theta": torch.full((channels,), 0.5), "initial": torch.tensor(0.5)}
+        least[name] = torch.full((channels,), 0.125)
+    bounded = CompleteNetwork(graph, (8, 8), least=least)
+    batches = images(3).split(1)
+    for values, theta in (
+        (times(0.5, bounded, start), 0.25),
+        (times(0.01, bounded, start), 0.125),
+        (scaled_to(1e3, bounded, start, batches), 0.125),
+    ):
+        assert {own["theta"].max().item() for own in values.values()} == {theta}
+    for own in scaled_to(1e3, free, start, batches).values():
+        assert own["theta"].max() < 0.125
+
+
+def lengthened(graph: Graph, layers: int) -> Graph:
+    """With copies of the first layer with weights, until there are so many."""
+    first = graph.weighted[0]
+    copies = range(layers - len(graph.weighted))
+    more = tuple(replace(first, name=f"more{k}") for k in copies)
+    tensors = {f"{node.name}.weight": graph.tensors[f"{first.name}.weight"] for node in more}
+    return replace(graph, nodes=(*graph.nodes, *more), tensors={**graph.tensors, **tensors})
+
+
+@pytest.mark.parametrize(
+    ("cls", "layers", "expected"),
+    [
+        (Pooled, 40, 0.7),
+        (Pooled, 41, 0.945),
+        (Pooled, 80, 0.945),
+        (Pooled, 81, 1.085),
+        # One of four layers is depthwise.
+        (Grouped, 4, 1.4),
+        (Grouped, 5, 0.7),
+    ],
+)
+def test_deep_and_depthwise_networks_take_more_operations(cls: Any, layers: int, expected: float):
+    graph = spiking(make(cls), images(2), Recipe("tested")).graph
+    assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)

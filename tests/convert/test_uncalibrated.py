@@ -12,10 +12,9 @@ from helpers.video import noise, write_frames
 
 from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import convert_ann, load
+from spiking_yolo.convert.load import FEW, convert_ann, load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import preprocessed
-from spiking_yolo.convert.uncalibrated import FEW
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.video import previewed
 from spiking_yolo.errors import Notice, UserError

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spiking_yolo.convert.train_thresholds import error
+from spiking_yolo.convert.training import answer_error, shares_of
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
@@ -51,7 +51,8 @@ def test_it_is_trained_by_overlap(monkeypatch: pytest.MonkeyPatch):
     grown[0, 2] += 1
 
     def gap() -> float:
-        return error([moved], [ann], SPEC).item() - error([grown], [ann], SPEC).item()
+        errors = [answer_error([y], [ann], SPEC, shares_of(SPEC)).item() for y in (moved, grown)]
+        return errors[0] - errors[1]
 
     assert gap() < -0.02
     monkeypatch.setitem(HEADS, "yolox", replace(HEADS["yolox"], overlap=False))

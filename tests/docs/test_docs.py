@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from spiking_yolo.cli.main import parse
+from spiking_yolo.cli import parse
 from spiking_yolo.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from helpers.calibrating import calibrate_on
 from helpers.darknet_files import write_weights
-from spiking_yolo.cli.main import call
+from spiking_yolo.cli import call
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
 

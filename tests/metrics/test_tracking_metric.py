@@ -11,7 +11,7 @@ from spiking_yolo.decode.boxes import Detections
 
 pytest.importorskip("trackers", reason="needs the extra track")
 
-from spiking_yolo.metrics.tracking import track_frames, track_scores
+from spiking_yolo.metrics.video import track_frames, track_scores
 
 # Corners of two people who stand apart, and of somebody else.
 ANNE, BERT, CARL = [0, 0, 10, 20], [100, 0, 110, 20], [200, 0, 210, 20]

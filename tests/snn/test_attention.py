@@ -17,7 +17,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.convert.thresholds import base_parameters
-from spiking_yolo.convert.train_thresholds import TrainableNeurons
+from spiking_yolo.convert.training import TrainableNeurons
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.graph.graph import attend, attention_scores

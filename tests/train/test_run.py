@@ -9,7 +9,7 @@ import torch
 from helpers.checkpoints import read_provenance
 from helpers.tiny import ROOT
 
-from spiking_yolo.cli.main import call as call_cli
+from spiking_yolo.cli import call as call_cli
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_checkpoint

@@ -15,7 +15,7 @@ import numpy as np
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.uncalibrated import FEW
+from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
 from spiking_yolo.data.video import Video, frames_to_read, open_video, previewed
 from spiking_yolo.decode.selection import Selection, class_ids

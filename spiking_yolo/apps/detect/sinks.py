@@ -16,7 +16,7 @@ from spiking_yolo.apps.page.video import VideoPage
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.video import VideoWriter
-from spiking_yolo.decode.boxes import listed, times
+from spiking_yolo.decode.boxes import listed, times, unmatched
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import draw_detections
@@ -25,7 +25,6 @@ from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.metrics.energy import TIMELINE, accounts
-from spiking_yolo.metrics.matching import unmatched
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
 

@@ -1,14 +1,18 @@
-"""What the energy of a converted network rests on, besides what a run counts."""
+"""What a converted network costs: what a run counts, and what the energy rests on besides."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.metrics.energy import NetworkSize, Value, Work, charged
+from spiking_yolo.metrics.energy import NetworkSize, Value, Work, charged, neurobench
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.counting import Counting
+from spiking_yolo.snn.counting import Counting, Counts
 from spiking_yolo.snn.operations import spiking
 
 
@@ -32,10 +36,7 @@ class CostModel:
     def of(cls, converted: Converted) -> "CostModel":
         graph, recipe = converted.graph, converted.recipe
         constant = constant_nodes(graph)
-        sizes = {
-            name: shape.numel()
-            for name, shape in shapes(graph, converted.spec.height, converted.spec.width).items()
-        }
+        sizes = shapes(graph, converted.spec.height, converted.spec.width)
         events = spiking(graph, [node.name for node in graph.activations])
         streams, weights, inputs, outputs = False, 0, 0, 0
         for node in graph.nodes:
@@ -43,10 +44,12 @@ class CostModel:
                 streams = streams or (node.name not in constant and node.inputs[0] not in events)
                 weights += graph.tensors[f"{node.name}.weight"].numel()
             if node.multiplies:
-                inputs += sum(sizes[name] for name in node.inputs)
-                outputs += sizes[node.name]
-        exponential = [node.name for node in graph.activations if not node.phi.monotone]
-        ann_exponentials = sum(sizes[name] for name in exponential)
+                inputs += sum(sizes[name].numel() for name in node.inputs)
+                outputs += sizes[node.name].numel()
+        ann_exponentials = 0
+        for node in graph.activations:
+            if not node.phi.monotone:
+                ann_exponentials += sizes[node.name].numel()
         streams = streams and not recipe.differential
         per_neuron = exponentials(recipe, silu=ann_exponentials > 0)
         return cls(
@@ -79,11 +82,10 @@ class CostModel:
 
         analogue_macs: of one step.
         """
-        analogue, exponentials = (
-            analogue_macs * (t if self.streams else 1),
-            self.exponentials * size.neurons * t,
-        )
-        return Work(t, operations, events, updates, analogue, self.value, exponentials)
+        if self.streams:
+            analogue_macs *= t
+        exponentials = self.exponentials * size.neurons * t
+        return Work(t, operations, events, updates, analogue_macs, self.value, exponentials)
 
     def observed(self, seen: Observation, t: int) -> tuple[Work, NetworkSize]:
         """What was done for an image in t steps, and the size of the network."""
@@ -118,3 +120,58 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     if not recipe.neuron_kind.adaptive or m.variant != "eq17" or not (m.dtt or m.det):
         return int(silu)
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
+
+
+def mean_size(seen: Sequence[Observation], model: CostModel) -> NetworkSize:
+    """Of the network, per image."""
+    return model.size(mean(one.macs for one in seen), mean(one.neurons for one in seen))
+
+
+def mean_costs(
+    seen: Sequence[Observation], t: int, model: CostModel, size: NetworkSize
+) -> tuple[dict[str, float], Work]:
+    """What t steps cost per image, by column, and the work that energies are computed from."""
+    each: dict[str, list[float]] = defaultdict(list)
+    for one in seen:
+        step = one.steps[t]
+        each["messages"].append(step.sent["messages"])
+        each["analogue"].append(one.analogue_macs)
+        each["updates"].append(step.updates)
+        each["spikes"].append(step.total_spikes)
+        each["rate"].append(one.mean_rate(t))
+        each["error"].append(step.error)
+        each["seconds"].append(one.seconds.network + one.seconds.decode)
+        for counting in Counts._fields:
+            each[f"operations {counting}"].append(step.operations[counting])
+            each[f"events {counting}"].append(step.events[counting])
+            if step.products:
+                each[f"products {counting}"].append(step.products[counting])
+    means = {name: mean(values) for name, values in each.items()}
+    charge = charged(model.value)
+    operations = means[f"operations {model.counting}"]
+    work = model.work(
+        t,
+        size,
+        means[f"operations {charge}"],
+        means[f"events {charge}"],
+        means["updates"],
+        means["analogue"],
+    )
+    costs = {
+        "spikes_per_image": means["spikes"],
+        "mean_rate": means["rate"],
+        "sops_per_image": operations,
+    }
+    for counting in Counts._fields:
+        costs[f"sops_per_mac_{counting}"] = means[f"operations {counting}"] / size.macs
+    costs["output_error"] = means["error"]
+    costs["worst_error"] = max(each["error"])
+    costs["seconds"] = means["seconds"]
+    if f"products {model.counting}" in means:
+        costs["products_share"] = means[f"products {model.counting}"] / operations
+    return {**costs, **neurobench(work, size, means["messages"])}, work
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of plain numbers."""
+    return float(np.mean(list(values)))

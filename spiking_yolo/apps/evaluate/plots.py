@@ -34,10 +34,16 @@ def save_plots(table: Table, folder: Path, also: FigureFormat) -> None:
     over_time: Curves = {}
     over_operations: Curves = {}
     for method, rows in methods.items():
-        y = [100 * row.figures[figure] for row in rows]
-        over_time[method] = ([row.T or 0 for row in rows], y, *_band(rows, figure))
-        points = [(_per_mac(row, ann), value) for row, value in zip(rows, y, strict=True)]
-        if points := [point for point in points if point[0] >= LEAST]:
+        steps: list[int] = []
+        scores: list[float] = []
+        points: list[tuple[float, float]] = []
+        for row in rows:
+            steps.append(row.T or 0)
+            scores.append(100 * row.figures[figure])
+            if _per_mac(row, ann) >= LEAST:
+                points.append((_per_mac(row, ann), scores[-1]))
+        over_time[method] = (steps, scores, *_band(rows, figure))
+        if points:
             over_operations[method] = tuple(zip(*points, strict=True))
     for name, label, curves in (
         ("accuracy-T.png", "timesteps T", over_time),
@@ -54,10 +60,14 @@ def save_plots(table: Table, folder: Path, also: FigureFormat) -> None:
 
 def _band(rows: Sequence[Row], figure: str) -> tuple[list[float], ...]:
     """The ends of the intervals in percent, none if there was no bootstrap."""
-    intervals = [row.intervals[figure] for row in rows if figure in row.intervals]
-    if not intervals:
-        return ()
-    return [100 * one.low for one in intervals], [100 * one.high for one in intervals]
+    low: list[float] = []
+    high: list[float] = []
+    for row in rows:
+        if figure not in row.intervals:
+            return ()
+        low.append(100 * row.intervals[figure].low)
+        high.append(100 * row.intervals[figure].high)
+    return low, high
 
 
 def _per_mac(row: Row, ann: Row) -> float:

@@ -81,27 +81,22 @@ def quantised_ann(
         raise UserError(f"activations need at least 1 bit, not {bits}")
     nearest = min(CHOSEN, key=lambda b: abs(b - bits))
     quantiser = quantiser or statistics.quantisers.get(nearest, "mmse")
-    ranges = {
-        node.name: activation_range(statistics.histograms[node.name], node.phi, bits, quantiser)
-        for node in graph.activations
-    }
+    ranges: dict[str, tuple[Tensor, Tensor]] = {}
+    steps: dict[str, Tensor] = {}
+    for node in graph.activations:
+        histogram = statistics.histograms[node.name]
+        below, above = activation_range(histogram, node.phi, bits, quantiser)
+        ranges[node.name] = below, above
+        steps[node.name] = torch.where(below + above > 0, below + above, 1.0)
     if weight_bits is not None:
-        steps = {
-            name: torch.where(below + above > 0, below + above, 1.0)
-            for name, (below, above) in ranges.items()
-        }
         graph = with_weight_bits(graph, weight_bits, steps)
 
     def put_on_grid(node: Node, before: Tensor, after: Tensor) -> None:
-        below, above = (side.to(after) for side in ranges[node.name])
+        below, above = ranges[node.name]
         # The graph goes on with this tensor.
-        after.copy_(quantise(after, below, above, bits))
+        after.copy_(quantise(after, below.to(after), above.to(after), bits))
 
-    def quantised(x: Tensor) -> tuple[Tensor, ...]:
-        nearby = graph.to(x.device)
-        return forward(nearby, x, put_on_grid)
-
-    return quantised
+    return lambda x: forward(graph.to(x.device), x, put_on_grid)
 
 
 @torch.no_grad()
@@ -112,11 +107,13 @@ def choose(graph: Graph, statistics: Statistics, batches: Sequence[Tensor]) -> M
     Of two that are equally good, the earlier in QUANTISERS.
     """
     exact = [forward(graph, x) for x in batches]
-
-    def error(bits: int, quantiser: str) -> float:
-        rival = quantised_ann(graph, statistics, bits, quantiser=quantiser)
-        return sum(
-            relative_error(rival(x), outputs) for x, outputs in zip(batches, exact, strict=True)
-        )
-
-    return {bits: min(QUANTISERS, key=lambda quantiser: error(bits, quantiser)) for bits in CHOSEN}
+    chosen: dict[int, str] = {}
+    for bits in CHOSEN:
+        errors: dict[str, float] = {}
+        for quantiser in QUANTISERS:
+            rival = quantised_ann(graph, statistics, bits, quantiser=quantiser)
+            errors[quantiser] = 0.0
+            for x, outputs in zip(batches, exact, strict=True):
+                errors[quantiser] += relative_error(rival(x), outputs)
+        chosen[bits] = min(errors, key=errors.__getitem__)
+    return chosen

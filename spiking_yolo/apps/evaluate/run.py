@@ -3,7 +3,7 @@ the table.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -13,11 +13,19 @@ from typing import Any
 import torch
 
 from spiking_yolo import __version__
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.evaluate.options import EvalOptions
 from spiking_yolo.apps.evaluate.quantised import quantised_ann
 from spiking_yolo.apps.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
-from spiking_yolo.apps.evaluate.table import Row, Table, ann_rows, place, step_rows, with_intervals
+from spiking_yolo.apps.evaluate.table import (
+    Row,
+    Table,
+    ann_rows,
+    place,
+    predictions_of,
+    step_rows,
+    with_intervals,
+)
 from spiking_yolo.apps.evaluate.videos import VideoScorer, open_videos
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.statistics import Statistics
@@ -242,13 +250,9 @@ def save_predictions(folder: Path, scorer: Scorer, seen: Batches) -> None:
     """
     if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
         write_json(folder / "instances.json", scorer.truth)
-    columns: dict[str, Sequence[Sequence[Any]]] = {}
-    columns["ann"] = [[one.ann for one in batch] for batch in seen]
-    for t in seen[0][0].steps:
-        columns[str(t)] = [[one.steps[t].prediction for one in batch] for batch in seen]
-    for name, predictions in columns.items():
-        if rows := scorer.rows(predictions):
-            write_json(folder / f"{PREDICTIONS}_{name}.json", rows)
+    for column in ("ann", *seen[0][0].steps):
+        if rows := scorer.rows(predictions_of(seen, column)):
+            write_json(folder / f"{PREDICTIONS}_{column}.json", rows)
 
 
 def score_predictions(options: EvalOptions) -> Table:
@@ -272,8 +276,8 @@ def score_predictions(options: EvalOptions) -> Table:
     classes: dict[Any, int] = dict(zip(data.classes, scorer.category_ids, strict=True))
     # Others have no numbers but their places in a list, which depend on the list.
     if data.has_ids:
-        images |= {number: number for number in scorer.image_ids}
-        classes |= {number: number for number in scorer.category_ids}
+        images |= zip(scorer.image_ids, scorer.image_ids, strict=True)
+        classes |= zip(scorer.category_ids, scorer.category_ids, strict=True)
     boxes = read_predictions(options.predictions, images, classes)
     scored = scorer.score_rows(boxes)
     row = Row.of(PREDICTIONS, scorer.name, scored, options)

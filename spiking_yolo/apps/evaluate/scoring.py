@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -80,9 +81,11 @@ class Scorer:
     def facts(self) -> dict[str, Any]:
         """What decides the predictions besides the network; of JSON's types."""
         lines = "".join(self.dataset.lines())
-        boxes = self.selection.box_options() if self.selection else {}
         digest = hashlib.sha256(lines.encode()).hexdigest()
-        return {"name": self.name, "images": len(self), "sha256": digest, **boxes}
+        facts = {"name": self.name, "images": len(self), "sha256": digest}
+        if self.selection:
+            facts |= self.selection.box_options()
+        return facts
 
     def batches(self, size: int) -> list[range]:
         """Indices of the images that are observed together; of videos one range for each."""
@@ -139,7 +142,7 @@ class CocoScorer(Scorer):
                     " images of a class each"
                 )
             self.classes = detection_classes(dataset, spec.names)
-            matched = sum(index >= 0 for index in self.classes)
+            matched = len(self.classes) - self.classes.count(-1)
             if not matched == len(spec.names) == len(dataset.classes):
                 self.notes.append(
                     f"{matched} of the network's {len(spec.names)} classes are matched with the"
@@ -168,7 +171,9 @@ class CocoScorer(Scorer):
         figures: dict[str, float] = {}
         for name in FIGURES:
             value = score.stats[name]
-            figures[COCO_NAMES.get(name, name)] = value if value >= 0 else math.nan
+            if value < 0:
+                value = math.nan
+            figures[COCO_NAMES.get(name, name)] = value
 
         def resampled(n: int, seed: int) -> Resampling:
             matched = CocoResampled.of(self.truth, rows, self.image_ids)
@@ -187,7 +192,8 @@ class VocScorer(CocoScorer):
         score = voc_map(self._boxes(rows), self.dataset)
         by_coco = super().score_rows(rows).figures
         figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
-        figures |= {name: by_coco[name] for name in COCO_NAMES.values()}
+        for name in COCO_NAMES.values():
+            figures[name] = by_coco[name]
 
         def resampled(n: int, seed: int) -> Resampling:
             return Resampling.of(VocResampled(score.ranked), n, seed)
@@ -196,27 +202,34 @@ class VocScorer(CocoScorer):
 
     def _boxes(self, rows: Sequence[Mapping[str, Any]]) -> list[Detections]:
         """The boxes of each image, with classes by the dataset's index."""
-        class_of = {number: i for i, number in enumerate(self.category_ids)}
-        by_image: dict[int, list[Mapping[str, Any]]] = {number: [] for number in self.image_ids}
+        by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for row in rows:
             by_image[row["image_id"]].append(row)
         detections: list[Detections] = []
-        for own in by_image.values():
-            corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in own)]
+        for number in self.image_ids:
+            corners: list[list[float]] = []
+            scores: list[float] = []
+            classes: list[int] = []
+            for row in by_image[number]:
+                x, y, w, h = row["bbox"]
+                corners.append([x, y, x + w, y + h])
+                scores.append(row["score"])
+                classes.append(self.category_ids.index(row["category_id"]))
             xyxy = torch.from_numpy(np.array(corners, np.float32).reshape(-1, 4))
-            scores = torch.tensor([row["score"] for row in own], dtype=torch.float32)
-            classes = [class_of[row["category_id"]] for row in own]
             class_id = torch.tensor(classes, dtype=torch.int64)
-            detections.append(Detections(xyxy, scores, class_id))
+            boxes = Detections(xyxy, torch.tensor(scores, dtype=torch.float32), class_id)
+            detections.append(boxes)
         return detections
 
 
 def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
     """The index in `dataset.classes` of each class of the network, -1 if the dataset lacks it."""
-    pairs = zip(dataset.category_ids, dataset.classes, strict=True)
-    categories = [{"id": i, "name": name} for i, name in pairs]
-    position = {c: i for i, c in enumerate(dataset.category_ids)}
-    return tuple(position.get(c, -1) for c in category_index(categories, names))
+    categories: list[dict[str, Any]] = []
+    position = {-1: -1}
+    for i, number in enumerate(dataset.category_ids):
+        categories.append({"id": number, "name": dataset.classes[i]})
+        position[number] = i
+    return tuple(map(position.__getitem__, category_index(categories, names)))
 
 
 class ClassScorer(Scorer):
@@ -258,7 +271,7 @@ class ClassScorer(Scorer):
 
     def score(self, seen: Batches, predictions: Sequence[Sequence[TopClasses]]) -> Scored:
         labels = self.dataset.labels
-        classes = torch.stack([self._relabelled(best) for best in chain(*predictions)]).numpy()
+        classes = torch.stack(list(map(self._relabelled, chain(*predictions)))).numpy()
         hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
         per_class: dict[str, float] = {}
         objects: dict[str, int] = {}
@@ -283,10 +296,11 @@ def classification_classes(dataset: LabelledSet, names: Sequence[str]) -> tuple[
     labels = {name: i for i, name in enumerate(dataset.classes)}
     if tuple(names) == numbered(len(labels)):
         return tuple(range(len(names)))
-    if missing := [name for name in labels if name not in names]:
-        raise UserError(
-            f"the network has no class {missing[0]!r}, which {dataset.name} has ({len(names)}"
-            f" classes in the network, {len(labels)} in the data): give data of the network's own"
-            " classes, or its class names with --names"
-        )
+    for name in labels:
+        if name not in names:
+            raise UserError(
+                f"the network has no class {name!r}, which {dataset.name} has ({len(names)}"
+                f" classes in the network, {len(labels)} in the data): give data of the network's"
+                " own classes, or its class names with --names"
+            )
     return tuple(labels.get(name, -1) for name in names)

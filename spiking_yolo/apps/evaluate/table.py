@@ -1,27 +1,21 @@
 """The table of an evaluation: a row per method and T, whose views are text, CSV and JSON."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions
+from spiking_yolo.apps.evaluate.costs import CostModel, mean, mean_costs, mean_size
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.energy import (
     Account,
-    NetworkSize,
     Work,
-    charged,
-    neurobench,
 )
-from spiking_yolo.observe import Observation
 from spiking_yolo.snn.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
@@ -86,26 +80,49 @@ class Row:
 
     def flat(self) -> dict[str, Any]:
         """Its figures and costs, with an interval as a list of two."""
-        content: dict[str, Any] = {} if self.T is None else {"T": self.T}
+        content: dict[str, Any] = {}
+        if self.T is not None:
+            content["T"] = self.T
         content |= {**self.figures, **self.costs}
-        if self.intervals:
-            ends = {name: [one.low, one.high] for name, one in self.intervals.items()}
+        ends: dict[str, list[float]] = {}
+        for name, interval in self.intervals.items():
+            ends[name] = [interval.low, interval.high]
+        if ends:
             content["interval_95"] = ends
         return content
 
 
 def ann_rows(seen: Batches, scorer: Scorer, model: CostModel, options: EvalOptions) -> list[Row]:
     """Rows of the ANN, and of the ANN with 8 bits if it was observed."""
-    images = list(chain(*seen))
-    size = mean_size(images, model)
+    size = mean_size(list(chain(*seen)), model)
     costs = {"macs": size.macs}
-    costs |= {account.energy: account.ann(size) for account in options.accounts}
-    scored = scorer.score(seen, [[one.ann for one in batch] for batch in seen])
+    for account in options.accounts:
+        costs[account.energy] = account.ann(size)
+    scored = scorer.score(seen, predictions_of(seen, "ann"))
     rows = [Row.of(ANN, scorer.name, scored, options, costs=costs)]
-    if images[0].quantised:
-        scored = scorer.score(seen, [[one.quantised[8] for one in batch] for batch in seen])
+    if seen[0][0].quantised:
+        scored = scorer.score(seen, predictions_of(seen, "8 bit"))
         rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs={"macs": size.macs}))
     return rows
+
+
+def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
+    """What the network of a column predicted for the images of each batch.
+
+    column: Timesteps, "ann", or "8 bit".
+    """
+    predictions: list[list[Any]] = []
+    for batch in seen:
+        own: list[Any] = []
+        for one in batch:
+            if column == "ann":
+                own.append(one.ann)
+            elif column == "8 bit":
+                own.append(one.quantised[8])
+            else:
+                own.append(one.steps[int(column)].prediction)
+        predictions.append(own)
+    return predictions
 
 
 def step_rows(
@@ -116,67 +133,24 @@ def step_rows(
     size = mean_size(images, model)
     if scorer.video:
         # Later frames; the first one of a video costs what a photograph does.
-        images = [one for video in seen for one in video[1:] or video]
+        images = list(chain(*(video[1:] or video for video in seen)))
     rows: list[Row] = []
     for t in images[0].steps:
         costs, work = mean_costs(images, t, model, size)
-        costs |= {account.energy: account.snn(work, size) for account in options.accounts}
         if scorer.video:
             first = [video[0].steps[t].operations[model.counting] for video in seen]
             costs["first_sops_per_mac"] = mean(first) / size.macs
-            costs["output_error"] = mean(one.steps[t].error for one in chain(*seen))
-        even = {
-            account.key: account.break_even(work, size)
-            for account in options.accounts
-            if not math.isnan(account.ann(size))
-        }
-        scored = scorer.score(seen, [[one.steps[t].prediction for one in batch] for batch in seen])
+            errors = [one.steps[t].error for one in chain(*seen)]
+            costs["output_error"] = mean(errors)
+        even: dict[str, float] = {}
+        for account in options.accounts:
+            costs[account.energy] = account.snn(work, size)
+            if not math.isnan(account.ann(size)):
+                even[account.key] = account.break_even(work, size)
+        scored = scorer.score(seen, predictions_of(seen, t))
         own = {"T": t, "costs": costs, "work": work, "even": even}
         rows.append(Row.of(method, scorer.name, scored, options, **own))
     return rows
-
-
-def mean_size(seen: Sequence[Observation], model: CostModel) -> NetworkSize:
-    """Of the network, per image."""
-    return model.size(mean(one.macs for one in seen), mean(one.neurons for one in seen))
-
-
-def mean_costs(
-    seen: Sequence[Observation], t: int, model: CostModel, size: NetworkSize
-) -> tuple[dict[str, float], Work]:
-    """What t steps cost per image, by column, and the work that energies are computed from."""
-    at = [one.steps[t] for one in seen]
-    operations = mean_counts([step.operations for step in at])
-    events = mean_counts([step.events for step in at])
-    messages = mean(step.sent["messages"] for step in at)
-    charge = charged(model.value)
-    analogue = mean(one.analogue_macs for one in seen)
-    updates = mean(step.updates for step in at)
-    work = model.work(t, size, operations[charge], events[charge], updates, analogue)
-    costs = {
-        "spikes_per_image": mean(step.total_spikes for step in at),
-        "mean_rate": mean(one.mean_rate(t) for one in seen),
-        "sops_per_image": operations[model.counting],
-    }
-    for counting, total in operations.items():
-        costs[f"sops_per_mac_{counting}"] = total / size.macs
-    costs["output_error"] = mean(step.error for step in at)
-    costs["worst_error"] = max(step.error for step in at)
-    costs["seconds"] = mean(one.seconds.network + one.seconds.decode for one in seen)
-    if at[0].products:
-        spent = mean_counts([step.products for step in at])[model.counting]
-        costs["products_share"] = spent / operations[model.counting]
-    return {**costs, **neurobench(work, size, messages)}, work
-
-
-def mean(values: Iterable[float]) -> float:
-    """Of plain numbers."""
-    return float(np.mean(list(values)))
-
-
-def mean_counts(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means by counting."""
-    return {name: mean(count[name] for count in counts) for name in Counts._fields}
 
 
 def with_intervals(rows: Sequence[Row]) -> list[Row]:
@@ -239,14 +213,16 @@ class Table:
             rows = self.of(name)
             rows = settled(rows, self._figure(rows))
             macs = rows[0].costs.get("macs")
-            head = f"{name}, {self.facts['images']} images" if name == self.rows[-1].data else name
+            head = name
+            if name == self.rows[-1].data:
+                head += f", {self.facts['images']} images"
             if macs:
                 head += f"; percent, operations per MAC ({macs / 1e9:.3g} G), output error"
             parts.append(f"{head}\n{self._figures(rows)}")
             if rows[0].intervals:
                 parts.append(self._intervals(rows))
         rows = settled(self.total, self._figure(self.total))
-        if any(row.work for row in rows):
+        if rows[-1].work:
             parts.append(self._energy(rows))
         else:
             parts.append(figure_table(rows))
@@ -267,22 +243,28 @@ class Table:
         figure = self._figure(rows)
         for row in rows:
             cells = [row.label]
-            cells += [percent(row.figures.get(name, math.nan)) for name in self.main]
+            for name in self.main:
+                cells.append(percent(row.figures.get(name, math.nan)))
             minus = ""
             if row is not rows[0]:
                 minus = percent(row.figures[figure] - rows[0].figures[figure], "+.1f")
             cells.append(minus)
-            for name in (*(f"sops_per_mac_{c}" for c in Counts._fields), "output_error"):
-                cells.append(f"{row.costs[name]:.3g}" if row.work else "")
+            if row.work:
+                for counting in Counts._fields:
+                    cells.append(f"{row.costs[f'sops_per_mac_{counting}']:.3g}")
+                cells.append(f"{row.costs['output_error']:.3g}")
+            else:
+                cells += [""] * (len(Counts._fields) + 1)
             lines.append(cells)
         return columns(lines)
 
     def _intervals(self, rows: Sequence[Row]) -> str:
         figure = self._figure(rows)
-        spiking = [row for row in rows if row.work]
         pairs = {"": figure, "minus ANN": f"{figure}_minus_ann"}
-        if spiking:
-            pairs[f"minus {spiking[0].method}"] = f"{figure}_minus_first"
+        for row in rows:
+            if row.work:
+                pairs[f"minus {row.method}"] = f"{figure}_minus_first"
+                break
         lines = [[f"{figure}, 95 %", *pairs]]
         for row in rows:
             cells = [row.label]
@@ -290,50 +272,51 @@ class Table:
                 one = row.intervals.get(name)
                 text = ""
                 if one:
-                    value = percent(one.value, ".1f" if name == figure else "+.1f")
+                    sign = "+" * (name != figure)
+                    value = percent(one.value, f"{sign}.1f")
                     text = f"{value} [{percent(one.low)}, {percent(one.high)}]"
                 cells.append(text)
             lines.append(cells)
         return columns(lines)
 
     def _energy(self, rows: Sequence[Row]) -> str:
-        """mJ per image in every account, and break-even."""
-        lines = [["mJ per image", *(account.name for account in self.accounts)]]
+        """mJ per image in every account; and, where there is a row of the 8-bit ANN, below how many
+        operations per MAC the last step of each method takes less.
+        """
+        lines = [["mJ per image"]]
+        lines[0] += [account.name for account in self.accounts]
+        last: dict[str, Row] = {}
         for row in rows:
+            if row.work:
+                last[row.method] = row
             if row.method != ANN_8_BIT:
                 energies = [row.costs[account.energy] for account in self.accounts]
                 lines.append([row.label, *map(_number, energies)])
-        if any(row.method == ANN_8_BIT for row in rows):
-            lines += self._break_even(rows)
+        if ANN_8_BIT in (row.method for row in rows):
+            for row in last.values():
+                cells = [f"even at /MAC, {row.method}"]
+                for account in self.accounts:
+                    cells.append(_number(row.even.get(account.key, math.nan)))
+                lines.append(cells)
         return columns(lines)
-
-    def _break_even(self, rows: Sequence[Row]) -> list[list[str]]:
-        """Of the last step of each method: below so many operations per MAC it takes less."""
-        last = {row.method: row for row in rows if row.work}
-        lines: list[list[str]] = []
-        for row in last.values():
-            cells = [_number(row.even.get(account.key, math.nan)) for account in self.accounts]
-            lines.append([f"even at /MAC, {row.method}", *cells])
-        return lines
 
     def results(self, method: str) -> dict[str, Any]:
         """The content of a method's results.json; None stands for nothing to measure."""
         total = self.total
         own = [row for row in total if row.method == method]
         content = {**self.facts, **self.methods.get(method, {})}
-        content["accounts"] = [asdict(account) for account in self.accounts]
+        content["accounts"] = list(map(asdict, self.accounts))
         content["ann"] = total[0].flat()
         content["steps"] = [row.flat() for row in own]
         content["objects_per_class"] = own[0].objects
         content["per_class"] = {row.label: row.per_class for row in (total[0], *own)}
-        for row in total:
-            if row.method == ANN_8_BIT:
+        content["videos"] = []
+        for row in self.rows:
+            if row.data == total[0].data and row.method == ANN_8_BIT:
                 content["baseline"] = [{"bits": 8, **row.flat()}]
                 content["break_even"] = own[-1].even
-        videos = [row for row in self.rows if row.data != total[0].data]
-        content["videos"] = [
-            {"video": row.data, **row.flat()} for row in videos if row.method in (ANN, method)
-        ]
+            if row.data != total[0].data and row.method in (ANN, method):
+                content["videos"].append({"video": row.data, **row.flat()})
         return finite(content)
 
     def save(self, folder: Path) -> None:
@@ -381,9 +364,11 @@ def _state(row: Row, figure: str) -> tuple[float, ...]:
 
 def figure_table(rows: Sequence[Row]) -> str:
     """All figures of a few rows, one per line."""
-    lines = [["percent", *(row.label for row in rows)]]
-    for name in rows[0].figures:
-        lines.append([name, *(percent(row.figures[name]) for row in rows)])
+    lines = [["percent"], *([name] for name in rows[0].figures)]
+    for row in rows:
+        lines[0].append(row.label)
+        for line in lines[1:]:
+            line.append(percent(row.figures[line[0]]))
     return columns(lines)
 
 
@@ -392,7 +377,12 @@ def class_table(rows: Sequence[Row]) -> str:
     where not all fit the width.
     """
     chosen = [rows[0], *rows[1:][-COLUMNS:]]
-    lines = [["class", "n", *(f"T={row.T}" if row.T else row.method for row in chosen)]]
+    lines = [["class", "n"]]
+    for row in chosen:
+        title = row.method
+        if row.T:
+            title = f"T={row.T}"
+        lines[0].append(title)
     for name, objects in rows[0].objects.items():
         if name in rows[0].per_class:
             cells = [percent(row.per_class[name]) for row in chosen]

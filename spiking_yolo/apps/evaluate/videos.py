@@ -14,8 +14,14 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.decode.tracking import tracking_library
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.metrics.bootstrap import Resampling
-from spiking_yolo.metrics.tracking import FIGURES, track_frames, track_scores
-from spiking_yolo.metrics.video import PERSON, agreement, person_ap
+from spiking_yolo.metrics.video import (
+    FIGURES,
+    PERSON,
+    agreement,
+    person_ap,
+    track_frames,
+    track_scores,
+)
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, read_input
 
@@ -53,22 +59,31 @@ class VideoScorer(Scorer):
             raise UserError(
                 "this network is a classifier, which finds no boxes: give the weights of a detector"
             )
-        self.name = sequences[0].name if len(sequences) == 1 else TOTAL
+        self.name = TOTAL
+        if len(sequences) == 1:
+            self.name = sequences[0].name
         self.sequences = sequences
         self.spec = spec
         self.selection = self.boxes = selection
         self.limit = limit
         self.notes: list[str] = []
         self.truths: list[Mapping[int, MotBoxes] | None] = []
-        for sequence in sequences:
-            self.truths.append(sequence.ground_truth() if sequence.truth else None)
-        self.marked = [k for k, truth in enumerate(self.truths) if truth is not None]
+        # Positions of videos with people marked, and of those in which they have identities.
+        self.marked: list[int] = []
+        self.tracked: list[int] = []
+        for k, sequence in enumerate(sequences):
+            truth = None
+            if sequence.truth:
+                truth = sequence.ground_truth()
+                self.marked.append(k)
+                if all((boxes.ids >= 0).all() for boxes in truth.values()):
+                    self.tracked.append(k)
+            self.truths.append(truth)
         if self.marked and PERSON not in spec.names:
             raise UserError(
                 f"this network has no class '{PERSON}', which the ground truth marks: give bare"
                 " clips"
             )
-        self.tracked = [k for k in self.marked if _has_identities(self.truths[k])]
         if self.tracked and not _can_track():
             self.tracked = []
         self.main = ("agree",)
@@ -85,10 +100,13 @@ class VideoScorer(Scorer):
         files: list[Path] = []
         for sequence in self.sequences:
             source = sequence.source
-            files += [source] if isinstance(source, Path) else source
+            if isinstance(source, Path):
+                source = [source]
+            files += source
+        names = [file.name for file in files]
         size = sum(file.stat().st_size for file in files)
-        known = {"files": [file.name for file in files], "bytes": size, "limit": self.limit}
-        return {**known, **self.boxes.box_options()}
+        facts: dict[str, Any] = {"files": names, "bytes": size, "limit": self.limit}
+        return facts | self.boxes.box_options()
 
     def batches(self, size: int) -> list[range]:
         batches: list[range] = []
@@ -101,8 +119,7 @@ class VideoScorer(Scorer):
         return batches
 
     def inputs(self, batch: range) -> Iterator[Input]:
-        starts = [one.start for one in self.batches(1)]
-        frames = self.sequences[starts.index(batch.start)].frames()
+        frames = self.sequences[self.batches(1).index(batch)].frames()
         for number, image in enumerate(islice(frames, self.limit)):
             yield read_input(image, self.spec, frame=number)
 
@@ -116,9 +133,14 @@ class VideoScorer(Scorer):
 
     def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
         names = self.spec.names
-        truths = [self.truths[k] or {} for k in self.marked]
-        people = [predictions[k] for k in self.marked]
-        ann = [[one.ann_boxes for one in video] for video in seen]
+        truths: list[Mapping[int, MotBoxes]] = []
+        people: list[Sequence[Detections]] = []
+        for k in self.marked:
+            truths.append(self.truths[k] or {})
+            people.append(predictions[k])
+        ann: list[list[Detections]] = []
+        for video in seen:
+            ann.append([one.ann_boxes for one in video])
         figures: dict[str, float] = {}
         if self.marked:
             ap = person_ap(people, truths, names, 0)
@@ -141,6 +163,7 @@ class VideoScorer(Scorer):
         """How well the boxes of people, joined to tracks, follow the people of the ground truth."""
         person = list(self.spec.names).index(PERSON)
         tracks: list[list[Detections]] = []
+        truths: list[Mapping[int, MotBoxes]] = []
         for k in self.tracked:
             frames: list[Detections] = []
             for boxes in predictions[k]:
@@ -148,22 +171,21 @@ class VideoScorer(Scorer):
                 frames.append(boxes.take(chosen))
             cuts = {n for n, one in enumerate(seen[k]) if one.cut}
             tracks.append(track_frames(frames, self.sequences[k].fps, cuts))
-        return track_scores(tracks, [self.truths[k] or {} for k in self.tracked])
+            truths.append(self.truths[k] or {})
+        return track_scores(tracks, truths)
 
 
 def open_videos(path: Path) -> list[VideoSequence]:
     """The sequences at a path. Raises UserError if two have one name, or as `open_sequences`."""
     sequences = open_sequences(path)
-    names = [sequence.name for sequence in sequences]
-    names += [TOTAL] * (len(names) > 1)
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"{path} holds two sequences called {min(twice)}: rename one")
+    names: set[str] = set()
+    if len(sequences) > 1:
+        names.add(TOTAL)
+    for sequence in sequences:
+        if sequence.name in names:
+            raise UserError(f"{path} holds two sequences called {sequence.name}: rename one")
+        names.add(sequence.name)
     return sequences
-
-
-def _has_identities(truth: Mapping[int, MotBoxes] | None) -> bool:
-    """Whether every person of a ground truth has an id."""
-    return all((boxes.ids >= 0).all() for boxes in (truth or {}).values())
 
 
 def _can_track() -> bool:

@@ -17,10 +17,9 @@ from spiking_yolo.apps.page import (
     small_map,
     sprite,
 )
-from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.boxes import Detections, Object, assign
 from spiking_yolo.draw.page import box_rows, class_ids, legend, photograph
 from spiking_yolo.metrics.energy import every_account
-from spiking_yolo.metrics.matching import Object, assign
 from spiking_yolo.observe import Observation
 from spiking_yolo.snn.operations import LayerSize, layer_sizes
 

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import Setup, evaluate, scorer_of
 from spiking_yolo.apps.evaluate.table import settled
 from spiking_yolo.convert.load import load

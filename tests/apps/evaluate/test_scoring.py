@@ -12,7 +12,7 @@ import torch
 from helpers.evaluating import make_scene
 from helpers.tiny import run_tool
 
-from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import score_predictions
 from spiking_yolo.apps.evaluate.scoring import CocoScorer, VocScorer, detection_classes
 from spiking_yolo.apps.evaluate.table import Table

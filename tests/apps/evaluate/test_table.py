@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.costs import CostModel, exponentials, spike_value
-from spiking_yolo.apps.evaluate.options import EvalOptions
 from spiking_yolo.apps.evaluate.scoring import Scored
 from spiking_yolo.apps.evaluate.table import ANN, ANN_8_BIT, Row, Table, settled, with_intervals
 from spiking_yolo.convert.methods import get_recipe

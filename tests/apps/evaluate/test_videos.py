@@ -12,8 +12,7 @@ from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.evaluate import videos
-from spiking_yolo.apps.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions, videos
 from spiking_yolo.apps.evaluate.run import evaluate, open_scorer
 from spiking_yolo.apps.evaluate.table import Row
 from spiking_yolo.convert.load import load

@@ -10,8 +10,8 @@ import pytest
 import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
+from spiking_yolo.convert.calibrate import GAINS
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.output_error import GAINS
 from spiking_yolo.graph import forward
 from spiking_yolo.snn.network import SpikingNetwork
 

@@ -1,10 +1,17 @@
-"""The commands of `spiking-yolo`, and how a typed line becomes a call of one of them."""
+"""The commands of `spiking-yolo`: how a typed line becomes a call of one of them, and a process
+ends.
+"""
 
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, UnknownOptionError
@@ -14,14 +21,12 @@ from cyclopts.config import Env, Toml
 from spiking_yolo import __version__
 from spiking_yolo.apps.console import verbosity
 from spiking_yolo.arguments import Options
-from spiking_yolo.cli.process import prepare_process, status
-from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
-from spiking_yolo.cli.renamed import METHODS as OLD_METHODS
-from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import PROGRAM
+from spiking_yolo.io.files import leave_folders
+from spiking_yolo.io.names import printable
 from spiking_yolo.models.index import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 
@@ -42,6 +47,66 @@ TYPED = ("--trust-weights", "--overwrite-shipped")
 # A command that cannot run need not be interpreted by cyclopts.
 HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
 MESSAGES = Group("Messages", sort_key=1)
+
+# What commands, options and methods of version 0.3 are called now; for this release.
+PAGE = "`detect --page FILE.html` makes the page"
+EVAL = "`eval` decides by its data"
+TUNE = "`calibrate --tune` moves the weights"
+LIST = "`list` has them"
+CAMERA = "cameras are fixed; version 0.3.0 followed moving ones"
+RUNTIME = "networks are computed by PyTorch in float32"
+
+OLD_COMMANDS = {
+    "report": PAGE,
+    "classify": EVAL,
+    "compare": "`eval --method A,B` compares methods",
+    "eval-video": EVAL,
+    "score": "`eval --predictions FILE.json` scores boxes",
+    "tune": TUNE,
+    "convert": "`export` writes the file",
+    "methods": LIST,
+    "weights": LIST,
+    "zoo": LIST,
+    "search": "docs/howto has ten lines with optuna that search settings",
+    "bound": "docs/results/bound.md has its figures, and version 0.3.0 the program",
+    "leaderboard": "docs/leaderboard.py draws it",
+    "completion": "`--install-completion` installs it",
+    # As Ultralytics and YOLOv5 call them.
+    "predict": "`detect` finds objects",
+    "track": "`detect --track` follows objects",
+    "val": "`eval` measures accuracy",
+}
+OLD_OPTIONS = {
+    "--precision": RUNTIME,
+    "--compile": RUNTIME,
+    "--backend": RUNTIME,
+    "--camera": CAMERA,
+    "--pan": CAMERA,
+    "--jitter": CAMERA,
+    "--streams": "give one video at a time",
+    "--gif": "`--page FILE.html` shows every timestep",
+    "--save-crop": "`--save-json` has the boxes",
+    "--format": "the suffix of --output decides",
+    "--explain": "`export -o FILE.nir` says what NIR cannot express",
+    "--list-methods": LIST,
+    "--list-settings": "`list METHOD` has them",
+    "--report": PAGE,
+    "--quick": "`--calibration untrained` is made within seconds",
+    "--modes": "videos are scored with the state kept and anew in each frame",
+    "--limit-frames": "--limit is of videos too",
+    # As Ultralytics and YOLOv5 call them.
+    "--source": "give images and videos without an option",
+    "--model": "--weights is the network",
+    "--conf-thres": "--conf is the smallest confidence",
+    "--iou-thres": "--iou is the overlap",
+}
+OLD_METHODS = {
+    "signed-digits-tuned": "`--method signed-digits --calibration tuned-weights`",
+    "signed-digits-video": "`--method signed-digits --calibration video`",
+    "msat-plus": "`--method msat-tuned` is MSAT at its best, signed-digits the default",
+}
+LEFT = "fixed-fraction group-neurons adafire srp cos signed-memory differential coarse-to-fine"
+OLD_METHODS |= dict.fromkeys(LEFT.split(), "version 0.3.0 is the last that has it")
 
 
 def main(*words: str) -> NoReturn:
@@ -192,3 +257,84 @@ def check_names(options: Options) -> None:
     # Of several sources, the others may be good.
     if len(sources) == 1:
         check_there(sources[0])
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C: half-written files are removed, finished ones stay."""
+
+
+def prepare_process() -> None:
+    """Let SIGTERM raise Terminated, and let any text be printed; not for calls from Python."""
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if threading.current_thread() is threading.main_thread() and not ignored:
+        signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def status(call: Callable[[], int | None]) -> int:
+    """The exit status of a call.
+
+    What it returns, or 0; 2 and one line on stderr for a UserError and for what the system says
+    of a file, or of OpenCV's libraries; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line
+    on stderr each; lines begin below any progress bar.
+    """
+    other_format = warnings.formatwarning
+    warnings.formatwarning = _warning
+    try:
+        code = call() or 0
+        # While an error can still be caught.
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _failed(2, f"error: {_one_line(error)}")
+    except ImportError as error:
+        # A system without libGL, for the OpenCV that opens windows.
+        if error.name != "cv2":
+            raise
+        other = "pip install --force-reinstall opencv-python-headless"
+        return _failed(2, f"error: OpenCV does not start ({_one_line(error)}): {other}")
+    except Terminated:
+        return _failed(143, "terminated")
+    except KeyboardInterrupt:
+        return _failed(130, "interrupted")
+    except BrokenPipeError:
+        # As in `--help | head`: nobody reads on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
+        return _failed(2, f"error: {what}{error.strerror}; check the path and the free space")
+    finally:
+        warnings.formatwarning = other_format
+        leave_folders()
+
+
+def _failed(code: int, message: str) -> int:
+    print(_alone(message), file=sys.stderr)
+    return code
+
+
+def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    kind = "note" if issubclass(category, Notice) else "warning"
+    return _alone(f"{kind}: {_one_line(message)}\n")
+
+
+def _alone(line: str) -> str:
+    """A line that takes the place of a progress bar, which only terminals have."""
+    return f"\r\x1b[K{line}" if sys.stderr.isatty() else line
+
+
+def _one_line(text: object) -> str:
+    return printable(" ".join(str(text).split()))
+
+
+if __name__ == "__main__":
+    main()

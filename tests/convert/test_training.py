@@ -1,27 +1,28 @@
 """Training of the neurons: gradients against finite differences, and what the descent gains."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.differentiable import CompleteNetwork, smooth_digits, straight_through
-from spiking_yolo.convert.sensitivity import balanced, sensitivity
-from spiking_yolo.convert.train_thresholds import (
-    budget,
+from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
+from spiking_yolo.convert.training import (
+    OF_CLASSES,
+    TrainableKernels,
+    answer_error,
     class_divergence,
     displacement,
     divergence,
-    error,
     mean_relative_error,
-    scaled_to,
+    shares_of,
     train,
 )
+from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.graph import Graph, forward
+from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Calibration, Recipe
 from spiking_yolo.snn.counting import count_digits
@@ -75,6 +76,17 @@ def test_displacement_by_hand():
     assert displacement(ann_boxes, ann_boxes, scores).item() == pytest.approx(0, abs=1e-5)
 
 
+def test_answer_error_of_a_classifier_by_hand():
+    outputs, expected = [torch.tensor([[1.0, 0, 0, 0, 0]])], [torch.tensor([[2.0, 0, 0, 0, 0]])]
+    distance = mean_relative_error(outputs, expected).item()
+    assert distance == pytest.approx(0.5)
+    by_hand = math.log(0.5) / 4
+    by_hand += math.log(class_divergence(outputs[0], expected[0]).item()) * 3 / 8
+    assert answer_error(outputs, expected, CLASSES, OF_CLASSES).item() == pytest.approx(
+        by_hand, rel=1e-5
+    )
+
+
 def test_boxes_count_where_they_were_trained_by_their_overlap():
     """Logits of x equally far from the ANN's: the sigmoid of one is nearly as before, that of the
     other half of it.
@@ -85,7 +97,8 @@ def test_boxes_count_where_they_were_trained_by_their_overlap():
 
     def gap(kind: str) -> float:
         spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec(kind, 1, 1, ((16, 16),)),))
-        return error([far], [ann], spec).item() - error([near], [ann], spec).item()
+        errors = [answer_error([y], [ann], spec, shares_of(spec)).item() for y in (far, near)]
+        return errors[0] - errors[1]
 
     assert gap("yolov3") == pytest.approx(0) and gap("yolov5") > 0.05
 
@@ -103,7 +116,8 @@ def test_of_an_end_to_end_head_the_surest_place_counts():
     def gap(nms: bool) -> float:
         heads = (HeadSpec("yolov8", 1, 1, bins=1),)
         spec = Spec("detect", ("a",), 32, 64, heads=heads, nms=nms)
-        return error([sure], [ann], spec).item() - error([unsure], [ann], spec).item()
+        errors = [answer_error([y], [ann], spec, shares_of(spec)).item() for y in (sure, unsure)]
+        return errors[0] - errors[1]
 
     assert gap(True) == pytest.approx(math.log(9) / 4, rel=1e-3)
     assert gap(False) == pytest.approx(math.log(81) * 0.35, rel=1e-3)
@@ -139,28 +153,24 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
     assert errors[1] < gain * errors[0] and spent.mean() < 1.1 * start_spent.mean(), errors
 
 
-def test_depthwise_networks_take_twice_the_operations():
-    graphs = [spiking(make(cls), images(2), Recipe("tested")).graph for cls in (Grouped, Pooled)]
-    assert [budget(graph, 0.7) for graph in graphs] == [1.4, 0.7]
-
-
-def lengthened(graph: Graph, layers: int) -> Graph:
-    """With copies of the first layer with weights, until there are so many."""
-    first = graph.weighted[0]
-    copies = range(layers - len(graph.weighted))
-    more = tuple(replace(first, name=f"more{k}") for k in copies)
-    tensors = {f"{node.name}.weight": graph.tensors[f"{first.name}.weight"] for node in more}
-    return replace(graph, nodes=(*graph.nodes, *more), tensors={**graph.tensors, **tensors})
-
-
-@pytest.mark.parametrize(("layers", "expected"), [(40, 0.7), (41, 0.945), (80, 0.945), (81, 1.085)])
-def test_deep_networks_take_a_third_or_a_half_more(layers: int, expected: float):
-    graph = spiking(make(Pooled), images(2), Recipe("tested")).graph
-    assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("layers", "expected"), [(4, 1.4), (5, 0.7)])
-def test_few_depthwise_layers_make_no_depthwise_network(layers: int, expected: float):
-    """One of four layers is depthwise in Grouped."""
-    graph = spiking(make(Grouped), images(2), Recipe("tested")).graph
-    assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)
+def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
+    converted = spiking(make(TinyLeaky), images(8), Recipe("tested"))
+    kernels = TrainableKernels(converted.graph)
+    thetas = {n.name: converted.neurons[n.name]["theta"] for n in converted.graph.activations}
+    with torch.no_grad():
+        for change in kernels.changes.values():
+            change.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    tensors = kernels.values(thetas)
+    names = list(kernels.changes)
+    own = {name: tensors[name].detach() for name in names}
+    again = rounded_weights(converted.graph, own, 8, thetas)
+    for name in names:
+        torch.testing.assert_close(own[name], again[name])
+    # d sum(w) / d change is the scale of its output channel: rounding is passed through.
+    torch.stack([tensors[name].sum() for name in names]).sum().backward()
+    for name in names:
+        rms = converted.graph.tensors[name].flatten(1).square().mean(1).sqrt()
+        gradient = kernels.changes[name].grad
+        assert gradient is not None
+        torch.testing.assert_close(gradient.flatten(1).amax(1), rms)
+        torch.testing.assert_close(gradient.flatten(1).amin(1), rms)

@@ -1,1 +1,0 @@
-"""The `spiking-yolo` command: its commands, its process, and names of before."""
