@@ -152,5 +152,5 @@ def test_a_network_sends_less_of_a_noisy_video():
 
 
 def test_rate_coding_has_no_frames_to_filter():
-    with pytest.raises(UserError, match=r"denoise needs encoding\.coding=differential"):
+    with pytest.raises(UserError, match=r"denoise needs neurons that send changes"):
         get_recipe("msat").with_settings({"encoding.denoise": True})

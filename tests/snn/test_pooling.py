@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.fast import PooledSum
 from spiking_yolo.snn.fast.dense import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.state import State
@@ -159,14 +159,10 @@ SUMS: list[tuple[str, dict[str, Any], bool]] = [
     ("dcgs", {}, True),
     ("dcgs", {"neuron.gamma": 1}, True),
     ("dcgs", {}, True),
-    ("dcgs", {"msat.mu": True, "msat.stages": 0}, True),
-    ("dcgs", {"neuron.kind": "msat", "msat.det": False}, True),
-    # Looks at the input of each step.
+    # Look at the input of each step.
     ("dcgs", {"neuron.kind": "msat"}, False),
     ("sigma-delta", {"neuron.kind": "msat"}, False),
-    # At the step before.
-    ("dcgs", {"neuron.kind": "msat", "msat.variant": "algorithm1"}, False),
-    ("dcgs", {"encoding.input": "poisson"}, True),
+    ("p-norm", {}, False),
 ]
 
 
@@ -257,9 +253,7 @@ def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: list[int], larg
 
 
 def test_sums_of_another_device_are_not_gone_on_with():
-    summed = Backend().pooled_sum(
-        {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
-    )
+    summed = PooledSum({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
     summed(torch.ones(1, 1, 4, 4))
     summed.reset()
     assert summed(torch.ones(1, 1, 4, 4, device="meta")).is_meta

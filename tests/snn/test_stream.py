@@ -273,5 +273,5 @@ def test_what_cannot_be():
         get_recipe("p-norm").with_settings({"neuron.hysteresis": 0.5})
     with pytest.raises(UserError, match=r"neuron\.hysteresis needs neuron\.kind=sigma-delta"):
         get_recipe("dcgs").with_settings({"neuron.hysteresis": 0.5})
-    with pytest.raises(UserError, match=r"encoding\.tau needs encoding\.coding=differential"):
+    with pytest.raises(UserError, match=r"encoding\.tau needs neurons that send changes"):
         get_recipe("p-norm").with_settings({"encoding.tau": 0.1})

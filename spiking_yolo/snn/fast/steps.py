@@ -74,17 +74,18 @@ class BlockedStep:
         for start in range(0, len(like), size):
             part = slice(start, start + size)
 
-            def own(value: Tensor, part: slice = part) -> Tensor:
-                # Parameters of each position go with it, those of a channel with all.
+            def of_block(value: Tensor, part: slice = part) -> Tensor:
+                return value[part]
+
+            def parameter(value: Tensor, part: slice = part) -> Tensor:
+                # Those of each position go with it, those of a channel with all.
                 if value.shape == like.shape:
                     return value[part]
                 return value
 
-            target = rows(out)[part]
+            own, target = map_tree(of_block, whole), rows(out)[part]
             buffers = self._scratch.like(like[part])._replace(out=target)
-            self._blocks.append(
-                Block(part, map_tree(own, whole), map_tree(own, shared), target, buffers)
-            )
+            self._blocks.append(Block(part, own, map_tree(parameter, shared), target, buffers))
         return shared
 
     def __call__(
