@@ -34,7 +34,11 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     path = Path(path)
     config = _read(path)
     names = _names(config, path)
-    root = _root(path, _plain(config.get("path") or "", "path", path))
+    key = _plain(config.get("path") or "", "path", path)
+    root = path.parent / key
+    # Ultralytics looks in the working directory.
+    if not os.path.isdir(root) and os.path.isdir(key):
+        root = Path(key)
     if not config.get(split):
         splits = [name for name in ("train", "val", "test") if config.get(name)]
         raise UserError(
@@ -112,14 +116,6 @@ def _plain(value: Any, key: str, path: Path) -> str:
     return str(value)
 
 
-def _root(path: Path, key: str) -> Path:
-    """The dataset's folder: relative to the file, or to the working directory as in Ultralytics."""
-    folder = path.parent / key
-    if not os.path.isdir(folder) and os.path.isdir(key):
-        return Path(key)
-    return folder
-
-
 def _images(key: str, root: Path, path: Path) -> list[Path]:
     """The image files of one entry of a split. Exported datasets often write ../train/images for
     train/images.
@@ -134,8 +130,10 @@ def _images(key: str, root: Path, path: Path) -> list[Path]:
     images: list[Path] = []
     for line in read_text(entry).splitlines():
         if line := line.strip():
-            near = entry.parent / line
-            images.append(near if os.path.isfile(near) else root / line)
+            image = entry.parent / line
+            if not os.path.isfile(image):
+                image = root / line
+            images.append(image)
     return images
 
 

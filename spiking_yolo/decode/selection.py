@@ -86,7 +86,10 @@ class Selection(DetectionOptions):
             suppress: False for a head that finds each object once. A box then counts for every
                 class above `conf`, as in Ultralytics, or, with `agnostic_nms`, for the best alone.
         """
-        if self.multi_label if suppress else not self.agnostic_nms:
+        several = self.multi_label
+        if not suppress:
+            several = not self.agnostic_nms
+        if several:
             index, class_id = (scores > self.conf).nonzero(as_tuple=True)
             every = Detections(boxes[index].float(), scores[index, class_id].float(), class_id)
         else:
@@ -103,7 +106,9 @@ class Selection(DetectionOptions):
         else:
             order = batched_nms(every.xyxy, every.confidence, every.class_id, self.iou)
         # Boxes of other classes, which are dropped later, must not use up max_det.
-        return every.take(order[: self.max_det] if self.classes is None else order)
+        if self.classes is None:
+            order = order[: self.max_det]
+        return every.take(order)
 
     def sure(self, boxes: Detections) -> Detections:
         """Those of boxes that were selected with a smaller `conf` and a larger `max_det`."""
@@ -207,9 +212,13 @@ def check_image(image: object) -> None:
 
 def kind(value: object) -> str:
     """What a value is, for a message."""
-    return "None" if value is None else type(value).__name__
+    if value is None:
+        return "None"
+    return type(value).__name__
 
 
 def path_of(image: object) -> str | None:
     """The file of an image, None for one that is given as pixels."""
-    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+    if isinstance(image, (str, os.PathLike)):
+        return os.fspath(image)
+    return None

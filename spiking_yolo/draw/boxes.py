@@ -141,7 +141,10 @@ def draw_detections(
     for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
     labels: list[tuple[Rectangle, Text, Colour]] = []
-    for k, name in enumerate([] if hide_labels else _labels(visible, names)):
+    written: list[str] = []
+    if not hide_labels:
+        written = _labels(visible, names)
+    for k, name in enumerate(written):
         label = Text(name, size)
         confident = Text(f"{name} {float(visible.confidence[k]):.2f}", size)
         if not hide_conf and confident.fits(width, height):

@@ -59,7 +59,9 @@ def hexadecimal(colour: Colour) -> str:
 
 def text_colour(background: Colour) -> Colour:
     """Black or white, whichever contrasts more with the background."""
-    return (0, 0, 0) if _luma(background) > 127 else (255, 255, 255)
+    if _luma(background) > 127:
+        return (0, 0, 0)
+    return (255, 255, 255)
 
 
 def _luma(colour: Colour) -> float:

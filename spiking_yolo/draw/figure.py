@@ -88,7 +88,9 @@ def paper_figure(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
-        margins = "tight" if layout == "compressed" else None
+        margins = None
+        if layout == "compressed":
+            margins = "tight"
         for target in dict.fromkeys((path, path.with_suffix(f".{also}"))):
             undated = _UNDATED[target.suffix.lower()]
             with atomic_write(target) as temporary:

@@ -81,14 +81,6 @@ def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
     return whole[top : top + height, left : left + width]
 
 
-def rate_range(rate: Tensor) -> tuple[float, float]:
-    """Ends of a colour scale: the smallest and the largest value; never the same."""
-    low, high = float(rate.min()), float(rate.max())
-    if high <= low:
-        high = low + max(abs(low), 1e-3)
-    return low, high
-
-
 def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarray:
     """Blend a photograph and a map [h, w] whose colours run from `low` to `high`.
 
@@ -145,11 +137,15 @@ def save_rates(
 
 def _draw_panel(axes: Axes, image: np.ndarray, rate: RateMap, title: str) -> None:
     """A heat map, and a colour bar as tall as it."""
-    low, high = rate_range(rate.values)
-    # A strip would otherwise be a hairline.
-    aspect = "equal" if 1 / 8 < image.shape[0] / image.shape[1] < 8 else "auto"
-    axes.imshow(blend(image, rate.values, low, high), interpolation="antialiased", aspect=aspect)
     least, most = rate.values.aminmax()
+    low, high = float(least), float(most)
+    if high <= low:
+        high = low + max(abs(low), 1e-3)
+    aspect = "equal"
+    if max(image.shape[:2]) >= 8 * min(image.shape[:2]):
+        # A strip would be a hairline.
+        aspect = "auto"
+    axes.imshow(blend(image, rate.values, low, high), interpolation="antialiased", aspect=aspect)
     axes.set_title(f"{title}\n{least:.2g} to {most:.2g}, mean {rate.mean:.2g}", fontsize=7)
     place = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
     bar = axes.figure.colorbar(ScalarMappable(Normalize(low, high), RATE_COLOURS), cax=place)

@@ -209,7 +209,9 @@ def slider_html(
 def grid_html(tiles: Sequence[tuple[np.ndarray, str]], more: int) -> str:
     """Pictures, each uint8 RGB with a caption, in columns. more: how many are left out."""
     figures = [figure_html(pixels, caption, TILE_SIDE) for pixels, caption in tiles]
-    rest = f"<p>and {more} more</p>" if more else ""
+    rest = ""
+    if more:
+        rest = f"<p>and {more} more</p>"
     return f'<div style="{_GRID}">{"".join(figures)}</div>{rest}'
 
 

@@ -89,11 +89,12 @@ def processes(device: str) -> Iterator[Ranks]:
     if size == 1:
         yield Ranks(device=own)
         return
-    cuda = own.type == "cuda"
-    if cuda:
+    backend = "gloo"
+    if own.type == "cuda":
+        backend = "nccl"
         own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield Ranks(rank, size, own)
     finally:

@@ -141,7 +141,10 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
 
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            how = fcntl.LOCK_EX
+            if not wait:
+                how |= fcntl.LOCK_NB
+            fcntl.flock(descriptor, how)
             locked = True
         yield locked
 

@@ -141,7 +141,9 @@ def yolov1_loss(
     """
     output = output.float()
     grid = (output.shape[2], output.shape[3])
-    distance = F.binary_cross_entropy_with_logits if head.logistic else F.mse_loss
+    distance = F.mse_loss
+    if head.logistic:
+        distance = F.binary_cross_entropy_with_logits
     classes, confidence, xywh = split(output, head)
     t = encode(boxes, labels, grid)
     row = torch.arange(grid[0], device=output.device)

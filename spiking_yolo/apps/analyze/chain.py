@@ -89,7 +89,9 @@ def chain(
     ideal = feed(layer, before, T, spike_weight, reach.watch)
     ann = phi(before).double()
     highest = [layer.settings.gamma * total / per for total in reach.totals]
-    lowest = -highest[0] if len(highest) == 1 else -phi.slope * highest[1]
+    lowest = -highest[0]
+    if len(highest) > 1:
+        lowest = -phi.slope * highest[1]
     clipped = ann.clamp(min=lowest).minimum(highest[0])
     if rate:
         grid = layer.rate_grid(before.double(), [total / T for total in reach.totals], T)

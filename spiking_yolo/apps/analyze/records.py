@@ -150,7 +150,9 @@ class LayerTotals:
 
     def relative(self, square: float) -> float:
         """A squared norm as a norm relative to the ANN activation's; nan if that is zero."""
-        return math.sqrt(square / self.ann) if self.ann else math.nan
+        if not self.ann:
+            return math.nan
+        return math.sqrt(square / self.ann)
 
     @property
     def relative_error(self) -> float:
@@ -199,7 +201,9 @@ class LayerTotals:
 
 def _key(part: str) -> str:
     name = part.replace(" ", "_").replace("-", "_")
-    return f"inherited_{name}" if part in INHERITED else name
+    if part in INHERITED:
+        name = f"inherited_{name}"
+    return name
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

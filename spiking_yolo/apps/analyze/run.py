@@ -195,7 +195,9 @@ def error_by_layer(layers: Sequence[LayerTotals], path: Path, also: FigureFormat
         down = np.zeros(len(layers))
         for name, colour in zip(PARTS, _PART_COLOURS, strict=True):
             share = np.array([layer.shares()[name] for layer in layers])
-            label = f"inherited: {name}" if name in INHERITED else name
+            label = name
+            if name in INHERITED:
+                label = f"inherited: {name}"
             bottom = np.where(share >= 0, up, down)
             axes.bar(place, share, 0.72, bottom, color=colour, label=label)
             up += share.clip(min=0)

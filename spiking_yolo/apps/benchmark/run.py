@@ -374,8 +374,9 @@ class _Calibration:
         self._images = iter(images)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        image = next(self._images, None)
-        return None if image is None else {"images": image[None]}
+        for image in self._images:
+            return {"images": image[None]}
+        return None
 
 
 def _padding(path: Path) -> list[str]:

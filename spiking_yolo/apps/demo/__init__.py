@@ -51,7 +51,9 @@ def main(options: DemoOptions) -> None:
     from spiking_yolo.apps.demo.folder import open_server, write
 
     # Before the network takes its time: the port may be in use.
-    server = open_server(options.output, options.port) if options.serve else None
+    server = None
+    if options.serve:
+        server = open_server(options.output, options.port)
     size = write(options)
     print(f"page saved to {options.output}, {size / 1e6:.1f} MB")
     if server is None:

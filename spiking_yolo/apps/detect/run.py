@@ -234,11 +234,14 @@ class DetectRun:
         progress(T, T)
         names = self.detector.names
         shown = self._shown(seen)
+        ann = None
+        if self.options.ann:
+            ann = Result.of_ann(shown, names)
         return ImageResult(
             source=source,
             seen=seen,
             result=Result.of(shown, names, self.detector.converted.recipe),
-            ann=Result.of_ann(shown, names) if self.options.ann else None,
+            ann=ann,
             name=self._names.of(source),
             style=self.options.style,
         )
@@ -269,7 +272,9 @@ class DetectRun:
             for number, seen in enumerate(observations):
                 name = name or self._names.of(source)
                 result = Result.of(seen, self.detector.names, converted.recipe)
-                ann = Result.of_ann(seen, self.detector.names) if options.ann else None
+                ann = None
+                if options.ann:
+                    ann = Result.of_ann(seen, self.detector.names)
                 if options.track:
                     result = result.tracked(trackers[0])
                     ann = ann and ann.tracked(trackers[1])
@@ -346,7 +351,9 @@ class FileNames:
         self._sources: dict[str, str] = {}  # by name
 
     def of(self, source: str) -> str:
-        path = Path(f"webcam{source}" if is_webcam(source) else source)
+        path = Path(source)
+        if is_webcam(source):
+            path = Path(f"webcam{source}")
         stem = file_name(path.stem)
         candidates = [stem]
         first = self._sources.get(stem)

@@ -49,8 +49,10 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
     if options.timeline:
         sinks.append(Timelines(folder, options.figures))
     if options.page:
-        page = VideoPage if run.has_video else PhotographsPage
-        sinks.append(page(options.page, run))
+        page = PhotographsPage(options.page, run)
+        if run.has_video:
+            page = VideoPage(options.page, run)
+        sinks.append(page)
     return sinks
 
 
@@ -103,7 +105,9 @@ class Json(Sink):
 
     def image(self, seen: ImageResult) -> None:
         entry = {**seen.result.to_dict(self.steps), "image": seen.label}
-        start = "," if self._file.begun else "["
+        start = "["
+        if self._file.begun:
+            start = ","
         self._file.write(f"{start}\n{json_text(entry, indent=1)}")
 
     frame = image

@@ -363,11 +363,14 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 def _metadata(converted: Converted) -> dict[str, Any]:
     recipe = converted.recipe
+    presented = _ANALOGUE
+    if recipe.encoding.input == "poisson":
+        presented = _POISSON
     return {
         "generator": "spiking_yolo",
         "dt": 1.0,
         "step": _STEP,
-        "input": _POISSON if recipe.encoding.input == "poisson" else _ANALOGUE,
+        "input": presented,
         "readout": (
             f"mean of the output over steps {recipe.readout.skip + 1}..T, in the units of the"
             " original network"

@@ -65,6 +65,7 @@ def test_only_later_frames_are_timed(monkeypatch):
     assert (row["ms"], row["ann_ms"], row["cuts"]) == (6000, 8000, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rival", ["onnxruntime", "int8"])
 def test_rivals_compute_the_ann(rival: str, tmp_path: Path):
     for module in ("onnxscript", "onnxruntime"):

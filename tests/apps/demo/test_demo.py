@@ -46,6 +46,7 @@ def package(path, names=FILES):
     return path
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_page_and_nothing_else(tmp_path, runtime_files):
     pytest.importorskip("onnx")
     weights = write_tiny(tmp_path)
@@ -76,6 +77,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
     assert "give a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_network_without_boxes_and_a_method_of_many_steps_are_refused(
     tmp_path, runtime_files, capsys
 ):
