@@ -146,12 +146,8 @@ class ReluCalledTwice(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.norm = (
-            nn.Conv2d(3, 4, 1),
-            nn.Conv2d(4, 4, 1),
-            nn.BatchNorm2d(4),
-        )
-        self.relu = nn.ReLU()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.norm, self.relu = nn.BatchNorm2d(4), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(self.norm(self.relu(self.conv1(self.relu(x)))))

@@ -29,14 +29,8 @@ def test_sizes_counted_by_hand():
     def conv(cin: int, cout: int, k: int = 3) -> int:
         return k * k * cin * cout + 2 * cout
 
-    residual = (
-        conv(3, 16)
-        + 6 * conv(16, 16)
-        + conv(16, 32)
-        + 5 * conv(32, 32)
-        + conv(32, 64)
-        + 5 * conv(64, 64)
-    )
+    residual = conv(3, 16) + 6 * conv(16, 16) + conv(16, 32) + 5 * conv(32, 32)
+    residual += conv(32, 64) + 5 * conv(64, 64)
     residual += conv(16, 32, 1) + conv(32, 64, 1) + 64 * 10 + 10
     assert parameters(build("resnet20", 10)) == residual
     plain = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]

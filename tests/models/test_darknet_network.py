@@ -1,6 +1,5 @@
 """The network built from a cfg: shapes, cost, pooling, and the logits of the public yolov3-tiny."""
 
-from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import count_floats, layer_arrays, load_darknet
+from spiking_yolo.models.darknet_weights import count_floats, load_darknet
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"
@@ -35,9 +34,6 @@ def build(layers: str, size: int = 8) -> DarknetNet:
     return DarknetNet(parse_cfg(f"[net]\nwidth={size}\nheight={size}\n{layers}\n{head}"))
 
 
-HEAD = "[conv]\nfilters=6\nactivation=linear"
-
-
 @pytest.mark.parametrize(
     ("cfg", "floats", "gflop"), PUBLISHED, ids=lambda v: getattr(v, "stem", "")
 )
@@ -53,38 +49,6 @@ def test_published_networks(cfg, floats, gflop):
         assert round(counter.get_total_flops() / 1e9, 3) == gflop
 
 
-def test_yolov3_tiny_shapes_floats_and_spec():
-    with torch.device("meta"):
-        net = DarknetNet(read_cfg(PUBLISHED[-1][0]))
-    cumulative = list(
-        accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.layers)
-    )
-    expected = {
-        0: 496,
-        2: 5232,
-        4: 23920,
-        6: 98160,
-        8: 394096,
-        10: 1575792,
-        12: 6298480,
-        13: 6561648,
-    }
-    expected |= {14: 7743344, 15: 7874159, 18: 7907439, 21: 8793199, 22: 8858734}
-    assert {i: cumulative[i] for i in expected} == expected
-    shapes = {
-        11: (512, 13, 13),
-        17: (256, 13, 13),
-        19: (128, 26, 26),
-        20: (384, 26, 26),
-        23: (255, 26, 26),
-    }
-    assert {i: net.shapes[i] for i in shapes} == shapes
-    spec = net.spec(["thing"] * 80)
-    assert spec.resize == "letterbox" and (spec.width, spec.height) == (416, 416)
-    assert spec.heads[0].anchors == ((81, 82), (135, 169), (344, 319))
-    assert spec.heads[1].anchors == ((23, 27), (37, 58), (81, 82))
-
-
 def test_logits_of_the_public_yolov3_tiny():
     net, spec, _ = load_darknet(WEIGHTS)
     image, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
@@ -93,15 +57,6 @@ def test_logits_of_the_public_yolov3_tiny():
     wanted = reference(WEIGHTS.with_suffix(".cfg"), WEIGHTS, image.double()[None])
     for found, expected in zip(heads, wanted, strict=True):
         assert (found.double() - expected).abs().max() < 1e-4
-
-
-def test_route_takes_relative_and_absolute_layers_in_listed_order():
-    layers = "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
-    net = build(layers + HEAD.replace("[conv]", "[conv]\nbatch_normalize=0")).eval()
-    x = torch.randn(2, 3, 8, 8)
-    first = net.layers[0](x)
-    joined = torch.cat([net.layers[1](first), first], 1)
-    assert torch.equal(net(x)[0], net.layers[3](joined))
 
 
 def test_pool_of_size_2_and_stride_1_keeps_the_size():

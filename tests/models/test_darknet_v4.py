@@ -19,7 +19,6 @@ from helpers.darknet_cfgs import (
 )
 from helpers.darknet_reference import heads as reference
 from torch import Tensor
-from torch.nn.functional import leaky_relu, pad
 
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import parse_cfg
@@ -99,17 +98,6 @@ def test_a_second_implementation_agrees(name: str, files: Path, image: Tensor):
         # Folded batch norms are rounded to float32.
         assert (output - wanted).abs().max() < 1e-5 * (1 + wanted.std())
         assert (rounded - wanted).abs().max() < 1e-4 * (1 + wanted.std())
-
-
-def test_a_shortcut_adds_the_channels_that_both_have(files: Path, image: Tensor):
-    network = DarknetNet(parse_cfg(UNLIKE)).eval()
-    deep = network.layers[0](image)
-    shallow = network.layers[1](deep)
-    total = leaky_relu(shallow + deep[:, :8], 0.1)
-    wide = network.layers[3](total)
-    wide = wide + pad(total, [0, 0, 0, 0, 0, 12])
-    assert network.shapes[2][0] == 8 and network.shapes[4][0] == 20
-    assert torch.allclose(network(image)[0], network.layers[5](wide), atol=1e-6)
 
 
 def test_groups_and_sums_of_several_layers(image: Tensor):

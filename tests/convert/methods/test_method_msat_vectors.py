@@ -1,5 +1,5 @@
-"""MSAT with a gain of Theta against the authors' released neuron, run on two small networks: every spike,
-every threshold.
+"""MSAT with a gain of Theta against the authors' released neuron, run on two small networks: every
+spike, every threshold.
 
 The vectors are not part of this repository: a README beside them says how they were made.
 """
@@ -32,27 +32,11 @@ def network(name: str) -> nn.Module:
         return nn.Conv2d(a, b, 3, padding=1)
 
     if name == "chain":
-        body = [
-            conv(3, 8),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            conv(8, 8),
-            nn.ReLU(),
-            nn.AvgPool2d(2),
-            conv(8, 12),
-            nn.ReLU(),
-        ]
-        body += [conv(12, 12), nn.ReLU(), nn.AvgPool2d(2)]
+        body = [conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), conv(8, 8), nn.ReLU(), nn.AvgPool2d(2)]
+        body += [conv(8, 12), nn.ReLU(), conv(12, 12), nn.ReLU(), nn.AvgPool2d(2)]
     else:
-        body = [
-            conv(3, 8),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            conv(8, 12),
-            nn.BatchNorm2d(12),
-            nn.ReLU(),
-        ]
+        body = [conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)]
+        body += [conv(8, 12), nn.BatchNorm2d(12), nn.ReLU()]
         body += [conv(12, 12), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2)]
     model = nn.Sequential()
     model.conv, model.flatten, model.fc = nn.Sequential(*body), nn.Flatten(), nn.Linear(48, 5)
