@@ -88,22 +88,3 @@ def test_what_is_refused(client, photo):
     assert client.post("/detect").status_code == 422
     # And the next one is answered.
     assert send(client, "/detect", content).status_code == 200
-
-
-def test_eight_clients_and_a_stream(weights, clip):
-    """A process of its own, and a video that is read meanwhile."""
-    from load import load, server, watched
-
-    photographs = sorted((weights.parent / "photos").glob("*.png"))
-    detector = SpikingYOLO(weights)
-    expected = [json.loads(detector.detect(path).to_json()) for path in photographs]
-    assert content_differs(expected)
-    with server(str(weights), str(clip)) as (address, process), watched(address) as streams:
-        result = load(address, process, photographs, expected, requests=48, clients=8)
-    assert result.wrong == 0 and len(result.seconds) == 48
-    assert len(set(streams)) == 1
-
-
-def content_differs(expected) -> bool:
-    """Whether an answer to another photograph would be noticed."""
-    return len({json.dumps(one["detections"]) for one in expected}) == len(expected) > 1
