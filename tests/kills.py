@@ -83,7 +83,7 @@ def results(case: Path) -> dict[str, Any]:
     latest = runs[-1] if runs else case / "out"
     found: dict[str, Any] = {}
     for path in (*latest.rglob("*"), *case.glob("*.safetensors")):
-        if path.is_file() and path.name not in TIMED and not path.name.startswith("."):
+        if path.is_file() and path.name not in TIMED and "/." not in str(path.relative_to(case)):
             found[path.name] = content(path)
     return found
 
