@@ -29,12 +29,6 @@ DIFFERENTIAL = {**MEMORY, "threshold.scale": 0.1}
 KINDS = {
     "if": {"threshold.percentile": 100, "neuron.initial": 0.5},
     "ibt": {"threshold.percentile": 100, "neuron.kind": "ibt"},
-    "memory": {
-        "threshold.percentile": 100,
-        "neuron.kind": "sigma-delta",
-        "neuron.gamma": 4,
-        "neuron.initial": 0.5,
-    },
 }
 
 
@@ -245,7 +239,7 @@ def integer_spikes(
 
 RULES = [("sigma-delta", {"threshold.rule": rule}) for rule in ("percentile", "mmse", "max")]
 # Random numbers are drawn anew for a scaled image.
-DETERMINISTIC = {"encoding.input": "analogue", "msat.confidence": "off", "calibration.T": 8}
+DETERMINISTIC = {"encoding.input": "analogue", "calibration.T": 8}
 
 
 @pytest.mark.parametrize("j", [-3, 5])

@@ -157,11 +157,9 @@ def test_reset_and_another_shape():
 
 SUMS: list[tuple[str, dict[str, Any], bool]] = [
     ("dcgs", {}, True),
-    ("dcgs", {"neuron.gamma": 1}, True),
-    ("dcgs", {}, True),
+    ("sigma-delta", {}, True),
     # Look at the input of each step.
-    ("dcgs", {"neuron.kind": "msat"}, False),
-    ("sigma-delta", {"neuron.kind": "msat"}, False),
+    ("msat", {}, False),
     ("p-norm", {}, False),
 ]
 
