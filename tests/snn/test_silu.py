@@ -105,7 +105,7 @@ def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
         n = step(layer, current)
         sent, back = sent + 0.25 * n, back + (n < 0)
         assert abs(sent - silu(total)) <= 0.125 + 1e-9
-    assert back > 20  # many spikes were taken back
+    assert back > 5  # some spikes were taken back
 
 
 @BOTH
