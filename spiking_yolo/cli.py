@@ -203,7 +203,9 @@ def _shown(value: Any) -> Any:
     """A default as it would be typed; None for what is not set."""
     if value is False or value in ((), {}, ""):
         return None
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value
 
 
 def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -323,13 +325,17 @@ def _failed(code: int, message: str) -> int:
 
 
 def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
-    kind = "note" if issubclass(category, Notice) else "warning"
+    kind = "warning"
+    if issubclass(category, Notice):
+        kind = "note"
     return _alone(f"{kind}: {_one_line(message)}\n")
 
 
 def _alone(line: str) -> str:
     """A line that takes the place of a progress bar, which only terminals have."""
-    return f"\r\x1b[K{line}" if sys.stderr.isatty() else line
+    if sys.stderr.isatty():
+        return f"\r\x1b[K{line}"
+    return line
 
 
 def _one_line(text: object) -> str:

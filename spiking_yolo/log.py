@@ -221,5 +221,9 @@ def json_fields(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = str(value)
+    if isinstance(value, list):
+        text = ",".join(map(str, value))
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return text

@@ -49,8 +49,9 @@ def setting(
         choices: Allowed texts, besides those of a Literal; may grow later.
         provider: Module that adds choices when it is imported; imported when one is not known.
     """
-    more = [] if choices is None else choices
-    metadata = {"text": doc, "low": low, "high": high, "more": more, "provider": provider}
+    if choices is None:
+        choices = []
+    metadata = {"text": doc, "low": low, "high": high, "more": choices, "provider": provider}
     return field(default=default, metadata=metadata)
 
 
@@ -70,8 +71,10 @@ class Setting:
     @property
     def choices(self) -> tuple[str, ...]:
         """The allowed texts: those of a Literal, and those that were added. Empty: any."""
-        literals = typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
-        return tuple(dict.fromkeys((*literals, *self.more)))
+        choices = list(self.more)
+        if typing.get_origin(self.type) is Literal:
+            choices = [*typing.get_args(self.type), *choices]
+        return tuple(dict.fromkeys(choices))
 
     @property
     def range(self) -> str:
@@ -83,7 +86,9 @@ class Setting:
     @property
     def documentation(self) -> str:
         """The meaning, with the choices if there are some."""
-        return self.text + (f" [{'|'.join(self.choices)}]" if self.choices else "")
+        if not self.choices:
+            return self.text
+        return f"{self.text} [{'|'.join(self.choices)}]"
 
 
 @cache
@@ -138,7 +143,9 @@ def _checked_choice(name: str, entry: Setting, value: Any) -> str:
     if value not in entry.choices and entry.provider:
         import_module(entry.provider)
     if value not in entry.choices:
-        hint = did_you_mean(value, entry.choices) if isinstance(value, str) else ""
+        hint = ""
+        if isinstance(value, str):
+            hint = did_you_mean(value, entry.choices)
         raise UserError(f"{name} must be one of {', '.join(entry.choices)}, not {value!r}{hint}")
     return value
 

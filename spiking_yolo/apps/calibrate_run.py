@@ -87,19 +87,24 @@ def calibrate(
     recipes = recipes_of(options)
     ann = load_ann(options)
     folders = _folders(options, ann)
-    pictures = [picture for part in folders for picture in part]
+    pictures = list(itertools.chain(*folders))
     if options.limit or options.data:
         number = options.limit or STATISTICS_IMAGES
         pictures = drawn(pictures, replace(options, limit=number))
     path = destination(ann, options.output, options.overwrite_shipped)
     job = _Job(ann, path, pictures, options.data is not None, on_part, progress)
-    others = [recipe for recipe in recipes if recipe.calibration.kind != "tuned"]
+    tuned: list[Recipe] = []
+    others: list[Recipe] = []
+    for recipe in recipes:
+        if recipe.calibration.kind == "tuned":
+            tuned.append(recipe)
+        else:
+            others.append(recipe)
     results: list[Calibrated] = []
     if others:
         results = job.run(others, options.run_images)
-    for recipe in recipes:
-        if recipe not in others:
-            results += job.tune(recipe, options, folders, say)
+    for recipe in tuned:
+        results += job.tune(recipe, options, folders, say)
     return results
 
 
@@ -114,7 +119,7 @@ def calibrate_trained(
     ann = load(weights)
     small = ann.spec.task == "classify"
     recipe = get_recipe(DEFAULT)
-    number = STATISTICS_IMAGES if small else _run_images(recipe, small)
+    number = _run_images(recipe, small)
     path = destination(ann)
     job = _Job(ann, path, draw(pictures, number, seed), small, on_part, progress)
     return job.run([recipe])
@@ -164,10 +169,11 @@ class _Job:
             run_images: On which the network is run; None for the default of each method.
         """
         statistics, usable, part = self._statistics()
-        unsaved = None if part.kept else statistics
+        unsaved = None
+        if not part.kept:
+            unsaved = statistics
         results = [part]
-        learning = [recipe for recipe in recipes if recipe.runs_network]
-        if unsaved is not None and not learning:
+        if unsaved is not None and not any(recipe.runs_network for recipe in recipes):
             self._save((), unsaved)
         self.on_part(part)
         for recipe in recipes:
@@ -205,8 +211,8 @@ class _Job:
             node.name: tuned.neurons[node.name]["theta"] for node in self.ann.graph.activations
         }
         stored = stored_weights(self.ann.graph, tuned.weights, thetas)
-        names = [picture.name for part in folders for picture in part]
-        names += [str(video) for video in options.videos]
+        names = [picture.name for picture in itertools.chain(*folders)]
+        names += map(str, options.videos)
         self._save([CalibrationResult.of(recipe, tuned.neurons, names, stored)])
         remark = f" ({tuned.operations:.3g} operations per MAC, error {tuned.error:.3g})"
         results.append(Calibrated(self.path, _title(recipe), len(names), remark=remark))
@@ -272,8 +278,12 @@ def _title(recipe: Recipe) -> str:
 def _run_images(recipe: Recipe, small: bool) -> int:
     """The number of images that a method runs on: those that train their neurons need more."""
     if recipe.by_gradient:
-        return 1000 if small else 128
-    return 100 if small else 16
+        photographs, small_images = 128, 1000
+    else:
+        photographs, small_images = 16, 100
+    if small:
+        return small_images
+    return photographs
 
 
 def _folders(options: CalibrateOptions, ann: Ann) -> list[list[Picture]]:

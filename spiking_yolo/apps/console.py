@@ -62,10 +62,13 @@ class Bars:
 
     def __init__(self, lines: float | None = None) -> None:
         self._bars: dict[str, tqdm[Any]] = {}
-        quiet = _verbosity.get() < 0
-        self._lines = None if quiet or sys.stderr.isatty() else lines
         # None: where stderr is a file.
-        self._disable = True if quiet else None
+        self._disable = None
+        self._lines = lines
+        if sys.stderr.isatty():
+            self._lines = None
+        if _verbosity.get() < 0:
+            self._disable, self._lines = True, None
         self._starts: dict[str, float] = {}
         self._last_line = time.monotonic()
 

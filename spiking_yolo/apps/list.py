@@ -69,7 +69,9 @@ def methods_text() -> str:
     rows = [("method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits")]
     for name, method in list_methods().items():
         recipe = method.recipe
-        title = f"{name} (default)" if name == DEFAULT else name
+        title = name
+        if name == DEFAULT:
+            title += " (default)"
         events = str(recipe.events_per_step)
         cells = (_threshold(recipe), _neuron(recipe), events, recipe.calibration.kind)
         rows.append((title, str(method.year), method.needs, *cells, method.limits))
@@ -85,14 +87,18 @@ def _threshold(recipe: Recipe) -> str:
         "mmse": f"mmse({threshold.levels})",
     }
     text = f"{threshold.scope} {rules.get(threshold.rule, threshold.rule)}"
-    return text if threshold.scale == 1 else f"{text} x {threshold.scale:.3g}"
+    if threshold.scale != 1:
+        text += f" x {threshold.scale:.3g}"
+    return text
 
 
 def _neuron(recipe: Recipe) -> str:
     """The neurons of a recipe in a few words."""
     neuron = recipe.neuron
-    reset = " to zero" if neuron.reset == "zero" else ""
-    return f"{neuron.kind}{reset}, gamma {neuron.gamma}"
+    kind = neuron.kind
+    if neuron.reset == "zero":
+        kind += " to zero"
+    return f"{kind}, gamma {neuron.gamma}"
 
 
 def networks_text() -> str:
@@ -147,7 +153,9 @@ def settings_text(method: str | None = None, settings: Mapping[str, Any] | None 
     for key, default, doc in table:
         slot, _, name = key.partition(".")
         value = getattr(getattr(recipe, slot), name)
-        mark = " " if value == default else "*"
+        mark = "*"
+        if value == default:
+            mark = " "
         rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
     return f"{_aligned(rows)}\n* differs from the default"
 

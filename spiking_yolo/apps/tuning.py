@@ -14,7 +14,7 @@ from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture, read_image
-from spiking_yolo.data.mot import open_sequences
+from spiking_yolo.data.mot import VideoSequence, open_sequences
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.distributed import usable_device
@@ -63,11 +63,14 @@ def tune(
     folders, held_back = _held_back(folders)
     batch = options.batch or max(BATCH, ann.spec.images_at_once)
     how = ann.spec, batch, options.seed, ann.spec.task
-    videos = [video for path in options.videos for video in open_sequences(path)]
+    videos: list[VideoSequence] = []
+    for path in options.videos:
+        videos += open_sequences(path)
     frames = recipe.calibration.frames
     if frames > 1:
         side = max(ann.spec.height, ann.spec.width)
-        clips = [clips_of(video, frame_times(frames), side) for video in videos]
+        times = frame_times(frames)
+        clips = [clips_of(video, times, side) for video in videos]
         pictures = RandomClips(folders, *how, frames, clips)
         compared = pictures.others(held_back, len(held_back))
     else:

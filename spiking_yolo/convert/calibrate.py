@@ -135,7 +135,9 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
     top = largest.max()
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))
-    filled = torch.where(largest > 0, largest, top if top > 0 else 1.0)
+    if top <= 0:
+        top = torch.ones_like(top)
+    filled = torch.where(largest > 0, largest, top)
     return at_most(filled * recipe.threshold.scale, node.phi.cap).contiguous()
 
 
@@ -221,8 +223,10 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """
     graph, recipe, corrected = job.graph, job.recipe, dict(neurons)
     T = recipe.calibration.T
-    # Differential coding sends a value once, and not its T-th part in each of T steps.
-    steps = 1 if recipe.differential else T
+    steps = T
+    if recipe.differential:
+        # A value is sent once, and not its T-th part in each of T steps.
+        steps = 1
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.activations, *heads):
         job.progress(f"correct {node.name}")
@@ -245,4 +249,6 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
 def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
     """mean(SNN - ANN) of the part's output per image and channel, [N, C]."""
     difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
-    return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
+    if difference.ndim > 2:
+        difference = difference.flatten(2).mean(2)
+    return difference

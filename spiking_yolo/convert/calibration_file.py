@@ -52,7 +52,9 @@ def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: Neuron
             raise UserError(f"node {node.name!r} has no threshold")
     check_values(neurons)
     for name, parameters in neurons.items():
-        shapes = [(), (1,), tuple(sizes[name][1:2])] if name in sizes else []
+        shapes: list[tuple[int, ...]] = []
+        if name in sizes:
+            shapes = [(), (1,), tuple(sizes[name][1:2])]
         for key, value in parameters.items():
             if tuple(value.shape) not in shapes:
                 raise UserError(f"{label(key)} of node {label(name)!r} is not for its channels")
@@ -90,7 +92,9 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 def start_of(method: str) -> Recipe:
     """The recipe of a method that is known by its name, else a plain one."""
-    return METHODS[method].recipe if method in METHODS else Recipe(method)
+    if method in METHODS:
+        return METHODS[method].recipe
+    return Recipe(method)
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
@@ -157,11 +161,11 @@ class CalibrationResult:
         """
         own, wanted = dict(self.settings), settings_of(recipe)
         if recipe.by_gradient:
-            decisive = ("calibration.", "threshold.rule")
-            own = {key: own[key] for key in own if key.startswith(decisive)}
-            wanted = {key: wanted[key] for key in wanted if key.startswith(decisive)}
             for settings in (own, wanted):
-                settings.pop("calibration.steps", None)
+                for key in list(settings):
+                    decisive = key.startswith(("calibration.", "threshold.rule"))
+                    if not decisive or key == "calibration.steps":
+                        del settings[key]
         return own == wanted
 
     def contents(self) -> tuple[dict[str, Tensor], Entry]:
@@ -219,8 +223,14 @@ class CalibrationFile:
     def calibration(self, method: str, name: str) -> CalibrationResult:
         """A calibration that `names` has. Raises UserError if it is damaged."""
         tensors, content = self._part(f"{method}/{name}")
-        stored = {k: v for k, v in tensors.items() if k.rpartition("/")[2] in KEYS}
-        neurons = unpack({k: v for k, v in tensors.items() if k not in stored})
+        stored: dict[str, Tensor] = {}
+        of_neurons: dict[str, Tensor] = {}
+        for key, value in tensors.items():
+            if key.rpartition("/")[2] in KEYS:
+                stored[key] = value
+            else:
+                of_neurons[key] = value
+        neurons = unpack(of_neurons)
         try:
             check_values(neurons)
             images = ImageList(**content["images"])
@@ -286,8 +296,11 @@ def save_calibrations(
         if statistics is not None:
             parts[STATISTICS] = statistics.contents()
         for key, (own, content) in parts.items():
-            tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{key}/")}
-            tensors |= {f"{key}/{k}": v for k, v in own.items()}
+            for name in list(tensors):
+                if name.startswith(f"{key}/"):
+                    del tensors[name]
+            for name, value in own.items():
+                tensors[f"{key}/{name}"] = value
             entries[key] = entry_text(key, content, own)
         common = {
             "format": FORMAT,
@@ -316,9 +329,12 @@ def destination(ann: Ann, output: Path | None = None, overwrite_shipped: bool = 
     """
     path = calibrations_path(ann.weights, ann.imgsz)
     if output is not None:
-        is_file = output.suffix == ".safetensors" and not output.is_dir()
-        return output if is_file else output / path.name
-    return user_path(ann) if is_shipped(ann.weights) and not overwrite_shipped else path
+        if output.suffix == ".safetensors" and not output.is_dir():
+            return output
+        return output / path.name
+    if is_shipped(ann.weights) and not overwrite_shipped:
+        return user_path(ann)
+    return path
 
 
 def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationFile]:
@@ -371,8 +387,10 @@ def find_calibration(
 
 def known_calibrations(ann: Ann, method: str, chosen: Path | None = None) -> list[str]:
     """Names of a method's calibrations that this network has."""
-    files = calibration_files(ann, chosen)
-    return list(dict.fromkeys(name for file in files for name in file.names(method)))
+    names: dict[str, None] = {}
+    for file in calibration_files(ann, chosen):
+        names |= dict.fromkeys(file.names(method))
+    return list(names)
 
 
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:

@@ -135,8 +135,10 @@ class CompleteNetwork:
 
     def _corrected(self, name: str, output: Tensor, values: Values) -> Tensor:
         """An output with its trained bias, if it is not made by neurons."""
-        bias = values.get(name, {}).get("bias") if name not in self.sites else None
-        return output if bias is None else output + per_channel(bias, output)
+        bias = values.get(name, {}).get("bias")
+        if bias is None or name in self.sites:
+            return output
+        return output + per_channel(bias, output)
 
 
 class VideoNetwork(CompleteNetwork):
@@ -148,7 +150,8 @@ class VideoNetwork(CompleteNetwork):
     def __call__(
         self, x: Tensor, values: Values, sent: Sent | None = None
     ) -> tuple[list[Tensor], Tensor]:
-        sent = {} if sent is None else sent
+        if sent is None:
+            sent = {}
         with torch.no_grad():
             for frame in x[:, :-1].unbind(1):
                 super().__call__(frame, values, sent)
@@ -158,12 +161,16 @@ class VideoNetwork(CompleteNetwork):
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """How many thetas make up a value, beyond the resting value. [N, C, ...]."""
     n = value / per_channel(parameters["theta"], value)
-    return n - per_channel(parameters["rest"], value) if "rest" in parameters else n
+    if "rest" in parameters:
+        n = n - per_channel(parameters["rest"], value)
+    return n
 
 
 def _equal_channels(costs: Tensor) -> Tensor:
     """[1, C, ...] costs as [1, 1, ...] where all channels have the same."""
-    return costs[:, :1] if bool((costs == costs[:, :1]).all()) else costs
+    if (costs == costs[:, :1]).all():
+        return costs[:, :1]
+    return costs
 
 
 def fire(
@@ -195,8 +202,9 @@ def fire(
         # Its axis would be cut by blocks.
         z = phi(z)
         phi = Activation(slope=1.0)
-    each = [parameters.get(key, nothing) for key in ("theta", "initial", "bias", "rest")]
-    each = [values.expand(channels) for values in each]
+    each: list[Tensor] = []
+    for key in ("theta", "initial", "bias", "rest"):
+        each.append(parameters.get(key, nothing).expand(channels))
     if before is None:
         before, hysteresis = z.new_zeros(()).expand_as(z), 0.0
     how = phi.continuous, _rows(cost)[0], slack, _rows(before), hysteresis

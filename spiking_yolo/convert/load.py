@@ -117,10 +117,14 @@ class Uncalibrated:
 
     def _notice(self, used: int, tried: int) -> str:
         ann, recipe = self.ann, self.recipe
-        source = "the picture itself" if tried == 1 else f"{used} of the pictures themselves"
+        source = f"{used} of the pictures themselves"
+        if tried == 1:
+            source = "the picture itself"
         spent = ""
         if recipe.by_gradient:
-            spent = ", untrained, for more operations" if self.finer else ", untrained"
+            spent = ", untrained"
+            if self.finer:
+                spent += ", for more operations"
         return (
             f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so"
             f" thresholds are taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
@@ -179,7 +183,9 @@ def load(
         UserError: Something is missing, damaged, or does not fit the rest.
     """
     network = prepare(weights, method, settings, **options)
-    return network if isinstance(network, Converted) else network.convert(photographs)
+    if isinstance(network, Converted):
+        return network
+    return network.convert(photographs)
 
 
 def prepare(
@@ -278,7 +284,9 @@ def _prepare_ann(
     finer: bool = True,
 ) -> Converted | Uncalibrated:
     """The network converted, or as it is where no files exist and pictures can replace them."""
-    chosen = None if statistics is None else Path(statistics)
+    chosen = None
+    if statistics is not None:
+        chosen = Path(statistics)
     at_once = chosen is None and converts_at_once(recipe)
     if recipe.runs_network:
         recipe, result = _calibration(ann, recipe, chosen)
@@ -329,7 +337,9 @@ def _missing(ann: Ann, recipe: Recipe, chosen: Path | None) -> str:
             f"the calibration {name} of {recipe.name} was made with other settings: leave --set"
             f" out, or make one of another name, {calibrate_command(ann, recipe)}"
         )
-    listed = f"there are {', '.join(known)}" if known else "there is none"
+    listed = "there is none"
+    if known:
+        listed = f"there are {', '.join(known)}"
     return (
         f"{ann.weights.name} has no calibration {name} of {recipe.name} at"
         f" {size_name(ann.imgsz)} pixels ({listed}): make it with {calibrate_command(ann, recipe)}"
@@ -360,10 +370,12 @@ def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFA
 
 def no_statistics(ann: Ann, method: str) -> str:
     """That there are no statistics, and how to make them."""
-    named = f" --method {method}" if method != DEFAULT and method in METHODS else ""
+    make = ann.calibrate_command
+    if method != DEFAULT and method in METHODS:
+        make += f" --method {method}"
     return (
         f"no activation statistics of {ann.weights} at {size_name(ann.imgsz)} pixels: make them"
-        f" with {ann.calibrate_command}{named}"
+        f" with {make}"
     )
 
 

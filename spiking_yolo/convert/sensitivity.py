@@ -48,7 +48,9 @@ Measure = Callable[[Sequence[Tensor]], list[Tensor]]
 
 def relative_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs of each image over their norm, which passes no gradients on."""
-    squares = [y.detach().square().flatten(1).sum(1) for y in outputs]
+    squares: list[Tensor] = []
+    for y in outputs:
+        squares.append(y.detach().square().flatten(1).sum(1))
     norm = torch.sqrt(torch.stack(squares).sum(0))
     return [y / norm.reshape(-1, *[1] * (y.ndim - 1)) for y in outputs]
 
@@ -94,8 +96,10 @@ def sensitivity(
     for x in images:
         parts = measure(forward(graph, channels_last(x), tap))
         for k in range(PROBES):
-            noise = [torch.randn(y.shape, generator=generator).to(y) for y in parts]
-            products = [(y * v).sum() for y, v in zip(parts, noise, strict=True)]
+            products: list[Tensor] = []
+            for y in parts:
+                noise = torch.randn(y.shape, generator=generator).to(y)
+                products.append((y * noise).sum())
             gradients = torch.autograd.grad(
                 torch.stack(products).sum(),
                 list(activations.values()),
@@ -106,7 +110,7 @@ def sensitivity(
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
                 total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
                 sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
-    count = PROBES * sum(len(x) for x in images)
+    count = PROBES * sum(map(len, images))
     return {name: (value / count).float() for name, value in sums.items()}
 
 

@@ -90,11 +90,10 @@ class Histogram:
     def pooled(self) -> Self:
         """The histogram of the whole layer, as one channel."""
         top = self.exponent.max()
-        shifted = torch.stack(
-            [_shift(self.counts[:, c], int(top - e)) for c, e in enumerate(self.exponent.tolist())]
-        )
+        counts = torch.zeros_like(self.counts[:, :1])
+        for c, exponent in enumerate(self.exponent.tolist()):
+            counts[:, 0] += _shift(self.counts[:, c], int(top - exponent))
         total = self.total * len(self.exponent)
-        counts = shifted.sum(0)[:, None]
         return type(self)(
             counts, top[None], self.minimum.min()[None], self.maximum.max()[None], total
         )
@@ -125,13 +124,17 @@ CHANNELS = 1 << 17
 def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
     """Their tensors, one channel behind the other: three of all channels, and two of all counts."""
     steps, excess = split(torch.cat([h.counts for h in histograms], 1).numpy().ravel())
-    return {
+    tensors = {
         "steps": torch.frombuffer(bytearray(bz2.compress(steps.tobytes())), dtype=torch.uint8),
         "excess": torch.from_numpy(excess),
-        "exponent": torch.cat([h.exponent for h in histograms]).to(torch.int16),
-        "minimum": torch.cat([h.minimum for h in histograms]).float(),
-        "maximum": torch.cat([h.maximum for h in histograms]).float(),
     }
+    for key, dtype in (
+        ("exponent", torch.int16),
+        ("minimum", torch.float32),
+        ("maximum", torch.float32),
+    ):
+        tensors[key] = torch.cat([getattr(h, key) for h in histograms]).to(dtype)
+    return tensors
 
 
 def unpack_histograms(
@@ -244,10 +247,15 @@ class Statistics:
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and entry in the file."""
+        channels: dict[str, int] = {}
+        totals: dict[str, int] = {}
+        for name, histogram in self.histograms.items():
+            channels[name] = len(histogram.exponent)
+            totals[name] = histogram.total
         content = {
             "images": self.images.entry(),
-            "channels": {name: len(h.exponent) for name, h in self.histograms.items()},
-            "totals": {name: h.total for name, h in self.histograms.items()},
+            "channels": channels,
+            "totals": totals,
             "quantisers": {str(bits): name for bits, name in self.quantisers.items()},
         }
         return pack_histograms(list(self.histograms.values())), content
@@ -344,5 +352,7 @@ def take_statistics(
 
 def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
     """Batches of images as the network takes them, [N, C, H, W], of spec.images_at_once."""
-    images = torch.stack([preprocess(read_image(picture.source), spec)[0] for picture in pictures])
-    return images.split(spec.images_at_once)
+    images: list[Tensor] = []
+    for picture in pictures:
+        images.append(preprocess(read_image(picture.source), spec)[0])
+    return torch.stack(images).split(spec.images_at_once)

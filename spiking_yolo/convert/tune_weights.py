@@ -103,9 +103,13 @@ class Tuning(Training):
         values = moved(start, self.device)
         network = self._network(recipe, (spec.height, spec.width), values)
         values = scaled_to(self.goal, network, values, self.held_back)
-        shares = OF_CLASSES if spec.task == "classify" else OF_BOXES
+        shares = OF_BOXES
+        if spec.task == "classify":
+            shares = OF_CLASSES
         plan = Plan(self.goal, calibration.steps, shares, RATES, beta=0.99, last=0.03, warmup=0.03)
-        kernels = TrainableKernels(network.graph) if calibration.weights else None
+        kernels = None
+        if calibration.weights:
+            kernels = TrainableKernels(network.graph)
         super().__init__(network, spec, values, self.answers[0], plan, kernels)
         self.rows: list[Row] = []
         self.best: Tuned | None = None
@@ -159,8 +163,9 @@ class Tuning(Training):
         values, tensors = self.state()
         error, operations = self._measured(values, tensors)
         weights: dict[str, Tensor] = {}
-        for name in self.kernels.changes if self.kernels else ():
-            weights[name] = tensors[name].detach().clone()
+        if self.kernels:
+            for name in self.kernels.changes:
+                weights[name] = tensors[name].detach().clone()
         # Without memory that training goes on to change.
         neurons = moved(self.neurons.values(detach=True), self.device, copy=True)
         state = Tuned(neurons, weights, error, operations, self.steps)
@@ -170,8 +175,10 @@ class Tuning(Training):
 
     def _score(self, state: Tuned) -> float:
         """The error that the state would have at the goal, to which `result` scales it."""
-        elasticity = LATER_ELASTICITY if self.video else ELASTICITY
-        return state.error + elasticity * math.log(state.operations / self.goal)
+        excess = math.log(state.operations / self.goal)
+        if self.video:
+            return state.error + LATER_ELASTICITY * excess
+        return state.error + ELASTICITY * excess
 
     @torch.no_grad()
     def _measured(self, values: Values, tensors: Mapping[str, Tensor]) -> tuple[float, float]:

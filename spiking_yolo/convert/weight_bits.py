@@ -75,8 +75,9 @@ def rounded_weights(
         if name in weights:
             unit = units[node.inputs[0]]
             groups = node.attrs.get("groups", 1)
-            stored = on_grid(fold(weights[name], unit, groups), bits)
-            rounded[name] = fold(stored, None if unit is None else 1 / unit, groups)
+            rounded[name] = on_grid(fold(weights[name], unit, groups), bits)
+            if unit is not None:
+                rounded[name] = fold(rounded[name], 1 / unit, groups)
     return rounded
 
 
@@ -128,7 +129,9 @@ def restored_weights(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         entries.setdefault(name, {})[part] = value
     weights: dict[str, Tensor] = {}
     for name, parts in entries.items():
-        weight = parts[VALUE] if parts.keys() == {VALUE} else _kernel(parts)
+        weight = parts.get(VALUE)
+        if weight is None or len(parts) > 1:
+            weight = _kernel(parts)
         if weight is None or weight.dtype != torch.float32:
             raise UserError(f"the tuned tensor {label(name)!r} is incomplete, or of other shapes")
         weights[name] = weight
@@ -152,7 +155,9 @@ def _kernel(parts: Mapping[str, Tensor]) -> Tensor | None:
     inputs = levels.shape[1]
     if levels.ndim == 2:
         # It may read flattened maps, of one unit per channel.
-        return fold(weight, 1 / unit) if inputs % len(unit) == 0 else None
+        if inputs % len(unit):
+            return None
+        return fold(weight, 1 / unit)
     groups, surplus = divmod(len(unit), inputs)
     if surplus or not groups or len(levels) % groups:
         return None
