@@ -245,7 +245,8 @@ class _Job:
                 self.progress("images", k + 1, len(self.pictures))
 
         statistics, used, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
-        usable = [picture for picture in self.pictures if picture.name in set(used)]
+        readable = set(used)
+        usable = [picture for picture in self.pictures if picture.name in readable]
         batches = preprocessed(spread(usable, QUANTISER_IMAGES), ann.spec)
         self.progress("quantisers", 1, None)
         statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))

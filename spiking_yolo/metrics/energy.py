@@ -82,7 +82,9 @@ def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, floa
 
 def charged(value: Value) -> Literal["digits", "messages"]:
     """How operations and events are counted in all accounts."""
-    return "messages" if value == "any" else "digits"
+    if value == "any":
+        return "messages"
+    return "digits"
 
 
 PJ_PER_MJ = 1e9

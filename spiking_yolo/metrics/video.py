@@ -30,6 +30,8 @@ FIGURES = ("MOTA", "IDF1", "HOTA")
 OVERLAP = 0.5
 # Frames per block of the bootstrap.
 BLOCK = 15
+# Of each frame: ids of its people, ids of its boxes, and their overlap [people, boxes].
+Compared = tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
 # Boxes, labels and ignored flags of one frame.
 _Objects = tuple[object, object, object]
 
@@ -91,7 +93,7 @@ def agreement(
 
 
 def _against(detections: Videos, reference: Videos, conf: float) -> CocoResampled:
-    if [len(video) for video in detections] != [len(video) for video in reference]:
+    if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")
     truth: list[Detections] = []
     classes: set[int] = set()
@@ -129,7 +131,7 @@ def _matched(
 def _resampling(
     data: CocoResampled, detections: Videos, n: int, seed: int, block: int
 ) -> Resampling:
-    frames = tuple(len(video) for video in detections)
+    frames = tuple(map(len, detections))
     return Resampling.of(data, n, seed, Blocks(frames, block))
 
 
@@ -178,20 +180,21 @@ def track_scores(
         (library.compute_identity_metrics, library.aggregate_identity_metrics),
         (library.compute_hota_metrics, library.aggregate_hota_metrics),
     )
-    sequences = [_compared(*video) for video in zip(tracked, truth, strict=True)]
+    sequences: list[Compared] = []
+    counts = {"tracks": 0, "people": 0}
+    for frames, annotated in zip(tracked, truth, strict=True):
+        people, tracks, overlaps = _compared(frames, annotated)
+        sequences.append((people, tracks, overlaps))
+        counts["tracks"] += len(set(np.concatenate([[], *tracks])))
+        counts["people"] += len(set(np.concatenate([[], *people])))
     scores: dict[str, Any] = {}
     for compute, aggregate in measures:
         scores |= aggregate([compute(*sequence) for sequence in sequences])
     figures: dict[str, float] = {name: scores[name] for name in FIGURES}
-    figures["id_switches"] = scores["IDSW"]
-    figures["tracks"] = sum(_count(tracks) for _, tracks, _ in sequences)
-    figures["people"] = sum(_count(people) for people, _, _ in sequences)
-    return figures
+    return {**figures, "id_switches": scores["IDSW"], **counts}
 
 
-def _compared(
-    frames: Sequence[Detections], truth: Mapping[int, MotBoxes]
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+def _compared(frames: Sequence[Detections], truth: Mapping[int, MotBoxes]) -> Compared:
     """Of each frame: ids of its people, ids of its boxes, and their overlap [people, boxes]."""
     people: list[np.ndarray] = []
     tracks: list[np.ndarray] = []
@@ -217,7 +220,3 @@ def _of_ignored(overlap: np.ndarray, ignored: np.ndarray) -> np.ndarray:
     stand_for_ignored = np.zeros(overlap.shape[1], bool)
     stand_for_ignored[boxes[matched & ignored[persons]]] = True
     return stand_for_ignored
-
-
-def _count(ids: Sequence[np.ndarray]) -> int:
-    return len({int(one) for of_frame in ids for one in of_frame})

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import os
 import sys
@@ -21,6 +23,7 @@ print(calls, *[name for name, method in METHODS.items() if "recipe" in vars(meth
 """
 
 
+@pytest.mark.slow
 def test_one_recipe_is_built_in_few_calls():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     calls, *recipes = done.stdout.split()

@@ -129,12 +129,8 @@ def test_what_is_looked_at(tmp_path: Path):
     ]
     frames = noise(25)
     video = str(write_frames(tmp_path / "clip.mp4", frames))
-    assert [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]], FEW)] == [
-        "00.png",
-        "0",
-        "10",
-        "20",
-    ]
+    names = [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]], FEW)]
+    assert names == ["00.png", "0", "10", "20"]
     seen = list(previewed([video], FEW))
     assert [p.name.rpartition("#")[2] for p in seen] == ["0", "10", "20"]
     nearest = [
@@ -151,28 +147,9 @@ def test_what_is_looked_at(tmp_path: Path):
         list(previewed(["0", str(tmp_path / "broken.mp4")], FEW))
 
 
-def test_as_many_pictures_as_can_be_read(ann: Ann, tmp_path: Path):
-    for k in range(12):
-        photo(tmp_path / f"{k:02}.png", k)
-    for k in range(0, 10, 2):
-        (tmp_path / f"{k:02}.png").write_bytes(b"no image")
-    with pytest.warns(Notice, match="from 7 of the pictures"):
-        load(
-            ann.weights,
-            photographs=previewed([str(path) for path in sorted(tmp_path.glob("??.png"))], FEW),
-        )
-
-
 def test_statistics_alone_are_not_enough_for_the_default(ann: Ann, pictures: list[Picture]):
-    args = (
-        "--weights",
-        ann.weights,
-        "--images",
-        ann.weights.parent / "photos",
-        "--method",
-        "channel-norm",
-    )
-    assert run_tool("calibrate", *args) == 0
+    places = ("--weights", ann.weights, "--images", ann.weights.parent / "photos")
+    assert run_tool("calibrate", *places, "--method", "channel-norm") == 0
     assert load(ann.weights, "channel-norm", photographs=pictures).recipe.name == "channel-norm"
     converted(ann, pictures, get_recipe("signed-digits"))
 

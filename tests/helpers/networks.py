@@ -128,28 +128,6 @@ class Grouped(nn.Module):
         return self.body(x)
 
 
-class Strided(nn.Module):
-    """A YOLO in small with strides for poolings: a split backbone, a depthwise layer, a route, two
-    heads.
-
-    [N, 3, 8, 8].
-    """
-
-    def __init__(self, slope: float = 0.0):
-        super().__init__()
-        self.act = nn.LeakyReLU(slope)
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.part = nn.Conv2d(2, 4, 3, 1, 1)
-        self.down = nn.Conv2d(8, 6, 3, 2, 1)
-        self.depth = nn.Conv2d(6, 6, 3, 2, 1, groups=6)
-        self.head1, self.head2 = nn.Conv2d(8, 5, 1), nn.Conv2d(6, 5, 3, padding=1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        stem = self.act(self.stem(x))
-        route = torch.cat([self.act(self.part(stem[:, 2:])), stem], 1)
-        return self.head1(route), self.head2(self.act(self.depth(self.act(self.down(route)))))
-
-
 ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
 
 

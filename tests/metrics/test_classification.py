@@ -179,26 +179,13 @@ def test_cifar100_as_torchvision_keeps_it(tmp_path, monkeypatch):
     torch.manual_seed(0)
     weights = tmp_path / "net.safetensors"
     spec = Spec("classify", ("apple", "bee"), 32, 32, "stretch")
-    save_checkpoint(
-        weights, build("vgg_thin", 2, width=0.0625), "vgg_thin", {"width": 0.0625}, spec, {}
-    )
+    size = {"width": 0.0625}
+    save_checkpoint(weights, build("vgg_thin", 2, **size), "vgg_thin", size, spec, {})
     assert run_tool("calibrate", "--data", tmp_path, "--weights", weights) == 0
     file = CalibrationFile.read(tmp_path / "net.32.calibrations.safetensors")
     assert file.statistics().images == ImageList.of(["00000", "00001"])
-    assert (
-        run_tool(
-            "eval_classify",
-            "--data",
-            tmp_path,
-            "--weights",
-            weights,
-            "--T",
-            2,
-            "--project",
-            tmp_path / "r",
-        )
-        == 0
-    )
+    places = ("--data", tmp_path, "--weights", weights, "--project", tmp_path / "r")
+    assert run_tool("eval_classify", *places, "--T", 2) == 0
     (row,) = json.loads((tmp_path / "r" / "exp" / "predictions_ann.json").read_text())
     assert (row["image"], row["label"]) == ("00000", 1)
 
@@ -208,30 +195,13 @@ def test_calibration_draws_from_the_training_split_only(tmp_path, capsys):
         for k in range(8):
             write_image(tmp_path / split / NAMES[k % 2] / f"{first + k}.png", first + k)
     weights = tmp_path / "net.safetensors"
-    save_checkpoint(
-        weights,
-        build("resnet20", 2),
-        "resnet20",
-        {},
-        Spec("classify", NAMES[:2], 16, 16, "stretch"),
-        {},
-    )
+    spec = Spec("classify", NAMES[:2], 16, 16, "stretch")
+    save_checkpoint(weights, build("resnet20", 2), "resnet20", {}, spec, {})
 
-    def drawn(seed: int) -> tuple[str, ...]:
+    def drawn(seed: int) -> ImageList:
         output = tmp_path / "s.safetensors"
-        args = (
-            "--data",
-            tmp_path,
-            "--weights",
-            weights,
-            "-o",
-            output,
-            "--limit",
-            5,
-            "--seed",
-            seed,
-        )
-        assert run_tool("calibrate", *args) == 0
+        places = ("--data", tmp_path, "--weights", weights, "-o", output)
+        assert run_tool("calibrate", *places, "--limit", 5, "--seed", seed) == 0
         return CalibrationFile.read(output).statistics().images
 
     names = drawn(0)

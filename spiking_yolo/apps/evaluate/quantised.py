@@ -46,7 +46,10 @@ def activation_range(
         return chosen(histogram, sign, cap, 2**bits - 1)
 
     above = side(0, phi.cap)
-    above, below = phi.reach(above, side(1) if phi.slope or phi.gate else torch.zeros_like(above))
+    below = torch.zeros_like(above)
+    if phi.slope or phi.gate:
+        below = side(1)
+    above, below = phi.reach(above, below)
     return below, above
 
 

@@ -323,7 +323,10 @@ class Table:
         """Write a results.json for each method, in folders of their names if there are several, and
         last results.csv, the whole table.
         """
-        methods = dict.fromkeys(row.method for row in self.total if row.work or len(self.rows) == 1)
+        methods: dict[str, None] = {}
+        for row in self.total:
+            if row.work or len(self.rows) == 1:
+                methods[row.method] = None
         for method in methods:
             write_json(place(folder, method, methods) / RESULTS, self.results(method), 1)
         lines: list[dict[str, Any]] = []
