@@ -70,17 +70,15 @@ def test_the_grid_of_the_analysis(z: float, theta: float, slope: float, initial:
     layer = neuron(digits(0.0), theta, slope, initial=initial)
     current = torch.tensor([[z]]).double()
     reach = Reach(current, Activation(slope))
-    value = feed(layer, current, 1, lambda t: 1.0, (), reach.watch)
+    value = feed(layer, current, 1, lambda t: 1.0, reach.watch)
     assert value.item() == reach.rounded.item()
 
 
-@given(numbers, thetas, slopes, initials, st.integers(1, 6), st.integers(1, 4))
-def test_the_grid_in_rate_coding(
-    z: float, theta: float, slope: float, initial: float, T: int, gamma: int
-):
+@given(numbers, thetas, initials, st.integers(1, 6), st.integers(1, 4))
+def test_the_grid_in_rate_coding(z: float, theta: float, initial: float, T: int, gamma: int):
     """For constant input; only where no step is clipped, after which a neuron may catch up."""
-    settings = {"neuron.kind": "sigma-delta", "neuron.gamma": gamma}
-    layer = neuron(Recipe("test").with_settings(settings), theta, slope, initial=initial)
+    settings = {"neuron.kind": "if", "neuron.gamma": gamma}
+    layer = neuron(Recipe("test").with_settings(settings), theta, 0.0, initial=initial)
     current = torch.tensor([[z]]).double()
     value = feed(layer, current, T, lambda t: 1.0) / T
     grid = layer.rate_grid(current, [torch.tensor([[theta]]).double()], T)
