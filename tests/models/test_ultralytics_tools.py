@@ -15,11 +15,10 @@ from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.load import load_ann
 
+pytestmark = pytest.mark.slow
 MAKE = """
 import json, sys, torch
 from ultralytics.nn.tasks import DetectionModel
-
-pytestmark = pytest.mark.slow
 conv, detect = [-1, 1, "Conv", [8, 3, 2]], [[3, 4], 1, "Detect", ["nc"]]
 layers = {"backbone": [conv] * 3 + [json.loads(sys.argv[2]), [-1, 1, "Conv", [16, 3, 2]]], "head": [detect]}
 torch.manual_seed(0)
