@@ -115,7 +115,7 @@ def test_an_interrupted_tuning_goes_on_with_the_same_result(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     assert calibrate("--tune", "--calibration", "whole", *STEPS, "-o", "whole.safetensors") == 0
-    step, done = tune_weights.Tuning.step, []
+    step, done = tune_weights.Tuning.train_on, []
 
     def stopped(self: tune_weights.Tuning, x: torch.Tensor) -> None:
         if len(done) == 5:
@@ -123,10 +123,10 @@ def test_an_interrupted_tuning_goes_on_with_the_same_result(
         done.append(x)
         step(self, x)
 
-    monkeypatch.setattr(tuning.Tuning, "step", stopped)
+    monkeypatch.setattr(tuning.Tuning, "train_on", stopped)
     own = ("--tune", "--calibration", "whole", *STEPS, "-o", "again.safetensors")
     assert calibrate(*own) != 0
-    monkeypatch.setattr(tuning.Tuning, "step", step)
+    monkeypatch.setattr(tuning.Tuning, "train_on", step)
     assert calibrate(*own) == 0
     assert "going on after 4 of 6 steps" in capsys.readouterr().out
     one, two = (read(f"{name}.safetensors") for name in ("whole", "again"))
