@@ -148,9 +148,7 @@ def program() -> App:
         version_flags=("--version", "-V"),
         help_format="markdown",
         default_parameter=Parameter(
-            name_transform=lambda name: name.replace("_", "-"),
-            negative=(),
-            show_default=_shown,
+            name_transform=lambda name: name.replace("_", "-"), negative=(), show_default=_shown
         ),
         config=(Env("SPIKING_YOLO_", show=False), _from_file),
     )

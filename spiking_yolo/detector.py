@@ -38,13 +38,7 @@ from spiking_yolo.graph.titles import activation_named, layer_titles, listed_act
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, input_size, size_name
-from spiking_yolo.observe import (
-    Input,
-    Observation,
-    Observer,
-    Want,
-    read_input,
-)
+from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result, Results
 from spiking_yolo.snn.network import SpikingNetwork

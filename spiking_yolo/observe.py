@@ -35,7 +35,7 @@ from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.network import Probe, SpikingNetwork
 from spiking_yolo.snn.readout import Run, Snapshot
-from spiking_yolo.snn.stream import REFRESH, FrameRun, Stream
+from spiking_yolo.snn.stream import FrameRun
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
 # are relative to. maps: spikes by position. layers: events and operations by layer.
@@ -272,11 +272,6 @@ class FrameNetwork(Protocol):
         ...
 
     def __call__(self, x: Tensor, *, steps: Sequence[int], maps: bool) -> FrameRun: ...
-
-
-def frame_stream(network: SpikingNetwork, spec: Spec, T: int = 1, refresh: int = REFRESH) -> Stream:
-    """A network for the frames of one video, whose interface is `spec`: see Stream."""
-    return Stream(network, T, refresh)
 
 
 class Observer:

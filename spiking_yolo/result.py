@@ -1,9 +1,7 @@
 """The result of a detection: boxes of one image, their costs, and how to draw and write them."""
 
-import csv
 import importlib
 import io
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,11 +19,10 @@ from spiking_yolo.decode.tracking import NO_TRACK, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
-from spiking_yolo.io.names import file_name, printable
+from spiking_yolo.io.names import printable
 from spiking_yolo.observe import Observation, StepObservation
 from spiking_yolo.recipe import Recipe
 
-_COLUMNS = ("image", "T", "class_id", "class", "confidence", "x1", "y1", "x2", "y2")
 _IN_REPR = 5  # boxes
 
 
@@ -324,32 +321,6 @@ class Result:
         with atomic_write(path) as temporary:
             temporary.write_text(text)
 
-    def save_crop(self, folder: str | Path, name: str | None = None) -> list[Path]:
-        """Write what is inside of each box to FOLDER/CLASS/NAME-N.jpg.
-
-        Args:
-            folder: Made where it is missing.
-            name: By default that of the image's file. N counts the boxes of the image from 1.
-
-        Returns:
-            The files; a box without a pixel has none.
-
-        Raises:
-            UserError: A file cannot be written.
-        """
-        stem = name or Path(self.path or "image").stem
-        paths: list[Path] = []
-        for number, box in enumerate(self.entries(), 1):
-            left, top = (max(0, math.floor(side)) for side in box["box_xyxy"][:2])
-            right, bottom = (math.ceil(side) for side in box["box_xyxy"][2:])
-            inside = self.image[top:bottom, left:right]
-            if inside.size:
-                path = Path(folder) / file_name(box["class"]) / f"{file_name(stem)}-{number}.jpg"
-                with atomic_write(path) as temporary:
-                    Image.fromarray(inside).save(temporary, quality=95)
-                paths.append(path)
-        return paths
-
     def show(self) -> None:
         """Show the image with its boxes: below the cell of a notebook, else in the system's
         viewer.
@@ -476,24 +447,6 @@ class Result:
         """Boxes at every timestep and costs, as JSON; boxes in pixels, not rounded."""
         return json_text(self.to_dict(), indent=1)
 
-    def to_csv(self) -> str:
-        """CSV with one line per box: image, T, class_id, class, confidence, x1, y1, x2, y2, and
-        where objects are tracked track_id.
-        """
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows())
-        return text.getvalue()
-
-    def to_df(self) -> Any:
-        """The rows of `to_csv` as a pandas DataFrame.
-
-        Raises:
-            UserError: pandas is not installed.
-        """
-        return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(self._columns))
-
     def to_supervision(self) -> Any:
         """The boxes as supervision.Detections; class names are in `data`, method and costs in
         `metadata`.
@@ -540,19 +493,6 @@ class Result:
         detections = replace(self.detections, xyxy=self.detections.xyxy * ratio)
         seen = replace(self.seen, input=placed, steps=steps)
         return replace(self, seen=seen, detections=detections)
-
-    @property
-    def _columns(self) -> tuple[str, ...]:
-        if self.detections.track_id is None:
-            return _COLUMNS
-        return (*_COLUMNS, "track_id")
-
-    def _rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for entry in self.entries():
-            corners = dict(zip(("x1", "y1", "x2", "y2"), entry.pop("box_xyxy"), strict=True))
-            rows.append({"image": self.path, "T": self.T, **entry, **corners})
-        return rows
 
 
 class Results(list[Result]):

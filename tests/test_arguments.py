@@ -8,16 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from cyclopts import App
 
-from spiking_yolo.arguments import (
-    COMMAS,
-    SIZE,
-    WORDS,
-    Options,
-    Settings,
-    above,
-    at_least,
-    within,
-)
+from spiking_yolo.arguments import COMMAS, SIZE, WORDS, Options, Settings, above, at_least, within
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size
 

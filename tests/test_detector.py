@@ -242,10 +242,7 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
         == size
     )
     other = write_tiny(tmp_path, cfg=YOLO.replace(f"width={SIZE}", "width=96"))
-    assert_same(
-        wide.detect(photo, T=4, **CONF),
-        SpikingYOLO(other).detect(photo, T=4, **CONF),
-    )
+    assert_same(wide.detect(photo, T=4, **CONF), SpikingYOLO(other).detect(photo, T=4, **CONF))
     x = preprocess(read_image(photo), wide.spec)[0][None]
     found, expected = (
         wide.converted.network().run(x, 256).snapshots[256].outputs[0],
@@ -373,10 +370,7 @@ def test_a_misspelt_keyword_is_a_type_error(detector, photo, nothing_computed):
 
 def test_types_say_one_result_or_a_list():
     one, several = typing.get_overloads(SpikingYOLO.detect)
-    assert (one.__annotations__["return"], several.__annotations__["return"]) == (
-        Result,
-        Results,
-    )
+    assert (one.__annotations__["return"], several.__annotations__["return"]) == (Result, Results)
 
 
 def test_the_detector_is_callable(detector, photo):
@@ -486,10 +480,7 @@ def test_a_recipe_is_a_method(weights):
         ({"device": "meta"}, "cannot use the device meta"),
         ({"device": None}, "cannot use the device None"),
         ({"trust": 1}, "trust must be True or False"),
-        (
-            {"weights": weights_folder() / "resnet20-cifar10.safetensors"},
-            "use `.* classify`",
-        ),
+        ({"weights": weights_folder() / "resnet20-cifar10.safetensors"}, "use `.* classify`"),
     ],
 )
 def test_a_detector_that_cannot_be_made(weights, options, message):

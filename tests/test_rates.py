@@ -99,9 +99,7 @@ def test_one_number_everywhere(method, tmp_path):
     expected = results[0].mean_rate
     assert json.loads(results[0].to_json())["mean_rate"] == expected
     assert expected == mean_rate(
-        results[0].spikes,
-        results[0].seen.neurons,
-        results[0].last.active_steps,
+        results[0].spikes, results[0].seen.neurons, results[0].last.active_steps
     )
     # The row of an evaluation is the mean over images.
     options = EvalOptions(T=T, steps=STEPS)

@@ -101,9 +101,7 @@ def state_path(job: Mapping[str, Any]) -> Path:
     return cache_folder() / "tuning" / f"{name}.pt"
 
 
-def _held_back(
-    folders: Sequence[Sequence[Picture]],
-) -> tuple[list[list[Picture]], list[Picture]]:
+def _held_back(folders: Sequence[Sequence[Picture]]) -> tuple[list[list[Picture]], list[Picture]]:
     """The pictures to tune on, folder by folder, and those that are held back.
 
     As many of each folder are held back, at equal distances; only pictures that can be read are.

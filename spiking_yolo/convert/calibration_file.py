@@ -302,11 +302,7 @@ def save_calibrations(
             for name, value in own.items():
                 tensors[f"{key}/{name}"] = value
             entries[key] = entry_text(key, content, own)
-        common = {
-            "format": FORMAT,
-            "weights_sha256": weights_sha256,
-            "imgsz": json_text(imgsz),
-        }
+        common = {"format": FORMAT, "weights_sha256": weights_sha256, "imgsz": json_text(imgsz)}
         write_safetensors(path, tensors, {**common, **entries})
 
 

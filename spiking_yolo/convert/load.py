@@ -346,14 +346,6 @@ def _missing(ann: Ann, recipe: Recipe, chosen: Path | None) -> str:
     )
 
 
-def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
-    """What the recipe learned by running this network. Raises UserError if there is nothing."""
-    recipe, result = _calibration(ann, recipe, None)
-    if result is None:
-        raise UserError(_missing(ann, recipe, None))
-    return result
-
-
 def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFAULT) -> Statistics:
     """The statistics that belong to this network.
 

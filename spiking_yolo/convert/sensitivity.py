@@ -71,10 +71,7 @@ def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
 
 @torch.enable_grad()
 def sensitivity(
-    graph: Graph,
-    images: Sequence[Tensor],
-    seed: int = 0,
-    measure: Measure = relative_outputs,
+    graph: Graph, images: Sequence[Tensor], seed: int = 0, measure: Measure = relative_outputs
 ) -> dict[str, Tensor]:
     """How much unit noise in each activation changes the output, [C] by activation.
 
@@ -101,9 +98,7 @@ def sensitivity(
                 noise = torch.randn(y.shape, generator=generator).to(y)
                 products.append((y * noise).sum())
             gradients = torch.autograd.grad(
-                torch.stack(products).sum(),
-                list(activations.values()),
-                retain_graph=k < PROBES - 1,
+                torch.stack(products).sum(), list(activations.values()), retain_graph=k < PROBES - 1
             )
             for name, gradient in zip(activations, gradients, strict=True):
                 # Of a box whose exponential overflows, nothing is known.

@@ -246,10 +246,7 @@ def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronP
 
 
 def scaled(
-    parameters: Mapping[str, Tensor],
-    factor: float,
-    cap: float | None,
-    least: Tensor | None = None,
+    parameters: Mapping[str, Tensor], factor: float, cap: float | None, least: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Parameters of a layer with theta times a factor, at most the cap and at least `least`.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-from torchvision.datasets import CIFAR100, ImageFolder
+from torchvision.datasets import ImageFolder
 
 from spiking_yolo.data.detection import draw
 from spiking_yolo.data.images import Picture, read_image
@@ -56,25 +56,6 @@ class LabelledSet:
             yield f"{picture.name}|{index}"
 
 
-def load_cifar100(root: Path, split: str) -> LabelledSet:
-    """CIFAR-100, train or test; `root` holds cifar-100-python/.
-
-    Its files are pickles: torchvision checks their published MD5 sums before it reads them.
-
-    Raises:
-        UserError: A file is not the published one, or there is no such split.
-    """
-    if split not in ("train", "test"):
-        raise UserError(f"CIFAR-100 has no split '{split}': choose train or test")
-    try:
-        return _labelled(split, CIFAR100(str(root), train=split == "train", download=False))
-    except RuntimeError:
-        raise UserError(
-            f"a file of {root / CIFAR100.base_folder} is missing or its MD5 sum is not the"
-            " published one: unpack cifar-100-python.tar.gz there"
-        ) from None
-
-
 def load_folders(root: Path, split: str = "") -> LabelledSet:
     """Images in folders SPLIT/CLASS/; the classes are in alphabetical order.
 
@@ -91,24 +72,16 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
             split = "val"
     folder = root / split
     try:
-        return _labelled(split, ImageFolder(str(folder)))
+        dataset = ImageFolder(str(folder))
     except FileNotFoundError:
         raise UserError(
             f"{folder} has no folders of images: each class needs {folder.name}/CLASS/ there"
         ) from None
-
-
-def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:
     pictures: list[Picture] = []
-    if isinstance(dataset, CIFAR100):
-        for number, image in enumerate(dataset.data):
-            pictures.append(Picture(f"{number:05d}", image))
-    else:
-        for path, _ in dataset.samples:
-            name = Path(path).relative_to(dataset.root).as_posix()
-            pictures.append(Picture(name, path))
+    for path, _ in dataset.samples:
+        pictures.append(Picture(Path(path).relative_to(folder).as_posix(), path))
     labels = np.array(dataset.targets, np.int64)
-    return LabelledSet(name, tuple(dataset.classes), pictures, labels)
+    return LabelledSet(split, tuple(dataset.classes), pictures, labels)
 
 
 def to_arrays(dataset: LabelledSet) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from spiking_yolo.data.classification import LabelledSet, load_cifar100, load_folders
+from spiking_yolo.data.classification import LabelledSet, load_folders
 from spiking_yolo.data.coco import load_coco, load_coco_json
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.sources import expand, is_stream
@@ -81,17 +81,7 @@ FORMATS: tuple[Format, ...] = (
         val="val2017",
     ),
     Format(
-        "a folder with instances.json",
-        lambda path: (path / "instances.json").is_file(),
-        load_coco,
-    ),
-    Format(
-        "CIFAR-100",
-        lambda path: (path / "cifar-100-python").is_dir(),
-        load_cifar100,
-        train="train",
-        val="test",
-        task="classify",
+        "a folder with instances.json", lambda path: (path / "instances.json").is_file(), load_coco
     ),
     Format("folders SPLIT/CLASS/", Path.is_dir, load_folders, train="train", task="classify"),
 )
@@ -112,10 +102,7 @@ def takes(data: Path, option: str) -> bool:
 
 
 def open_detection(
-    data: Path,
-    split: str | None = None,
-    images: Path | None = None,
-    year: int | str | None = None,
+    data: Path, split: str | None = None, images: Path | None = None, year: int | str | None = None
 ) -> DetectionSet:
     """Read a split of a detection dataset in any of FORMATS.
 

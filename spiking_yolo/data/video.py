@@ -22,14 +22,7 @@ import numpy as np
 
 from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
-from spiking_yolo.data.sources import (
-    IMAGES,
-    image_paths,
-    is_address,
-    is_live,
-    is_stream,
-    is_webcam,
-)
+from spiking_yolo.data.sources import IMAGES, image_paths, is_address, is_live, is_stream, is_webcam
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import atomic_write, regular
 

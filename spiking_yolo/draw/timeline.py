@@ -12,13 +12,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.colours import ACCOUNT_COLOURS, COLOURS, RATE_COLOURS, colours_of
+from spiking_yolo.draw.colours import COLOURS, RATE_COLOURS
 from spiking_yolo.draw.figure import REFERENCE, paper_figure
 from spiking_yolo.errors import UserError
 
 # Inches: the width of a page, and the heights of the panels and of the x axis.
 WIDTH = 6.3
-HEIGHTS = {"operations": 1.45, "objects": 0.85, "layers": 1.35, "energy": 1.45}
+HEIGHTS = {"operations": 1.45, "objects": 0.85, "layers": 1.35}
 EDGE = 0.85
 # Names of layers that fit beside their panel.
 LAYER_NAMES = 13
@@ -38,8 +38,6 @@ class Timeline:
         operations: Per multiply-accumulate of the ANN, whose line is at 1.
         objects: Boxes.
         cuts: Numbers of the frames in which the scene changed.
-        energies: Account -> mJ, in the colour of ACCOUNT_COLOURS; without any there is no panel.
-        ann_energies: Account -> mJ of one pass of the ANN.
         ann_objects: Boxes of the ANN; empty: they are not shown.
         missed: Those of them that the spiking network lacks.
         layers: Layer -> its operations, as rows of colours.
@@ -49,14 +47,12 @@ class Timeline:
     operations: list[float] = field(default_factory=list)
     objects: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
-    energies: dict[str, list[float]] = field(default_factory=dict)
-    ann_energies: dict[str, float] = field(default_factory=dict)
     ann_objects: list[int] = field(default_factory=list)
     missed: list[int] = field(default_factory=list)
     layers: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, path: str | Path, also: FigureFormat = "png") -> None:
-        """Save panels of operations, objects, layers and energy over the frames.
+        """Save panels of operations, objects and layers over the frames.
 
         A panel whose values span more than a decade has a logarithmic axis.
 
@@ -72,8 +68,6 @@ class Timeline:
         shown = ["operations", "objects"]
         if self.layers:
             shown.append("layers")
-        if self.energies:
-            shown.append("energy")
         heights = [HEIGHTS[name] for name in shown]
         with paper_figure(path, WIDTH, EDGE + sum(heights), also=also) as figure:
             grid = {"height_ratios": heights}
@@ -83,8 +77,6 @@ class Timeline:
             self._draw_objects(by_name["objects"])
             if "layers" in by_name:
                 _draw_layers(by_name["layers"], self.frames, self.layers)
-            if "energy" in by_name:
-                _draw_energies(by_name["energy"], self.frames, self.energies, self.ann_energies)
             for frame in self.cuts:
                 for axes in panels:
                     axes.axvline(frame, **CUT_LINE)
@@ -108,7 +100,7 @@ class Timeline:
         if n == 0:
             raise UserError("there is no frame to draw: give a video with at least one")
         columns = {"operations": self.operations, "objects": self.objects}
-        columns |= {**self.energies, **self.layers}
+        columns |= self.layers
         if self.ann_objects:
             columns |= {"ann_objects": self.ann_objects, "missed": self.missed}
         for name, column in columns.items():
@@ -160,26 +152,6 @@ def _draw_layers(axes: Axes, frames: Sequence[int], layers: Mapping[str, Sequenc
     bar.ax.yaxis.set_major_formatter("{x:g}")
     bar.ax.tick_params(labelsize=6)
     bar.set_label("per ANN MAC", fontsize=6)
-
-
-def _draw_energies(
-    axes: Axes,
-    frames: Sequence[int],
-    energies: Mapping[str, Sequence[float]],
-    ann: Mapping[str, float],
-) -> None:
-    every = list(ann.values())
-    for values in energies.values():
-        every += values
-    floor = _scale_axis(axes, every)
-    colours = colours_of(energies) | ACCOUNT_COLOURS
-    for name, values in energies.items():
-        _draw_line(axes, frames, np.maximum(values, floor), name, colours[name])
-        if name in ann:
-            axes.axhline(ann[name], **{**ANN_LINE, "color": colours[name]})
-    if ann:
-        axes.plot([], [], label="the ANN's", **ANN_LINE)
-    axes.set_ylabel("energy\nper frame, mJ")
 
 
 def _spacing(frames: Sequence[int]) -> float:

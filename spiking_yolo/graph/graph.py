@@ -388,10 +388,7 @@ def forward(
 
 def graph_metadata(graph: Graph) -> dict[str, str]:
     """Nodes and outputs as metadata; the tensors are stored separately."""
-    return {
-        "nodes": json_text(list(map(asdict, graph.nodes))),
-        "outputs": json_text(graph.outputs),
-    }
+    return {"nodes": json_text(list(map(asdict, graph.nodes))), "outputs": json_text(graph.outputs)}
 
 
 def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:

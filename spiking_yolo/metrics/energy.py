@@ -96,8 +96,6 @@ SHIFT = 0.03
 SRAM = 1.25
 # Address, sign, exponent.
 EVENT_BYTES = 4
-# Accounts that a timeline of frames shows.
-TIMELINE = ("int8", "sram16")
 # Multiply-accumulates per exponential or logarithm.
 EXPONENTIAL = 10
 

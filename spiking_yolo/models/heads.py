@@ -92,10 +92,7 @@ HEADS: dict[str, Head] = {}
 
 
 def register(
-    kind: str,
-    values: Callable[[HeadSpec], int],
-    anchored: bool = False,
-    overlap: bool = False,
+    kind: str, values: Callable[[HeadSpec], int], anchored: bool = False, overlap: bool = False
 ) -> Callable[[Callable[[Tensor, HeadSpec, Size], Decoded]], Callable[..., Decoded]]:
     """Decorator: add a layout of heads, which the function decodes; see Head for the arguments.
 

@@ -20,13 +20,7 @@ from spiking_yolo.io.json import json_text
 from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.onnx import operators
-from spiking_yolo.onnx.complete import (
-    CLOCK,
-    AnnStep,
-    CompleteStep,
-    Neurons,
-    sends_complete_values,
-)
+from spiking_yolo.onnx.complete import CLOCK, AnnStep, CompleteStep, Neurons, sends_complete_values
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts

@@ -9,15 +9,7 @@ from typing import Literal
 
 # What neurons may follow besides ReLU, and settings that not all of them read.
 ACTIVATIONS = ("slope", "cap", "silu", "mish", "softmax")
-OPTIONS = (
-    "gamma",
-    "initial",
-    "reset",
-    "shift",
-    "hysteresis",
-    "digits",
-    "schedule",
-)
+OPTIONS = ("gamma", "initial", "reset", "shift", "hysteresis", "digits", "schedule")
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,6 @@ from spiking_yolo.settings import checked, parse, settings_of
 
 # Of methods whose weights move.
 TUNED_REMARK = "weights tuned without labels"
-# Settings that files of 0.3.0 have and this version has not, with the values that say nothing.
-FORMER: dict[str, tuple[Any, ...]] = {
-    "threshold.layers": ([],),
-    "neuron.digits": (0,),
-    "msat.units": ("normalised",),
-    "msat.stages": (0,),
-    "msat.confidence": ("off",),
-    "msat.unsure": ("all", "last"),
-    "encoding.refine": (0,),
-    "encoding.silent": (0, 1),
-    "preparation.kind": ("none",),
-}
 
 
 @dataclass(frozen=True)
@@ -216,37 +204,18 @@ class Recipe:
             data = read_json(text, dict[str, Any])
             slots = {slot: values for slot, values in data.items() if slot != "name"}
             flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
-            unknown = set(slots) - {"preparation", *SLOTS}
+            unknown = set(slots) - set(SLOTS)
         except (ValueError, AttributeError) as error:
             raise UserError(f"not a recipe: {error}") from error
         if unknown or not isinstance(data.get("name"), str):
             raise UserError(
                 f"not a recipe: it needs a name and the slots {', '.join(SLOTS)}, and nothing else"
             )
-        return cls(data["name"]).with_settings(_present(flat))
+        return cls(data["name"]).with_settings(flat)
 
     @classmethod
     def read(cls, path: str | Path) -> "Recipe":
         return cls.from_json(read_text(path))
-
-
-def _present(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a file of 0.3.0 as this version has them.
-
-    What has no counterpart stays, to be refused by its name.
-    """
-    known = {k: v for k, v in settings.items() if v not in FORMER.get(k, ())}
-    for detail in ("encoding.refine_by", "encoding.refinements", "preparation.steps"):
-        known.pop(detail, None)
-    known.pop("preparation.rounds", None)
-    if known.get("neuron.kind") == "memory" and known.get("encoding.coding") == "differential":
-        known["neuron.kind"] = "sigma-delta"
-    if known.pop("msat.enabled", False) and known.get("neuron.kind") == "if":
-        known["neuron.kind"] = "msat"
-    kind = KINDS.get(known.get("neuron.kind", "if"))
-    if kind and known.get("encoding.coding") == ("rate", "differential")[kind.differential]:
-        del known["encoding.coding"]
-    return known
 
 
 def _conflicts(recipe: Recipe) -> Iterator[str]:

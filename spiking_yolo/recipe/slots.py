@@ -19,21 +19,15 @@ UNTRAINED_OPERATIONS = 1.2
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal[
-        "max",
-        "percentile",
-        "shared",
-        "mmse",
-        "excess",
-        "balance",
-        "sensitivity",
-    ] = setting(
-        "percentile",
-        "what theta starts from: a statistic of the activations (max of one with a cap: the cap;"
-        " shared: the percentile / gamma; excess: raised by twice the mean excess over it until it"
-        " settles), balance: the largest input current of the layer while the"
-        " layers before it spike, or sensitivity: how much an error matters to the output, and what"
-        " an event costs, for calibration.operations",
+    rule: Literal["max", "percentile", "shared", "mmse", "excess", "balance", "sensitivity"] = (
+        setting(
+            "percentile",
+            "what theta starts from: a statistic of the activations (max of one with a cap: the"
+            " cap; shared: the percentile / gamma; excess: raised by twice the mean excess until it"
+            " settles), balance: the largest input current of the layer while the layers before it"
+            " spike, or sensitivity: how much an error matters to the output, and what an event"
+            " costs, for calibration.operations",
+        )
     )
     scope: Literal["channel", "layer"] = setting(
         "channel", "one statistic per channel, or one per layer"

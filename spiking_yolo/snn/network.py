@@ -17,12 +17,7 @@ from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import Active, images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
-from spiking_yolo.snn.readout import (
-    OutputSum,
-    Run,
-    Snapshot,
-    checked_times,
-)
+from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
 from spiking_yolo.snn.synapses import Synapses, modules
 
 Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]

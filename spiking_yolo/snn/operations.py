@@ -176,18 +176,6 @@ def operations_by_layer(
     return operations
 
 
-def total_operations(
-    graph: Graph, counts: Mapping[str, Counts], shapes: Mapping[str, Sequence[int]]
-) -> Counts:
-    """Those of all layers together; in products of feature maps events of both sides count."""
-    some = next(iter(counts.values())).spikes
-    nothing = Counts.alike(some.new_zeros(len(some), dtype=torch.float64))
-    stacked = {name: count.stacked() for name, count in counts.items()}
-    return Counts.of(
-        lambda *each: sum(each), nothing, *operations_by_layer(graph, stacked, shapes).values()
-    )
-
-
 def costs_of_events(
     graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str], first: bool = False
 ) -> dict[str, Tensor]:

@@ -144,9 +144,6 @@ class CumulativeMaxPool(nn.Module):
         self.reset()
         return super()._apply(fn, recurse)
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.attrs.items())
-
 
 def events_of(out: Tensor, bursts: bool = True, spike_weight: float = 1.0) -> Tensor:
     """The number of spikes that each value sent by a pooling takes; a fraction of one is an event.

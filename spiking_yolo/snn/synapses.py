@@ -118,12 +118,6 @@ class LinearMap(nn.Module):
             every.copy_(self.bias.expand_as(every)).index_add_(0, reached.where, values)
         return result
 
-    def extra_repr(self) -> str:
-        shape = " x ".join(map(str, self.weight.shape))
-        if self.weight.ndim == 4:
-            shape += f", stride={self.attrs['stride']}"
-        return shape
-
 
 class Product:
     """A product of two feature maps that arrive as changes: d(A B) = dA B + A' dB, where A' holds
@@ -169,12 +163,7 @@ class Synapses(nn.Module):
     like: Those of another network of this plan, whose weights these share.
     """
 
-    def __init__(
-        self,
-        plan: NetworkPlan,
-        backend: Backend,
-        like: "Synapses | None" = None,
-    ):
+    def __init__(self, plan: NetworkPlan, backend: Backend, like: "Synapses | None" = None):
         super().__init__()
         self.plan = plan
         graph = plan.graph

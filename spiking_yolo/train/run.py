@@ -165,11 +165,7 @@ def train(
 
 
 def _train(
-    options: TrainOptions,
-    ranks: Ranks,
-    command: str,
-    progress: Progress,
-    say: Callable[[str], Any],
+    options: TrainOptions, ranks: Ranks, command: str, progress: Progress, say: Callable[[str], Any]
 ) -> Trained | None:
     """One process of a training."""
     folder = options.folder
@@ -181,12 +177,7 @@ def _train(
             # Of a training that was killed before its first checkpoint.
             best.unlink(missing_ok=True)
     torch.manual_seed(options.seed)
-    common = {
-        "batch": options.batch,
-        "seed": options.seed,
-        "rank": ranks.rank,
-        "world": ranks.size,
-    }
+    common = {"batch": options.batch, "seed": options.seed, "rank": ranks.rank, "world": ranks.size}
     data = {"detect": detection, "classify": classification}[options.task](options, common)
     shape = architecture(options)
     model = build_model(options.model, data.spec, shape)

@@ -6,15 +6,7 @@ from typing import Any
 
 import pytest
 
-from spiking_yolo.cli import (
-    COMMANDS,
-    OLD_COMMANDS,
-    OLD_METHODS,
-    OLD_OPTIONS,
-    call,
-    parse,
-    program,
-)
+from spiking_yolo.cli import COMMANDS, OLD_COMMANDS, OLD_METHODS, OLD_OPTIONS, call, parse, program
 from spiking_yolo.errors import UserError
 
 
@@ -136,10 +128,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [
-        (["detect", "a"], {"a.jpg"}),
-        (["detect", "--method", "msat"], {"msat", "msat-tuned"}),
-    ],
+    [(["detect", "a"], {"a.jpg"}), (["detect", "--method", "msat"], {"msat", "msat-tuned"})],
 )
 def test_the_tab_key(capsys: pytest.CaptureFixture[str], words: list[str], expected: set[str]):
     """What the script of --install-completion asks for, besides the names that are in it."""

@@ -134,10 +134,7 @@ def test_other_and_damaged_files_are_refused(tmp_path: Path):
         # SIGFPE when it runs.
         (lambda node: replace(node, attrs={**node.attrs, "stride": [0, 0]}), "does not fit"),
         # Memory.
-        (
-            lambda node: replace(node, attrs={**node.attrs, "padding": [10**9] * 2}),
-            "does not fit",
-        ),
+        (lambda node: replace(node, attrs={**node.attrs, "padding": [10**9] * 2}), "does not fit"),
         # A file of its pictures.
         (lambda node: replace(node, name="../../../escaped"), "must be named by letters"),
     ],

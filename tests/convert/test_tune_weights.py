@@ -96,9 +96,7 @@ def test_tuning_lowers_the_error_at_the_same_operations():
         assert result.error < scaled - 0.02
 
 
-def test_the_result_is_the_best_state_and_measured_as_simulated(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pytest.MonkeyPatch):
     """Its figures are those of a network made from neurons and weights, by the simulator too."""
     monkeypatch.setattr(tune_weights, "EVERY", 10)
     t = tuning(20)

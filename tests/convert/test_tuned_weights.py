@@ -26,11 +26,7 @@ from spiking_yolo.convert.calibration_file import (
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.weight_bits import (
-    restored_weights,
-    rounded_weights,
-    stored_weights,
-)
+from spiking_yolo.convert.weight_bits import restored_weights, rounded_weights, stored_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.graph.trace import trace

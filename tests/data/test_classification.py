@@ -1,14 +1,11 @@
 """The classification sets on small files of the right format."""
 
 import io
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cifar import cifar100
 from PIL import Image
-from torchvision.datasets import CIFAR100
 
 from spiking_yolo.data.classification import to_arrays
 from spiking_yolo.data.formats import open_classification
@@ -48,47 +45,10 @@ def test_imagenet_layout(tmp_path: Path) -> None:
     assert read_image(data.pictures[2].source)[5, 7].tolist() == [31, 0, 224]
 
 
-def test_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cifar100(tmp_path, monkeypatch)
-    data = open_classification(tmp_path, "train")
-    images, labels = to_arrays(data)
-    assert (
-        data.classes == ("apple", "bee")
-        and labels.tolist() == [1, 0]
-        and images.shape == (2, 32, 32, 3)
-    )
-    # the file holds planes of 1024 bytes: red, green, blue
-    assert images[0, 0, 1].tolist() == [1, 1025 % 251, 2049 % 251]
-    assert len(open_classification(tmp_path, "test")) == 1
-
-
-class Hostile:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (self.target,))
-
-
-@pytest.mark.parametrize("name", ["train", "meta"])
-def test_a_foreign_pickle_is_refused_unread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    cifar100(tmp_path, monkeypatch)
-    proof = tmp_path / "executed"
-    (tmp_path / CIFAR100.base_folder / name).write_bytes(pickle.dumps(Hostile(proof)))
-    with pytest.raises(UserError, match="MD5"):
-        open_classification(tmp_path, "train")
-    assert not proof.exists()
-
-
-def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere is no folder"):
         open_classification(tmp_path / "nowhere", "val")
     with pytest.raises(UserError, match="val has no folders of images"):
-        open_classification(tmp_path, "val")
-    cifar100(tmp_path, monkeypatch)
-    with pytest.raises(UserError, match="CIFAR-100 has no split 'val': choose train or test"):
         open_classification(tmp_path, "val")
 
 

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 from helpers.drawing import saved_figures
 
-from spiking_yolo.draw.colours import ACCOUNT_COLOURS
 from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.errors import UserError
 
-SEEN = Timeline(
-    frames=[1, 2, 3, 4],
-    operations=[0.75, 0.05, 0.0, 0.04],
-    objects=[2, 0, 1, 1],
-    energies={"8 bit": [7.5, 0.5, 0.0, 0.4], "SRAM, 16": [40.0, 3.0, 1.0, 2.0]},
-    ann_energies={"8 bit": 12.0, "SRAM, 16": 10.0},
-)
+SEEN = Timeline(frames=[1, 2, 3, 4], operations=[0.75, 0.05, 0.0, 0.04], objects=[2, 0, 1, 1])
 
 
 @pytest.fixture
@@ -32,28 +25,20 @@ def labels(axes) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_three_panels_with_their_numbers(tmp_path, saved):
+def test_two_panels_with_their_numbers(tmp_path, saved):
     replace(SEEN, cuts=[3]).save(tmp_path / "a.png")
-    top, middle, bottom = saved[0].axes
-    (spiking,), (objects,), accounts = lines(top), lines(middle), lines(bottom)
+    top, bottom = saved[0].axes
+    (spiking,), (objects,) = lines(top), lines(bottom)
     assert list(spiking.get_xdata()) == SEEN.frames
     assert list(spiking.get_ydata()) == pytest.approx([0.75, 0.05, 1e-4, 0.04])
     assert list(objects.get_ydata()) == [2, 0, 1, 1]
-    assert list(accounts[0].get_ydata()) == pytest.approx([7.5, 0.5, 0.004, 0.4])
-    assert list(accounts[1].get_ydata()) == SEEN.energies["SRAM, 16"]
-    assert {line.get_label(): line.get_color() for line in accounts} == {
-        name: ACCOUNT_COLOURS[name] for name in SEEN.energies
-    }
     assert labels(top) == ["spiking, 0.03 per later frame", "ANN", "scene cut"]
-    assert labels(bottom) == ["8 bit", "SRAM, 16", "the ANN's"]
     assert [set(line.get_ydata()) for line in lines(top, "--")] == [{1}]
-    assert [set(line.get_ydata()) for line in lines(bottom, "--")] == [{12.0}, {10.0}]
     assert all(lines(axes, ":")[0].get_xdata() == [3, 3] for axes in saved[0].axes)
     saved[0].draw_without_rendering()
-    for axes in (top, bottom):
-        box = axes.get_legend().get_window_extent()
-        assert box.x1 <= saved[0].bbox.x1
-        assert not any(box.overlaps(other.get_window_extent()) for other in saved[0].axes)
+    box = top.get_legend().get_window_extent()
+    assert box.x1 <= saved[0].bbox.x1
+    assert not any(box.overlaps(other.get_window_extent()) for other in saved[0].axes)
 
 
 def test_the_ann_s_objects_and_those_that_are_missed(tmp_path, saved):
@@ -66,7 +51,7 @@ def test_the_ann_s_objects_and_those_that_are_missed(tmp_path, saved):
 
 def test_layers_are_rows_of_colours(tmp_path, saved):
     layers = {"conv 2": [0.5, 0.01, 0.0, 0.02], "conv 3": [0.25, 0.04, 0.0, 0.02]}
-    replace(SEEN, frames=[0, 5, 10, 15], layers=layers, energies={}).save(tmp_path / "a.png")
+    replace(SEEN, frames=[0, 5, 10, 15], layers=layers).save(tmp_path / "a.png")
     axes = saved[0].axes[2]
     assert [text.get_text() for text in axes.get_yticklabels()] == list(layers)
     (mesh,) = axes.collections
@@ -98,7 +83,7 @@ def test_an_axis_is_logarithmic_where_it_spans_a_decade(operations, scale, low, 
     [
         ({"frames": []}, "no frame"),
         ({"objects": [1, 2]}, "'objects' needs one number"),
-        ({"energies": {"a": [1.0]}}, "'a' needs one number"),
+        ({"layers": {"a": [1.0]}}, "'a' needs one number"),
         ({"operations": [1, 2, float("nan"), 3]}, "'operations'"),
         ({"operations": [1, 2, -1, 3]}, "negative"),
     ],

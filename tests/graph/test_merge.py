@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.counting import total_operations
 from helpers.networks import images, make
 from torch import Tensor, nn
 
@@ -9,7 +10,6 @@ from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.merge import with_merged_weights
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.operations import total_operations
 
 
 class Repeated(nn.Module):

@@ -1,10 +1,15 @@
 """Synaptic operations by loops over every event and every tap of the kernel that meets it."""
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from spiking_yolo.graph import Graph
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.operations import operations_by_layer
 
 # Signed powers of two that add up to n = 0..5.
 DIGITS = (0, 1, 1, 2, 1, 2)
@@ -47,3 +52,15 @@ def work_by_loops(layer: Any, x: Tensor) -> Work:
         for n in x[(..., *position)].flatten().int().tolist():
             total += reached * torch.tensor([1, n, DIGITS[n], n > 0])
     return Work(*total.tolist())
+
+
+def total_operations(
+    graph: Graph, counts: Mapping[str, Counts], shapes: Mapping[str, Sequence[int]]
+) -> Counts:
+    """Those of all layers together; in products of feature maps events of both sides count."""
+    some = next(iter(counts.values())).spikes
+    nothing = Counts.alike(some.new_zeros(len(some), dtype=torch.float64))
+    stacked = {name: count.stacked() for name, count in counts.items()}
+    return Counts.of(
+        lambda *each: sum(each), nothing, *operations_by_layer(graph, stacked, shapes).values()
+    )

@@ -132,11 +132,7 @@ ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
 
 
 # Settings that make any method one that trains nothing.
-UNTRAINED = {
-    "calibration.kind": "none",
-    "calibration.weights": False,
-    "calibration.frames": 1,
-}
+UNTRAINED = {"calibration.kind": "none", "calibration.weights": False, "calibration.frames": 1}
 UNTUNED = {**UNTRAINED, "calibration.operations": UNTRAINED_OPERATIONS}
 
 

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.cifar import cifar100
 from helpers.classifying import NAMES, SPEC, write_image
 from helpers.tiny import run_tool, write_tiny
 from hypothesis import given, settings
@@ -15,10 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from spiking_yolo.apps.evaluate.scoring import (
-    ClassScorer,
-    classification_classes,
-)
+from spiking_yolo.apps.evaluate.scoring import ClassScorer, classification_classes
 from spiking_yolo.convert.calibration_file import CalibrationFile
 from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.data.classification import LabelledSet
@@ -172,22 +168,6 @@ def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):
             )
         assert row["confidence"] == pytest.approx(expected[row["class_id"]].tolist(), abs=1e-5)
     assert [row["label"] for row in rows] == [0, 0, 1, 1, 2, 2]
-
-
-def test_cifar100_as_torchvision_keeps_it(tmp_path, monkeypatch):
-    cifar100(tmp_path, monkeypatch)
-    torch.manual_seed(0)
-    weights = tmp_path / "net.safetensors"
-    spec = Spec("classify", ("apple", "bee"), 32, 32, "stretch")
-    size = {"width": 0.0625}
-    save_checkpoint(weights, build("vgg_thin", 2, **size), "vgg_thin", size, spec, {})
-    assert run_tool("calibrate", "--data", tmp_path, "--weights", weights) == 0
-    file = CalibrationFile.read(tmp_path / "net.32.calibrations.safetensors")
-    assert file.statistics().images == ImageList.of(["00000", "00001"])
-    places = ("--data", tmp_path, "--weights", weights, "--project", tmp_path / "r")
-    assert run_tool("eval_classify", *places, "--T", 2) == 0
-    (row,) = json.loads((tmp_path / "r" / "exp" / "predictions_ann.json").read_text())
-    assert (row["image"], row["label"]) == ("00000", 1)
 
 
 def test_calibration_draws_from_the_training_split_only(tmp_path, capsys):

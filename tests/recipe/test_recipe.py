@@ -27,18 +27,6 @@ def test_json_may_leave_keys_at_their_default():
     assert Recipe.from_json(text) == Recipe("mine", neuron=Neuron(gamma=2))
 
 
-def test_files_of_0_3_0_are_read_where_their_settings_still_exist():
-    former = {
-        "name": "old",
-        "neuron": {"gamma": 2, "digits": 0},
-        "preparation": {"kind": "none", "steps": 4},
-    }
-    assert Recipe.from_json(json.dumps(former)) == Recipe("old", neuron=Neuron(gamma=2))
-    former["preparation"] = {"kind": "silence", "steps": 4}
-    with pytest.raises(UserError, match=r"unknown setting 'preparation\.kind'"):
-        Recipe.from_json(json.dumps(former))
-
-
 def test_settings_table_lists_every_field_with_its_default():
     listed = {key: default for key, default, _ in settings_table()}
     assert listed == {

@@ -130,9 +130,7 @@ def test_no_neuron_sends_more_than_the_cap_allows(kind: str, zs: list, theta: fl
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.integers(-64, 640).map(lambda n: Fraction(n, 64)),
-    caps,
-    st.sampled_from(["signed-digits"]),
+    st.integers(-64, 640).map(lambda n: Fraction(n, 64)), caps, st.sampled_from(["signed-digits"])
 )
 def test_differential_coding_settles_at_the_capped_value(z: Fraction, cap: Fraction, name: str):
     theta = Fraction(1, 4)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.counting import total_operations
 from helpers.networks import Grouped, Pooled, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,11 +137,7 @@ MEMORY = {
         {"threshold.percentile": 90},
         {**MEMORY, "neuron.pool_first": False},
         {**MEMORY, "neuron.pool_first": False},
-        {
-            **MEMORY,
-            "neuron.pool_first": False,
-            "neuron.gamma": 64,
-        },
+        {**MEMORY, "neuron.pool_first": False, "neuron.gamma": 64},
         {"neuron.kind": "msat"},
         {"neuron.kind": "msat", "threshold.scale": 0.2, "neuron.gamma": 5},
     ],
@@ -238,7 +235,7 @@ def test_costs_of_events_are_what_one_event_more_costs():
             more = torch.zeros(shapes[name])
             more.view(-1)[at] = 1
             event = {**nothing, name: operations.Counts.alike(more)}
-            spent = operations.total_operations(network.graph, event, shapes)
+            spent = total_operations(network.graph, event, shapes)
             assert spent.digits.item() == cost.flatten()[at].item()
     # Where only a pooling listens, an event costs nothing.
     assert sum(cost.sum() > 0 for cost in costs.values()) > 1

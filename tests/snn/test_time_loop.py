@@ -159,10 +159,7 @@ def quantised(model: Any, neurons: Mapping[str, Any], x: Tensor) -> list[Tensor]
 def test_differential_coding_settles_on_the_quantised_network(pool_first: bool):
     """Then it stops before T, and every later snapshot is the same."""
     model, x = make(TinyLeaky, slope=SLOPE), images(3)
-    settings = {
-        **CASES["differential"],
-        "neuron.pool_first": pool_first,
-    }
+    settings = {**CASES["differential"], "neuron.pool_first": pool_first}
     converted = spiking(model, x, Recipe("tested"), settings)
     T = 2000
     run = converted.network().run(x, T, [1, 100, 1000])

@@ -33,12 +33,7 @@ LEAST = 16
 
 @dataclass(frozen=True, kw_only=True)
 class DetectOptions(
-    MethodOptions,
-    DetectionOptions,
-    LimitOptions,
-    FigureOptions,
-    OutputOptions,
-    SourceOptions,
+    MethodOptions, DetectionOptions, LimitOptions, FigureOptions, OutputOptions, SourceOptions
 ):
     """What to look at, for how long, and what to save."""
 

@@ -25,14 +25,7 @@ from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import file_name
 from spiking_yolo.metrics.energy import NetworkSize, Work
-from spiking_yolo.observe import (
-    Input,
-    Observation,
-    Observer,
-    Want,
-    layer_operations,
-    read_input,
-)
+from spiking_yolo.observe import Input, Observation, Observer, Want, layer_operations, read_input
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
 from spiking_yolo.snn.stream import Stream

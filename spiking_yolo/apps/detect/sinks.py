@@ -24,7 +24,6 @@ from spiking_yolo.draw.overlay import RateMap, blend, map_to_image, save_rates
 from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
-from spiking_yolo.metrics.energy import TIMELINE, accounts
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
 
@@ -211,14 +210,13 @@ class Overlays(Sink):
 
 
 class Timelines(Sink):
-    """VIDEO-timeline.png: operations of each frame, also by layer, objects and energy."""
+    """VIDEO-timeline.png: operations of each frame, also by layer, and objects."""
 
     def __init__(self, folder: Path, figures: FigureFormat):
         self.folder = folder
         self.figures: FigureFormat = figures
-        self._accounts = [account for account in accounts() if account.key in TIMELINE]
         self._name = ""
-        self._timeline = Timeline(energies={one.name: [] for one in self._accounts})
+        self._timeline = Timeline()
 
     def video(self) -> Sink:
         return Timelines(self.folder, self.figures)
@@ -237,9 +235,6 @@ class Timelines(Sink):
             shown.missed.append(len(missed))
         for layer, operations in seen.layers.items():
             shown.layers.setdefault(layer, []).append(operations)
-        for account in self._accounts:
-            shown.energies[account.name].append(account.snn(seen.work, seen.size))
-            shown.ann_energies[account.name] = account.ann(seen.size)
 
     def end_video(self) -> None:
         if self._name:

@@ -112,7 +112,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
 
     The data decide. Photographs with boxes are scored by mAP of COCO, or of VOC: mAP_07 is the
     11-point rule of 2007, mAP_area the rule of 2010 and later. Images of a class each, in
-    test/CLASS/ or val/CLASS/ of a folder or in cifar-100-python/, by top-1 and top-5.
+    test/CLASS/ or val/CLASS/ of a folder, by top-1 and top-5.
     Videos are scored with the state kept from frame to frame and, for comparison, anew in each:
     AP50 of people, and MOTA, IDF1 and HOTA of their tracks, where MOTChallenge's gt/gt.txt or
     gt.txt is, and the agreement with the ANN. --predictions scores boxes of whatever detector; no
@@ -150,11 +150,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
             print("".join(f"note: {line}\n" for line in scorer.notes), end="")
             folder = str(study_folder(options, "records-*.jsonl", TABLE))
         folder = Path(ranks.broadcast(folder))
-        setup = Setup(
-            folder=folder,
-            ranks=ranks,
-            progress=Bars() if ranks.first else silent,
-        )
+        setup = Setup(folder=folder, ranks=ranks, progress=Bars() if ranks.first else silent)
         try:
             table = evaluate(networks, scorer, options, setup, statistics)
         except KeyboardInterrupt:

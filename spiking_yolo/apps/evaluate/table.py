@@ -12,10 +12,7 @@ from spiking_yolo.apps.evaluate.costs import CostModel, mean, mean_costs, mean_s
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
-from spiking_yolo.metrics.energy import (
-    Account,
-    Work,
-)
+from spiking_yolo.metrics.energy import Account, Work
 from spiking_yolo.snn.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"

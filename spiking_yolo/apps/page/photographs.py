@@ -9,14 +9,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.detect.run import DetectRun, ImageResult, Sink
-from spiking_yolo.apps.page import (
-    as_bytes,
-    facts,
-    make_page,
-    rounded,
-    small_map,
-    sprite,
-)
+from spiking_yolo.apps.page import as_bytes, facts, make_page, rounded, small_map, sprite
 from spiking_yolo.decode.boxes import Detections, Object, assign
 from spiking_yolo.draw.page import box_rows, class_ids, legend, photograph
 from spiking_yolo.metrics.energy import every_account

@@ -85,10 +85,7 @@ class PooledSum:
     """
 
     def __init__(
-        self,
-        attrs: Mapping[str, Any],
-        lasting: bool = False,
-        kernels: Kernels | None = None,
+        self, attrs: Mapping[str, Any], lasting: bool = False, kernels: Kernels | None = None
     ):
         self.attrs, self._lasting, self._kernels = attrs, lasting, kernels
         self._total: Tensor | None = None

@@ -377,9 +377,3 @@ class NeuronLayer(nn.Module, ABC):
         if value is None:
             return None
         return to_like(collapse_equal(value), like)
-
-    def extra_repr(self) -> str:
-        theta = f"{self.theta.min():.3g}"
-        if len(self.theta) > 1:
-            theta += f"..{self.theta.max():.3g}"
-        return f"channels={len(self.theta)}, theta={theta}, gamma={self.settings.gamma}"
