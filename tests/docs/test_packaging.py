@@ -62,9 +62,14 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
     assert files(samples, "*") == files(ROOT / "data" / "samples", "*")
     weights = package / "assets" / "weights"
     shipped = set()
-    for pattern in ("yolov3-tiny.*", "yolo-fastest-1.1.*", "*.names"):
+    for pattern in ("yolov3-tiny.*", "yolo-fastest-1.1.*", "*.names", "index.json"):
         shipped |= files(ROOT / "weights", pattern)
     assert files(weights, "*") == shipped
+    assert {"yolov3-tiny.416", "yolo-fastest-1.1.320"} == {
+        path.name.removesuffix(".calibrations.safetensors")
+        for path in weights.glob("*.calibrations.safetensors")
+    }
+    assert PROJECT["scripts"] == {"spiking-yolo": "spiking_yolo.cli:main"}
     assert sum(path.stat().st_size for path in built.rglob("*")) < 70e6
     shutil.rmtree(built)
 

@@ -20,7 +20,8 @@ Curves = dict[str, tuple[Sequence[float], ...]]
 
 def save_plots(table: Table, folder: Path, also: FigureFormat) -> None:
     """Write accuracy-T.png and accuracy-operations.png, a curve per method, and of one method
-    energy-operations.png, a curve per account. Nothing where there is nothing to measure.
+    energy-operations.png, a curve per account. Nothing where there is nothing to measure; no plot
+    without a curve.
 
     also: a second format of every plot.
     """
@@ -49,6 +50,8 @@ def save_plots(table: Table, folder: Path, also: FigureFormat) -> None:
         ("accuracy-T.png", "timesteps T", over_time),
         ("accuracy-operations.png", OPERATIONS, over_operations),
     ):
+        if not curves:
+            continue
         with plot(folder / name, label, f"{figure} (%)", also) as axes:
             draw_curves(axes, curves, colours_of(methods))
             draw_reference(axes, ANN, 100 * ann.figures[figure])
@@ -83,6 +86,8 @@ def _plot_energy(table: Table, rows: Sequence[Row], path: Path, also: FigureForm
         points = sorted((_per_mac(row, ann), row.costs[account.energy] / energy) for row in rows)
         if not math.isnan(energy) and points[0][0] > 0:
             curves[account.name] = tuple(zip(*points, strict=True))
+    if not curves:
+        return
     with plot(path, OPERATIONS, "energy / energy of the ANN", also) as axes:
         draw_curves(axes, curves, ACCOUNT_COLOURS)
         draw_reference(axes, ANN, 1.0)
