@@ -50,7 +50,7 @@ MESSAGES = Group("Messages", sort_key=1)
 
 # What commands, options and methods of version 0.3 are called now; for this release.
 PAGE = "`detect --page FILE.html` makes the page"
-EVAL = "`eval` decides by its data"
+EVAL = "`eval --data DATA` decides by its data"
 TUNE = "`calibrate --tune` moves the weights"
 LIST = "`list` has them"
 CAMERA = "cameras are fixed; version 0.3.0 followed moving ones"
@@ -67,8 +67,8 @@ OLD_COMMANDS = {
     "methods": LIST,
     "weights": LIST,
     "zoo": LIST,
-    "search": "docs/howto has ten lines with optuna that search settings",
-    "bound": "docs/results/bound.md has its figures, and version 0.3.0 the program",
+    "search": "docs/howto/search.md has ten lines with optuna",
+    "bound": "version 0.3.0 is the last that has it",
     "leaderboard": "docs/leaderboard.py draws it",
     "completion": "`--install-completion` installs it",
     # As Ultralytics and YOLOv5 call them.
@@ -155,7 +155,7 @@ def program() -> App:
     for name, module in COMMANDS.items():
         app.command(f"spiking_yolo.{module}:main", name=name)
     app.register_install_completion_command()
-    # Ends with status 130, see `process.status`.
+    # Ends with status 130, see `status`.
     app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
 
     @app.meta.default
@@ -226,8 +226,12 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
         option = (error.token.keyword or error.token.value).partition("=")[0]
         if option in OLD_OPTIONS:
             return f"{option} is no option any more: {OLD_OPTIONS[option]}"
-    text = " ".join(str(error).split())
-    return f"{text.removesuffix('.')}; see {PROGRAM} {argv[0]} --help"
+    text = " ".join(str(error).split()).removesuffix(".")
+    if argv[0] in COMMANDS:
+        return f"{text}; see {PROGRAM} {argv[0]} --help"
+    if os.path.exists(argv[0]):
+        return f"{argv[0]} is no command: did you mean {PROGRAM} detect {argv[0]}?"
+    return f"{text}; see {PROGRAM} --help"
 
 
 def check_names(options: Options) -> None:

@@ -78,7 +78,7 @@ class WeightsOptions(Options):
 
     weights: Annotated[Path | None, NETWORK] = None
     """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these,
-    YOLOv7-tiny or YOLOX, or a name of `list` (default: the Tiny-YOLOv3 that comes with
+    YOLOv7-tiny or YOLOX, or a name of spiking-yolo list (default: the Tiny-YOLOv3 that comes with
     the package).
     """
     trust_weights: Annotated[bool, NETWORK] = False
@@ -125,7 +125,7 @@ class MethodOptions(ConversionOptions):
     """One conversion method."""
 
     method: Annotated[str | None, METHOD, NETWORK] = None
-    """Conversion method or recipe.json (default: signed-digits); see `list`."""
+    """Conversion method or recipe.json (default: signed-digits); see spiking-yolo list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class MethodsOptions(ConversionOptions):
 
     methods: Annotated[tuple[str, ...], COMMAS, METHODS, METHOD, NETWORK] = ()
     """Methods or recipe.json files with commas, or all (default: signed-digits); see
-    `list`.
+    spiking-yolo list.
     """
 
 

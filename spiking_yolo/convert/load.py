@@ -173,7 +173,7 @@ def load(
     photographs: Iterable[Picture] = (),
     **options: Any,
 ) -> Converted:
-    """The spiking network of a weights file: converted now, or as tools/convert.py saved it.
+    """The spiking network of a weights file: converted now, or as `export` saved it.
 
     Args:
         weights, method, settings, options: See `prepare`.

@@ -28,7 +28,7 @@ DEFAULT = "signed-digits"
 # Calibrations of the default method, and the settings in which each differs from it. Tuning trains
 # for longer, on random crops, to imitate the ANN's outputs (distillation, Hinton et al., arXiv
 # 1503.02531, 2015) by gradients through the rounding (straight-through, Bengio et al., arXiv
-# 1308.3432, 2013); docs/results/tuned.md has the figures. Where weights move, every result says so.
+# 1308.3432, 2013); docs/results/tuning.md has figures. Where weights move, every result says so.
 # The neurons of `video` are trained on later frames of clips (docs/video.md); its dead zone and
 # factor on theta were chosen on TUD-Campus and parts of three other clips.
 CALIBRATIONS: dict[str, dict[str, Any]] = {
@@ -420,7 +420,7 @@ def signed_digits() -> Recipe:
     """Signed digits: a neuron sends its complete value in one step, as a few events +-2^k theta.
 
     It is MSAT in its extreme form: a threshold in stages theta 2^k, whose stage follows the
-    potential; what is sent is subtracted (snn/counting.py, docs/msat/variants.md). Its nearest
+    potential; what is sent is subtracted (snn/counting.py). Its nearest
     relative, canonic signed spikes (CSS, later TMN; Gu et al., arXiv 2408.17245), sends such digits
     one per timestep (docs/related-work.md). Differential coding carries it: what a layer has sent
     needs no correction, so the network is settled after the first step. A neuron of b bits sends b
@@ -429,9 +429,8 @@ def signed_digits() -> Recipe:
     initial potential, a bias and a value at rest per channel are then trained on photographs
     without labels, for a budget of operations that is smaller than the ANN's number of
     multiply-accumulates. Weights stay as they are. A channel at its resting value sends nothing,
-    and the next layer has that value in its bias. Tuned on COCO train2017 photographs;
-    docs/notes/signed-digits.md has each idea with its figure. Needs: activation statistics, and a
-    calibration file (`calibrate --method signed-digits`).
+    and the next layer has that value in its bias. Tuned on COCO train2017 photographs. Needs:
+    activation statistics, and a calibration (`calibrate --method signed-digits`).
     """
     return Recipe(
         "signed-digits",

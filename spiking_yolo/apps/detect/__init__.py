@@ -176,7 +176,7 @@ def main(options: DetectOptions) -> int:
 
     ```
     spiking-yolo detect image.jpg
-    spiking-yolo detect photos/ --method msat-plus --T 32 --steps 4,8,16,32 --save-json
+    spiking-yolo detect photos/ --method msat-tuned --T 32 --steps 8,16,32
     spiking-yolo detect video.mp4 --timeline --overlay --save-mot
     spiking-yolo detect photos/ --page photos.html
     ```
