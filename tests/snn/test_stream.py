@@ -22,7 +22,7 @@ from spiking_yolo.snn.stream import REFRESH, Stream, unlike
 DIGITS = get_recipe("signed-digits").with_settings(
     {"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2}
 )
-SETTLING = ("signed-digits", "few-spikes", "sfn", "sigma-delta", "dcgs", "css")
+SETTLING = ("signed-digits", "few-spikes", "sfn", "sigma-delta", "css")
 
 
 def network(method: str = "signed-digits", **changes: Any) -> SpikingNetwork:
