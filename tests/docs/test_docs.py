@@ -51,7 +51,7 @@ OTHER_PROGRAMS = {
     "twine",
     "yolo",
 }  # not ours to parse
-OTHER_LIBRARIES = ("norse", "snntorch", "spikingjelly")
+OTHER_LIBRARIES = ("norse", "optuna", "snntorch", "spikingjelly")
 VERBS = {
     "eval_coco": ["eval", "--metric", "coco"],
     "eval_voc": ["eval", "--metric", "voc"],
