@@ -47,18 +47,12 @@ def test_several_by_one_name(detector, folder, tmp_path):
     photos = sorted((folder / "photos").iterdir())
     one = [detector.detect(path, conf=0.3) for path in photos]
     (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
-    for source in (
-        folder / "photos",
-        f"{folder}/photos/*.png",
-        tmp_path / "list.txt",
-        [folder / "photos"],
-        photos,
-    ):
+    of_folder = (folder / "photos", f"{folder}/photos/*.png", [folder / "photos"])
+    for source in (*of_folder, tmp_path / "list.txt", photos):
         several = detector.detect(source, conf=0.3)
         assert isinstance(several, list) and len(several) == len(photos) > 1
-        assert all(
-            torch.equal(a.boxes.xyxy, b.boxes.xyxy) for a, b in zip(several, one, strict=True)
-        )
+        for a, b in zip(several, one, strict=True):
+            assert torch.equal(a.boxes.xyxy, b.boxes.xyxy)
         assert [result.path for result in several] == [str(path) for path in photos]
 
 
@@ -87,9 +81,8 @@ def test_another_size(detector, folder):
 
 def test_pictures_at_an_address(detector, folder, address, tmp_path, monkeypatch):
     result = detector.detect(f"{address}/photos/a.png", conf=0.3)
-    assert torch.equal(
-        result.boxes.xyxy, detector.detect(folder / "photos/a.png", conf=0.3).boxes.xyxy
-    )
+    expected = detector.detect(folder / "photos/a.png", conf=0.3)
+    assert torch.equal(result.boxes.xyxy, expected.boxes.xyxy)
     assert result.path == f"{address}/photos/a.png"
     line = ("--weights", folder / "tiny.weights", "--project", tmp_path, "--save-json")
     assert run_tool("detect", f"{address}/photos/a.png?size=1", *line) == 0
@@ -107,15 +100,16 @@ def test_pictures_at_an_address(detector, folder, address, tmp_path, monkeypatch
         detector.detect(f"{address}/photos/a.png")
 
 
-def test_what_is_no_picture(detector, folder, tmp_path):
+def test_what_is_no_picture(detector, tmp_path):
     (tmp_path / "a.mp4").touch()
-    with pytest.raises(UserError, match=r"a\.mp4 is a video: read it with SpikingYOLO\.stream"):
-        detector.detect(tmp_path / "a.mp4")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no images"):
-        detector.detect(tmp_path / "empty")
-    with pytest.raises(UserError, match="no image matches"):
-        detector.detect(f"{tmp_path}/*.png")
+    for name, message in (
+        ("a.mp4", r"a\.mp4 is a video: read it with SpikingYOLO\.stream"),
+        ("empty", "holds no images"),
+        ("*.png", "no image matches"),
+    ):
+        with pytest.raises(UserError, match=message):
+            detector.detect(f"{tmp_path}/{name}")
 
 
 def test_which_addresses_are_streams():

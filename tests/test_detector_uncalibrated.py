@@ -3,6 +3,8 @@
 import copy
 import pickle
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,14 @@ def other(photo: Path) -> Path:
     return photo.with_name("b.png")
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """No notice is given."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        yield
+
+
 def expected(weights: Path, *pictures: Path, method: str | None = None) -> Converted:
     """The network as the command line converts it for these pictures."""
     with warnings.catch_warnings():
@@ -63,51 +73,38 @@ def assert_same(a: Result, b: Result) -> None:
 def test_the_first_picture_gives_the_thresholds(
     weights: Path, photo: Path, other: Path, method: str | None
 ):
-    detector = SpikingYOLO(weights, method)
+    detector, wanted = SpikingYOLO(weights, method), expected(weights, photo, method=method)
+    calibrated = SpikingYOLO(wanted)
+    for name in ("layers", "names", "method"):
+        assert getattr(detector, name) == getattr(calibrated, name) and getattr(detector, name)
+    assert detector.layer_titles() == calibrated.layer_titles()
+    assert repr(detector) == f"{calibrated!r}, no thresholds yet"
     with pytest.warns(Notice, match="no calibration at 64 pixels.* from the picture itself"):
         first = detector.detect(photo, T=4, **CONF)
-    wanted = expected(weights, photo, method=method)
+    assert repr(detector) == repr(calibrated)
     assert_same_thetas(detector.converted, wanted)
-    assert_same(first, SpikingYOLO(wanted).detect(photo, T=4, **CONF))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Notice)
+    assert_same(first, calibrated.detect(photo, T=4, **CONF))
+    with silent():
         detector.detect(other, T=4)
     assert_same_thetas(detector.converted, wanted)
 
 
-@pytest.mark.parametrize("method", [None, "p-norm"])
-def test_what_is_known_without_thresholds(weights: Path, photo: Path, method: str | None):
-    detector = SpikingYOLO(weights, method)
-    calibrated = SpikingYOLO(expected(weights, photo, method=method))
-    assert detector.layers == calibrated.layers and detector.layers
-    assert detector.layer_titles() == calibrated.layer_titles()
-    assert detector.names == calibrated.names and detector.method == calibrated.method
-    assert repr(detector) == f"{calibrated!r}, no thresholds yet"
-    with pytest.warns(Notice):
-        detector.detect(photo, T=1)
-    assert repr(detector) == repr(calibrated)
-
-
 def test_what_needs_thresholds_says_so(weights: Path, photo: Path, tmp_path: Path):
     detector = SpikingYOLO(weights)
-    for call in (
-        lambda: detector.save(tmp_path / "net.safetensors"),
-        lambda: detector.converted,
-        detector.observer,
-    ):
+    path = tmp_path / "net.safetensors"
+    for call in (lambda: detector.save(path), lambda: detector.converted, detector.observer):
         with pytest.raises(UserError, match=r"tiny\.weights has no thresholds yet.*calibrate"):
             call()
     assert not list(tmp_path.iterdir())
     with pytest.warns(Notice):
         result = detector.detect(photo, T=4, **CONF)
-    detector.save(tmp_path / "net.safetensors")
-    assert_same(SpikingYOLO.load(tmp_path / "net.safetensors").detect(photo, T=4, **CONF), result)
+    detector.save(path)
+    assert_same(SpikingYOLO.load(path).detect(photo, T=4, **CONF), result)
 
 
 def test_the_ann_needs_none(weights: Path, photo: Path):
     detector = SpikingYOLO(weights)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Notice)
+    with silent():
         result = detector.detect_ann(photo, **CONF)
     assert "no thresholds yet" in repr(detector)
     ann = SpikingYOLO(expected(weights, photo)).detect_ann(photo, **CONF)
@@ -141,30 +138,20 @@ def test_a_stream_begins_with_its_first_frame(weights: Path):
         assert_same(result, wanted)
 
 
-def test_pictures_on_request(weights: Path, photo: Path, other: Path):
-    """A folder, a glob, a list of files or of arrays; and again, of other pictures."""
+def test_pictures_on_request(weights: Path, photo: Path, other: Path, tmp_path: Path):
+    """A folder, a glob, a list of files or of arrays, a video; and again, of other pictures."""
     detector = SpikingYOLO(weights)
     both = expected(weights, photo, other)
-    arrays = [read_image(photo), read_image(other)]
-    for images in (
-        photo.parent,
-        f"{photo.parent}/*.png",
-        [photo, str(other)],
-        (arrays[0], arrays[1]),
-    ):
+    arrays = read_image(photo), read_image(other)
+    for images in (photo.parent, f"{photo.parent}/*.png", [photo, str(other)], arrays):
         with pytest.warns(Notice, match="from 2 of the pictures"):
             detector.calibrate(images)
         assert_same_thetas(detector.converted, both)
-    for images, bgr in ((arrays[1], False), (arrays[1][..., ::-1], True)):
-        detector.calibrate(images, bgr=bgr)
+    for image, bgr in ((arrays[1], False), (arrays[1][..., ::-1], True)):
+        detector.calibrate(image, bgr=bgr)
         assert_same_thetas(detector.converted, expected(weights, other))
-
-
-def test_a_video_on_request(weights: Path, tmp_path: Path):
-    video = write_frames(tmp_path / "clip.mp4", walk(12))
-    detector = SpikingYOLO(weights)
     with pytest.warns(Notice, match="from 2 of the pictures"):
-        detector.calibrate(video)
+        detector.calibrate(write_frames(tmp_path / "clip.mp4", walk(12)))
 
 
 def test_eight_that_are_spread_over_a_list(weights: Path):
@@ -201,27 +188,25 @@ def test_what_cannot_be_calibrated(weights: Path, photo: Path, tmp_path: Path):
 def test_a_calibration_in_a_file_comes_first(photo: Path, tmp_path: Path):
     other = write_tiny(tmp_path, cfg=YOLO)
     calibrate_on(other, [str(photo)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Notice)
+    with silent():
         SpikingYOLO(other).detect(photo, T=1)
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_a_copy_has_thresholds_of_its_own(weights: Path, photo: Path, again: Any):
+def test_a_copy_has_thresholds_of_its_own(weights: Path, photo: Path):
     detector = SpikingYOLO(weights)
-    twin = again(detector)
-    with pytest.warns(Notice):
-        twin.detect(photo, T=1)
-    assert "no thresholds yet" in repr(detector) and "no thresholds" not in repr(twin)
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_without_gradients(weights: Path, photo: Path, mode: Any):
-    with mode():
-        detector = SpikingYOLO(weights)
+    for twin in (copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
         with pytest.warns(Notice):
-            detector.detect(photo, T=1)
-    assert_same_thetas(detector.converted, expected(weights, photo))
+            twin.detect(photo, T=1)
+        assert "no thresholds yet" in repr(detector) and "no thresholds" not in repr(twin)
+
+
+def test_without_gradients(weights: Path, photo: Path):
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            detector = SpikingYOLO(weights)
+            with pytest.warns(Notice):
+                detector.detect(photo, T=1)
+        assert_same_thetas(detector.converted, expected(weights, photo))
 
 
 def test_a_black_picture_can_be_the_first(weights: Path, photo: Path):

@@ -20,6 +20,7 @@ from spiking_yolo.observe import Input, Observation, Seconds, StepObservation
 
 NAMES = ("cat", "dog", "bird")
 FIRST = (8.0, 4.0, 40.5, 36.25)
+THREE = ["dog", "bird", "dog"]
 
 
 def detections(count: int, tracks: bool = False) -> Detections:
@@ -37,8 +38,8 @@ def result(count: int = 3, tracks: bool = False, recipe: Any = None, **changes: 
     """changes: of the Observation or, by their names, of its Input."""
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
     placement = Placement((80, 48), (64, 38), (0, 13), (64, 64))
-    own = {k: changes.pop(k) for k in ("image", "path", "frame") if k in changes}
-    given = {"image": image, "path": "a.png", "placement": placement, **own}
+    given = {"image": image, "path": "a.png", "placement": placement}
+    given |= {k: changes.pop(k) for k in ("image", "path", "frame") if k in changes}
     boxes = {2: detections(0), 4: detections(1), 8: detections(count, tracks)}
     steps = {
         t: StepObservation(
@@ -73,21 +74,11 @@ def ann() -> Result:
     return Result.of_ann(result().seen, NAMES)
 
 
-@pytest.mark.parametrize(
-    ("r", "text"),
-    [
-        (result(), "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 5.1 M spikes"),
-        (result(0), "no boxes; T=8, 5.1 M spikes"),
-        (
-            result(7),
-            "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes",
-        ),
-        (ann(), "1 box: dog 0.75; ANN"),
-    ],
-    ids=str,
-)
-def test_repr_is_one_line(r, text):
-    assert repr(r) == text
+def test_repr_is_one_line():
+    seven = "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes"
+    assert repr(result()) == "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 5.1 M spikes"
+    assert repr(result(0)) == "no boxes; T=8, 5.1 M spikes"
+    assert repr(result(7)) == seven and repr(ann()) == "1 box: dog 0.75; ANN"
 
 
 def test_summary():
@@ -173,7 +164,7 @@ def test_supervision_gets_boxes_names_and_spikes():
     given = result(tracks=True).to_supervision()
     assert given.xyxy.shape == (3, 4) and given.class_id.tolist() == [1, 2, 1]
     assert given.tracker_id.tolist() == [7, -1, 5]
-    assert given["class_name"].tolist() == ["dog", "bird", "dog"]
+    assert given["class_name"].tolist() == THREE
     costs = {"method": "tested", "T": 8, "spikes": 5_100_000, "mean_rate": 0.68}
     assert given.metadata == costs
     assert len(result(0).to_supervision()) == 0
@@ -185,26 +176,18 @@ def test_a_missing_package_is_named(monkeypatch):
         result().to_supervision()
 
 
-MASK = [True, False, True]
-
-
-@pytest.mark.parametrize(
-    "index",
-    [torch.tensor(MASK), np.array(MASK), MASK, torch.tensor([0, 2]), [0, -1], slice(0, 3, 2)],
-)
-def test_an_index_gives_a_result_with_these_boxes(index):
-    whole = result()
-    some = whole[index]
-    assert some.entries() == whole.entries()[::2] and some.steps[8] is some.detections
-    # What it cost and the other steps are those of the image.
-    assert some.operations == whole.operations and len(some.steps[4]) == 1
+def test_an_index_gives_a_result_with_these_boxes():
+    whole, mask = result(), [True, False, True]
+    several = (torch.tensor(mask), np.array(mask), mask, torch.tensor([0, 2]), [0, -1])
+    for index in (*several, slice(0, 3, 2)):
+        some = whole[index]
+        assert some.entries() == whole.entries()[::2] and some.steps[8] is some.detections
+        # What it cost and the other steps are those of the image.
+        assert some.operations == whole.operations and len(some.steps[4]) == 1
     assert len(whole[whole.boxes.conf > 0.7]) == 1 and len(whole[[]]) == 0 and len(whole[-1]) == 1
-
-
-@pytest.mark.parametrize("index", [[True], [3], [0.5], np.zeros((2, 2), int), np.zeros(3)])
-def test_a_wrong_mask_is_refused(index):
-    with pytest.raises(UserError, match="by a mask of 3 entries"):
-        result()[index]
+    for wrong in ([True], [3], [0.5], np.zeros((2, 2), int), np.zeros(3)):
+        with pytest.raises(UserError, match="by a mask of 3 entries"):
+            whole[wrong]
 
 
 def test_boxes_by_the_names_of_ultralytics():
@@ -217,11 +200,7 @@ def test_boxes_by_the_names_of_ultralytics():
     size = np.array([80, 48, 80, 48])
     assert boxes.xywhn[0].tolist() == pytest.approx(centre / size)
     assert boxes.xyxyn[0].tolist() == pytest.approx(FIRST / size)
-    assert [(NAMES[int(box.cls)], len(box)) for box in boxes] == [
-        ("dog", 1),
-        ("bird", 1),
-        ("dog", 1),
-    ]
+    assert [(NAMES[int(box.cls)], len(box)) for box in boxes] == [(n, 1) for n in THREE]
     assert boxes[boxes.cls == 1].conf.tolist() == [0.75, 0.625]
     assert boxes[1:].cls.tolist() == [2, 1] and boxes[-1].xyxy.shape == (1, 4)
     with pytest.raises(IndexError):
