@@ -47,18 +47,27 @@ def balanced(model: Any, beta: float, T: int, scope: str) -> list[Tensor]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("scope", ["layer", "channel"])
-@pytest.mark.parametrize(("beta", "T"), [(1.0, 4), (0.7, 30)])
-def test_balance_against_a_second_implementation(beta: float, T: int, scope: str):
-    model = make(Chain)
-    settings = {**BALANCE, "threshold.scope": scope, "threshold.scale": beta, "calibration.T": T}
-    neurons = spiking(model, images(2), Recipe("tested"), settings).neurons
-    for name, theta in zip(("relu1", "relu2"), balanced(model, beta, T, scope), strict=True):
-        torch.testing.assert_close(neurons[name]["theta"].double(), theta, rtol=1e-6, atol=0)
-    z = model.conv2(model.pool(torch.relu(model.conv1(images(2)))))  # type: ignore[operator]
-    assert (neurons["relu2"]["theta"].max() / beta - z.max()).abs() > 0.01, (
-        "the ANN's maximum would do"
-    )
+def test_balance_against_a_second_implementation():
+    for beta, T in [(1.0, 4), (0.7, 30)]:
+        for scope in ["layer", "channel"]:
+            model = make(Chain)
+            settings = {
+                **BALANCE,
+                "threshold.scope": scope,
+                "threshold.scale": beta,
+                "calibration.T": T,
+            }
+            neurons = spiking(model, images(2), Recipe("tested"), settings).neurons
+            for name, theta in zip(
+                ("relu1", "relu2"), balanced(model, beta, T, scope), strict=True
+            ):
+                torch.testing.assert_close(
+                    neurons[name]["theta"].double(), theta, rtol=1e-6, atol=0
+                )
+            z = model.conv2(model.pool(torch.relu(model.conv1(images(2)))))  # type: ignore[operator]
+            assert (neurons["relu2"]["theta"].max() / beta - z.max()).abs() > 0.01, (
+                "the ANN's maximum would do"
+            )
 
 
 def test_both_sides_of_a_pair_are_balanced_by_hand():
@@ -102,33 +111,31 @@ def one_layer(kind: str, **settings: Any) -> Converted:
     return spiking(graph, x, Recipe("tested"), {**start, **settings})
 
 
-@pytest.mark.parametrize("kind", ["light", "advanced"])
-def test_corrections_by_hand(kind: str):
+def test_corrections_by_hand():
     """Rates 1 and floor(1/2 + 1.4) / 4 = 1/4: (0 - 0.1) / 2 too little. light: 0.05 more current;
     advanced: 4 * 0.05.
 
     Either way the second place then fires floor(2.1) times in 4 steps. The head gives 3 and 2, the
     ANN 3 and 1.7: its bias falls by 0.15.
     """
-    converted = one_layer(kind)
-    site, head = converted.neurons["act1"], converted.neurons["head"]
-    if kind == "light":
-        assert site["bias"].tolist() == pytest.approx([0.05]) and site["initial"].item() == 0.5
-    else:
-        assert site["initial"].tolist() == pytest.approx([0.7]) and "bias" not in site
-    assert head["bias"].tolist() == pytest.approx([-0.15]) and set(head) == {"bias"}
-    x = torch.tensor([1.0, 0.35], dtype=torch.float64).reshape(1, 1, 1, 2)
-    output = converted.network().run(x, 4).snapshots[4].outputs[0]
-    assert output.flatten().tolist() == pytest.approx([2.85, 1.85])
+    for kind in ["light", "advanced"]:
+        converted = one_layer(kind)
+        site, head = converted.neurons["act1"], converted.neurons["head"]
+        if kind == "light":
+            assert site["bias"].tolist() == pytest.approx([0.05]) and site["initial"].item() == 0.5
+        else:
+            assert site["initial"].tolist() == pytest.approx([0.7]) and "bias" not in site
+        assert head["bias"].tolist() == pytest.approx([-0.15]) and set(head) == {"bias"}
+        x = torch.tensor([1.0, 0.35], dtype=torch.float64).reshape(1, 1, 1, 2)
+        output = converted.network().run(x, 4).snapshots[4].outputs[0]
+        assert output.flatten().tolist() == pytest.approx([2.85, 1.85])
 
 
-@pytest.mark.parametrize(
-    ("kind", "key", "value"), [("light", "bias", 0.175), ("advanced", "initial", 0.675)]
-)
-def test_corrections_of_differential_coding(kind: str, key: str, value: float):
+def test_corrections_of_differential_coding():
     """It sends 1 and 0 of 1 and 0.35, once and for all: 0.175 too little, whatever T."""
-    memory = {"neuron.kind": "sigma-delta"}
-    assert one_layer(kind, **memory).neurons["act1"][key].tolist() == pytest.approx([value])
+    for kind, key, value in [("light", "bias", 0.175), ("advanced", "initial", 0.675)]:
+        memory = {"neuron.kind": "sigma-delta"}
+        assert one_layer(kind, **memory).neurons["act1"][key].tolist() == pytest.approx([value])
 
 
 def test_an_activation_that_is_an_output_is_corrected_once():
@@ -179,14 +186,14 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     assert sum(after[n] for n in layers) < 0.8 * sum(before[n] for n in layers)
 
 
-@pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "msat"])
-def test_it_does_not_matter_how_the_images_are_batched(method: str):
+def test_it_does_not_matter_how_the_images_are_batched():
     """Three images one by one, and as two and one."""
-    x, recipe = images(3), get_recipe(method).with_settings({"calibration.T": 4})
-    graph = spiking(make(TinyLeaky), x, Recipe("tested")).graph
-    one, two = (
-        calibrate(graph, SPEC, statistics(graph, x), recipe, list(x.split(n))) for n in (1, 2)
-    )
-    for name, site in one.items():
-        for key, value in site.items():
-            torch.testing.assert_close(two[name][key], value, rtol=1e-12, atol=1e-12)
+    for method in ["calibration-light", "calibration-advanced", "msat"]:
+        x, recipe = images(3), get_recipe(method).with_settings({"calibration.T": 4})
+        graph = spiking(make(TinyLeaky), x, Recipe("tested")).graph
+        one, two = (
+            calibrate(graph, SPEC, statistics(graph, x), recipe, list(x.split(n))) for n in (1, 2)
+        )
+        for name, site in one.items():
+            for key, value in site.items():
+                torch.testing.assert_close(two[name][key], value, rtol=1e-12, atol=1e-12)

@@ -127,9 +127,8 @@ def lengthened(graph: Graph, layers: int) -> Graph:
     return replace(graph, nodes=(*graph.nodes, *more), tensors={**graph.tensors, **tensors})
 
 
-@pytest.mark.parametrize(
-    ("cls", "layers", "expected"),
-    [
+def test_deep_and_depthwise_networks_take_more_operations():
+    for cls, layers, expected in [
         (Pooled, 40, 0.7),
         (Pooled, 41, 0.945),
         (Pooled, 80, 0.945),
@@ -137,8 +136,6 @@ def lengthened(graph: Graph, layers: int) -> Graph:
         # One of four layers is depthwise.
         (Grouped, 4, 1.4),
         (Grouped, 5, 0.7),
-    ],
-)
-def test_deep_and_depthwise_networks_take_more_operations(cls: Any, layers: int, expected: float):
-    graph = spiking(make(cls), images(2), Recipe("tested")).graph
-    assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)
+    ]:
+        graph = spiking(make(cls), images(2), Recipe("tested")).graph
+        assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)

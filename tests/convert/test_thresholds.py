@@ -42,16 +42,16 @@ def side(x: Tensor, sign: int) -> np.ndarray:
     return x[x > 0].double().numpy()
 
 
-@pytest.mark.parametrize("sign", [0, 1])
-@pytest.mark.parametrize("percent", [1, 50, 90, 99, 99.9, 99.99, 100])
-def test_percentile_is_in_the_bin_of_the_exact_one(percent: float, sign: int):
-    x = samples()
-    got = percentile(histogram(x), sign, percent)
-    for c in range(x.shape[1]):
-        exact = np.percentile(side(x[:, c], sign), percent, method="inverted_cdf")
-        assert got[c].item() == pytest.approx(
-            exact, rel=1 / DIVISIONS, abs=side(x[:, c], sign).max() * 2.0**-OCTAVES
-        )
+def test_percentile_is_in_the_bin_of_the_exact_one():
+    for percent in [1, 50, 90, 99, 99.9, 99.99, 100]:
+        for sign in [0, 1]:
+            x = samples()
+            got = percentile(histogram(x), sign, percent)
+            for c in range(x.shape[1]):
+                exact = np.percentile(side(x[:, c], sign), percent, method="inverted_cdf")
+                assert got[c].item() == pytest.approx(
+                    exact, rel=1 / DIVISIONS, abs=side(x[:, c], sign).max() * 2.0**-OCTAVES
+                )
 
 
 def test_percentile_is_linear_within_a_bin():
@@ -79,47 +79,43 @@ def quantiser_error(a: np.ndarray, theta: float, levels: int, gamma: int, rounds
 
 
 @pytest.mark.parametrize("rounds", [False, True])
-@pytest.mark.parametrize("gamma", [1, 4])
-@pytest.mark.parametrize("levels", [4, 8, 16, 32])
-def test_mmse_against_brute_force(levels: int, gamma: int, rounds: bool):
+def test_mmse_against_brute_force(rounds: bool):
     """The threshold's error on the raw values is the least over the same 95 candidates, up to the
     bins' width.
     """
-    x = samples(10000).abs() * torch.tensor([1.0, -1.0, 1.0])
-    for c, sign in enumerate((0, 1, 0)):
-        got = mmse(histogram(x), sign, levels, gamma, rounds)[c].item()
-        a = side(x[:, c], sign)
-        candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
-        least = min(quantiser_error(a, theta, levels, gamma, rounds) for theta in candidates)
-        assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
-        assert quantiser_error(a, got, levels, gamma, rounds) <= 1.03 * least
-
-
-def test_mmse_differs_between_floor_and_round():
-    h = histogram(samples())
-    floor, rounded = mmse(h, 0, 16, 1, False), mmse(h, 0, 16, 1, True)
-    assert not torch.equal(floor, rounded)
+    for levels in [4, 8, 16, 32]:
+        for gamma in [1, 4]:
+            x = samples(10000).abs() * torch.tensor([1.0, -1.0, 1.0])
+            for c, sign in enumerate((0, 1, 0)):
+                got = mmse(histogram(x), sign, levels, gamma, rounds)[c].item()
+                a = side(x[:, c], sign)
+                candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
+                least = min(
+                    quantiser_error(a, theta, levels, gamma, rounds) for theta in candidates
+                )
+                assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
+                assert quantiser_error(a, got, levels, gamma, rounds) <= 1.03 * least
 
 
 @pytest.mark.parametrize("rounds", [False, True])
-@pytest.mark.parametrize("gamma", [1, 4])
-@pytest.mark.parametrize("cap", [0.3, 1.1, 2.0, 1e3])
-def test_mmse_below_a_cap_against_brute_force(cap: float, gamma: int, rounds: bool):
+def test_mmse_below_a_cap_against_brute_force(rounds: bool):
     """Of the activations min(z, cap), many of which are the cap itself; candidates reach up to
     their maximum.
     """
-    x = samples(10000).abs() * torch.tensor([1.0, 1.0, -1.0])
-    for c in (0, 1):
-        got = mmse(histogram(x), 0, 8, gamma, rounds, cap)[c].item()
-        a = np.minimum(side(x[:, c], 0), cap)
-        candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
-        least = min(quantiser_error(a, theta, 8, gamma, rounds) for theta in candidates)
-        assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
-        assert quantiser_error(a, got, 8, gamma, rounds) <= 1.03 * least + 1e-12
-    without = mmse(histogram(x), 0, 8, gamma, rounds)
-    assert torch.allclose(mmse(histogram(x), 0, 8, gamma, rounds, cap), without, rtol=1e-9) == (
-        cap == 1e3
-    )
+    for cap in [0.3, 1.1, 2.0, 1e3]:
+        for gamma in [1, 4]:
+            x = samples(10000).abs() * torch.tensor([1.0, 1.0, -1.0])
+            for c in (0, 1):
+                got = mmse(histogram(x), 0, 8, gamma, rounds, cap)[c].item()
+                a = np.minimum(side(x[:, c], 0), cap)
+                candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
+                least = min(quantiser_error(a, theta, 8, gamma, rounds) for theta in candidates)
+                assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
+                assert quantiser_error(a, got, 8, gamma, rounds) <= 1.03 * least + 1e-12
+            without = mmse(histogram(x), 0, 8, gamma, rounds)
+            assert torch.allclose(
+                mmse(histogram(x), 0, 8, gamma, rounds, cap), without, rtol=1e-9
+            ) == (cap == 1e3)
 
 
 def test_every_statistic_is_of_what_the_cap_leaves():
@@ -157,20 +153,17 @@ def test_thresholds_are_scaled_statistics_but_never_above_the_cap():
             assert neurons[name]["theta"].tolist() == pytest.approx([theta] * 3)
 
 
-@pytest.mark.parametrize(
-    ("settings", "gamma", "rounds"),
-    [
+def test_mmse_takes_the_neuron_into_account():
+    """In differential coding a neuron catches up later, so gamma does not widen the range."""
+    for settings, gamma, rounds in [
         ({}, 1, False),
         ({"neuron.gamma": 4}, 4, False),
         ({"neuron.gamma": 4, "neuron.initial": 0.5}, 4, True),
         ({"neuron.gamma": 4, "neuron.kind": "sigma-delta"}, 1, False),
-    ],
-)
-def test_mmse_takes_the_neuron_into_account(settings: dict, gamma: int, rounds: bool):
-    """In differential coding a neuron catches up later, so gamma does not widen the range."""
-    h = histogram(samples())
-    recipe = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8, **settings})
-    assert torch.equal(threshold(h, 0, recipe), mmse(h, 0, 8, gamma, rounds))
+    ]:
+        h = histogram(samples())
+        recipe = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8, **settings})
+        assert torch.equal(threshold(h, 0, recipe), mmse(h, 0, 8, gamma, rounds))
 
 
 def test_layer_scope_is_the_statistic_of_all_channels():

@@ -4,16 +4,13 @@ side.
 
 from fractions import Fraction
 
-import numpy as np
-import pytest
 import torch
 from helpers.methods import Chain, method, neuron, record, send
-from helpers.networks import TinyLeaky, images
+from helpers.networks import images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.statistics import DIVISIONS
 from spiking_yolo.snn.neurons import ImbalancedThreshold
 
 CHANNEL_NORM = get_recipe("channel-norm")
@@ -46,18 +43,6 @@ def test_what_was_sent_wrongly_is_not_taken_back():
     sent for good.
     """
     assert sum(send(neuron(CHANNEL_NORM, slope=1 / 8), [1] * 16 + [-1] * 16 + [0] * 16)) == 14
-
-
-@torch.no_grad()
-def test_theta_is_the_percentile_of_each_channel():
-    model, converted = method(TinyLeaky, "channel-norm")
-    z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
-    site = converted.neurons["act1"]
-    assert set(site) == {"theta", "initial"} and site["theta"].unique().numel() == 4
-    for c in range(4):
-        values = z[:, c][z[:, c] > 0].numpy()
-        exact = np.percentile(values, 99.9, method="inverted_cdf")
-        assert site["theta"][c].item() == pytest.approx(exact, rel=1 / DIVISIONS)
 
 
 def test_on_relu_it_is_integrate_and_fire():

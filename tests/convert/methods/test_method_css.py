@@ -1,7 +1,5 @@
 """Canonic signed spikes: a digit of each value per step, against the equation of the paper."""
 
-from typing import Any
-
 import pytest
 import torch
 from helpers.methods import method, neuron, points, record, relative_error
@@ -127,22 +125,24 @@ def test_a_network_is_the_plain_loop_over_the_equation():
     assert output == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
-def test_layers_take_turns_and_then_are_silent(cls: Any):
-    model, converted = method(cls, "css")
-    network = converted.network(observed=True)
-    sent = record(network, images(2, seed=7), 30)
-    for name, steps in sent.items():
-        before = network.plan.before[name]
-        for t, values in enumerate(steps, 1):
-            turn = 1 <= t - before <= K
-            assert set(values.abs().unique().tolist()) <= {
-                0,
-                2.0 ** (K + before - t) if turn else 0,
-            }
-    last = max(network.plan.before.values())
-    run = converted.network().run(images(2, seed=7), 64, [K + last])
-    assert run.settled == run.steps == K + last + 1
-    assert relative_error(run.snapshots[64].outputs, model(images(2, seed=7))) < 0.05
-    counts = run.snapshots[64].operations
-    assert torch.equal(counts.spikes, counts.digits) and torch.equal(counts.spikes, counts.messages)
+def test_layers_take_turns_and_then_are_silent():
+    for cls in [TinyLeaky, Pooled]:
+        model, converted = method(cls, "css")
+        network = converted.network(observed=True)
+        sent = record(network, images(2, seed=7), 30)
+        for name, steps in sent.items():
+            before = network.plan.before[name]
+            for t, values in enumerate(steps, 1):
+                turn = 1 <= t - before <= K
+                assert set(values.abs().unique().tolist()) <= {
+                    0,
+                    2.0 ** (K + before - t) if turn else 0,
+                }
+        last = max(network.plan.before.values())
+        run = converted.network().run(images(2, seed=7), 64, [K + last])
+        assert run.settled == run.steps == K + last + 1
+        assert relative_error(run.snapshots[64].outputs, model(images(2, seed=7))) < 0.05
+        counts = run.snapshots[64].operations
+        assert torch.equal(counts.spikes, counts.digits) and torch.equal(
+            counts.spikes, counts.messages
+        )

@@ -2,12 +2,11 @@
 
 from fractions import Fraction
 from math import floor
-from typing import Any
 
 import pytest
 import torch
-from helpers.methods import method, neuron, points, send
-from helpers.networks import Pooled, TinyLeaky, images, spiking
+from helpers.methods import neuron, points, send
+from helpers.networks import spiking
 from helpers.scalar_neurons import thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,16 +66,6 @@ def test_a_network_reads_the_same_at_the_step_of_the_shift_whatever_the_run():
     for t, same in ((4, False), (8, True), (20, False)):
         a, b = (run.snapshots[t].outputs[0] for run in (shifted, half))
         assert torch.allclose(a, b, rtol=0, atol=1e-12) == same
-
-
-@pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
-@torch.no_grad()
-def test_theta_is_the_maximum_of_the_layer(cls: Any):
-    model, converted = method(cls, "opt")
-    z = model.bn1(model.conv1(images(2))) if cls is TinyLeaky else model.body[0](images(2))  # type: ignore[index, operator]
-    site = next(iter(converted.neurons.values()))
-    assert site["theta"].unique().tolist() == [z.max().float()]
-    assert "theta_off" not in site or site["theta_off"].unique().tolist() == [-z.min().float()]
 
 
 def test_the_shift_takes_the_place_of_the_initial_potential():
