@@ -17,6 +17,7 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 from spiking_yolo.snn.neurons.on_off import OnOff
+from spiking_yolo.snn.readout import Snapshot
 
 
 class TinyLeaky(nn.Module):
@@ -214,6 +215,18 @@ def tuned(
                 moved[key] = w + 0.01 * w.abs().mean() * noise.to(w)
     thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
     return neurons, rounded_weights(graph, moved, 8, thetas)
+
+
+def numbers(snapshot: Snapshot) -> list[Tensor]:
+    """Outputs, and all that is counted but for updates."""
+    spikes, maps = snapshot.spikes.values(), snapshot.maps.values()
+    return [*snapshot.outputs, *spikes, *snapshot.sent, *snapshot.operations, *maps]
+
+
+def same(a: Snapshot, b: Snapshot) -> bool:
+    """To the bit."""
+    pairs = zip(numbers(a), numbers(b), strict=True)
+    return all(torch.equal(*pair) for pair in pairs) and a.spikes.keys() == b.spikes.keys()
 
 
 def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

@@ -6,18 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.methods import recipe_of
-from helpers.networks import ALL, UNTRAINED, Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.methods import SIGMA_DELTA, record, relative_error
+from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, numbers, same, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import NeuronLayer
-from spiking_yolo.snn.readout import Run, Snapshot
 
 MEMORY = {
     "neuron.kind": "sigma-delta",
@@ -54,44 +50,26 @@ class SpikesIntoNeurons(nn.Module):
         return self.fc(features), features
 
 
+EVERY = (*ALL, SpikesIntoNeurons)
+
+
 def network(
     cls: type[nn.Module], settings: dict[str, Any], x: Tensor, observed: bool = False
 ) -> SpikingNetwork:
     return spiking(make(cls), x, Recipe("tested"), settings).network(observed=observed)
 
 
-def assert_same(a: Snapshot, b: Snapshot, part: slice | None = None) -> None:
-    """Bit by bit; part: the images of b that a holds, whose outputs may then differ by rounding.
-
-    A library may sum in another order for a batch of another size. In float64 that moves no spike:
-    counts stay equal.
-    """
-    rounding = 0.0 if part is None else 1e-12
-    part = part or slice(None)
-    for x, y in zip(a.outputs, b.outputs, strict=True):
-        torch.testing.assert_close(x, y[part], rtol=0, atol=rounding)
-    assert a.spikes.keys() == b.spikes.keys() and all(
-        torch.equal(a.spikes[k], b.spikes[k][part]) for k in a.spikes
-    )
-    assert torch.equal(a.operations.spikes, b.operations.spikes[part])
-    assert a.maps.keys() == b.maps.keys() and all(
-        torch.equal(a.maps[k], b.maps[k][part]) for k in a.maps
-    )
-
-
 @torch.no_grad()
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cls", [*ALL, SpikesIntoNeurons])
+@pytest.mark.parametrize(
+    ("cls", "kind"),
+    [*((cls, "if") for cls in EVERY), *((cls, "ibt") for cls in (TinyLeaky, SpikesIntoNeurons))],
+)
 def test_rates_converge_to_the_ann(cls: type[nn.Module], kind: str):
-    model, x = make(cls), images(2)
-    expected = model(x)
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    steps = [16, 64, 512]
-    run = spiking(model, x, Recipe("tested"), KINDS[kind]).network().run(x, 512, steps)
-    for i, target in enumerate(expected):
-        errors = [
-            ((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item() for t in steps
-        ]
+    x, steps = images(2), [16, 64, 512]
+    expected = make(cls)(x)
+    run = network(cls, KINDS[kind], x).run(x, 512, steps)
+    for i, target in enumerate(expected if isinstance(expected, tuple) else (expected,)):
+        errors = [relative_error([run.snapshots[t].outputs[i]], target) for t in steps]
         assert errors[0] > errors[1] > errors[2], errors
         # An IBT neuron that fires both signs keeps an error: for good, whatever T, it sends +1 and
         # -1 at unequal cost.
@@ -99,75 +77,48 @@ def test_rates_converge_to_the_ann(cls: type[nn.Module], kind: str):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cls", [*ALL, SpikesIntoNeurons])
+@pytest.mark.parametrize("cls", EVERY)
 def test_differential_coding_comes_closer_with_finer_steps(cls: type[nn.Module]):
-    model, x = make(cls), images(2)
-    expected, errors = model(x), []
-    expected = expected if isinstance(expected, tuple) else (expected,)
+    x, errors = images(2), []
+    expected = make(cls)(x)
     for scale in (0.2, 0.02, 0.002):
-        run = (
-            spiking(model, x, Recipe("tested"), {**DIFFERENTIAL, "threshold.scale": scale})
-            .network()
-            .run(x, 1000)
-        )
+        run = network(cls, {**DIFFERENTIAL, "threshold.scale": scale}, x).run(x, 1000)
         assert run.steps < 1000
-        outputs = run.snapshots[1000].outputs
-        errors.append(
-            max(((a - b).norm() / b.norm()).item() for a, b in zip(outputs, expected, strict=True))
-        )
+        errors.append(relative_error(run.snapshots[1000].outputs, expected))
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.005, errors
 
 
-@pytest.mark.parametrize("settings", [KINDS["if"], MEMORY, DIFFERENTIAL])
-def test_one_run_gives_every_snapshot(settings: dict[str, Any]):
-    x = images(2)
-    net = network(TinyLeaky, settings, x)
-    steps = [1, 2, 5, 12, 20]
-    together = net.run(x, 20, steps, maps=True)
-    assert sorted(together.snapshots) == steps
-    for t in steps:
-        assert together.snapshots[t].t == t
-        assert_same(together.snapshots[t], net.run(x, t, maps=True).snapshots[t])
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [*((TinyLeaky, s) for s in (*KINDS.values(), MEMORY, DIFFERENTIAL)), (Residual, MEMORY)],
+)
+def test_no_state_leaks_between_runs_or_images(cls: type[nn.Module], settings: dict[str, Any]):
+    """The same bits for each snapshot alone, after other images, and after a batch of another size
+    and image size; and for each image alone.
 
-
-@pytest.mark.parametrize("settings", [*KINDS.values(), MEMORY, DIFFERENTIAL])
-def test_no_state_leaks_between_runs(settings: dict[str, Any]):
-    """The same bits when run twice, after other images, and after a batch of another size and image
-    size.
+    A library may sum in another order for a batch of another size. In float64 that moves no spike:
+    counts stay equal.
     """
-    x, other = images(3), images(3, seed=9)
-    net = network(TinyLeaky, settings, x)
-    first = net.run(x, 20, maps=True).snapshots[20]
-    assert_same(net.run(x, 20, maps=True).snapshots[20], first)
-    net.run(other, 7)
-    net.run(images(1, size=12), 3)
-    assert_same(net.run(x, 20, maps=True).snapshots[20], first)
-
-
-@pytest.mark.parametrize("settings", [*KINDS.values(), MEMORY, DIFFERENTIAL])
-@pytest.mark.parametrize("cls", [TinyLeaky, Residual])
-def test_a_batch_of_three_is_three_batches_of_one(cls: type[nn.Module], settings: dict[str, Any]):
-    x = images(3)
+    x, steps = images(3), [1, 2, 5, 12, 20]
     net = network(cls, settings, x)
-    batch = net.run(x, 20, maps=True).snapshots[20]
+    first = net.run(x, 20, steps, maps=True).snapshots
+    assert [snapshot.t for snapshot in first.values()] == list(first) == steps
+    net.run(images(3, seed=9), 7)
+    net.run(images(1, size=12), 3)
+    for t in steps:
+        assert same(net.run(x, t, maps=True).snapshots[t], first[t])
     for i in range(3):
         single = net.run(x[i : i + 1], 20, maps=True).snapshots[20]
-        assert_same(single, batch, slice(i, i + 1))
+        for a, b in zip(numbers(single), numbers(first[20]), strict=True):
+            rounding = 1e-12 if any(b is output for output in first[20].outputs) else 0
+            torch.testing.assert_close(a, b[i : i + 1], rtol=0, atol=rounding)
 
 
-def test_pooling_before_the_neuron_settles_on_the_same_output_with_fewer_neurons():
+def test_pooling_before_the_neuron_needs_fewer_neurons():
     x = images(2)
-    first, last = (
-        network(TinyLeaky, {**DIFFERENTIAL, "neuron.pool_first": p}, x).run(x, 500)
-        for p in (True, False)
-    )
-    for a, b in zip(first.snapshots[500].outputs, last.snapshots[500].outputs, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
-    first, last = (
-        network(Pooled, {**MEMORY, "neuron.pool_first": p}, x).run(x, 1) for p in (True, False)
-    )
-    assert sum(first.neurons.values()) == 6 * 4 * 4 + 6 * 4 * 4 + 8
-    assert sum(last.neurons.values()) == 6 * 8 * 8 + 6 * 4 * 4 + 8
+    for first, pixels in ((True, 4 * 4), (False, 8 * 8)):
+        run = network(Pooled, {**MEMORY, "neuron.pool_first": first}, x).run(x, 1)
+        assert sum(run.neurons.values()) == 6 * pixels + 6 * 4 * 4 + 8
 
 
 def test_neurons_spikes_and_maps_agree():
@@ -182,27 +133,12 @@ def test_neurons_spikes_and_maps_agree():
     assert not network(TinyLeaky, KINDS["if"], x).run(x, 10).snapshots[10].maps
 
 
-def test_readout_may_skip_the_warm_up():
-    """output(t) = (sum of z over skip < k <= t) / (t - skip), from the means of a run without
-    skipping.
-    """
-    x = images(2)
-    every = network(TinyLeaky, KINDS["if"], x).run(x, 12, range(1, 13)).snapshots
-    net = network(TinyLeaky, {**KINDS["if"], "readout.skip": 5}, x)
-    skipped = net.run(x, 12, [6, 9]).snapshots
-    for t in (6, 9, 12):
-        for i, output in enumerate(skipped[t].outputs):
-            expected = (t * every[t].outputs[i] - 5 * every[5].outputs[i]) / (t - 5)
-            torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
-    with pytest.raises(UserError, match=r"readout\.skip=5"):
-        net.run(x, 5)
-
-
-@pytest.mark.parametrize(("T", "steps"), [(0, []), (-3, []), (4, [5]), (4, [0, 2])])
-def test_steps_outside_the_run_are_refused(T: int, steps: list[int]):
+def test_steps_outside_the_run_are_refused():
     x = images(1)
-    with pytest.raises(UserError, match=r"1\.\.T"):
-        network(Pooled, KINDS["if"], x).run(x, T, steps)
+    net = network(Pooled, KINDS["if"], x)
+    for T, steps in ((0, []), (-3, []), (4, [5]), (4, [0, 2])):
+        with pytest.raises(UserError, match=r"1\.\.T"):
+            net.run(x, T, steps)
 
 
 def test_a_site_without_threshold_is_refused():
@@ -216,53 +152,26 @@ def test_a_site_without_threshold_is_refused():
 def test_progress_and_probes_see_every_step():
     x, seen, probed = images(1), [], []
     net = network(Pooled, KINDS["if"], x, observed=True)
-    net.run(
-        x,
-        5,
-        progress=seen.append,
-        probes=[lambda name, t, layer, current: probed.append((name, t))],
-    )
+    probe = lambda name, t, layer, current: probed.append((name, t))  # noqa: E731
+    net.run(x, 5, progress=seen.append, probes=[probe])
     assert seen == [1, 2, 3, 4, 5]
     assert probed == [(name, t) for t in seen for name in net.neurons]
 
 
-def integer_spikes(
-    graph: Graph, x: Tensor, recipe: Recipe
-) -> tuple[list[tuple[str, int, Tensor]], Run]:
-    spikes: list[tuple[str, int, Tensor]] = []
-
-    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
-        spikes.append((name, t, layer.out.clone()))
-
-    return spikes, spiking(graph, x, recipe).network(observed=True).run(x, 12, probes=[probe])
-
-
-RULES = [("sigma-delta", {"threshold.rule": rule}) for rule in ("percentile", "mmse", "max")]
-# Random numbers are drawn anew for a scaled image.
-DETERMINISTIC = {"encoding.input": "analogue", "calibration.T": 8}
-
-
-@pytest.mark.parametrize("j", [-3, 5])
-@pytest.mark.parametrize(("method", "settings"), [*((name, {}) for name in list_methods()), *RULES])
-def test_scaled_input_and_biases_give_identical_spikes(
-    method: str, settings: dict[str, Any], j: int
-):
-    """Times 2^j, with thresholds recomputed: every spike of every step is the same, the output is
-    scaled.
+@pytest.mark.parametrize("rule", ["percentile", "mmse", "max"])
+def test_no_rule_of_thresholds_depends_on_the_unit(rule: str):
+    """Input and biases times 2^-3, with thresholds recomputed: every spike of every step is the
+    same, the output is scaled.
     """
-    x, recipe = images(2), recipe_of(method).with_settings({**DETERMINISTIC, **settings})
-    if recipe.by_gradient:
-        # Training sees the scores, which do not scale.
-        recipe = recipe.with_settings(UNTRAINED)
+    x, recipe = images(2), SIGMA_DELTA.with_settings({"threshold.rule": rule})
     graph = trace(make(TinyLeaky), x[:1])
-    scaled = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in graph.tensors.items()}
-    before, run = integer_spikes(graph, x, recipe)
-    after, run_scaled = integer_spikes(replace(graph, tensors=scaled), x * 2.0**j, recipe)
-    assert len(before) == len(after) and any(n.any() for _, _, n in before)
-    for (name, t, n), (name_after, t_after, n_after) in zip(before, after, strict=True):
-        assert (name, t) == (name_after, t_after) and torch.equal(n, n_after)
-    for a, b in zip(run.snapshots[12].outputs, run_scaled.snapshots[12].outputs, strict=True):
-        assert torch.equal(a * 2.0**j, b)
+    scaled = {k: v / 8 if k.endswith(".bias") else v for k, v in graph.tensors.items()}
+    one = spiking(graph, x, recipe).network(observed=True)
+    other = spiking(replace(graph, tensors=scaled), x / 8, recipe).network(observed=True)
+    before, after = record(one, x, 12), record(other, x / 8, 12)
+    assert all(torch.equal(after[name], sent) and sent.any() for name, sent in before.items())
+    for a, b in zip(one.snapshot().outputs, other.snapshot().outputs, strict=True):
+        assert torch.equal(a / 8, b)
 
 
 def live_bytes() -> int:
@@ -273,7 +182,7 @@ def live_bytes() -> int:
     )
 
 
-@pytest.mark.parametrize("settings", [KINDS["if"], MEMORY, DIFFERENTIAL])
+@pytest.mark.parametrize("settings", [KINDS["if"], MEMORY])
 def test_memory_does_not_grow_with_time(settings: dict[str, Any]):
     """Bytes of all live tensors, during and after a run of 256 steps and one of 16, with 16
     snapshots each.
@@ -284,12 +193,8 @@ def test_memory_does_not_grow_with_time(settings: dict[str, Any]):
     def peak(T: int) -> int:
         gc.collect()
         before, net, seen = live_bytes(), converted.network(), []
-        run = net.run(
-            x,
-            T,
-            range(T // 16, T + 1, T // 16),
-            progress=lambda t: t % (T // 4) or seen.append(live_bytes()),
-        )
+        watch = lambda t: t % (T // 4) or seen.append(live_bytes())  # noqa: E731
+        run = net.run(x, T, range(T // 16, T + 1, T // 16), progress=watch)
         assert len(run.snapshots) == 16
         return max([*seen, live_bytes()]) - before
 
