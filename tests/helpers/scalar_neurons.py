@@ -28,12 +28,16 @@ def phi(x: Fraction, slope: Fraction) -> Fraction:
 
 
 def scalar_if(
-    zs: list, theta: Any, gamma: int, initial: Any, zero: bool = False
+    zs: list, theta: Any, gamma: int, initial: Any, zero: bool = False, cap: Any = None
 ) -> Iterator[tuple[int, Fraction]]:
-    u = initial * theta
-    for z in zs:
+    """With a cap, spikes are worth at most cap * t in t steps, to the nearest spike."""
+    u, sent = initial * theta, 0
+    for t, z in enumerate(zs, 1):
         u += z
         n = clip(floor(u / theta), 0, gamma)
+        if cap is not None:
+            n = clip(floor(cap * t / theta + Fraction(1, 2)) - sent, 0, n)
+        sent += n
         u = Fraction(0) if zero and n else u - n * theta
         yield n, u
 
@@ -57,11 +61,12 @@ def scalar_ibt(
 
 
 def scalar_memory(
-    zs: list, theta: Any, gamma: int, initial: Any, slope: Any
+    zs: list, theta: Any, gamma: int, initial: Any, slope: Any, cap: Any = None
 ) -> Iterator[tuple[int, Fraction]]:
     total, sent = Fraction(0), 0
     for z in zs:
         total += z
-        n = clip(floor(phi(total, slope) / theta - sent + initial), -gamma, gamma)
+        due = phi(total, slope) if cap is None else min(phi(total, slope), cap)
+        n = clip(floor(due / theta - sent + initial), -gamma, gamma)
         sent += n
         yield n, total

@@ -9,9 +9,10 @@ import copy
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.methods import recipe_of
-from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.networks import Pooled, Residual, TinyLeaky, images, make, same, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -42,7 +43,6 @@ from spiking_yolo.snn.layout import Active, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.snn.plan import LayerPlan
-from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.stream import Stream
 from spiking_yolo.snn.synapses import LinearMap
 
@@ -62,13 +62,14 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 needs_kernels = pytest.mark.usefixtures("level")
+# Whole networks, by what this processor is given.
+needs_library = pytest.mark.skipif(library() is None, reason="nothing is event-driven here")
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
+    yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
@@ -125,10 +126,11 @@ def test_a_convolution_of_a_few_events(
 
 
 @needs_kernels
-def test_threads_share_the_outputs(threads: int):
+def test_threads_share_the_outputs(set_threads: Callable[[int], None]):
     weight = torch.randint(-3, 4, (20, 3, 3, 3)).float()
     tested = EventConvolution(Kernels(), weight, UNIT, price=0, visit=0)
-    for share in (0.0, 0.02, 1.0):
+    for threads, share in product((1, 3), (0.0, 0.02, 1.0)):
+        set_threads(threads)
         x = some((2, 3, 30, 20), 0, share)
         out = tested(x)
         assert out is not None and torch.equal(out.dense(), F.conv2d(x, weight, padding=1))
@@ -154,23 +156,20 @@ def test_where_much_arrives_the_plain_convolution_serves():
         ((3, 2), (2, 1), (1, 0, 1, 1)),
     ],
 )
-@pytest.mark.parametrize("differences", [False, True])
-@pytest.mark.parametrize("lasting", [False, True])
 def test_pooling_of_a_map_then_of_a_few_rows(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, ...],
-    lasting: bool,
-    differences: bool,
-    threads: int,
+    set_threads: Callable[[int], None],
 ):
+    attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding]}
+    for threads, lasting, differences in product((1, 3), (False, True), (False, True)):
+        set_threads(threads)
+        follow_pooling(attrs | {"ceil": False}, lasting, differences)
+
+
+def follow_pooling(attrs: dict[str, Any], lasting: bool, differences: bool) -> None:
     """What is changed, and only that, beside a maximum of the sum of all."""
-    attrs: dict[str, Any] = {
-        "kernel": [*kernel],
-        "stride": [*stride],
-        "padding": [*padding],
-        "ceil": False,
-    }
     tested, total = PooledSum(attrs, lasting, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
     whole = before = first = torch.zeros(())
     for k in range(6):
@@ -245,9 +244,8 @@ def test_neurons_of_all_rows_then_of_a_few(
         total = total + x
         current = total if sums else x
         reached = active(x)
-        few = Active(
-            rows(current)[reached.where], reached.where, x.shape, current if sums else None
-        )
+        some_rows = rows(current)[reached.where]
+        few = Active(some_rows, reached.where, x.shape, current if sums else None)
         expected, sent = plain(current), tested(few if k else current)
         assert isinstance(expected, Tensor) and isinstance(sent, Active) == (k > 0)
         assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
@@ -268,13 +266,11 @@ def exact(converted: Converted) -> Converted:
     tensors = {name: coarse(x) for name, x in converted.graph.tensors.items()}
     graph = replace(converted.graph, tensors=tensors)
     assert isinstance(graph, Graph)
-    neurons = {
-        name: {
-            key: value.log2().round().exp2().float() if key == "theta" else coarse(value)
-            for key, value in site.items()
-        }
-        for name, site in converted.neurons.items()
-    }
+    neurons = {}
+    for name, site in converted.neurons.items():
+        neurons[name] = {key: coarse(value) for key, value in site.items()}
+        if "theta" in site:
+            neurons[name]["theta"] = site["theta"].log2().round().exp2().float()
     return replace(converted, graph=graph, neurons=neurons)
 
 
@@ -284,9 +280,8 @@ def moving(n: int = 1) -> list[Tensor]:
     frames = [base.clone() for _ in range(7)]
     for k, frame in enumerate(frames[1:5]):
         frame[:, :, k : k + 2, 5:7] += 0.5
-    frames[6] += (
-        torch.rand(base.shape, generator=torch.Generator().manual_seed(1)) * 8
-    ).round() / 64
+    noise = torch.rand(base.shape, generator=torch.Generator().manual_seed(1))
+    frames[6] += (noise * 8).round() / 64
     return [frame.float() for frame in frames]
 
 
@@ -313,33 +308,27 @@ def both(model: torch.nn.Module, recipe: Recipe) -> list[SpikingNetwork]:
     return [converted.network(event_driven=driven) for driven in (False, True)]
 
 
-def assert_same(a: Snapshot, b: Snapshot) -> None:
-    """Outputs, spikes and operations, to the bit."""
-    assert all(map(torch.equal, a.outputs, b.outputs))
-    for name in a.spikes:
-        assert torch.equal(a.spikes[name], b.spikes[name])
-    assert all(map(torch.equal, a.operations, b.operations))
-    assert all(map(torch.equal, a.sent, b.sent))
+TRAINED = {"calibration.steps": 2}
+LAST = {"neuron.pool_first": False} | TRAINED
+BUSY = {"neuron.hysteresis": 0.9, "neuron.busy": 0.6} | TRAINED
+STILL = {"neuron.hysteresis": 0.25, "encoding.tau": 0.02} | TRAINED
 
 
-@needs_kernels
-@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+@needs_library
 @pytest.mark.parametrize(
-    ("method", "changes"),
+    ("cls", "method", "changes"),
     [
-        (
-            "signed-digits",
-            {"neuron.hysteresis": 0.25, "encoding.tau": 0.02, "calibration.steps": 2},
-        ),
-        ("signed-digits", {"neuron.pool_first": False, "calibration.steps": 2}),
-        ("signed-digits", {"neuron.hysteresis": 0.9, "neuron.busy": 0.6}),
-        (
-            "signed-digits",
-            {"neuron.hysteresis": 0.9, "neuron.busy": 0.6, "neuron.pool_first": False},
-        ),
-        ("few-spikes", {}),
-        ("dcgs", {}),
-        ("sigma-delta", {"neuron.gamma": 2}),
+        (TinyLeaky, "signed-digits", STILL),
+        (Residual, "signed-digits", STILL),
+        (Pooled, "signed-digits", STILL),
+        (TinyLeaky, "signed-digits", LAST),
+        (Pooled, "signed-digits", LAST),
+        (TinyLeaky, "signed-digits", BUSY),
+        (TinyLeaky, "signed-digits", BUSY | LAST),
+        (TinyLeaky, "few-spikes", {}),
+        (TinyLeaky, "dcgs", {}),
+        (Residual, "dcgs", {}),
+        (Pooled, "sigma-delta", {"neuron.gamma": 2}),
     ],
 )
 def test_networks_give_the_same_spikes_to_the_bit(
@@ -349,7 +338,7 @@ def test_networks_give_the_same_spikes_to_the_bit(
     plain, tested = (Stream(network, T=2) for network in both(make(cls), recipe))
     for x in moving():
         a, b = (stream(x).run.snapshots[2] for stream in (plain, tested))
-        assert_same(a, b)
+        assert same(a, b)
         # The plain form also updates what receives nothing but zeros.
         assert (a.updates >= b.updates).all()
     for name, layer in tested.network.layers():
@@ -357,17 +346,17 @@ def test_networks_give_the_same_spikes_to_the_bit(
     assert served
 
 
-@needs_kernels
-@pytest.mark.parametrize("cls", [partial(TinyLeaky, 0.125), Residual, Pooled])
+LEAKY = partial(TinyLeaky, 0.125)
+
+
+@needs_library
 @pytest.mark.parametrize(
-    ("method", "changes"),
+    ("cls", "method", "changes"),
     [
-        ("p-norm", {}),
-        ("p-norm", {"neuron.pool_first": False, "encoding.input": "poisson"}),
-        ("channel-norm", {}),
-        ("opt", {}),
-        ("calibration-light", {}),
-        ("burst", {}),
+        *((LEAKY, m, {}) for m in ("p-norm", "channel-norm", "opt", "calibration-light", "burst")),
+        (LEAKY, "p-norm", {"neuron.pool_first": False, "encoding.input": "poisson"}),
+        (Residual, "p-norm", {}),
+        (Pooled, "channel-norm", {}),
     ],
 )
 def test_rate_coding_gives_the_same_spikes_to_the_bit(
@@ -378,30 +367,27 @@ def test_rate_coding_gives_the_same_spikes_to_the_bit(
     x = moving(2)[0]
     a, b = (network(x, 8, [4]).snapshots for network in (plain, tested))
     for t in (4, 8):
-        assert_same(a[t], b[t])
-        assert torch.equal(a[t].updates, b[t].updates)
+        assert same(a[t], b[t]) and torch.equal(a[t].updates, b[t].updates)
     assert served
 
 
 @needs_kernels
-@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("biased", [False, True])
-def test_a_bias_arrives_where_no_event_does(share: float, biased: bool):
-    x = some((2, 3, 9, 7), 0, share) if share else torch.zeros(2, 3, 9, 7)
+def test_a_bias_arrives_where_no_event_does():
     generator = torch.Generator().manual_seed(0)
     weight = torch.randint(-3, 4, (5, 3, 3, 3), generator=generator).float()
-    bias = torch.arange(5.0) if biased else None
-    linear = LinearMap(weight, bias, UNIT, Backend(event_driven=True))
-    linear.absorb(None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear._events, "_price", 0.0)
-        patch.setattr(linear._events, "_visit", 0.0)
-        patch.setattr(linear, "_convolution", None)
-        result = linear(x, biased=True)
-    assert torch.equal(dense(result), F.conv2d(x, weight, bias, padding=1))
+    for share, bias in product((0.0, 0.1, 1.0), (None, torch.arange(5.0))):
+        x = some((2, 3, 9, 7), 0, share) if share else torch.zeros(2, 3, 9, 7)
+        linear = LinearMap(weight, bias, UNIT, Backend(event_driven=True))
+        linear.absorb(None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(linear._events, "_price", 0.0)
+            patch.setattr(linear._events, "_visit", 0.0)
+            patch.setattr(linear, "_convolution", None)
+            result = linear(x, biased=True)
+        assert torch.equal(dense(result), F.conv2d(x, weight, bias, padding=1))
 
 
-@needs_kernels
+@needs_library
 def test_copies_work_on_their_own():
     stream = Stream(spiking(make(Pooled), images(2), get_recipe("signed-digits")).network())
     frames = moving()
@@ -411,9 +397,8 @@ def test_copies_work_on_their_own():
         twin.run(frames[2], 1, keep=True)
         expected = Stream(stream.network)
         expected(frames[1])
-        assert torch.equal(
-            expected(frames[2]).run.snapshots[1].outputs[0], twin.snapshot().outputs[0]
-        )
+        (output,) = expected(frames[2]).run.snapshots[1].outputs
+        assert torch.equal(output, twin.snapshot().outputs[0])
 
 
 @pytest.mark.skipif(
@@ -432,24 +417,17 @@ def test_what_was_built_is_not_older_than_its_source():
         )
 
 
-@pytest.mark.parametrize(
-    ("capability", "levels"),
-    [
+def test_levels_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch):
+    for capability, levels in (
         ("AVX512", LEVELS),
         ("AVX2", ("default", "avx2")),
-        ("NO AVX", ("default",)),
-        ("DEFAULT", ("default",)),
-        ("SVE256", ("default",)),
-    ],
-)
-def test_levels_are_those_of_pytorch(
-    capability: str, levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    assert usable_levels() == levels
-    chosen = library.__wrapped__()
-    assert (chosen is None) == (load(levels[-1]) is None)
-    assert chosen is None or levels[-1] in chosen._name
+        *((name, ("default",)) for name in ("NO AVX", "DEFAULT", "SVE256")),
+    ):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        assert usable_levels() == levels
+        chosen = library.__wrapped__()
+        assert (chosen is None) == (load(levels[-1]) is None)
+        assert chosen is None or levels[-1] in chosen._name
 
 
 def test_a_library_of_an_older_release_is_not_used(monkeypatch: pytest.MonkeyPatch):

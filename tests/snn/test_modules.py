@@ -4,7 +4,7 @@ step.
 
 import copy
 import pickle
-from typing import Any
+from functools import cache
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from helpers.methods import recipe_of
 from helpers.networks import TinyLeaky, images, make, same, spiking
 from torch import Tensor, nn
 
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.snn.network import SpikingNetwork
@@ -22,8 +23,13 @@ T = 12
 METHODS = ("p-norm", "channel-norm", "msat", "dcgs")
 
 
-def network(method: str = "p-norm", **options: Any) -> SpikingNetwork:
-    return spiking(make(TinyLeaky), images(2), recipe_of(method)).network(**options)
+@cache
+def converted(method: str) -> Converted:
+    return spiking(make(TinyLeaky), images(2), recipe_of(method))
+
+
+def network(method: str = "p-norm") -> SpikingNetwork:
+    return converted(method).network()
 
 
 def last(network: SpikingNetwork, x: Tensor) -> Snapshot:
@@ -172,18 +178,17 @@ def test_loading_changes_this_network_alone():
     """Not the converted network that it was made of, nor others of it; a part may be loaded by
     itself.
     """
-    converted, x = spiking(make(TinyLeaky), images(2), get_recipe("p-norm")), images(2)
-    ours, other = converted.network(), converted.network()
+    ours, other, x = network(), network(), images(2)
     before = last(ours, x)
     state = ours.neurons.state_dict()
     # The neuron that stands for the pairs of a constant current has the threshold 1.
     own = [name for name in state if not name.startswith("act1.on.")]
     doubled = {**state, **{name: 2 * state[name] for name in own}}
     ours.neurons.load_state_dict(doubled)
-    assert same(last(other, x), before) and same(last(converted.network(), x), before)
+    assert same(last(other, x), before) and same(last(network(), x), before)
     thetas = {
         name: {**site, "theta": 2 * site["theta"], "theta_off": 2 * site["theta_off"]}
-        for name, site in converted.neurons.items()
+        for name, site in converted("p-norm").neurons.items()
     }
-    fresh = SpikingNetwork(converted.graph, thetas, converted.recipe)
+    fresh = SpikingNetwork(ours.graph, thetas, get_recipe("p-norm"))
     assert same(last(ours, x), last(fresh, x))

@@ -5,10 +5,13 @@ no error.
 """
 
 from fractions import Fraction
+from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from helpers.methods import neuron
 from helpers.scalar_neurons import (
     currents,
     gammas,
@@ -42,11 +45,11 @@ from spiking_yolo.snn.plan import LayerPlan
 
 
 def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> NeuronLayer:
-    params = {"theta": [theta], "theta_off": [theta_off], "initial": settings.initial}
-    tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in params.items()}
-    built = build_neurons(tensors, Recipe("test", neuron=settings), Activation(float(slope)))
-    built.reset()
-    return built
+    return neuron(Recipe("test", neuron=settings), theta, slope, theta_off)
+
+
+def spikes(layer: NeuronLayer, zs: list) -> list[float]:
+    return [n for n, _ in drive(layer, zs)]
 
 
 def drive(layer: NeuronLayer, zs: list) -> list[tuple[float, float]]:
@@ -61,16 +64,15 @@ def drive(layer: NeuronLayer, zs: list) -> list[tuple[float, float]]:
 @settings(deadline=None)
 @given(currents, thetas, gammas, initials, st.booleans())
 def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Fraction, zero: bool):
-    neuron = Neuron(gamma=gamma, initial=float(initial), reset="zero" if zero else "subtract")
-    tested = layer(neuron, theta)
+    reset = "zero" if zero else "subtract"
+    tested = layer(Neuron(gamma=gamma, initial=float(initial), reset=reset), theta)
     assert isinstance(tested, IntegrateAndFire)
     steps = drive(tested, zs)
     assert steps == list(scalar_if(zs, theta, gamma, initial, zero))
     assert tested.count.item() == sum(n for n, _ in steps)
     if not zero:  # conservation
-        assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == theta * sum(
-            int(n) for n, _ in steps
-        )
+        sent = theta * sum(int(n) for n, _ in steps)
+        assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == sent
 
 
 @settings(deadline=None)
@@ -114,7 +116,7 @@ def test_on_off_pair(
     """
     tested = layer(Neuron(gamma=gamma, initial=float(initial)), theta, slope, theta * ratio)
     assert isinstance(tested, OnOff) and tested.neurons_per_site == 2
-    sent = [n for n, _ in drive(tested, zs)]
+    sent = spikes(tested, zs)
     on = [n for n, _ in scalar_if(zs, theta, gamma, initial)]
     off = [n for n, _ in scalar_if([-z for z in zs], theta * ratio, gamma, initial)]
     assert sent == [a - slope * b * ratio for a, b in zip(on, off, strict=True)]
@@ -127,25 +129,19 @@ def test_signed_memory_follows_phi_within_half_a_threshold(
     data: Any, theta: Fraction, gamma: int, slope: Fraction
 ):
     limit = int(gamma * theta * 64)
-    zs = [
-        Fraction(n, 64)
-        for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
-    ]
-    sent = [
-        n
-        for n, _ in drive(layer(Neuron("sigma-delta", gamma=gamma, initial=0.5), theta, slope), zs)
-    ]
+    whole = data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
+    zs = [Fraction(n, 64) for n in whole]
+    sent = spikes(layer(Neuron("sigma-delta", gamma=gamma, initial=0.5), theta, slope), zs)
     for t in range(1, len(zs) + 1):
-        assert (
-            abs(sum(map(int, sent[:t])) * theta - phi(sum(zs[:t], Fraction(0)), slope)) <= theta / 2
-        )
+        due = phi(sum(zs[:t], Fraction(0)), slope)
+        assert abs(sum(map(int, sent[:t])) * theta - due) <= theta / 2
 
 
 @settings(deadline=None)
 @given(st.data(), thetas, gammas)
 def test_constant_input_is_sent_within_a_threshold(data: Any, theta: Fraction, gamma: int):
     z = Fraction(data.draw(st.integers(0, int(gamma * theta * 64))), 64)
-    sent = [n for n, _ in drive(layer(Neuron(gamma=gamma), theta), [z] * 20)]
+    sent = spikes(layer(Neuron(gamma=gamma), theta), [z] * 20)
     for t in range(1, 21):
         assert 0 <= t * z - sum(map(int, sent[:t])) * theta < theta
 
@@ -154,18 +150,18 @@ def test_by_hand():
     """theta 1. IF: U = 5/8, 10/8 - 1, 7/8, 12/8 - 1. IBT with alpha 1/2 fires -1 at U <= -2. Memory
     takes back.
     """
-    z = [0.625] * 4
-    assert [n for n, _ in drive(layer(Neuron(), 1), z)] == [0, 1, 0, 1]
-    assert [n for n, _ in drive(layer(Neuron(reset="zero"), 1), z)] == [0, 1, 0, 1]
-    assert drive(layer(Neuron(reset="zero"), 1), z)[1] == (1, 0.0)
-    assert [n for n, _ in drive(layer(Neuron(initial=0.5), 1), z)] == [1, 0, 1, 1]
-    assert [n for n, _ in drive(layer(Neuron("ibt"), 1, 0.5), [-0.75] * 4)] == [0, 0, -1, 0]
-    assert [
-        n for n, _ in drive(layer(Neuron("sigma-delta", gamma=4, initial=0.5), 1), [3, -2, -4, 4])
-    ] == [3, -2, -1, 1]
-    assert [
-        n for n, _ in drive(layer(Neuron("sigma-delta", gamma=2, initial=0.5), 1), [5, 0, 0, 0])
-    ] == [2, 2, 1, 0]
+    signed = partial(Neuron, "sigma-delta", initial=0.5)
+    table: list[tuple[Neuron, float, list[float], list[float]]] = [
+        (Neuron(), 0, [0.625] * 4, [0, 1, 0, 1]),
+        (Neuron(reset="zero"), 0, [0.625] * 4, [0, 1, 0, 1]),
+        (Neuron(initial=0.5), 0, [0.625] * 4, [1, 0, 1, 1]),
+        (Neuron("ibt"), 0.5, [-0.75] * 4, [0, 0, -1, 0]),
+        (signed(gamma=4), 0, [3, -2, -4, 4], [3, -2, -1, 1]),
+        (signed(gamma=2), 0, [5, 0, 0, 0], [2, 2, 1, 0]),
+    ]
+    for chosen, slope, zs, expected in table:
+        assert spikes(layer(chosen, 1, slope), zs) == expected
+    assert drive(layer(Neuron(reset="zero"), 1), [0.625] * 2)[1] == (1, 0.0)
 
 
 def test_memory_with_a_smaller_spike_and_with_silence():
@@ -180,16 +176,16 @@ def test_memory_with_a_smaller_spike_and_with_silence():
     assert tested.count.item() == 1 + 1 + 4
 
 
-@pytest.mark.parametrize("kind", ["if", "ibt", "sigma-delta"])
-@pytest.mark.parametrize("slope", [0.0, 0.25])
-def test_reset_forgets_everything(kind: Any, slope: float):
-    tested = layer(Neuron(kind, initial=0.5), 1, slope)
-    zs = [0.75, -2, 3, 0.25, -5, 1]
-    first, count = drive(tested, zs), tested.count.clone()
-    tested.reset()
-    assert drive(tested, zs) == first and torch.equal(tested.count, count)
-    tested.reset()
-    assert tested(torch.zeros(2, 1, 3, 3)).shape == (2, 1, 3, 3)  # another shape and dtype
+def test_reset_forgets_everything():
+    kinds: tuple[Any, ...] = ("if", "ibt", "sigma-delta")
+    for kind, slope in product(kinds, (0.0, 0.25)):
+        tested = layer(Neuron(kind, initial=0.5), 1, slope)
+        zs = [0.75, -2, 3, 0.25, -5, 1]
+        first, count = drive(tested, zs), tested.count.clone()
+        tested.reset()
+        assert drive(tested, zs) == first and torch.equal(tested.count, count)
+        tested.reset()
+        assert tested(torch.zeros(2, 1, 3, 3)).shape == (2, 1, 3, 3)  # another shape and dtype
 
 
 def test_thresholds_are_per_channel():
@@ -247,9 +243,8 @@ def test_a_kind_that_follows_silu_converts_it():
     class Smooth(IntegrateAndFire):
         pass
 
-    graph = Graph(
-        (Node("x", "input"), Node("act", "activation", ("x",), {"silu": True})), ("act",), {}
-    )
+    act = Node("act", "activation", ("x",), {"silu": True})
+    graph = Graph((Node("x", "input"), act), ("act",), {})
     check_activations(graph, Recipe("test").with_settings({"neuron.kind": "smooth"}))
     with pytest.raises(UserError, match=r"node 'act' \(SiLU\) needs neurons that follow"):
         check_activations(graph, Recipe("test"))

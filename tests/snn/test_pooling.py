@@ -1,22 +1,31 @@
 """Cumulative max pooling against loops, and against what goes wrong without it."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.methods import recipe_of
+from helpers.methods import relative_error
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import PooledSum
 from spiking_yolo.snn.fast.dense import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.state import State
+
+
+def attributes(
+    size: list[int], padding: tuple[int, ...] = (0, 0, 0, 0), ceil: bool = False
+) -> dict[str, Any]:
+    """Of windows that do not overlap."""
+    return {"kernel": size, "stride": size, "padding": [*padding], "ceil": ceil}
 
 
 @st.composite
@@ -37,12 +46,9 @@ def starts(size: int, before: int, after: int, kernel: int, stride: int, ceil: b
     """
     size += before + after
     whole = list(range(0, size - kernel + 1, stride))
-    extra = (
-        [whole[-1] + stride]
-        if ceil and whole[-1] + kernel < size and whole[-1] + stride < size
-        else []
-    )
-    return [start - before for start in whole + extra]
+    if ceil and whole[-1] + kernel < size and whole[-1] + stride < size:
+        whole.append(whole[-1] + stride)
+    return [start - before for start in whole]
 
 
 def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
@@ -75,64 +81,48 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], 
     np.testing.assert_array_equal(pool.counts.spikes.numpy(), moved.sum(1, keepdims=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    ("shape", "tiled"), [((2, 3, 4, 6), True), ((2, 3, 5, 6), False), ((2, 3, 4, 7), False)]
-)
-@pytest.mark.parametrize(
-    ("padding", "reached"),
-    [
-        ([0, 0, 0, 0], False),
-        ([0, 1, 0, 1], False),
-        ([1, 1, 1, 1], True),
-        ([1, 0, 0, 0], True),
-        ([0, 1, 1, 0], True),
-    ],
-)
-@pytest.mark.parametrize("ceil", [False, True])
-def test_the_forms_for_2_x_2_give_the_same(
-    dtype: torch.dtype,
-    shape: tuple[int, ...],
-    tiled: bool,
-    padding: list[int],
-    reached: bool,
-    ceil: bool,
-):
+def test_the_forms_for_2_x_2_give_the_same():
     """Where windows tile the map, maxima of pairs; elsewhere those of PyTorch."""
-    a: dict[str, Any] = {
-        "kernel": [2, 2],
-        "stride": [2, 2],
-        "padding": padding,
-        "ceil": ceil and not any(padding),
-    }
-    assert tiles(shape[2], shape[3], **a) == (tiled and not reached)
-    plain = CumulativeMaxPool(a)
-    generator = torch.Generator().manual_seed(1)
-    arrived, sent = torch.zeros(shape), torch.zeros(())
-    for _ in range(3):
-        x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
-        out = plain(x).clone()
-        arrived, sent = arrived + x, sent + out
-        torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
+    shapes = {(2, 3, 4, 6): True, (2, 3, 5, 6): False, (2, 3, 4, 7): False}
+    tiling = {(0, 0, 0, 0): True, (0, 1, 0, 1): True}
+    tiling |= {(1, 1, 1, 1): False, (1, 0, 0, 0): False, (0, 1, 1, 0): False}
+    dtypes = (torch.float32, torch.float64)
+    for shape, padding, ceil, dtype in product(shapes, tiling, (False, True), dtypes):
+        a = attributes([2, 2], padding, ceil and not any(padding))
+        assert tiles(shape[2], shape[3], **a) == (shapes[shape] and tiling[padding])
+        plain = CumulativeMaxPool(a)
+        generator = torch.Generator().manual_seed(1)
+        arrived, sent = torch.zeros(shape), torch.zeros(())
+        for _ in range(3):
+            x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
+            out = plain(x).clone()
+            arrived, sent = arrived + x, sent + out
+            torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
+
+
+STEPS = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
+
+
+def row(pool: CumulativeMaxPool) -> list[list[float]]:
+    """What it sends of STEPS."""
+    return [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in STEPS]
 
 
 def test_by_hand():
     """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding
     never wins.
     """
-    pool = CumulativeMaxPool(
-        {"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False}
-    )
-    steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
-    sent = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
-    assert sent == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
+    a = attributes([1, 2], (0, 1, 0, 0))
+    pool = CumulativeMaxPool(a)
+    assert row(pool) == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
     assert pool.counts.spikes.flatten().tolist() == [3.0, 3.0]
+    # One that hands on its sum.
+    summed = CumulativeMaxPool(a, sends_sums=True)
+    assert row(summed) == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
 def test_events_are_counted_in_spikes():
-    pool = CumulativeMaxPool(
-        {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False}
-    )
+    pool = CumulativeMaxPool(attributes([1, 1]))
     pool(torch.full((1, 1, 1, 1), 3.0))
     pool(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
     assert [n.item() for n in pool.counts] == [3 + 2, 2 + 1, 1 + 1]
@@ -141,38 +131,25 @@ def test_events_are_counted_in_spikes():
 
 
 def test_reset_and_another_shape():
-    pool = CumulativeMaxPool(
-        {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
-    )
+    pool = CumulativeMaxPool(attributes([2, 2]))
     x = torch.rand(2, 3, 4, 4)
     first = pool(x).clone()
     pool(x)
     pool.reset()
-    assert torch.equal(pool(x), first) and torch.equal(
-        pool.counts.spikes, (first > 0).sum(1, keepdim=True).double()
-    )
+    assert torch.equal(pool(x), first)
+    assert torch.equal(pool.counts.spikes, (first > 0).sum(1, keepdim=True).double())
     pool.reset()
     assert pool(x[:1, :, :2]).shape == (1, 3, 1, 2)
 
 
-SUMS: list[tuple[str, dict[str, Any], bool]] = [
-    ("dcgs", {}, True),
-    ("sigma-delta", {}, True),
-    # Look at the input of each step.
-    ("msat", {}, False),
-    ("p-norm", {}, False),
-]
-
-
-@pytest.mark.parametrize(("method", "changes", "summed"), SUMS)
-def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(
-    method: str, changes: dict[str, Any], summed: bool
-):
+# The last two look at the input of each step.
+@pytest.mark.parametrize(("method", "summed"), [("dcgs", True), ("msat", False), ("p-norm", False)])
+def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, summed: bool):
     """Without a probe memory neurons behind a pooling read its sum; with one they get the changes
     of it.
     """
     x = images(3)
-    converted = spiking(make(TinyLeaky), x, recipe_of(method), changes)
+    converted = spiking(make(TinyLeaky), x, get_recipe(method))
     network, observed = converted.network(), converted.network(observed=True)
     run, watched = (net.run(x, 24, [1, 8]) for net in (network, observed))
     assert list(network.plan.sums) == (["act2"] if summed else []) and not observed.plan.sums
@@ -181,16 +158,6 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(
         torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(a.operations.spikes, b.operations.spikes, rtol=1e-12, atol=0)
         assert all(torch.equal(a.spikes[name], b.spikes[name]) for name in a.spikes)
-
-
-def test_a_pooling_that_hands_on_its_sum():
-    pool = CumulativeMaxPool(
-        {"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False},
-        sends_sums=True,
-    )
-    steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
-    sums = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
-    assert sums == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
 def step_of_direct_pooling(
@@ -202,23 +169,18 @@ def step_of_direct_pooling(
     return out
 
 
+@torch.no_grad()
 def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: pytest.MonkeyPatch):
     """A window fires whenever any of its neurons does: its rate exceeds the largest, however long
     the run.
     """
     model, x = make(Pooled), images(4)
-    converted = spiking(
-        model, x, Recipe("if"), {"threshold.percentile": 100, "neuron.initial": 0.5}
-    )
-    with torch.no_grad():
-        expected = model(x)
+    settings = {"threshold.percentile": 100, "neuron.initial": 0.5}
+    converted = spiking(model, x, Recipe("if"), settings)
 
     def errors() -> list[float]:
-        run = converted.network().run(x, 512, [32])
-        return [
-            ((run.snapshots[t].outputs[0] - expected).norm() / expected.norm()).item()
-            for t in (32, 512)
-        ]
+        found = converted.network().run(x, 512, [32]).snapshots
+        return [relative_error(found[t].outputs, model(x)) for t in (32, 512)]
 
     ours = errors()
     monkeypatch.setattr(CumulativeMaxPool, "forward", step_of_direct_pooling)
@@ -228,17 +190,12 @@ def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: p
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.data(), st.sampled_from([[0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0]]), st.booleans())
-def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: list[int], large: bool):
+@given(st.data(), st.sampled_from([(0, 0, 0, 0), (0, 1, 0, 1), (1, 0, 1, 0)]), st.booleans())
+def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: tuple[int, ...], large: bool):
     """The sums are those of all that arrives; the events are those of the same spikes without the
     rest.
     """
-    attrs = {
-        "kernel": [2, 2],
-        "stride": [2, 2] if large else [1, 1],
-        "padding": padding,
-        "ceil": False,
-    }
+    attrs = attributes([2, 2], padding) | {"stride": [2, 2] if large else [1, 1]}
     numbers = st.lists(st.integers(-9, 9), min_size=32, max_size=32)
     rest = torch.tensor(data.draw(st.lists(st.integers(-512, 512), min_size=2, max_size=2))) / 256
     steps = [torch.tensor(data.draw(numbers)).float().view(1, 2, 4, 4) for _ in range(3)]
@@ -251,7 +208,7 @@ def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: list[int], larg
 
 
 def test_sums_of_another_device_are_not_gone_on_with():
-    summed = PooledSum({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
+    summed = PooledSum(attributes([2, 2]))
     summed(torch.ones(1, 1, 4, 4))
     summed.reset()
     assert summed(torch.ones(1, 1, 4, 4, device="meta")).is_meta
