@@ -10,11 +10,9 @@ from helpers.networks import TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn.neurons import ConstantOnOff, OnOff
-from spiking_yolo.snn.readout import Run
 
 T, STEPS = 40, (1, 7, 20)
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "fixed": ("p-norm", {}),
     "bursts": ("p-norm", {"neuron.gamma": 3}),
     "reset to zero": ("p-norm", {"neuron.reset": "zero"}),
     "threshold per channel": ("p-norm", {"threshold.scope": "channel"}),
@@ -25,20 +23,13 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def runs(method: str, settings: dict[str, Any]) -> tuple[Any, Any, Run, Run]:
-    """The pairs behind the image in a network as it is and in an observed one, and a run of each,
-    in float64.
-    """
-    x = images(3)
-    converted = spiking(make(TinyLeaky), x, get_recipe(method), settings)
-    one, two = converted.network(), converted.network(observed=True)
-    runs = one.run(x, T, STEPS), two.run(x, T, STEPS)
-    return one.neurons["act1"], two.neurons["act1"], *runs
-
-
 @pytest.mark.parametrize("name", SETTINGS)
 def test_one_neuron_of_a_pair_does_what_the_two_do(name: str):
-    one, two, alone, both = runs(*SETTINGS[name])
+    x, (method, settings) = images(3), SETTINGS[name]
+    converted = spiking(make(TinyLeaky), x, get_recipe(method), settings)
+    networks = [converted.network(observed=observed) for observed in (False, True)]
+    alone, both = (network.run(x, T, STEPS) for network in networks)
+    one, two = (network.neurons["act1"] for network in networks)
     assert isinstance(one, ConstantOnOff) and isinstance(two, OnOff)
     for t in (*STEPS, T):
         a, b = alone.snapshots[t], both.snapshots[t]
@@ -51,23 +42,17 @@ def test_one_neuron_of_a_pair_does_what_the_two_do(name: str):
     assert one.count.equal(two.on.count + two.off.count)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
+def test_both_are_computed_where_both_may_fire_or_theta_matters_and_only_behind_the_image():
+    x = images(2)
+    settings: list[dict[str, Any]] = [
         {"neuron.initial": 0.5},
         {"neuron.shift": 8},
         {"msat.gain": 2, "neuron.kind": "msat", "neuron.initial": 0.1},
-    ],
-)
-def test_both_are_computed_where_both_may_fire_or_theta_matters(settings: dict[str, Any]):
-    x = images(2)
-    network = spiking(make(TinyLeaky), x, get_recipe("p-norm"), settings).network()
-    network.run(x, 3)
-    assert {type(layer) for layer in network.neurons.values()} == {OnOff}
-
-
-def test_only_behind_the_image():
-    x = images(2)
+    ]
+    for changes in settings:
+        network = spiking(make(TinyLeaky), x, get_recipe("p-norm"), changes).network()
+        network.run(x, 3)
+        assert {type(layer) for layer in network.neurons.values()} == {OnOff}
     network = spiking(make(TinyLeaky), x, get_recipe("p-norm")).network()
     network.run(x, 3)
     pairs = {name: type(layer) for name, layer in network.neurons.items()}

@@ -18,11 +18,8 @@ class Shared(nn.Module):
     def __init__(self, use: str = "conv"):
         super().__init__()
         self.use, self.pool = use, nn.MaxPool2d(2)
-        self.conv1, self.conv2, self.conv3 = (
-            nn.Conv2d(3, 4, 3, padding=1),
-            nn.Conv2d(4, 4, 1),
-            nn.Conv2d(4, 5, 1),
-        )
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv2, self.conv3 = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 5, 1)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         pooled = self.pool(torch.relu(self.conv1(x)) + x[:, :1])
@@ -37,11 +34,7 @@ def test_a_pooling_with_another_consumer_sends_changes(use: str, sums: int):
     model, x = make(Shared, use=use), images(2)
     converted = spiking(model, x, get_recipe("dcgs"))
     plan = NetworkPlan.of(converted.graph, converted.neurons, converted.recipe)
-    assert len(plan.sums) == sums and all(
-        plan.graph[pool].op == "max_pool" for pool in plan.sums.values()
-    )
+    assert [plan.graph[pool].op for pool in plan.sums.values()] == ["max_pool"] * sums
     run = converted.network().run(x, 64, [8])
-    assert [
-        relative_error(run.snapshots[t].outputs, model(x)) < most
-        for t, most in ((8, 0.2), (64, 0.05))
-    ] == [1, 1]
+    for t, most in ((8, 0.2), (64, 0.05)):
+        assert relative_error(run.snapshots[t].outputs, model(x)) < most
