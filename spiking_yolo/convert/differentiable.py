@@ -19,7 +19,7 @@ from spiking_yolo.graph import OPS, Activation, Graph, shapes
 from spiking_yolo.graph.rewrites import pool_before_neuron
 from spiking_yolo.io.names import Size
 from spiking_yolo.snn import operations
-from spiking_yolo.snn.counting import count_digits, thrifty_round
+from spiking_yolo.snn.counting import count_digits, digit_saving_round
 from spiking_yolo.snn.layout import channels_last, per_channel
 
 # Node -> theta, initial, bias, rest of its neurons.
@@ -248,7 +248,7 @@ class _Fire(torch.autograd.Function):
         for images, rows in _blocks(z.shape):
             m = before[images, rows]
             due = phi(z[images, rows] + bias).div_(theta).add_(shift).sub_(m)
-            n = thrifty_round(due, slack)
+            n = digit_saving_round(due, slack)
             if hysteresis:
                 n.mul_(due.abs() >= 0.5 + hysteresis)
             spent[images] += count_digits(n).mul_(cost[rows]).sum((1, 2))

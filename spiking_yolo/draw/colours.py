@@ -1,4 +1,4 @@
-"""Colours: of classes, curves, accounts of energy and rates."""
+"""Colours: of classes, curves, cost models and rates."""
 
 from collections.abc import Iterable
 
@@ -80,5 +80,5 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
-# Of each account of energy by its name, in every figure and page.
-ACCOUNT_COLOURS = colours_of(("fp32", "8 bit", "SRAM, 16", "SRAM, 32", "reuse", "Loihi"))
+# Of each cost model by its name, in every figure and page.
+COST_MODEL_COLOURS = colours_of(("fp32", "8 bit", "SRAM, 16", "SRAM, 32", "reuse", "Loihi"))

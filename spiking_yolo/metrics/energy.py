@@ -1,9 +1,9 @@
-"""Energy estimates in several accounts, each with its formula; plain numbers in and out.
+"""Energy estimates in several cost models, each with its formula; plain numbers in and out.
 
-An account charges the network's computations, and some of its memory traffic, at costs of 45 nm
-(Horowitz, ISSCC 2014, figure 1.1.9). No such account is the energy of a chip, and the accounts
-differ about whether the spiking network saves energy. A `ChipAccount` has costs that were fitted to
-a chip, on which the ANN does not run.
+A cost model charges the network's computations, and some of its memory traffic, at costs of 45 nm
+(Horowitz, ISSCC 2014, figure 1.1.9). None of them is the energy of a chip, and they differ about
+whether the spiking network saves energy. A `ChipCostModel` has costs that were fitted to a chip, on
+which the ANN does not run.
 """
 
 import math
@@ -81,7 +81,7 @@ def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, floa
 
 
 def charged(value: Value) -> Literal["digits", "messages"]:
-    """How operations and events are counted in all accounts."""
+    """How operations and events are counted in all cost models."""
     if value == "any":
         return "messages"
     return "digits"
@@ -101,7 +101,7 @@ EXPONENTIAL = 10
 
 
 @dataclass(frozen=True)
-class Account:
+class CostModel:
     """What is charged, in pJ; bytes cost `sram` each.
 
     ANN = macs * mac + exponentials * exponential + once, with
@@ -196,7 +196,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class ChipAccount(Account):
+class ChipCostModel(CostModel):
     """Energies per event that were fitted to a neuromorphic chip, in pJ; the ANN has none (nan).
 
     SNN = (operations + analogue_macs) * synapse + t * neurons * access + updates * soma + events *
@@ -233,22 +233,22 @@ class ChipAccount(Account):
 # Of the first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
-LOIHI = ChipAccount(
+LOIHI = ChipCostModel(
     "loihi", "Loihi", synapse=24.0, access=51.2, soma=21.6, spike=69.3, message=111.0
 )
 
 
-def every_account(sram: float = SRAM) -> tuple[Account, ...]:
-    """Those of `accounts`, and the one of a chip.
+def every_cost_model(sram: float = SRAM) -> tuple[CostModel, ...]:
+    """Those of `cost_models`, and the one of a chip.
 
     Args:
         sram: pJ per byte.
     """
-    return (*accounts(sram), LOIHI)
+    return (*cost_models(sram), LOIHI)
 
 
-def accounts(sram: float = SRAM) -> tuple[Account, ...]:
-    """All accounts. In the first the ANN computes in 32-bit float, in the others in 8 bits.
+def cost_models(sram: float = SRAM) -> tuple[CostModel, ...]:
+    """All cost models. In the first the ANN computes in 32-bit float, in the others in 8 bits.
 
     Args:
         sram: pJ per byte.
@@ -257,9 +257,9 @@ def accounts(sram: float = SRAM) -> tuple[Account, ...]:
     int16 = ADD["int16"]
     int32 = ADD["int32"]
     return (
-        Account("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
-        Account("int8", "8 bit", *mac, int32),
-        Account("sram16", "SRAM, 16", *mac, int16, sram, 1, 1, 2),
-        Account("sram32", "SRAM, 32", *mac, int32, sram, 1, 1, 4),
-        Account("reuse", "reuse", *mac, int32, sram, reuse=True),
+        CostModel("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
+        CostModel("int8", "8 bit", *mac, int32),
+        CostModel("sram16", "SRAM, 16", *mac, int16, sram, 1, 1, 2),
+        CostModel("sram32", "SRAM, 32", *mac, int32, sram, 1, 1, 4),
+        CostModel("reuse", "reuse", *mac, int32, sram, reuse=True),
     )

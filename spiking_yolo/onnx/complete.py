@@ -257,7 +257,7 @@ class CompleteStep(AnnStep):
         due = due + start
         if before is not None:
             due = due - before
-        n = operators.thrifty_round(due, settings.slack)
+        n = operators.digit_saving_round(due, settings.slack)
         if later is not None and settings.hysteresis:
             n = n * (due.abs() >= 0.5 + settings.hysteresis * later).to(n)
         return n

@@ -45,10 +45,10 @@ def count_events(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
     return torch.cat(counts, 1)
 
 
-@torch.library.custom_op("spiking_yolo::thrifty_round", mutates_args=())
-def thrifty_round(x: Tensor, slack: float) -> Tensor:
-    """counting.thrifty_round."""
-    return counting.thrifty_round(x, slack)
+@torch.library.custom_op("spiking_yolo::digit_saving_round", mutates_args=())
+def digit_saving_round(x: Tensor, slack: float) -> Tensor:
+    """counting.digit_saving_round."""
+    return counting.digit_saving_round(x, slack)
 
 
 @torch.library.custom_op("spiking_yolo::suppress", mutates_args=())
@@ -81,7 +81,7 @@ def _counted(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
     return spikes.new_empty((spikes.shape[0], channels, *spikes.shape[2:]))
 
 
-@thrifty_round.register_fake
+@digit_saving_round.register_fake
 def _rounded(x: Tensor, slack: float) -> Tensor:
     return torch.empty_like(x)
 
@@ -124,7 +124,7 @@ def _shifted(x: Any, bits: int) -> Any:
     return op.BitShift(x, _uint32(bits), direction="RIGHT")
 
 
-def _onnx_thrifty_round(x: Any, slack: float) -> Any:
+def _onnx_digit_saving_round(x: Any, slack: float) -> Any:
     """floor(x + 1 - cut) with cut = 1/2 + slack * MORE[floor(x) mod 16]."""
     if not slack:
         return op.Floor(op.Add(x, _number(0.5)))
@@ -148,6 +148,6 @@ def _onnx_suppress(boxes: Any, scores: Any, conf: float, iou: float, max_det: in
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.spiking_yolo.count_events.default: _onnx_count_events,
-    torch.ops.spiking_yolo.thrifty_round.default: _onnx_thrifty_round,
+    torch.ops.spiking_yolo.digit_saving_round.default: _onnx_digit_saving_round,
     torch.ops.spiking_yolo.suppress.default: _onnx_suppress,
 }

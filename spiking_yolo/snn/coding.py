@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import Active, channels_last, dense, on_cpu, rows, to_like
+from spiking_yolo.snn.layout import SparseRows, channels_last, dense, on_cpu, rows, to_like
 from spiking_yolo.snn.noise import NoiseFilter
 
 
@@ -65,7 +65,9 @@ def schedule_end(e: Encoding, before: int) -> int:
     return e.coarse + before + 1
 
 
-def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:
+def pixel_change(
+    x: Tensor, sent: Tensor, tau: float, every: bool = False
+) -> tuple[SparseRows, Tensor]:
     """What a new frame changes in the frame that has been transmitted so far.
 
     A pixel has changed if it differs by more than tau in at least one channel.
@@ -88,12 +90,12 @@ def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tu
     now = torch.where(changed[:, None], x, sent)
     if every:
         whole = rows(now - sent)
-        return Active(whole, torch.arange(len(whole), device=x.device), x.shape), now
+        return SparseRows(whole, torch.arange(len(whole), device=x.device), x.shape), now
     where = changed.flatten().nonzero().flatten()
     area = x.shape[2:].numel()
     image, pixel = where.div(area, rounding_mode="floor"), where % area
     new, old = (frames.flatten(2)[image, :, pixel] for frames in (x, sent))
-    return Active(new - old, where, x.shape), now
+    return SparseRows(new - old, where, x.shape), now
 
 
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:
@@ -156,7 +158,7 @@ class ImageInput:
         self.noise: NoiseFilter | None = None
         if self._settings.denoise:
             self.noise = NoiseFilter(image)
-        self._unsent: Tensor | Active | None = self.image
+        self._unsent: Tensor | SparseRows | None = self.image
         self._fired: dict[str, Tensor] = {}
 
     def feed(self, x: Tensor) -> None:
@@ -187,7 +189,7 @@ class ImageInput:
             if not (few and self._event_driven):
                 self._unsent = change.dense()
 
-    def send(self, name: str, t: int) -> Tensor | Active | None:
+    def send(self, name: str, t: int) -> Tensor | SparseRows | None:
         """What the input node of this name sends in step t; None for nothing new."""
         if self._once:
             new, self._unsent = self._unsent, None

@@ -89,7 +89,7 @@ def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     )
 
 
-def thrifty_round(x: Tensor, slack: float) -> Tensor:
+def digit_saving_round(x: Tensor, slack: float) -> Tensor:
     """x rounded up or down, to the neighbour of least error^2 + 2 * slack * digits: an error of at
     most 1/2 + slack.
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.recipe import Neuron, allow_choices
-from spiking_yolo.snn.counting import thrifty_round
+from spiking_yolo.snn.counting import digit_saving_round
 
 
 def integrate_and_fire(
@@ -140,8 +140,8 @@ def send(
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
     due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`,
-    the value of a spike in thresholds. With a slack n is rounded so as to save digits
-    (`thrifty_round`). With a hysteresis h a neuron sends nothing unless at least q / 2 + h * q is
+    the value of a spike in thresholds. With a slack n is rounded by `digit_saving_round`. With a
+    hysteresis h a neuron sends nothing unless at least q / 2 + h * q is
     due, or what `initial` makes of it; then it sends n, so that what it has sent is not biased.
     Returns n * q, in `out`, and |n|, in `spikes`.
     """
@@ -149,7 +149,7 @@ def send(
         due = torch.div(due, spike_weight, out=out)
     out = torch.add(due, initial, out=out)
     if settings.slack or hysteresis:
-        n = thrifty_round(out.sub_(0.5), settings.slack)
+        n = digit_saving_round(out.sub_(0.5), settings.slack)
     else:
         n = out.floor_()
     n = n.clamp_(-settings.gamma, settings.gamma)

@@ -75,7 +75,7 @@ def on_cpu(x: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Active:
+class SparseRows:
     """Some rows of a map. compact: [n, C], these rows alone; None: those of `whole`. where: [n],
     which rows, in order. shape: of the map, [N, C, H, W].
 
@@ -106,7 +106,9 @@ class Active:
     def counted(self) -> Tensor:
         """How many values of each position are not zero, [N, 1, H, W]."""
         counts = self.values.count_nonzero(1)[:, None]
-        return Active(counts, self.where, torch.Size((self.shape[0], 1, *self.shape[2:]))).dense()
+        return SparseRows(
+            counts, self.where, torch.Size((self.shape[0], 1, *self.shape[2:]))
+        ).dense()
 
     def dense(self) -> Tensor:
         """The map, [N, C, H, W]."""
@@ -118,13 +120,13 @@ class Active:
         return result
 
 
-def images_of(value: Tensor | Active | None) -> Tensor | int:
+def images_of(value: Tensor | SparseRows | None) -> Tensor | int:
     """1 for each image of a batch in which something of a value is not zero, else 0: [N], or a
     number where all are alike.
     """
     if value is None:
         return 0
-    if isinstance(value, Active):
+    if isinstance(value, SparseRows):
         return value.images()
     # On the processor, one that is all zero comes as None.
     if on_cpu(value) and len(value) == 1:
@@ -132,8 +134,8 @@ def images_of(value: Tensor | Active | None) -> Tensor | int:
     return value.flatten(1).any(1)
 
 
-def dense(value: Tensor | Active) -> Tensor:
+def dense(value: Tensor | SparseRows) -> Tensor:
     """A map, [N, C, ...], as one tensor."""
-    if isinstance(value, Active):
+    if isinstance(value, SparseRows):
         return value.dense()
     return value

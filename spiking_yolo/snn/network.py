@@ -14,7 +14,7 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active, images_of, on_cpu
+from spiking_yolo.snn.layout import SparseRows, images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
@@ -88,7 +88,7 @@ class SpikingNetwork(nn.Module):
         self._input = ImageInput(recipe, event_driven)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
         # The values of the nodes in this run; None before the first run.
-        self._values: dict[str, Tensor | Active | None] | None = None
+        self._values: dict[str, Tensor | SparseRows | None] | None = None
         self.t = 0
 
     @property
@@ -334,10 +334,10 @@ class SpikingNetwork(nn.Module):
         self,
         name: str,
         source: str,
-        value: Tensor | Active | None,
+        value: Tensor | SparseRows | None,
         weight: float,
         probes: tuple[Probe, ...],
-    ) -> Tensor | Active | None:
+    ) -> Tensor | SparseRows | None:
         """Run one layer; returns its spikes, or None for silence in differential coding."""
         layer, current = self.layer(name), value
         if value is not None:
@@ -345,17 +345,17 @@ class SpikingNetwork(nn.Module):
         if current is None and layer.settled and layer.spike_weight == weight:
             layer.t += 1
             return None
-        spikes: Tensor | Active | None = layer(current, weight)
+        spikes: Tensor | SparseRows | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(name, current)
         if self.plan.differential and self.t > 1 and layer.silent():
             spikes = None
         for probe in probes:
             # In an observed network nothing is left out.
-            assert not isinstance(current, Active)
+            assert not isinstance(current, SparseRows)
             probe(name, self.t, layer, current)
         return spikes
 
-    def _received(self, name: str, current: Tensor | Active | None) -> Tensor | int:
+    def _received(self, name: str, current: Tensor | SparseRows | None) -> Tensor | int:
         """1 for each image for which a layer received input in this step, else 0."""
         if self.t == 1 or not self.plan.differential:
             return 1
@@ -365,7 +365,7 @@ class SpikingNetwork(nn.Module):
             return received
         return received & self.synapses.arrived[pool]
 
-    def _mark_active(self, sent: Tensor | Active | None) -> None:
+    def _mark_active(self, sent: Tensor | SparseRows | None) -> None:
         """Note which images a layer sent something for in this step of differential coding."""
         images = images_of(sent)
         if isinstance(images, Tensor):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend, PooledSum
-from spiking_yolo.snn.layout import Active, on_cpu, per_channel, rows
+from spiking_yolo.snn.layout import SparseRows, on_cpu, per_channel, rows
 from spiking_yolo.snn.state import State, map_tree
 
 # Of a spike, in the difference of two sums.
@@ -73,8 +73,8 @@ class CumulativeMaxPool(nn.Module):
         self._digits = digits
 
     def forward(
-        self, current: Tensor | Active, spike_weight: float = 1.0
-    ) -> Tensor | Active | None:
+        self, current: Tensor | SparseRows, spike_weight: float = 1.0
+    ) -> Tensor | SparseRows | None:
         """One timestep.
 
         Args:
@@ -85,8 +85,8 @@ class CumulativeMaxPool(nn.Module):
             The output, [N, C, H', W'], or None for silence.
         """
         first, self._fresh = self._fresh, False
-        if isinstance(current, Active):
-            some: Active | None = None
+        if isinstance(current, SparseRows):
+            some: SparseRows | None = None
             if not first:
                 some = self._pooled_sum.at(current, not self.sends_sums)
             if some is not None and not self.sends_sums:
@@ -121,7 +121,7 @@ class CumulativeMaxPool(nn.Module):
             without.append("events")
         self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without, self.by_channel)
 
-    def _tally_rows(self, out: Active, spike_weight: float) -> Active | None:
+    def _tally_rows(self, out: SparseRows, spike_weight: float) -> SparseRows | None:
         """Count the differences of some rows, and return them; None if there are none."""
         whole = map_tree(rows, self.state)
         part = map_tree(lambda value: value.index_select(0, out.where), whole)

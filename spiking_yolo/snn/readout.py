@@ -10,7 +10,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import Active, dense, per_channel, to_like
+from spiking_yolo.snn.layout import SparseRows, dense, per_channel, to_like
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 
@@ -43,7 +43,7 @@ class OutputSum:
         # The outputs as last read, valid until more input arrives.
         self._outputs: tuple[Tensor, ...] | None = None
 
-    def add(self, values: Mapping[str, Tensor | Active | None], t: int) -> None:
+    def add(self, values: Mapping[str, Tensor | SparseRows | None], t: int) -> None:
         """Accumulate step t. values: of all nodes; None is silence, but never in the first step."""
         for name in self._sources:
             value = values[name]

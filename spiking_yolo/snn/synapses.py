@@ -13,7 +13,7 @@ from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend, EventConvolution, PackedConvolution
-from spiking_yolo.snn.layout import Active, dense, empty, per_channel, rows, to_like
+from spiking_yolo.snn.layout import SparseRows, dense, empty, per_channel, rows, to_like
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -81,8 +81,8 @@ class LinearMap(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def forward(
-        self, x: Tensor | Active, biased: bool, complete: bool = False
-    ) -> Tensor | Active | None:
+        self, x: Tensor | SparseRows, biased: bool, complete: bool = False
+    ) -> Tensor | SparseRows | None:
         """The map of x, [N, in] or [N, C, H, W], in the dtype of the folded weights.
 
         Returns None if no event reaches an output and there is no bias. biased: whether the bias
@@ -105,7 +105,7 @@ class LinearMap(nn.Module):
             bias = self.bias.to(self.folded)
         return F.linear(x.to(self.folded.dtype), self.folded, bias)
 
-    def _everywhere(self, reached: Active) -> Tensor:
+    def _everywhere(self, reached: SparseRows) -> Tensor:
         """The map of which some rows are `reached`, with the bias."""
         if self.bias is None:
             return reached.dense()
@@ -255,8 +255,12 @@ class Synapses(nn.Module):
             yield name, pool
 
     def forward(
-        self, node: Node, given: Sequence[Tensor | Active | None], spike_weight: float, biased: bool
-    ) -> Tensor | Active | None:
+        self,
+        node: Node,
+        given: Sequence[Tensor | SparseRows | None],
+        spike_weight: float,
+        biased: bool,
+    ) -> Tensor | SparseRows | None:
         """The output of a node in a timestep; None stands for silence, but never in the first step.
 
         Args:
@@ -290,7 +294,7 @@ class Synapses(nn.Module):
             whole.append(dense(value))
         return OPS[node.op](node.attrs, None, None, *whole)
 
-    def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active:
+    def analogue(self, name: str, value: Tensor | SparseRows) -> Tensor | SparseRows:
         """The value that node `name` sends, in the units of the ANN."""
         unit = self._units[name]
         if unit is None:

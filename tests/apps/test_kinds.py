@@ -5,7 +5,7 @@ from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.analyze.run import analyze
-from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
@@ -48,7 +48,7 @@ def test_analysis_and_energy_are_the_same(weights, name):
         network = load(weights, name, settings)
         analysis = analyze(network, [str(weights.parent / "photos" / "a.png")], 8)
         rows = [layer.row() for layer in analysis.layers]
-        found.append((rows, analysis.text(), CostModel.of(network)))
+        found.append((rows, analysis.text(), NetworkCosts.of(network)))
     assert str(found[0]) == str(found[1])
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from spiking_yolo.convert import differentiable
 from spiking_yolo.convert.differentiable import fire, smooth_digits, smooth_digits_slope
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn.counting import count_digits, thrifty_round
+from spiking_yolo.snn.counting import count_digits, digit_saving_round
 
 PHIS = {
     "leaky": Activation(slope=0.1),
@@ -37,7 +37,7 @@ def plain(
     had = before * theta.detach()
     due = (phi.continuous(z + bias) - had) / theta + initial - 0.5 - rest
     fires = due.abs() >= 0.5 + hysteresis
-    n = due + (thrifty_round(due, slack) * fires - due).detach()
+    n = due + (digit_saving_round(due, slack) * fires - due).detach()
     smooth = smooth_digits(due * 0.5 / (0.5 + hysteresis))
     digits = smooth + (count_digits(n.round()) - smooth).detach()
     return had + (n + rest) * theta, (digits * cost).sum((1, 2, 3))

@@ -1,4 +1,4 @@
-"""The accounts against the published table, and against every access of a three-layer network, one
+"""The cost models against the published table, and against every access of a three-layer network, one
 by one.
 """
 
@@ -13,13 +13,13 @@ from spiking_yolo.metrics.energy import (
     LOIHI,
     NetworkSize,
     Work,
-    accounts,
     charged,
-    every_account,
+    cost_models,
+    every_cost_model,
     neurobench,
 )
 
-FP32, INT8, SRAM16, SRAM32, REUSE = accounts()
+FP32, INT8, SRAM16, SRAM32, REUSE = cost_models()
 # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
 BUS = 10 / 8
 
@@ -32,10 +32,12 @@ def test_costs_of_an_operation_are_the_published_ones():
         "sram16": (2.8, 6.3, 0.44),
         "sram32": (2.8, 11.35, 0.25),
     }
-    for account in (FP32, INT8, SRAM16, SRAM32):
-        mac, operation, even = table[account.key]
-        assert account.mac == pytest.approx(mac) and account.operation() == pytest.approx(operation)
-        assert account.break_even(Work(1, 0), NetworkSize(1e9)) == pytest.approx(even, rel=0.02)
+    for cost_model in (FP32, INT8, SRAM16, SRAM32):
+        mac, operation, even = table[cost_model.key]
+        assert cost_model.mac == pytest.approx(mac) and cost_model.operation() == pytest.approx(
+            operation
+        )
+        assert cost_model.break_even(Work(1, 0), NetworkSize(1e9)) == pytest.approx(even, rel=0.02)
 
 
 def test_ann_of_tiny_yolo():
@@ -52,10 +54,10 @@ def test_ann_of_tiny_yolo():
 
 def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
     plain = Work(10, 4e9)
-    for account, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
+    for cost_model, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
         for value, more in (("power of two", shift), ("any", multiply)):
             work = dataclasses.replace(plain, value=value)
-            assert account.snn(work, NetworkSize(1)) - account.snn(
+            assert cost_model.snn(work, NetworkSize(1)) - cost_model.snn(
                 plain, NetworkSize(1)
             ) == pytest.approx(4 * more)
     dear = dataclasses.replace(plain, exponentials=1e7)
@@ -65,14 +67,14 @@ def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
 
 
 @pytest.mark.parametrize("value", ["none", "power of two", "any"])
-@pytest.mark.parametrize("account", accounts(2.0), ids=lambda a: a.key)
-def test_break_even_operations_spend_exactly_the_budget(account, value):
+@pytest.mark.parametrize("cost_model", cost_models(2.0), ids=lambda a: a.key)
+def test_break_even_operations_spend_exactly_the_budget(cost_model, value):
     size = NetworkSize(macs=3e9, weights=8e6, inputs=3e6, outputs=3e6)
     work = Work(2, 1e9, 2e6, 3e6, 1e7, value=value, exponentials=1e5)
-    operations = account.break_even(work, size) * size.macs
+    operations = cost_model.break_even(work, size) * size.macs
     even = dataclasses.replace(work, operations=operations, events=operations * 2e-3)
-    assert account.snn(even, size) == pytest.approx(account.ann(size))
-    assert account.break_even(dataclasses.replace(work, analogue_macs=9e9), size) < 0
+    assert cost_model.snn(even, size) == pytest.approx(cost_model.ann(size))
+    assert cost_model.break_even(dataclasses.replace(work, analogue_macs=9e9), size) < 0
 
 
 def test_loihi_charges_what_its_simulator_does():
@@ -94,7 +96,7 @@ def test_no_ann_runs_on_a_neuromorphic_chip():
     size = NetworkSize(1e9, weights=5, neurons=9)
     assert math.isnan(LOIHI.ann(size)) and math.isnan(LOIHI.mac)
     assert math.isnan(LOIHI.break_even(Work(1, 1e9, 1e6), size))
-    assert every_account(2.0) == (*accounts(2.0), LOIHI)
+    assert every_cost_model(2.0) == (*cost_models(2.0), LOIHI)
 
 
 def test_names_of_neurobench():
@@ -150,8 +152,8 @@ METERS = {
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize("account", [FP32, INT8, SRAM16, SRAM32, REUSE], ids=lambda a: a.key)
-def test_three_layers_access_by_access(account, shifted):
+@pytest.mark.parametrize("cost_model", [FP32, INT8, SRAM16, SRAM32, REUSE], ids=lambda a: a.key)
+def test_three_layers_access_by_access(cost_model, shifted):
     """conv 3x3 of the image, conv 3x3 with stride 2, linear: two steps of random events, all loops
     written out.
     """
@@ -178,8 +180,8 @@ def test_three_layers_access_by_access(account, shifted):
     value = "power of two" if shifted else "none"
     work = Work(2, operations, events, 2 * (196 + 45), analogue, value=value)
 
-    reuse = account.key == "reuse"
-    ann, snn = Meter(**METERS[account.key]), Meter(**METERS[account.key])
+    reuse = cost_model.key == "reuse"
+    ann, snn = Meter(**METERS[cost_model.key]), Meter(**METERS[cost_model.key])
     queue = Meter(memory=snn.memory or reuse)
     for _ in range(size.macs):
         ann.mac()
@@ -202,5 +204,5 @@ def test_three_layers_access_by_access(account, shifted):
     if reuse:
         ann.pj += (size.weights + size.inputs + size.outputs) * BUS
         snn.pj += 2 * (size.weights + (196 + 45) * 4 * 2) * BUS
-    assert account.ann(size) == pytest.approx(ann.pj / 1e9, rel=0.01)
-    assert account.snn(work, size) == pytest.approx((snn.pj + queue.pj) / 1e9, rel=0.01)
+    assert cost_model.ann(size) == pytest.approx(ann.pj / 1e9, rel=0.01)
+    assert cost_model.snn(work, size) == pytest.approx((snn.pj + queue.pj) / 1e9, rel=0.01)

@@ -71,13 +71,13 @@ def translated(module: nn.Module, x: Tensor) -> np.ndarray:
 def test_rounding_as_onnx(slack):
     class Rounding(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return operators.thrifty_round(x, slack)
+            return operators.digit_saving_round(x, slack)
 
     x = torch.cat([torch.linspace(-70, 70, 9001), torch.tensor([1e5 + 0.3, -3e4 - 0.7])])
     # Not where a rounding of x decides.
     away = ((x - x.floor() - 0.5).abs() - slack).abs() > 1e-3
     away &= (x - x.floor() - 0.5).abs() > 1e-3
-    expected = counting.thrifty_round(x, slack)
+    expected = counting.digit_saving_round(x, slack)
     assert (torch.from_numpy(translated(Rounding(), x)) == expected)[away].all()
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo.snn.counting import count_digits, thrifty_round
+from spiking_yolo.snn.counting import count_digits, digit_saving_round
 
 numbers = st.integers(-(2**22) + 1, 2**22 - 1)
 
@@ -55,15 +55,15 @@ def test_digits_are_those_of_the_definition(values: list[int], dtype: torch.dtyp
 
 
 @given(st.floats(-2000, 2000), st.floats(0, 0.5))
-def test_thrifty_rounding_is_the_cheaper_neighbour(value: float, slack: float):
+def test_digit_saving_rounding_is_the_cheaper_neighbour(value: float, slack: float):
     """Of least error^2 + 2 slack digits; in 2 of 16 intervals, where digits differ by higher bits,
     the nearer.
     """
     low = floor(value)
     count = {n: 0 if low % 16 in (5, 10) else len(digits(n)) for n in (low, low + 1)}
     price = {n: (value - n) ** 2 + 2 * slack * count[n] for n in count}
-    chosen = thrifty_round(torch.tensor([value], dtype=torch.float64), slack).item()
+    chosen = digit_saving_round(torch.tensor([value], dtype=torch.float64), slack).item()
     assert price[int(chosen)] <= min(price.values()) + 1e-9
-    assert thrifty_round(torch.tensor([value], dtype=torch.float64), 0.0).item() == floor(
+    assert digit_saving_round(torch.tensor([value], dtype=torch.float64), 0.0).item() == floor(
         Fraction(value) + Fraction(1, 2)
     )

@@ -39,7 +39,7 @@ from spiking_yolo.snn.fast.events import (
     load,
     usable_levels,
 )
-from spiking_yolo.snn.layout import Active, channels_last, dense, rows
+from spiking_yolo.snn.layout import SparseRows, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.snn.plan import LayerPlan
@@ -81,9 +81,9 @@ def some(shape: tuple[int, ...], seed: int, share: float = 0.1) -> Tensor:
     return channels_last((torch.randint(-3, 4, shape, generator=generator) * where).float())
 
 
-def active(x: Tensor) -> Active:
+def active(x: Tensor) -> SparseRows:
     where = rows(x).any(1).nonzero().view(-1)
-    return Active(rows(x)[where], where, x.shape)
+    return SparseRows(rows(x)[where], where, x.shape)
 
 
 @needs_kernels
@@ -245,10 +245,10 @@ def test_neurons_of_all_rows_then_of_a_few(
         current = total if sums else x
         reached = active(x)
         some_rows = rows(current)[reached.where]
-        few = Active(some_rows, reached.where, x.shape, current if sums else None)
+        few = SparseRows(some_rows, reached.where, x.shape, current if sums else None)
         expected, sent = plain(current), tested(few if k else current)
-        assert isinstance(expected, Tensor) and isinstance(sent, Active) == (k > 0)
-        assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
+        assert isinstance(expected, Tensor) and isinstance(sent, SparseRows) == (k > 0)
+        assert torch.equal(sent.dense() if isinstance(sent, SparseRows) else sent, expected)
         assert tested._kernel is not None and plain._kernel is None
         for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
             assert a is b or (a is not None and b is not None and torch.equal(a, b))
@@ -286,12 +286,12 @@ def moving(n: int = 1) -> list[Tensor]:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[Active]:
+def served(monkeypatch: pytest.MonkeyPatch) -> list[SparseRows]:
     """What event-driven convolutions have given; they are taken to be free, and so always done."""
-    results: list[Active] = []
+    results: list[SparseRows] = []
     convolve = EventConvolution.__call__
 
-    def recorded(self: EventConvolution, x: Tensor | Active) -> Active | None:
+    def recorded(self: EventConvolution, x: Tensor | SparseRows) -> SparseRows | None:
         found = convolve(self, x)
         if found is not None:
             results.append(found)
@@ -332,7 +332,7 @@ STILL = {"neuron.hysteresis": 0.25, "encoding.tau": 0.02} | TRAINED
     ],
 )
 def test_networks_give_the_same_spikes_to_the_bit(
-    cls: Any, method: str, changes: dict[str, Any], served: list[Active]
+    cls: Any, method: str, changes: dict[str, Any], served: list[SparseRows]
 ):
     recipe = recipe_of(method).with_settings(changes)
     plain, tested = (Stream(network, T=2) for network in both(make(cls), recipe))
@@ -360,7 +360,7 @@ LEAKY = partial(TinyLeaky, 0.125)
     ],
 )
 def test_rate_coding_gives_the_same_spikes_to_the_bit(
-    cls: Any, method: str, changes: dict[str, Any], served: list[Active]
+    cls: Any, method: str, changes: dict[str, Any], served: list[SparseRows]
 ):
     """Biases arrive in every step. The slope and T are powers of two, so that sums are exact."""
     plain, tested = both(make(cls), recipe_of(method).with_settings(changes))

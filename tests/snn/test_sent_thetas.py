@@ -18,7 +18,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active
+from spiking_yolo.snn.layout import SparseRows
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.plan import LayerPlan
 
@@ -48,9 +48,9 @@ def kernel(z: float, theta: float, slope: float, initial: float, slack: float) -
     plan, backend = LayerPlan(observed=False), Backend(event_driven=True)
     layer = build_neurons(parameters, digits(slack), Activation(slope), plan, backend)
     layer(torch.zeros(1, 1, 1, 1))
-    current = Active(torch.tensor([[z]]), torch.tensor([0]), torch.Size((1, 1, 1, 1)))
+    current = SparseRows(torch.tensor([[z]]), torch.tensor([0]), torch.Size((1, 1, 1, 1)))
     sent = layer(current)
-    return sent.values.sum().item() if isinstance(sent, Active) else None
+    return sent.values.sum().item() if isinstance(sent, SparseRows) else None
 
 
 @given(numbers, thetas, slopes, initials, st.sampled_from([0.0, 0.25, 0.5]))

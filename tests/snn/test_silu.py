@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.apps.evaluate.quantised import quantised_ann
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Histogram
@@ -155,7 +155,7 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     errors = [relative_error(s.outputs, model(x)) for s in found.snapshots.values()]
     complete = converted.recipe.counting == "digits"  # in the first step
     assert (errors[0] > 4 * errors[2] or complete) and errors[2] < 0.1
-    model = CostModel.of(converted)
+    model = NetworkCosts.of(converted)
     height, width = x.shape[2:]
     # One pooled to half.
     assert model.exponentials == 1 and model.size(1, 1).exponentials == 8 * height * width * 5 / 4

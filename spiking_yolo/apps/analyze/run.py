@@ -55,27 +55,30 @@ class Analysis:
     layers: tuple[LayerTotals, ...]
     output_error: Mapping[int, float]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Layer -> what tables and figures call it, such as "conv 5"."""
+        labels = layer_labels(self.converted.graph)
+        return {one.name: labels.get(one.name) or short_name(one.name) for one in self.layers}
+
     def text(self) -> str:
         """A table that fits 100 columns, and the largest error in a sentence."""
-        labels = layer_labels(self.converted.graph)
         worst = max(self.layers, key=lambda layer: layer.error / (layer.ann or 1.0))
         shares = worst.shares()
         largest = max(PARTS, key=lambda name: shares[name])
         said = (
             f"The output's relative error is {self.output_error[self.T]:.3g} after {self.T} steps."
             f" The largest of a layer is {worst.relative_error:.3g}, in"
-            f" {labels.get(worst.name, worst.name)}, most of it {largest}."
+            f" {self.labels[worst.name]}, most of it {largest}."
         )
         return f"{layer_table(self)}\n\n{NOTE}\n\n{textwrap.fill(said, WIDTH)}"
 
     def save(self, folder: Path, figures: FigureFormat = "png") -> None:
         """Write layers.csv, analysis.json and the figures, as .png and in the format `figures`."""
-        from spiking_yolo.apps.analyze.run import error_by_layer, wrong_spikes
-
         write_csv(folder / "layers.csv", [layer.row() for layer in self.layers])
         write_json(folder / "analysis.json", self.content(), indent=1)
-        error_by_layer(self.layers, folder / "error.png", figures)
-        wrong_spikes(self.layers, folder / "wrong-spikes.png", figures)
+        error_by_layer(self, folder / "error.png", figures)
+        wrong_spikes(self, folder / "wrong-spikes.png", figures)
 
     def content(self) -> dict[str, Any]:
         """analysis.json: the rows of layers.csv with the SIN ratio of every step, and where all of
@@ -99,7 +102,6 @@ class Analysis:
 def layer_table(analysis: Analysis) -> str:
     """One line per layer, of at most WIDTH columns; NOTE explains the columns."""
     table = [["layer", *_HEAD]]
-    labels = layer_labels(analysis.converted.graph)
     for layer in analysis.layers:
         norms = layer.norms()
         cells = [percent(layer.relative_error)]
@@ -107,8 +109,8 @@ def layer_table(analysis: Analysis) -> str:
             cells.append(percent(norms[part]))
         cells += [percent(layer.sin(16)), percent(layer.sin(layer.T))]
         spikes = f"{layer.spikes / layer.images:,.0f}"
-        name = labels.get(layer.name) or short_name(layer.name)
-        table.append([name[-30:], *cells, f"{layer.rates / layer.images:.3f}", spikes])
+        name = analysis.labels[layer.name][-30:]
+        table.append([name, *cells, f"{layer.rates / layer.images:.3f}", spikes])
     return columns(table)
 
 
@@ -186,8 +188,9 @@ CURVES = 6
 _PART_COLOURS = (COLOURS[3], COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[5])
 
 
-def error_by_layer(layers: Sequence[LayerTotals], path: Path, also: FigureFormat = "png") -> None:
+def error_by_layer(analysis: Analysis, path: Path, also: FigureFormat = "png") -> None:
     """Fig. 2: the relative error of every layer, as a stack of what each part contributes."""
+    layers = analysis.layers
     place = np.arange(len(layers))
     with paper_figure(path, max(4.6, 0.36 * len(layers) + 1.4), 3.2, also=also) as figure:
         axes = figure.subplots()
@@ -209,19 +212,15 @@ def error_by_layer(layers: Sequence[LayerTotals], path: Path, also: FigureFormat
             axes.axhline(0, color="#444444", linewidth=0.8)
         axes.grid(True, axis="y")
         axes.set_ylabel("relative error")
-        names = [short_name(layer.name) for layer in layers]
         axes.tick_params(axis="x", length=0)
-        if max(map(len, names)) > 4:
-            turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-            axes.set_xticks(range(len(names)), names, **turned)
-        else:
-            axes.set_xticks(range(len(names)), names)
-            axes.set_xlabel("layer")
+        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(layers)), analysis.labels.values(), **turned)
         _legend(axes)
 
 
-def wrong_spikes(layers: Sequence[LayerTotals], path: Path, also: FigureFormat = "png") -> None:
+def wrong_spikes(analysis: Analysis, path: Path, also: FigureFormat = "png") -> None:
     """Fig. 3: the neurons that are inactive in the ANN and have fired, over time."""
+    layers = analysis.layers
     with paper_figure(path, 4.6, 3.2, also=also) as figure:
         axes = figure.subplots()
         places = np.linspace(0, len(layers) - 1, CURVES).round().astype(int)
@@ -234,7 +233,7 @@ def wrong_spikes(layers: Sequence[LayerTotals], path: Path, also: FigureFormat =
                 t,
                 [100 * layer.sin(k) for k in t],
                 color=COLOURS[i],
-                label=f"layer {short_name(layer.name)}",
+                label=analysis.labels[layer.name],
                 marker=MARKERS[i],
                 markevery=max(1, len(t) // 8),
                 markeredgecolor="white",

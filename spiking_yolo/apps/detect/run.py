@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
@@ -330,8 +330,8 @@ class DetectRun:
         return self.detector.observer(selection)
 
     @cached_property
-    def costs(self) -> CostModel:
-        return CostModel.of(self.detector.converted)
+    def costs(self) -> NetworkCosts:
+        return NetworkCosts.of(self.detector.converted)
 
 
 class FileNames:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, at_least, within
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.energy import SRAM, Account, every_account
+from spiking_yolo.metrics.energy import SRAM, CostModel, every_cost_model
 from spiking_yolo.options import (
     DetectionOptions,
     LimitOptions,
@@ -89,9 +89,9 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, FigureOptions,
         return tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))
 
     @property
-    def accounts(self) -> tuple[Account, ...]:
+    def cost_models(self) -> tuple[CostModel, ...]:
         """Models of energy."""
-        return every_account(self.sram_energy)
+        return every_cost_model(self.sram_energy)
 
 
 def main(options: EvalOptions = EvalOptions()) -> None:

@@ -17,7 +17,7 @@ from spiking_yolo.snn.operations import spiking
 
 
 @dataclass(frozen=True)
-class CostModel:
+class NetworkCosts:
     """counting: in which the method's operations are reported. value: what events carry. streams:
     layers with analogue input compute in every step instead of once. exponentials: per neuron and
     step. weights, inputs, outputs, ann_exponentials: see NetworkSize.
@@ -33,7 +33,7 @@ class CostModel:
     ann_exponentials: int = 0
 
     @classmethod
-    def of(cls, converted: Converted) -> "CostModel":
+    def of(cls, converted: Converted) -> "NetworkCosts":
         graph, recipe = converted.graph, converted.recipe
         constant = constant_nodes(graph)
         sizes = shapes(graph, converted.spec.height, converted.spec.width)
@@ -122,13 +122,13 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 
 
-def mean_size(seen: Sequence[Observation], model: CostModel) -> NetworkSize:
+def mean_size(seen: Sequence[Observation], model: NetworkCosts) -> NetworkSize:
     """Of the network, per image."""
     return model.size(mean(one.macs for one in seen), mean(one.neurons for one in seen))
 
 
 def mean_costs(
-    seen: Sequence[Observation], t: int, model: CostModel, size: NetworkSize
+    seen: Sequence[Observation], t: int, model: NetworkCosts, size: NetworkSize
 ) -> tuple[dict[str, float], Work]:
     """What t steps cost per image, by column, and the work that energies are computed from."""
     each: dict[str, list[float]] = defaultdict(list)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spiking_yolo.apps.evaluate.table import ANN, Row, Table
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.colours import ACCOUNT_COLOURS, colours_of
+from spiking_yolo.draw.colours import COST_MODEL_COLOURS, colours_of
 from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 
 # Points on the axis of a score: with few images, less than that is hardly known.
@@ -20,8 +20,7 @@ Curves = dict[str, tuple[Sequence[float], ...]]
 
 def save_plots(table: Table, folder: Path, also: FigureFormat) -> None:
     """Write accuracy-T.png and accuracy-operations.png, a curve per method, and of one method
-    energy-operations.png, a curve per account. Nothing where there is nothing to measure; no plot
-    without a curve.
+    energy-operations.png, a curve per cost model. No plot without a curve.
 
     also: a second format of every plot.
     """
@@ -78,18 +77,18 @@ def _per_mac(row: Row, ann: Row) -> float:
 
 
 def _plot_energy(table: Table, rows: Sequence[Row], path: Path, also: FigureFormat) -> None:
-    """Energy as a multiple of the ANN's; nothing of accounts in which no ANN runs."""
+    """Energy as a multiple of the ANN's; nothing of cost models in which no ANN runs."""
     ann = table.total[0]
     curves: Curves = {}
-    for account in table.accounts:
-        energy = ann.costs[account.energy]
-        points = sorted((_per_mac(row, ann), row.costs[account.energy] / energy) for row in rows)
+    for cost_model in table.cost_models:
+        energy = ann.costs[cost_model.energy]
+        points = sorted((_per_mac(row, ann), row.costs[cost_model.energy] / energy) for row in rows)
         if not math.isnan(energy) and points[0][0] > 0:
-            curves[account.name] = tuple(zip(*points, strict=True))
+            curves[cost_model.name] = tuple(zip(*points, strict=True))
     if not curves:
         return
     with plot(path, OPERATIONS, "energy / energy of the ANN", also) as axes:
-        draw_curves(axes, curves, ACCOUNT_COLOURS)
+        draw_curves(axes, curves, COST_MODEL_COLOURS)
         draw_reference(axes, ANN, 1.0)
         log_steps(axes)
         axes.set_yscale("log", base=2)

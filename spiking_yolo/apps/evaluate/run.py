@@ -14,7 +14,7 @@ import torch
 
 from spiking_yolo import __version__
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.apps.evaluate.quantised import quantised_ann
 from spiking_yolo.apps.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
 from spiking_yolo.apps.evaluate.table import (
@@ -111,7 +111,7 @@ def evaluate(
         networks: By method; all converted before the first run, so that a missing calibration is
             found at once.
         scorer: Of the images.
-        options: Timesteps, batch size, bootstrap and accounts of energy.
+        options: Timesteps, batch size, bootstrap and cost models.
         setup: Where and how it is computed.
         statistics: Of the activations; with them there is a row of the 8-bit ANN, the rival of a
             spiking network.
@@ -122,7 +122,7 @@ def evaluate(
     rows: list[Row] = []
     methods: dict[str, dict[str, Any]] = {}
     for name, network in networks.items():
-        model = CostModel.of(network)
+        model = NetworkCosts.of(network)
         for title, variant in variants(name, network, scorer).items():
             rivals: dict[int, Forward] = {}
             if statistics and not rows:
@@ -144,7 +144,7 @@ def evaluate(
     data = [own.name for _, own in scorer.parts()]
     rows.sort(key=lambda row: data.index(row.data))
     facts = run_facts(next(iter(networks.values())), scorer, options)
-    return Table(with_intervals(rows), scorer.main, options.accounts, facts, methods)
+    return Table(with_intervals(rows), scorer.main, options.cost_models, facts, methods)
 
 
 def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,6 @@ import torch
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.coco import category_index
 from spiking_yolo.data.detection import DetectionSet
-from spiking_yolo.data.images import ImageSource
 from spiking_yolo.decode.boxes import Detections, TopClasses
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
@@ -52,7 +52,7 @@ class Scored:
     resampled: Callable[[int, int], Resampling] | None = None
 
 
-class Scorer:
+class Scorer(ABC):
     """Gives an evaluation its images, and scores what is predicted for them, each by itself.
 
     Attributes:
@@ -92,23 +92,17 @@ class Scorer:
         n = len(self)
         return [range(i, min(i + size, n)) for i in range(0, n, size)]
 
+    @abstractmethod
     def inputs(self, batch: range) -> Iterator[Input]:
         """The images of a batch, ready for the network."""
-        assert self.spec is not None
-        for index in batch:
-            yield read_input(self.image(index), self.spec)
-
-    def image(self, index: int) -> ImageSource:
-        """An image of the dataset."""
-        raise NotImplementedError
 
     def parts(self) -> "list[tuple[slice, Scorer]]":
         """Batches that have rows of their own in the table, and their scorer; all come last."""
         return [(slice(None), self)]
 
+    @abstractmethod
     def score(self, seen: Batches, predictions: Sequence[Sequence[Any]]) -> Scored:
         """Score a column of predictions: of each batch, of each image."""
-        raise NotImplementedError
 
     def rows(self, predictions: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         """A column of predictions as a file lists them; nothing where none is written."""
@@ -152,8 +146,10 @@ class CocoScorer(Scorer):
         selection = selection or Selection(conf=0.001, max_det=100)
         self.selection = replace(selection, classes=common, multi_label=True)
 
-    def image(self, index: int) -> ImageSource:
-        return self.dataset.samples[index].image()
+    def inputs(self, batch: range) -> Iterator[Input]:
+        assert self.spec is not None
+        for sample in self.dataset.samples[batch.start : batch.stop]:
+            yield read_input(sample.image(), self.spec)
 
     def rows(self, predictions: Sequence[Sequence[Detections]]) -> list[dict[str, Any]]:
         """Predictions in COCO's results format."""
@@ -250,8 +246,10 @@ class ClassScorer(Scorer):
             )
         self.classes = torch.tensor(classification_classes(dataset, spec.names))
 
-    def image(self, index: int) -> ImageSource:
-        return self.dataset.pictures[index].source
+    def inputs(self, batch: range) -> Iterator[Input]:
+        assert self.spec is not None
+        for picture in self.dataset.pictures[batch.start : batch.stop]:
+            yield read_input(picture.source, self.spec)
 
     def _relabelled(self, prediction: TopClasses) -> torch.Tensor:
         """The best classes by the dataset's index, -1 for one that it lacks."""

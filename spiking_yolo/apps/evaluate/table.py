@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import CostModel, mean, mean_costs, mean_size
+from spiking_yolo.apps.evaluate.costs import NetworkCosts, mean, mean_costs, mean_size
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
-from spiking_yolo.metrics.energy import Account, Work
+from spiking_yolo.metrics.energy import CostModel, Work
 from spiking_yolo.snn.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
@@ -36,7 +36,7 @@ class Row:
         per_class: AP or accuracy by class.
         objects: How many objects of a class, or images, that rests on.
         work: What energy is computed from; None of an ANN.
-        even: Key of an account of energy -> operations per MAC below which T steps take less energy
+        even: Key of a cost model -> operations per MAC below which T steps take less energy
             than the ANN; negative: never.
         resampling: Of the bootstrap, until all rows are there.
         intervals: Figure -> 95 % interval; also of FIGURE_minus_ann, and FIGURE_minus_first.
@@ -89,12 +89,12 @@ class Row:
         return content
 
 
-def ann_rows(seen: Batches, scorer: Scorer, model: CostModel, options: EvalOptions) -> list[Row]:
+def ann_rows(seen: Batches, scorer: Scorer, model: NetworkCosts, options: EvalOptions) -> list[Row]:
     """Rows of the ANN, and of the ANN with 8 bits if it was observed."""
     size = mean_size(list(chain(*seen)), model)
     costs = {"macs": size.macs}
-    for account in options.accounts:
-        costs[account.energy] = account.ann(size)
+    for cost_model in options.cost_models:
+        costs[cost_model.energy] = cost_model.ann(size)
     scored = scorer.score(seen, predictions_of(seen, "ann"))
     rows = [Row.of(ANN, scorer.name, scored, options, costs=costs)]
     if seen[0][0].quantised:
@@ -123,7 +123,7 @@ def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
 
 
 def step_rows(
-    method: str, seen: Batches, scorer: Scorer, model: CostModel, options: EvalOptions
+    method: str, seen: Batches, scorer: Scorer, model: NetworkCosts, options: EvalOptions
 ) -> list[Row]:
     """Rows of a method at every T."""
     images = list(chain(*seen))
@@ -140,10 +140,10 @@ def step_rows(
             errors = [one.steps[t].error for one in chain(*seen)]
             costs["output_error"] = mean(errors)
         even: dict[str, float] = {}
-        for account in options.accounts:
-            costs[account.energy] = account.snn(work, size)
-            if not math.isnan(account.ann(size)):
-                even[account.key] = account.break_even(work, size)
+        for cost_model in options.cost_models:
+            costs[cost_model.energy] = cost_model.snn(work, size)
+            if not math.isnan(cost_model.ann(size)):
+                even[cost_model.key] = cost_model.break_even(work, size)
         scored = scorer.score(seen, predictions_of(seen, t))
         own = {"T": t, "costs": costs, "work": work, "even": even}
         rows.append(Row.of(method, scorer.name, scored, options, **own))
@@ -183,14 +183,14 @@ class Table:
     Attributes:
         rows: By data, then ANN, then methods in their order, T ascending.
         main: Figures that are printed; the first is plotted.
-        accounts: Of energy.
+        cost_models: Of energy.
         facts: What holds for all rows, for results.json.
         methods: What is known of each method, for its results.json.
     """
 
     rows: Sequence[Row]
     main: tuple[str, ...]
-    accounts: Sequence[Account]
+    cost_models: Sequence[CostModel]
     facts: Mapping[str, Any] = field(default_factory=dict)
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -277,23 +277,23 @@ class Table:
         return columns(lines)
 
     def _energy(self, rows: Sequence[Row]) -> str:
-        """mJ per image in every account; and, where there is a row of the 8-bit ANN, below how many
-        operations per MAC the last step of each method takes less.
+        """mJ per image under every cost model; where there is a row of the 8-bit ANN, also below
+        how many operations per MAC the last step of each method takes less.
         """
         lines = [["mJ per image"]]
-        lines[0] += [account.name for account in self.accounts]
+        lines[0] += [cost_model.name for cost_model in self.cost_models]
         last: dict[str, Row] = {}
         for row in rows:
             if row.work:
                 last[row.method] = row
             if row.method != ANN_8_BIT:
-                energies = [row.costs[account.energy] for account in self.accounts]
+                energies = [row.costs[cost_model.energy] for cost_model in self.cost_models]
                 lines.append([row.label, *map(_number, energies)])
         if ANN_8_BIT in (row.method for row in rows):
             for row in last.values():
                 cells = [f"even at /MAC, {row.method}"]
-                for account in self.accounts:
-                    cells.append(_number(row.even.get(account.key, math.nan)))
+                for cost_model in self.cost_models:
+                    cells.append(_number(row.even.get(cost_model.key, math.nan)))
                 lines.append(cells)
         return columns(lines)
 
@@ -302,7 +302,7 @@ class Table:
         total = self.total
         own = [row for row in total if row.method == method]
         content = {**self.facts, **self.methods.get(method, {})}
-        content["accounts"] = list(map(asdict, self.accounts))
+        content["cost_models"] = list(map(asdict, self.cost_models))
         content["ann"] = total[0].flat()
         content["steps"] = [row.flat() for row in own]
         content["objects_per_class"] = own[0].objects

@@ -18,15 +18,15 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.images import Placement
-from spiking_yolo.draw.colours import ACCOUNT_COLOURS
+from spiking_yolo.draw.colours import COST_MODEL_COLOURS
 from spiking_yolo.draw.overlay import map_on_image
 from spiking_yolo.draw.page import Page, data_uri, jpeg
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
-from spiking_yolo.metrics.energy import Account, every_account
+from spiking_yolo.metrics.energy import CostModel, every_cost_model
 from spiking_yolo.options import command_line, versions
 
-ACCOUNTS = {
+COST_MODELS = {
     "fp32": "32-bit float, and its ANN; computing alone",
     "int8": "8-bit weights and an 8-bit ANN, 32-bit sums; computing alone",
     "sram16": "8 bit, every access to memory paid, 16-bit potentials",
@@ -46,14 +46,16 @@ HTML = files("spiking_yolo.apps.page") / "html"
 rounded = partial(finite, digits=4)
 
 
-def facts(converted: Converted, charged: Sequence[Account] = every_account()) -> dict[str, Any]:
-    """Network, method, accounts of energy, and what made the page."""
+def facts(
+    converted: Converted, charged: Sequence[CostModel] = every_cost_model()
+) -> dict[str, Any]:
+    """Network, method, cost models, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
-    accounts: list[dict[str, str]] = []
-    for account in charged:
-        colour, meaning = ACCOUNT_COLOURS[account.name], ACCOUNTS[account.key]
-        accounts.append(
-            {"key": account.key, "name": account.name, "meaning": meaning, "colour": colour}
+    cost_models: list[dict[str, str]] = []
+    for cost_model in charged:
+        colour, meaning = COST_MODEL_COLOURS[cost_model.name], COST_MODELS[cost_model.key]
+        cost_models.append(
+            {"key": cost_model.key, "name": cost_model.name, "meaning": meaning, "colour": colour}
         )
     return {
         "network": converted.provenance.get("weights", "a network"),
@@ -61,7 +63,7 @@ def facts(converted: Converted, charged: Sequence[Account] = every_account()) ->
         "method": recipe.title,
         "counting": recipe.counting,
         "settings": asdict(recipe),
-        "accounts": accounts,
+        "cost_models": cost_models,
         "date": date.today().isoformat(),
         "command": command_line(),
         "versions": versions(),

@@ -12,7 +12,7 @@ from spiking_yolo.apps.detect.run import DetectRun, ImageResult, Sink
 from spiking_yolo.apps.page import as_bytes, facts, make_page, rounded, small_map, sprite
 from spiking_yolo.decode.boxes import Detections, Object, assign
 from spiking_yolo.draw.page import box_rows, class_ids, legend, photograph
-from spiking_yolo.metrics.energy import every_account
+from spiking_yolo.metrics.energy import every_cost_model
 from spiking_yolo.observe import Observation
 from spiking_yolo.snn.operations import LayerSize, layer_sizes
 
@@ -101,7 +101,7 @@ class PhotographsPage(Sink):
 
     def _costs(self, seen: Observation) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
-        account.
+        cost model.
         """
         costs = self.run.costs
         size = costs.size(seen.macs, seen.neurons)
@@ -119,9 +119,9 @@ class PhotographsPage(Sink):
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
             work, _ = costs.observed(seen, t)
-            for account in every_account():
-                energy.setdefault(account.key, []).append(account.snn(work, size))
-        of_ann = {account.key: account.ann(size) for account in every_account()}
+            for cost_model in every_cost_model():
+                energy.setdefault(cost_model.key, []).append(cost_model.snn(work, size))
+        of_ann = {cost_model.key: cost_model.ann(size) for cost_model in every_cost_model()}
         content = {"settled": seen.settled, "macs": seen.macs, **columns}
         return rounded({**content, "energy": energy, "annEnergy": of_ann})
 

@@ -18,7 +18,7 @@ from spiking_yolo.apps.page import (
 )
 from spiking_yolo.draw.colours import hexadecimal, track_colour
 from spiking_yolo.draw.page import box_rows, class_ids, jpeg, legend
-from spiking_yolo.metrics.energy import every_account
+from spiking_yolo.metrics.energy import every_cost_model
 
 HEAT_SIDE = 48  # cells on the longer side
 # Characters of all thumbnails, so that the page stays below 5 MB.
@@ -37,7 +37,9 @@ class VideoPage(Sink):
         self.path = path
         self.run = run
         self.columns: dict[str, list[Any]] = {}
-        self.energy: dict[str, list[float]] = {account.key: [] for account in every_account()}
+        self.energy: dict[str, list[float]] = {
+            cost_model.key: [] for cost_model in every_cost_model()
+        }
         self.ann_energy: dict[str, float] = {}
         self.classes: set[int] = set()
         self.thumbnails: list[bytes] = []
@@ -66,9 +68,9 @@ class VideoPage(Sink):
                 self.tracks.setdefault((box["track_id"], box["class"]), []).append(at)
         for layer, operations in seen.layers.items():
             self.layers.setdefault(layer, []).append(operations)
-        for account in every_account():
-            self.energy[account.key].append(account.snn(seen.work, seen.size))
-            self.ann_energy[account.key] = account.ann(seen.size)
+        for cost_model in every_cost_model():
+            self.energy[cost_model.key].append(cost_model.snn(seen.work, seen.size))
+            self.ann_energy[cost_model.key] = cost_model.ann(seen.size)
         self.classes |= class_ids([result.detections, ann])
         self.thumbnails.append(jpeg(result.image, *THUMBNAILS[0]))
         layers = []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
-from spiking_yolo.snn.layout import Active, channels_last, on_cpu, rows
+from spiking_yolo.snn.layout import SparseRows, channels_last, on_cpu, rows
 
 
 class PackedConvolution:
@@ -118,7 +118,7 @@ class PooledSum:
             return pool_in_pairs(total).movedim(-1, 1)
         return max_pool(total.movedim(-1, 1), **self.attrs)
 
-    def at(self, current: Active, differences: bool) -> Active | None:
+    def at(self, current: SparseRows, differences: bool) -> SparseRows | None:
         """The same for a few rows, after a first call: the maxima that have changed, or their
         differences.
 

@@ -303,8 +303,8 @@ typedef struct {
 } Rule;
 
 static Rule rule_of(const Neurons *g, float hysteresis) {
-    int thrifty = g->slack > 0 || hysteresis > 0; /* without either, 2 is never reached and all round down */
-    float half = thrifty ? 0.5f : 0.0f, base = thrifty ? 0.5f : 2.0f;
+    int saves = g->slack > 0 || hysteresis > 0; /* without either, 2 is never reached and all round down */
+    float half = saves ? 0.5f : 0.0f, base = saves ? 0.5f : 2.0f;
     return (Rule){g->slope, g->slack, g->gamma, half, base, hysteresis > 0 ? 0.5f + hysteresis : 0.0f};
 }
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import Active, dense, empty, rows
+from spiking_yolo.snn.layout import SparseRows, dense, empty, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
@@ -115,15 +115,15 @@ class Rows(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, x: Tensor | Active) -> tuple["Rows", Tensor]:
+    def of(cls, x: Tensor | SparseRows) -> tuple["Rows", Tensor]:
         """Also what must live as long: a map [N, C, ...] may have to be copied."""
         where, whole = None, True
-        if isinstance(x, Active) and x.compact is not None:
+        if isinstance(x, SparseRows) and x.compact is not None:
             values, whole = x.compact, False
         else:
             values = rows(dense(x))
         n = len(values)
-        if isinstance(x, Active):
+        if isinstance(x, SparseRows):
             where, n = x.where.data_ptr(), len(x.where)
         # C would read anything else as such, and beyond its end.
         values = values.to(torch.float32)
@@ -218,7 +218,7 @@ class EventConvolution:
         plain = attrs["groups"] == 1 and tuple(attrs["dilation"]) == (1, 1)
         return plain and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
-    def __call__(self, x: Tensor | Active) -> Active | None:
+    def __call__(self, x: Tensor | SparseRows) -> SparseRows | None:
         """The outputs that are reached; None if there is so much that a dense convolution is
         faster.
 
@@ -251,7 +251,7 @@ class EventConvolution:
         )
         if count < 0:
             return None
-        return Active(self._sums[:count, : self._outputs], self._reached[:count], self._result)
+        return SparseRows(self._sums[:count, : self._outputs], self._reached[:count], self._result)
 
     def _bind(self, shape: torch.Size) -> None:
         (kh, kw), (sh, sw), (ph, pw) = self._kernel, self._stride, self._padding
@@ -309,7 +309,7 @@ class EventPool:
         which = torch.empty((2, len(change)), dtype=torch.int64)
         return which[0], which[1], change
 
-    def __call__(self, x: Active, total: Tensor, differences: bool) -> Active:
+    def __call__(self, x: SparseRows, total: Tensor, differences: bool) -> SparseRows:
         """After these rows were added to the sum: the maxima that have changed, or their
         differences.
         """
@@ -333,8 +333,8 @@ class EventPool:
             changes,
         )
         if differences:
-            return Active(change[:count], changed[:count], self._result)
-        return Active(None, changed[:count], self._result, self._pooled)
+            return SparseRows(change[:count], changed[:count], self._result)
+        return SparseRows(None, changed[:count], self._result, self._pooled)
 
 
 class EventNeurons:
@@ -400,7 +400,7 @@ class EventNeurons:
         sent = self._state.sent
         return torch.zeros_like(sent), torch.empty(len(sent), dtype=torch.int64)
 
-    def __call__(self, x: Tensor | Active, hysteresis: float) -> Active:
+    def __call__(self, x: Tensor | SparseRows, hysteresis: float) -> SparseRows:
         """What is sent by the neurons that receive x, [N, C, ...], float32; valid until the next
         call.
         """
@@ -418,4 +418,4 @@ class EventNeurons:
             scratch("counts", threads, torch.int64),
         )
         whole = out.view(x.shape[0], *x.shape[2:], channels).movedim(-1, 1)
-        return Active(None, fired[: self._count], x.shape, whole)
+        return SparseRows(None, fired[: self._count], x.shape, whole)

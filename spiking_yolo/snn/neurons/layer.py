@@ -16,7 +16,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
 from spiking_yolo.snn.fast import Backend, BlockedStep
 from spiking_yolo.snn.layout import (
-    Active,
+    SparseRows,
     collapse_equal,
     dense,
     empty,
@@ -131,7 +131,7 @@ class NeuronLayer(nn.Module, ABC):
     def bind(self, p: Any) -> None:
         """Derive what depends on the parameters alone, once for each shape and dtype."""
 
-    def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
+    def kernel(self, current: Tensor | SparseRows, clock: Clock) -> Tensor | SparseRows | None:
         """The timestep in C, the start of the state included, and only where something is received;
         None if that is not possible.
         """
@@ -159,19 +159,19 @@ class NeuronLayer(nn.Module, ABC):
         self._largest: Sequence[Tensor | int] = []
 
     def forward(
-        self, current: Tensor | Active | None, spike_weight: float = 1.0
-    ) -> Tensor | Active:
+        self, current: Tensor | SparseRows | None, spike_weight: float = 1.0
+    ) -> Tensor | SparseRows:
         """One timestep.
 
         Args:
             current: What was received, [N, C, ...], in the units of the ANN; None for nothing new;
-                Active if only some rows received something. With plan.reads_sums it is the sum of
-                all input so far.
+                SparseRows if only some rows received something. With plan.reads_sums it is the sum
+                of all input so far.
             spike_weight: What a spike is worth, in thetas.
 
         Returns:
-            What is sent, in thetas, [N, C, ...], a tensor that the next step overwrites; Active if
-            only some rows were computed.
+            What is sent, in thetas, [N, C, ...], a tensor that the next step overwrites; SparseRows
+            if only some rows were computed.
         """
         if self.t == 0:
             if not isinstance(current, Tensor):
@@ -179,12 +179,12 @@ class NeuronLayer(nn.Module, ABC):
             self._allocate(current)
         clock = self._clock(spike_weight)
         received = self._received(current, clock)
-        sent: Tensor | Active | None = None
+        sent: Tensor | SparseRows | None = None
         if received is not None:
             sent = self.kernel(received, clock)
         if sent is None:
             sent = self._step_in_blocks(received, clock)
-        elif isinstance(sent, Active):
+        elif isinstance(sent, SparseRows):
             # Each of these rows has sent something.
             self._largest = [len(sent.where)]
         self.t += 1
@@ -201,7 +201,9 @@ class NeuronLayer(nn.Module, ABC):
             hysteresis = self.hysteresis
         return Clock(self.t, time, spike_weight, self.t == 0, hysteresis)
 
-    def _received(self, current: Tensor | Active | None, clock: Clock) -> Tensor | Active | None:
+    def _received(
+        self, current: Tensor | SparseRows | None, clock: Clock
+    ) -> Tensor | SparseRows | None:
         """What the neurons see in this step: the current, the sum of all, or its softmax."""
         if self.phi.softmax:
             if current is not None:
@@ -224,7 +226,7 @@ class NeuronLayer(nn.Module, ABC):
             return torch.zeros_like(self.state.sent)
         return dense(current)
 
-    def _step_in_blocks(self, received: Tensor | Active | None, clock: Clock) -> Tensor:
+    def _step_in_blocks(self, received: Tensor | SparseRows | None, clock: Clock) -> Tensor:
         """The `step` of all neurons; returns what is sent."""
         if received is not None:
             received = dense(received)

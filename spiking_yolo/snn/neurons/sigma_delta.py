@@ -9,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.recipe import MAX_GAMMA
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.fast import EventNeurons
-from spiking_yolo.snn.layout import Active, dense, rows
+from spiking_yolo.snn.layout import SparseRows, dense, rows
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, map_tree, tensor
@@ -85,7 +85,7 @@ class SigmaDelta(NeuronLayer):
         if plain and kernels is not None and EventNeurons.serves(state, p):
             self._kernel = EventNeurons(kernels, state, p, self.settings, self.slope)
 
-    def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
+    def kernel(self, current: Tensor | SparseRows, clock: Clock) -> Tensor | SparseRows | None:
         if self._kernel is None or clock.spike_weight != 1:
             return None
         if clock.first:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import CostModel, exponentials, spike_value
+from spiking_yolo.apps.evaluate.costs import NetworkCosts, exponentials, spike_value
 from spiking_yolo.apps.evaluate.scoring import Scored
 from spiking_yolo.apps.evaluate.table import ANN, ANN_8_BIT, Row, Table, settled, with_intervals
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
-from spiking_yolo.metrics.energy import NetworkSize, Work, accounts
+from spiking_yolo.metrics.energy import NetworkSize, Work, cost_models
 from spiking_yolo.recipe import Recipe
 
 
@@ -62,15 +62,15 @@ def test_steps_after_nothing_changes():
 
 def test_break_even_is_printed_of_the_last_step():
     """3e9 operations of .9 pJ, and 1e8 analogue MACs of 4.6 pJ: (4.6 - .46) / .9 operations per MAC
-    in the account without memory.
+    in the cost model without memory.
     """
-    size, chosen = NetworkSize(macs=1e9, neurons=1e6), accounts()
+    size, chosen = NetworkSize(macs=1e9, neurons=1e6), cost_models()
     work = Work(4, 3e9, analogue_macs=1e8)
-    even = {account.key: account.break_even(work, size) for account in chosen}
-    energies = {account.energy: account.snn(work, size) for account in chosen}
+    even = {cost_model.key: cost_model.break_even(work, size) for cost_model in chosen}
+    energies = {cost_model.energy: cost_model.snn(work, size) for cost_model in chosen}
     costs = {**energies, "output_error": 0.1}
     costs |= {f"sops_per_mac_{c}": 3.0 for c in ("spikes", "digits", "messages")}
-    ann = {account.energy: account.ann(size) for account in chosen}
+    ann = {cost_model.energy: cost_model.ann(size) for cost_model in chosen}
     rows = [
         Row(data="d", method=ANN, figures={"top1": 0.5}, costs={"macs": 1e9, **ann}),
         Row(data="d", method=ANN_8_BIT, figures={"top1": 0.5}, costs={"macs": 1e9}),
@@ -103,7 +103,7 @@ def test_what_events_carry():
 
 def test_rate_coding_computes_analogue_layers_in_every_step():
     size = NetworkSize(5, neurons=7)
-    streams = CostModel("spikes", "any", True, 2)
+    streams = NetworkCosts("spikes", "any", True, 2)
     assert streams.work(3, size, 1, 2, 3, 4) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
-    cached = CostModel("spikes", "any", False, 2)
+    cached = NetworkCosts("spikes", "any", False, 2)
     assert cached.work(3, size, 1, 2, 3, 4).analogue_macs == 4

@@ -138,7 +138,7 @@ def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path, capsys):
     assert np.allclose(data["operations"], [one.operations_per_mac for one in frames], rtol=1e-3)
     classes = [[box[5] for box in boxes] for boxes in data["boxes"]]
     assert classes == [one.boxes.cls.tolist() for one in frames]
-    keys = {account["key"] for account in data["accounts"]}
+    keys = {cost_model["key"] for cost_model in data["cost_models"]}
     assert keys == set(data["energy"]) == set(data["annEnergy"])
     # The operations of a frame are those of its layers together.
     assert [layer["name"] for layer in data["layers"]] == ["conv 2", "conv 3"]

@@ -1,9 +1,9 @@
 "use strict";
-// Energy in every account, beside the ANN's. ann: account -> mJ.
+// Energy in every cost model, beside the ANN's. ann: cost model -> mJ.
 
-/** spiking(account): mJ. */
+/** spiking(cost model): mJ. */
 function energyTable(caption, ann, spiking) {
-  return table(caption, ["account", "ANN", "spiking", "ratio"], data.accounts.map(({ key, name, meaning }) => {
+  return table(caption, ["cost model", "ANN", "spiking", "ratio"], data.cost_models.map(({ key, name, meaning }) => {
     const row = [h("span", { title: meaning }, name), digits(ann[key]), digits(spiking(key))];
     // On a neuromorphic chip the ANN does not run.
     if (ann[key] === null) return [...row, ""];
@@ -12,9 +12,9 @@ function energyTable(caption, ann, spiking) {
   }));
 }
 
-/** options: of the plot, with its title and x axis. spiking(account): mJ at each x. */
+/** options: of the plot, with its title and x axis. spiking(cost model): mJ at each x. */
 function energyPlot(options, ann, spiking) {
-  return plot({ ...options, logy: true, note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.",
+  return plot({ ...options, logy: true, note: "As a multiple of the ANN's in the same cost model; below 1 spikes are cheaper.",
     references: [{ name: "ANN", value: 1 }],
-    series: data.accounts.filter(({ key }) => ann[key] !== null).map(({ key, name, colour }) => ({ name, colour, values: spiking(key).map((mj) => mj / ann[key]) })) });
+    series: data.cost_models.filter(({ key }) => ann[key] !== null).map(({ key, name, colour }) => ({ name, colour, values: spiking(key).map((mj) => mj / ann[key]) })) });
 }
