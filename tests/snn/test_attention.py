@@ -117,8 +117,9 @@ def test_what_softmax_neurons_have_sent_is_the_rounded_softmax_of_the_sum(
     assert error <= theta * (0.501 if method == "signed-digits" else 1.001)
 
 
-@pytest.mark.parametrize("areas", [1, 4])
-@pytest.mark.parametrize("method", ATTENDING)
+@pytest.mark.parametrize(
+    ("method", "areas"), [*((method, 1) for method in ATTENDING), ("signed-digits", 4)]
+)
 def test_it_approaches_the_ann(method: str, areas: int):
     errors = []
     for scale in (0.2, 0.02):
@@ -190,24 +191,13 @@ def test_operations_of_products_are_recounted(areas: int):
 def test_multiply_accumulates_include_the_products():
     run = converted().network().run(images(1), 1)
     # 16 tokens; stem, q and k, v, pe (cut at the border), both products, proj, ffn, head.
-    stem = (
-        3
-        * 6
-        * sum(
-            sum(
-                0 <= 2 * i - 1 + a < 8 and 0 <= 2 * j - 1 + b < 8
-                for a in range(3)
-                for b in range(3)
-            )
-            for i in range(4)
-            for j in range(4)
-        )
-    )
-    pe = 6 * sum(
-        sum(0 <= i - 1 + a < 4 and 0 <= j - 1 + b < 4 for a in range(3) for b in range(3))
-        for i in range(4)
-        for j in range(4)
-    )
+
+    def taps(side: int, size: int, stride: int) -> int:
+        """Places of a 3 x 3 kernel inside the map, over all outputs."""
+        inside = [0 <= stride * i - 1 + a < size for i in range(side) for a in range(3)]
+        return sum(inside) ** 2
+
+    stem, pe = 3 * 6 * taps(4, 8, 2), 6 * taps(4, 4, 1)
     products = 4 * 16 * 16 + 6 * 16 * 16
     others = 16 * (6 * 4 * 2 + 6 * 6 + 6 * 6 + 6 * 8 * 2 + 6 * 5)
     assert run.macs == stem + pe + products + others
@@ -230,13 +220,10 @@ def test_methods_of_rate_coding_refuse_it_with_the_way_out():
             continue
         with pytest.raises(UserError, match=r"node 'attention_scores'.*signed-digits"):
             base_parameters(graph, histograms, method.recipe)
-
-
-def test_a_softmax_neuron_of_rate_coding_names_its_node():
-    recipe = get_recipe("p-norm")
+    # And by themselves.
     parameters = {"theta": torch.ones(2), "initial": torch.tensor(0.5)}
     with pytest.raises(UserError, match=r"softmax of attention.*neuron\.kind=sigma-delta"):
-        build_neurons(parameters, recipe, Activation(softmax=True))
+        build_neurons(parameters, get_recipe("p-norm"), Activation(softmax=True))
 
 
 def test_trained_neurons_are_the_simulated_ones():
@@ -278,7 +265,6 @@ def test_operations_of_the_products_are_known_apart():
     expected = by_layer["attention_scores"].digits + by_layer["attention"].digits
     assert first.products.digits.equal(expected)
     later = network.run(images(2) * 0.9, 1, keep=True).snapshots[1]
-    assert later.products is not None
     difference = later.since(first).products
-    assert difference is not None
+    assert later.products is not None and difference is not None
     assert difference.digits.equal(later.products.digits - first.products.digits)

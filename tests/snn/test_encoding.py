@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.methods import points
-from helpers.networks import Residual, TinyLeaky, images, make, spiking
+from helpers.methods import points, relative_error
+from helpers.networks import Residual, TinyLeaky, images, make, same, spiking
 from torch import Tensor
 
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import image_keys, uniform
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import NeuronLayer
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
 
@@ -24,12 +23,8 @@ def watch(settings: dict[str, Any], x: Tensor, T: int) -> Tensor:
     """What enters a network whose first layer is the identity: [T, N, 1, H, W]."""
     graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
     entered: list[Tensor] = []
-
-    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
-        assert current is not None
-        entered.append(current.clone())
-
-    spiking(graph, x, Recipe("tested"), settings).network(observed=True).run(x, T, probes=[probe])
+    network = spiking(graph, x, Recipe("tested"), settings).network(observed=True)
+    network.run(x, T, probes=[lambda name, t, layer, current: entered.append(current.clone())])
     return torch.stack(entered)
 
 
@@ -54,9 +49,8 @@ def test_poisson_input_is_spikes_of_the_right_mean():
 def test_steps_and_pixels_are_independent():
     x = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64)
     spikes = watch(POISSON, x, 200)[:, 0].flatten(1) - 0.5
-    assert (spikes[1:] * spikes[:-1]).mean().abs() < 0.01 and (
-        spikes[:, 1:] * spikes[:, :-1]
-    ).mean().abs() < 0.01
+    assert (spikes[1:] * spikes[:-1]).mean().abs() < 0.01
+    assert (spikes[:, 1:] * spikes[:, :-1]).mean().abs() < 0.01
 
 
 def test_signs_and_large_values_are_kept():
@@ -86,25 +80,17 @@ def test_an_image_sends_the_same_spikes_in_any_batch():
     assert not torch.equal(together[:, 0], together[:, 1])
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("cls", [Residual, TinyLeaky])
 def test_a_poisson_run_converges_on_the_ann_and_repeats(cls: Any):
     model, x = make(cls), images(2)
-    network = spiking(
-        model, x, Recipe("tested"), {**POISSON, "threshold.percentile": 100}
-    ).network()
-    run = network.run(x, 1024, [16])
-    with torch.no_grad():
-        expected = model(x)
+    settings = {**POISSON, "threshold.percentile": 100}
+    network = spiking(model, x, Recipe("tested"), settings).network()
+    run, expected = network.run(x, 1024, [16]), model(x)
     for i, target in enumerate(expected if isinstance(expected, tuple) else (expected,)):
-        early, late = (
-            ((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item()
-            for t in (16, 1024)
-        )
+        early, late = (relative_error([run.snapshots[t].outputs[i]], target) for t in (16, 1024))
         assert late < 0.1 and late < early / 3
-    again = network.run(x, 16).snapshots[16]
-    assert all(
-        torch.equal(a, b) for a, b in zip(again.outputs, run.snapshots[16].outputs, strict=True)
-    )
+    assert same(network.run(x, 16).snapshots[16], run.snapshots[16])
 
 
 def test_input_spikes_cost_operations():
@@ -114,31 +100,21 @@ def test_input_spikes_cost_operations():
     graph = points([([[1.0], [2.0], [-1.0]], [0.0] * 3), ([[0.0] * 3], [0.0])])
     x = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
     neurons = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
-    for settings, operations, analogue in (
-        ({}, 0, 12),
-        ({"encoding.input": "poisson"}, 7 * 2 * 3, 0),
-    ):
-        run = SpikingNetwork(graph, neurons, Recipe("tested").with_settings(settings)).run(x, 7)
-        assert (run.snapshots[7].operations.spikes.item(), run.analogue_macs) == (
-            operations,
-            analogue,
-        )
+    for input, operations, analogue in (("analogue", 0, 12), ("poisson", 7 * 2 * 3, 0)):
+        recipe = Recipe("tested").with_settings({"encoding.input": input})
+        run = SpikingNetwork(graph, neurons, recipe).run(x, 7)
+        assert run.snapshots[7].operations.spikes.item() == operations
+        assert run.analogue_macs == analogue
 
 
 def test_random_numbers_depend_on_each_of_their_keys():
     like = torch.zeros(2, 5)
     base = uniform(like, 0, [1, 2], "a", 0)
-    assert (
-        torch.equal(uniform(like, 0, [1, 2], "a", 0), base)
-        and (base >= 0).all()
-        and (base < 1).all()
-    )
-    for changed in (
-        (1, [1, 2], "a", 0),
-        (0, [3, 4], "a", 0),
-        (0, [1, 2], "b", 0),
-        (0, [1, 2], "a", 1),
-    ):
+    assert torch.equal(uniform(like, 0, [1, 2], "a", 0), base)
+    assert (base >= 0).all() and (base < 1).all()
+    keys = [0, [1, 2], "a", 0]
+    for k, other in enumerate((1, [3, 4], "b", 1)):
+        changed: Any = [*keys[:k], other, *keys[k + 1 :]]
         assert not (uniform(like, *changed) == base).any()
     x = images(3)
     assert len(set(image_keys(x))) == 3 and image_keys(x[1:]) == image_keys(x)[1:]
@@ -149,8 +125,7 @@ def test_a_stream_is_that_of_the_generator():
     like = torch.zeros(2, 3, 150, 151)
     drawn = uniform(like, 5, [7, 8], "conv", 3)
     for image, key in zip(drawn, (7, 8), strict=True):
-        state = int.from_bytes(
-            hashlib.blake2b(f"5/{key}/conv/3".encode(), digest_size=7).digest(), "little"
-        )
+        digest = hashlib.blake2b(f"5/{key}/conv/3".encode(), digest_size=7).digest()
+        state = int.from_bytes(digest, "little")
         whole = np.random.SFC64(state).random_raw(16988).view("<u2")[: image.numel()]
         np.testing.assert_array_equal(image.movedim(0, -1).flatten().numpy() * 2**16, whole)

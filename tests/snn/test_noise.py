@@ -8,7 +8,6 @@ from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.snn.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
 from spiking_yolo.snn.stream import Stream
 
@@ -16,9 +15,8 @@ from spiking_yolo.snn.stream import Stream
 def scene(side: int = 96) -> Tensor:
     """Without noise: a plane, [1, 3, side, side], between a quarter and three quarters."""
     line = torch.linspace(0.25, 0.75, side)
-    return torch.stack(
-        [line[:, None].expand(side, side), line.expand(side, side), line.flip(0).expand(side, side)]
-    )[None]
+    planes = [x.expand(side, side) for x in (line[:, None], line, line.flip(0))]
+    return torch.stack(planes)[None]
 
 
 def frames(still: Tensor, count: int, levels: float | Tensor) -> list[Tensor]:
@@ -34,21 +32,21 @@ def test_the_level_is_that_of_the_noise_in_each_channel():
     assert torch.allclose(noise_level(*frames(scene(), 3, added)), added, rtol=0.15)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3, 4, 8])
-def test_pixels_of_whole_numbers_show_it_too(levels: int):
+def test_pixels_of_whole_numbers_show_it_too():
     """Where medians are one of few values, and the same in two frames or not by chance."""
-    three = [(255 * x).round() / 255 for x in frames(scene(), 3, levels / 255)]
-    level = 255 * noise_level(*three)
-    torch.testing.assert_close(level, torch.full_like(level, levels), rtol=0.12, atol=0)
+    for levels in (1, 2, 3, 4, 8):
+        three = [(255 * x).round() / 255 for x in frames(scene(), 3, levels / 255)]
+        level = 255 * noise_level(*three)
+        torch.testing.assert_close(level, torch.full_like(level, levels), rtol=0.12, atol=0)
 
 
-@pytest.mark.parametrize("part", ["moves", "is padding"])
-def test_neither_what_moves_nor_padding_counts(part: str):
+def test_neither_what_moves_nor_padding_counts():
     """Half of the picture is other in the next frame, or of one colour in both."""
-    three = frames(scene(), 3, 0.02)
-    for k, x in enumerate(three):
-        x[..., :48] = x[..., :48].roll(7 * k, -1) if part == "moves" else 0.5
-    assert torch.allclose(noise_level(*three), torch.tensor(0.02), rtol=0.3)
+    for moves in (True, False):
+        three = frames(scene(), 3, 0.02)
+        for k, x in enumerate(three):
+            x[..., :48] = x[..., :48].roll(7 * k, -1) if moves else 0.5
+        assert torch.allclose(noise_level(*three), torch.tensor(0.02), rtol=0.3)
 
 
 def test_frames_without_noise_have_none():
@@ -74,19 +72,15 @@ def test_a_camera_that_moves_is_no_noise(noise: float):
     assert not noise_level(*noisy).any()
 
 
-def test_clean_frames_are_sent_as_they_are():
+@pytest.mark.parametrize("host", [True, False])
+def test_clean_frames_are_sent_as_they_are(host: bool, monkeypatch: pytest.MonkeyPatch):
+    """An accelerator is not waited for and gets the same."""
+    monkeypatch.setattr("spiking_yolo.snn.noise.on_cpu", lambda x: host)
     filter = NoiseFilter(scene())
     for k in range(2 * FRAMES):
         frame = scene().roll(k, -1)
-        assert filter(frame) is frame
-
-
-def test_an_accelerator_is_not_waited_for_and_gets_the_same(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("spiking_yolo.snn.noise.on_cpu", lambda x: False)
-    filter = NoiseFilter(scene())
-    for k in range(2 * FRAMES):
-        frame = scene().roll(k, -1)
-        assert torch.equal(filter(frame), frame)
+        sent = filter(frame)
+        assert sent is frame if host else torch.equal(sent, frame)
 
 
 def test_the_mean_by_hand():
@@ -139,18 +133,12 @@ def test_a_network_sends_less_of_a_noisy_video():
     """And the state starts with the frame: a cut measures anew."""
     recipe = get_recipe("signed-digits").with_settings({"calibration.steps": 2})
     still = scene(64).double()
+    model, x = make(TinyLeaky), images(2, size=64)
     spent: dict[bool, float] = {}
     for denoise in (True, False):
-        converted = spiking(
-            make(TinyLeaky), images(2, size=64), recipe, {"encoding.denoise": denoise}
-        )
+        converted = spiking(model, x, recipe, {"encoding.denoise": denoise})
         stream = Stream(converted.network())
         runs = [stream(x) for x in frames(still, 12, 0.05)]
         assert [run.fresh for run in runs] == [True] + [False] * 11
         spent[denoise] = sum(run.run.snapshots[1].operations.digits.item() for run in runs[4:])
     assert spent[True] < spent[False] / 2
-
-
-def test_rate_coding_has_no_frames_to_filter():
-    with pytest.raises(UserError, match=r"denoise needs neurons that send changes"):
-        get_recipe("msat").with_settings({"encoding.denoise": True})

@@ -61,10 +61,7 @@ BOTH = pytest.mark.parametrize(("phi", "function"), [(SILU, silu), (MISH, mish)]
 
 
 def neuron(recipe: Recipe, theta: float, phi: Activation = SILU) -> NeuronLayer:
-    params = {
-        "theta": torch.tensor([theta], dtype=torch.float64),
-        "initial": torch.tensor(0.5, dtype=torch.float64),
-    }
+    params = {"theta": torch.tensor([theta]).double(), "initial": torch.tensor(0.5).double()}
     layer = build_neurons(params, recipe, phi)
     layer.reset()
     return layer
@@ -126,23 +123,21 @@ def network() -> tuple[nn.Module, Tensor]:
     return model, images(2)
 
 
-def test_the_graph_is_the_network():
+@pytest.mark.parametrize("phi", [SILU, MISH])
+def test_the_graph_is_the_network_and_the_pool_stays_behind_the_neurons(phi: Activation):
+    """They turn the order round: of -1.2 and -5 the second has the larger one. By the default at
+    T = 1.
+    """
     model, x = network()
+    if phi == MISH:
+        model.act = nn.Mish()
     graph = trace(model, x[:1])
-    assert [node.phi for node in graph.activations] == [SILU, SILU]
+    assert [node.phi for node in graph.activations] == [phi, SILU]
     torch.testing.assert_close(forward(graph, x)[0], model(x))
     assert F.silu(model.conv1(x)).min() < -0.27
-
-
-def test_mish_is_followed_too():
-    """In a network with a pool that stays behind it, and by the default at T = 1."""
-    model, x = network()
-    model.act = nn.Mish()
-    graph = trace(model, x[:1])
-    assert [node.phi for node in graph.activations] == [MISH, SILU]
-    torch.testing.assert_close(forward(graph, x)[0], model(x))
     converted = spiking(model, x, get_recipe(DEFAULT))
-    assert record(converted.network(observed=True), x, 1)["act"].shape[-2:] == x.shape[-2:]
+    sent = record(converted.network(observed=True), x, 4)["act"]
+    assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
     outputs = converted.network()(x, 1).snapshots[1].outputs
     assert relative_error(outputs, model(x)) < 0.1
 
@@ -159,14 +154,6 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     height, width = x.shape[2:]
     # One pooled to half.
     assert model.exponentials == 1 and model.size(1, 1).exponentials == 8 * height * width * 5 / 4
-
-
-def test_the_pool_stays_behind_the_neurons():
-    """SiLU turns the order round: of -1.2 and -5 the second has the larger one."""
-    model, x = network()
-    converted = spiking(model, x, get_recipe(DEFAULT))
-    sent = record(converted.network(observed=True), x, 4)["act"]
-    assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
 
 
 def test_theta_covers_what_phi_makes_of_both_sides():
@@ -187,9 +174,8 @@ def test_reach_is_that_of_a_dense_grid(phi, function):
         points = torch.linspace(-below, above, 100001, dtype=torch.float64)
         grid = torch.tensor([function(x) for x in points.tolist()], dtype=torch.float64)
         found = phi.reach(*torch.tensor([[above], [below]], dtype=torch.float64))
-        assert [side.item() for side in found] == pytest.approx(
-            [grid.max().item(), -grid.min().item()], abs=1e-8
-        )
+        expected = [grid.max().item(), -grid.min().item()]
+        assert [side.item() for side in found] == pytest.approx(expected, abs=1e-8)
 
 
 def test_the_quantised_rival_knows_the_dip():
@@ -199,19 +185,15 @@ def test_the_quantised_rival_knows_the_dip():
     assert relative_error([found], exact) < 0.01
 
 
-@pytest.mark.parametrize("name", sorted(set(list_methods()) - set(FOLLOW)))
-def test_other_methods_refuse_with_the_ways_out(name):
-    model, x = network()
-    with pytest.raises(UserError) as caught:
-        spiking(model, x, recipe_of(name))
-    said = str(caught.value)
-    assert "'act' (SiLU)" in said and all(method in said for method in FOLLOW)
-    assert f"yolo detect train model={YAML} " in said and " calibrate --weights" in said
+def test_other_methods_refuse_with_the_ways_out():
     assert YAML.is_file() and "torch.nn.ReLU()" in YAML.read_text()
-    with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
-        build_neurons(
-            {"theta": torch.ones(1), "initial": torch.tensor(0.0)},
-            recipe_of(name),
-            SILU,
-            LayerPlan("act"),
-        )
+    model, x = network()
+    params = {"theta": torch.ones(1), "initial": torch.tensor(0.0)}
+    for name in set(list_methods()) - set(FOLLOW):
+        with pytest.raises(UserError) as caught:
+            spiking(model, x, recipe_of(name))
+        said = str(caught.value)
+        assert "'act' (SiLU)" in said and all(method in said for method in FOLLOW)
+        assert f"yolo detect train model={YAML} " in said and " calibrate --weights" in said
+        with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
+            build_neurons(params, recipe_of(name), SILU, LayerPlan("act"))
