@@ -114,7 +114,10 @@ def test_tuning(pictures: Path, name: str, capsys: pytest.CaptureFixture[str]):
 def test_an_interrupted_tuning_goes_on_with_the_same_result(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    assert calibrate("--tune", "--calibration", "whole", *STEPS, "-o", "whole.safetensors") == 0
+    assert (
+        calibrate("--tune", "--calibration", "tuned-weights", *STEPS, "-o", "whole.safetensors")
+        == 0
+    )
     step, done = tune_weights.Tuning.train_on, []
 
     def stopped(self: tune_weights.Tuning, x: torch.Tensor) -> None:
@@ -124,19 +127,17 @@ def test_an_interrupted_tuning_goes_on_with_the_same_result(
         step(self, x)
 
     monkeypatch.setattr(tuning.Tuning, "train_on", stopped)
-    own = ("--tune", "--calibration", "whole", *STEPS, "-o", "again.safetensors")
+    own = ("--tune", "--calibration", "tuned-weights", *STEPS, "-o", "again.safetensors")
     assert calibrate(*own) != 0
     monkeypatch.setattr(tuning.Tuning, "train_on", step)
     assert calibrate(*own) == 0
     assert "going on after 4 of 6 steps" in capsys.readouterr().out
     one, two = (read(f"{name}.safetensors") for name in ("whole", "again"))
-    assert one.entries[f"{DEFAULT}/whole"] == two.entries[f"{DEFAULT}/whole"]
+    assert one.entries[f"{DEFAULT}/tuned-weights"] == two.entries[f"{DEFAULT}/tuned-weights"]
 
 
-@pytest.mark.parametrize(
-    ("args", "expected"),
-    [
-        (("--images", "nowhere.png"), "does not exist"),
+def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
+    for args, expected in [
         (("--images", "void"), "no images"),
         (("--images", "photos", "--data", "x"), "--data"),
         ((), "--images"),
@@ -146,14 +147,10 @@ def test_an_interrupted_tuning_goes_on_with_the_same_result(
         (("--images", "photos", "--tune", "--method", "msat"), "--tune"),
         (("--images", "photos", "--videos", "photos"), "--calibration video"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),
-    ],
-)
-def test_refusals(
-    folder: Path, args: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
-):
-    Path("void").mkdir()
-    before = sorted(folder.rglob("*"))
-    assert run_tool("calibrate", "--weights", "tiny.weights", *args) == 2
-    err = capsys.readouterr().err
-    assert expected in err and len(err.splitlines()) == 1
-    assert sorted(folder.rglob("*")) == before
+    ]:
+        Path("void").mkdir()
+        before = sorted(folder.rglob("*"))
+        assert run_tool("calibrate", "--weights", "tiny.weights", *args) == 2
+        err = capsys.readouterr().err
+        assert expected in err and len(err.splitlines()) == 1
+        assert sorted(folder.rglob("*")) == before

@@ -62,18 +62,15 @@ def test_what_an_event_carries():
     assert recipe.counting == "digits" and recipe.events_per_step == 3
 
 
-@pytest.mark.parametrize(
-    ("properties", "wrong"),
-    [
+def test_wrong_properties_are_refused():
+    """A sigma-delta neuron that does not say so would be converted wrongly, in silence."""
+    for properties, wrong in [
         ({"signed": True}, "differential=True"),
         ({"differential": True}, "signed=True"),
         ({"signed": True, "differential": True, "supports": ("digit",)}, "digit"),
         ({"signed": True, "differential": True, "follows": ("relu6",)}, "relu6"),
-    ],
-)
-def test_wrong_properties_are_refused(properties, wrong):
-    """A sigma-delta neuron that does not say so would be converted wrongly, in silence."""
-    with pytest.raises(ValueError, match=wrong):
-        register("wrong", **properties)(RenamedSigmaDelta)
-    with pytest.raises(UserError, match="wrong"):
-        Recipe("test").with_settings({"neuron.kind": "wrong"})
+    ]:
+        with pytest.raises(ValueError, match=wrong):
+            register("wrong", **properties)(RenamedSigmaDelta)
+        with pytest.raises(UserError, match="wrong"):
+            Recipe("test").with_settings({"neuron.kind": "wrong"})

@@ -14,20 +14,15 @@ def test_methods_and_networks(capsys: pytest.CaptureFixture[str]):
     assert starts >= {*list_methods(), *(network.name for network in networks())}
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
+def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):
+    for words, expected in [
         (["yolov3-tiny"], ["tuned-weights", "calibration.operations=0.9", "msat-tuned"]),
         (["msat", "--set", "msat.gain=2"], ["* msat.gain", "2.0", "  neuron.gamma"]),
         (["--set", "neuron.gamma=7"], ["* neuron.gamma", "signed-digits"]),
-    ],
-)
-def test_calibrations_and_settings(
-    words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
-):
-    assert run_tool("list", *words) == 0
-    out = capsys.readouterr().out
-    assert all(word in out for word in expected)
+    ]:
+        assert run_tool("list", *words) == 0
+        out = capsys.readouterr().out
+        assert all(word in out for word in expected)
 
 
 def test_what_is_unknown_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):

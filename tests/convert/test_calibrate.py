@@ -102,13 +102,8 @@ def one_layer(kind: str, **settings: Any) -> Converted:
     """theta = 1, half-threshold start, T = 4, on the places 1 and 0.35; the head is 2 a + 1."""
     graph = points([([[1.0]], [0.0]), ([[2.0]], [1.0])])
     x = torch.tensor([1.0, 0.35], dtype=torch.float64).reshape(1, 1, 1, 2)
-    start = {
-        "threshold.rule": "max",
-        "neuron.initial": 0.5,
-        "calibration.T": 4,
-        "calibration.kind": kind,
-    }
-    return spiking(graph, x, Recipe("tested"), {**start, **settings})
+    start = {"threshold.rule": "max", "neuron.initial": 0.5, "calibration.T": 4}
+    return spiking(graph, x, Recipe("tested"), {**start, "calibration.kind": kind, **settings})
 
 
 def test_corrections_by_hand():

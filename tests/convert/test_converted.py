@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.networks import ALL, Pooled, TinyLeaky, images, make, spiking
+from helpers.pickles import Calls
 from safetensors.torch import save_file
 from torch import nn
 
@@ -65,19 +66,9 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path):
     assert os.listdir(tmp_path) == ["folder.safetensors"]
 
 
-class Bomb:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def pickles(folder: Path) -> list[Path]:
     """A plain pickle and a PyTorch checkpoint, under names that hide what they are."""
-    content = pickle.dumps(Bomb(folder / "executed"))
+    content = pickle.dumps(Calls(os.mkdir, str(folder / "executed")))
     paths = [
         folder / name
         for name in ("net.safetensors", "net.pt", "checkpoint.pt", "zipped.safetensors")

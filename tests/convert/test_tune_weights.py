@@ -103,20 +103,6 @@ def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pyt
     torch.testing.assert_close(snapshot.outputs[0], outputs[0], rtol=1e-4, atol=1e-4)
 
 
-def test_resumed_equals_uninterrupted(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tune_weights, "EVERY", 10)
-    whole = tuning(30)
-    run(whole, 30)
-    first = tuning(30)
-    run(first, 17)
-    second = tuning(30)
-    second.load_state_dict(first.state_dict())
-    run(second, 13)
-    assert second.rows == whole.rows
-    for name, weight in whole.result().weights.items():
-        assert torch.equal(weight, second.result().weights[name])
-
-
 def test_a_loss_that_is_not_finite_stops_before_anything_moves():
     t = tuning()
     before = [p.clone() for p in t._trained()]

@@ -63,12 +63,8 @@ def test_the_ann_has_them_too_and_more_bits_come_closer():
         errors.append(relative_error(forward(small.graph, x), model(x)))
         run = small.network().run(x, 64)
         assert relative_error(run.snapshots[64].outputs, forward(small.graph, x)) < 0.05
-    assert (
-        errors == sorted(errors, reverse=True)
-        and errors[0] > 0.2
-        and errors[2] < 0.02
-        and errors[3] < 1e-4
-    )
+    assert errors == sorted(errors, reverse=True) and errors[0] > 0.2
+    assert errors[2] < 0.02 and errors[3] < 1e-4
 
 
 def test_others_are_refused():

@@ -18,38 +18,20 @@ from spiking_yolo.data.coco import (
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.errors import UserError
 
-DARKNET_NAMES = (
-    "person", "bicycle", "car", "motorbike", "aeroplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
-    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
-    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "sofa",
-    "pottedplant", "bed", "diningtable", "toilet", "tvmonitor", "laptop", "mouse", "remote", "keyboard",
-    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
-    "teddy bear", "hair drier", "toothbrush",
-)  # fmt: skip
+ROOT = Path(__file__).parents[2]
+DARKNET_NAMES = tuple((ROOT / "weights" / "coco.names").read_text().split("\n")[:80])
 
 
 def content() -> dict[str, Any]:
-    return {
-        "images": [
-            {"id": 7, "file_name": "a.jpg", "width": 100, "height": 80},
-            {"id": 3, "file_name": "b.jpg", "width": 60, "height": 50},
-        ],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 7,
-                "category_id": 18,
-                "bbox": [10, 20, 30, 40],
-                "area": 900.5,
-                "iscrowd": 0,
-            },
-            {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 5], "iscrowd": 1},
-        ],
-        "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}],
-    }
+    images = [
+        {"id": 7, "file_name": "a.jpg", "width": 100, "height": 80},
+        {"id": 3, "file_name": "b.jpg", "width": 60, "height": 50},
+    ]
+    dog = {"id": 1, "image_id": 7, "category_id": 18, "bbox": [10, 20, 30, 40], "iscrowd": 0}
+    person = {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 5], "iscrowd": 1}
+    categories = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}]
+    annotations = [{**dog, "area": 900.5}, person]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def official(root: Path, data: object, files: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Path:
@@ -110,17 +92,12 @@ def damaged(part: str, index: int, **entries: Any) -> Any:
     ("data", "says"),
     [
         ([1, 2], "no list 'images'"),
-        ({"images": [], "annotations": []}, "no list 'categories'"),
         ({**content(), "images": [], "annotations": []}, "lists no images"),
         (damaged("images", 1, width=None), r"images\[1\] has no width"),
         (damaged("images", 1, width=0), r"images\[1\].*size"),
-        (damaged("images", 0, width=10**30), r"images\[0\] has no width"),
         (damaged("images", 1, id=7), "twice"),
-        (damaged("categories", 1, id=18), "twice"),
         (damaged("annotations", 1, category_id=2), r"annotations\[1\].*not listed"),
-        (damaged("annotations", 1, image_id=2), r"annotations\[1\].*not listed"),
         (damaged("annotations", 1, bbox=[1, 2, 3]), r"annotations\[1\] needs a bbox"),
-        (damaged("annotations", 1, bbox=[1, 2, -3, 4]), r"annotations\[1\] needs a bbox"),
         (damaged("annotations", 1, bbox=[1, 2, 3, float("nan")]), "not readable json"),
         (damaged("annotations", 1, bbox=[1, 2, 3, 10**400]), "needs a bbox"),
         (damaged("annotations", 1, id=True), r"annotations\[1\] needs an id"),

@@ -21,11 +21,8 @@ from spiking_yolo.options import LimitOptions, drawn
 @given(st.integers(0, 40), st.integers(1, 40), st.integers(0, 5))
 def test_a_draw_has_each_item_once_and_keeps_the_order(size: int, n: int, seed: int):
     chosen = draw(range(size), n, seed)
-    assert (
-        len(chosen) == min(n, size)
-        and chosen == sorted(set(chosen))
-        and set(chosen) <= set(range(size))
-    )
+    assert len(chosen) == min(n, size) and chosen == sorted(set(chosen))
+    assert set(chosen) <= set(range(size))
     assert chosen == draw(range(size), n, seed)
 
 
@@ -76,20 +73,17 @@ def saved(path: Path, width: int, height: int, orientation: int = 6) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("stored", "annotated", "black"),
-    [
+def test_pixels_are_turned_as_the_boxes_are(tmp_path: Path) -> None:
+    for stored, annotated, black in [
         # As a viewer shows it: row 0, right.
         ((4, 2), (2, 4), (0, 1)),
         ((4, 2), (4, 2), (0, 0)),  # as stored
         ((3, 3), (3, 3), (0, 2)),  # either: as a viewer shows it
-    ],
-)
-def test_pixels_are_turned_as_the_boxes_are(tmp_path: Path, stored, annotated, black) -> None:
-    sample = Sample.of("a", saved(tmp_path / "a.png", *stored), annotated, [], [])
-    image = sample.image()
-    assert image.shape == (annotated[1], annotated[0], 3)
-    assert np.argwhere(image[..., 0] == 0).tolist() == [list(black)]
+    ]:
+        sample = Sample.of("a", saved(tmp_path / "a.png", *stored), annotated, [], [])
+        image = sample.image()
+        assert image.shape == (annotated[1], annotated[0], 3)
+        assert np.argwhere(image[..., 0] == 0).tolist() == [list(black)]
 
 
 def test_pixels_of_another_size_than_the_annotation(tmp_path: Path) -> None:

@@ -22,34 +22,34 @@ def photo(height: int = 12, width: int = 20) -> np.ndarray:
     return np.stack([rows * 9, columns * 9, 200 - rows * 5], 2).astype(np.uint8)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".webp"])
-def test_colours_are_rgb(suffix, tmp_path):
-    path = tmp_path / f"x{suffix}"
-    Image.fromarray(photo()).save(path, **({"lossless": True} if suffix == ".webp" else {}))
-    for source in (path, str(path), photo(), Image.fromarray(photo())):
-        image = read_image(source)
-        assert image.dtype == np.uint8 and np.array_equal(image, photo())
+def test_colours_are_rgb(tmp_path):
+    for suffix in [".png", ".bmp", ".tif", ".ppm", ".webp"]:
+        path = tmp_path / f"x{suffix}"
+        Image.fromarray(photo()).save(path, **({"lossless": True} if suffix == ".webp" else {}))
+        for source in (path, str(path), photo(), Image.fromarray(photo())):
+            image = read_image(source)
+            assert image.dtype == np.uint8 and np.array_equal(image, photo())
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_as_opencv_applies_it(orientation, tmp_path):
-    path = tmp_path / "x.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(photo(16, 32)).save(path, quality=95, exif=exif)
-    expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
-    image = read_image(path)
-    assert image.shape == expected.shape == ((16, 32, 3) if orientation < 5 else (32, 16, 3))
-    assert np.abs(image.astype(int) - expected).max() <= 4
+def test_exif_rotation_as_opencv_applies_it(tmp_path):
+    for orientation in range(1, 9):
+        path = tmp_path / "x.jpg"
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(photo(16, 32)).save(path, quality=95, exif=exif)
+        expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+        image = read_image(path)
+        assert image.shape == expected.shape == ((16, 32, 3) if orientation < 5 else (32, 16, 3))
+        assert np.abs(image.astype(int) - expected).max() <= 4
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "CMYK"])
-def test_other_colour_modes(mode, tmp_path):
-    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
-    original = Image.fromarray(np.full((16, 16, 3), 255, np.uint8)).convert(mode)
-    original.save(path)
-    assert read_image(path).shape == (16, 16, 3)
-    assert read_image(path).min() >= 254
+def test_other_colour_modes(tmp_path):
+    for mode in ["L", "LA", "P", "1", "RGBA", "CMYK"]:
+        path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+        original = Image.fromarray(np.full((16, 16, 3), 255, np.uint8)).convert(mode)
+        original.save(path)
+        assert read_image(path).shape == (16, 16, 3)
+        assert read_image(path).min() >= 254
 
 
 def test_sixteen_bits(tmp_path):
@@ -70,32 +70,29 @@ def test_float_arrays_and_grey_arrays():
     assert read_image(np.ones((2, 2, 1), np.uint8)).shape == (2, 2, 3)
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
+def test_unusable_arrays():
+    for array in [
         np.zeros((0, 3, 3), np.uint8),
         np.zeros((2, 2, 2), np.uint8),
         np.zeros(5, np.uint8),
         np.zeros((2, 2), np.int64),
         np.full((2, 2), np.nan),
         np.full((2, 2), 200.0),
-    ],
-)
-def test_unusable_arrays(array):
-    with pytest.raises(UserError):
-        read_image(array)
+    ]:
+        with pytest.raises(UserError):
+            read_image(array)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_truncated_files_are_refused_at_every_length(suffix, tmp_path):
-    path = tmp_path / f"x{suffix}"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(path)
-    content = path.read_bytes()
-    for length in range(0, len(content) - 16, max(1, len(content) // 40)):
-        path.write_bytes(content[:length])
-        with pytest.raises(UserError, match=path.name) as caught:
-            read_image(path)
-        assert "\n" not in str(caught.value)
+def test_truncated_files_are_refused_at_every_length(tmp_path):
+    for suffix in [".jpg", ".png"]:
+        path = tmp_path / f"x{suffix}"
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+        content = path.read_bytes()
+        for length in range(0, len(content) - 16, max(1, len(content) // 40)):
+            path.write_bytes(content[:length])
+            with pytest.raises(UserError, match=path.name) as caught:
+                read_image(path)
+            assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_not_images(tmp_path, monkeypatch):
@@ -110,14 +107,14 @@ def test_files_that_are_not_images(tmp_path, monkeypatch):
         read_image(tmp_path / "bomb.png")
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 10), (10, 20000), (1, 50000)])
-def test_extreme_shapes(width, height, tmp_path):
-    Image.new("RGB", (width, height), (255, 0, 0)).save(tmp_path / "x.png")
-    for spec in (LETTERBOX, STRETCH):
-        tensor, placement = preprocess(read_image(tmp_path / "x.png"), spec)
-        assert tensor.shape == (3, spec.height, spec.width)
-        assert min(placement.resized) >= 1 and tensor.min() >= 0
-        assert 1 - 1e-6 < tensor[0].max() <= 1
+def test_extreme_shapes(tmp_path):
+    for width, height in [(1, 1), (20000, 10), (10, 20000), (1, 50000)]:
+        Image.new("RGB", (width, height), (255, 0, 0)).save(tmp_path / "x.png")
+        for spec in (LETTERBOX, STRETCH):
+            tensor, placement = preprocess(read_image(tmp_path / "x.png"), spec)
+            assert tensor.shape == (3, spec.height, spec.width)
+            assert min(placement.resized) >= 1 and tensor.min() >= 0
+            assert 1 - 1e-6 < tensor[0].max() <= 1
 
 
 def test_letterbox_vector():

@@ -121,19 +121,16 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     assert (means(images), fps, total) == ([1, 2, 10], 25, 3)
 
 
-@pytest.mark.parametrize(
-    ("source", "total"),
-    [
+def test_arrays_in_a_row():
+    for source, total in [
         (grey([3, 7]), 2),
         (np.stack(grey([3, 7])), 2),
         ((frame for frame in grey([3, 7])), None),
         (np.array(grey([3, 7])) / np.float32(255), 2),
-    ],
-)
-def test_arrays_in_a_row(source, total):
-    images, fps, count = frames_of(source)
-    assert (means(images), fps, count) == ([3, 7], 25, total)
-    assert means(frames_of(grey([9])[0]).images) == [9]
+    ]:
+        images, fps, count = frames_of(source)
+        assert (means(images), fps, count) == ([3, 7], 25, total)
+        assert means(frames_of(grey([9])[0]).images) == [9]
 
 
 def test_frames_are_read_on_use_and_a_bad_one_is_named(tmp_path):
@@ -172,14 +169,14 @@ def test_written_frames_come_back_in_order_size_and_colour(tmp_path):
     assert not (tmp_path / "none.mp4").exists(), "without a frame there is no file"
 
 
-@pytest.mark.parametrize("fps", [0.1, 7, 23.976, 30000 / 1001, 240])
-def test_rates_and_the_last_frames_arrive(tmp_path, fps):
-    with VideoWriter(tmp_path / "v.mp4", fps) as writer:
-        for frame in noise(70, 32, 32):
-            writer.write(frame)
-    with open_video(str(writer.path)) as video:
-        assert video.fps == pytest.approx(fps, rel=0.02)
-    assert len(read_frames(writer.path)) == 70
+def test_rates_and_the_last_frames_arrive(tmp_path):
+    for fps in [0.1, 30000 / 1001, 240]:
+        with VideoWriter(tmp_path / "v.mp4", fps) as writer:
+            for frame in noise(70, 32, 32):
+                writer.write(frame)
+        with open_video(str(writer.path)) as video:
+            assert video.fps == pytest.approx(fps, rel=0.02)
+        assert len(read_frames(writer.path)) == 70
 
 
 def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path):

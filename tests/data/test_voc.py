@@ -46,12 +46,8 @@ def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
     )
     assert (data.name, data.classes, data.notes) == ("VOC2007 test", VOC_NAMES, [])
     (sample,) = data.samples
-    assert (sample.image_id, sample.width, sample.height, sample.path.name) == (
-        "000001",
-        100,
-        80,
-        "000001.jpg",
-    )
+    assert (sample.image_id, sample.path.name) == ("000001", "000001.jpg")
+    assert (sample.width, sample.height) == (100, 80)
     assert sample.boxes.tolist() == [[0, 0, 99, 79], [4.5, 5, 19, 29], [8, 8, 8, 8]]
     assert [VOC_NAMES[i] for i in sample.labels] == ["dog", "cat", "tvmonitor"]
     assert sample.ignored.tolist() == [False, True, False]
@@ -75,13 +71,11 @@ def test_absent_images_and_boxes_outside_are_noted(tmp_path: Path) -> None:
     [
         ("", "gives no image size"),
         ("<size><width>0</width><height>80</height></size>", "gives no image size"),
-        ("<size><width>wide</width><height>80</height></size>", "gives no image size"),
         ("<size>", "not readable XML"),
         (SIZE + thing("dragon", (1, 1, 2, 2)), "'dragon', which is not a VOC class"),
         (SIZE + thing("dog", (1, 1, 2)), "dog without a whole bndbox"),
         (SIZE + thing("dog", (5, 1, 2, 2)), "max before min"),
         (SIZE + thing("dog", (1, 1, float("nan"), 2)), "no finite number"),
-        (SIZE + thing("dog", (1, 1, float("inf"), 2)), "no finite number"),
     ],
 )
 def test_faulty_xml_is_named(tmp_path: Path, body: str, says: str) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 # image, category, x, y, width, height, crowd
-OBJECTS = [
+OBJECTS: list[tuple[Any, ...]] = [
     (1, 1, 10, 10, 100, 200, 0),
     (1, 1, 200, 50, 40, 40, 0),
     (1, 1, 300, 300, 300, 150, 1),
@@ -27,42 +27,16 @@ FOUND = [
     (3, 90, 402, 200, 60, 10, 0.5),
     (3, 1, 10, 10, 10, 10, 0.2),
 ]
-CATEGORIES = [
-    {"id": 1, "name": "person"},
-    {"id": 18, "name": "dog"},
-    {"id": 90, "name": "toothbrush"},
-]
-EXPECTED = [
-    0.698047,
-    0.889439,
-    0.768977,
-    0.7,
-    0.3,
-    0.8,
-    0.561111,
-    0.827778,
-    0.827778,
-    0.966667,
-    0.3,
-    0.8,
-]
+NAMES = {1: "person", 18: "dog", 90: "toothbrush"}
+CATEGORIES = [{"id": i, "name": name} for i, name in NAMES.items()]
+EXPECTED = [0.698047, 0.889439, 0.768977, 0.7, 0.3, 0.8]
+EXPECTED += [0.561111, 0.827778, 0.827778, 0.966667, 0.3, 0.8]
 
 
-def ground_truth() -> dict[str, Any]:
-    return {
-        "images": [
-            {"id": i, "width": 640, "height": 480, "file_name": f"{i}.jpg"} for i in (1, 2, 3)
-        ],
-        "categories": CATEGORIES,
-        "annotations": [
-            {
-                "id": n,
-                "image_id": i,
-                "category_id": c,
-                "bbox": [x, y, w, h],
-                "area": w * h,
-                "iscrowd": crowd,
-            }
-            for n, (i, c, x, y, w, h, crowd) in enumerate(OBJECTS, 1)
-        ],
-    }
+def ground_truth(objects: list[tuple[Any, ...]] = OBJECTS) -> dict[str, Any]:
+    images = [{"id": i, "width": 640, "height": 480, "file_name": f"{i}.jpg"} for i in (1, 2, 3)]
+    annotations = []
+    for n, (i, c, x, y, w, h, crowd) in enumerate(objects, 1):
+        box = {"bbox": [x, y, w, h], "area": w * h, "iscrowd": crowd}
+        annotations.append({"id": n, "image_id": i, "category_id": c, **box})
+    return {"images": images, "categories": CATEGORIES, "annotations": annotations}

@@ -17,40 +17,12 @@ from spiking_yolo.models.darknet_network import DarknetNet
 from spiking_yolo.models.load import load_ann
 
 NAMES = ("cup", "spoon", "plate")
-CFG = """[net]
-width=32
-height=32
-channels=3
-[conv]
-filters=8
-size=3
-pad=1
-activation=leaky
-[max]
-size=2
-stride=2
-[conv]
-filters=12
-size=3
-stride=2
-pad=1
-activation=leaky
-[conv]
-filters=8
-activation=leaky
-[upsample]
-stride=2
-[route]
-layers=-1,1
-[conv]
-filters=16
-activation=linear
-[yolo]
-mask=0,1
-anchors=8,8, 16,12
-classes=3
-num=2
-"""
+CFG = (
+    "[net]\nwidth=32\nheight=32\nchannels=3\n[conv]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n"
+    "[max]\nsize=2\nstride=2\n[conv]\nfilters=12\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    "[conv]\nfilters=8\nactivation=leaky\n[upsample]\nstride=2\n[route]\nlayers=-1,1\n"
+    "[conv]\nfilters=16\nactivation=linear\n[yolo]\nmask=0,1\nanchors=8,8, 16,12\nclasses=3\nnum=2\n"
+)
 
 
 def make_network(folder: Path, photos: list[Path]) -> Path:
@@ -97,16 +69,11 @@ def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
             found.xyxy[::2].tolist(), found.class_id[::2].tolist(), strict=True
         ):
             box = [x1, y1, x2 - x1, y2 - y1]
-            row = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": 10 * (label + 1),
-                "bbox": box,
-            }
-            annotations.append({**row, "area": box[2] * box[3], "iscrowd": 0})
+            row = {"id": len(annotations) + 1, "image_id": image_id, "bbox": box}
+            row |= {"category_id": 10 * (label + 1), "area": box[2] * box[3], "iscrowd": 0}
+            annotations.append(row)
     categories = [{"id": 10 * (i + 1), "name": name} for i, name in enumerate(NAMES)]
     path = folder / "instances.json"
-    path.write_text(
-        json.dumps({"images": images, "annotations": annotations, "categories": categories})
-    )
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
     return weights, path

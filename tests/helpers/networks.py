@@ -75,19 +75,10 @@ class Pooled(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2, 1),
-            nn.Conv2d(6, 6, 3, padding=1),
-            nn.ReLU(),
-            nn.AvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(24, 8),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(8, 5),
-        )
+        first = (nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        second = (nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten())
+        last = (nn.Linear(24, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 5))
+        self.body = nn.Sequential(*first, *second, *last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
@@ -169,13 +160,8 @@ def spec_of(graph: Graph, x: Tensor) -> Spec:
     maps = [y for y in forward(graph, x) if y.ndim == 4]
     if not maps:
         return Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
-    return Spec(
-        "detect",
-        ("a",),
-        x.shape[2],
-        x.shape[3],
-        heads=(HeadSpec("yolov8", 1, 1, bins=1),) * len(maps),
-    )
+    heads = (HeadSpec("yolov8", 1, 1, bins=1),) * len(maps)
+    return Spec("detect", ("a",), x.shape[2], x.shape[3], heads=heads)
 
 
 def spiking(

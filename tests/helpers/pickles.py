@@ -52,23 +52,15 @@ def plain(value: Any) -> bytes:
 def record(name: str, **attributes: bytes) -> bytes:
     """The instructions that make an object of a class, with the instructions of its attributes."""
     empty = {"_modules": b"}", "_parameters": b"}", "_buffers": b"}"}
-    return (
-        b"c"
-        + name.replace(" ", "\n").encode()
-        + b"\n)\x81"
-        + mapping(**{**empty, **attributes})
-        + b"b"
-    )
+    begin = b"c" + name.replace(" ", "\n").encode() + b"\n)\x81"
+    return begin + mapping(**{**empty, **attributes}) + b"b"
 
 
 def mapping(**values: bytes) -> bytes:
     """n0, n1, ...: keys "0", "1", ..., which are no names in Python."""
     keys = (key[1:] if re.fullmatch(r"n\d+", key) else key for key in values)
-    return (
-        b"}("
-        + b"".join(plain(key) + value for key, value in zip(keys, values.values(), strict=True))
-        + b"u"
-    )
+    pairs = zip(keys, values.values(), strict=True)
+    return b"}(" + b"".join(plain(key) + value for key, value in pairs) + b"u"
 
 
 def tensor(
@@ -77,15 +69,8 @@ def tensor(
     """The instructions that make a tensor over entry `key`, which is said to have `count`
     numbers.
     """
-    storage = (
-        b"("
-        + plain("storage")
-        + b"ctorch\nFloatStorage\n"
-        + plain(key)
-        + plain("cpu")
-        + plain(count)
-        + b"tQ"
-    )
+    named = plain(key) + plain("cpu") + plain(count)
+    storage = b"(" + plain("storage") + b"ctorch\nFloatStorage\n" + named + b"tQ"
     rest = plain(offset) + plain(size) + plain(stride) + b"\x89ccollections\nOrderedDict\n)R"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
 

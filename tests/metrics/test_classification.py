@@ -105,34 +105,34 @@ def test_classes_are_matched_by_name_or_by_number():
         ClassScorer(labelled(NAMES, []), SPEC)
 
 
-@pytest.mark.parametrize("size", [(300, 200), (225, 401), (224, 224), (60, 90)])
-def test_crop_is_torchvisions(size):
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8))
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    steps = [
-        transforms.Resize(256),
-        transforms.CenterCrop(224),
-        transforms.ToTensor(),
-        transforms.Normalize(mean, std),
-    ]
-    spec = Spec("classify", ("a",), 224, 224, "crop", mean=tuple(mean), std=tuple(std))
-    x, placement = preprocess(np.asarray(image), spec)
-    torch.testing.assert_close(x, transforms.Compose(steps)(image), rtol=0, atol=1e-6)
-    pad, resized = np.array(placement.pad), np.array(placement.resized)
-    whole = placement.to_image(torch.tensor([*pad, *(pad + resized)]) / 224)
-    assert whole.tolist() == pytest.approx([0, 0, size[1], size[0]], abs=1e-3)
+def test_crop_is_torchvisions():
+    for size in [(300, 200), (225, 401), (224, 224), (60, 90)]:
+        image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8))
+        mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        steps = [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(mean, std),
+        ]
+        spec = Spec("classify", ("a",), 224, 224, "crop", mean=tuple(mean), std=tuple(std))
+        x, placement = preprocess(np.asarray(image), spec)
+        torch.testing.assert_close(x, transforms.Compose(steps)(image), rtol=0, atol=1e-6)
+        pad, resized = np.array(placement.pad), np.array(placement.resized)
+        whole = placement.to_image(torch.tensor([*pad, *(pad + resized)]) / 224)
+        assert whole.tolist() == pytest.approx([0, 0, size[1], size[0]], abs=1e-3)
 
 
-@pytest.mark.parametrize("size", [(300, 200), (80, 100), (60, 90), (91, 60), (40, 700)])
-def test_crop_of_a_rectangle(size):
+def test_crop_of_a_rectangle():
     """The image covers the input, its ratio is kept, and one side is 8/7 of the input's."""
-    spec = Spec("classify", ("a",), 64, 96, "crop")
-    x, placement = preprocess(np.zeros((*size, 3), np.uint8), spec)
-    (width, height), (left, top) = placement.resized, placement.pad
-    assert x.shape == (3, 64, 96)
-    assert left <= 0 and top <= 0 and width + left >= 96 and height + top >= 64
-    assert width == 96 * 8 // 7 or height == 64 * 8 // 7
-    assert width / size[1] == pytest.approx(height / size[0], abs=1 / min(size))
+    for size in [(300, 200), (80, 100), (60, 90), (91, 60), (40, 700)]:
+        spec = Spec("classify", ("a",), 64, 96, "crop")
+        x, placement = preprocess(np.zeros((*size, 3), np.uint8), spec)
+        (width, height), (left, top) = placement.resized, placement.pad
+        assert x.shape == (3, 64, 96)
+        assert left <= 0 and top <= 0 and width + left >= 96 and height + top >= 64
+        assert width == 96 * 8 // 7 or height == 64 * 8 // 7
+        assert width / size[1] == pytest.approx(height / size[0], abs=1 / min(size))
 
 
 def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):

@@ -16,14 +16,8 @@ from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
 
-FASTER = pytest.param(
-    "faster",
-    marks=pytest.mark.skipif(
-        importlib.util.find_spec("faster_coco_eval") is None,
-        reason="faster-coco-eval is not installed",
-    ),
-)
-BACKENDS = ["pycocotools", FASTER]
+# Each with the backend "faster" too, where faster-coco-eval is installed.
+BACKENDS = ["pycocotools", *["faster"] * bool(importlib.util.find_spec("faster_coco_eval"))]
 
 
 def predictions() -> list[dict[str, Any]]:
@@ -49,69 +43,66 @@ def figures(score: CocoScore) -> list[float]:
     return list(score.stats.values())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_twelve_figures(backend: Any) -> None:
-    score = coco_score(ground_truth(), predictions(), backend=backend)
-    assert [round(value, 6) for value in figures(score)] == EXPECTED
-    assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
-    ap = {"person": 0.629538, "dog": 0.564604, "toothbrush": 0.9}
-    assert score.per_class == pytest.approx(ap, abs=1e-6)
-    assert score.per_class_50 == pytest.approx(
-        {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6
-    )
+def test_the_twelve_figures() -> None:
+    for backend in BACKENDS:
+        score = coco_score(ground_truth(), predictions(), backend=backend)
+        assert [round(value, 6) for value in figures(score)] == EXPECTED
+        assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
+        ap = {"person": 0.629538, "dog": 0.564604, "toothbrush": 0.9}
+        assert score.per_class == pytest.approx(ap, abs=1e-6)
+        assert score.per_class_50 == pytest.approx(
+            {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6
+        )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_nothing_is_printed_and_no_argument_changes(
-    backend: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
-    gt, rows = ground_truth(), predictions()
-    before = copy.deepcopy((gt, rows))
-    coco_score(gt, rows, backend=backend)
-    assert (gt, rows) == before
-    assert capfd.readouterr() == ("", "")
+def test_nothing_is_printed_and_no_argument_changes(capfd: pytest.CaptureFixture[str]) -> None:
+    for backend in BACKENDS:
+        gt, rows = ground_truth(), predictions()
+        before = copy.deepcopy((gt, rows))
+        coco_score(gt, rows, backend=backend)
+        assert (gt, rows) == before
+        assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_only_the_chosen_images_count(backend: Any) -> None:
+def test_only_the_chosen_images_count() -> None:
     """As if the file held no other image, which the second scoring shows."""
-    gt = ground_truth()
-    some = {
-        **gt,
-        "images": gt["images"][::2],
-        "annotations": [a for a in gt["annotations"] if a["image_id"] != 2],
-    }
-    chosen = coco_score(gt, predictions(), [3, 1], backend=backend)
-    alone = coco_score(some, [r for r in predictions() if r["image_id"] != 2], backend=backend)
-    assert figures(chosen) == figures(alone)
-    assert figures(chosen) != pytest.approx(EXPECTED, abs=1e-3)
+    for backend in BACKENDS:
+        gt = ground_truth()
+        some = {
+            **gt,
+            "images": gt["images"][::2],
+            "annotations": [a for a in gt["annotations"] if a["image_id"] != 2],
+        }
+        chosen = coco_score(gt, predictions(), [3, 1], backend=backend)
+        alone = coco_score(some, [r for r in predictions() if r["image_id"] != 2], backend=backend)
+        assert figures(chosen) == figures(alone)
+        assert figures(chosen) != pytest.approx(EXPECTED, abs=1e-3)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_no_detections_and_no_objects(backend: Any) -> None:
-    assert figures(coco_score(ground_truth(), [], backend=backend)) == [0.0] * 12
-    empty = {**ground_truth(), "annotations": []}
-    assert figures(coco_score(empty, predictions(), backend=backend)) == [-1.0] * 12
+def test_no_detections_and_no_objects() -> None:
+    for backend in BACKENDS:
+        assert figures(coco_score(ground_truth(), [], backend=backend)) == [0.0] * 12
+        empty = {**ground_truth(), "annotations": []}
+        assert figures(coco_score(empty, predictions(), backend=backend)) == [-1.0] * 12
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_categories_without_objects_have_no_score(backend: Any) -> None:
+def test_categories_without_objects_have_no_score() -> None:
     """Image 3 alone: no person, whose false detection therefore costs nothing."""
-    score = coco_score(ground_truth(), predictions(), [3], backend=backend)
-    assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
-    assert score.objects == {"dog": 1, "toothbrush": 1}
-    assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
+    for backend in BACKENDS:
+        score = coco_score(ground_truth(), predictions(), [3], backend=backend)
+        assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
+        assert score.objects == {"dog": 1, "toothbrush": 1}
+        assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_object_with_the_id_zero_can_be_found(backend: Any) -> None:
+def test_an_object_with_the_id_zero_can_be_found() -> None:
     gt = ground_truth()
     for annotation in gt["annotations"]:
         annotation["id"] -= 1
         del annotation["area"]
-    assert [
-        round(value, 6) for value in figures(coco_score(gt, predictions(), backend=backend))
-    ] == EXPECTED
+    for backend in BACKENDS:
+        score = coco_score(gt, predictions(), backend=backend)
+        assert [round(value, 6) for value in figures(score)] == EXPECTED
 
 
 def test_unknown_images_are_refused() -> None:
@@ -130,14 +121,8 @@ def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
     np.testing.assert_allclose(row["bbox"], [0.1, 0.2, 10.25, 20.25], rtol=1e-6)
     assert row["score"] == pytest.approx(0.123456, rel=1e-6)
     assert json.loads(json.dumps(row)) == row
-    assert (
-        to_coco(
-            Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)),
-            1,
-            (1,),
-        )
-        == []
-    )
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    assert to_coco(none, 1, (1,)) == []
 
 
 def test_any_set_scores_as_coco() -> None:

@@ -39,12 +39,8 @@ def test_perfect_tracks():
 
 def test_a_miss_a_false_box_and_a_switch_by_hand():
     truth = {n: people(ANNE, BERT) for n in (1, 2, 3, 4)}
-    frames = [
-        seen((ANNE, 1), (BERT, 2)),
-        seen((ANNE, 1), (CARL, 9)),
-        seen((ANNE, 1), (BERT, 2)),
-        seen((ANNE, 1), (BERT, 3)),
-    ]
+    others = ((BERT, 2), (CARL, 9), (BERT, 2), (BERT, 3))
+    frames = [seen((ANNE, 1), other) for other in others]
     scores = track_scores([frames], [truth])
     # Of eight boxes one is missed; one is false, and one has another identity than before.
     assert scores["MOTA"] == pytest.approx(1 - 3 / 8) and scores["id_switches"] == 1
@@ -107,11 +103,10 @@ def test_figures_are_those_of_trackeval():
     from torchvision.ops import box_iou
 
     people_ids = [of_frame.ids - 1 for of_frame in truth.values()]
-    overlaps = []
-    for n, of_frame in truth.items():
-        overlaps.append(
-            box_iou(torch.from_numpy(of_frame.xyxy), frames[n - 1].xyxy.double()).numpy()
-        )
+    overlaps = [
+        box_iou(torch.from_numpy(of_frame.xyxy), frames[n - 1].xyxy.double()).numpy()
+        for n, of_frame in truth.items()
+    ]
     data = {
         "num_timesteps": len(frames),
         "num_gt_ids": 3,

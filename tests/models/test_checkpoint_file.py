@@ -73,10 +73,10 @@ def test_traps_are_refused_and_create_nothing(tmp_path: Path, name: str):
     assert trap.exists()
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_hostile_pickles(tmp_path: Path, name: str):
-    archive(tmp_path / "hostile.pt", OTHERS[name], **{"0": bytes(4)})
-    refusal(tmp_path / "hostile.pt")
+def test_other_hostile_pickles(tmp_path: Path):
+    for name in OTHERS:
+        archive(tmp_path / "hostile.pt", OTHERS[name], **{"0": bytes(4)})
+        refusal(tmp_path / "hostile.pt")
 
 
 def compressed(file: zipfile.ZipFile) -> None:
@@ -129,15 +129,15 @@ def test_an_object_is_its_name_and_its_attributes(tmp_path: Path):
     assert found.args == ("said",)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64])
-def test_tensors_are_those_that_were_saved(dtype: torch.dtype, tmp_path: Path):
-    whole = torch.arange(24).reshape(2, 3, 4).to(dtype)
-    parameter = torch.nn.Parameter(whole.float())
-    saved = {"a": whole, "b": whole[1].T, "c": parameter, "d": whole[:, 1:2, ::2]}
-    torch.save(saved, tmp_path / "a.pt")
-    content = read_objects(tmp_path / "a.pt")
-    assert content.keys() == saved.keys()
-    for name, values in saved.items():
-        assert content[name].dtype == values.dtype
-        read = tensor_of(content[name], name)
-        assert read.dtype == torch.float32 and torch.equal(read, values.detach().float())
+def test_tensors_are_those_that_were_saved(tmp_path: Path):
+    for dtype in [torch.float16, torch.bfloat16, torch.float32, torch.int64]:
+        whole = torch.arange(24).reshape(2, 3, 4).to(dtype)
+        parameter = torch.nn.Parameter(whole.float())
+        saved = {"a": whole, "b": whole[1].T, "c": parameter, "d": whole[:, 1:2, ::2]}
+        torch.save(saved, tmp_path / "a.pt")
+        content = read_objects(tmp_path / "a.pt")
+        assert content.keys() == saved.keys()
+        for name, values in saved.items():
+            assert content[name].dtype == values.dtype
+            read = tensor_of(content[name], name)
+            assert read.dtype == torch.float32 and torch.equal(read, values.detach().float())

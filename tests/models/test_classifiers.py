@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers.pickles import Calls
 from torch import nn
 
 from spiking_yolo.errors import UserError
@@ -61,16 +62,11 @@ def test_torchvision_network_with_a_state_dict(tmp_path):
     assert load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")[1].names == tuple("abcde")
 
 
-class Payload:
-    def __reduce__(self):
-        return print, ("executed",)
-
-
 def test_mistakes_are_user_errors(tmp_path, capsys):
     for name, options in [("vgg99", {}), ("torchvision:nothing", {}), ("resnet20", {"depth": 3})]:
         with pytest.raises(UserError):
             build(name, 10, **options)
-    torch.save({"x": Payload()}, tmp_path / "evil.pth")
+    torch.save({"x": Calls(print, "executed")}, tmp_path / "evil.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save(build("torchvision:resnet18", 3).state_dict(), tmp_path / "other.pth")
     for name in ("evil", "list", "other", "absent"):

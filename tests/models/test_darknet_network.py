@@ -1,24 +1,21 @@
-"""The network built from a cfg: shapes, cost, pooling, and the logits of the public yolov3-tiny."""
+"""The network built from a cfg: shapes, cost, pooling."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.darknet_reference import heads as reference
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import count_floats, load_darknet
+from spiking_yolo.models.darknet_weights import count_floats
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"
-WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
 # cfg file, floats, GFLOP (2 * MAC)
 PUBLISHED = [
     (CFG / "yolov1-tiny.cfg", 27_099_950, 3.216),
@@ -47,16 +44,6 @@ def test_published_networks(cfg, floats, gflop):
     assert [tuple(h.shape[1:]) for h in heads] == [net.shapes[i] for i in net.head_indices]
     if gflop:
         assert round(counter.get_total_flops() / 1e9, 3) == gflop
-
-
-def test_logits_of_the_public_yolov3_tiny():
-    net, spec, _ = load_darknet(WEIGHTS)
-    image, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
-    with torch.no_grad():
-        heads = net(image[None])
-    wanted = reference(WEIGHTS.with_suffix(".cfg"), WEIGHTS, image.double()[None])
-    for found, expected in zip(heads, wanted, strict=True):
-        assert (found.double() - expected).abs().max() < 1e-4
 
 
 def test_pool_of_size_2_and_stride_1_keeps_the_size():
@@ -91,24 +78,18 @@ MISTAKES = [
     ("[conv]\nfilters=7\nactivation=linear", "need an input of"),
     ("[conv]\nactivation=selu", "activation=selu cannot be converted; use linear, leaky"),
     (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "groups=3 must divide 4 inputs"),
-    (f"{LINEAR}dilation=2", "dilation=2 is not supported"),
-    (f"{LINEAR}stride=2\nstride_x=1", "stride_x=1 is not supported"),
     (f"{LINEAR}share_index=0", "share_index=0 is not supported; .* without it"),
     ("[route]\nlayers=0", "must name earlier layers"),
     ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "differ in"),
     (f"{LINEAR}[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "layer 1 .*group_id=2 is not"),
-    (f"{LINEAR}[route]\nlayers=-1\ngroups=4\n", "line 7: .*groups=4 must divide the 6 channels"),
     (f"{LINEAR}[route]\nlayers=-1\ngroups=two\n", "groups=two is not a whole number"),
     (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
     (f"{TWO}[shortcut]\nfrom=-2\nalpha=0.5", "alpha=0.5 is not supported; .* alpha=1"),
-    (f"{TWO}[conv]\nstride=2\nactivation=linear\n[shortcut]\nfrom=-2", "differ in height"),
     ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted; .* convolutional"),
     ("[max]\nsize=20\nstride=20\npadding=0", "shrinks to nothing"),
-    ("[maxpool]\nstride=9999999999", "stride=9999999999 must be at most 2147483647"),
     ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "cannot follow"),
     ("[crop]\ncrop_width=4\ncrop_height=8\nnoadjust=1", "must be of the whole map, 8 x 8"),
     ("[crop]\ncrop_width=8\ncrop_height=8", "without noadjust=1 values are rescaled"),
-    (f"{LINEAR}[yolo]\nclasses=1\nnum=2\nanchors=1,1", "2 boxes need an input of"),
     (f"{LINEAR}[yolo]\nclasses=1\nnum=2000000000\n", "num=2000000000 must be at most 64"),
     (f"{LINEAR}{ONE.replace('8,4', '0,4')}", "an anchor of 0 has no size"),
     (f"{LINEAR}{ONE.replace('8,4', '8,4,3')}", "a width and a height each, not 3"),
@@ -124,13 +105,13 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("layers", "message"), MISTAKES)
-def test_mistakes_name_the_layer(layers: str, message: str):
-    with pytest.raises(UserError, match=message):
-        build(layers)
+def test_mistakes_name_the_layer():
+    for layers, message in MISTAKES:
+        with pytest.raises(UserError, match=message):
+            build(layers)
 
 
-@pytest.mark.parametrize(("options", "message"), [("", "needs one"), ("channels=1\n", "RGB")])
-def test_a_cfg_without_head_or_with_grey_input(options: str, message: str):
-    with pytest.raises(UserError, match=message):
-        DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{options}[max]\n"))
+def test_a_cfg_without_head_or_with_grey_input():
+    for options, message in [("", "needs one"), ("channels=1\n", "RGB")]:
+        with pytest.raises(UserError, match=message):
+            DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{options}[max]\n"))

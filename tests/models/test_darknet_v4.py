@@ -30,26 +30,17 @@ from spiking_yolo.models.spec import Spec
 SIZE = 64
 BOXES = {"anchors": "8,4, 9,20, 40,30", "num": 3, "mask": "0,1,2"}
 # The first sum adds deeper channels, the second shallower ones.
-UNLIKE = (
-    net(SIZE)
-    + conv(12, 3, 8)
-    + conv(8)
-    + section("shortcut", **{"from": -2}, activation="leaky")
-    + conv(20)
-    + section("shortcut", **{"from": -2}, activation="linear")
-    + head(3, **BOXES)
-)
+UNLIKE = net(SIZE) + conv(12, 3, 8) + conv(8)
+UNLIKE += section("shortcut", **{"from": -2}, activation="leaky") + conv(20)
+UNLIKE += section("shortcut", **{"from": -2}, activation="linear") + head(3, **BOXES)
+GROUPS = net(SIZE) + conv(12, 3, 8) + conv(12) + route(-1, 0, groups=3, group_id=2)
 NETWORKS = {
     "yolov4-tiny": yolov4_tiny(SIZE),
     "yolov4-tiny-3l": yolov4_tiny(SIZE, heads=3),
     "yolov7-tiny": yolov7_tiny(SIZE),
     "narrow-yolov4": yolov4(SIZE, narrow=8),
     "unlike-shortcuts": UNLIKE,
-    "two-groups": net(SIZE)
-    + conv(12, 3, 8)
-    + conv(12)
-    + route(-1, 0, groups=3, group_id=2)
-    + head(3, **BOXES),
+    "two-groups": GROUPS + head(3, **BOXES),
 }
 
 

@@ -93,29 +93,26 @@ REFUSALS: dict[str, tuple[Change, str]] = {
     "quantised": (operator("Conv", "QLinearConv"), "quantised"),
     "unknown operator": (operator("Sigmoid", "Mine"), "Mine"),
     "activation without neurons": (operator("Sigmoid", "Erf"), "cannot be converted"),
-    "operator of others": (lambda p: setattr(first(p, "Conv"), "domain", "x.y"), "x.y"),
     "branch": (branch, "branches or loops"),
     "batch": (side(0, 4), "batch=1"),
-    "grey images": (side(1, 1), "only RGB"),
     "open size": (side(3, "width"), "--imgsz"),
     "two inputs": (lambda p: p.graph.input.add().CopyFrom(p.graph.input[0]), "one input"),
     "circle": (circle, "cycle"),
     "unknown value": (lambda p: first(p, "Conv").input.__setitem__(0, "nothing"), "nothing"),
     "tensor of a terabyte": (dims(1 << 40, 1 << 20), "damaged"),
-    "tensor of another size": (dims(8, 3, 6, 5), "damaged"),
     "text as weights": (text, "cannot open"),
     "infinite weights": (infinite, "infinity"),
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
-def test_refusals(good: Path, tmp_path: Path, name: str):
-    change, word = REFUSALS[name]
-    proto = onnx.load(good)
-    change(proto)
-    path = tmp_path / "changed.onnx"
-    path.write_bytes(proto.SerializeToString())
-    assert word in refusal(path)
+def test_refusals(good: Path, tmp_path: Path):
+    for name in REFUSALS:
+        change, word = REFUSALS[name]
+        proto = onnx.load(good)
+        change(proto)
+        path = tmp_path / "changed.onnx"
+        path.write_bytes(proto.SerializeToString())
+        assert word in refusal(path)
 
 
 def test_truncated_files(good: Path, tmp_path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.pickles import Calls
 from helpers.tiny import photo
 
 from spiking_yolo import SpikingYOLO, UserError
@@ -28,16 +29,6 @@ for score in model.model[-1].cv3:
     score[-1].bias.data.fill_(-1)
 torch.save({"model": model, "train_args": {"imgsz": 64}}, sys.argv[1])
 """
-
-
-class Hostile:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +52,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def hostile(tmp_path):
     path = tmp_path / "hostile.pt"
-    torch.save({"model": Hostile(tmp_path / "executed")}, path)
+    torch.save({"model": Calls(os.mkdir, str(tmp_path / "executed"))}, path)
     yield path
     assert not (tmp_path / "executed").exists()
     torch.load(path, weights_only=False)

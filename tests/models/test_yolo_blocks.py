@@ -2,7 +2,6 @@
 compute.
 """
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,15 +25,15 @@ def linear(inputs: int, outputs: int, kernel: int) -> Chain:
     return Chain({"conv": layer, "bn": norm, "act": nn.Identity()}, {})
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
 @torch.no_grad()
-def test_focus_reads_every_second_pixel_as_a_channel(kernel: int):
-    torch.manual_seed(kernel)
-    inner, x = conv(12, 5, kernel), torch.randn(2, 3, 8, 10)
-    squares = [x[..., row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-    expected = inner(torch.cat(squares, 1))
-    # Which changes the convolution.
-    torch.testing.assert_close(Focus({"conv": inner}, {})(x), expected)
+def test_focus_reads_every_second_pixel_as_a_channel():
+    for kernel in [1, 3]:
+        torch.manual_seed(kernel)
+        inner, x = conv(12, 5, kernel), torch.randn(2, 3, 8, 10)
+        squares = [x[..., row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
+        expected = inner(torch.cat(squares, 1))
+        # Which changes the convolution.
+        torch.testing.assert_close(Focus({"conv": inner}, {})(x), expected)
 
 
 @torch.no_grad()
@@ -63,30 +62,33 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, areas: int) -> Tensor:
     return torch.cat(results, 1)
 
 
-@pytest.mark.parametrize(("fused", "areas"), [(True, 1), (True, 2), (False, 1), (False, 4)])
 @torch.no_grad()
-def test_area_attention_of_early_and_later_checkpoints(fused: bool, areas: int):
+def test_area_attention_of_early_and_later_checkpoints():
     """YOLO12 of 2025 had a convolution for queries and keys, head after head within each of them,
     and one for values; the later one holds queries, keys and values of each head together.
     """
-    torch.manual_seed(areas)
-    heads, size = 3, 4
-    channels = heads * size
-    children: dict[str, nn.Module] = {"proj": linear(channels, channels, 1)}
-    children["pe"] = linear(channels, channels, 5)
-    x = torch.randn(1, channels, 4, 6)
-    if fused:
-        children["qkv"] = linear(channels, 3 * channels, 1)
-        by_head = children["qkv"](x)[0].view(heads, 3, size, 24)
-    else:
-        children |= {"qk": linear(channels, 2 * channels, 1), "v": linear(channels, channels, 1)}
-        joined = torch.cat([children["qk"](x), children["v"](x)], 1)
-        by_head = joined[0].view(3, heads, size, 24).transpose(0, 1)
-    outputs = [plain_attention(q, k, v, areas) for q, k, v in by_head]
-    values = by_head[:, 2].reshape(1, channels, 4, 6)
-    expected = children["proj"](torch.cat(outputs).view(x.shape) + children["pe"](values))
-    found = Attention(children, {"num_heads": heads, "area": areas})(x)
-    torch.testing.assert_close(found, expected)
+    for fused, areas in [(True, 1), (True, 2), (False, 1), (False, 4)]:
+        torch.manual_seed(areas)
+        heads, size = 3, 4
+        channels = heads * size
+        children: dict[str, nn.Module] = {"proj": linear(channels, channels, 1)}
+        children["pe"] = linear(channels, channels, 5)
+        x = torch.randn(1, channels, 4, 6)
+        if fused:
+            children["qkv"] = linear(channels, 3 * channels, 1)
+            by_head = children["qkv"](x)[0].view(heads, 3, size, 24)
+        else:
+            children |= {
+                "qk": linear(channels, 2 * channels, 1),
+                "v": linear(channels, channels, 1),
+            }
+            joined = torch.cat([children["qk"](x), children["v"](x)], 1)
+            by_head = joined[0].view(3, heads, size, 24).transpose(0, 1)
+        outputs = [plain_attention(q, k, v, areas) for q, k, v in by_head]
+        values = by_head[:, 2].reshape(1, channels, 4, 6)
+        expected = children["proj"](torch.cat(outputs).view(x.shape) + children["pe"](values))
+        found = Attention(children, {"num_heads": heads, "area": areas})(x)
+        torch.testing.assert_close(found, expected)
 
 
 @torch.no_grad()

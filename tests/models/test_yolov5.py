@@ -113,11 +113,8 @@ def boxes_and_scores(heads: list[Tensor]) -> tuple[Tensor, Tensor]:
 @needs_public
 def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
     ann = load_ann(PUBLIC)
-    assert (
-        ann.imgsz == (640, 640)
-        and ann.spec.resize == "letterbox-114"
-        and ann.spec.names[16] == "dog"
-    )
+    assert ann.imgsz == (640, 640) and ann.spec.resize == "letterbox-114"
+    assert ann.spec.names[16] == "dog"
     assert len(ann.spec.names) == 80 and ann.options == () and len(ann.graph.activations) == 57
     x, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), ann.spec)
     expected = Public(read_objects(PUBLIC))(x[None].double())
@@ -131,29 +128,27 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
     assert sure.max() > 0.7
 
 
-@pytest.mark.parametrize(
-    "options", [{"imgsz": 300}, stand_in("argparse.Namespace")(state={"imgsz": 300})]
-)
-def test_the_size_it_was_trained_at_is_in_whole_strides(options: Any):
-    assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
-    assert _input_size({"opt": {}}, {}) is _input_size(None, {}) is None
+def test_the_size_it_was_trained_at_is_in_whole_strides():
+    for options in [{"imgsz": 300}, stand_in("argparse.Namespace")(state={"imgsz": 300})]:
+        assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
+        assert _input_size({"opt": {}}, {}) is _input_size(None, {}) is None
 
 
-@pytest.mark.parametrize("size", [[640], "640", 640.0, (640, "640.0")])
-def test_forms_of_a_size(size: Any):
-    assert _input_size({"opt": {"imgsz": size}}, {}) == (640, 640)
-    with pytest.raises(UserError, match="its input size is none"):
-        _input_size({"opt": {"imgsz": [size, -1]}}, {})
+def test_forms_of_a_size():
+    for size in [[640], "640", 640.0, (640, "640.0")]:
+        assert _input_size({"opt": {"imgsz": size}}, {}) == (640, 640)
+        with pytest.raises(UserError, match="its input size is none"):
+            _input_size({"opt": {"imgsz": [size, -1]}}, {})
 
 
-@pytest.mark.parametrize("names", [["a", "b"], ("a", "b"), {1: "b", 0: "a"}, {"0": "a", "1": "b"}])
-def test_forms_of_names(names: Any):
-    assert names_of(names, 2) == ("a", "b")
-    with pytest.raises(UserError, match="it has 2 names of its 3 classes"):
-        names_of(names, 3)
-    for wrong in ({1: "a", 2: "b"}, None, "ab"):
-        with pytest.raises(UserError, match="it has no names of its 2 classes"):
-            names_of(wrong, 2)
+def test_forms_of_names():
+    for names in [["a", "b"], ("a", "b"), {1: "b", 0: "a"}, {"0": "a", "1": "b"}]:
+        assert names_of(names, 2) == ("a", "b")
+        with pytest.raises(UserError, match="it has 2 names of its 3 classes"):
+            names_of(names, 3)
+        for wrong in ({1: "a", 2: "b"}, None, "ab"):
+            with pytest.raises(UserError, match="it has no names of its 2 classes"):
+                names_of(wrong, 2)
 
 
 @needs_public

@@ -194,15 +194,14 @@ def test_a_calibrated_bias_belongs_to_the_input():
 
 
 # One of each kind of neurons.
-METHODS = ("p-norm", "channel-norm", "burst", "msat", "ltb", "css", "few-spikes")
+METHODS = ("p-norm", "channel-norm", "msat", "css", "few-spikes")
 
 
 @pytest.mark.parametrize("name", [*METHODS, pytest.param("signed-digits", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("model", "T"), [(TinyLeaky, 12), (Pooled, 7)])
-def test_the_parts_add_up(name, model, T):
+def test_the_parts_add_up(name):
     x = images(2)
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, "calibration.T": 4})
-    converted = spiking(make(model), x, recipe)
+    converted, T = spiking(make(TinyLeaky), x, recipe), 12
     network = converted.network(observed=True)
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))

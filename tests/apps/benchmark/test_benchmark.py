@@ -104,23 +104,20 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     assert results["call"] == {"weights": "tiny.weights", "imgsz": [64, 64], "T": 2, "repeats": 1}
 
 
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
+def test_mistakes(tmp_path: Path, capsys, monkeypatch):
+    for options, word in [
         (["--parts", "steps,speed"], "speed"),
         (["--rivals", "openvino"], "openvino"),
         (["--T", "0"], "--T"),
         (["--methods", "p-nrom"], "p-nrom"),
         (["--video", "nowhere.mp4"], "nowhere.mp4"),
         (["--video", "few", "--methods", "signed-digits"], "5 frames"),
-    ],
-)
-def test_mistakes(options: list[str], word: str, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "few").mkdir()
-    for k in range(5):
-        photo(tmp_path / "few" / f"{k}.png", k)
-    call = ["--weights", write_tiny(tmp_path), "--images", tmp_path / "photos", *options]
-    assert run_tool("benchmark", *call) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error:") and error.count("\n") == 1 and word in error
+    ]:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "few").mkdir()
+        for k in range(5):
+            photo(tmp_path / "few" / f"{k}.png", k)
+        call = ["--weights", write_tiny(tmp_path), "--images", tmp_path / "photos", *options]
+        assert run_tool("benchmark", *call) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error:") and error.count("\n") == 1 and word in error

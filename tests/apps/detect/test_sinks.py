@@ -21,16 +21,10 @@ def test_json_has_the_published_schema(detect, weights, image, entries):
         (result.detections, first["detections"]),
         (result.steps[3], first["steps"][1]["detections"]),
     ):
-        rows = zip(found.class_id, found.confidence, found.xyxy, strict=True)
-        assert boxes == [
-            {
-                "class_id": int(c),
-                "class": NAMES[c],
-                "confidence": p.item(),
-                "box_xyxy": box.tolist(),
-            }
-            for c, p, box in rows
-        ]
+        rows = zip(found.class_id.tolist(), found.confidence, found.xyxy, boxes, strict=True)
+        for c, p, corners, box in rows:
+            named = {"class_id": c, "class": NAMES[c]}
+            assert box == {**named, "confidence": p.item(), "box_xyxy": corners.tolist()}
     assert [step["T"] for step in first["steps"]] == [1, 3, 4]
     assert (first["width"], first["height"], first["T"]) == (80, 48, 4)
     assert first["method"] == result.method and first["spikes"] == pytest.approx(result.spikes)
@@ -49,13 +43,8 @@ def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path):
 def test_pictures_of_an_image(detect, image, tmp_path, capsys):
     call = ("--T", 4, "--steps", "1,2", "--overlay", "--ann", "--figures", "pdf")
     assert detect(image, *call, "--layers", "layers_2_act") == 0
-    assert files(tmp_path / "runs/exp") == {
-        "a.jpg",
-        "a-steps/T1.jpg",
-        "a-steps/T2.jpg",
-        "a-rates.png",
-        "a-rates.pdf",
-    }
+    names = "a.jpg a-steps/T1.jpg a-steps/T2.jpg a-rates.png a-rates.pdf"
+    assert files(tmp_path / "runs/exp") == set(names.split())
     # Two pictures side by side.
     assert Image.open(tmp_path / "runs/exp/a.jpg").width > 160
     out = capsys.readouterr().out

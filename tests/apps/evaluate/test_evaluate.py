@@ -192,35 +192,29 @@ def test_two_processes_give_the_figures_of_one(scene, done, tmp_path):
             assert row[name] == other[name] or row[name] == pytest.approx(other[name]), name
 
 
-@pytest.mark.parametrize(
-    ("own", "said"),
-    [
+def test_options_that_do_not_fit():
+    for own, said in [
         ({"T": 4, "steps": (8,)}, "steps"),
         ({"metric": "accuracy"}, "resnet20"),
         ({"predictions": Path("dt.json")}, "--data"),
-    ],
-)
-def test_options_that_do_not_fit(own: dict[str, Any], said: str):
-    with pytest.raises(UserError, match=said):
-        EvalOptions(**own)
+    ]:
+        with pytest.raises(UserError, match=said):
+            EvalOptions(**own)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_mistakes_are_one_line(scene, classes, tmp_path, capsys):
+    for words, said in [
         (("--data", "{photos}", "--weights", "{classifier}"), "classifier"),
         (("--data", "{images}", "--weights", "{detector}"), "detection dataset"),
         (("--data", "{photos}", "--weights", "{detector}", "--year", 2012), "year"),
         (("--data", "gone", "--weights", "{detector}"), "does not exist"),
-    ],
-)
-def test_mistakes_are_one_line(words, said, scene, classes, tmp_path, capsys):
-    places = {"photos": scene[1], "detector": scene[0], "classifier": classes[0]}
-    places["images"] = classes[1]
-    typed = [str(word).format(**places) for word in words]
-    assert run_tool("eval", *typed, "--T", 1, "--project", tmp_path) == 2
-    message = capsys.readouterr().err
-    assert said in message and message.count("\n") == 1
+    ]:
+        places = {"photos": scene[1], "detector": scene[0], "classifier": classes[0]}
+        places["images"] = classes[1]
+        typed = [str(word).format(**places) for word in words]
+        assert run_tool("eval", *typed, "--T", 1, "--project", tmp_path) == 2
+        message = capsys.readouterr().err
+        assert said in message and message.count("\n") == 1
 
 
 def test_records_need_no_outputs(scene):

@@ -104,21 +104,21 @@ def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
     assert math.isclose(activation_range(histogram, Activation(), 4, "mmse")[0].sum().item(), 0)
 
 
-@pytest.mark.parametrize("levels", [None, 4])
-def test_range_ends_at_the_cap(network, levels):
+def test_range_ends_at_the_cap(network):
     """By the smallest error of what the cap leaves for few bits; the largest activation for
     many.
     """
-    ann, _ = network
-    histogram = load_statistics(ann).histograms[ann.graph.activations[0].name]
-    cap = histogram.maximum.max().item() / 2
-    phi = Activation(cap=cap, levels=levels)
-    below, above = activation_range(histogram, phi, 12, "mmse")
-    assert torch.equal(above, histogram.maximum.clamp(0, cap)) and not below.any()
-    assert torch.equal(
-        activation_range(histogram, phi, 3, "mmse")[1], mmse(histogram, 0, 7, 1, True, cap)
-    )
-    assert (activation_range(histogram, phi, 3, "mmse")[1] <= cap).all()
+    for levels in [None, 4]:
+        ann, _ = network
+        histogram = load_statistics(ann).histograms[ann.graph.activations[0].name]
+        cap = histogram.maximum.max().item() / 2
+        phi = Activation(cap=cap, levels=levels)
+        below, above = activation_range(histogram, phi, 12, "mmse")
+        assert torch.equal(above, histogram.maximum.clamp(0, cap)) and not below.any()
+        assert torch.equal(
+            activation_range(histogram, phi, 3, "mmse")[1], mmse(histogram, 0, 7, 1, True, cap)
+        )
+        assert (activation_range(histogram, phi, 3, "mmse")[1] <= cap).all()
 
 
 def test_zero_bits_are_refused(network):

@@ -54,7 +54,6 @@ def test_safetensors_with_their_provenance(tmp_path, capsys):
     ("args", "word"),
     [
         (["-o", "D/net.xml"], "must end in"),
-        ([], "--output"),
         (["-o", "/dev/null/net.safetensors"], "cannot write"),
         (["-o", "D/net.nir"], "--overwrite"),
         (["-o", "D/net.nir", "--overwrite"], "cannot express"),

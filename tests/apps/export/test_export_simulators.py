@@ -64,17 +64,10 @@ def norse(path: Any) -> Imported:
 
 def chain(pool: bool) -> nn.Module:
     """[N, 3, 8, 8] to [N, 5]; norse does not read average pooling."""
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1),
-        nn.ReLU(),
-        nn.AvgPool2d(2) if pool else nn.Conv2d(6, 6, 2, 2),
-        nn.Conv2d(6, 6, 3, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(96, 8),
-        nn.ReLU(),
-        nn.Linear(8, 5),
-    )
+    smaller = nn.AvgPool2d(2) if pool else nn.Conv2d(6, 6, 2, 2)
+    conv = (nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), smaller)
+    more = (nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(96, 8), nn.ReLU())
+    return nn.Sequential(*conv, *more, nn.Linear(8, 5))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import networks
+from helpers import methods, networks
 from helpers.networks import images, make, spike_counts, spiking
 from torch import Tensor, nn
 
@@ -28,30 +28,14 @@ from helpers.nir_interpreter import simulate  # noqa: E402  (needs nir)
 from spiking_yolo.apps.export.nir_graph import to_nir  # noqa: E402
 
 T = 32
-METHODS = ("p-norm", "channel-norm", "rmp", "opt")
+METHODS = ("p-norm", "opt")
 
 
-class Averaged(nn.Module):
-    """Convolution, overlapping average pooling with padding, flatten and linear layers. [N, 3, 8,
-    8].
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1),
-            nn.ReLU(),
-            nn.AvgPool2d(3, 2, 1),
-            nn.Conv2d(6, 6, 3),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(24, 8),
-            nn.ReLU(),
-            nn.Linear(8, 5),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
+def averaged() -> nn.Module:
+    """Overlapping average pooling with padding, flatten and linear layers. [N, 3, 8, 8]."""
+    conv = (nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(3, 2, 1))
+    more = (nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 8), nn.ReLU())
+    return nn.Sequential(*conv, *more, nn.Linear(8, 5))
 
 
 class Odd(nn.Module):
@@ -106,7 +90,7 @@ def compare(net: Converted, path, steps: Callable[[Tensor, int], Tensor] = lambd
 
 @pytest.mark.parametrize(
     ("model", "method"),
-    [(networks.Residual, m) for m in METHODS] + [(Averaged, "opt"), (Odd, "channel-norm")],
+    [(networks.Residual, m) for m in METHODS] + [(averaged, "opt"), (Odd, "channel-norm")],
 )
 def test_same_spikes(model, method, tmp_path):
     compare(converted(make(model), method), tmp_path / "net.nir")
@@ -143,7 +127,7 @@ def test_same_spikes_with_settings(method, settings, tmp_path):
 
 def test_poisson_input_is_what_the_metadata_say(tmp_path):
     """Spikes of value max(1, max |x|), with probability |x| / that, by our random numbers."""
-    net = converted(make(Averaged), "spike-norm", {"calibration.T": 4})
+    net = converted(make(averaged), "spike-norm", {"calibration.T": 4})
     (name,) = (node.name for node in net.graph.nodes if node.op == "input")
 
     def spikes(x: Tensor, t: int) -> Tensor:
@@ -155,7 +139,7 @@ def test_poisson_input_is_what_the_metadata_say(tmp_path):
 
 
 def test_metadata(tmp_path):
-    net = converted(make(Averaged), "p-norm", {"readout.skip": 3})
+    net = converted(make(averaged), "p-norm", {"readout.skip": 3})
     nir.write(tmp_path / "net.nir", to_nir(net))
     metadata = nir.read(tmp_path / "net.nir").metadata
     assert (
@@ -178,12 +162,7 @@ def test_folding_by_hand():
     nodes, last = [Node("x", "input")], "x"
     tensors = {}
     for k in range(3):
-        conv = Node(
-            f"conv{k}",
-            "conv",
-            (last,),
-            {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1},
-        )
+        conv = methods.conv(f"conv{k}", last)
         tensors |= {
             f"conv{k}.weight": torch.full((1, 3 if k == 0 else 1, 1, 1), 3.0),
             f"conv{k}.bias": torch.ones(1),
@@ -208,9 +187,8 @@ def sequence(*layers: nn.Module) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Conv2d(3, 3, 1), *layers)
 
 
-@pytest.mark.parametrize(
-    ("model", "method", "node", "word"),
-    [
+def test_refuses_by_name():
+    for model, method, node, word in [
         (networks.TinyLeaky, "p-norm", "act1", "use ReLU"),
         (networks.Pooled, "p-norm", "body_2", "--pool avg"),
         (networks.Split, "p-norm", "getitem", "average pooling"),
@@ -229,12 +207,10 @@ def sequence(*layers: nn.Module) -> Callable[[], nn.Module]:
         ),
         (sequence(nn.AvgPool2d(2), nn.ReLU()), "opt", "_2", "constant current"),
         (Odd, "opt", "relu", "constant current"),
-    ],
-)
-def test_refuses_by_name(model, method, node, word):
-    with pytest.raises(UserError, match="NIR cannot express") as refused:
-        to_nir(converted(make(model), method, {"calibration.T": 2}))
-    assert f"node '{node}" in str(refused.value) and word in str(refused.value)
+    ]:
+        with pytest.raises(UserError, match="NIR cannot express") as refused:
+            to_nir(converted(make(model), method, {"calibration.T": 2}))
+        assert f"node '{node}" in str(refused.value) and word in str(refused.value)
 
 
 def test_a_threshold_above_the_cap_is_refused(tmp_path):

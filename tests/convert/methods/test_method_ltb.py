@@ -68,12 +68,8 @@ def test_the_output_is_the_mean_after_the_delay():
     late = converted.network().run(x, 20, [skip, 20])
     plain = whole.network().run(x, 20, [skip, 20])
     assert not any(output.any() for output in late.snapshots[skip].outputs)
-    outputs = zip(
-        late.snapshots[20].outputs,
-        plain.snapshots[20].outputs,
-        plain.snapshots[skip].outputs,
-        strict=True,
-    )
+    ends = late.snapshots[20], plain.snapshots[20], plain.snapshots[skip]
+    outputs = zip(*(end.outputs for end in ends), strict=True)
     for output, everything, early in outputs:
         expected = (20 * everything - skip * early) / (20 - skip)
         assert torch.allclose(output, expected, atol=1e-9)

@@ -111,15 +111,10 @@ def test_conservation(zs: list[float], setting: str, top: float):
 
 def test_the_threshold_never_falls_below_its_floor():
     steep = {"msat.gain": 50, "msat.floor": 0.01, "msat.tau_rd": 0.0}
-    assert (
-        min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(steep), 50), [1.0] * 20))
-        == 0.01 * 50
-    )
     falling = {"msat.variant": "algorithm1", "msat.g": 5.0, "msat.floor": 0.02}
-    assert (
-        min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(falling), 2), [0.9, 0.0] * 9))
-        == 0.02 * 2
-    )
+    for rule, top, zs, least in ((steep, 50, [1.0] * 20, 0.01), (falling, 2, [0.9, 0.0] * 9, 0.02)):
+        steps = drive(neuron(MSAT.with_settings(rule), top), zs)
+        assert min(theta for theta, _, _ in steps) == least * top
 
 
 def test_without_a_floor_a_threshold_may_vanish():
@@ -128,8 +123,7 @@ def test_without_a_floor_a_threshold_may_vanish():
     """
     bare = MSAT.with_settings({"msat.gain": 0, "msat.floor": 0})
     steps = drive(neuron(bare, 800, gain=800), [1.0] * 4)
-    assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)] and steps[
-        -1
-    ][2] == 4
+    assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)]
+    assert steps[-1][2] == 4
     with pytest.raises(UserError, match="floor=0 needs"):
         MSAT.with_settings({"msat.floor": 0, "neuron.gamma": 2})

@@ -32,13 +32,11 @@ def test_at_its_step_the_shift_equals_a_start_at_half_a_threshold(
 ):
     """Both round T * z / theta; before that step the shift has added less, and after it more."""
     T, z = 2**log2, Fraction(n, 64) * theta
-    shifted, half = (
-        send(
-            neuron(OPT.with_settings({"neuron.shift": shift, "neuron.initial": initial}), theta),
-            [z] * T,
-        )
+    recipes = (
+        OPT.with_settings({"neuron.shift": shift, "neuron.initial": initial})
         for shift, initial in ((T, 0.0), (0, 0.5))
     )
+    shifted, half = (send(neuron(recipe, theta), [z] * T) for recipe in recipes)
     assert sum(shifted) == sum(half) == min(floor(T * z / theta + Fraction(1, 2)), T)
 
 
