@@ -3,6 +3,7 @@ method.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.classifiers import build
@@ -25,6 +26,8 @@ from spiking_yolo.onnx.complete import sends_complete_values
 from spiking_yolo.train.classify import classifier_spec
 
 METHODS = list(list_methods())
+# One method of each set of settings of a neuron.
+KINDS = list({replace(recipe_of(name).neuron, initial=0): name for name in METHODS}.values())
 CAPS = (0.4, 0.3, 0.25)
 
 
@@ -53,10 +56,8 @@ CLIP, QUANTISED = ClippedReLU, lambda cap: QCFS(4, cap)
 @cache
 def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted:
     """Calibrated on images(2)."""
-    model = make(Capped, activation=activation)
-    return spiking(
-        model, images(2), recipe_of(method), {k.replace("__", "."): v for k, v in settings.items()}
-    )
+    changes = {k.replace("__", "."): v for k, v in settings.items()}
+    return spiking(make(Capped, activation=activation), images(2), recipe_of(method), changes)
 
 
 @torch.no_grad()
@@ -64,11 +65,11 @@ def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted
 def test_graph_computes_what_the_module_computes(activation: Any):
     model, x = make(Capped, activation=activation), images(3)
     graph, clipped = trace(model, x[:1]), []
-    got = forward(
-        graph,
-        x,
-        lambda node, z, a: clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item()),
-    )
+
+    def watch(node: Node, z: Tensor, a: Tensor) -> None:
+        clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item())
+
+    got = forward(graph, x, watch)
     torch.testing.assert_close(got[0], model(x), rtol=0, atol=1e-10)
     assert clipped == [True] * 3
 
@@ -83,9 +84,8 @@ def test_what_is_trained_here_is_traced(name: str, activation: str):
     def network() -> nn.Module:
         if name == "yolov1":
             return YOLOv1(classes=3, pool="max", **options)
-        return build(
-            name, 10, **options, **({"width": 0.1, "pool": "avg"} if name == "vgg16" else {})
-        )
+        narrow = {"width": 0.1, "pool": "avg"} if name == "vgg16" else {}
+        return build(name, 10, **options, **narrow)
 
     model, x = make(network), torch.rand(2, 3, 32, 32, dtype=torch.float64)  # type: ignore[arg-type]
     for module in model.modules():
@@ -93,9 +93,8 @@ def test_what_is_trained_here_is_traced(name: str, activation: str):
             module.theta.fill_(0.7)
     graph = trace(model, x[:1])
     levels = 4 if activation == "qcfs" else None
-    assert {node.phi for node in graph.activations} == {
-        Activation(cap=graph.activations[0].phi.cap, levels=levels)
-    }
+    cap = graph.activations[0].phi.cap
+    assert {node.phi for node in graph.activations} == {Activation(cap=cap, levels=levels)}
     torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=0, atol=1e-5)
 
 
@@ -114,16 +113,13 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
     # Complete after one step.
     assert errors[1] < errors[0] or sends_complete_values(network.recipe), errors
     for one in (network, converted(name, threshold__scale=10_000.0)):
-        thetas = [one.neurons[node.name]["theta"] for node in one.graph.activations]
-        assert all(
-            (theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
-        )
-        assert one is network or all(
-            (theta == torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
-        )
+        for node, cap in zip(one.graph.activations, CAPS, strict=True):
+            theta = one.neurons[node.name]["theta"]
+            assert (theta <= torch.tensor(cap)).all()
+            assert one is network or (theta == torch.tensor(cap)).all()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", KINDS)
 def test_no_layer_sends_more_than_its_cap(name: str):
     """Rate coding: cap * t and half a spike at most, in every step; differential: once it has
     settled.
@@ -138,24 +134,19 @@ def test_no_layer_sends_more_than_its_cap(name: str):
             assert (total <= ceiling[:, None, None, None, None] + theta / 2 + 1e-6).all()
             assert (total[-1] > 0.8 * T * cap).any() or one.recipe.neuron.reset == "zero"
         else:
-            rounding = (
-                0.5
-                + one.recipe.neuron.slack
-                + (one.neurons[site]["initial"].double() - 0.5).clamp(min=0).max()
-            )
-            assert (total[-1] <= cap + theta * rounding + 1e-6).all() and (
-                total[-1] > 0.8 * cap
-            ).any()
+            early = (one.neurons[site]["initial"].double() - 0.5).clamp(min=0).max()
+            rounding = 0.5 + one.recipe.neuron.slack + early
+            assert (total[-1] <= cap + theta * rounding + 1e-6).all()
+            assert (total[-1] > 0.8 * cap).any()
 
 
 @torch.no_grad()
 def test_differential_coding_settles_on_qcfs():
     """delta = cap / L: the grid of the neurons is that of the activation."""
     x, settings = images(2, seed=7), {"threshold__rule": "max", "threshold__scale": 0.25}
-    output = (
-        converted("sigma-delta", QUANTISED, **settings).network().run(x, 64).snapshots[64].outputs
-    )
-    assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
+    run = converted("sigma-delta", QUANTISED, **settings).network().run(x, 64)
+    expected = make(Capped, activation=QUANTISED)(x)
+    assert relative_error(run.snapshots[64].outputs, expected) < 1e-6
 
 
 @torch.no_grad()
@@ -165,18 +156,12 @@ def test_one_layer_of_if_neurons_is_qcfs_after_as_many_steps_as_levels():
     """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), QCFS(8, 0.4), nn.Conv2d(6, 5, 1)).double()
-    network, x = (
-        spiking(model, images(2), get_recipe("opt"), {"neuron.shift": 0, "neuron.initial": 0.5}),
-        images(2),
-    )
+    x, settings = images(2), {"neuron.shift": 0, "neuron.initial": 0.5}
+    network = spiking(model, x, get_recipe("opt"), settings)
     assert (network.neurons["_1"]["theta"] == torch.tensor(0.4)).all()
     run = network.network().run(x, 8, [7])
-    assert (
-        relative_error(run.snapshots[8].outputs, model(x))
-        < 1e-6
-        < 1e-3
-        < relative_error(run.snapshots[7].outputs, model(x))
-    )
+    early, complete = (relative_error(run.snapshots[t].outputs, model(x)) for t in (7, 8))
+    assert complete < 1e-6 < 1e-3 < early
 
 
 def test_a_converted_network_keeps_caps_and_levels_in_its_file(tmp_path: Path):
@@ -190,14 +175,7 @@ def test_a_converted_network_keeps_caps_and_levels_in_its_file(tmp_path: Path):
 
 def test_a_checkpoint_of_the_training_tool_loads_with_its_caps(tmp_path: Path):
     options = {"activation": "qcfs", "levels": 4}
-    spec = classifier_spec(tuple("abcdefghij"), 32, 32)
-    save_checkpoint(
-        tmp_path / "net.safetensors",
-        build("resnet20", 10, **options),
-        "resnet20",
-        options,
-        spec,
-        {},
-    )
-    sites = load_ann(tmp_path / "net.safetensors").graph.activations
+    spec, path = classifier_spec(tuple("abcdefghij"), 32, 32), tmp_path / "net.safetensors"
+    save_checkpoint(path, build("resnet20", 10, **options), "resnet20", options, spec, {})
+    sites = load_ann(path).graph.activations
     assert len(sites) == 19 and {node.phi for node in sites} == {Activation(cap=8.0, levels=4)}

@@ -46,8 +46,7 @@ def test_weights_are_held_once(detector):
     assert not held & {linear.weight.data_ptr() for linear in networks[0].synapses.maps.values()}
 
 
-def test_states_are_apart(tmp_path):
-    detector = SpikingYOLO(write_tiny(tmp_path))
+def test_states_are_apart(detector):
     videos = [walk(4), walk(4, seed=1)]
     alone = [list(detector.stream(video, conf=0.3)) for video in videos]
     in_turn = zip(*(detector.stream(video, conf=0.3) for video in videos), strict=True)
