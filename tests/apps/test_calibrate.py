@@ -137,6 +137,8 @@ def test_an_interrupted_tuning_goes_on_with_the_same_result(
 
 
 def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
+    Path("void").mkdir()
+    before = sorted(folder.rglob("*"))
     for args, expected in [
         (("--images", "void"), "no images"),
         (("--images", "photos", "--data", "x"), "--data"),
@@ -148,8 +150,6 @@ def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
         (("--images", "photos", "--videos", "photos"), "--calibration video"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),
     ]:
-        Path("void").mkdir()
-        before = sorted(folder.rglob("*"))
         assert run_tool("calibrate", "--weights", "tiny.weights", *args) == 2
         err = capsys.readouterr().err
         assert expected in err and len(err.splitlines()) == 1

@@ -24,12 +24,25 @@ from spiking_yolo.snn.counting import _more
 
 DEVICE = "cuda:0"
 _PACKAGE = Path(spiking_yolo.__file__).parent
-_SHAPED_BY_VALUES = set(
-    "nonzero masked_select _unique2 unique_dim unique_consecutive bincount nms".split()
-)
-_GUARDED = set(
-    "__getitem__ __setitem__ contiguous copy_ nonzero __bool__ __float__ __int__".split()
-)
+_SHAPED_BY_VALUES = {
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "bincount",
+    "nms",
+}
+_GUARDED = {
+    "__getitem__",
+    "__setitem__",
+    "contiguous",
+    "copy_",
+    "nonzero",
+    "__bool__",
+    "__float__",
+    "__int__",
+}
 
 
 class Mixed(AssertionError):

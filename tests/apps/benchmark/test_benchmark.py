@@ -105,6 +105,10 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
 
 
 def test_mistakes(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few").mkdir()
+    for k in range(5):
+        photo(tmp_path / "few" / f"{k}.png", k)
     for options, word in [
         (["--parts", "steps,speed"], "speed"),
         (["--rivals", "openvino"], "openvino"),
@@ -113,10 +117,6 @@ def test_mistakes(tmp_path: Path, capsys, monkeypatch):
         (["--video", "nowhere.mp4"], "nowhere.mp4"),
         (["--video", "few", "--methods", "signed-digits"], "5 frames"),
     ]:
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "few").mkdir()
-        for k in range(5):
-            photo(tmp_path / "few" / f"{k}.png", k)
         call = ["--weights", write_tiny(tmp_path), "--images", tmp_path / "photos", *options]
         assert run_tool("benchmark", *call) == 2
         error = capsys.readouterr().err
