@@ -12,27 +12,18 @@ inherited fields in the module of the class that inherits them.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from inspect import formatannotation
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
+import msgspec
 from cyclopts import Parameter, Token, convert, validators
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size, input_size
-from spiking_yolo.settings import LARGEST, TYPE_NAMES
+from spiking_yolo.settings import LARGEST
 
 
 def at_least(low: int) -> Parameter:
@@ -75,7 +66,7 @@ def _size(_: Any, tokens: Sequence[Token]) -> Size:
 COMMAS = Parameter(converter=_split, n_tokens=1)
 WORDS = Parameter(consume_multiple=True)
 # 416, or 288x416.
-SIZE = Parameter(converter=_size, n_tokens=1, accepts_keys=False)
+SIZE = Parameter(converter=_size, n_tokens=1, accepts_keys=False, metavar="SIZE|HEIGHTxWIDTH")
 METHODS = Parameter(name=("--method", "--methods"))
 # Panels of --help.
 NETWORK = Parameter(group="Network")
@@ -88,7 +79,14 @@ else:
     # Also a list for cyclopts, so that --set can be given more than once.
     Settings = Annotated[
         list[str] | Mapping[str, Any],
-        Parameter(name="--set", converter=_pairs, n_tokens=1, accepts_keys=False, group="Network"),
+        Parameter(
+            name="--set",
+            converter=_pairs,
+            n_tokens=1,
+            accepts_keys=False,
+            group="Network",
+            metavar="KEY=VALUE",
+        ),
     ]
 
 
@@ -102,61 +100,35 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        for name, (kind, ranges) in _kinds(type(self)).items():
-            object.__setattr__(self, name, _checked(name, kind, ranges, getattr(self, name)))
+        hints = get_type_hints(type(self), include_extras=True)
+        for name in (one.name for one in fields(self)):
+            kind, extras = hints[name], list[Any]()
+            if get_origin(kind) is Annotated:
+                kind, *extras = get_args(kind)
+            value = _converted(name, kind, getattr(self, name))
+            for check in [check for extra in extras for check in extra.validator or ()]:
+                try:
+                    check(kind, value)
+                except ValueError as error:
+                    message = str(error).rstrip(".").replace("Must", "must")
+                    raise UserError(f"{name} {message}, not {value}") from None
+            object.__setattr__(self, name, value)
 
 
-@cache
-def _kinds(cls: type) -> dict[str, tuple[Any, Sequence[validators.Number]]]:
-    """The type of each field of a dataclass, and its ranges."""
-    hints = get_type_hints(cls, include_extras=True)
-    kinds = {}
-    for one in fields(cls):
-        kind, extras = hints[one.name], []
-        if get_origin(kind) is Annotated:
-            kind, *extras = get_args(kind)
-        ranges = [v for extra in extras for v in extra.validator or ()]
-        kinds[one.name] = (kind, ranges)
-    return kinds
-
-
-def _checked(name: str, kind: Any, ranges: Sequence[validators.Number], value: Any) -> Any:
-    """A value as its field has it: text becomes a path, and a list a tuple."""
-    if get_origin(kind) in (types.UnionType, Union):
-        if value is None:
-            return None
-        kind = next(member for member in get_args(kind) if member is not types.NoneType)
-    if kind == Size:
+def _converted(name: str, kind: Any, value: Any) -> Any:
+    """A value as its field has it: text becomes a path or a size, and a list a tuple."""
+    if value is not None and Size in (kind, *get_args(kind)):
         try:
             return input_size(value)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
-    if get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise UserError(f"{name} must be a sequence of values, not {value!r}")
-        value = tuple(_converted(name, get_args(kind)[0], one) for one in value)
-    else:
-        value = _converted(name, kind, value)
-    for check in ranges:
-        try:
-            check(kind, value)
-        except ValueError as error:
-            message = str(error).rstrip(".").replace("Must", "must")
-            raise UserError(f"{name} {message}, not {value}") from None
-    return value
+    try:
+        return msgspec.convert(value, kind, dec_hook=_path)
+    except msgspec.ValidationError:
+        raise UserError(f"{name} must be {formatannotation(kind)}, not {value!r}") from None
 
 
-def _converted(name: str, kind: Any, value: Any) -> Any:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise UserError(f"{name} must be one of {', '.join(get_args(kind))}, not {value!r}")
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if kind is Path and isinstance(value, str) and value:
-        value = Path(value)
-    if kind in TYPE_NAMES and (
-        not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-    ):
-        raise UserError(f"{name} must be {TYPE_NAMES[kind]}, not {value!r}")
-    return value
+def _path(_: Any, value: Any) -> Path:
+    if not value or not isinstance(value, str | Path):
+        raise ValueError(value)
+    return Path(value)

@@ -226,6 +226,9 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
         option = (error.token.keyword or error.token.value).partition("=")[0]
         if option in OLD_OPTIONS:
             return f"{option} is no option any more: {OLD_OPTIONS[option]}"
+        names = [name for argument in error.argument_collection for name in argument.names]
+        if option.swapcase() in names:
+            return f"there is no option {option}: did you mean {option.swapcase()}?"
     text = " ".join(str(error).split()).removesuffix(".")
     if argv[0] in COMMANDS:
         return f"{text}; see {PROGRAM} {argv[0]} --help"

@@ -81,7 +81,7 @@ class SpikingYOLO:
         method: A registered conversion method (see `list_methods`), a recipe.json or a Recipe.
         settings: Settings of the method to change, such as {"neuron.gamma": 4}.
         calibration: Name of the method's calibration, such as "tuned"; `spiking-yolo list
-            calibrations` has them.
+            WEIGHTS` has them.
         cfg: The network's .cfg, if it does not lie beside the weights.
         names: Class names, one per line, if they do not lie beside the weights.
         imgsz: Input size in pixels: the side of a square, or (height, width).

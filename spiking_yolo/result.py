@@ -370,14 +370,14 @@ class Result:
         else:
             settled = ""
             if self.settled is not None and self.settled < self.T:
-                settled = f" (settled after {self.settled})"
+                settled = f" (nothing changes after step {self.settled})"
             words.append(
                 f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations"
                 " per MAC"
             )
             if self.remark:
                 words.append(self.remark)
-            spent += f", {1e3 * self.seconds / self.seen.simulated:.1f} ms per step"
+            spent += f", {1e3 * self.seconds / self.seen.simulated:.1f} ms per timestep"
         lines = ["; ".join([*words, spent])]
         if steps is None:
             steps = sorted(self.steps.keys() - {self.T})

@@ -84,8 +84,8 @@ def test_repr_is_one_line():
 def test_summary():
     lines = result().summary().splitlines()
     assert lines[0] == (
-        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8 (settled after 5), 5.1 M spikes, "
-        "1.20 operations per MAC; 500 ms, 100.0 ms per step"
+        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8 (nothing changes after step 5), 5.1 M spikes, "
+        "1.20 operations per MAC; 500 ms, 100.0 ms per timestep"
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
     assert result().summary([8]).splitlines()[1:] == ["  T=8: 2 x dog 0.62-0.75, bird 0.69"]

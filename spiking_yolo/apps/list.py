@@ -8,6 +8,7 @@ from typing import Any
 from spiking_yolo.arguments import Options, Settings
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.index import fetch, find, networks, notes
 from spiking_yolo.recipe import Recipe, settings_table
 
@@ -61,6 +62,9 @@ def main(options: ListOptions = ListOptions()) -> None:
     elif what is not None and (find(what) or Path(what).is_file()) and not what.endswith(".json"):
         print(calibrations_text(what))
     else:
+        known = [*list_methods(), *(network.name for network in networks())]
+        if what and what not in known and (hint := did_you_mean(what, known)):
+            raise UserError(f"there is no method or network {what}{hint}")
         print(settings_text(what, options.settings))
 
 

@@ -75,8 +75,6 @@ class Converted:
             graph = graph.to(where)
         return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed, like)
 
-    engine = network
-
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""
         tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}

@@ -26,7 +26,7 @@ from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histo
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.io.names import Size, size_name
+from spiking_yolo.io.names import Size, did_you_mean, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
@@ -337,12 +337,13 @@ def _missing(ann: Ann, recipe: Recipe, chosen: Path | None) -> str:
             f"the calibration {name} of {recipe.name} was made with other settings: leave --set"
             f" out, or make one of another name, {calibrate_command(ann, recipe)}"
         )
-    listed = "there is none"
-    if known:
-        listed = f"there are {', '.join(known)}"
+    hint = did_you_mean(name, known)
+    if not hint:
+        hint = f": make it with {calibrate_command(ann, recipe)}"
+    listed = ", ".join(known) or "none"
     return (
         f"{ann.weights.name} has no calibration {name} of {recipe.name} at"
-        f" {size_name(ann.imgsz)} pixels ({listed}): make it with {calibrate_command(ann, recipe)}"
+        f" {size_name(ann.imgsz)} pixels (found: {listed}){hint}"
     )
 
 

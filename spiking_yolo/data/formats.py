@@ -122,6 +122,8 @@ def open_detection(
         raise UserError(
             f"{data} is no detection dataset: pass {', '.join(names[:-1])} or {names[-1]}"
         )
+    if split and not entry.val:
+        raise UserError(f"{data} is {entry.name}, which has no splits: leave --split out")
     options: dict[str, Any] = {}
     for name, value in (("images", images), ("year", year)):
         if value is None:
@@ -171,7 +173,7 @@ def open_photographs(
     entry = None
     if len(data) == 1:
         entry = format_of(path)
-    if entry is not None and (entry.val or path.is_file()):
+    if entry is not None and (entry.val or (path.is_file() and not split)):
         default = entry.val
         if training:
             default = entry.train

@@ -23,7 +23,7 @@ from spiking_yolo.io.names import Size, input_size, reason, size_name
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
 from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
 from spiking_yolo.models.darknet_weights import load_darknet
-from spiking_yolo.models.exports import HEAD, export_format, refuse_export
+from spiking_yolo.models.exports import HEAD, is_onnx, refuse_export
 from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
 from spiking_yolo.models.spec import Spec, check_network, check_spec
@@ -255,9 +255,9 @@ def file_kind(path: Path) -> str:
     # safetensors: the length of the JSON header, then the header.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "safetensors"
-    if export_format(path, head) == "ONNX":
-        return "onnx"
     refuse_export(path, head)
+    if is_onnx(path, head):
+        return "onnx"
     if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
         return "pickle"
     if path.suffix == ".safetensors":

@@ -106,7 +106,7 @@ def spiking_model(
     if not sends_complete_values(recipe):
         raise UserError(
             f"{recipe.name} sends spikes over T steps, and ONNX files hold one step: choose"
-            " --method signed-digits, or --format safetensors"
+            " --method signed-digits, or write a .safetensors file"
         )
     if stateful and not recipe.keeps_frames:
         raise UserError(
@@ -238,23 +238,26 @@ def detections(outputs: Sequence[Tensor], spec: Spec, options: DetectionOptions)
     # See Selection.boxes.
     size = boxes.new_tensor([spec.width, spec.height, spec.width, spec.height])
     boxes = boxes.clamp(-1, 2) * size
+    # An option that this does not know is an error.
+    conf, iou, max_det, agnostic_nms = options.box_options().values()
     best, label = scores.max(2)
     if spec.nms:
         by_class = best[:, None]
-        if not options.agnostic_nms:
+        if not agnostic_nms:
             of_best = torch.arange(scores.shape[2], device=scores.device)[:, None] == label[:, None]
             by_class = best[:, None] * of_best.to(best)
-        chosen = operators.suppress(boxes, by_class, options.conf, options.iou, options.max_det)
+        chosen = operators.suppress(boxes, by_class, conf, iou, max_det)
         image, _, box = chosen.unbind(1)
         label = label[image, box]
         confidence = best[image, box]
-    elif options.agnostic_nms:
-        image, box = (best > options.conf).nonzero(as_tuple=True)
-        label = label[image, box]
-        confidence = best[image, box]
     else:
-        image, box, label = (scores > options.conf).nonzero(as_tuple=True)
-        confidence = scores[image, box, label]
+        classes = scores.shape[2]
+        if agnostic_nms:
+            scores = scores * (torch.arange(classes, device=scores.device) == label[..., None])
+        top, place = scores.flatten(1).topk(min(max_det, scores[0].numel()))
+        image, rank = (top > conf).nonzero(as_tuple=True)
+        box, label = place[image, rank] // classes, place[image, rank] % classes
+        confidence = top[image, rank]
     columns = [image.float(), *boxes[image, box].unbind(1), confidence, label.float()]
     found = torch.stack(columns, 1)
     return found[confidence.argsort(descending=True)]

@@ -25,7 +25,7 @@ class Kind:
             changes (sigma-delta neurons). It can stand behind its max pooling, and its threshold
             covers the activations of both signs. Other kinds work in rate coding: image and biases
             enter in every step.
-        adaptive: Its threshold adapts, so that its spikes are graded: MSAT.
+        msat: Its threshold adapts by the rules of MSAT, so that its spikes are graded.
         events: "digits" if it sends the binary digits of its value whatever neuron.events says.
         carries: What an event carries besides its sign, for estimates of energy.
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
@@ -39,7 +39,7 @@ class Kind:
     doc: str = ""
     signed: bool = False
     differential: bool = False
-    adaptive: bool = False
+    msat: bool = False
     events: Literal["spikes", "digits"] = "spikes"
     carries: Literal["none", "power of two", "any"] = "none"
     follows: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
     "msat": Kind(
         "as if, with the threshold of MSAT",
-        adaptive=True,
+        msat=True,
         follows=("slope", "cap"),
         supports=("gamma", "initial", "reset", "shift"),
     ),

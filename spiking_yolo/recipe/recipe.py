@@ -77,7 +77,7 @@ class Recipe:
     @property
     def chooses_gain(self) -> bool:
         """Whether MSAT's gains are chosen on the calibration images."""
-        return self.neuron_kind.adaptive and not self.msat.gain
+        return self.neuron_kind.msat and not self.msat.gain
 
     @property
     def differential(self) -> bool:
@@ -255,11 +255,11 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         (neuron.busy and not neuron.hysteresis, "neuron.busy needs neuron.hysteresis"),
         (neuron.slack and neuron.events != "digits", "neuron.slack needs neuron.events=digits"),
         (
-            kind.adaptive and neuron.events == "switches",
+            kind.msat and neuron.events == "switches",
             "neuron.events=switches needs spikes of one value: neuron.kind=if",
         ),
         (
-            kind.adaptive and not recipe.msat.floor and neuron.gamma > 1,
+            kind.msat and not recipe.msat.floor and neuron.gamma > 1,
             "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold",
         ),
         (

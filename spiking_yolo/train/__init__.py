@@ -49,8 +49,8 @@ class TrainOptions(FigureOptions):
     """Of QCFS."""
     pool: Literal["max", "avg"] | None = None
     """Pooling (default: max)."""
-    imgsz: Annotated[Size, SIZE] = (320, 320)
-    """Input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32."""
+    imgsz: Annotated[Size, SIZE, Parameter(show_default=False)] = (320, 320)
+    """Input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32 (default: 320)."""
     linear: bool = False
     """Published linear head instead of the logistic one."""
     epochs: Annotated[int, at_least(1)] = 60

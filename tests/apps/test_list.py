@@ -26,6 +26,7 @@ def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):
 
 
 def test_what_is_unknown_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):
-    assert run_tool("list", "p-nrom") == 2
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "did you mean 'p-norm'" in err
+    for name, near in [("p-nrom", "p-norm"), ("yolov3tiny", "yolov3-tiny")]:
+        assert run_tool("list", name) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1 and f"did you mean '{near}'" in err

@@ -93,6 +93,8 @@ def test_a_file_that_may_not_or_cannot(folder: Path, content: str, word: str):
         ("detect a.jpg --layers all", "--overlay"),
         ("detect a.jpg --name ../elsewhere", "--project"),
         ("detect a.jpg --over", "--overlay"),
+        ("detect a.jpg --t 4", "--T"),
+        ("detect a.jpg --save-conf", "--save-txt"),
         ("detect a.jpg -q -v", "--verbose"),
         ("detect a.jpg --limit 1 --limit 2", "--limit"),
         ("detec a.jpg", "detect"),

@@ -144,7 +144,7 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     weights = write_tiny(tmp_path)
     with pytest.raises(UserError, match=r"no calibration default of rmp .*--method rmp"):
         load(weights, "rmp")
-    with pytest.raises(UserError, match=r"no calibration mine .*there are default.*--calibration"):
+    with pytest.raises(UserError, match=r"no calibration mine .*found: default.*--calibration"):
         load(weights, calibration="mine")
     default = load(weights)
     own = get_recipe(DEFAULT).with_settings(

@@ -21,11 +21,15 @@ from spiking_yolo import SpikingYOLO  # noqa: E402
 from spiking_yolo.convert.converted import Converted  # noqa: E402
 from spiking_yolo.convert.methods import get_recipe  # noqa: E402
 from spiking_yolo.decode import DetectionOptions  # noqa: E402
+from spiking_yolo.decode.boxes import decode  # noqa: E402
+from spiking_yolo.decode.selection import Selection  # noqa: E402
 from spiking_yolo.errors import UserError  # noqa: E402
 from spiking_yolo.graph import forward  # noqa: E402
+from spiking_yolo.models.heads import HeadSpec  # noqa: E402
+from spiking_yolo.models.spec import Spec  # noqa: E402
 from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
-from spiking_yolo.onnx.model import ann_model, spiking_model  # noqa: E402
+from spiking_yolo.onnx.model import ann_model, detections, spiking_model  # noqa: E402
 from spiking_yolo.snn import counting  # noqa: E402
 from spiking_yolo.snn.stream import Stream  # noqa: E402
 
@@ -174,6 +178,23 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
         gaps = (in_picture - torch.as_tensor(box)).abs().amax(1)
         gaps[torch.from_numpy(found[:, 6]) != int(label)] = torch.inf
         assert gaps.min() < 0.05
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_boxes_of_a_head_without_suppression(agnostic):
+    """As Selection chooses them, at most max_det in each image."""
+    head = HeadSpec("yolov8", classes=2, num=1, bins=1)
+    spec = Spec("detect", ("a", "b"), 64, 64, "stretch", (head,), nms=False)
+    heads = torch.randn(2, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    options = DetectionOptions(conf=0.4, max_det=5, agnostic_nms=agnostic)
+    found = detections([heads], spec, options)
+    boxes, scores = decode([heads], spec)
+    for k in range(2):
+        own = found[found[:, 0] == k]
+        chosen = Selection.of(options).select(boxes[k], scores[k], suppress=False)
+        assert len(own) == 5
+        torch.testing.assert_close(own[:, 5], chosen.confidence)
+        assert own[:, 6].tolist() == chosen.class_id.tolist()
 
 
 def test_the_tool_refuses(tmp_path, capsys):

@@ -200,9 +200,9 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
                 pause = 0.0
                 if rival != "pytorch":
                     pause = PAUSE
+                case = Case(options, networks, photographs[:1], run, pause)
                 for part in options.parts:
-                    rows = _PARTS[part](options, networks, photographs[:1], run, pause)
-                    results.setdefault(part, {})[rival] = rows
+                    results.setdefault(part, {})[rival] = _PARTS[part](case)
     finally:
         torch.set_num_threads(threads)
     return results
@@ -224,52 +224,57 @@ Reference = Callable[[Tensor], Any]
 Rows = dict[str, Any]
 
 
-def step_rows(
-    options: BenchmarkOptions,
-    networks: Mapping[str, Converted],
-    x: Tensor,
-    rival: Reference,
-    pause: float,
-) -> Rows:
-    """Method -> figures of a timestep for one photograph, [1, 3, H, W]."""
+@dataclass(frozen=True)
+class Case:
+    """What a part of the benchmark is measured on.
+
+    Attributes:
+        options: Settings of the benchmark.
+        networks: Converted networks by method.
+        x: The photograph, [1, 3, H, W].
+        rival: Runs the ANN.
+        pause: Seconds to wait between a run and the rival, see PAUSE.
+    """
+
+    options: BenchmarkOptions
+    networks: Mapping[str, Converted]
+    x: Tensor
+    rival: Reference
+    pause: float
+
+
+def step_rows(case: Case) -> Rows:
+    """Method -> figures of a timestep for one photograph."""
+    options, x = case.options, case.x
     runs: dict[str, Callable[[], int]] = {}
-    for name, converted in networks.items():
+    for name, converted in case.networks.items():
         network = converted.network(options.device)
         # It may have settled before T steps.
         runs[name] = lambda network=network: network(x, options.T).steps
-    timings = interleaved(runs, partial(rival, x), options.repeats, x.device, pause=pause)
+    rival = partial(case.rival, x)
+    timings = interleaved(runs, rival, options.repeats, x.device, pause=case.pause)
     return {name: timing.figures() for name, timing in timings.items()}
 
 
-def one_step_rows(
-    options: BenchmarkOptions,
-    networks: Mapping[str, Converted],
-    x: Tensor,
-    rival: Reference,
-    pause: float,
-) -> Rows:
+def one_step_rows(case: Case) -> Rows:
     """The first method at T = 1, from a photograph's pixels to the output and the counts."""
-    name = next(iter(networks))
-    return step_rows(replace(options, T=1), {name: networks[name]}, x, rival, pause)
+    first = dict(islice(case.networks.items(), 1))
+    return step_rows(replace(case, options=replace(case.options, T=1), networks=first))
 
 
-def video_rows(
-    options: BenchmarkOptions,
-    networks: Mapping[str, Converted],
-    x: Tensor,
-    rival: Reference,
-    pause: float,
-) -> Rows:
+def video_rows(case: Case) -> Rows:
     """Clip -> figures of a later frame of the first network, whose state stays."""
-    first = next(iter(networks.values()))
+    options = case.options
+    first = next(iter(case.networks.values()))
     rows: Rows = {}
     for name, images in clips(options).items():
         frames = []
         for image in islice(images, options.frames):
-            frames.append(preprocess(image, first.spec)[0][None].to(x.device))
+            frames.append(preprocess(image, first.spec)[0][None].to(case.x.device))
         if len(frames) < WARM + 3:
             raise UserError(f"{name} has {len(frames)} frames: give a video of {WARM + 3} or more")
-        rows[name] = later_frames(Stream(first.network(options.device)), frames, rival, pause)
+        stream = Stream(first.network(options.device))
+        rows[name] = later_frames(stream, frames, case.rival, case.pause)
     return rows
 
 

@@ -91,7 +91,7 @@ class DetectOptions(
     """Of a video or webcam, at most N frames."""
     project: Annotated[Path, OUTPUT] = Path("runs/detect")
     """Folder of all runs."""
-    exist_ok: bool = False
+    exist_ok: Annotated[bool, OUTPUT] = False
     """Write into PROJECT/NAME even if it exists."""
 
     def __post_init__(self) -> None:
@@ -99,6 +99,8 @@ class DetectOptions(
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.layers != ("auto",) and not self.overlay:
             raise UserError("--layers are those of --overlay: give that too, or leave it out")
+        if self.save_conf and not self.save_txt:
+            raise UserError("--save-conf is for --save-txt: give that too, or leave it out")
         if self.page and self.page.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--page must end in .html, not {self.page.name}")
 

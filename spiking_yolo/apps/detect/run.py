@@ -365,6 +365,7 @@ def check_no_video_options(options: DetectOptions) -> None:
         "--save-mot": options.save_mot,
         "--timeline": options.timeline,
         "--track": options.track,
+        "--frames": options.frames,
     }
     flags = [flag for flag, value in of_videos.items() if value]
     if flags:

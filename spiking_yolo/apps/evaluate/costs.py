@@ -102,7 +102,7 @@ def spike_value(recipe: Recipe) -> Value:
     Where a neuron sends several thetas at once they travel as signed digits. Schedules of all
     neurons scale weights instead.
     """
-    if recipe.neuron_kind.adaptive:
+    if recipe.neuron_kind.msat:
         return "any"
     if recipe.neuron.gamma > 1:
         return "power of two"
@@ -117,7 +117,7 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     with e = exp(x), mish is x * (e^2 + 2 e) / (e^2 + 2 e + 2).
     """
     m = recipe.msat
-    if not recipe.neuron_kind.adaptive or m.variant != "eq17" or not (m.dtt or m.det):
+    if not recipe.neuron_kind.msat or m.variant != "eq17" or not (m.dtt or m.det):
         return int(silu)
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 

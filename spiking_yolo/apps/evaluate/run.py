@@ -35,6 +35,7 @@ from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.formats import format_of, open_classification, open_detection
 from spiking_yolo.data.mot import has_videos
 from spiking_yolo.decode.selection import Selection
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.json import write_json
 from spiking_yolo.log import run_logged
@@ -73,6 +74,8 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     """
     known = format_of(data) is not None
     if options.metric != "accuracy" and not known and has_videos(data):
+        if options.split:
+            raise UserError("videos have no splits: leave --split out")
         selection = Selection.of(options, multi_label=True)
         return VideoScorer(open_videos(data), spec, selection, options.limit)
     if options.metric == "accuracy" or (not known and spec.task == "classify"):
@@ -265,7 +268,7 @@ def score_predictions(options: EvalOptions) -> Table:
         UserError: A file is not what it should be.
     """
     assert options.data and options.predictions
-    if options.data.suffix == ".json":
+    if options.data.suffix == ".json" and not options.split:
         data = load_coco_json(options.data, None)
     else:
         data = open_detection(options.data, options.split, None, options.year)

@@ -54,7 +54,9 @@ class ExportOptions(MethodOptions, DetectionOptions, NetworkArgument):
         object.__setattr__(self, "weights", self.network or self.weights)
         suffix = self.output.suffix
         if suffix not in SUFFIXES:
-            raise UserError(f"--output must end in {' or '.join(SUFFIXES)}, not {self.output.name}")
+            raise UserError(
+                f"--output {self.output}: give a name that ends in .safetensors, .onnx or .nir"
+            )
         chosen = {"ann": self.ann, "stateful": self.stateful, "boxes": self.boxes}
         chosen["counts"] = self.counts != "none"
         for name, value in chosen.items():

@@ -17,7 +17,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.heads import HeadSpec
-from spiking_yolo.models.onnx.builder import Feature, Layout, Value
+from spiking_yolo.models.onnx.builder import Feature, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
 from spiking_yolo.models.spec import BINS, BOXES, CLASSES
 
@@ -26,15 +26,9 @@ Values = Mapping[str, Value]
 TRIAL = 1 << 28
 # Maps of a level that are joined, at most.
 PARTS = 3
-# Of YOLOv7-tiny, in pixels, for the exports without --grid, which do not hold them.
-YOLOV7_TINY = (
-    ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
-    ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
-    ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
-)
 EXPORTS = (
-    "exports of YOLOv5, YOLOv7-tiny, YOLOX and Ultralytics' detectors, made with default options,"
-    " can be opened"
+    "exports of YOLOv5, YOLOX and Ultralytics' detectors, made with default options, and of"
+    " YOLOv7-tiny with --grid can be opened"
 )
 
 
@@ -46,13 +40,11 @@ class HeadMaps:
         levels: The maps of each level; those of a level are joined to one.
         heads: How each is decoded.
         nms: Whether boxes must be suppressed.
-        note: What the user should know.
     """
 
     levels: tuple[tuple[Feature, ...], ...]
     heads: tuple[HeadSpec, ...]
     nms: bool = True
-    note: str = ""
 
 
 def find_head(model: OnnxModel, values: Values) -> HeadMaps:
@@ -75,9 +67,6 @@ def find_head(model: OnnxModel, values: Values) -> HeadMaps:
     if best is not None and set(maps.values()) == set(chain(*best.levels)):
         ops = {node.op for node in tail}
         return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
-    head = _undecoded(model, values)
-    if head is not None:
-        return head
     raise _refusal(model, tail)
 
 
@@ -239,39 +228,6 @@ def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     return any(torch.allclose(rows[:, :4], form, rtol=1e-3, atol=near) for form in forms)
 
 
-def _undecoded(model: OnnxModel, values: Values) -> HeadMaps | None:
-    """The head of an export of YOLOv7-tiny without --grid: maps [1, anchors, H, W, 5 + C]."""
-    maps: list[Feature] = []
-    for name in model.outputs:
-        value = values.get(name)
-        if not isinstance(value, Layout) or value.index.ndim != 5:
-            return None
-        places = value.source.places.unflatten(1, (value.index.shape[1], -1))
-        if not torch.equal(value.index, places.permute(0, 1, 3, 4, 2)):
-            return None
-        maps.append(value.source)
-    maps.sort(key=lambda feature: feature.shape.numel(), reverse=True)
-    sizes = [tuple(feature.shape[1:]) for feature in maps]
-    channels = maps[0].shape[1]
-    height, width = model.size
-    expected = [(channels, height // stride, width // stride) for stride in (8, 16, 32)]
-    if sizes != expected or channels % 3 or channels < 18:
-        return None
-    if not any(node.op == "LeakyRelu" for node in model.nodes):
-        raise UserError(
-            "it gives the maps of a YOLO with anchors and not these: export it again with boxes"
-            " (--grid in YOLOv7)"
-        )
-    heads: list[HeadSpec] = []
-    for anchors in YOLOV7_TINY:
-        heads.append(HeadSpec("yolov5", channels // 3 - 5, num=3, anchors=anchors, scale=2.0))
-    note = (
-        "this export does not hold its anchors: those of YOLOv7-tiny are used; for others export it"
-        " with --grid"
-    )
-    return HeadMaps(tuple([(feature,) for feature in maps]), tuple(heads), note=note)
-
-
 def _refusal(model: OnnxModel, tail: Sequence[OnnxNode]) -> UserError:
     """What was not recognised."""
     task = model.metadata.get("task", "detect")
@@ -280,6 +236,10 @@ def _refusal(model: OnnxModel, tail: Sequence[OnnxNode]) -> UserError:
     sizes = [len(model.shapes.get(name, ())) for name in model.outputs]
     if sizes == [2] and any(node.op in ("Gemm", "MatMul") for node in tail):
         return UserError(f"it is a classifier, which has no boxes: {EXPORTS}")
+    if sizes and set(sizes) == {5}:
+        return UserError(
+            "it gives maps without their anchors: export it again with boxes (--grid in YOLOv7)"
+        )
     if any(node.op == "Conv" for node in tail[1:]):
         return UserError(f"{tail[0].title} cannot be converted to a spiking network: {EXPORTS}")
     return UserError(f"what its outputs mean is not known here: {EXPORTS}")

@@ -5,7 +5,6 @@ value: a sigmoid, which may turn out to be a part of SiLU, and the decoding behi
 """
 
 import ast
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from spiking_yolo.data.images import Resize
-from spiking_yolo.errors import Notice, UserError, require
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import renamed
 from spiking_yolo.graph.validate import ERRORS
@@ -60,8 +59,6 @@ def load_onnx(
             head = find_head(model, values)
             graph = _graph(builder, head)
             spec = _spec(path, model, head, names)
-            if head.note:
-                warnings.warn(Notice(head.note), stacklevel=3)
             if head.heads[0].kind == "yolox":
                 graph = _of_rgb(graph)
         return _without_normalisation(graph, spec)

@@ -104,7 +104,7 @@ def _refusals(parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation)
         )
     if phi.cap is not None and phi.slope:
         yield "is a leaky ReLU with a cap, which cannot be converted: train with slope 0"
-    if phi.cap is not None and kind.adaptive and recipe.msat.variant == "algorithm1":
+    if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
         # Its threshold falls to nothing while the potential of a saturated neuron grows.
         yield "has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17"
     if "rest" in parameters and recipe.neuron.events != "digits":

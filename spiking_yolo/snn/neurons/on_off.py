@@ -188,7 +188,7 @@ class ConstantOnOff(OnOff):
         """Whether no potential rises without current, and only current / theta matters."""
         initial, neuron = parameters["initial"], recipe.neuron
         charged = initial.any() or parameters.get("initial_off", initial).any() or neuron.shift
-        known = recipe.neuron_kind.plain or recipe.neuron_kind.adaptive
+        known = recipe.neuron_kind.plain or recipe.neuron_kind.msat
         unseen = plan.constant and not plan.observed and neuron.events != "switches"
         return known and unseen and not charged
 

@@ -185,6 +185,7 @@ def test_mistakes(detect, clip, image, tmp_path, capsys):
         (["C", "--refresh", -1], "refresh"),
         (["P", "--save-mot", "--timeline"], "--save-mot and --timeline"),
         (["P", "--track"], "--track"),
+        (["P", "--frames", "reset"], "--frames"),
         (["P", "--layers", "all"], "--overlay"),
         (["P", "--page", "a.txt"], "end in .html"),
         (["P", "C", "--page", "a.html"], "one video"),

@@ -207,6 +207,7 @@ def test_mistakes_are_one_line(scene, classes, tmp_path, capsys):
         (("--data", "{photos}", "--weights", "{classifier}"), "classifier"),
         (("--data", "{images}", "--weights", "{detector}"), "detection dataset"),
         (("--data", "{photos}", "--weights", "{detector}", "--year", 2012), "year"),
+        (("--data", "{photos}", "--weights", "{detector}", "--split", "odd"), "no splits"),
         (("--data", "gone", "--weights", "{detector}"), "does not exist"),
     ]:
         places = {"photos": scene[1], "detector": scene[0], "classifier": classes[0]}

@@ -53,7 +53,7 @@ def test_safetensors_with_their_provenance(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        (["-o", "D/net.xml"], "must end in"),
+        (["-o", "D/net.xml"], "ends in"),
         (["-o", "/dev/null/net.safetensors"], "cannot write"),
         (["-o", "D/net.nir"], "--overwrite"),
         (["-o", "D/net.nir", "--overwrite"], "cannot express"),
