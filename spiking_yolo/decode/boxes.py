@@ -64,11 +64,13 @@ def positions(index: Several, n: int) -> Tensor:
     chosen = torch.as_tensor(index).cpu()
     if chosen.numel() == 0 and chosen.ndim == 1 and chosen.dtype != torch.bool:
         return chosen.long()
-    whole = not (chosen.is_floating_point() or chosen.is_complex())
-    fits = bool(((chosen >= -n) & (chosen < n)).all())
     if chosen.dtype == torch.bool:
         fits = chosen.shape == (n,)
-    if chosen.ndim != 1 or not whole or not fits:
+    elif chosen.is_floating_point() or chosen.is_complex():
+        fits = False
+    else:
+        fits = chosen.ndim == 1 and bool(((chosen >= -n) & (chosen < n)).all())
+    if not fits:
         raise UserError(
             f"boxes are chosen by a mask of {n} entries, as in result[result.boxes.conf > .5], or"
             f" by positions below {n}, not by {chosen.dtype} {list(chosen.shape)}"

@@ -62,9 +62,7 @@ RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}
 allow_choices("neuron.reset", RESETS)
 
 
-def room(
-    cap: Tensor | None, time: float, sent: Tensor, unit: Tensor | float = 1.0
-) -> Tensor | None:
+def room(cap: Tensor | None, t: int, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor | None:
     """Spikes that an IF neuron may still fire below the cap of its activation: round((cap t - sent)
     / unit); None without a cap.
 
@@ -75,7 +73,7 @@ def room(
     """
     if cap is None:
         return None
-    return ((cap * time - sent) / unit + 0.5).floor_().clamp_(min=0)
+    return ((cap * t - sent) / unit + 0.5).floor_().clamp_(min=0)
 
 
 def imbalanced_threshold(
@@ -100,7 +98,6 @@ def unsent(
     out: Tensor | None,
     ceiling: Tensor | None = None,
     factor: Callable[[Tensor], Tensor] | None = None,
-    time: float = 1.0,
 ) -> Tensor:
     """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
 
@@ -108,16 +105,12 @@ def unsent(
     (leaky) ReLU. What was sent follows phi of the input's sum, whatever order the input came in
     (after Wang 2022).
 
-    An activation with a cap is not homogeneous: what is due after t steps is t * phi(S / t) =
-    min(relu(S), cap * t), which `ceiling` bounds to cap * t, in thresholds. In differential coding
-    S is the pre-activation itself and what is due is phi(S): the ceiling stays at cap.
-
-    For SiLU and mish, which are not homogeneous either, t * phi(S / t) = S * factor(S / t), see
-    `graph.Gate`; `time` is t, or 1 in differential coding.
+    S is the pre-activation itself, and so what is due is phi(S): min(relu(S), cap) of an activation
+    with a cap, which is `ceiling`, in thresholds; S * factor(S) of SiLU and mish, see `graph.Gate`.
     """
     out = torch.div(total, theta, out=out)
     if factor is not None:
-        out.mul_(factor(total / time))
+        out.mul_(factor(total))
     elif slope:
         F.leaky_relu_(out, slope)
     else:

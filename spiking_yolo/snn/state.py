@@ -132,8 +132,6 @@ class Clock(NamedTuple):
 
     Attributes:
         t: Steps before this one.
-        time: How many activations the sum of the input contains: t + 1 in rate coding, 1 in
-            differential coding.
         spike_weight: The value of a spike in this step, in thetas.
         first: Whether t is 0.
         hysteresis: Factor on the hysteresis beyond which a neuron fires in later video frames; 0 in
@@ -141,7 +139,6 @@ class Clock(NamedTuple):
     """
 
     t: int
-    time: int
     spike_weight: float
     first: bool
     hysteresis: float = 0.0

@@ -158,9 +158,15 @@ HOSTILE: dict[str, Any] = {
 }
 
 
-def test_damaged_and_hostile_contents_are_refused():
+def test_contents_come_back_and_damaged_ones_are_refused():
+    whole = statistics(trace(make(TinyLeaky), images(1)), images(2))
+    again = Statistics.of_contents(*whole.contents(), "0" * 64, (8, 8))
+    for name, histogram in whole.histograms.items():
+        assert_equal(again.histograms[name], histogram)
+    with pytest.raises(ValueError, match="unknown step"):
+        joined(np.array([len(STEPS)], np.uint8), np.zeros(0, np.uint8))
     for change in HOSTILE.values():
-        tensors, content = statistics(trace(make(TinyLeaky), images(1)), images(2)).contents()
+        tensors, content = whole.contents()
         change(content, tensors)
         with pytest.raises((AttributeError, LookupError, OSError, TypeError, ValueError)):
             Statistics.of_contents(tensors, content, "0" * 64, (8, 8))

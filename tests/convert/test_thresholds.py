@@ -11,6 +11,7 @@ from spiking_yolo.convert.thresholds import (
     base_parameters,
     extreme,
     layer_thresholds,
+    local_balance,
     mmse,
     percentile,
     threshold,
@@ -61,6 +62,22 @@ def test_percentile_is_linear_within_a_bin():
     h = histogram(torch.full((100, 1), 1.02))
     assert percentile(h, 0, 24).item() == pytest.approx(1 + 0.24 / DIVISIONS)
     assert percentile(h, 0, 100).item() == np.float32(1.02)
+    h.update(torch.full((100, 1), 0.3))
+    assert percentile(h, 0, 62).item() == pytest.approx(1 + 0.24 / DIVISIONS)
+
+
+def test_local_balance_on_raw_values():
+    """Three channels that settle at different times, with and without a cap."""
+    x = samples()
+    for cap in (None, 0.8):
+        balanced = local_balance(histogram(x), 0, cap)
+        for c, raw in enumerate(x.T.double().numpy()):
+            a = np.clip(raw, 0, cap)
+            theta, step = 0.0, 1.0
+            while step > 1e-3 * theta:
+                step = 2 * np.maximum(a - theta, 0).mean()
+                theta += step
+            assert balanced[c].item() == pytest.approx(theta, rel=0.02), (cap, c)
 
 
 def test_extremes_are_exact():

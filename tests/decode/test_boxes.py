@@ -1,125 +1,112 @@
-"""Threshold and suppression against brute force."""
+"""Boxes and classes of one image, by hand."""
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torchvision.ops import nms
 
-from spiking_yolo.decode.selection import Selection
-
-
-def select(boxes, scores, conf, iou, max_det, multi_label):
-    selection = Selection(conf=conf, iou=iou, max_det=max_det, multi_label=multi_label)
-    return selection.select(boxes, scores)
-
-
-def iou(a: list[float], b: list[float]) -> float:
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    inter = max(w, 0) * max(h, 0)
-    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
-
-
-def brute_force(boxes, scores, conf, threshold, max_det, multi_label):
-    """Greedy suppression, one class after the other, on plain numbers."""
-    candidates = [(s, k, c) for k, row in enumerate(scores) for c, s in enumerate(row) if s > conf]
-    if not multi_label:
-        candidates = [(s, k, c) for s, k, c in candidates if s == max(scores[k])]
-    kept = []
-    for s, k, c in sorted(candidates, reverse=True):
-        if all(
-            c != other_c or iou(boxes[k], boxes[other]) <= threshold for _, other, other_c in kept
-        ):
-            kept.append((s, k, c))
-    return kept[:max_det]
-
-
-@pytest.mark.parametrize(("agnostic", "multi_label"), [(False, False), (False, True), (True, True)])
-def test_boxes_of_a_head_that_finds_each_object_once_are_only_sorted(agnostic, multi_label):
-    """A box counts for each class above the limit, or with agnostic_nms for its best."""
-    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 6, 6]])
-    scores = torch.tensor([[0.3, 0.6, 0.0], [0.7, 0.1, 0.65], [0.2, 0.2, 0.25]])
-    pairs = [(0.7, 1, 0), (0.65, 1, 2), (0.6, 0, 1), (0.3, 0, 0)]
-    if agnostic:
-        pairs = [(0.7, 1, 0), (0.6, 0, 1)]
-    for count in (4, 3):
-        selection = Selection(
-            conf=0.25, iou=0.1, max_det=count, multi_label=multi_label, agnostic_nms=agnostic
-        )
-        chosen = selection.select(boxes, scores, suppress=False)
-        expected = pairs[:count]
-        assert chosen.confidence.tolist() == pytest.approx([p for p, _, _ in expected])
-        assert chosen.class_id.tolist() == [c for _, _, c in expected]
-        assert chosen.xyxy.tolist() == [boxes[k].tolist() for _, k, _ in expected]
-    of_class = replace(selection, classes=(2,), max_det=1).select(boxes, scores, suppress=False)
-    # Those of other classes, which are dropped later, take no place.
-    assert len(of_class) == len(pairs)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(0, 2**31),
-    st.integers(1, 40),
-    st.integers(1, 4),
-    st.booleans(),
-    st.sampled_from([3, 100]),
+from spiking_yolo.decode.boxes import (
+    Boxes,
+    Detections,
+    assign,
+    counted,
+    decode,
+    listed,
+    ranked,
+    top_classes,
+    unmatched,
 )
-def test_same_as_brute_force(seed, count, classes, multi_label, max_det):
-    """Whole numbers of pixels and scores that all differ: no IoU and no order is decided by
-    rounding.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    corner, size = torch.randint(60, (2, count, 2), generator=generator).float()
-    boxes = torch.cat([corner, corner + 5 + size], 1)
-    scores = (
-        torch.randperm(1024, generator=generator)[: count * classes].reshape(count, classes) / 1024
-    )
-    found = select(boxes, scores, 0.3, 0.45, max_det, multi_label)
-    expected = brute_force(boxes.tolist(), scores.tolist(), 0.3, 0.45, max_det, multi_label)
-    assert found.confidence.tolist() == [s for s, _, _ in expected]
-    assert found.class_id.tolist() == [c for _, _, c in expected]
-    assert found.xyxy.tolist() == [boxes[k].tolist() for _, k, _ in expected]
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+NAMES = ("cat", "dog", "bird")
+FIRST = (8.0, 4.0, 40.5, 36.25)
 
 
-def test_threshold_is_strict_and_suppression_is_strict():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]])
-    found = select(boxes, torch.tensor([[0.9], [0.8], [0.5]]), 0.5, 0.5, 10, True)
-    assert found.confidence.tolist() == torch.tensor([0.9, 0.8]).tolist()  # IoU is exactly .5
-    assert len(select(boxes, torch.tensor([[0.9], [0.8], [0.5]]), 0.5, 0.49, 10, True)) == 1
+def detections(
+    classes: list[int], corners: torch.Tensor | None = None, ids: list[int] | None = None
+) -> Detections:
+    """Boxes of falling confidence, the first at FIRST and the others beside it."""
+    n = len(classes)
+    if corners is None:
+        corners = torch.tensor(FIRST) + torch.arange(n)[:, None]
+    confidence = 0.75 - torch.arange(n) / 16
+    track_id = None if ids is None else torch.tensor(ids)
+    return Detections(corners, confidence, torch.tensor(classes).long(), track_id)
 
 
-def test_classes_do_not_suppress_each_other_and_non_finite_boxes_go():
-    boxes = torch.tensor(
-        [[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, float("inf"), 1], [0, float("nan"), 1, 1]]
-    )
-    scores = torch.tensor([[0.9, 0.0], [0.0, 0.8], [0.99, 0.0], [0.99, 0.0]])
-    for multi_label in (True, False):
-        found = select(boxes, scores, 0.1, 0.5, 10, multi_label)
-        assert found.class_id.tolist() == [0, 1]
+def test_boxes_by_the_names_of_ultralytics():
+    boxes = Boxes(detections([1, 2, 1]), (48, 80))
+    assert boxes.xyxy[0].tolist() == list(FIRST) and boxes.cls.tolist() == [1, 2, 1]
+    assert boxes.conf.tolist() == [0.75, 0.6875, 0.625] and boxes.orig_shape == (48, 80)
+    left, top, right, bottom = FIRST
+    centre = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+    assert boxes.xywh[0].tolist() == centre
+    size = np.array([80, 48, 80, 48])
+    assert boxes.xywhn[0].tolist() == pytest.approx(centre / size)
+    assert boxes.xyxyn[0].tolist() == pytest.approx(FIRST / size)
+    assert [(int(box.cls), len(box)) for box in boxes] == [(1, 1), (2, 1), (1, 1)]
+    assert boxes[boxes.cls == 1].conf.tolist() == [0.75, 0.625]
+    assert boxes[1:].cls.tolist() == [2, 1] and boxes[-1].xyxy.shape == (1, 4)
+    with pytest.raises(IndexError):
+        boxes[3]
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**31), st.booleans())
-def test_agnostic_suppression_is_torchvisions(seed, multi_label):
-    """Of one box per class and score, in whole pixels; some classes are not wanted."""
-    generator = torch.Generator().manual_seed(seed)
-    corner, size = torch.randint(40, (2, 20, 2), generator=generator).float()
-    boxes = torch.cat([corner, corner + 5 + size], 1)
-    scores = torch.randperm(60, generator=generator).reshape(20, 3) / 60
-    index, class_id = (scores > 0.2).nonzero(as_tuple=True)
-    if not multi_label:
-        best = scores[index, class_id] == scores.max(1).values[index]
-        index, class_id = index[best], class_id[best]
-    for classes in (None, (0, 2)):
-        wanted = torch.isin(class_id, torch.tensor(classes or (0, 1, 2)))
-        rows, labels = index[wanted], class_id[wanted]
-        order = nms(boxes[rows], scores[rows, labels], 0.4)
-        selection = Selection(
-            conf=0.2, iou=0.4, agnostic_nms=True, classes=classes, multi_label=multi_label
-        )
-        chosen = selection.select(boxes, scores)
-        assert chosen.xyxy.tolist() == boxes[rows][order].tolist()
-        assert chosen.class_id.tolist() == labels[order].tolist()
+def test_boxes_are_chosen_by_a_mask_positions_or_a_slice():
+    boxes = Boxes(detections([1, 2, 0], ids=[7, -1, 5]), (48, 80))
+    mask = [True, False, True]
+    several = torch.tensor(mask), np.array(mask), mask, torch.tensor([0, 2]), [0, -1], [-3, 2]
+    for index in (*several, slice(0, 3, 2)):
+        some = boxes[index]
+        assert some.cls.tolist() == [1, 0], index
+        assert some.id is not None and some.id.tolist() == [7, 5] and some.is_track, index
+    assert len(boxes[[]]) == 0 and len(boxes[torch.zeros(0)]) == 0
+    wrong = [True], [3], [-4], [0.5], [0j], np.zeros((2, 2), int), np.zeros(0, bool)
+    for index in (*wrong, torch.zeros(0, 2)):
+        with pytest.raises(UserError, match="by a mask of 3 entries"):
+            boxes[index]
+
+
+def test_what_was_found_in_words():
+    assert counted(detections([1, 2, 1]), NAMES) == "2 x dog, bird"
+    assert listed(detections([1, 2, 1]), NAMES) == "2 x dog 0.62-0.75, bird 0.69"
+    assert counted(detections([]), NAMES) == listed(detections([]), NAMES) == "nothing"
+
+
+def test_boxes_of_two_networks_are_matched():
+    """An IoU above a half and the same class; the most confident box chooses first."""
+    corners = [[0.0, 0, 12, 12], [0, 2, 12, 14], [40, 40, 52, 52]]
+    first = detections([0, 0, 1], torch.tensor(corners))
+    # The second overlaps the first object most, 12/13, which is taken, and the next by 11/14. The
+    # third overlaps by just a half, the fourth is of another class.
+    corners = [[0.0, 0, 12, 12], [0, 0, 12, 13], [40, 40, 52, 46], [40, 40, 52, 52]]
+    second = detections([0, 0, 1, 2], torch.tensor(corners))
+    objects = [(box, int(c)) for box, c in zip(first.xyxy, first.class_id, strict=True)]
+    assert assign(objects, second) == {0: 0, 1: 1}
+    assert assign([], second) == assign(objects, detections([], torch.zeros(0, 4))) == {}
+    assert unmatched(first, second) == ([2], [2, 3])
+
+
+def test_top_classes():
+    nan = float("nan")
+    logits = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.2, 0.1], [3.0, 2.0, 1.0], [nan, 1.0, 2.0]])
+    assert ranked(logits, 5).tolist() == [[1, 2, 0], [0, 1, 2], [0, 1, 2], [2, 1, -1]]
+    assert ranked(logits, 1).tolist() == [[1], [0], [0], [2]]
+    (best,) = top_classes(torch.tensor([[0.0, 1, 5, 2, 0, 4, 0]]))
+    assert best.class_id.tolist() == [2, 5, 3, 1, 0] and len(best) == 5
+    expected = torch.tensor([0.0, 1, 5, 2, 0, 4, 0]).softmax(0)[best.class_id]
+    assert best.confidence.tolist() == pytest.approx(expected.tolist())
+
+
+def test_tensors_that_do_not_fit():
+    anchored, cells = HeadSpec("yolov3", 2, 1, ((100, 100),)), HeadSpec("yolov1", 20, 2, side=7)
+    fitting = torch.zeros(1, 7, 4, 4)
+    for head, tensors, word in (
+        (anchored, [fitting, fitting], "2 outputs"),
+        (anchored, [torch.zeros(1, 8, 4, 4)], "does not fit"),
+        (cells, [torch.zeros(1, 1469)], "does not fit"),
+        (anchored, [torch.zeros(1, 7)], "does not fit"),
+    ):
+        with pytest.raises(UserError, match=word):
+            decode(tensors, Spec("detect", ("a",) * head.classes, 64, 64, heads=(head,)))
+    spec = Spec("detect", ("a", "b"), 64, 64, heads=(anchored,))
+    assert decode([fitting], spec)[0].shape == (1, 16, 4)

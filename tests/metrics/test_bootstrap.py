@@ -12,7 +12,7 @@ import torch
 
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.bootstrap import CocoResampled, Resampling, VocResampled, draws
+from spiking_yolo.metrics.bootstrap import Blocks, CocoResampled, Resampling, VocResampled, draws
 from spiking_yolo.metrics.coco import coco_score, to_coco
 from spiking_yolo.metrics.voc import voc_map
 
@@ -55,6 +55,18 @@ def test_draws_are_seeded_and_whole() -> None:
         weights.shape == (50, IMAGES) and (weights.sum(1) == IMAGES).all() and (weights >= 0).all()
     )
     assert (weights == draws(IMAGES, 50, 7)).all() and not (weights == draws(IMAGES, 50, 8)).all()
+
+
+def test_blocks_are_of_consecutive_frames() -> None:
+    """At most a quarter of a video, round its end, and the last one cut."""
+    weights = Blocks((40, 3), 15).draws(6, 5)
+    rng, expected = np.random.default_rng(5), np.zeros((6, 43), int)
+    for first, frames, length in ((0, 40, 10), (40, 3, 1)):
+        for row, starts in enumerate(rng.integers(0, frames, (6, -(-frames // length)))):
+            drawn = [start + k for start in starts for k in range(length)]
+            for k in drawn[:frames]:
+                expected[row, first + k % frames] += 1
+    assert (weights == expected).all()
 
 
 def test_voc_weights_equal_copied_images() -> None:

@@ -162,6 +162,34 @@ def test_by_hand():
     for chosen, slope, zs, expected in table:
         assert spikes(layer(chosen, 1, slope), zs) == expected
     assert drive(layer(Neuron(reset="zero"), 1), [0.625] * 2)[1] == (1, 0.0)
+    # A shift of 4 adds an eighth of theta in each step.
+    assert drive(layer(Neuron(shift=4), 2), [1.5, 0.5, 0]) == [(0, 1.75), (1, 0.5), (0, 0.75)]
+
+
+@settings(deadline=None)
+@given(st.integers(-64, 64), thetas, initials, slopes, st.integers(1, 40), st.booleans())
+def test_a_constant_current_is_sent_as_the_grid_of_rates_says(
+    n: int, theta: Fraction, initial: Fraction, slope: Fraction, T: int, shifted: bool
+):
+    """What cannot go wrong: at most a threshold in each step, and no burst."""
+    z = theta * Fraction(n, 64)
+    of_if, of_ibt = Neuron(initial=float(initial)), Neuron("ibt", initial=float(initial))
+    if shifted:
+        of_if = Neuron(shift=16)
+        z -= theta / 32
+    for chosen, alpha, current in ((of_if, 0, z), (of_ibt, slope, z / slope if n < 0 else z)):
+        tested = layer(chosen, theta, alpha)
+        sent = sum(spikes(tested, [current] * T))
+        mean = tested.rate_grid(torch.tensor([[float(current)]]).double(), [tested.theta], T)
+        assert mean.item() * T == pytest.approx(sent * float(theta)), chosen.kind
+
+
+def test_a_neuron_that_cannot_exceed_the_cap_needs_no_bound():
+    """Bursts of at most 6 = 2 x 3; one of 3 would have to be bounded."""
+    for gamma, cap in ((2, None), (3, 6)):
+        tested = neuron(Recipe("test", neuron=Neuron(gamma=gamma)), 3, cap=6)
+        assert tested.phi.cap == cap
+    assert drive(tested, [9, 9, 0]) == [(2, 3), (2, 6), (2, 0)]
 
 
 def test_memory_with_a_smaller_spike_and_with_silence():

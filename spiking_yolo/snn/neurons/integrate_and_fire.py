@@ -44,7 +44,7 @@ class IntegrateAndFire(NeuronLayer):
         # Rate coding: there is a current in every step.
         assert z is not None
         self.charge(s, p)
-        room = F.room(p.cap, clock.time, s.count)
+        room = F.room(p.cap, clock.t + 1, s.count)
         out = F.integrate_and_fire(
             s.potential,
             z,

@@ -194,12 +194,10 @@ class NeuronLayer(nn.Module, ABC):
         return sent
 
     def _clock(self, spike_weight: float) -> Clock:
-        time, hysteresis = self.t + 1, 0.0
-        if self.recipe.differential:
-            time = 1
+        hysteresis = 0.0
         if self.settings.hysteresis:
             hysteresis = self.hysteresis
-        return Clock(self.t, time, spike_weight, self.t == 0, hysteresis)
+        return Clock(self.t, spike_weight, self.t == 0, hysteresis)
 
     def _received(
         self, current: Tensor | SparseRows | None, clock: Clock

@@ -90,7 +90,7 @@ class MsatIntegrateAndFire(IntegrateAndFire):
             self.adapt(s, p, z, clock, buffers)
         self.charge(s, p)
         theta = torch.mul(s.ratio, p.theta, out=buffers.a)
-        room = F.room(p.cap, clock.time, s.sent, s.ratio)
+        room = F.room(p.cap, clock.t + 1, s.sent, s.ratio)
         fired = F.integrate_and_fire(
             s.potential,
             z,

@@ -63,7 +63,7 @@ class SigmaDelta(NeuronLayer):
     def step(
         self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
+        due = self.due(s, p, self.total(s, z), buffers.out)
         hysteresis = clock.hysteresis * self.settings.hysteresis
         out, spikes = F.send(
             due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight, hysteresis
@@ -112,15 +112,10 @@ class SigmaDelta(NeuronLayer):
         n = self.settings
         return n.events == "digits" and n.gamma == MAX_GAMMA
 
-    def due(
-        self, s: SigmaDeltaState, p: Parameters, total: Tensor, time: float, out: Tensor | None
-    ) -> Tensor:
+    def due(self, s: SigmaDeltaState, p: Parameters, total: Tensor, out: Tensor | None) -> Tensor:
         """What has not been sent yet, in thetas."""
-        ceiling = None
-        if p.cap is not None:
-            ceiling = p.cap * time
         factor = self.phi.gate and self.phi.gate.factor
-        return F.unsent(total, s.sent, p.theta, self.slope, out, ceiling, factor, time)
+        return F.unsent(total, s.sent, p.theta, self.slope, out, p.cap, factor)
 
 
 # theta, theta / 2, ..., theta / 128.
@@ -160,7 +155,7 @@ class MultiThreshold(SigmaDelta):
         self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         t = clock.t + 1
-        due = self.due(s, p, self.total(s, z), clock.time, buffers.a).mul_(t)
+        due = self.due(s, p, self.total(s, z), buffers.a).mul_(t)
         least = None
         if not self.slope:
             least = s.sent * t
