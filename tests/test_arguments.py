@@ -66,7 +66,7 @@ def test_a_line_gives_the_same_options():
     )
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "T": (0, -1, 1.0, "8", True, None, math.nan, 2**70),
     "rate": (-0.1, 1.1, math.nan, math.inf, "x", None),
     "limit": (0, -1, math.inf, math.nan, "x"),
@@ -77,10 +77,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
-)
-def test_anything_else_is_a_user_error_that_names_the_field(name: str, value: Any):
-    with pytest.raises(UserError, match=name) as error:
-        Study(**{name: value})
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("name", WRONG)
+def test_anything_else_is_a_user_error_that_names_the_field(name: str):
+    for value in WRONG[name]:
+        with pytest.raises(UserError, match=name) as error:
+            Study(**{name: value})
+        assert "\n" not in str(error.value), value

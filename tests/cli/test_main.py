@@ -60,24 +60,20 @@ def test_values_of_a_file_and_of_the_environment(folder: Path, monkeypatch: pyte
     assert options("eval").T is None
 
 
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
+def test_a_file_that_may_not_or_cannot(folder: Path):
+    for content, word in (
         ("trust-weights = true", "--trust-weights"),
         ("nonsense = 1", "nonsense"),
         ("conf = 3", "<= 1"),
         ("conf = [", "TOML"),
-    ],
-)
-def test_a_file_that_may_not_or_cannot(folder: Path, content: str, word: str):
-    (folder / "pyproject.toml").write_text(f"[tool.spiking-yolo.detect]\n{content}\n")
-    with pytest.raises(UserError, match=word):
-        options("detect a.jpg")
+    ):
+        (folder / "pyproject.toml").write_text(f"[tool.spiking-yolo.detect]\n{content}\n")
+        with pytest.raises(UserError, match=word):
+            options("detect a.jpg")
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
+def test_a_mistake_is_one_line(capfd: pytest.CaptureFixture[str]):
+    for line, word in (
         ("detect", "--sources"),
         ("detect a.jpg --T 0", "--T"),
         ("detect a.jpg --T many", "--T"),
@@ -101,26 +97,22 @@ def test_a_file_that_may_not_or_cannot(folder: Path, content: str, word: str):
         ("a.jpg", "a.jpg"),
         ("eval a.jpg", "a.jpg"),
         ("calibrate", "--images"),
-    ],
-)
-def test_a_mistake_is_one_line(capfd: pytest.CaptureFixture[str], line: str, word: str):
-    assert call(line.split()) == 2
-    out, err = capfd.readouterr()
-    assert out == "" and err.startswith("error: ") and len(err.splitlines()) == 1 and word in err
+    ):
+        assert call(line.split()) == 2, line
+        out, err = capfd.readouterr()
+        assert out == "" and err.startswith("error: "), line
+        assert len(err.splitlines()) == 1 and word in err
 
 
-@pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"]])
-def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str], words: list[str]):
-    assert call(words) == 0
-    out = capsys.readouterr().out
-    assert all(f"│ {name} " in out for name in COMMANDS)
-
-
-@pytest.mark.parametrize("words", [["detect", "--help"], ["help", "detect"], ["detect", "-h"]])
-def test_help_of_a_command(capsys: pytest.CaptureFixture[str], words: list[str]):
-    assert call(words) == 0
-    out = capsys.readouterr().out
-    assert "spiking-yolo detect image.jpg" in out and "--quiet" in out and "Boxes" in out
+def test_help_of_all_and_of_a_command(capsys: pytest.CaptureFixture[str]):
+    for line in ("", "help", "--help", "-h"):
+        assert call(line.split()) == 0
+        out = capsys.readouterr().out
+        assert all(f"│ {name} " in out for name in COMMANDS), line
+    for line in ("detect --help", "help detect", "detect -h"):
+        assert call(line.split()) == 0
+        out = capsys.readouterr().out
+        assert "spiking-yolo detect image.jpg" in out and "--quiet" in out and "Boxes" in out, line
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):
@@ -128,14 +120,14 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out.startswith("spiking-yolo ")
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [(["detect", "a"], {"a.jpg"}), (["detect", "--method", "msat"], {"msat", "msat-tuned"})],
-)
-def test_the_tab_key(capsys: pytest.CaptureFixture[str], words: list[str], expected: set[str]):
+def test_the_tab_key(capsys: pytest.CaptureFixture[str]):
     """What the script of --install-completion asks for, besides the names that are in it."""
-    assert call(["__complete", *words]) == 0
-    assert {line for line in capsys.readouterr().out.splitlines() if line} >= expected
+    for line, expected in (
+        ("detect a", {"a.jpg"}),
+        ("detect --method msat", {"msat", "msat-tuned"}),
+    ):
+        assert call(["__complete", *line.split()]) == 0
+        assert {*capsys.readouterr().out.splitlines()} >= expected
 
 
 def old_lines() -> Iterator[tuple[str, str]]:
@@ -152,8 +144,8 @@ def old_lines() -> Iterator[tuple[str, str]]:
         yield f"eval --method p-norm,{method}", now
 
 
-@pytest.mark.parametrize(("line", "now"), old_lines())
-def test_names_of_before(capsys: pytest.CaptureFixture[str], line: str, now: str):
-    assert call(line.split()) == 2
-    err = capsys.readouterr().err
-    assert now in err and len(err.splitlines()) == 1
+def test_names_of_before(capsys: pytest.CaptureFixture[str]):
+    for line, now in old_lines():
+        assert call(line.split()) == 2, line
+        err = capsys.readouterr().err
+        assert now in err and len(err.splitlines()) == 1, line

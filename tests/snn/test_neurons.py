@@ -173,11 +173,11 @@ def test_a_constant_current_is_sent_as_the_grid_of_rates_says(
 ):
     """What cannot go wrong: at most a threshold in each step, and no burst."""
     z = theta * Fraction(n, 64)
-    of_if, of_ibt = Neuron(initial=float(initial)), Neuron("ibt", initial=float(initial))
+    of_if = Neuron(initial=float(initial)), 0, z
+    of_ibt = Neuron("ibt", initial=float(initial)), slope, z / slope if n < 0 else z
     if shifted:
-        of_if = Neuron(shift=16)
-        z -= theta / 32
-    for chosen, alpha, current in ((of_if, 0, z), (of_ibt, slope, z / slope if n < 0 else z)):
+        of_if = Neuron(shift=16), 0, z - theta / 32
+    for chosen, alpha, current in (of_if, of_ibt):
         tested = layer(chosen, theta, alpha)
         sent = sum(spikes(tested, [current] * T))
         mean = tested.rate_grid(torch.tensor([[float(current)]]).double(), [tested.theta], T)
