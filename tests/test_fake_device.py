@@ -88,21 +88,18 @@ def converted(cls: Any, method: str, **settings: Any) -> Converted:
     return spiking(make(cls), images(2), recipe, {**short, **settings})
 
 
-@pytest.mark.parametrize(
-    ("method", "cls"),
-    [
+def test_no_method_waits_in_the_time_loop(device: FakeDevice):
+    """A detector and a classifier. What is left to be read is on the device."""
+    for method, cls in (
         *((method, TinyLeaky) for method in list_methods()),
         *((method, Pooled) for method in ("p-norm", "dcgs", "signed-digits")),
-    ],
-)
-def test_no_method_waits_in_the_time_loop(device: FakeDevice, method: str, cls: Any):
-    """A detector and a classifier. What is left to be read is on the device."""
-    net = converted(cls, method)
-    with device:
-        run = net.network(DEVICE).run(images(2).to(DEVICE), 3, [1], maps=True)
-        last = run.snapshots[3]
-        assert {str(value.device) for value in (*numbers(last), last.updates)} == {DEVICE}
-    assert device.waits - HERE <= WEIGHTS | KEYS
+    ):
+        net = converted(cls, method)
+        with device:
+            run = net.network(DEVICE).run(images(2).to(DEVICE), 3, [1], maps=True)
+            last = run.snapshots[3]
+            assert {str(value.device) for value in (*numbers(last), last.updates)} == {DEVICE}
+        assert device.waits - HERE <= WEIGHTS | KEYS
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -52,21 +52,18 @@ def test_torn_first_line_is_a_new_start(path):
     assert read_log(path)[1] == [{"index": 0}]
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
+def test_another_call_is_refused_naming_the_setting(path):
+    for change, said in (
         ({"T": 16}, "T=8, not 16"),
         ({"steps": (4, 6)}, "steps=4,8, not 4,6"),
         ({"recipe": {"name": "m", "neuron": {"gamma": 2}}}, "recipe.neuron.gamma=4, not 2"),
         ({"conf": 0.1}, "conf=None, not 0.1"),
-    ],
-)
-def test_another_call_is_refused_naming_the_setting(path, change, said):
-    fill(path, {"index": 0})
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=said) as error:
-        RecordLog(path, CALL | change)
-    assert "\n" not in str(error.value) and path.read_bytes() == before
+    ):
+        fill(path, {"index": 0})
+        before = path.read_bytes()
+        with pytest.raises(UserError, match=said) as error:
+            RecordLog(path, CALL | change)
+        assert "\n" not in str(error.value) and path.read_bytes() == before
 
 
 def test_damaged_line_and_missing_call_are_refused(path):

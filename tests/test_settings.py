@@ -27,9 +27,8 @@ def read(name: str, value: Any) -> Any:
     return checked(name, entry, parse(name, entry.type, value))
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
+def test_values_and_texts():
+    for name, value, expected in (
         ("rate", "0.25", 0.25),
         ("rate", 1, 1.0),
         ("count", "3", 3),
@@ -39,10 +38,8 @@ def read(name: str, value: Any) -> Any:
         ("layers", "conv:0.5,up:2", (("conv", 0.5), ("up", 2.0))),
         ("layers", {"conv": 1}, (("conv", 1.0),)),
         ("layers", [["conv", 1]], (("conv", 1.0),)),
-    ],
-)
-def test_values_and_texts(name: str, value: Any, expected: Any):
-    assert read(name, value) == expected
+    ):
+        assert read(name, value) == expected
 
 
 WRONG = {
@@ -82,10 +79,10 @@ def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_p
         checked("mood", entry, "glat")
 
 
-@pytest.mark.parametrize("key", ["neuron.kind", "neuron.reset", "encoding.input"])
-def test_every_setting_of_a_recipe_that_plug_ins_extend_refuses_others(key: str):
-    with pytest.raises(UserError, match=f"{key} must be one of "):
-        Recipe("x").with_settings({key: "nonsense"})
+def test_every_setting_of_a_recipe_that_plug_ins_extend_refuses_others():
+    for key in ("neuron.kind", "neuron.reset", "encoding.input"):
+        with pytest.raises(UserError, match=f"{key} must be one of "):
+            Recipe("x").with_settings({key: "nonsense"})
 
 
 def test_a_missing_extra_is_one_line_with_the_command():

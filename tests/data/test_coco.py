@@ -35,8 +35,8 @@ def content() -> dict[str, Any]:
 
 
 def official(root: Path, data: object, files: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Path:
-    (root / "annotations").mkdir(parents=True)
-    (root / "val2017").mkdir()
+    for folder in ("annotations", "val2017"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "annotations" / "instances_val2017.json").write_text(json.dumps(data))
     for name in files:
         (root / "val2017" / name).touch()
@@ -88,9 +88,8 @@ def damaged(part: str, index: int, **entries: Any) -> Any:
     return raw
 
 
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
+def test_what_is_not_coco_is_named(tmp_path: Path) -> None:
+    for data, says in (
         ([1, 2], "no list 'images'"),
         ({**content(), "images": [], "annotations": []}, "lists no images"),
         (damaged("images", 1, width=None), r"images\[1\] has no width"),
@@ -103,12 +102,10 @@ def damaged(part: str, index: int, **entries: Any) -> Any:
         (damaged("annotations", 1, id=True), r"annotations\[1\] needs an id"),
         (damaged("annotations", 1, area=-1), r"annotations\[1\] needs an area"),
         (damaged("annotations", 1, iscrowd="no"), r"annotations\[1\].*iscrowd"),
-    ],
-)
-def test_what_is_not_coco_is_named(tmp_path: Path, data: object, says: str) -> None:
-    with pytest.raises(UserError, match=says) as caught:
-        load_coco(official(tmp_path, data), "val2017")
-    assert "instances_val2017.json" in str(caught.value) and "\n" not in str(caught.value)
+    ):
+        with pytest.raises(UserError, match=says) as caught:
+            load_coco(official(tmp_path, data), "val2017")
+        assert "instances_val2017.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -54,24 +54,22 @@ def test_options_of_other_formats_are_refused(data: Path, tmp_path: Path):
         open_detection(tmp_path / "photos")
 
 
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [
+def test_formats_are_recognised_by_their_files(tmp_path: Path):
+    rows = (
         ("a.json", "a COCO annotation file"),
         ("data.yaml", "a data.yaml"),
         ("VOCdevkit/VOC2012/", "a VOCdevkit with VOC2012 or another year"),
         ("annotations/", "a COCO folder with annotations/"),
         ("instances.json", "a folder with instances.json"),
         ("photos/", None),
-    ],
-)
-def test_formats_are_recognised_by_their_files(tmp_path: Path, place: str, name: str | None):
-    path = tmp_path / "set" / place
-    if place.endswith("/"):
-        path.mkdir(parents=True)
-    else:
-        path.parent.mkdir()
-        path.touch()
-    is_file = place in ("a.json", "data.yaml")
-    entry = format_of(path if is_file else tmp_path / "set")
-    assert (entry.name if entry else None) == name
+    )
+    for k, (place, name) in enumerate(rows):
+        path = tmp_path / str(k) / place
+        if place.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir()
+            path.touch()
+        is_file = place in ("a.json", "data.yaml")
+        entry = format_of(path if is_file else tmp_path / str(k))
+        assert (entry.name if entry else None) == name, place

@@ -91,25 +91,22 @@ CHANGES = "## [1.2.3] - 2026-12-01\n"
 CITED = {"version": "1.2.3", "date-released": "2026-12-01", "repository-code": "https://a.org/x"}
 
 
-@pytest.mark.parametrize(
-    ("tag", "address", "cited", "changes", "said"),
-    [
+def test_a_release_needs_one_version_and_address(tmp_path):
+    problems = runpy.run_path(str(ROOT / ".ci" / "release.py"))["problems"]
+    project = 'version = "1.2.3"\nurls = {Repository = "https://a.org/x"}\n'
+    (tmp_path / "pyproject.toml").write_text(f"[project]\n{project}")
+    for tag, address, cited, changes, said in (
         ("v1.2.3", "https://a.org/x", {}, CHANGES, []),
         ("v1.2.4", "https://a.org/x", {}, CHANGES, ["the tag is v1.2.4"]),
         ("v1.2.3", "https://a.org/fork", {}, CHANGES, ["this is https://a.org/fork"]),
         ("v1.2.3", "https://a.org/x", {"version": "1.2.2"}, CHANGES, ["version 1.2.2"]),
         ("v1.2.3", "https://a.org/x", {"repository-code": "b"}, CHANGES, ["repository-code b"]),
         ("v1.2.3", "https://a.org/x", {}, "## [1.2.3] - unreleased", ["CHANGELOG.md has no"]),
-    ],
-)
-def test_a_release_needs_one_version_and_address(tmp_path, tag, address, cited, changes, said):
-    project = 'version = "1.2.3"\nurls = {Repository = "https://a.org/x"}\n'
-    (tmp_path / "pyproject.toml").write_text(f"[project]\n{project}")
-    (tmp_path / "CITATION.cff").write_text(yaml.safe_dump({**CITED, **cited}))
-    (tmp_path / "CHANGELOG.md").write_text(changes)
-    problems = runpy.run_path(str(ROOT / ".ci" / "release.py"))["problems"]
-    found = list(problems(tag, address, tmp_path))
-    assert len(found) == len(said) and all(map(str.__contains__, found, said))
+    ):
+        (tmp_path / "CITATION.cff").write_text(yaml.safe_dump({**CITED, **cited}))
+        (tmp_path / "CHANGELOG.md").write_text(changes)
+        found = list(problems(tag, address, tmp_path))
+        assert len(found) == len(said) and all(map(str.__contains__, found, said))
 
 
 def test_the_long_description_has_addresses_of_its_own(monkeypatch):

@@ -50,12 +50,15 @@ def test_labels_of_crowded_boxes_do_not_hide_each_other():
         assert pixels > 0.5 * label.width * label.height
 
 
-@pytest.mark.parametrize(
-    "box", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (30, 30, 30, 40), (-9, -9, -1, -1)]
-)
-def test_boxes_that_cannot_be_seen_are_skipped(box):
-    image = picture(50, 50)
-    assert (draw_detections(image, detections((*box, 0.5, 0)), NAMES) == image).all()
+def test_boxes_that_cannot_be_seen_are_skipped():
+    for box in (
+        (float("nan"), 0, 9, 9),
+        (0, 0, float("inf"), 9),
+        (30, 30, 30, 40),
+        (-9, -9, -1, -1),
+    ):
+        image = picture(50, 50)
+        assert (draw_detections(image, detections((*box, 0.5, 0)), NAMES) == image).all()
 
 
 @settings(max_examples=40, deadline=None)

@@ -128,7 +128,7 @@ def test_the_sound_graph_is_accepted():
     assert check_graph(attention(), 4, 4)["o"] == (1, 2, 4, 4)
 
 
-@pytest.mark.parametrize("graph", BAD.values(), ids=BAD.keys())
-def test_what_is_no_attention_is_refused_by_its_node(graph: Graph):
-    with pytest.raises(UserError, match=r"node '[spo]'"):
-        check_graph(graph, 4, 4)
+def test_what_is_no_attention_is_refused_by_its_node():
+    for graph in BAD.values():
+        with pytest.raises(UserError, match=r"node '[spo]'"):
+            check_graph(graph, 4, 4)

@@ -93,14 +93,15 @@ def large_pickle(file: zipfile.ZipFile) -> None:
     file.writestr("a/data.pkl", bytes(5 << 20))
 
 
-@pytest.mark.parametrize(
-    ("write", "word"),
-    [(compressed, "larger than the file"), (two_pickles, "one pickle"), (large_pickle, "bytes")],
-)
-def test_archives_unlike_those_of_torch(tmp_path: Path, write: Any, word: str):
-    with zipfile.ZipFile(tmp_path / "a.pt", "w") as file:
-        write(file)
-    assert word in refusal(tmp_path / "a.pt")
+def test_archives_unlike_those_of_torch(tmp_path: Path):
+    for write, word in (
+        (compressed, "larger than the file"),
+        (two_pickles, "one pickle"),
+        (large_pickle, "bytes"),
+    ):
+        with zipfile.ZipFile(tmp_path / "a.pt", "w") as file:
+            write(file)
+        assert word in refusal(tmp_path / "a.pt")
 
 
 def test_formats_of_before(tmp_path: Path):

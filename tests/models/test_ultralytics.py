@@ -191,13 +191,10 @@ def test_both_heads_and_notices_pass_the_separate_process(folder):
         assert len(notices) == (2 if "seg" in name else 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "node", "advice"),
-    [
+def test_what_cannot_be_converted_is_named(folder):
+    for name, node, advice in (
         ("yolo11n-obb", "'model.23' (OBB)", "the task detect"),
         ("yolov6n", "'model_11' (ConvTranspose2d)", "upsample"),
-    ],
-)
-def test_what_cannot_be_converted_is_named(folder, name, node, advice):
-    said = json.loads((folder / "refusals.json").read_text())[name]
-    assert node in said and advice in said and "\n" not in said
+    ):
+        said = json.loads((folder / "refusals.json").read_text())[name]
+        assert node in said and advice in said and "\n" not in said

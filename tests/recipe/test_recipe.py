@@ -3,7 +3,6 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,13 +12,13 @@ from spiking_yolo.recipe import Neuron, Recipe, settings_table
 from spiking_yolo.recipe.slots import SLOTS
 
 
-@pytest.mark.parametrize("name", list_methods())
-def test_json_round_trip_of_every_method(name: str, tmp_path: Path):
-    recipe = get_recipe(name)
-    assert Recipe.from_json(recipe.to_json()) == recipe
-    path = tmp_path / "recipe.json"
-    path.write_text(recipe.to_json())
-    assert get_recipe(path) == recipe
+def test_json_round_trip_of_every_method(tmp_path: Path):
+    for name in list_methods():
+        recipe = get_recipe(name)
+        assert Recipe.from_json(recipe.to_json()) == recipe
+        path = tmp_path / "recipe.json"
+        path.write_text(recipe.to_json())
+        assert get_recipe(path) == recipe
 
 
 def test_json_may_leave_keys_at_their_default():
@@ -36,26 +35,22 @@ def test_settings_table_lists_every_field_with_its_default():
     assert all(documentation.values()) and "[subtract|zero]" in documentation["neuron.reset"]
 
 
-@pytest.mark.parametrize(
-    ("key", "text", "value"),
-    [
+def test_settings_are_parsed_to_the_type_of_their_key():
+    for key, text, value in (
         ("neuron.gamma", "4", 4),
         ("neuron.initial", "-0.5", -0.5),
         ("neuron.reset", "zero", "zero"),
         ("msat.mu", "False", False),
         ("msat.mu", "1", True),
         ("threshold.percentile", 99, 99.0),
-    ],
-)
-def test_settings_are_parsed_to_the_type_of_their_key(key: str, text: Any, value: Any):
-    slot, name = key.split(".")
-    got = getattr(getattr(Recipe("plain").with_settings({key: text}), slot), name)
-    assert got == value and type(got) is type(value)
+    ):
+        slot, name = key.split(".")
+        got = getattr(getattr(Recipe("plain").with_settings({key: text}), slot), name)
+        assert got == value and type(got) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_bad_settings_are_refused_in_one_line():
+    for settings, message in (
         ({"gamma": "4"}, "unknown setting 'gamma'.*neuron.gamma"),
         ({"neuron": "4"}, "unknown setting"),
         ({"neuron.gamma.x": "4"}, "unknown setting"),
@@ -74,17 +69,14 @@ def test_settings_are_parsed_to_the_type_of_their_key(key: str, text: Any, value
         ({"threshold.rule": "sensitivity"}, "complete values"),
         ({"calibration.kind": "trained"}, "complete values"),
         ({"neuron.kind": "ibt", "neuron.reset": "zero"}, "neuron.kind=if"),
-    ],
-)
-def test_bad_settings_are_refused_in_one_line(settings: dict[str, Any], message: str):
-    with pytest.raises(UserError, match=message) as error:
-        Recipe("plain").with_settings(settings)
-    assert "\n" not in str(error.value)
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            Recipe("plain").with_settings(settings)
+        assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_bad_json_is_refused_in_one_line():
+    for text in (
         "",
         "[]",
         "{}",
@@ -94,26 +86,21 @@ def test_bad_settings_are_refused_in_one_line(settings: dict[str, Any], message:
         '{"name": "x", "neuron": []}',
         '{"name": "x", "neuron": {"gamma": null}}',
         '{"name": "x", "neuron": {"speed": 4}}',
-    ],
-)
-def test_bad_json_is_refused_in_one_line(text: str):
-    with pytest.raises(UserError) as error:
-        Recipe.from_json(text)
-    assert "\n" not in str(error.value)
+    ):
+        with pytest.raises(UserError) as error:
+            Recipe.from_json(text)
+        assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("method", "events", "latency"),
-    [
+def test_events_per_step_and_latency():
+    """T = 4, ten layers."""
+    for method, events, latency in (
         ("p-norm", 1, (4, 13)),
         ("burst", 5, (20, 65)),
         ("signed-digits", 9, (36, 117)),  # 17 bits
         ("few-spikes", 8, (32, 104)),
         ("sfn", 1, (4, 13)),
         ("css", 1, (4, 4)),  # its layers start one after another
-    ],
-)
-def test_events_per_step_and_latency(method: str, events: int, latency: tuple[int, int]):
-    """T = 4, ten layers."""
-    recipe = get_recipe(method)
-    assert recipe.events_per_step == events and recipe.latency(4, 10) == latency
+    ):
+        recipe = get_recipe(method)
+        assert recipe.events_per_step == events and recipe.latency(4, 10) == latency

@@ -148,24 +148,16 @@ def test_where_much_arrives_the_plain_convolution_serves():
 
 
 @needs_kernels
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding"),
-    [
+def test_pooling_of_a_map_then_of_a_few_rows(set_threads: Callable[[int], None]):
+    for kernel, stride, padding in (
         ((2, 2), (2, 2), (0, 0, 0, 0)),
         ((2, 2), (1, 1), (0, 1, 0, 1)),
         ((3, 2), (2, 1), (1, 0, 1, 1)),
-    ],
-)
-def test_pooling_of_a_map_then_of_a_few_rows(
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, ...],
-    set_threads: Callable[[int], None],
-):
-    attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding]}
-    for threads, lasting, differences in product((1, 3), (False, True), (False, True)):
-        set_threads(threads)
-        follow_pooling(attrs | {"ceil": False}, lasting, differences)
+    ):
+        attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding]}
+        for threads, lasting, differences in product((1, 3), (False, True), (False, True)):
+            set_threads(threads)
+            follow_pooling(attrs | {"ceil": False}, lasting, differences)
 
 
 def follow_pooling(attrs: dict[str, Any], lasting: bool, differences: bool) -> None:

@@ -1,8 +1,5 @@
 """Operations behind slices of channels, from the counts of the neurons."""
 
-from typing import Any
-
-import pytest
 import torch
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
@@ -31,9 +28,9 @@ class Sliced(nn.Module):
 ONE = {"threshold.rule": "percentile", "calibration.kind": "none", "threshold.scale": 0.05}
 
 
-@pytest.mark.parametrize(
-    ("method", "slope", "settings"),
-    [
+def test_slices_of_channels_get_the_events_of_these():
+    """In one step a neuron's count is what it sends: by hand from the counts of the neurons."""
+    for method, slope, settings in (
         ("p-norm", 0.0, {"neuron.initial": 0.5}),
         ("p-norm", 0.1, {"neuron.initial": 0.5}),
         ("burst", 0.1, {}),
@@ -41,24 +38,19 @@ ONE = {"threshold.rule": "percentile", "calibration.kind": "none", "threshold.sc
         ("dcgs", 0.1, {}),
         ("signed-digits", 0.1, ONE),
         ("few-spikes", 0.0, {}),
-    ],
-)
-def test_slices_of_channels_get_the_events_of_these(
-    method: str, slope: float, settings: dict[str, Any]
-):
-    """In one step a neuron's count is what it sends: by hand from the counts of the neurons."""
-    x = images(2)
-    converted = spiking(make(Sliced, slope=slope), x, get_recipe(method), settings)
-    network = converted.network(observed=True)
-    found = network.run(x, T=1).snapshots[1].operations_by_layer
-    sent = network.layer("act").count.double().sum((2, 3))
-    assert sent.sum() > 0
-    assert found["first"].spikes.tolist() == (5 * sent[:, :2].sum(1)).tolist()
-    assert found["second"].spikes.tolist() == (7 * sent[:, 2:].sum(1)).tolist()
-    heard = (network.layer("act").count > 0).double().sum((2, 3))
-    assert found["second"].messages.tolist() == (7 * heard[:, 2:].sum(1)).tolist()
-    if "pool" in network.counts():
-        pooled, added = (network.counts()[n].spikes.sum((2, 3)) for n in ("pool", "relu"))
-        assert found["inner"].spikes.tolist() == (2 * pooled[:, 2:].sum(1)).tolist()
-        third = 3 * (pooled[:, :2].sum(1) + added.sum(1))
-        assert found["third"].spikes.tolist() == third.tolist()
+    ):
+        x = images(2)
+        converted = spiking(make(Sliced, slope=slope), x, get_recipe(method), settings)
+        network = converted.network(observed=True)
+        found = network.run(x, T=1).snapshots[1].operations_by_layer
+        sent = network.layer("act").count.double().sum((2, 3))
+        assert sent.sum() > 0
+        assert found["first"].spikes.tolist() == (5 * sent[:, :2].sum(1)).tolist()
+        assert found["second"].spikes.tolist() == (7 * sent[:, 2:].sum(1)).tolist()
+        heard = (network.layer("act").count > 0).double().sum((2, 3))
+        assert found["second"].messages.tolist() == (7 * heard[:, 2:].sum(1)).tolist()
+        if "pool" in network.counts():
+            pooled, added = (network.counts()[n].spikes.sum((2, 3)) for n in ("pool", "relu"))
+            assert found["inner"].spikes.tolist() == (2 * pooled[:, 2:].sum(1)).tolist()
+            third = 3 * (pooled[:, :2].sum(1) + added.sum(1))
+            assert found["third"].spikes.tolist() == third.tolist()

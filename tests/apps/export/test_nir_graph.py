@@ -108,21 +108,18 @@ def test_same_spikes_of_classifiers(build, options, tmp_path):
     assert all((node.v_threshold == 1).all() and (node.r == 1).all() for node in neurons)
 
 
-@pytest.mark.parametrize(
-    ("method", "settings"),
-    [
+def test_same_spikes_with_settings(tmp_path):
+    for method, settings in (
         ("p-norm", {"neuron.reset": "zero"}),
         ("burst", {"neuron.gamma": 1}),
         ("calibration-light", {"neuron.initial": 0, "calibration.T": 4}),
         ("tsc", {"neuron.events": "spikes"}),
-    ],
-)
-def test_same_spikes_with_settings(method, settings, tmp_path):
-    graph = compare(converted(make(networks.Residual), method, settings), tmp_path / "net.nir")
-    reset = "zero" if "neuron.reset" in settings else "subtract"
-    assert {
-        node.metadata["reset"] for node in graph.nodes.values() if isinstance(node, nir.IF)
-    } == {reset}
+    ):
+        graph = compare(converted(make(networks.Residual), method, settings), tmp_path / "net.nir")
+        reset = "zero" if "neuron.reset" in settings else "subtract"
+        assert {
+            node.metadata["reset"] for node in graph.nodes.values() if isinstance(node, nir.IF)
+        } == {reset}
 
 
 def test_poisson_input_is_what_the_metadata_say(tmp_path):
