@@ -125,7 +125,7 @@ class StepObservation:
         sent_by_layer: Events so far by sender and counting.
         products: Operations so far in products of attention, by counting; empty without attention.
         operations_by_layer: Operations so far by layer and counting.
-        error: Of the outputs, relative to the ANN's; nan unless those are wanted.
+        error: Relative error of the outputs against the ANN's; nan unless those are wanted.
     """
 
     t: int
@@ -157,12 +157,16 @@ class StepObservation:
 
     @property
     def total_spikes(self) -> float:
-        return sum(self.spikes.values())
+        return sum(self.spikes.values(), 0.0)
 
     @property
     def events(self) -> dict[str, float]:
         """All that travels, by counting: events of neurons, max poolings and the image."""
         return {name: n + self.pooled[name] + self.encoded[name] for name, n in self.sent.items()}
+
+
+# What the ANN sends.
+NOTHING = StepObservation(0, None, (), {}, {}, {}, {}, {}, 0.0, 0)
 
 
 @dataclass(frozen=True, eq=False)

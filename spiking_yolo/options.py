@@ -179,16 +179,13 @@ def load_ann(options: WeightsOptions) -> "Ann":
     """The original network."""
     from spiking_yolo.models.load import load_ann
 
-    weights = options.weights or default_weights()
-    return load_ann(
-        weights,
-        options.cfg,
-        options.names,
-        options.imgsz,
-        options.trust_weights,
-        options.head,
-        options.resize,
-    )
+    return load_ann(options.weights or default_weights(), **_reading(options))
+
+
+def _reading(options: WeightsOptions) -> dict[str, Any]:
+    """How to read the file of the weights, as `load_ann` takes it."""
+    reading = {name: getattr(options, name) for name in ("cfg", "names", "imgsz", "head", "resize")}
+    return {**reading, "trust": options.trust_weights}
 
 
 def load(options: MethodOptions, photographs: "Iterable[Picture]" = ()) -> "Converted":
@@ -207,15 +204,10 @@ def _load(
         method,
         options.settings,
         calibration=options.calibration,
-        cfg=options.cfg,
-        names=options.names,
-        imgsz=options.imgsz,
         statistics=options.statistics,
-        trust=options.trust_weights,
-        head=options.head,
-        resize=options.resize,
         weight_bits=options.weight_bits,
         photographs=photographs,
+        **_reading(options),
     )
 
 

@@ -3,7 +3,7 @@
 import importlib
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
@@ -20,7 +20,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
-from spiking_yolo.observe import Observation, StepObservation
+from spiking_yolo.observe import NOTHING, Observation, StepObservation
 from spiking_yolo.recipe import Recipe
 
 _IN_REPR = 5  # boxes
@@ -154,7 +154,9 @@ class Result:
 
     @property
     def last(self) -> StepObservation:
-        """What the network sent after T steps: see StepObservation."""
+        """What the network sent after T steps, the ANN nothing: see StepObservation."""
+        if self.recipe is None:
+            return NOTHING
         return self.seen.last
 
     @property
@@ -169,15 +171,11 @@ class Result:
     @property
     def spikes(self) -> float:
         """Spikes that the neurons of all layers sent; a burst of n counts n."""
-        if self.recipe is None:
-            return 0.0
         return self.last.total_spikes
 
     @property
     def spikes_by_layer(self) -> dict[str, float]:
         """Spikes of each layer."""
-        if self.recipe is None:
-            return {}
         return self.last.spikes
 
     @property
@@ -207,8 +205,6 @@ class Result:
     @property
     def operations(self) -> dict[str, float]:
         """Synaptic operations by counting: "spikes", "digits" and "messages"."""
-        if self.recipe is None:
-            return {}
         return self.last.operations
 
     @property
@@ -258,7 +254,7 @@ class Result:
 
         Args:
             title: Text above the picture, which it makes higher.
-            line_width: Of the boxes in pixels; by default as the size of the picture needs.
+            line_width: Width of the boxes' lines in pixels; by default by the size of the picture.
             hide_labels: Draw the boxes alone.
             hide_conf: Write the class alone.
 
@@ -357,7 +353,7 @@ class Result:
     def summary(self, steps: Iterable[int] | None = None, name: str | None = None) -> str:
         """One line for the image and one for each of `steps`: by default all steps before T.
 
-        name: Of the image; by default its path.
+        name: Name of the image; by default its path.
         """
         height, width = self.image.shape[:2]
         words = [
@@ -404,10 +400,6 @@ class Result:
         chosen = set(boxes)
         if steps is not None:
             chosen = {*steps, self.T}
-        sent: Mapping[str, float] = {}
-        pooled: Mapping[str, float] = {}
-        if self.recipe is not None:
-            sent, pooled = self.last.sent, self.last.pooled
         by_step: list[dict[str, Any]] = []
         for t in sorted(chosen):
             by_step.append({"T": t, "detections": _entries(boxes[t], self.names)})
@@ -420,8 +412,8 @@ class Result:
             "detections": self.entries(),
             "spikes": self.spikes,
             "mean_rate": self.mean_rate,
-            "sent": sent,
-            "pooled": pooled,
+            "sent": self.last.sent,
+            "pooled": self.last.pooled,
             "operations": self.operations,
             "macs": self.seen.macs,
             "steps": by_step,
@@ -432,9 +424,7 @@ class Result:
             content |= {"frame": self.frame, "time": self.time}
             content |= {"fresh": self.fresh, "cut": self.cut}
             content["analogue_macs"] = self.seen.analogue_macs
-            content["updates"] = 0.0
-            if self.recipe is not None:
-                content["updates"] = self.last.updates
+            content["updates"] = self.last.updates
         return content
 
     def entries(self) -> list[dict[str, Any]]:

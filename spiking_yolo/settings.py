@@ -42,7 +42,7 @@ def setting(
     """A field of a slot, with its documentation and range.
 
     Args:
-        default: Of the field.
+        default: Default of the field.
         doc: Meaning.
         low: Smallest value, of each factor of Factors.
         high: Largest value.

@@ -93,18 +93,12 @@ def calibrate(
         pictures = drawn(pictures, replace(options, limit=number))
     path = destination(ann, options.output, options.overwrite_shipped)
     job = _Job(ann, path, pictures, options.data is not None, on_part, progress)
-    tuned: list[Recipe] = []
-    others: list[Recipe] = []
+    results: list[Calibrated] = []
+    if others := [recipe for recipe in recipes if recipe.calibration.kind != "tuned"]:
+        results = job.run(others, options.run_images)
     for recipe in recipes:
         if recipe.calibration.kind == "tuned":
-            tuned.append(recipe)
-        else:
-            others.append(recipe)
-    results: list[Calibrated] = []
-    if others:
-        results = job.run(others, options.run_images)
-    for recipe in tuned:
-        results += job.tune(recipe, options, folders, say)
+            results += job.tune(recipe, options, folders, say)
     return results
 
 

@@ -1,6 +1,6 @@
 """List methods, networks, the calibrations of a network, or the settings of a method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from spiking_yolo.arguments import Options, Settings
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.json import columns
 from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.index import fetch, find, networks, notes
 from spiking_yolo.recipe import Recipe, settings_table
@@ -79,7 +80,7 @@ def methods_text() -> str:
         events = str(recipe.events_per_step)
         cells = (_threshold(recipe), _neuron(recipe), events, recipe.calibration.kind)
         rows.append((title, str(method.year), method.needs, *cells, method.limits))
-    return f"{_aligned(rows)}\n{NOTE}"
+    return f"{columns(rows, words=True)}\n{NOTE}"
 
 
 def _threshold(recipe: Recipe) -> str:
@@ -121,7 +122,7 @@ def networks_text() -> str:
             operations = f"{one.operations:.3g}"
             of_network = (network.name, one.imgsz, one.calibration)
             rows.append((*of_network, *figures, operations, one.data, *origin))
-    return "\n".join([_aligned(rows), *notes()])
+    return "\n".join([columns(rows, words=True), *notes()])
 
 
 def calibrations_text(weights: str) -> str:
@@ -141,7 +142,7 @@ def calibrations_text(weights: str) -> str:
             rows.append((method, calibration, str(entry["images"]["count"]), " ".join(settings)))
     if not files:
         raise UserError(f"{ann.weights} has no calibration: make one with {ann.calibrate_command}")
-    return "\n".join([_aligned(rows), *(str(file.path) for file in files)])
+    return "\n".join([columns(rows, words=True), *(str(file.path) for file in files)])
 
 
 def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
@@ -151,7 +152,9 @@ def settings_text(method: str | None = None, settings: Mapping[str, Any] | None 
     """
     table = settings_table()
     if method is None and not settings:
-        return _aligned([(key, f"{doc} (default {default})") for key, default, doc in table])
+        return columns(
+            [(key, f"{doc} (default {default})") for key, default, doc in table], words=True
+        )
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
     rows = [("  setting", recipe.name, "")]
     for key, default, doc in table:
@@ -161,14 +164,4 @@ def settings_text(method: str | None = None, settings: Mapping[str, Any] | None 
         if value == default:
             mark = " "
         rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
-    return f"{_aligned(rows)}\n* differs from the default"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, flush left, with two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines: list[str] = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return f"{columns(rows, words=True)}\n* differs from the default"

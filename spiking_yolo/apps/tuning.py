@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from spiking_yolo.recipe import Recipe
 # Fewest pictures from which a network can learn anything that holds for others.
 FEWEST = 32
 # Pictures on which states are compared, and which are not trained on.
-HELD_BACK = 48
+VALIDATION = 48
 # Pictures of a step of a detector.
 BATCH = 4
 
@@ -50,7 +50,7 @@ def tune(
         folders: Pictures without labels.
         options: Videos, batch, seed and device.
         progress: progress("tuning", done, total), called after every step.
-        say: say(line), called with the figures of the held-back pictures.
+        say: say(line), called with the figures of the validation pictures.
 
     Raises:
         UserError: There are too few pictures, or the loss is not finite before anything was
@@ -60,7 +60,7 @@ def tune(
         text = f"no network was of use with fewer than {LOWEST:g} operations per MAC so far"
         warnings.warn(Notice(f"{text}: expect lost objects"), stacklevel=2)
     device = usable_device(options.device)
-    folders, held_back = _held_back(folders)
+    folders, validation = _split(folders)
     batch = options.batch or max(BATCH, ann.spec.images_at_once)
     how = ann.spec, batch, options.seed, ann.spec.task
     videos: list[VideoSequence] = []
@@ -72,10 +72,10 @@ def tune(
         times = frame_times(frames)
         clips = [clips_of(video, times, side) for video in videos]
         pictures = RandomClips(folders, *how, frames, clips)
-        compared = pictures.others(held_back, len(held_back))
+        compared = pictures.others(validation, len(validation))
     else:
         pictures = RandomPictures(folders, *how)
-        compared = preprocessed(held_back, ann.spec)
+        compared = preprocessed(validation, ann.spec)
     tuning = Tuning(ann.graph, ann.spec, recipe, start, compared, device)
     job = {
         "weights": ann.sha256,
@@ -86,7 +86,9 @@ def tune(
         "batch": batch,
         "seed": options.seed,
     }
-    state = state_path(job)
+    # The same job finds its state again.
+    name = hashlib.sha256(json_text(job).encode()).hexdigest()[:16]
+    state = cache_folder() / "tuning" / f"{name}.pt"
     _train(tuning, pictures, state, progress, say)
     result = tuning.result()
     state.unlink(missing_ok=True)
@@ -95,16 +97,10 @@ def tune(
     return result
 
 
-def state_path(job: Mapping[str, Any]) -> Path:
-    """The file of the state of an interrupted tuning, which the same job finds again."""
-    name = hashlib.sha256(json_text(dict(job)).encode()).hexdigest()[:16]
-    return cache_folder() / "tuning" / f"{name}.pt"
+def _split(folders: Sequence[Sequence[Picture]]) -> tuple[list[list[Picture]], list[Picture]]:
+    """The pictures to tune on, folder by folder, and those to validate on.
 
-
-def _held_back(folders: Sequence[Sequence[Picture]]) -> tuple[list[list[Picture]], list[Picture]]:
-    """The pictures to tune on, folder by folder, and those that are held back.
-
-    As many of each folder are held back, at equal distances; only pictures that can be read are.
+    The latter are as many of each folder, at equal distances, of those that can be read.
     """
     count = sum(map(len, folders))
     if count < FEWEST:
@@ -112,14 +108,14 @@ def _held_back(folders: Sequence[Sequence[Picture]]) -> tuple[list[list[Picture]
             f"{count} pictures are too few to tune on: give {FEWEST} or more, in any number of"
             " folders; 500 are good"
         )
-    each = max(1, min(HELD_BACK, count // 4) // len(folders))
-    held_back: list[Picture] = []
+    each = max(1, min(VALIDATION, count // 4) // len(folders))
+    validation: list[Picture] = []
     rest: list[list[Picture]] = []
     for pictures in folders:
         chosen = [picture for picture in spread(pictures, each) if _readable(picture)]
-        held_back += chosen
+        validation += chosen
         rest.append([picture for picture in pictures if picture not in chosen])
-    return [pictures for pictures in rest if pictures], held_back
+    return [pictures for pictures in rest if pictures], validation
 
 
 def _readable(picture: Picture) -> bool:
@@ -176,6 +172,6 @@ def line(row: Row) -> str:
     """A row of figures, to print."""
     return (
         f"step {row['step']:.0f}: {row['operations']:.3f} operations per MAC, error"
-        f" {row['error']:.3f}; held back {row['held_back_operations']:.3f}, error"
-        f" {row['held_back_error']:.3f}"
+        f" {row['error']:.3f}; validation {row['validation_operations']:.3f}, error"
+        f" {row['validation_error']:.3f}"
     )

@@ -113,7 +113,7 @@ class CalibrationResult:
         method: Its name.
         settings: The recipe's, as `settings_of` returns them.
         images: The calibration images.
-        name: Of the calibration.
+        name: Name of the calibration.
         stored: Tuned weights in 8 bits, as `stored_weights` returns them.
     """
 
@@ -180,7 +180,7 @@ class CalibrationFile:
 
     Attributes:
         path: The file.
-        weights_sha256: Of the network's weights.
+        weights_sha256: SHA-256 of the network's weights.
         imgsz: Size of its input.
         entries: By key, "statistics" or METHOD/CALIBRATION, as JSON.
     """

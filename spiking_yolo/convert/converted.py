@@ -82,7 +82,7 @@ class Converted:
         return tensors | {f"site/{k}": v for k, v in pack(self.neurons).items()}
 
     def sha256(self) -> str:
-        """Of all its numbers, which it identifies."""
+        """SHA-256 of all its numbers."""
         return checksum({}, self.tensors())
 
     def save(self, path: str | Path) -> None:
@@ -137,7 +137,7 @@ def convert(
         statistics: None where neurons are given, and the provenance has `weights_sha256`.
         neurons: What `calibrate` returned, for recipes that run the network; other recipes need
             the statistics only.
-        weight_bits: Of the weights with theta in them, also of the ANN's; the thresholds stay
+        weight_bits: Bits of the weights with theta in them, also of the ANN's; the thresholds stay
             those of the original weights.
         weights: What tuning returned, see Converted.
 

@@ -125,20 +125,18 @@ class CompleteNetwork:
             results[name] = value
         outputs = []
         for name in self.graph.outputs:
-            outputs.append(self._corrected(name, results[name].to(x.dtype), values))
+            output = results[name].to(x.dtype)
+            bias = values.get(name, {}).get("bias")
+            # Of neurons it is part of the current.
+            if bias is not None and name not in self.sites:
+                output = output + per_channel(bias, output)
+            outputs.append(output)
         return outputs, spent
 
     def _pooled(self, name: str, n: Tensor) -> Tensor:
         """Operations per MAC of n thetas that a max pooling sends of the neurons before it, [N]."""
         digits = straight_through(count_digits(n.detach().round()), smooth_digits(n))
         return (digits * self.costs[name]).flatten(1).sum(1)
-
-    def _corrected(self, name: str, output: Tensor, values: Values) -> Tensor:
-        """An output with its trained bias, if it is not made by neurons."""
-        bias = values.get(name, {}).get("bias")
-        if bias is None or name in self.sites:
-            return output
-        return output + per_channel(bias, output)
 
 
 class VideoNetwork(CompleteNetwork):

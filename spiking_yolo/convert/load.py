@@ -26,7 +26,7 @@ from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histo
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.io.names import Size, did_you_mean, size_name
+from spiking_yolo.io.names import did_you_mean, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
@@ -194,14 +194,10 @@ def prepare(
     settings: Mapping[str, Any] | None = None,
     *,
     calibration: str | None = None,
-    cfg: str | Path | None = None,
-    names: str | Path | None = None,
-    imgsz: int | Size | None = None,
     statistics: str | Path | None = None,
-    trust: bool = False,
-    head: str | None = None,
-    resize: str | None = None,
     weight_bits: int | None = None,
+    trust: bool = False,
+    **reading: Any,
 ) -> Converted | Uncalibrated:
     """The spiking network of a weights file, as far as files tell it.
 
@@ -210,10 +206,10 @@ def prepare(
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
         calibration: Name of the method's calibration; "default" if None.
-        cfg, names, imgsz, trust, head, resize: See load_ann.
         statistics: File of statistics and calibrations, instead of that which belongs to the
             weights.
         weight_bits: See convert.
+        trust, reading: See load_ann: cfg, names, imgsz, head, resize.
 
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
@@ -224,18 +220,14 @@ def prepare(
             "method": method,
             "calibration": calibration,
             "set": settings or None,
-            "imgsz": imgsz,
-            "cfg": cfg,
-            "names": names,
-            "head": head,
-            "resize": resize,
+            **reading,
             "statistics": statistics,
             "weight-bits": weight_bits,
         }
         return _load_converted(path, [name for name, value in options.items() if value is not None])
     settings = settings or {}
     recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings)
-    ann = load_ann(path, cfg, names, imgsz, trust, head, resize)
+    ann = load_ann(path, trust=trust, **reading)
     finer = "calibration.operations" not in settings
     return _prepare_ann(ann, recipe, statistics, weight_bits, finer)
 

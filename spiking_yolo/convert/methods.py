@@ -71,7 +71,7 @@ class Method:
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 206 COCO photographs or,
             if that takes more than 64, on 49 or 8 (docs/results); None: more than were tried.
         tried: The most timesteps that were tried.
-        year: Of its publication.
+        year: Year of its publication.
         reference: The paper.
         limits: What it cannot convert, or what to know before using it.
     """

@@ -70,7 +70,7 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
 
     Args:
         sign: 0 for the positive side, 1 for magnitudes of the negative side.
-        cap: Of the positive side; rule=max then gives the cap itself (Deng 2021, Bu 2022).
+        cap: Cap of the activation; rule=max then gives the cap itself (Deng 2021, Bu 2022).
 
     Returns:
         float64 [C], or [1] for scope=layer; 0 for channels without values of this sign.

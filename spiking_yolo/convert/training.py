@@ -74,10 +74,10 @@ class Plan:
 
     Attributes:
         operations: Per MAC of the ANN, to aim at.
-        steps: Of training.
-        shares: Of the loss.
+        steps: Training steps.
+        shares: Shares of the terms of the loss.
         rates: Learning rates of log theta, and of what is counted in thetas.
-        beta: Of the squares of gradients in Adam.
+        beta: Adam's decay of the squares of gradients.
         last: Factor on the learning rates in the end.
         warmup: Share of the steps in which they rise.
     """

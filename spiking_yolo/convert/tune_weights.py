@@ -1,5 +1,5 @@
 """Tuning: longer training of the neurons, and if wanted of the weights, on pictures that nobody has
-annotated; states are compared on pictures that are held back.
+annotated; states are compared on validation pictures.
 """
 
 import math
@@ -36,7 +36,7 @@ OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 # Percent of the error that a percent of operations is worth, where states are compared, of pictures
 # and of later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
-# Steps between comparisons of the state on held-back pictures.
+# Steps between comparisons of the state on validation pictures.
 EVERY = 100
 # No network was ever tuned to fewer operations per MAC with a result that was of use.
 LOWEST = 0.2
@@ -51,9 +51,9 @@ class Tuned:
     Attributes:
         neurons: Parameters of every layer of neurons.
         weights: The kernels of the graph that were tuned, float32 on the grid of 8 bits.
-        error: `answer_error` on held-back pictures.
+        error: `answer_error` on validation pictures.
         operations: Per MAC of the ANN, their mean there.
-        step: Of the state.
+        step: Training step of the state.
     """
 
     neurons: NeuronParameters
@@ -71,9 +71,9 @@ class Tuning(Training):
         spec: Its interface.
         recipe: Whose calibration gives goal and steps, and whether weights move.
         start: Parameters of the neurons to start from, scaled to the goal.
-        held_back: Batches of pictures, or of clips [N, K, C, H, W] where the recipe trains on them,
-            that are not trained on, and on which states are compared.
-        device: To train on.
+        validation: Batches of pictures that are not trained on, and on which states are compared;
+            of clips [N, K, C, H, W] where the recipe trains on them.
+        device: Device to train on.
 
     Attributes:
         rows: Figures, means of EVERY steps each.
@@ -86,7 +86,7 @@ class Tuning(Training):
         spec: Spec,
         recipe: Recipe,
         start: NeuronParameters,
-        held_back: Sequence[Tensor],
+        validation: Sequence[Tensor],
         device: torch.device | str = "cpu",
     ):
         self.device = torch.device(device)
@@ -94,15 +94,15 @@ class Tuning(Training):
         calibration = recipe.calibration
         self.video = calibration.frames > 1
         self.goal = budget(ann, calibration.operations)
-        self.held_back: list[Tensor] = []
+        self.validation: list[Tensor] = []
         self.answers: list[Sequence[Tensor]] = []
-        for x in held_back:
+        for x in validation:
             x = x.to(self.device)
-            self.held_back.append(x)
+            self.validation.append(x)
             self.answers.append(self._answer(x))
         values = moved(start, self.device)
         network = self._network(recipe, (spec.height, spec.width), values)
-        values = scaled_to(self.goal, network, values, self.held_back)
+        values = scaled_to(self.goal, network, values, self.validation)
         shares = OF_BOXES
         if spec.task == "classify":
             shares = OF_CLASSES
@@ -155,11 +155,11 @@ class Tuning(Training):
             row[name] = value / count
         self._sums = {}
         state = self._compared()
-        row |= {"held_back_error": state.error, "held_back_operations": state.operations}
+        row |= {"validation_error": state.error, "validation_operations": state.operations}
         self.rows.append(row)
 
     def _compared(self) -> Tuned:
-        """The state with its figures on held-back pictures; it is kept if it is the best so far."""
+        """The state with its figures on the validation pictures; the best so far is kept."""
         values, tensors = self.state()
         error, operations = self._measured(values, tensors)
         weights: dict[str, Tensor] = {}
@@ -182,11 +182,11 @@ class Tuning(Training):
 
     @torch.no_grad()
     def _measured(self, values: Values, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Error and operations on the held-back pictures."""
+        """Error and operations on the validation pictures."""
         network = self.network.with_tensors(tensors)
         errors: list[Tensor] = []
         spent: list[Tensor] = []
-        for x, expected in zip(self.held_back, self.answers, strict=True):
+        for x, expected in zip(self.validation, self.answers, strict=True):
             outputs, operations = network(x, values)
             errors += [answer_error(outputs, expected, self.spec, self.plan.shares)] * len(x)
             spent.append(operations)
@@ -201,7 +201,7 @@ class Tuning(Training):
         best = self.best
         assert best is not None
         network = self.network.with_tensors({**self.network.graph.tensors, **best.weights})
-        values = scaled_to(self.goal, network, best.neurons, self.held_back)
+        values = scaled_to(self.goal, network, best.neurons, self.validation)
         error, operations = self._measured(values, network.graph.tensors)
         if operations > self.goal * (1 + 2 * TOLERANCE):
             warnings.warn(

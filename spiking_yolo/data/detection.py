@@ -104,8 +104,8 @@ class CocoTruth(NamedTuple):
 
     Attributes:
         annotations: The content of an annotation file.
-        image_ids: Of each sample.
-        category_ids: Of each class.
+        image_ids: Image id of each sample.
+        category_ids: Category id of each class.
     """
 
     annotations: dict[str, Any]

@@ -95,14 +95,12 @@ def format_of(data: Path, task: Task = "detect") -> Format | None:
     return None
 
 
-def takes(data: Path, option: str) -> bool:
-    """Whether the format of a detection dataset has an option, such as "year"."""
-    entry = format_of(data)
-    return entry is not None and entry.option == option
-
-
 def open_detection(
-    data: Path, split: str | None = None, images: Path | None = None, year: int | str | None = None
+    data: Path,
+    split: str | None = None,
+    images: Path | None = None,
+    year: int | None = None,
+    training: bool = False,
 ) -> DetectionSet:
     """Read a split of a detection dataset in any of FORMATS.
 
@@ -110,7 +108,8 @@ def open_detection(
         data: Path of the dataset.
         split: By default the one to report on, such as val or val2017.
         images: Folder of the photographs; only for an annotation file, by default its folder.
-        year: Of a VOCdevkit, by default its latest.
+        year: Year of a VOCdevkit, by default its latest.
+        training: Take the split to train on by default.
 
     Raises:
         UserError: It is of no known format, its files do not fit, or an option belongs to another
@@ -134,7 +133,10 @@ def open_detection(
             raise UserError(
                 f"--{name} belongs to {owner}, and {data} is {entry.name}: leave it out"
             )
-    return entry.load(data, split or entry.val, **options)
+    default = entry.val
+    if training:
+        default = entry.train
+    return entry.load(data, split or default, **options)
 
 
 def open_classification(data: Path, split: str | None = None) -> LabelledSet:
@@ -163,7 +165,7 @@ def open_photographs(
 
     Args:
         data: One dataset for detection, or images, folders, globs and lists.
-        split: Of a dataset, by default the one to validate on.
+        split: Split of a dataset, by default the one to validate on.
         training: Take the split to train on by default.
 
     Raises:
@@ -173,11 +175,9 @@ def open_photographs(
     entry = None
     if len(data) == 1:
         entry = format_of(path)
-    if entry is not None and (entry.val or (path.is_file() and not split)):
-        default = entry.val
-        if training:
-            default = entry.train
-        return [str(sample.path) for sample in entry.load(path, split or default).samples]
+    if entry is not None and (entry.val or path.is_file()):
+        dataset = open_detection(path, split, training=training)
+        return [str(sample.path) for sample in dataset.samples]
     if split is not None:
         raise UserError(
             "--split belongs to a dataset with splits, such as a COCO folder or a data.yaml: leave"

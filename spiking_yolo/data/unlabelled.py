@@ -4,6 +4,7 @@ photographs whose parts move.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import cv2
@@ -45,18 +46,18 @@ def mosaic(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
     return np.concatenate(rows, 0)
 
 
+@dataclass
 class RandomPictures:
     """Batches of random pictures. A batch follows from the seed and its number alone.
 
     Each picture comes from a folder drawn alike, whatever their sizes.
 
-    Args:
-        folders: Of the pictures.
-        spec: Input of the network, and its task.
-        batch: Pictures of a batch; may change.
-        seed: Of all choices.
-
     Attributes:
+        folders: The pictures of each folder.
+        spec: Input of the network.
+        batch: Pictures of a batch; may change.
+        seed: Seed of all choices.
+        task: "detect" or "classify".
         unreadable: Name -> what is wrong with it; other pictures take their places.
 
     Example:
@@ -65,20 +66,12 @@ class RandomPictures:
         torch.Size([4, 3, 416, 416])
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Sequence[Picture]],
-        spec: InputFormat,
-        batch: int,
-        seed: int = 0,
-        task: str = "detect",
-    ):
-        self.folders = folders
-        self.spec = spec
-        self.batch = batch
-        self.seed = seed
-        self.task = task
-        self.unreadable: dict[str, str] = {}
+    folders: Sequence[Sequence[Picture]]
+    spec: InputFormat
+    batch: int
+    seed: int = 0
+    task: str = "detect"
+    unreadable: dict[str, str] = field(default_factory=dict, init=False)
 
     def __call__(self, number: int) -> Tensor:
         """Batch `number` as the network's input, [N, 3, H, W]."""
@@ -131,6 +124,7 @@ MOVING, ZOOM, LIGHT = 0.3, 0.003, 1e-3
 NOISE, BLOCK = 4, 16
 
 
+@dataclass
 class RandomClips(RandomPictures):
     """Batches of short clips, made of random pictures as RandomPictures has them.
 
@@ -139,9 +133,9 @@ class RandomClips(RandomPictures):
     frames follow each other; the time between those before is longer, so that a few frames change
     as much as many. Clips of videos are drawn from as those of a folder are.
 
-    Args:
-        frames: Of a clip.
-        videos: Clips of each, see `clips_of`.
+    Attributes:
+        frames: Frames of a clip.
+        videos: Clips of each video, see `clips_of`.
 
     Example:
         >>> clips = RandomClips(folders, spec, 4, frames=5)
@@ -149,19 +143,8 @@ class RandomClips(RandomPictures):
         torch.Size([4, 5, 3, 416, 416])
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Sequence[Picture]],
-        spec: InputFormat,
-        batch: int,
-        seed: int = 0,
-        task: str = "detect",
-        frames: int = 5,
-        videos: Sequence[Sequence[Clip]] = (),
-    ):
-        super().__init__(folders, spec, batch, seed, task)
-        self.times = frame_times(frames)
-        self.videos = videos
+    frames: int = 5
+    videos: Sequence[Sequence[Clip]] = ()
 
     def __call__(self, number: int) -> Tensor:
         """Batch `number` as the network's input, [N, K, 3, H, W]."""
@@ -175,7 +158,7 @@ class RandomClips(RandomPictures):
     def _clip(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
         share = len(self.videos) / (len(self.videos) + len(self.folders))
         if not self.videos or rng.random() >= share:
-            return moving(self.picture(rng), self.picture(rng), self.times, rng)
+            return moving(self.picture(rng), self.picture(rng), frame_times(self.frames), rng)
         video = self.videos[int(rng.integers(len(self.videos)))]
         clip = video[int(rng.integers(len(video)))]
         if rng.random() < 0.5:
@@ -184,9 +167,7 @@ class RandomClips(RandomPictures):
 
     def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
         """So many clips or more of other pictures, in batches of the same size."""
-        clips = RandomClips(
-            [pictures], self.spec, self.batch, self.seed, self.task, len(self.times)
-        )
+        clips = replace(self, folders=[pictures], videos=())
         return [clips(k) for k in range(-(-count // self.batch))]
 
 

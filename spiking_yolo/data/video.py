@@ -304,7 +304,7 @@ class VideoWriter:
     and writing it would lose packets, such as the first frame, without which no other can be read.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         fps: Frames per second.
     """
 

@@ -36,7 +36,7 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
 
     Args:
         devkit: The folder VOCdevkit or its parent.
-        year: Of VOC{year}/ in it.
+        year: Year of VOC{year}/ in it.
         split: Such as train or val.
 
     Raises:

@@ -66,7 +66,7 @@ class Tracker:
         """The boxes of the next frame with their ids.
 
         Args:
-            boxes: Of the frame, best first.
+            boxes: Boxes in the frame, best first.
             cut: Whether the frame shows another scene, in which no track goes on.
         """
         if cut:

@@ -112,9 +112,9 @@ def draw_detections(
     Args:
         image: uint8 RGB [H, W, 3]; it stays as it is.
         detections: Boxes in pixels of the image.
-        names: Of the classes, by id.
+        names: Class names, by id.
         title: Text on a strip above the picture, which increases H.
-        line_width: Of the boxes in pixels; by default as the size of the picture needs.
+        line_width: Width of the boxes' lines in pixels; by default by the size of the picture.
         hide_labels: Draw the boxes alone.
         hide_conf: Write the class alone.
 

@@ -133,7 +133,7 @@ def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = 
     """Draw curves, and the bands of those that have one.
 
     Args:
-        axes: Of the plot.
+        axes: Axes of the plot.
         series: What to draw.
         colours: Name -> colour, see `colours_of`, where figures have some of their series in
             common; its place among these names says its marker.

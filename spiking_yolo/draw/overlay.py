@@ -43,7 +43,7 @@ class RateMap:
 
     @classmethod
     def of_all(cls, maps: Iterable["RateMap"]) -> "RateMap":
-        """Of the neurons of several layers together; their maps have one shape."""
+        """Rates of the neurons of several layers together; their maps have one shape."""
         values = torch.zeros(())
         mean, neurons = 0.0, 0
         for one in maps:

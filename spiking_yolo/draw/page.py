@@ -35,8 +35,8 @@ class Page:
     """A page, ready to be written.
 
     Attributes:
-        title: Of the window.
-        data: Of JSON's types.
+        title: Title of the window.
+        data: Content of the page, of JSON's types.
         program: Files of its own program, which follow those of PROGRAM.
     """
 
@@ -185,7 +185,7 @@ def slider_html(
     Args:
         image: uint8 RGB [H, W, 3].
         steps: t -> boxes after t timesteps, in pixels of the image.
-        names: Of the classes, by id.
+        names: Class names, by id.
         title: A heading.
         summary: A line below it.
     """

@@ -33,7 +33,7 @@ class Gate:
         name: The field of Activation that chooses it.
         title: What messages call it.
         phi: It computes phi(x) at once.
-        factor: Of x.
+        factor: Factor of x.
         lowest: phi has its minimum at minus this.
     """
 
@@ -317,7 +317,7 @@ def attend(weights: Tensor, v: Tensor, heads: int, areas: int) -> Tensor:
     """Sums of values: O[h, d, i] = sum over j of weights[h, i, j] v[h, d, j], j in the area of i.
 
     Args:
-        weights: Of attention, [N, heads, T, T / areas].
+        weights: Attention weights, [N, heads, T, T / areas].
         v: [N, heads * D, H, W] with T = H * W.
         heads, areas: See `attention_scores`.
 

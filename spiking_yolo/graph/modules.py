@@ -103,7 +103,7 @@ def activation(name: str, levels: int = 8) -> nn.Module:
 
     Args:
         name: One of ACTIVATIONS.
-        levels: Of QCFS.
+        levels: Levels of QCFS.
 
     Raises:
         UserError: The name is unknown.

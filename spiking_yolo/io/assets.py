@@ -54,9 +54,9 @@ def is_shipped(path: Path) -> bool:
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
-def command(verb: str) -> str:
+def command(name: str) -> str:
     """What a user types for a command."""
-    return f"{PROGRAM} {verb}"
+    return f"{PROGRAM} {name}"
 
 
 def in_checkout() -> bool:

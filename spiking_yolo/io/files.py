@@ -54,7 +54,7 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     """The text of a UTF-8 file, with or without byte-order mark.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         errors: How to treat invalid bytes, as in str.decode.
 
     Raises:
@@ -155,7 +155,7 @@ class GradualFile:
     Nothing appears if nothing was written, or if the system refuses, which raises UserError.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         end: Text that closing appends.
     """
 
@@ -227,7 +227,7 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
 
     Args:
         project: Folder of runs.
-        name: Of the run.
+        name: Name of the run.
         exist_ok: Take PROJECT/NAME even if it exists.
 
     Raises:

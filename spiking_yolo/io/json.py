@@ -94,7 +94,7 @@ def read_json_file(path: Path, expected: str) -> Any:
     """The value of a JSON file. Raises UserError if it is missing or no JSON.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         expected: What the message asks for.
     """
     try:
@@ -125,14 +125,16 @@ def entry(metadata: Mapping[str, str], key: str, kind: Any = Any) -> Any:
 WIDTH = 100
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned text with two spaces between columns: the first flush left, the others right."""
+def columns(rows: Sequence[Sequence[str]], words: bool = False) -> str:
+    """Aligned text with two spaces between columns: the first flush left, the others right, unless
+    they are `words`.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
     for row in rows:
         cells = [row[0].ljust(widths[0])]
         for cell, width in zip(row[1:], widths[1:], strict=True):
-            cells.append(cell.rjust(width))
+            cells.append(cell.ljust(width) if words else cell.rjust(width))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -150,9 +152,9 @@ def write_csv(
     """Write a csv file, whole or not at all.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         rows: Cells by column; missing ones, None, nan and infinity are empty.
-        names: Of the columns, by default the keys of the first row.
+        names: Names of the columns, by default the keys of the first row.
 
     Raises:
         UserError: The file cannot be written.

@@ -91,10 +91,10 @@ class Resampling:
     Attributes:
         figures: Names of the figures.
         images: Number of images.
-        seed: Of the draws; only measurements on the same draws can be subtracted.
+        seed: Seed of the draws; only measurements on the same draws can be subtracted.
         value: Over all images, float [figures].
-        scores: Of the resamplings, float [n, figures].
-        blocks: Of the draws; None where images are drawn one by one.
+        scores: Scores of the resamplings, float [n, figures].
+        blocks: Blocks that are drawn; None where images are drawn one by one.
     """
 
     figures: tuple[str, ...]
@@ -113,7 +113,7 @@ class Resampling:
         Args:
             data: The matched detections.
             n: Number of resamplings; 0 for the figures over all images alone.
-            seed: Of the draws.
+            seed: Seed of the draws.
             blocks: For frames of videos; by default images are drawn one by one.
         """
         if blocks and sum(blocks.frames) != data.images:

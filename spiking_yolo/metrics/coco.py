@@ -41,7 +41,7 @@ def to_coco(
     """Detections of one image as rows of a COCO results file, unrounded.
 
     Args:
-        detections: Of the image.
+        detections: Detections in the image.
         image_id: The image's id in the dataset.
         category_ids: The category of each class of the network (`category_index`); -1 drops a class
             that the dataset does not have.

@@ -5,21 +5,20 @@ multiples of one value are spikes: each is worth as many synaptic operations as 
 Other values, such as those of a photograph, are multiplied with the weights.
 """
 
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import multimode
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import columns
 from spiking_yolo.io.names import did_you_mean, reason
 from spiking_yolo.snn.counting import Counts, count_digits
@@ -30,12 +29,6 @@ MOST_SPIKES = 64
 MOST_WHOLE = 2**23
 # Different sizes of values that a layer is followed for.
 MOST_LEVELS = 1024
-NOT_RESET = (
-    "the network was not reset since it was last counted, and its neurons go on from there: reset"
-    " it between calls, as its library does"
-)
-# Network -> its states before and after it was last counted.
-_states: "WeakKeyDictionary[nn.Module, Sequence[dict[str, Tensor]]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -140,8 +133,8 @@ def count(
 
     Convolutions of 1 to 3 dimensions, transposed ones, and linear layers are counted, also
     subclasses, as spikingjelly's are. The fan-out is exact: what a spike sends beyond the border of
-    a map is no operation. The network runs as in `eval()` and without gradients; neurons that keep
-    their state are the caller's to reset, and a Notice says where they were not.
+    a map is no operation. The network runs as in `eval()` and without gradients. Reset neurons that
+    keep their state before every call, as their library does.
 
     Args:
         model: The network; it may loop over timesteps itself. If you loop, use `counting`.
@@ -198,34 +191,11 @@ def counting(model: nn.Module, analogue: Collection[str] = ()) -> Iterator["Coun
     if isinstance(analogue, str):
         analogue = [analogue]
     counter = Counter(model, analogue)
-    before = state_of(model)
-    if model in _states:
-        began, ended = _states[model]
-        if not alike(began, ended) and alike(ended, before):
-            warnings.warn(NOT_RESET, Notice, stacklevel=3)
     try:
         yield counter
     finally:
         for hook in counter.hooks:
             hook.remove()
-        _states[model] = before, state_of(model)
-
-
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the tensors that the modules keep besides their parameters."""
-    state: dict[str, Tensor] = {}
-    for name, module in model.named_modules():
-        # spikingjelly keeps potentials in a dictionary of its own.
-        kept = {**vars(module), **module._buffers, **getattr(module, "_memories", {})}
-        for key, value in kept.items():
-            if isinstance(value, Tensor):
-                state[f"{name}.{key}"] = value.detach().clone()
-    return state
-
-
-def alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Whether two states are the same."""
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 class Counter:
@@ -252,7 +222,7 @@ class Counter:
         self._shape: torch.Size | None = None
         self.hooks = [model.register_forward_pre_hook(self._see_images, with_kwargs=True)]
         for name, tally in self._tallies.items():
-            hook = self._follow(name, tally)
+            hook = partial(self._see_input, name)
             self.hooks.append(tally.module.register_forward_pre_hook(hook, with_kwargs=True))
 
     def _see_images(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -260,12 +230,9 @@ class Counter:
             if self._shape is None and isinstance(x, Tensor):
                 self._shape = x.shape
 
-    def _follow(self, name: str, tally: "Tally") -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._ran[name] = tally
-            tally.add(*args[:1], **kwargs)
-
-        return hook
+    def _see_input(self, name: str, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._ran[name] = self._tallies[name]
+        self._ran[name].add(*args[:1], **kwargs)
 
     def result(self, T: int | None = None, N: int | None = None) -> NetworkCount:
         """The figures so far, per image.

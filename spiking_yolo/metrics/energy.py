@@ -23,7 +23,7 @@ class NetworkSize:
         inputs: Values that convolutions and linear layers read in one pass.
         outputs: Values that they write.
         neurons: Spiking neurons; a pair counts as two.
-        exponentials: Of the ANN, one per value of SiLU.
+        exponentials: Exponentials in the ANN, one per value of SiLU.
     """
 
     macs: float
@@ -64,8 +64,8 @@ def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, floa
     The footprint is in bytes of 8-bit weights and 16-bit potentials.
 
     Args:
-        work: Of the spiking network.
-        size: Of the network.
+        work: Work of the spiking network.
+        size: Size of the network.
         messages: Non-zero emissions of neurons.
     """
     sparsity = 1.0

@@ -51,10 +51,10 @@ def person_ap(
 
     Args:
         detections: The first frames of each video.
-        truth: Of each video, people by frame number, from 1; a frame without entry shows none.
-        names: Of the network's classes.
+        truth: People in each video by frame number, from 1; a frame without entry shows none.
+        names: Names of the network's classes.
         n: Number of resamplings.
-        seed: Of the resamplings.
+        seed: Seed of the resamplings.
         block: Frames per block.
 
     Raises:
@@ -83,8 +83,8 @@ def agreement(
     """AP and AP50 with another network's boxes as the truth: the mean over the classes it detects.
 
     Args:
-        detections: Of the network that is scored.
-        reference: Of the other network, on the same frames of the same videos.
+        detections: Detections of the network that is scored.
+        reference: Detections of the other network in the same frames.
         conf: Boxes of the other network above this confidence are the truth.
         n: As in `person_ap`, and likewise seed and block.
     """
@@ -162,8 +162,8 @@ def track_scores(
     As in TrackEval, a box that stands for an ignored person counts neither way.
 
     Args:
-        tracked: Of each video, the boxes of each frame with their ids.
-        truth: Of each video, people by frame number, from 1; a frame without entry shows none.
+        tracked: Boxes with their ids in each frame of each video.
+        truth: People in each video by frame number, from 1; a frame without entry shows none.
 
     Returns:
         The FIGURES; "id_switches"; "tracks" and "people": how many there are.
@@ -195,7 +195,7 @@ def track_scores(
 
 
 def _compared(frames: Sequence[Detections], truth: Mapping[int, MotBoxes]) -> Compared:
-    """Of each frame: ids of its people, ids of its boxes, and their overlap [people, boxes]."""
+    """For each frame: ids of its people, ids of its boxes, and their overlap [people, boxes]."""
     people: list[np.ndarray] = []
     tracks: list[np.ndarray] = []
     overlaps: list[np.ndarray] = []

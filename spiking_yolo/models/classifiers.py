@@ -71,7 +71,7 @@ def vgg16(
     Args:
         classes: Number of classes.
         activation: See `graph.modules.activation`.
-        levels: Of QCFS.
+        levels: Levels of QCFS.
         pool: "max" or "avg".
         width: Factor on the number of channels.
     """
@@ -107,7 +107,7 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
         name: A key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16. torchvision's
             other networks, some of which download a backbone when they are built, are refused.
         classes: Number of classes.
-        options: Of the builder; torchvision's networks take none.
+        options: Options of the builder; torchvision's networks take none.
 
     Raises:
         UserError: The name or an option is unknown.

@@ -64,7 +64,7 @@ class Shortcut(nn.Module):
     The output has the channels of the first input. Of another, those that both have are added.
 
     Args:
-        channels: Of each input.
+        channels: Channels of each input.
         act: The activation.
     """
 
@@ -89,7 +89,7 @@ def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape
     """The module of a section, and the shape of its output without the batch axis.
 
     Args:
-        section: Of the cfg.
+        section: Section of the cfg.
         inputs: Shapes of the maps it reads.
 
     Raises:

@@ -77,7 +77,7 @@ class DarknetNet(nn.Module):
     layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis.
 
     Args:
-        sections: Of the cfg, [net] first.
+        sections: Sections of the cfg, [net] first.
 
     Raises:
         UserError: A layer is unknown or does not fit; the message names it.

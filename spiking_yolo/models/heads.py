@@ -36,8 +36,8 @@ class HeadSpec:
         logistic: Apply the logistic function to yolov1's class values, confidences, x and y (the
             published one has none).
         bins: yolov8's values per side of a box, a distribution over 0, 1, ..., bins - 1 cells.
-        scale: Of x and y of an anchored box around the middle of its cell (scale_x_y), so that they
-            reach its border.
+        scale: Scale of x and y of an anchored box around the middle of its cell (scale_x_y), so
+            that they reach its border.
     """
 
     kind: str

@@ -60,8 +60,8 @@ class IndexedNetwork:
         task: "detect" or "classify".
         dataset: That it was trained on.
         imgsz: Input size as published.
-        activation: Of its layers.
-        licence: Of the weights.
+        activation: Activation of its layers.
+        licence: Licence of the weights.
         source: Where to get the file.
         files: All that comes with this repository, the weights last; nothing of a network that has
             to be fetched from its source.
@@ -143,7 +143,7 @@ def find(name: str) -> IndexedNetwork | None:
 
 
 def licence(file: str) -> str:
-    """Of the weights in a file of this name; of unknown ones, that it is unknown here."""
+    """Licence of the weights in a file of this name, or that it is unknown here."""
     for network in networks():
         if network.weights == file:
             return network.licence
@@ -154,7 +154,7 @@ def fetch(name: str, release: str | None = None) -> Path:
     """Fetch the files of a network that are not there yet.
 
     Args:
-        name: Of the network.
+        name: Name of the network.
         release: Address or folder that holds them; by default the project's repository at this
             version.
 

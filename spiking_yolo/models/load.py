@@ -113,7 +113,7 @@ class Ann:
         graph: The traced network.
         spec: How images enter it and what its outputs mean.
         weights: The file.
-        sha256: Of the file.
+        sha256: SHA-256 of the file.
         options: What a command line needs besides --weights to load that file again.
     """
 
@@ -132,13 +132,13 @@ class Ann:
         """The command line that takes this network's activation statistics."""
         return self.command("calibrate")
 
-    def command(self, verb: str) -> str:
-        """The command line of a verb that learns from this network's images."""
+    def command(self, name: str) -> str:
+        """The command line of a command that learns from this network's images."""
         images = ["--images", "DIR"]
         if self.spec.task == "classify":
             images = ["--data", "DATA"]
         words = ["--weights", str(self.weights), *self.options, *images]
-        return f"{command(verb)} {shlex.join(words)}"
+        return f"{command(name)} {shlex.join(words)}"
 
 
 def load_ann(
@@ -154,7 +154,7 @@ def load_ann(
 
     Args:
         weights: A .weights, .safetensors, .pt or .onnx file, or a name of `list networks`.
-        cfg: Of a darknet network; or torchvision:NAME, for a state dict of that network.
+        cfg: Cfg of a darknet network; or torchvision:NAME, for a state dict of that network.
         names: File of class names, by default beside the weights.
         imgsz: Input size in pixels, the side of a square or (height, width).
         trust: Let Ultralytics open a .pt that is not known here, which can run the file's code.
@@ -200,8 +200,13 @@ def load_ann(
         if kind == "onnx":
             graph, spec = load_onnx(path, names, size)
         else:
-            graph, spec, isolated = _open_pickle(path, trust, head, size is not None)
-            options += ["--trust-weights"] * isolated
+            try:
+                graph, spec = read_checkpoint(path, head, size is not None)
+            except UserError:
+                if not trust:
+                    raise
+                graph, spec = open_isolated(path, head)
+                options.append("--trust-weights")
         spec = _resized(spec, size, resize)
         digest = sha256(path)
     else:
@@ -222,18 +227,6 @@ def load_ann(
         raise UserError(f"{path}: {error}") from error
     graph = with_identities(with_merged_weights(graph, (spec.height, spec.width)))
     return Ann(graph, spec, path, digest, tuple(options))
-
-
-def _open_pickle(
-    path: Path, trust: bool, head: str | None, sized: bool
-) -> tuple[Graph, Spec, bool]:
-    """Graph and Spec of a .pt, and whether Ultralytics had to open it."""
-    try:
-        return *read_checkpoint(path, head, sized), False
-    except UserError:
-        if not trust:
-            raise
-    return *open_isolated(path, head), True
 
 
 def file_kind(path: Path) -> str:

@@ -148,7 +148,9 @@ class Builder:
         if self.count > MODULES:
             raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
         kind, state = described(record, name)
-        _check_known(record, kind, name)
+        origin = "torch.nn.modules." if kind in LAYERS else SOURCES
+        if not (kind in LAYERS or kind in BLOCKS) or not record.name.startswith(origin):
+            raise unknown(record, name)
         children: dict[str, nn.Module] = {}
         for key, child in state["_modules"].items():
             # Fusing leaves None behind.
@@ -180,13 +182,6 @@ def tensor(state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
     return tensor_of(value, f"{name}.{key}")
 
 
-def _check_known(record: Record, kind: str, name: str) -> None:
-    """Raise UserError for a class that is neither one of torch.nn nor a block of the trainers."""
-    origin = "torch.nn.modules." if kind in LAYERS else SOURCES
-    if not (kind in LAYERS or kind in BLOCKS) or not record.name.startswith(origin):
-        raise unknown(record, name)
-
-
 def is_of_fork(record: Record) -> bool:
     """Whether the class lies where those of YOLOv5 do, but is none of them."""
     kind = record.name.rsplit(".", 1)[-1]
@@ -198,7 +193,7 @@ def unknown(record: Record, name: str, problem: str = "is not known here") -> Us
 
     Args:
         record: The module.
-        name: Of it in the network.
+        name: Its name in the network.
         problem: What is wrong with it.
     """
     kind = record.name.rsplit(".", 1)[-1]

@@ -41,7 +41,7 @@ class YOLOv1(nn.Module):
         activation: "relu", "leaky", "clip" or "qcfs" (with `levels`).
         pool: "max", or "avg", which is linear and needs no spiking rule; "avg" leaves out the
             stride-1 max pooling before the last backbone convolution.
-        levels: Of QCFS.
+        levels: Levels of QCFS.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class YOLOv1(nn.Module):
         receptive fields span as many pixels at any input size. Classes are means over the anchors.
 
         Args:
-            weight: Of the YOLOv3 layer, [A (5 + K), 512, 1, 1].
+            weight: Weight of the YOLOv3 layer, [A (5 + K), 512, 1, 1].
             bias: [A (5 + K)].
             theirs: Its Spec.
             own: This network's Spec.
@@ -140,7 +140,7 @@ def yolov1_spec(
     """The Spec of a YOLOv1.
 
     Args:
-        names: Of the classes.
+        names: Class names.
         size: A side or (height, width) in pixels.
         num: Boxes per cell.
         logistic: Whether the head is logistic.

@@ -84,7 +84,7 @@ class CompleteStep(AnnStep):
 
     Args:
         graph: The ANN.
-        imgsz: Of the input.
+        imgsz: Size of the input.
         neurons: Parameters by activation.
         recipe: The method, which sends complete values.
         stateful: Whether the next image may be a frame of the same video.

@@ -29,7 +29,7 @@ def count_events(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
     """Spikes, digits and messages at each position.
 
     Args:
-        spikes: Of each neuron, whole numbers >= 0, [N, C, ...].
+        spikes: Spikes of each neuron, whole numbers >= 0, [N, C, ...].
         binary: Whether they travel as binary digits.
         by_channel: Whether each channel is counted.
 

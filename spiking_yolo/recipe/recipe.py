@@ -122,7 +122,7 @@ class Recipe:
 
         Args:
             T: Timesteps.
-            layers: Of neurons, on the longest way through the network.
+            layers: Layers of neurons on the longest way through the network.
         """
         waits = (layers - 1) * (not self.encoding.coarse)
         return T * self.events_per_step, (T + waits) * self.events_per_step

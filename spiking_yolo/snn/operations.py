@@ -26,11 +26,11 @@ def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> T
     Padding cuts them at the border, stride thins them.
 
     Args:
-        size: Of the input.
+        size: Size of the input.
         kernel: Taps.
-        stride: Of the convolution.
+        stride: Stride of the convolution.
         padding: At both ends.
-        dilation: Of the kernel.
+        dilation: Dilation of the kernel.
     """
     outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     reached = torch.arange(outputs)[:, None] * stride - padding + torch.arange(kernel) * dilation
@@ -132,7 +132,7 @@ def product_operations(
     Args:
         node: The product.
         arrived: Events of both operands, [N, C or 1, ...].
-        shapes: Of both operands, [N, C, ...].
+        shapes: Shapes of both operands, [N, C, ...].
         stored: Those of the right operand by the end of the first step; None: nothing is stored.
 
     Returns:
@@ -156,7 +156,7 @@ def operations_by_layer(
     Args:
         graph: The network.
         counts: As in `events`, the three countings of each sender as Counts.stacked.
-        shapes: Of every node's output, [N, C, ...].
+        shapes: Shape of every node's output, [N, C, ...].
         first: The counts after the first step, see `product_operations`.
     """
     arrived, stored = events(graph, counts), dict[str, Tensor]()
@@ -185,7 +185,7 @@ def costs_of_events(
 
     Args:
         graph: The network.
-        shapes: Of every node's output, [1, C, ...].
+        shapes: Shape of every node's output, [1, C, ...].
         senders: The nodes that send events.
         first: In the first step, in which products store their right operand.
     """
@@ -246,7 +246,7 @@ class LayerSize:
     """A convolution or linear layer and the neurons behind it.
 
     Attributes:
-        name: Of its node.
+        name: Name of its node.
         title: What pictures call it, "conv 5, 26 x 26, 256 channels".
         neurons: Name of their activation; None at an output.
         macs: Multiply-accumulates of the ANN in this layer.

@@ -170,7 +170,7 @@ class Snapshot:
             t: Steps with this image.
             outputs: See the attributes.
             counts: Sender -> Counts so far at each position, stacked.
-            shapes: Of every node's output, [N, C, ...].
+            shapes: Shape of every node's output, [N, C, ...].
             updates: See the attributes.
             active_steps: See the attributes.
             neurons: Layer -> its neurons.

@@ -80,7 +80,7 @@ class State:
         Args:
             shape: [N, C, ...].
             like: A tensor on the device to use.
-            dtype: Of the potentials.
+            dtype: Data type of the potentials.
             without: Fields that are left out.
             by_channel: Whether events are counted by channel.
         """

@@ -29,12 +29,12 @@ class TrainOptions(FigureOptions):
     """Detectors: yolov1; classifiers: resnet20, vgg16, vgg_thin, torchvision:NAME."""
     data: Path
     """VOCdevkit or data.yaml; CIFAR folder or archive."""
-    split: str = "train"
-    """To train on."""
+    split: str | None = None
+    """Split to train on (default: train, or train2017 of a COCO folder)."""
     val_split: str | None = None
-    """To validate on (default: val, val2017 of a COCO folder, or test for CIFAR)."""
-    year: str = "2012"
-    """Of a VOCdevkit."""
+    """Split to validate on (default: val, val2017 of a COCO folder, or test for CIFAR)."""
+    year: Annotated[int | None, at_least(0)] = None
+    """Year of a VOCdevkit (default: its latest)."""
     val_every: Annotated[int, at_least(0)] = 5
     """Epochs between validations; 0: at the end only."""
     mosaic: Annotated[float, within(0, 1)] = 0.5
@@ -46,13 +46,11 @@ class TrainOptions(FigureOptions):
     activation: Literal["relu", "leaky", "clip", "qcfs"] = "relu"
     """Behind every layer but the last."""
     levels: Annotated[int, at_least(1)] = 8
-    """Of QCFS."""
+    """Levels of QCFS."""
     pool: Literal["max", "avg"] | None = None
     """Pooling (default: max)."""
     imgsz: Annotated[Size, SIZE, Parameter(show_default=False)] = (320, 320)
     """Input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32 (default: 320)."""
-    linear: bool = False
-    """Published linear head instead of the logistic one."""
     epochs: Annotated[int, at_least(1)] = 60
     """Passes over the data."""
     batch: Annotated[int | None, at_least(1)] = None
@@ -60,19 +58,19 @@ class TrainOptions(FigureOptions):
     lr: Annotated[float | None, above(0)] = None
     """Peak learning rate."""
     optimizer: Literal["adamw", "sgd"] | None = None
-    """Sgd with momentum, or AdamW."""
+    """SGD with momentum, or AdamW."""
     weight_decay: Annotated[float | None, within(0, 1e9)] = None
-    """Of matrices and kernels."""
+    """Weight decay of matrices and kernels."""
     warmup: Annotated[float | None, within(0, 1)] = None
     """Share of the training in which the rate rises."""
     seed: Annotated[int, at_least(0)] = 0
-    """Of everything that is random."""
+    """Seed of everything that is random."""
     init: Path | None = None
     """Start from yolov3-tiny.weights or from a checkpoint."""
     device: str = "auto"
-    """Auto, cpu, cuda."""
+    """auto, cpu, cuda."""
     bf16: Literal["auto", "on", "off"] = "auto"
-    """Bfloat16 autocast."""
+    """Autocast to bfloat16."""
     workers: Annotated[int, at_least(0)] = 1
     """Processes that augment photographs."""
     calibrate: Annotated[bool, Parameter(negative="--no-calibrate")] = True

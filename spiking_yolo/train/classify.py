@@ -58,7 +58,7 @@ class ClassifyTask(Batches):
     Attributes:
         train: Images and labels to train on.
         val: Those to validate on.
-        spec: Of the network.
+        spec: Interface of the network.
     """
 
     train: Arrays

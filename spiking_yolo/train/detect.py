@@ -101,7 +101,7 @@ class AugmentedPhotos(Dataset[Any]):
     Args:
         data: The photographs.
         augment: Their augmentation.
-        seed: Of the augmentation.
+        seed: Seed of the augmentation.
         cache: Whether decoded photos are kept in memory.
     """
 
@@ -154,8 +154,8 @@ class DetectTask(Batches):
     Attributes:
         train: Photographs to train on.
         val: Those to validate on.
-        spec: Of the network.
-        epochs: Of the whole training.
+        spec: Interface of the network.
+        epochs: Epochs of the whole training.
         workers: Processes that augment photographs.
         mosaic: Probability of a mosaic.
         cache: Whether decoded photographs are kept in memory.

@@ -54,7 +54,7 @@ class Batches:
     Attributes:
         count: Number of images.
         batch: Images per step and process.
-        seed: Of the order.
+        seed: Seed of the order.
         rank: This process.
         world: Number of processes.
     """
@@ -144,7 +144,7 @@ class Trainer:
         model: To train.
         task: Its data and loss.
         options: How to train; `options.folder` gets results.csv and state.pt after every epoch.
-        device: To train on.
+        device: Device to train on.
         bf16: Whether to use bfloat16 autocast.
 
     Attributes:

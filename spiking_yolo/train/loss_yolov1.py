@@ -26,9 +26,9 @@ class LossWeights:
     """Weights of the terms.
 
     Attributes:
-        coord: Of the coordinates.
-        noobj: Of the confidence of empty boxes.
-        giou: Of 1 - GIoU of the responsible boxes, which the paper does not have.
+        coord: Weight of the coordinates.
+        noobj: Weight of the confidence of empty boxes.
+        giou: Weight of 1 - GIoU of the responsible boxes, which the paper does not have.
         ignore: A box that overlaps an object by more than this IoU does not count as empty; at 1,
             as in the paper, it always does.
     """
@@ -133,8 +133,8 @@ def yolov1_loss(
         output: Raw map [N, C + 5 B, R, S].
         boxes: Per image, xyxy as fractions, [n, 4].
         labels: Per image, [n].
-        head: Of the network.
-        weights: Of the terms.
+        head: Head of the network.
+        weights: Weights of the terms.
 
     Returns:
         Weighted scalars "coord", "obj", "noobj", "class" and, with a weight, "giou".

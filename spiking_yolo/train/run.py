@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.data.classification import to_arrays
-from spiking_yolo.data.formats import open_classification, open_detection, takes
+from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
@@ -36,10 +36,10 @@ class TrainingData:
     """The data of a training.
 
     Attributes:
-        spec: Of the network.
+        spec: Interface of the network.
         task: Batches, loss and validation.
         pictures: The images to train on, without augmentation.
-        notes: Of the datasets.
+        notes: Notes on the datasets.
     """
 
     spec: Spec
@@ -50,12 +50,9 @@ class TrainingData:
 
 def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     """Data of a detector. common: the options of every task."""
-    year = None
-    if takes(options.data, "year"):
-        year = options.year
-    train_set = open_detection(options.data, options.split, year=year)
-    val_set = open_detection(options.data, options.val_split, year=year)
-    spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
+    train_set = open_detection(options.data, options.split, year=options.year, training=True)
+    val_set = open_detection(options.data, options.val_split, year=options.year)
+    spec = yolov1_spec(train_set.classes, options.imgsz)
     task = DetectTask(
         train=train_set,
         val=val_set,
@@ -73,7 +70,7 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
 
 def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     """Data of a classifier. common: the options of every task."""
-    train_set = open_classification(options.data, options.split)
+    train_set = open_classification(options.data, options.split or "train")
     val_set = open_classification(options.data, options.val_split)
     images, labels = to_arrays(train_set)
     spec = classifier_spec(train_set.classes, *images.shape[1:3])
@@ -85,9 +82,9 @@ def opening(data: TrainingData, model: nn.Module, name: str, where: str) -> list
     """Lines about the data and the network.
 
     Args:
-        data: Of the training.
+        data: Training data.
         model: The network.
-        name: Of its architecture.
+        name: Name of its architecture.
         where: The device and its precision.
     """
     lines = [f"note: {note}" for note in data.notes[:NOTES]]

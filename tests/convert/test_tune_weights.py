@@ -51,8 +51,8 @@ def tuning(
     recipe = get_recipe(DEFAULT, "tuned-weights").with_settings(
         {"calibration.steps": steps, "calibration.operations": operations, **settings}
     )
-    held_back = list(images(16, seed=9).split(4))
-    return Tuning(converted.graph, CLASSES, recipe, converted.neurons, held_back)
+    validation = list(images(16, seed=9).split(4))
+    return Tuning(converted.graph, CLASSES, recipe, converted.neurons, validation)
 
 
 def run(tuning: Tuning, steps: int) -> None:
@@ -70,7 +70,7 @@ def test_tuning_lowers_the_error_at_the_same_operations():
     converted = spiking(model, images(8), get_recipe(DEFAULT), {"calibration.steps": 20})
     for weights in (True, False):
         t = tuning(150, 0.4, converted, **{"calibration.weights": weights})
-        start = scaled_to(0.4, t.network, converted.neurons, t.held_back)
+        start = scaled_to(0.4, t.network, converted.neurons, t.validation)
         scaled, _ = t._measured(start, t.network.graph.tensors)
         run(t, 150)
         result = t.result()
@@ -88,13 +88,15 @@ def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pyt
     assert [row["step"] for row in t.rows] == [10, 20]
     best = min(
         t.rows,
-        key=lambda row: row["held_back_error"] + ELASTICITY * math.log(row["held_back_operations"]),
+        key=lambda row: (
+            row["validation_error"] + ELASTICITY * math.log(row["validation_operations"])
+        ),
     )
     result = t.result()
     assert result.step == best["step"]
     tensors = {**t.ann.tensors, **result.weights}
     network = CompleteNetwork(replace(t.ann, tensors=tensors), (8, 8), t.network.slack)
-    x = torch.cat(t.held_back)
+    x = torch.cat(t.validation)
     outputs, spent = network(x, result.neurons)
     assert spent.mean().item() == pytest.approx(result.operations, rel=1e-4)
     recipe = get_recipe(DEFAULT, "tuned-weights")
@@ -139,8 +141,8 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
         drift = images(n * 4, seed=seed).reshape(n, 4, 3, 8, 8).cumsum(1)
         return images(n, seed=seed + 1)[:, None] + 0.1 * drift
 
-    held_back = [clips(4, 1000 + k) for k in range(0, 8, 2)]
-    t = Tuning(converted.graph, CLASSES, recipe, converted.neurons, held_back)
+    validation = [clips(4, 1000 + k) for k in range(0, 8, 2)]
+    t = Tuning(converted.graph, CLASSES, recipe, converted.neurons, validation)
     values = t.neurons.values(detach=True)
     before, operations = t._measured(values, t.network.graph.tensors)
     assert operations == pytest.approx(0.1, rel=0.02)
@@ -149,5 +151,5 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
     result = t.result()
     assert result.operations == pytest.approx(0.1, rel=0.02) and result.error < before - 0.1
     network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.hysteresis)
-    spent = torch.cat([network(x, result.neurons)[1] for x in held_back])
+    spent = torch.cat([network(x, result.neurons)[1] for x in validation])
     assert spent.mean().item() == pytest.approx(result.operations)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from spiking_yolo import UserError, count, counting
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import Notice
 from spiking_yolo.metrics.count import spike_unit
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import dense
@@ -314,20 +313,6 @@ def test_the_table_and_three_countings():
     assert lines[2].split() == ["-", "1", "30", "28", "84", "24", "12"]
     assert lines[3].split() == ["total", "30", "84", "24", "12"]
     assert lines[4].startswith("2.800 operations per MAC")
-
-
-@pytest.mark.filterwarnings("error::spiking_yolo.errors.Notice")
-def test_a_network_that_was_not_reset_is_noticed():
-    net, x = Network(), torch.rand(2, 3, 8, 8)
-    count(net, x)
-    net.spikes1.reset()
-    net.spikes2.reset()
-    first = count(net, x)
-    with pytest.raises(Notice, match="not reset"):
-        count(net, x)
-    # Without a state there is nothing to reset.
-    layer = nn.Conv2d(3, 4, 3)
-    assert count(layer, x) == count(layer, x) and first.images == 2
 
 
 def test_mistakes_are_one_line():

@@ -126,8 +126,7 @@ def refuse(*_: object) -> None:
     raise UserError("no")
 
 
-def test_a_coco_folder_is_read_as_one():
-    """The year of a VOCdevkit, which always has a value, does not make it one."""
+def test_a_folder_without_splits():
     coco = TrainOptions(
         task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96)
     )

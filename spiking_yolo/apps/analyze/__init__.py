@@ -17,7 +17,7 @@ class AnalyzeOptions(LimitOptions, MethodOptions, FigureOptions, OutputOptions):
     data: Annotated[tuple[Path, ...], WORDS] = ()
     """Photographs, folders, or a detection dataset (default: the samples)."""
     split: str | None = None
-    """Of a dataset (default: val2017 of a COCO folder, val of the others)."""
+    """Split of a dataset (default: val2017 of a COCO folder, val of the others)."""
     limit: Annotated[int, at_least(1)] = 16
     """Use N images only, drawn by --seed."""
     T: Annotated[int, at_least(1)] = 64

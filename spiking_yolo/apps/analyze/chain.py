@@ -70,9 +70,9 @@ def chain(
 
     Args:
         site: Parameters of the neurons; with recipe, phi and name as for build_neurons.
-        recipe: Of the network.
+        recipe: Recipe of the network.
         phi: The ANN's activation function.
-        name: Of the layer.
+        name: Name of the layer.
         before: The ANN's pre-activation, [N, C, ...].
         received: Sum of the input current in the SNN over T steps.
         sent: Sum of the values that the SNN's neurons sent.

@@ -111,7 +111,7 @@ class LayerTotals:
         error: Squared norm of the difference between SNN and ANN.
         squares: Squared norm of each part of the error.
         products: Inner product of each part with the whole error.
-        spikes: Of all images.
+        spikes: Spikes in all images.
         rates: Sum of the mean rates, see `observe.mean_rate`.
         wrong: Neurons with a wrong spike so far by step, float64 [T]; see LayerWatch.
         eligible: Neurons that could send a wrong spike.

@@ -22,7 +22,7 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
     """The networks and parts to time, how often, and their limits."""
 
     parts: Annotated[tuple[str, ...], COMMAS] = PARTS
-    """Of one_step, steps, video."""
+    """Parts to run: one_step, steps, video."""
     rivals: Annotated[tuple[str, ...], COMMAS] = ("pytorch",)
     """What runs the ANN beside them, of pytorch, onnxruntime, int8."""
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ("signed-digits", "p-norm", "msat")
@@ -32,13 +32,13 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
     video: Annotated[tuple[Path, ...], WORDS] = ()
     """Videos (default: the sample clip)."""
     frames: Annotated[int, at_least(1)] = 48
-    """Of a video, at most."""
+    """Frames of a video, at most."""
     T: Annotated[int, at_least(1)] = 64
     """Timesteps of a run."""
     repeats: Annotated[int, at_least(1)] = 5
     """Runs of which the median counts."""
     threads: Annotated[int | None, at_least(1)] = None
-    """Of PyTorch and onnxruntime (default: its own choice)."""
+    """Threads of PyTorch and onnxruntime (default: its own choice)."""
     check: Annotated[bool, Parameter(name="--assert")] = False
     """Exit with status 1 when a ratio breaks a limit."""
     project: Annotated[Path, OUTPUT] = Path("runs/benchmark")
@@ -70,14 +70,16 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> int:
     rivals onnxruntime and int8 need the extra `onnx`; int8 is calibrated on the photographs of
     --images. PROJECT/NAME gets benchmark.json.
     """
-    from spiking_yolo.apps.benchmark.run import LIMITS, benchmark, machine_text, table
+    from spiking_yolo.apps.benchmark.run import LIMITS, benchmark, table
     from spiking_yolo.io.files import run_directory
     from spiking_yolo.io.json import write_json
 
     folder = run_directory(options.project, options.name)
     results = benchmark(options)
     write_json(folder / "benchmark.json", results, indent=1)
-    print(machine_text(results["machine"]))
+    machine = results["machine"]
+    print(f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}")
+    print("Ratios are to one forward pass of the ANN beside each run")
     for part in options.parts:
         print(f"\n{table(results, part)}")
     print(f"results saved to {folder}")

@@ -40,7 +40,7 @@ class Timing:
     """Runs of one case.
 
     Attributes:
-        seconds: Of each run.
+        seconds: Seconds of each run.
         reference: Seconds of one call of the reference beside each run.
         steps: Timesteps of a run.
     """
@@ -105,8 +105,8 @@ def interleaved(
         reference: Called before and after each run. The median of both counts, so that a machine
             that becomes faster or slower favours neither side.
         repeats: Runs of each case.
-        device: That the runs use.
-        calls: Of the reference, before and after a run.
+        device: Device that the runs use.
+        calls: Calls of the reference before and after a run.
         pause: Seconds to wait between a run and the reference, see PAUSE.
     """
 
@@ -413,13 +413,6 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **versions(),
     }
-
-
-def machine_text(machine: Mapping[str, Any]) -> str:
-    return (
-        f"{machine['processor']}, {machine['threads']} threads, {machine['capability']}, torch"
-        f" {machine['torch']}. Ratios are to one forward pass of the ANN beside each run"
-    )
 
 
 def table(results: Mapping[str, Any], part: str) -> str:

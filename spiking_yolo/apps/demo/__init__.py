@@ -22,12 +22,12 @@ class DemoOptions(MethodOptions, DetectionOptions):
     serve: bool = False
     """Serve the folder on this machine alone, until Ctrl-C."""
     port: Annotated[int, within(1, 65535)] = 8000
-    """Of --serve."""
+    """Port of --serve."""
     runtime: Path | None = None
     """Onnxruntime-web from disk: the file of `npm pack`, or a folder (default: by npm)."""
     weights: Path | None = Path("yolo-fastest")
-    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb
-    zoo; small networks are faster.
+    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of spiking-yolo
+    list; small networks are faster.
     """
 
 

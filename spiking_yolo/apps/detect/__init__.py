@@ -52,7 +52,7 @@ class DetectOptions(
     save_json: bool = False
     """Write detections.json."""
     line_width: Annotated[int | None, at_least(1)] = None
-    """Of the boxes in pixels (default: by the size of the picture)."""
+    """Width of the boxes' lines in pixels (default: by the size of the picture)."""
     hide_labels: bool = False
     """Draw boxes without labels."""
     hide_conf: bool = False
@@ -70,25 +70,25 @@ class DetectOptions(
     ann: bool = False
     """Draw the ANN's and the SNN's boxes side by side."""
     frames: Literal["keep", "reset"] | None = None
-    """Of a video, keep: the network keeps its state, so that only what changes is sent; reset:
+    """For a video, keep: the network keeps its state, so that only what changes is sent; reset:
     each frame is a new image (default: keep, where the method can).
     """
     refresh: Annotated[int, at_least(0)] = 0
-    """Of --frames keep: start anew after N frames; 0: only at the first and at a cut."""
+    """With --frames keep: start anew after N frames; 0: only at the first and at a cut."""
     save_mot: bool = False
-    """Of a video, NAME-mot.txt as MOTChallenge has it: people, or --classes."""
+    """For a video, NAME-mot.txt as MOTChallenge has it: people, or --classes."""
     track: bool = False
-    """Of a video, follow each object by ByteTrack: ids in pictures, files and NAME-mot.txt."""
+    """In a video, follow each object by ByteTrack: ids in pictures, files and NAME-mot.txt."""
     track_conf: Annotated[float, within(0, 1)] = 0.6
     """With --track: confidence with which a box starts a track; others continue one."""
     timeline: bool = False
-    """Of a video, NAME-timeline.png: operations, objects and energy of each frame."""
+    """For a video, NAME-timeline.png: operations, objects and energy of each frame."""
     every: Annotated[int, at_least(1)] = 1
-    """Of a video or webcam, every N-th frame."""
+    """Read every N-th frame of a video or webcam."""
     recursive: bool = False
-    """Of a folder, the images in folders inside it too."""
+    """Also read the images in folders inside a folder."""
     max_frames: Annotated[int | None, at_least(1)] = None
-    """Of a video or webcam, at most N frames."""
+    """Read at most N frames of a video or webcam."""
     project: Annotated[Path, OUTPUT] = Path("runs/detect")
     """Folder of all runs."""
     exist_ok: Annotated[bool, OUTPUT] = False
@@ -125,7 +125,7 @@ class DetectSummary:
 
     Attributes:
         folder: Where its files are.
-        results: Of every image and frame, in order.
+        results: Results of every image and frame, in order.
         failures: Source -> why it could not be read.
     """
 

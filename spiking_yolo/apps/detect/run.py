@@ -43,9 +43,9 @@ class ImageResult:
     Attributes:
         source: As it was named.
         seen: What was seen of it; of a photograph for a page with boxes from FAINT on.
-        result: Of the spiking network.
-        ann: Of the ANN, if asked for.
-        name: Of its files, without a suffix.
+        result: Result of the spiking network.
+        ann: Result of the ANN, if asked for.
+        name: Name of its files, without a suffix.
         style: How boxes are drawn, as `Result.plot` takes it.
     """
 
@@ -83,7 +83,7 @@ class FrameResult(ImageResult):
         frame: Its number, from 0.
         fps: Frames per second of those that are looked at.
         work: What the frame cost.
-        size: Of the network, for its energy.
+        size: Size of the network, for its energy.
         layers: Operations of each layer per multiply-accumulate of the ANN, if somebody shows them.
     """
 
@@ -322,7 +322,7 @@ class DetectRun:
 
     @cached_property
     def observer(self) -> Observer:
-        """Of images; a video has one of its own, whose state stays."""
+        """Observer of images; a video has one of its own, whose state stays."""
         selection = self.selection
         if self.options.page:
             # Objects are followed below the confidence of the boxes that are shown.

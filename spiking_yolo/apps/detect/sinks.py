@@ -183,7 +183,9 @@ class EventVideo(Video):
 
     def picture(self, seen: FrameResult) -> np.ndarray:
         result = seen.result
-        heat = torch.log1p(spikes_over_image(result))
+        # Spikes of all layers, the sum of their means over channels.
+        layers = [map_to_image(one, result.placement) for one in result.maps[result.T].values()]
+        heat = torch.log1p(torch.stack(layers).sum(0))
         if self._brightest is None:
             self._brightest = max(float(heat.max()), 1e-3)
         title = f"frame {seen.frame}: {result.operations_per_mac:.2g} operations per MAC of the ANN"
@@ -195,7 +197,7 @@ class EventVideo(Video):
 class Overlays(Sink):
     """IMAGE-rates.png: heat maps of the spike rates of some layers, and of them together.
 
-    titles: Of the layers that are shown, by name.
+    titles: Titles of the layers that are shown, by name.
     """
 
     folder: Path
@@ -324,12 +326,6 @@ class VideoLine(Sink):
 def by_class(counts: Counter[str]) -> str:
     """ "5 x bird, dog", the most frequent first."""
     return ", ".join(times(name, n) for name, n in counts.most_common()) or "none"
-
-
-def spikes_over_image(result: Result) -> Tensor:
-    """Spikes of all layers over the image, float32 [H, W]: the sum of their means over channels."""
-    layers = [map_to_image(layer, result.placement) for layer in result.maps[result.T].values()]
-    return torch.stack(layers).sum(0)
 
 
 def rates_over_image(result: Result, t: int) -> dict[str, RateMap]:

@@ -30,11 +30,11 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, FigureOptions,
     folders of MOTChallenge (default: the sample photographs).
     """
     split: str | None = None
-    """Of the data (default: val2017 or val; of classes test, or val)."""
+    """Split of the data (default: val2017 or val; of classes test, or val)."""
     images: Path | None = None
     """Folder of images of an annotation .json (default: beside it)."""
     year: Annotated[int | None, at_least(0)] = None
-    """Of a VOCdevkit (default: its latest)."""
+    """Year of a VOCdevkit (default: its latest)."""
     predictions: Path | None = None
     """Score these boxes, a .json in COCO's results format, and run no network."""
     metric: Literal["auto", "coco", "voc", "accuracy"] = "auto"
@@ -52,7 +52,7 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, FigureOptions,
     classifier 25,000 pixels).
     """
     refresh: Annotated[int, at_least(0)] = 0
-    """Of videos: start anew after N frames; 0: only at the first and at a cut."""
+    """For videos: start anew after N frames; 0: only at the first and at a cut."""
     baseline: bool = False
     """A row of the 8-bit ANN, and where both take the same energy."""
     bootstrap: Annotated[int, within(0, 100000)] = 0
@@ -137,8 +137,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
         print(f"\nresults saved to {folder}")
         return
     data = options.data or samples_folder()
-    if not data.exists():  # said before the networks are converted, which takes its time
-        raise UserError(f"{data} does not exist; check --data")
     with processes(options.device) as ranks:
         networks = load_all(options)
         scorer = open_scorer(data, next(iter(networks.values())).spec, options)

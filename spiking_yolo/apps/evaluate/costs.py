@@ -123,7 +123,7 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
 
 
 def mean_size(seen: Sequence[Observation], model: NetworkCosts) -> NetworkSize:
-    """Of the network, per image."""
+    """Size of the network, per image."""
     return model.size(mean(one.macs for one in seen), mean(one.neurons for one in seen))
 
 
@@ -173,5 +173,5 @@ def mean_costs(
 
 
 def mean(values: Iterable[float]) -> float:
-    """Of plain numbers."""
+    """Mean of plain numbers."""
     return float(np.mean(list(values)))

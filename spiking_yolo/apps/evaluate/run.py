@@ -113,10 +113,10 @@ def evaluate(
     Args:
         networks: By method; all converted before the first run, so that a missing calibration is
             found at once.
-        scorer: Of the images.
+        scorer: Scorer of the images.
         options: Timesteps, batch size, bootstrap and cost models.
         setup: Where and how it is computed.
-        statistics: Of the activations; with them there is a row of the 8-bit ANN, the rival of a
+        statistics: Activation statistics; with them there is a row of the 8-bit ANN, the rival of a
             spiking network.
 
     Returns:
@@ -191,8 +191,14 @@ def observe_all(
     stem = None
     if setup.folder:
         stem = setup.folder / f"records-{title.replace(', ', '-')}"
+        # What decides the outputs: a run may be resumed only with an equal one.
         call = {
-            **network_facts(network),
+            "weights_sha256": network.provenance.get("weights_sha256", ""),
+            "network_sha256": network.sha256(),
+            "recipe": json.loads(network.recipe.to_json()),
+            "imgsz": [network.spec.height, network.spec.width],
+            "torch": torch.__version__,
+            "spiking_yolo": __version__,
             "device": device.type,
             "data": scorer.facts(),
             "steps": steps,
@@ -217,18 +223,6 @@ def usual_batch(spec: Spec) -> int:
     if spec.task == "classify":
         return spec.images_at_once
     return 4 if spec.height * spec.width <= SMALL else 1
-
-
-def network_facts(network: Converted) -> dict[str, Any]:
-    """What decides the outputs of a network. A run may be resumed only with an equal one."""
-    return {
-        "weights_sha256": network.provenance.get("weights_sha256", ""),
-        "network_sha256": network.sha256(),
-        "recipe": json.loads(network.recipe.to_json()),
-        "imgsz": [network.spec.height, network.spec.width],
-        "torch": torch.__version__,
-        "spiking_yolo": __version__,
-    }
 
 
 def run_facts(network: Converted, scorer: Scorer, options: EvalOptions) -> dict[str, Any]:

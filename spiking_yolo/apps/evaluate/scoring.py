@@ -56,7 +56,7 @@ class Scorer(ABC):
     """Gives an evaluation its images, and scores what is predicted for them, each by itself.
 
     Attributes:
-        name: Of the data.
+        name: Name of the dataset.
         main: Figures of a table; the first is plotted.
         selection: Which boxes of a detector count.
         video: Whether images are frames, whose networks keep their state.
@@ -114,7 +114,7 @@ class CocoScorer(Scorer):
 
     Args:
         dataset: Photographs and their objects.
-        spec: Of the network; None for predictions whose classes are the dataset's.
+        spec: Interface of the network; None for predictions whose classes are the dataset's.
         selection: Which boxes count; those of classes that the dataset lacks do not take places.
 
     Raises:

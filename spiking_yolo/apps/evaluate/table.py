@@ -38,7 +38,7 @@ class Row:
         work: What energy is computed from; None of an ANN.
         even: Key of a cost model -> operations per MAC below which T steps take less energy
             than the ANN; negative: never.
-        resampling: Of the bootstrap, until all rows are there.
+        resampling: Resampling of the bootstrap, until all rows are there.
         intervals: Figure -> 95 % interval; also of FIGURE_minus_ann, and FIGURE_minus_first.
     """
 
@@ -183,7 +183,7 @@ class Table:
     Attributes:
         rows: By data, then ANN, then methods in their order, T ascending.
         main: Figures that are printed; the first is plotted.
-        cost_models: Of energy.
+        cost_models: Models of energy.
         facts: What holds for all rows, for results.json.
         methods: What is known of each method, for its results.json.
     """

@@ -38,7 +38,7 @@ class VideoScorer(Scorer):
 
     Args:
         sequences: Videos.
-        spec: Of the network.
+        spec: Interface of the network.
         selection: Which boxes count.
         limit: Frames of each video that are looked at, None for all.
 

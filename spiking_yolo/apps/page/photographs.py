@@ -26,7 +26,7 @@ class PhotographsPage(Sink):
     """A page of all photographs of a run.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         run: Whose network it is.
     """
 
@@ -141,7 +141,7 @@ class PhotographsPage(Sink):
         return {"spikes": spikes, "digits": digits, "operations": operations}
 
     def _maps(self, seen: Observation) -> list[dict[str, Any] | None]:
-        """Of each layer its spikes per neuron and timestep at every step, with low, high and mean.
+        """For each layer its spikes per neuron and timestep at every step, with low, high and mean.
         None for neurons without a place.
         """
         assert seen.input.placement is not None
@@ -212,7 +212,7 @@ def follow(ann: Detections, steps: Mapping[int, Detections], conf: float) -> lis
 
 
 def _confidences(objects: list[Object], boxes: Detections) -> list[float | None]:
-    """Of each object's box."""
+    """Confidence of each object's box."""
     confidences: list[float | None] = [None] * len(objects)
     for index, k in assign(objects, boxes).items():
         confidences[index] = float(boxes.confidence[k])

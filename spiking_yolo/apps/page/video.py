@@ -29,7 +29,7 @@ class VideoPage(Sink):
     """A page of the one video of a run: a list per quantity, with an entry per frame.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         run: Whose network it is.
     """
 

@@ -18,7 +18,7 @@ Matrices = tuple[Tensor, Tensor]
 
 
 def scores_of(left: Value, right: Value) -> Scores | None:
-    """Of queries [..., T, D] and keys [..., D, T]; None: they are no such thing."""
+    """Scores of queries [..., T, D] and keys [..., D, T]; None: they are no such thing."""
     if not (isinstance(left, Layout) and isinstance(right, Layout)):
         return None
     queries = _matrices(left, left.index)
@@ -137,7 +137,7 @@ def rearranged(scores: Scores, order: list[int], side: int) -> Scores | None:
 
     Args:
         scores: What is rearranged.
-        order: Of the axes, if it transposes them; else empty.
+        order: Order of the axes, if it transposes them; else empty.
         side: The last of the new shape.
     """
     if not order and side == scores.tokens and not scores.transposed:

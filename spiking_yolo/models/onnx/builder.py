@@ -108,7 +108,7 @@ class GraphBuilder:
 
         Args:
             op: A key of OPS.
-            name: Of the ONNX node, from which its own is made.
+            name: Name of the ONNX node, from which its own is made.
             inputs: What it reads.
             weights: Weight and bias.
             attrs: Its attributes.

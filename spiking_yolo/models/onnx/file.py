@@ -63,7 +63,7 @@ class OnnxModel:
         proto: The optimized model.
         nodes: In an order in which they can be computed.
         constants: By name.
-        shapes: Of every value that has a fixed one, by name.
+        shapes: Shape of every value that has a fixed one, by name.
         input: Name of the images.
         size: Height and width of the images.
         outputs: Names of the outputs.
@@ -123,7 +123,10 @@ def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
     _make_float32(proto)
     try:
         proto = _optimized(proto)
-        constants = {one.name: _tensor(one) for one in proto.graph.initializer}
+        constants: dict[str, Tensor] = {}
+        for one in proto.graph.initializer:
+            # A copy, since the file's bytes cannot be written to.
+            constants[one.name] = torch.from_numpy(onnx.numpy_helper.to_array(one).copy())
     except Exception as error:  # onnx and onnxscript raise whatever the damage leads to
         cause = reason(error.__cause__ or error)
         raise UserError(f"{DAMAGED} ({cause}): fetch it or {EXPORT_AGAIN}") from error
@@ -320,9 +323,3 @@ def _node(proto: Any) -> OnnxNode:
         attrs[attribute.name] = value
     name = proto.name or proto.output[0]
     return OnnxNode(name, proto.op_type, tuple(proto.input), tuple(proto.output), attrs, proto)
-
-
-def _tensor(proto: Any) -> Tensor:
-    onnx: Any = require("onnx", "onnx")
-    # A copy, since the file's bytes cannot be written to.
-    return torch.from_numpy(onnx.numpy_helper.to_array(proto).copy())

@@ -71,7 +71,7 @@ def load_onnx(
 def _own(
     model: OnnxModel, builder: GraphBuilder, values: Mapping[str, Value], names: str | Path | None
 ) -> tuple[Graph, Spec]:
-    """Of an export of this package, which describes its heads and gives them as they are."""
+    """Graph and Spec of an export of this package, which describes its heads."""
     if names is not None:
         raise UserError(NAMED)
     outputs: list[str] = []

@@ -9,11 +9,9 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 
 
@@ -26,8 +24,7 @@ class IntegrateAndFire(NeuronLayer):
         parameters: Mapping[str, Tensor],
         recipe: Recipe,
         phi: Activation,
-        plan: LayerPlan = LayerPlan(),
-        backend: Backend | None = None,
+        *others: Any,
         sign: int = 1,
     ):
         # A neuron whose spikes are worth no more than the cap in each step cannot exceed it: so it
@@ -36,7 +33,7 @@ class IntegrateAndFire(NeuronLayer):
         most = recipe.neuron.gamma * parameters["theta"]
         if phi.cap is not None and not bool((most > phi.cap).any()):
             phi = Activation()
-        super().__init__(parameters, recipe, phi, plan, backend, sign)
+        super().__init__(parameters, recipe, phi, *others, sign=sign)
 
     def step(
         self, s: PotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers

@@ -43,7 +43,7 @@ class NeuronLayer(nn.Module, ABC):
             coding, and to cap in differential coding.
         plan: What the layer may rely on.
         backend: How its steps are computed.
-        sign: Of the current; -1 for an OFF neuron, which integrates -z.
+        sign: Sign of the current; -1 for an OFF neuron, which integrates -z.
     """
 
     neurons_per_site: ClassVar[int] = 1
@@ -177,7 +177,10 @@ class NeuronLayer(nn.Module, ABC):
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
             self._allocate(current)
-        clock = self._clock(spike_weight)
+        hysteresis = 0.0
+        if self.settings.hysteresis:
+            hysteresis = self.hysteresis
+        clock = Clock(self.t, spike_weight, self.t == 0, hysteresis)
         received = self._received(current, clock)
         sent: Tensor | SparseRows | None = None
         if received is not None:
@@ -192,12 +195,6 @@ class NeuronLayer(nn.Module, ABC):
         self._last_hysteresis = clock.hysteresis
         self.settled = self.recipe.differential and self.settles()
         return sent
-
-    def _clock(self, spike_weight: float) -> Clock:
-        hysteresis = 0.0
-        if self.settings.hysteresis:
-            hysteresis = self.hysteresis
-        return Clock(self.t, spike_weight, self.t == 0, hysteresis)
 
     def _received(
         self, current: Tensor | SparseRows | None, clock: Clock

@@ -56,7 +56,7 @@ class MsatIntegrateAndFire(IntegrateAndFire):
     Attributes:
         gain: k, as calibrated for this layer.
         top: k as a tensor, the Theta of the rule.
-        unit: Of the potential, which divided by it is in the units of the rule: Theta / k.
+        unit: Unit of the potential in the rule: Theta / k.
     """
 
     state_type: ClassVar[type[Any]] = MsatState

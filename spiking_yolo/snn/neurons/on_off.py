@@ -151,8 +151,8 @@ class OnOff(NeuronLayer):
 class ConstantState(State):
     """What follows from the constant current.
 
-    current: As the neuron that fires receives it. value: Of its spikes, in thetas of the ON neuron.
-    on: Its state.
+    current: As the neuron that fires receives it. value: Value of its spikes, in thetas of the ON
+    neuron. on: Its state.
     """
 
     current: Tensor = tensor()
