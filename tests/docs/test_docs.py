@@ -24,33 +24,17 @@ from pathlib import Path
 
 import pytest
 
-from spiking_yolo.cli import parse
+from spiking_yolo.cli import COMMANDS, parse, program
 from spiking_yolo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("weights/*.md"),
-        ROOT / "data" / "README.md",
-    ]
+MARKDOWN = "*.md", "docs/**/*.md", "weights/*.md", "data/README.md"
+PAGES = sorted(path for pattern in MARKDOWN for path in ROOT.glob(pattern))
+SOURCES = [*ROOT.glob("spiking_yolo/**/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("docs/*.py")]
+# Not ours to parse.
+OTHER_PROGRAMS = (
+    "cd curl docker git mkdocs pip pre-commit pyright pytest python3.11 ruff twine yolo"
 )
-OTHER_PROGRAMS = {
-    "cd",
-    "curl",
-    "docker",
-    "git",
-    "mkdocs",
-    "pip",
-    "pre-commit",
-    "pyright",
-    "pytest",
-    "python3.11",
-    "ruff",
-    "twine",
-    "yolo",
-}  # not ours to parse
 OTHER_LIBRARIES = ("norse", "optuna", "snntorch", "spikingjelly")
 VERBS = {
     "eval_coco": ["eval", "--metric", "coco"],
@@ -147,23 +131,12 @@ def own(command: list[str]) -> list[str] | None:
         if words[1].startswith(("docs/", "examples/")):
             assert (ROOT / words[1]).is_file(), f"{words[1]} does not exist"
             return None
-        known = {
-            "build",
-            "pytest",
-            "http.server",
-            *(f"tests.{path.stem}" for path in (ROOT / "tests").iterdir()),
-        }
+        scripts = {f"tests.{path.stem}" for path in ROOT.glob("tests/*.py")}
+        known = {"build", "pytest", "http.server"} | scripts
         assert words[1] == "-m" and words[2] in known, f"unknown command: {shlex.join(words)}"
         return None
-    assert program in OTHER_PROGRAMS, f"unknown program: {shlex.join(words)}"
+    assert program in OTHER_PROGRAMS.split(), f"unknown program: {shlex.join(words)}"
     return None
-
-
-def parse_only(argv: list[str]) -> None:
-    """Parse the options of the verb argv[0] without running it; raises for what it does not
-    know.
-    """
-    parse(argv)
 
 
 @pytest.fixture(scope="module")
@@ -208,26 +181,42 @@ def test_python_runs_and_prints_what_the_page_shows(page, checkout, monkeypatch)
             assert matches(block.output, out.getvalue()), f"{block} prints\n{out.getvalue()}"
 
 
-@pytest.mark.parametrize("block", [b for b in ALL if b.language == "bash"], ids=str)
-def test_commands_parse(block):
-    ours = [argv for command in commands(block.text) if (argv := own(command)) is not None]
-    for argv in ours:
-        parse_only(argv)
+def test_commands_parse():
+    app = program()
+    arguments = [app[name].assemble_argument_collection(parse_docstring=True) for name in COMMANDS]
+    known = {name for some in arguments for argument in some for name in argument.names}
+    for block in ALL:
+        if block.language != "bash":
+            continue
+        for command in commands(block.text):
+            if (argv := own(command)) is not None:
+                parse(argv)
+        for comment in re.findall(r"#(.*)", block.text):
+            unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", comment)) - known
+            assert not unknown, f"{block}: {unknown}"
 
 
-@pytest.mark.parametrize(
-    ("page", "code"),
-    INLINE,
-    ids=lambda value: value.name if isinstance(value, Path) else value[:60],
-)
-def test_commands_in_a_sentence_parse(page, code):
-    for command in commands(code):
-        argv = own(command)
-        if argv and not argv[0].startswith("--"):
-            try:
-                parse_only(argv)
-            except UserError as error:  # a sentence names a command without all that it needs
-                assert "requires an argument" in str(error) or "is missing" in str(error)
+def test_commands_of_docstrings_parse():
+    lines = re.compile(r"^ +((?:spiking-yolo|torchrun|python tools/).*[^.])$", re.M)
+    found = [line for path in SOURCES for line in lines.findall(path.read_text())]
+    assert len(found) > 30
+    for line in found:
+        for command in commands(line):
+            argv = own(command)
+            assert argv, line
+            parse(argv)
+
+
+def test_commands_in_a_sentence_parse():
+    for page, code in INLINE:
+        for command in commands(code):
+            argv = own(command)
+            if argv and not argv[0].startswith("--"):
+                try:
+                    parse(argv)
+                except UserError as error:  # a sentence names a command without all that it needs
+                    said = str(error)
+                    assert "requires an argument" in said or "is missing" in said, f"{page}: {code}"
 
 
 @pytest.mark.parametrize(
@@ -244,17 +233,19 @@ def test_commands_print_what_the_page_shows(block, checkout):
     assert matches(block.output, printed), f"{block} prints\n{printed}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_names_of_files_lead_somewhere(page):
-    text = page.read_text()
-    links = [
-        link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link
-    ]
-    missing = [link for link in links if link and not (page.parent / link).exists()]
-    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
-        if not any((ROOT / folder / name).exists() for folder in ("", "spiking_yolo", "tests")):
-            missing.append(name)
-    assert not missing, f"{page.name} names files that do not exist: {missing}"
+def test_links_and_names_of_files_lead_somewhere():
+    for page in PAGES:
+        text = page.read_text()
+        links = {link.partition("#")[0] for link in re.findall(r"\]\((?!\w+://)([^)\s]+)\)", text)}
+        missing = [link for link in links if link and not (page.parent / link).exists()]
+        for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
+            if not any((ROOT / folder / name).exists() for folder in ("", "spiking_yolo", "tests")):
+                missing.append(name)
+        assert not missing, f"{page.name} names files that do not exist: {missing}"
+    names = re.compile(r"(?<![\w/.-])((?:docs|tools)/[\w./-]*\w|[A-Z]+\.md)\b")
+    for path in (*SOURCES, *ROOT.glob("tests/**/*.py")):
+        missing = [name for name in names.findall(path.read_text()) if not (ROOT / name).exists()]
+        assert not missing, f"{path.relative_to(ROOT)} names files that do not exist: {missing}"
 
 
 def test_the_two_lines_of_a_fresh_machine():

@@ -70,7 +70,7 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
 
 
 def run_tool(tool: str, *args: object) -> int:
-    """Run tools/TOOL.py, or the verb TOOL that has no such file, with these arguments; returns its
+    """Run a script of tools/, or a command that has no such file, with these arguments; returns its
     exit status.
     """
     path = ROOT / "tools" / f"{tool}.py"
