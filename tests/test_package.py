@@ -83,14 +83,11 @@ def test_the_package_says_that_it_is_typed():
 
 
 def test_the_files_of_the_checkout():
-    assert (
-        assets.weights_folder() == ROOT / "weights"
-        and assets.samples_folder() == ROOT / "data" / "samples"
-    )
+    assert assets.weights_folder() == ROOT / "weights"
+    assert assets.samples_folder() == ROOT / "data" / "samples"
     assert sha256(assets.default_weights()) == assets.YOLOV3_TINY
-    assert (
-        assets.samples_folder() / "dog.jpg"
-    ).is_file() and assets.sample_clip().stat().st_size < 1.5e6
+    assert (assets.samples_folder() / "dog.jpg").is_file()
+    assert assets.sample_clip().stat().st_size < 1.5e6
     # The clip lies apart.
     assert all(Path(path).suffix == ".jpg" for path in expand([str(assets.samples_folder())]))
 
@@ -119,16 +116,12 @@ def test_the_files_of_an_installed_package(installed):
         # The first two belong to another package.
         folder.mkdir(parents=True)
     (inside / "weights" / "yolov3-tiny.weights").touch()
-    assert (
-        installed.weights_folder() == inside / "weights"
-        and installed.samples_folder() == inside / "samples"
-    )
+    assert installed.weights_folder() == inside / "weights"
+    assert installed.samples_folder() == inside / "samples"
     assert installed.default_weights() == inside / "weights" / "yolov3-tiny.weights"
     (site / "pyproject.toml").touch()  # now it is a checkout
-    assert (
-        installed.weights_folder() == site / "weights"
-        and installed.samples_folder() == site / "data" / "samples"
-    )
+    assert installed.weights_folder() == site / "weights"
+    assert installed.samples_folder() == site / "data" / "samples"
 
 
 def test_missing_files_say_what_to_do(installed):

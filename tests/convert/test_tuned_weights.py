@@ -115,9 +115,8 @@ def test_files_hold_all_of_it(cls: Any, tmp_path: Path):
     result = CalibrationResult.of(RECIPE, net.neurons, ["x"], stored)
     save_calibrations(tmp_path / "a.safetensors", "a" * 64, (8, 8), [result])
     loaded = CalibrationFile.read(tmp_path / "a.safetensors").calibration(DEFAULT, "tuned-weights")
-    assert (
-        loaded.neurons.keys() == net.neurons.keys() and loaded.weights.keys() == net.weights.keys()
-    )
+    assert loaded.neurons.keys() == net.neurons.keys()
+    assert loaded.weights.keys() == net.weights.keys()
     for name, weight in net.weights.items():
         torch.testing.assert_close(loaded.weights[name], weight, rtol=1e-5, atol=1e-7)
     net.save(tmp_path / "b.safetensors")

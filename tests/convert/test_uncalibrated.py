@@ -124,9 +124,8 @@ def test_broken_pictures_are_left_out(
 def test_what_is_looked_at(tmp_path: Path):
     photos = [str(photo(tmp_path / f"{k:02}.png", k)) for k in range(20)]
     looked = [Path(p.source).name for p in previewed(photos, FEW)]
-    assert looked[:8] == [f"{k:02}.png" for k in range(0, 16, 2)] and sorted(looked) == [
-        Path(p).name for p in photos
-    ]
+    assert looked[:8] == [f"{k:02}.png" for k in range(0, 16, 2)]
+    assert sorted(looked) == [Path(p).name for p in photos]
     frames = noise(25)
     video = str(write_frames(tmp_path / "clip.mp4", frames))
     names = [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]], FEW)]

@@ -145,11 +145,8 @@ def test_voc_classes_among_the_outputs_of_a_coco_network() -> None:
     assert indices == (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)
     assert [DARKNET_NAMES[i] for i in indices] == list(VOC_NAMES)
     to_voc = match_names(DARKNET_NAMES, VOC_NAMES)
-    assert (
-        to_voc[16] == VOC_NAMES.index("dog")
-        and to_voc[22] == -1
-        and sum(i >= 0 for i in to_voc) == 20
-    )
+    assert to_voc[16] == VOC_NAMES.index("dog") and to_voc[22] == -1
+    assert sum(i >= 0 for i in to_voc) == 20
 
 
 def test_subset_of_coco_keeps_the_annotations(tmp_path: Path) -> None:

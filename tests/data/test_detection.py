@@ -37,9 +37,8 @@ def test_all_kinds_of_sets_draw_alike():
         "classes", ("cat",), [Picture(name, name) for name in names], np.arange(30)
     )
     part = classes.subset(7, 3)
-    assert [p.name for p in part.pictures] == photographs and [
-        names[i] for i in part.labels
-    ] == photographs
+    assert [p.name for p in part.pictures] == photographs
+    assert [names[i] for i in part.labels] == photographs
     assert replace(boxes, samples=boxes.samples[:5]).subset(9).samples == boxes.samples[:5]
     assert drawn(names, LimitOptions()) == names
 

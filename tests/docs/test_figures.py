@@ -16,6 +16,7 @@ DATA = ROOT / "docs" / "data"
 ENERGY = "fp32 int8 sram16 sram32 reuse loihi"
 ANN = "ann.fp32 ann.int8 ann.sram16 ann.sram32 ann.reuse"
 PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
+SCORES = "ann.mAP50 mAP50 digits"
 TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
 PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
 # A page, the beginning of a line of it, a file, and the figures at T = 1 that stand in that line, in
@@ -26,20 +27,10 @@ QUOTES = [
     ("docs/methods.md", "| the ANN's boxes", "methods/signed-digits", "mAP50 ann.mAP50 digits2"),
     ("docs/methods.md", "| a smaller error", "networks/coco-0.9", "mAP50 digits2"),
     ("docs/methods.md", "| a still photograph", "tuned/coco-neurons", "mAP50 digits2"),
-    (
-        PHOTOGRAPHS,
-        "| Tiny-YOLOv3, 416 px | COCO",
-        "methods/signed-digits",
-        "ann.mAP50 mAP50 digits",
-    ),
-    (
-        PHOTOGRAPHS,
-        "| the same, `--calibration fine`",
-        "networks/coco-0.9",
-        "ann.mAP50 mAP50 digits",
-    ),
-    (PHOTOGRAPHS, "| the same, `--set thr", "networks/coco-scale-1.3", "ann.mAP50 mAP50 digits"),
-    (PHOTOGRAPHS, "| YOLOv5n, 640 px", "networks/yolov5n", "ann.mAP50 mAP50 digits"),
+    (PHOTOGRAPHS, "| Tiny-YOLOv3, 416 px | COCO", "methods/signed-digits", SCORES),
+    (PHOTOGRAPHS, "| the same, `--calibration fine`", "networks/coco-0.9", SCORES),
+    (PHOTOGRAPHS, "| the same, `--set thr", "networks/coco-scale-1.3", SCORES),
+    (PHOTOGRAPHS, "| YOLOv5n, 640 px", "networks/yolov5n", SCORES),
     (PHOTOGRAPHS, "| YOLO26n, 640 px", "networks/yolo26n", "ann.mAP50-95 mAP50-95 digits2"),
     (PHOTOGRAPHS, "| YOLO11n, 640 px", "networks/yolo11n", "ann.mAP50-95 mAP50-95 digits2"),
     ("docs/results/energy.md", "| ANN | 12.0", "methods/signed-digits", ANN),

@@ -16,11 +16,9 @@ class Repeated(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.conv1, self.conv2 = (
-            nn.Conv2d(3, 4, 3, padding=1),
-            nn.Conv2d(2, 2, 3, padding=1),
-            nn.Conv2d(2, 2, 3, padding=1),
-        )
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(2, 2, 3, padding=1)
+        self.conv2 = nn.Conv2d(2, 2, 3, padding=1)
         self.head = nn.Conv2d(8, 5, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,11 +54,9 @@ class Analogue(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.conv, self.head = (
-            nn.Conv2d(3, 2, 1),
-            nn.Conv2d(2, 2, 3, padding=1),
-            nn.Conv2d(4, 5, 1),
-        )
+        self.stem = nn.Conv2d(3, 2, 1)
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.head = nn.Conv2d(4, 5, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.stem(x))

@@ -47,13 +47,10 @@ def test_they_stand_where_a_weighted_layer_would_read_analogue_values(graph: Gra
     identities = [node.name for node in graph.activations if node.phi.slope == 1]
     # Not behind y, which is an output and an operand of the sum.
     assert identities == ["down_identity", "add_identity"]
-    assert graph["expand"].inputs == ("down_identity",) and graph["add"].inputs == (
-        "down_identity",
-        "project",
-    )
-    assert graph["cat"].inputs == ("add_identity", "pool") and graph["pool"].inputs == (
-        "down_identity",
-    )
+    assert graph["expand"].inputs == ("down_identity",)
+    assert graph["add"].inputs == ("down_identity", "project")
+    assert graph["cat"].inputs == ("add_identity", "pool")
+    assert graph["pool"].inputs == ("down_identity",)
     assert graph.outputs == ("head", "project")
     read = {name for node in graph.nodes if node.op in ("conv", "linear") for name in node.inputs}
     assert read.isdisjoint(analogue_nodes(graph)) and with_identities(graph) is graph
@@ -83,9 +80,8 @@ def test_only_the_layer_of_the_image_multiplies(graph: Graph):
         graph, {name: value.shape for name, value in values.items()}, counts
     )
     stem = 3 * 4 * (9 * 36 + 6 * 24 + 4 * 4)
-    assert analogue == stem and total == stem + 64 * (4 * 3 + 3 * 6 + 6 * 3 + 6 * 5) + 6 * (
-        9 * 36 + 6 * 24 + 4 * 4
-    )
+    assert analogue == stem
+    assert total == stem + 64 * (4 * 3 + 3 * 6 + 6 * 3 + 6 * 5) + 6 * (9 * 36 + 6 * 24 + 4 * 4)
 
 
 def _names(graph: Graph) -> tuple[str, ...]:

@@ -117,11 +117,8 @@ def test_a_cap_is_an_attribute_of_the_activation(name: str, dtype: torch.dtype):
     model, x = Calls(f).to(dtype), 20 * torch.rand(2, 3, 4, 4, dtype=dtype)
     graph = trace(model, x[:1])
     (site,) = graph.activations
-    assert (
-        site.phi.levels == phi.levels
-        and site.phi.cap == pytest.approx(phi.cap, rel=1e-7)
-        and site.phi.slope == 0
-    )
+    assert site.phi.levels == phi.levels and site.phi.cap == pytest.approx(phi.cap, rel=1e-7)
+    assert site.phi.slope == 0
     assert all(type(value) in (int, float) for value in site.attrs.values()), (
         "the graph is saved as JSON"
     )

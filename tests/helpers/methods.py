@@ -36,11 +36,9 @@ class Chain(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.relu1, self.pool = (
-            nn.Conv2d(3, 6, 3, padding=1),
-            nn.ReLU(),
-            nn.AvgPool2d(2),
-        )
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
+        self.relu1 = nn.ReLU()
+        self.pool = nn.AvgPool2d(2)
         self.conv2, self.relu2 = nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()
         self.flatten, self.fc = nn.Flatten(), nn.Linear(96, 5)
 

@@ -51,9 +51,8 @@ def coco_rows(found: list[Detections]) -> list[dict[str, Any]]:
 
 def test_draws_are_seeded_and_whole() -> None:
     weights = draws(IMAGES, 50, 7)
-    assert (
-        weights.shape == (50, IMAGES) and (weights.sum(1) == IMAGES).all() and (weights >= 0).all()
-    )
+    assert weights.shape == (50, IMAGES) and (weights.sum(1) == IMAGES).all()
+    assert (weights >= 0).all()
     assert (weights == draws(IMAGES, 50, 7)).all() and not (weights == draws(IMAGES, 50, 8)).all()
 
 
@@ -122,10 +121,8 @@ def test_coco_counts_only_the_chosen_images() -> None:
 
 def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     data, found = scene(noise=12)
-    voc, coco = (
-        VocResampled(voc_map(found, data).ranked),
-        CocoResampled.of(data.as_coco().annotations, coco_rows(found)),
-    )
+    voc = VocResampled(voc_map(found, data).ranked)
+    coco = CocoResampled.of(data.as_coco().annotations, coco_rows(found))
     whole = [Resampling.of(data, 30).intervals() for data in (voc, coco)]
     monkeypatch.setattr("spiking_yolo.metrics.bootstrap._AT_ONCE", 1)
     assert [Resampling.of(data, 30).intervals() for data in (voc, coco)] == whole
@@ -173,9 +170,8 @@ def test_a_draw_without_objects_is_left_out() -> None:
     hit = Detections(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0.9]), torch.tensor([0]))
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     voc = VocResampled(voc_map([hit, none], DetectionSet("two", ("a",), [sample, bare], [])).ranked)
-    assert (
-        np.isnan(voc.score(np.array([[0, 2]]))).all() and (voc.score(np.array([[1, 1]])) == 1).all()
-    )
+    assert np.isnan(voc.score(np.array([[0, 2]]))).all()
+    assert (voc.score(np.array([[1, 1]])) == 1).all()
     assert Resampling.of(voc, 40).intervals()["mAP_07"].low == 1.0
 
 
@@ -185,6 +181,5 @@ def test_an_interval_holds_the_score_whatever_the_draws() -> None:
     for value in (0.1, 0.3, 0.9):
         (got,) = Resampling(("AP",), 3, 0, np.array([value]), scores).intervals().values()
         assert got.low <= got.value <= got.high
-        assert got.low == pytest.approx(min(value, 0.205)) and got.high == pytest.approx(
-            max(value, 0.395)
-        )
+        assert got.low == pytest.approx(min(value, 0.205))
+        assert got.high == pytest.approx(max(value, 0.395))

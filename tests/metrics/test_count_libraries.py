@@ -133,10 +133,8 @@ def test_snntorch(pictures: Tensor):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv1, self.lif1 = (
-                nn.Conv2d(1, 4, 5, padding=2),
-                snntorch.Leaky(0.9, threshold=0.3),
-            )
+            self.conv1 = nn.Conv2d(1, 4, 5, padding=2)
+            self.lif1 = snntorch.Leaky(0.9, threshold=0.3)
             self.conv2, self.lif2 = nn.Conv2d(4, 6, 3), snntorch.Leaky(0.5, threshold=0.05)
             self.fc = nn.Linear(6, 5)
             self.lif3 = snntorch.RLeaky(0.5, threshold=0.05, linear_features=5)

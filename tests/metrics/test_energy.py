@@ -34,9 +34,8 @@ def test_costs_of_an_operation_are_the_published_ones():
     }
     for cost_model in (FP32, INT8, SRAM16, SRAM32):
         mac, operation, even = table[cost_model.key]
-        assert cost_model.mac == pytest.approx(mac) and cost_model.operation() == pytest.approx(
-            operation
-        )
+        assert cost_model.mac == pytest.approx(mac)
+        assert cost_model.operation() == pytest.approx(operation)
         assert cost_model.break_even(Work(1, 0), NetworkSize(1e9)) == pytest.approx(even, rel=0.02)
 
 
@@ -45,11 +44,11 @@ def test_ann_of_tiny_yolo():
     assert FP32.ann(NetworkSize(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)
     assert SRAM16.ann(NetworkSize(2e9)) == pytest.approx(5.6)
     assert REUSE.ann(NetworkSize(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
+    assert FP32.ann(NetworkSize(0)) == FP32.snn(Work(1, 0, 0), NetworkSize(0)) == 0
     # Ten multiply-accumulates each, as in a spiking network.
     silu = NetworkSize(1e9, exponentials=1e6)
-    assert FP32.ann(silu) == pytest.approx(4.6 + 0.046) and INT8.ann(silu) == pytest.approx(
-        0.3 + 10e-3 * (3.1 + 0.1)
-    )
+    assert FP32.ann(silu) == pytest.approx(4.6 + 0.046)
+    assert INT8.ann(silu) == pytest.approx(0.3 + 10e-3 * (3.1 + 0.1))
 
 
 def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():

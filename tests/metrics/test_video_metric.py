@@ -189,9 +189,8 @@ def test_blocks_are_runs_of_frames_and_every_frame_is_drawn_as_often() -> None:
     # with either in 1 / 4.
     centred = weights - 1.0
     near, far = ((centred * np.roll(centred, d, 1)).mean() for d in (1, 20))
-    assert near == pytest.approx(14 / 15 - 15 / 60, abs=0.05) and far == pytest.approx(
-        -15 / 60, abs=0.05
-    )
+    assert near == pytest.approx(14 / 15 - 15 / 60, abs=0.05)
+    assert far == pytest.approx(-15 / 60, abs=0.05)
 
 
 def test_blocks_of_resembling_frames_have_the_wider_interval() -> None:
@@ -218,10 +217,8 @@ def test_modes_are_paired_on_the_same_blocks() -> None:
     (good, truth), (bad, _) = scene(40, 3, 1), scene(40, 25, 1)
     first, second = (person_ap([found], [truth], NAMES, n=200, seed=2) for found in (good, bad))
     gap = (first - second).intervals()["AP50"]
-    assert (
-        gap.value == pytest.approx(first.value[1] - second.value[1])
-        and 0 < gap.low < gap.value < gap.high
-    )
+    assert gap.value == pytest.approx(first.value[1] - second.value[1])
+    assert 0 < gap.low < gap.value < gap.high
     alone = person_ap([good], [truth], NAMES, n=0, seed=2)
     np.testing.assert_array_equal(alone.value, first.value)
     assert alone.scores.shape == (0, len(first.value))

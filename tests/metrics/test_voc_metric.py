@@ -127,10 +127,8 @@ def test_difficult_objects_are_neither_found_nor_missed() -> None:
 
 
 def test_iou_counts_both_border_pixels() -> None:
-    a, b = (
-        np.array([[0.0, 0, 9, 9]]),
-        np.array([[5.0, 0, 14, 9], [0, 0, 9, 4], [9, 9, 20, 20], [10, 0, 12, 9]]),
-    )
+    a = np.array([[0.0, 0, 9, 9]])
+    b = np.array([[5.0, 0, 14, 9], [0, 0, 9, 4], [9, 9, 20, 20], [10, 0, 12, 9]])
     np.testing.assert_allclose(inclusive_iou(a, b), [[50 / 150, 50 / 100, 1 / (100 + 144 - 1), 0]])
 
 

@@ -74,9 +74,8 @@ def test_a_network_is_fetched_whole_and_once(installed: Path):
         located("resnet20")
     assert fetch("resnet20", str(FOLDER)) == installed / "resnet20-cifar10.safetensors"
     network = find("resnet20")
-    assert network and {path.name for path in installed.iterdir()} == {
-        f.file for f in network.files
-    }
+    assert network
+    assert {path.name for path in installed.iterdir()} == {f.file for f in network.files}
     assert located("resnet20").parent == installed
     assert fetch("resnet20", "nowhere") == located("resnet20"), "nothing is missing"
 

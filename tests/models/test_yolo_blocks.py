@@ -39,11 +39,9 @@ def test_focus_reads_every_second_pixel_as_a_channel():
 @torch.no_grad()
 def test_spp_joins_poolings_of_its_first_convolution():
     torch.manual_seed(0)
-    first, last, pools = (
-        conv(4, 2, 1),
-        conv(8, 3, 1),
-        nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13)),
-    )
+    first = conv(4, 2, 1)
+    last = conv(8, 3, 1)
+    pools = nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13))
     x = torch.randn(1, 4, 16, 16)
     y: Tensor = first(x)
     joined = [y, *(F.max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))]

@@ -38,9 +38,8 @@ def test_head_by_hand():
     cx, cy = 1 + 2 * sigmoid[0] - 0.5, 2 * sigmoid[1] - 0.5
     w, h = 16 * (2 * sigmoid[2]) ** 2, 8 * (2 * sigmoid[3]) ** 2
     wanted = torch.stack([16 * cx - w / 2, 16 * cy - h / 2, 16 * cx + w / 2, 16 * cy + h / 2]) / 32
-    assert torch.allclose(boxes[0, 1], wanted) and torch.allclose(
-        scores[0, 1, 0], sigmoid[4] * sigmoid[5]
-    )
+    assert torch.allclose(boxes[0, 1], wanted)
+    assert torch.allclose(scores[0, 1, 0], sigmoid[4] * sigmoid[5])
 
 
 class Public:

@@ -35,11 +35,9 @@ class SpikesIntoNeurons(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.fc = (
-            nn.Conv2d(3, 4, 3),
-            nn.Conv2d(3, 2, 5),
-            nn.Linear(4 * 9 + 2 * 4, 5),
-        )
+        self.conv1 = nn.Conv2d(3, 4, 3)
+        self.conv2 = nn.Conv2d(3, 2, 5)
+        self.fc = nn.Linear(4 * 9 + 2 * 4, 5)
         self.relu, self.leaky = nn.ReLU(), nn.LeakyReLU(0.5)
         self.average, self.pool = nn.AvgPool2d(2), nn.MaxPool2d(2, 1)
 

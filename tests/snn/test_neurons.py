@@ -30,6 +30,7 @@ from spiking_yolo.convert.thresholds import check_activations
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
+from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import (
     ImbalancedThreshold,
@@ -41,6 +42,7 @@ from spiking_yolo.snn.neurons import (
     register,
 )
 from spiking_yolo.snn.neurons.build import BUILDERS
+from spiking_yolo.snn.neurons.sigma_delta import multi_threshold_spike
 from spiking_yolo.snn.plan import LayerPlan
 
 
@@ -190,6 +192,9 @@ def test_a_neuron_that_cannot_exceed_the_cap_needs_no_bound():
         tested = neuron(Recipe("test", neuron=Neuron(gamma=gamma)), 3, cap=6)
         assert tested.phi.cap == cap
     assert drive(tested, [9, 9, 0]) == [(2, 3), (2, 6), (2, 0)]
+    # 4.5 may have been sent in three steps and 2 have been: 2.5, or five spikes worth a half each.
+    half = torch.tensor(0.5)
+    assert F.room(torch.tensor(1.5), 3, torch.tensor(2.0), half) == 5
 
 
 def test_memory_with_a_smaller_spike_and_with_silence():
@@ -202,6 +207,16 @@ def test_memory_with_a_smaller_spike_and_with_silence():
     assert tested(None, spike_weight=0.25).item() == 0
     assert tested(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
     assert tested.count.item() == 1 + 1 + 4
+
+
+def test_one_of_eight_powers_of_two():
+    """The largest one of which three quarters are due, or that a negative spike may take back."""
+    due = [1.5, 0.75, 0.74, 0.375, 0.75 / 128, 0.005, 0, -0.2, -3, -3]
+    least = [9, 0.25, 9, 9, 9, 9, 9, 9, 9, 0.3]
+    sent = [1, 1, 0.5, 0.5, 1 / 128, 0, 0, -0.25, -1, -0.25]
+    found = multi_threshold_spike(torch.tensor(due).double(), torch.tensor(least).double())
+    assert found.tolist() == sent
+    assert multi_threshold_spike(torch.tensor([-3.0]), None).item() == -1
 
 
 def test_reset_forgets_everything():

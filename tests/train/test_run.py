@@ -109,9 +109,8 @@ def test_the_command_calibrates_and_says_what_comes_next(
     assert lines[0] == "training: 8 images" and lines[2] == "2 classes: class0, class1"
     assert lines[4].startswith("epoch 1/1: loss ") and lines[4].endswith(" %")
     assert lines[5].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
-    assert (
-        lines[-2].startswith("statistics of 8 images: saved to ") and "signed-digits" in lines[-1]
-    )
+    assert lines[-2].startswith("statistics of 8 images: saved to ")
+    assert "signed-digits" in lines[-1]
     # Which wants the statistics and the file of the default method.
     load(weights)
     monkeypatch.setattr("spiking_yolo.apps.calibrate_run.calibrate_trained", refuse)

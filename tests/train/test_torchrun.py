@@ -44,10 +44,8 @@ def test_two_processes_make_one_checkpoint(tmp_path):
     # The first one speaks.
     assert done.stdout.count("training: 16 images") == done.stdout.count("epoch 2/2: ") == 1
     best, checkpoint = sorted(tmp_path.rglob("*.safetensors"))
-    assert (
-        checkpoint == tmp_path / "runs" / "exp" / "last.safetensors"
-        and best == checkpoint.with_stem("best")
-    )
+    assert checkpoint == tmp_path / "runs" / "exp" / "last.safetensors"
+    assert best == checkpoint.with_stem("best")
     model, spec, _ = load_checkpoint(checkpoint)
     assert spec.names == ("cat", "dog") and all(p.isfinite().all() for p in model.parameters())
     # 16 images in batches of 4 in each of 2 processes are 2 steps an epoch: each process saw half

@@ -109,11 +109,8 @@ def test_what_lies_beyond_a_cap_is_no_error():
     assert values(result.grid) == [0.5, 1.25, 1.5] and values(result.ideal) == [0.5, 1.25, 1.5]
     assert values(links(IF, [3.0], 4, phi=clip, theta=1.0).parts()["clipping"]) == [-0.5]
     result = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
-    assert (
-        values(result.ann) == [1.5]
-        and values(result.grid) == [1.5]
-        and values(result.ideal) == [1.5]
-    )
+    assert values(result.ann) == [1.5] and values(result.grid) == [1.5]
+    assert values(result.ideal) == [1.5]
 
 
 def test_the_levels_of_qcfs_are_the_anns():
@@ -141,11 +138,8 @@ def test_differential_coding_is_clipped_by_time():
         -0.06,
     ]
     result = links(DIFFERENTIAL, [0.6], 8, theta=0.25, sent=[0.75])
-    assert (
-        values(result.clipped) == [0.6]
-        and values(result.ideal) == [0.5]
-        and values(result.even) == [0.5]
-    )
+    assert values(result.clipped) == [0.6] and values(result.ideal) == [0.5]
+    assert values(result.even) == [0.5]
     # What was sent is not divided by T.
     assert values(result.parts()["uneven arrival"]) == [0.25]
 
@@ -219,10 +213,8 @@ def test_the_parts_add_up(name):
         # Tuned weights bring the first layer another input than the ANN's.
         corrected = converted.weights or "bias" in converted.neurons[site]
         if i == 0 and not corrected and recipe.encoding.input == "analogue":
-            assert (
-                parts["wrong input"].abs().max() < 1e-9
-                and parts["uneven arrival"].abs().max() < 1e-9
-            )
+            assert parts["wrong input"].abs().max() < 1e-9
+            assert parts["uneven arrival"].abs().max() < 1e-9
 
 
 def test_what_was_sent_is_what_the_next_layer_received():

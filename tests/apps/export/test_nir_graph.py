@@ -45,10 +45,8 @@ class Odd(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2 = (
-            nn.Conv2d(3, 6, 3, padding=1),
-            nn.Conv2d(6, 6, 3, padding=1, groups=2),
-        )
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
+        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, groups=2)
         self.conv3 = nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6)
         self.pool, self.unused = nn.AvgPool2d(2), nn.Conv2d(6, 1, 1)
         self.fc = nn.Linear(96, 5)
@@ -139,16 +137,11 @@ def test_metadata(tmp_path):
     net = converted(make(averaged), "p-norm", {"readout.skip": 3})
     nir.write(tmp_path / "net.nir", to_nir(net))
     metadata = nir.read(tmp_path / "net.nir").metadata
-    assert (
-        metadata["dt"] == 1
-        and "v >= v_threshold" in metadata["step"]
-        and "4..T" in metadata["readout"]
-    )
+    assert metadata["dt"] == 1 and "v >= v_threshold" in metadata["step"]
+    assert "4..T" in metadata["readout"]
     assert "every step" in metadata["input"]
-    assert (
-        json.loads(metadata["recipe"])["name"] == "p-norm"
-        and json.loads(metadata["spec"])["height"] == 8
-    )
+    assert json.loads(metadata["recipe"])["name"] == "p-norm"
+    assert json.loads(metadata["spec"])["height"] == 8
     assert json.loads(metadata["provenance"])["weights_sha256"] == "0" * 64
 
 

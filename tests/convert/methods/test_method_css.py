@@ -143,6 +143,5 @@ def test_layers_take_turns_and_then_are_silent():
         assert run.settled == run.steps == K + last + 1
         assert relative_error(run.snapshots[64].outputs, model(images(2, seed=7))) < 0.05
         counts = run.snapshots[64].operations
-        assert torch.equal(counts.spikes, counts.digits) and torch.equal(
-            counts.spikes, counts.messages
-        )
+        assert torch.equal(counts.spikes, counts.digits)
+        assert torch.equal(counts.spikes, counts.messages)

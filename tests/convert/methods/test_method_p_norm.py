@@ -22,9 +22,8 @@ def test_theta_is_the_percentile_of_the_positive_activations_of_the_layer():
     first = torch.relu(model.conv1(images(2)))  # type: ignore[operator]
     exact = np.percentile(first[first > 0].numpy(), 99.9, method="inverted_cdf")
     theta = converted.neurons["relu1"]["theta"]
-    assert theta.unique().numel() == 1 and theta[0].item() == pytest.approx(
-        exact, rel=1 / DIVISIONS
-    )
+    assert theta.unique().numel() == 1
+    assert theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
     assert theta[0] <= first.max().float() and converted.neurons["relu1"]["initial"] == 0
 
 

@@ -75,9 +75,8 @@ def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: A
     torch.testing.assert_close(first.operations.digits / run.macs, spent, rtol=1e-6, atol=1e-9)
     assert run.macs == function.macs and (first.operations.digits > 0).all()
     assert all(torch.equal(a, b) for a, b in zip(first.sent, last.sent, strict=True))
-    assert (first.sent.messages <= first.sent.digits).all() and (
-        first.sent.digits < first.sent.spikes
-    ).all()
+    assert (first.sent.messages <= first.sent.digits).all()
+    assert (first.sent.digits < first.sent.spikes).all()
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])

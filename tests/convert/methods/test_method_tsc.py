@@ -74,9 +74,8 @@ def test_integrating_the_switches_gives_the_spikes_of_rmp():
 
     a = tsc.network(observed=True).run(x, T, probes=[synapses]).snapshots[T]
     b = rmp.network(observed=True).run(x, T, probes=[spikes]).snapshots[T]
-    assert counts and all(
-        torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items()
-    )
+    assert counts
+    assert all(torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items())
     assert all(torch.equal(p, q) for p, q in zip(a.outputs, b.outputs, strict=True))
     sent: Any = 0
     for name in a.spikes:
