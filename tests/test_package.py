@@ -23,14 +23,8 @@ PUBLIC += ["count", "counting", "list_methods"]
 
 def python(code: str, folder: Path, path: Path = ROOT, *flags: str) -> str:
     """What this code prints, run in `folder` with the package of `path`."""
-    command = [
-        sys.executable,
-        *flags,
-        "-W",
-        "ignore",
-        "-c",
-        f"import sys; sys.path[0] = {str(path)!r}\n{code}",
-    ]
+    code = f"import sys; sys.path[0] = {str(path)!r}\n{code}"
+    command = [sys.executable, *flags, "-W", "ignore", "-c", code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

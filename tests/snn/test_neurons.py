@@ -160,6 +160,7 @@ def test_by_hand():
         (Neuron("ibt"), 0.5, [-0.75] * 4, [0, 0, -1, 0]),
         (signed(gamma=4), 0, [3, -2, -4, 4], [3, -2, -1, 1]),
         (signed(gamma=2), 0, [5, 0, 0, 0], [2, 2, 1, 0]),
+        (Neuron("few-spikes", gamma=7), 0.5, [9.5, -5, -11], [7, -3, -7]),
     ]
     for chosen, slope, zs, expected in table:
         assert spikes(layer(chosen, 1, slope), zs) == expected
@@ -217,6 +218,13 @@ def test_one_of_eight_powers_of_two():
     found = multi_threshold_spike(torch.tensor(due).double(), torch.tensor(least).double())
     assert found.tolist() == sent
     assert multi_threshold_spike(torch.tensor([-3.0]), None).item() == -1
+    # t-th parts of 1 of 1.6, 1 of 2 x 0.6, 1/4 of 3 x 0.1; at last -1 of 4 x -19/12.
+    tested = layer(Neuron("dcgs"), 1)
+    assert spikes(tested, [1.6, 0, 0, -2]) == pytest.approx([1, 1 / 2, 1 / 12, -1 / 4])
+    assert tested.count.item() == 4
+    # Only with a slope may it send what it has not sent before.
+    assert spikes(layer(Neuron("dcgs"), 1, 0.5), [-2]) == [-1] and spikes(tested, [0]) == [-0.2]
+    assert spikes(layer(Neuron("dcgs"), 1), [-2]) == [0]
 
 
 def test_reset_forgets_everything():
