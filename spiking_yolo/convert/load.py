@@ -91,10 +91,7 @@ class Uncalibrated:
         ann, recipe = self.ann, self.recipe
         pictures, tried = _read(photographs)
         if not tried:
-            raise UserError(
-                f"no activation statistics of {ann.weights} at {size_name(ann.imgsz)} pixels: make"
-                f" them with {calibrate_command(ann, recipe)}"
-            )
+            raise UserError(no_statistics(ann, recipe))
         warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=3)
         images = preprocessed(pictures, ann.spec)
         names = ImageList.of([picture.name for picture in pictures])
@@ -297,7 +294,7 @@ def _prepare_ann(
     if known is None and at_once:
         return Uncalibrated(ann, recipe, weight_bits, finer)
     if known is None:
-        raise UserError(no_statistics(ann, recipe.name))
+        raise UserError(no_statistics(ann, recipe))
     origin = {"weights": ann.weights.name}
     return convert(ann.graph, ann.spec, known, recipe, origin, None, weight_bits)
 
@@ -339,28 +336,19 @@ def _missing(ann: Ann, recipe: Recipe, chosen: Path | None) -> str:
     )
 
 
-def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFAULT) -> Statistics:
-    """The statistics that belong to this network.
-
-    Args:
-        ann: The network.
-        path: Their file, or None for the one that is found first.
-        method: That needs them, for the command that makes them.
-    """
-    statistics = find_statistics(ann, None if path is None else Path(path))
+def load_statistics(ann: Ann, path: Path | None = None) -> Statistics:
+    """The statistics that belong to this network: of this file, or the first that is found."""
+    statistics = find_statistics(ann, path)
     if statistics is None:
-        raise UserError(no_statistics(ann, method))
+        raise UserError(no_statistics(ann, get_recipe(DEFAULT)))
     return statistics
 
 
-def no_statistics(ann: Ann, method: str) -> str:
+def no_statistics(ann: Ann, recipe: Recipe) -> str:
     """That there are no statistics, and how to make them."""
-    make = ann.calibrate_command
-    if method != DEFAULT and method in METHODS:
-        make += f" --method {method}"
     return (
         f"no activation statistics of {ann.weights} at {size_name(ann.imgsz)} pixels: make them"
-        f" with {make}"
+        f" with {calibrate_command(ann, recipe)}"
     )
 
 

@@ -130,15 +130,11 @@ class Ann:
     @property
     def calibrate_command(self) -> str:
         """The command line that takes this network's activation statistics."""
-        return self.command("calibrate")
-
-    def command(self, name: str) -> str:
-        """The command line of a command that learns from this network's images."""
         images = ["--images", "DIR"]
         if self.spec.task == "classify":
             images = ["--data", "DATA"]
         words = ["--weights", str(self.weights), *self.options, *images]
-        return f"{command(name)} {shlex.join(words)}"
+        return f"{command('calibrate')} {shlex.join(words)}"
 
 
 def load_ann(
