@@ -222,7 +222,8 @@ def best_f1(ranked: Mapping[str, Ranked]) -> tuple[float, float]:
     # A threshold cannot separate equal confidences.
     ends = np.flatnonzero(np.diff(confidence[best_first], append=-np.inf))
     hits, shown = hits[ends], ends + 1
-    best = (2 * hits / (shown + objects)).argmax()
+    # F1 is twice this.
+    best = (hits / (shown + objects)).argmax()
     return float(hits[best] / shown[best]), float(hits[best] / objects)
 
 
