@@ -24,8 +24,8 @@ from spiking_yolo.convert.sensitivity import (
     sensitivity,
 )
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters
-from spiking_yolo.convert.training import FINEST, train
+from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, least_theta
+from spiking_yolo.convert.training import train
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
@@ -54,6 +54,7 @@ class Job:
 
     graph: Graph
     spec: Spec
+    statistics: Statistics
     recipe: Recipe
     images: Sequence[Tensor]
     progress: Callable[..., Any]
@@ -82,7 +83,7 @@ def calibrate(
         raise UserError(f"{recipe.label} is tuned: use `{command('calibrate')} --tune`")
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout.
-    job = Job(graph, spec, replace(recipe, readout=Readout()), images, progress)
+    job = Job(graph, spec, statistics, replace(recipe, readout=Readout()), images, progress)
     if recipe.chooses_gain:
         # Until thresholds are known.
         neurons = with_gain(neurons, 1.0)
@@ -148,8 +149,8 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     operations = budget(job.graph, recipe.calibration.operations)
     settings = replace(recipe.calibration, operations=operations)
     least: dict[str, Tensor] = {}
-    for name, values in neurons.items():
-        least[name] = values["theta"] / FINEST
+    for node in job.graph.activations:
+        least[node.name] = least_theta(node, job.statistics.histograms[node.name])
     network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, least)
     few = few_of(job.images)
     if recipe.threshold.rule == "sensitivity":

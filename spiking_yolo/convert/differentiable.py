@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Activation, Graph, shapes
-from spiking_yolo.graph.rewrites import pool_before_neuron
+from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
+from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
+from spiking_yolo.integer.neuron import LARGEST
+from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import count_digits, digit_saving_round
@@ -55,6 +58,7 @@ class CompleteNetwork:
         hysteresis: float = 0.0,
     ):
         self.graph = pool_before_neuron(graph)
+        self.tensors = self.graph.tensors
         self.slack = slack
         self.hysteresis = hysteresis
         self.least = least or {}
@@ -77,8 +81,20 @@ class CompleteNetwork:
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "CompleteNetwork":
         """The same network with other weights. tensors: All of the graph."""
         other = copy(self)
-        other.graph = replace(self.graph, tensors=tensors)
+        other.tensors = tensors
         return other
+
+    def _rounded(self, values: Values) -> Graph:
+        """The network as it is computed, with weights of 8 bits; rounding passes gradients on."""
+        graph = distribute_sums(replace(self.graph, tensors=self.tensors))
+        thetas = {name: values[name]["theta"].detach() for name in self.sites}
+        tensors = dict(graph.tensors)
+        with torch.no_grad():
+            rounded = rounded_weights(graph, tensors, STORED_BITS, thetas)
+        for node in graph.weighted:
+            name = f"{node.name}.weight"
+            tensors[name] = straight_through(rounded[name], tensors[name])
+        return replace(graph, tensors=tensors)
 
     def __call__(
         self, x: Tensor, values: Values, sent: Sent | None = None
@@ -96,7 +112,9 @@ class CompleteNetwork:
         before = dict(sent or {})
         results: dict[str, Tensor] = {}
         spent = x.new_zeros(len(x))
-        for node in self.graph.nodes:
+        values = tied(self.graph, values)
+        graph = self._rounded(values)
+        for node in graph.nodes:
             name = node.name
             inputs = [results[source] for source in node.inputs]
             if node.op == "input":
@@ -116,7 +134,7 @@ class CompleteNetwork:
                 if sent is not None:
                     sent[name] = in_thetas(value.detach(), own).round()
             else:
-                value = OPS[node.op](node.attrs, *self.graph.parameters(node), *inputs)
+                value = OPS[node.op](node.attrs, *graph.parameters(node), *inputs)
             if name in self._pools:
                 n = in_thetas(value, values[self._pools[name]])
                 if sent is not None:
@@ -250,7 +268,8 @@ class _Fire(torch.autograd.Function):
             if hysteresis:
                 n.mul_(due.abs() >= 0.5 + hysteresis)
             spent[images] += count_digits(n).mul_(cost[rows]).sum((1, 2))
-            torch.mul(n.add_(m).add_(rest), theta, out=value[images, rows])
+            n.add_(m).clamp_(-LARGEST, LARGEST)
+            torch.mul(n.add_(rest), theta, out=value[images, rows])
         ctx.save_for_backward(z, theta, shift, bias, value, cost, before)
         ctx.phi = phi
         ctx.share = 1 / (1 + 2 * hysteresis)

@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Graph
+from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
@@ -60,6 +60,8 @@ NeuronParameters = Mapping[str, Mapping[str, Tensor]]
 # Of a theta: values at rest are multiples, so that sums of them and of events are exact.
 PARTS = 256
 # A threshold has settled when a step raises it by no more than this share.
+LARGEST = 127
+FINEST = 1 << 14
 _SETTLED = 1e-3
 # 95 steps of 1 % down from the maximum (Li 2021).
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
@@ -235,6 +237,16 @@ def base_parameters(
         capped = {k: at_most(theta, node.phi.cap) for k, theta in thresholds.items()}
         neurons[node.name] = {**capped, "initial": torch.tensor(recipe.neuron.initial)}
     return neurons
+
+
+def least_theta(node: Node, histogram: Histogram) -> Tensor:
+    """The smallest theta of each channel for which events fit 8 bits: its range / 127, [C]."""
+    above = histogram.maximum.clamp(min=0).float()
+    below = (-histogram.minimum).clamp(min=0).float()
+    highest, lowest = node.phi.reach(above, below)
+    largest = torch.maximum(highest.abs(), lowest.abs())
+    # Channels that are always silent have a range of 0.
+    return (largest / LARGEST).clamp(min=max(largest.max().item(), 1e-6) / FINEST)
 
 
 def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from spiking_yolo.convert.differentiable import CompleteNetwork, Values
+from spiking_yolo.convert.differentiable import CompleteNetwork, straight_through, Values
 from spiking_yolo.convert.sensitivity import LEAST, few_of, scaled_to
-from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import product_sources
@@ -143,9 +142,8 @@ class Training:
         """The values of the neurons, and all tensors of the graph."""
         values = self.neurons.values()
         if self.kernels is None:
-            return values, self.network.graph.tensors
-        thetas = {name: values[name]["theta"].detach() for name in self.network.sites}
-        return values, self.kernels.values(thetas)
+            return values, self.network.tensors
+        return values, self.kernels.values()
 
     @torch.enable_grad()
     def step(self, x: Tensor, expected: Sequence[Tensor]) -> tuple[float, float]:
@@ -233,6 +231,7 @@ class TrainableNeurons:
 
     def __init__(self, network: CompleteNetwork, start: Values, expected: Sequence[Tensor]):
         sites = network.sites
+        self.least = network.least
         self.logs: dict[str, Tensor] = {}
         self.initial: dict[str, Tensor] = {}
         for name, channels in sites.items():
@@ -272,6 +271,8 @@ class TrainableNeurons:
         values: dict[str, dict[str, Tensor]] = {}
         for name, log in self.logs.items():
             theta = log.exp()
+            if name in self.least:
+                theta = straight_through(theta.maximum(self.least[name]), theta)
             values[name] = {"theta": theta, "initial": self.initial[name]}
             if name in self.bias:
                 values[name]["bias"] = self.bias[name] * theta.detach()
@@ -301,19 +302,11 @@ class TrainableKernels:
             self.scales[name] = rms.reshape(-1, *[1] * (weight.ndim - 1))
             self.changes[name] = torch.zeros_like(weight).requires_grad_()
 
-    def values(self, thetas: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All tensors of the graph, with kernels of 8 bits; rounding passes gradients on.
-
-        thetas: Activation -> [C], which a chip folds into the kernels that receive it.
-        """
+    def values(self) -> dict[str, Tensor]:
+        """All tensors of the graph."""
         tensors = dict(self.graph.tensors)
         for name, change in self.changes.items():
             tensors[name] = tensors[name] + self.scales[name] * change
-        with torch.no_grad():
-            kernels = {name: tensors[name] for name in self.changes}
-            rounded = rounded_weights(self.graph, kernels, STORED_BITS, thetas)
-        for name in self.changes:
-            tensors[name] = tensors[name] + (rounded[name] - tensors[name]).detach()
         return tensors
 
 

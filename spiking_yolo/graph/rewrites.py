@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from spiking_yolo.graph import Graph, Node
 
 # Operations that move values without changing them.
@@ -33,6 +36,74 @@ def pool_before_neuron(graph: Graph) -> Graph:
         elif node.name not in behind.values():
             nodes.append(replace(node, inputs=renamed(node.inputs, behind)))
     return replace(graph, nodes=tuple(nodes), outputs=renamed(graph.outputs, behind))
+
+
+def distribute_sums(graph: Graph) -> Graph:
+    """Let weighted layers read the terms of a sum instead of the sum.
+
+    W (a + b) = W a + W b: a convolution that reads a sum of two feature maps, alone or among others
+    that are joined, reads both with the same weights. What it reads twice it reads once, with the
+    sum of the weights. Where each map has a scale of its own, only so are sums of scaled whole
+    numbers exact. Sums that neurons read stay.
+    """
+    widths = channels(graph)
+    nodes: list[Node] = []
+    tensors = dict(graph.tensors)
+    for node in graph.nodes:
+        pieces: list[list[str]] = []
+        if node.weighted:
+            pieces = _pieces(graph, node.inputs[0])
+        if any(len(piece) > 1 for piece in pieces):
+            name = f"{node.name}.weight"
+            parts = tensors[name].split([widths[piece[0]] for piece in pieces], 1)
+            weights: dict[str, Tensor] = {}
+            for piece, weight in zip(pieces, parts, strict=True):
+                for term in piece:
+                    weights[term] = weights[term] + weight if term in weights else weight
+            tensors[name] = torch.cat(list(weights.values()), 1)
+            joined = Node(f"{node.name}_terms", "concat", tuple(weights))
+            nodes.append(joined)
+            node = replace(node, inputs=(joined.name,))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs)
+
+
+def _pieces(graph: Graph, name: str) -> list[list[str]]:
+    """The maps that are joined in a node, each as the maps whose sum it is."""
+    node = graph[name]
+    if node.op == "concat":
+        return [piece for source in node.inputs for piece in _pieces(graph, source)]
+    return [terms(graph, name)]
+
+
+def terms(graph: Graph, name: str) -> list[str]:
+    """The maps whose sum a node is: itself, unless it adds."""
+    node = graph[name]
+    if node.op != "add":
+        return [name]
+    return [term for source in node.inputs for term in terms(graph, source)]
+
+
+def channels(graph: Graph) -> dict[str, int]:
+    """The channels of every node's output, for images of three."""
+    widths: dict[str, int] = {}
+    for node in graph.nodes:
+        given = [widths[name] for name in node.inputs]
+        if node.weighted:
+            widths[node.name] = len(graph.tensors[f"{node.name}.weight"])
+        elif node.op == "input":
+            widths[node.name] = 3
+        elif node.op == "attention_scores":
+            widths[node.name] = node.attrs["heads"]
+        elif node.op == "attend":
+            widths[node.name] = given[1]
+        elif node.op == "concat":
+            widths[node.name] = sum(given)
+        elif node.op == "slice":
+            widths[node.name] = len(range(given[0])[slice(*node.attrs["slices"][0])])
+        else:
+            widths[node.name] = given[0]
+    return widths
 
 
 def renamed(names: Iterable[str], others: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,0 +1,11 @@
+"""The engine of methods that send complete values: a network of whole numbers.
+
+Weights are levels of 8 bits, a neuron sends a whole number k of its scale, -127..127, and the image
+is bytes. So every sum is a whole number, exact in whatever order it is added, and the only rounding
+is one multiplication and one addition per neuron: the same bits on every processor, with every
+kernel, batch and number of threads.
+
+    neuron.py       the equation of the neuron, and the functions that it follows
+    network.py      IntegerNetwork: a photograph, or the next frame of a video, in one step
+    convolution.py  exact sums: 8-bit convolution by oneDNN, or float32 that carries whole numbers
+"""

@@ -1,0 +1,217 @@
+"""Exact sums of whole numbers: convolutions and linear layers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.snn.layout import channels_last
+
+# Whole numbers up to this are exact in float32.
+EXACT = 1 << 24
+# What a byte of zero events is: k is kept as k + 128.
+ZERO = 128
+
+
+def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """What a bias [in] at every input of a layer brings to each output, [out]."""
+    if weight.ndim == 2:
+        return weight @ bias.repeat_interleave(weight.shape[1] // len(bias))
+    taps = weight.sum((2, 3)).unflatten(0, (groups, -1))
+    return torch.einsum("goi,gi->go", taps, bias.reshape(groups, -1)).flatten()
+
+
+@dataclass(frozen=True)
+class Border:
+    """What sums near the border lack of what the neurons hand on at rest: there is padding.
+
+    In the units of the sums, rounded once, to whole numbers. Rows above and below [1, out, rows, W];
+    between them columns [1, out, 1, columns].
+    """
+
+    above: Tensor
+    below: Tensor
+    left: Tensor
+    right: Tensor
+
+    @classmethod
+    def of(
+        cls, levels: Tensor, attrs: Mapping[str, Any], resting: Tensor, size: Sequence[int]
+    ) -> "Border | None":
+        """That of a convolution; None where nothing is lacking.
+
+        Args:
+            levels: Its weights, float64.
+            attrs: Its geometry.
+            resting: What its inputs hand on at rest, [in].
+            size: Height and width of its input.
+        """
+        if levels.ndim != 4 or not resting.any() or not any(attrs["padding"]):
+            return None
+        everywhere = resting.reshape(1, -1, 1, 1).expand(1, -1, *size)
+        geometry = attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
+        sums = F.conv2d(everywhere, levels, None, *geometry)
+        inside = at_every_input(levels, resting, attrs["groups"]).reshape(1, -1, 1, 1)
+        lacking = (sums - inside).round_().float()
+        top, bottom = _edges(lacking, 2)
+        row = lacking[:, :, top : top + 1]
+        left, right = _edges(row, 3)
+        above, below = lacking[:, :, :top], lacking[:, :, bottom:]
+        return cls(above, below, row[..., :left], row[..., right:])
+
+    def add_to(self, sums: Tensor) -> Tensor:
+        """The sums [N, out, H, W], to which it is added in place."""
+        top, bottom = self.above.shape[2], sums.shape[2] - self.below.shape[2]
+        left, right = self.left.shape[3], sums.shape[3] - self.right.shape[3]
+        sums[:, :, :top] += self.above
+        sums[:, :, bottom:] += self.below
+        sums[:, :, top:bottom, :left] += self.left
+        sums[:, :, top:bottom, right:] += self.right
+        return sums
+
+
+def _edges(lacking: Tensor, axis: int) -> tuple[int, int]:
+    """The range along an axis in which a map does not change: that of its middle."""
+    slices = lacking.unbind(axis)
+    middle = len(slices) // 2
+    first = last = middle
+    while first and torch.equal(slices[first - 1], slices[middle]):
+        first -= 1
+    while last < len(slices) and torch.equal(slices[last], slices[middle]):
+        last += 1
+    return first, last
+
+
+class WholeConvolution:
+    """A convolution or linear layer of whole numbers, whose sums are exact below 2^24, and rounded
+    once beyond.
+
+    Args:
+        levels: Weights, whole numbers of 8 bits, [out, in / groups, kh, kw] or [out, in].
+        attrs: Geometry of a convolution.
+        largest: Bound on what arrives.
+        border: Added to the sums.
+    """
+
+    def __init__(
+        self, levels: Tensor, attrs: Mapping[str, Any], largest: float, border: Border | None = None
+    ):
+        self.levels, self.border = levels.float(), border
+        self.attrs = attrs
+        self.wide = levels.flatten(1).abs().sum(1).max().item() * largest >= EXACT
+        # The weights as oneDNN wants them, by the byte of zero events.
+        self._packed: dict[int, Tensor] = {}
+
+    def __call__(self, x: Tensor, zero: int = ZERO) -> Tensor:
+        """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + zero."""
+        sums = self.of_events(x, zero)
+        return sums if self.border is None else self.border.add_to(sums)
+
+    def of_events(self, x: Tensor, zero: int = ZERO) -> Tensor:
+        """The same without the border."""
+        if x.dtype != torch.uint8:
+            return self._in_floats(x)
+        if x.ndim != 4 or x.device.type != "cpu" or not has_exact_int8():
+            return self._in_floats(x.float() - zero)
+        if zero not in self._packed:
+            self._packed[zero] = pack(self.levels, zero, self.attrs)
+        return convolve_bytes(channels_last(x), zero, self._packed[zero], len(self.levels), self.attrs)
+
+    def _in_floats(self, x: Tensor) -> Tensor:
+        weight = self.levels.to(x.device)
+        if self.wide:
+            x, weight = x.double(), weight.double()
+        if weight.ndim == 2:
+            return F.linear(x, weight).float()
+        a = self.attrs
+        size = a["stride"], a["padding"], a["dilation"], a["groups"]
+        return F.conv2d(x, weight, None, *size).float()
+
+
+def pack(levels: Tensor, zero: int, attrs: Mapping[str, Any]) -> Tensor:
+    """Weights [out, in / groups, kh, kw] as `convolve_bytes` wants them."""
+    return torch.ops.onednn.qconv_prepack(
+        levels.to(torch.int8),
+        torch.ones(len(levels)),
+        1.0,
+        zero,
+        attrs["stride"],
+        attrs["padding"],
+        attrs["dilation"],
+        attrs["groups"],
+        None,
+    )
+
+
+def convolve_bytes(
+    x: Tensor, zero: int, packed: Tensor, outputs: int, attrs: Mapping[str, Any]
+) -> Tensor:
+    """PyTorch's int8 convolution by oneDNN, whose sums are whole: float32 [N, out, H, W].
+
+    The operator is PyTorch's own and not public, so that it is called here alone; `has_exact_int8`
+    says whether it serves.
+
+    Args:
+        x: Bytes n + zero, channels last.
+        packed: What `pack` returned for the same zero.
+    """
+    ones, zeros = _scales(outputs)
+    return torch.ops.onednn.qconv2d_pointwise(
+        x,
+        1.0,
+        zero,
+        packed,
+        ones,
+        zeros,
+        None,
+        attrs["stride"],
+        attrs["padding"],
+        attrs["dilation"],
+        attrs["groups"],
+        1.0,
+        0,
+        torch.float32,
+        "none",
+        [],
+        "",
+    )
+
+
+@cache
+def _scales(outputs: int) -> tuple[Tensor, Tensor]:
+    return torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
+
+
+@cache
+def has_exact_int8() -> bool:
+    """Whether `convolve_bytes` is here and exact.
+
+    Processors without VNNI add pairs of products in 16 bits, which the largest values pass: sums
+    are then wrong by far. Dense, with stride, and of a channel each are tried.
+    """
+    try:
+        return all(_is_exact(*case) for case in ((64, 1, 1), (64, 2, 1), (64, 1, 64)))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+def _is_exact(channels: int, stride: int, groups: int) -> bool:
+    attrs: dict[str, Sequence[int] | int] = {
+        "stride": (stride, stride),
+        "padding": (1, 1),
+        "dilation": (1, 1),
+        "groups": groups,
+    }
+    levels = torch.full((channels, channels // groups, 3, 3), 127.0)
+    levels[1::2] = -127
+    for k in (127, -127):
+        x = channels_last(torch.full((1, channels, 9, 9), k + ZERO, dtype=torch.uint8))
+        sums = convolve_bytes(x, ZERO, pack(levels, ZERO, attrs), channels, attrs)
+        size = attrs["stride"], attrs["padding"], attrs["dilation"], groups
+        if not torch.equal(sums.double(), F.conv2d(x.double() - ZERO, levels.double(), None, *size)):
+            return False
+    return True

@@ -1,0 +1,133 @@
+"""The neurons of a layer in C: scale, pooling, activation, rounding and counting in one pass.
+
+setup.py builds kernels.c where there is a compiler; the results are those of neuron.py to the bit.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_float, c_int, c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.integer.neuron import NeuronLayer
+from spiking_yolo.snn.fast.events import usable_levels
+from spiking_yolo.snn.layout import channels_last, empty
+
+# Neurons of a vector in kernels.c, and what a byte of 0 events is.
+LANES, ZERO = 16, 128
+
+
+class Layer(ctypes.Structure):
+    """See kernels.c."""
+
+    _fields_ = (
+        ("channels", c_int64),
+        *((name, c_void_p) for name in ("scale", "second", "bias", "per_value", "offset")),
+        ("ceiling", c_void_p),
+        ("slope", c_float),
+        ("slack", c_float),
+        ("silu", c_int32),
+    )
+
+
+class Input(ctypes.Structure):
+    """See kernels.c."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("width", c_int64),
+        ("sums", c_void_p),
+        ("added", c_void_p),
+        ("before", c_void_p),
+        ("dead_zone", c_float),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The functions of kernels.c for this processor; None where they were not built."""
+    file = Path(__file__).with_name(f"kernels_{usable_levels()[-1]}.so")
+    try:
+        return ctypes.CDLL(str(file))
+    except OSError:
+        return None
+
+
+class NeuronKernel:
+    """The neurons of one layer.
+
+    Args:
+        layer: Its parameters.
+        ends: Where each segment of channels ends, whose events are counted apart.
+    """
+
+    def __init__(self, layer: NeuronLayer, ends: Sequence[int]):
+        channels = len(layer.bias)
+        nothing = torch.zeros(channels)
+        ceiling = layer.ceiling
+        if ceiling is None:
+            ceiling = torch.full((channels,), torch.inf)
+        second = nothing
+        if len(layer.scales) > 1:
+            second = layer.scales[1]
+        values = layer.scales[0], second, layer.bias, layer.per_value, layer.offset
+        self._values = [F.pad(value, (0, LANES)).contiguous() for value in (*values, ceiling)]
+        self._ends = torch.tensor(ends, dtype=torch.int32)
+        addresses = [value.data_ptr() for value in self._values]
+        own = layer.phi.slope, layer.settings.slack, layer.phi.silu
+        self._layer = Layer(channels, *addresses, *own)
+        functions = library()
+        assert functions is not None
+        self._call = functions.neurons
+
+    @staticmethod
+    def serves(layer: NeuronLayer) -> bool:
+        """Whether kernels.c has such neurons."""
+        phi = layer.phi
+        plain = layer.settings.kind == "sigma-delta" and len(layer.scales) <= 2
+        return plain and not (phi.softmax or phi.mish) and library() is not None
+
+    @staticmethod
+    def takes(sums: Sequence[Tensor], before: Tensor | None) -> bool:
+        """Whether sums and bytes are as C reads them."""
+        if sums[0].ndim != 4 or sums[0].device.type != "cpu" or sums[0].dtype != torch.float32:
+            return False
+        bytewise = [x for x in (*sums[1:], before) if x is not None]
+        return all(x.dtype == torch.uint8 for x in bytewise)
+
+    def __call__(
+        self, sums: Sequence[Tensor], before: Tensor | None, pool: bool, dead_zone: float
+    ) -> tuple[Tensor, Tensor]:
+        """What the neurons have sent, bytes k + 128, [N, C, H, W], and the events of this step,
+        float32 [N, segments, 3, H, W].
+
+        Args:
+            sums: float32 [N, C, H, W], and perhaps bytes of a second summand.
+            before: What was sent by the frame before, bytes.
+            pool: Whether the maxima of 2 x 2 sums count.
+            dead_zone: In a later frame.
+        """
+        first, *others = [channels_last(x) for x in sums]
+        added = others[0] if others else None
+        n, c, h, w = first.shape
+        width = 0
+        if pool:
+            width, h, w = w, h // 2, w // 2
+        out = empty(torch.Size((n, c, h, w)), first, torch.uint8)
+        spent = torch.empty((n, h, w, len(self._ends), 3), dtype=torch.float32)
+        addresses = [None if x is None else x.data_ptr() for x in (added, before)]
+        given = Input(n * h * w, width, first.data_ptr(), *addresses, dead_zone)
+        self._call(
+            ctypes.byref(self._layer),
+            ctypes.byref(given),
+            c_void_p(self._ends.data_ptr()),
+            c_int64(len(self._ends)),
+            c_int(torch.get_num_threads()),
+            c_void_p(out.data_ptr()),
+            c_void_p(spent.data_ptr()),
+        )
+        return out, spent.permute(0, 3, 4, 1, 2)

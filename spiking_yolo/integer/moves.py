@@ -1,0 +1,60 @@
+"""What lies between layers and neurons: whole numbers are moved, compared, added or multiplied."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.graph import OPS, Node
+from spiking_yolo.graph.graph import reached_padding
+from spiking_yolo.snn.fast.dense import tiles
+
+MOVES = ("concat", "upsample", "slice", "flatten")
+
+
+def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    """The output of a node without weights and neurons.
+
+    Args:
+        node: The node.
+        inputs: Whole numbers, or bytes n + 128, which stay bytes where they are moved.
+    """
+    a = node.attrs
+    bytewise = inputs[0].dtype == torch.uint8
+    if node.op == "max_pool" and bytewise:
+        return pool_bytes(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"])
+    if bytewise and node.op not in MOVES:
+        inputs = [x.float() - 128 for x in inputs]
+    if node.op == "global_avg_pool":
+        return inputs[0].sum((2, 3), keepdim=True)
+    if node.op == "avg_pool":
+        size = a["kernel"], a["stride"], a["padding"], a["ceil"]
+        return F.avg_pool2d(inputs[0], *size, divisor_override=1)
+    return OPS[node.op](a, None, None, *inputs)
+
+
+def pool_bytes(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
+) -> Tensor:
+    """Max pooling of bytes [N, C, H, W], of which PyTorch has none: one axis after the other."""
+    sides = reached_padding(*x.shape[2:], kernel, stride, padding, ceil)
+    if any(sides):
+        x = F.pad(x, sides)
+    for axis in (2, 3):
+        size, step = kernel[axis - 2], stride[axis - 2]
+        outputs = (x.shape[axis] - size) // step + 1
+        # The windows' first positions, their second ones, and so on.
+        taps = [
+            x[(slice(None),) * axis + (slice(k, k + (outputs - 1) * step + 1, step),)]
+            for k in range(size)
+        ]
+        x = taps[0]
+        for tap in taps[1:]:
+            x = torch.maximum(x, tap)
+    return x
+
+
+def pools_in_pairs(node: Node, shape: Sequence[int]) -> bool:
+    """Whether a max pooling takes maxima of 2 x 2 that cover a map [1, C, H, W]."""
+    return tiles(*shape[2:], **node.attrs)

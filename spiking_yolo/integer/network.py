@@ -1,0 +1,266 @@
+"""A network of whole numbers: each layer sends all that is due, so one step is complete."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.graph.rewrites import distribute_sums, terms
+from spiking_yolo.integer.convolution import ZERO
+from spiking_yolo.integer.kernels import NeuronKernel
+from spiking_yolo.integer.moves import move, pools_in_pairs
+from spiking_yolo.integer.neuron import fire
+from spiking_yolo.integer.parameters import Neurons, NetworkParameters
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
+from spiking_yolo.snn.layout import channels_last
+from spiking_yolo.snn.operations import total_macs
+from spiking_yolo.snn.plan import NetworkPlan
+from spiking_yolo.snn.readout import Run, Snapshot, checked_times
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a network did in one step.
+
+    Attributes:
+        sent: What the image and each node that sends events have sent by now: whole numbers, or
+            bytes n + 128.
+        events: Sender -> events of this step at each position, float32 [N, 1, ...] each, or
+            [N, C, ...] where slices of them are taken.
+        outputs: Head tensors in values of the ANN, [N, ...].
+    """
+
+    sent: Mapping[str, Tensor]
+    events: Mapping[str, Counts]
+    outputs: tuple[Tensor, ...]
+
+
+class IntegerNetwork(nn.Module):
+    """Weights of 8 bits, events of 8 bits, exact sums; see the package.
+
+    Args:
+        graph: The ANN.
+        neurons: Activation -> theta, initial and perhaps bias and rest of its neurons, [C] each;
+            output -> bias.
+        recipe: The method, whose layers send complete values.
+        spec: Its interface: the network sees (byte / 255 - mean) / std.
+        fast: Whether the kernels for processors may be used. The results are the same.
+
+    Raises:
+        UserError: The network has a sum of maps that is read by other than neurons and layers.
+    """
+
+    def __init__(
+        self, graph: Graph, neurons: Neurons, recipe: Recipe, spec: Spec, fast: bool = True
+    ):
+        super().__init__()
+        self.recipe, self.fast = recipe, fast
+        plan = NetworkPlan.of(graph, neurons, recipe)
+        # As it is counted, and as it is computed.
+        self.counted, self.graph = plan.graph, distribute_sums(plan.graph)
+        self.sizes = shapes(self.counted, spec.height, spec.width)
+        self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec)
+        self.layers = self.parameters_of.layers
+        self._input = self.graph.nodes[0].name
+        pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
+        # Max pooling whose maxima travel, and are not read by the neurons beside it.
+        self._pools = [name for name in pools if name not in plan.sums.values()]
+        self.senders = (*self.layers, *self._pools)
+        self.neurons = {name: math.prod(self.sizes[name][1:]) for name in self.layers}
+        self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources.values())
+        self._sliced = plan.sliced
+        self._digits = count_digits
+        if recipe.neuron_kind.events == "digits":
+            self._digits = count_binary_digits
+        self._kernels: dict[str, NeuronKernel] = {}
+        # Layers of neurons that pool what they read themselves.
+        self._pooling: dict[str, Node] = {}
+        for name, layer in self.layers.items():
+            if fast and NeuronKernel.serves(layer):
+                self._kernels[name] = NeuronKernel(layer, self._segments(name))
+                pool = self.graph[self.graph[name].inputs[0]]
+                if name in plan.sums and pools_in_pairs(pool, self.sizes[pool.inputs[0]]):
+                    self._pooling[name] = pool
+        self.graph = _without(self.graph, self._pooling)
+        self._releases = _releases(self.graph, {*self.senders, self._input})
+
+    def forward(self, x: Tensor, before: Frame | None = None, dead_zone: float = 0.0) -> Frame:
+        """One step: a photograph, or the next frame of videos.
+
+        Args:
+            x: Images as the ANN takes them, [N, C, H, W]; they are rounded to bytes.
+            before: The frame before; None for a photograph, or a first frame.
+            dead_zone: Of the neurons in a later frame, in thetas.
+        """
+        old = {} if before is None else before.sent
+        values: dict[str, Tensor] = {}
+        events: dict[str, Counts] = {}
+        for node in self.graph.nodes:
+            name = node.name
+            if node.op == "input":
+                values[name] = self.parameters_of.bytes_of(x, self.fast)
+            elif node.op == "activation":
+                values[name], events[name] = self._fire(node, values, old.get(name), dead_zone)
+            elif node.weighted:
+                zero = ZERO * (node.inputs[0] != self._input)
+                values[name] = self.parameters_of.convolutions[name](values[node.inputs[0]], zero)
+            elif node.op != "add":
+                values[name] = move(node, [values[source] for source in node.inputs])
+            if name in self._pools:
+                events[name] = self._counts(name, values[name], old.get(name))
+            for used in self._releases[name]:
+                values.pop(used, None)
+        outputs = tuple([self.parameters_of.output(name, values) for name in self.graph.outputs])
+        sent = {name: values[name] for name in (self._input, *self.senders)}
+        return Frame(sent, events, outputs)
+
+    def _fire(
+        self, node: Node, values: Mapping[str, Tensor], before: Tensor | None, dead_zone: float
+    ) -> tuple[Tensor, Counts]:
+        """What a layer of neurons has sent by now, and its events in this step."""
+        name = node.name
+        sums = [values[one] for one in terms(self.graph, node.inputs[0])]
+        kernel = self._kernels.get(name)
+        if kernel is not None and kernel.takes(sums, before):
+            sent, spent = kernel(sums, before, name in self._pooling, dead_zone)
+            return sent, self._by_channel(name, spent)
+        if name in self._pooling:
+            sums = [move(self._pooling[name], sums)]
+        old = None if before is None else whole(before)
+        sent = fire([whole(one) for one in sums], self.layers[name], old, dead_zone)
+        if self.fast and sent.ndim == 4:
+            # As bytes, as the kernels have them.
+            sent = channels_last((sent + ZERO).to(torch.uint8))
+        return sent, self._counts(name, sent, before)
+
+    def _counts(self, name: str, sent: Tensor, before: Tensor | None) -> Counts:
+        """Events of a sender that had sent `before`."""
+        size = whole(sent)
+        if before is not None:
+            size = size - whole(before)
+        size = size.abs()
+        counts = Counts(size, self._digits(size), size.clamp(max=1))
+        if name in self._sliced:
+            return counts
+        return Counts.of(lambda count: count.sum(1, keepdim=True), counts)
+
+    def _segments(self, name: str) -> list[int]:
+        """Where channels end whose events a slice may tell apart."""
+        channels = self.sizes[name][1]
+        ends = {channels}
+        if name in self._sliced:
+            for node in self.graph.nodes:
+                if node.op == "slice":
+                    start, stop = node.attrs["slices"][0][:2]
+                    ends |= {start or 0, min(channels, stop or channels)}
+        return sorted(end for end in ends if 0 < end <= channels)
+
+    def _by_channel(self, name: str, spent: Tensor) -> Counts:
+        """Counts of segments of channels, float32 [N, segments, 3, H, W], at the first channel of
+        each.
+        """
+        if name not in self._sliced:
+            return Counts(*spent.unbind(2))
+        starts = [0, *self._segments(name)[:-1]]
+        n, _, kinds, h, w = spent.shape
+        counts = spent.new_zeros((n, self.sizes[name][1], kinds, h, w))
+        counts[:, starts] = spent
+        return Counts(*counts.unbind(2))
+
+    @torch.no_grad()
+    def run(
+        self,
+        x: Tensor,
+        T: int = 1,
+        steps: Iterable[int] = (),
+        *,
+        maps: bool = False,
+        probes: Iterable[Any] = (),
+        progress: Callable[[int], Any] | None = None,
+    ) -> Run:
+        """Photographs: complete at T = 1, and the same at every later step.
+
+        Args:
+            x: Images, [N, C, H, W].
+            T: Number of timesteps.
+            steps: Where to take snapshots, besides T.
+            maps: Snapshots carry spike maps.
+            probes: None: those are of SpikingNetwork.
+            progress: progress(1), called at the end.
+        """
+        if tuple(probes):
+            raise ValueError("probes look at steps of a SpikingNetwork")
+        run, _ = self.next(x, T, steps, maps=maps)
+        if progress is not None:
+            progress(1)
+        return run
+
+    @torch.no_grad()
+    def next(
+        self,
+        x: Tensor,
+        T: int = 1,
+        steps: Iterable[int] = (),
+        *,
+        before: Frame | None = None,
+        dead_zone: float = 0.0,
+        maps: bool = False,
+    ) -> tuple[Run, Frame]:
+        """The next frames of videos, and what the frames after them need to know.
+
+        Args:
+            x, T, steps, maps: See `run`.
+            before: The frame before, of the same videos; None for a first one.
+            dead_zone: Of the neurons in a later frame, in thetas.
+        """
+        times = checked_times(T, steps, 0)
+        frame = self(x, before, dead_zone)
+        counts = {name: events.stacked() for name, events in frame.events.items()}
+        updates = torch.full((len(x),), float(sum(self.neurons.values())), dtype=torch.float64)
+        shown = None
+        first: Mapping[str, Tensor] | None = counts
+        if before is not None:
+            changed = whole(frame.sent[self._input]) != whole(before.sent[self._input])
+            shown, first = changed.sum(1, keepdim=True), None
+        active = torch.ones(len(x), dtype=torch.int64)
+        costs = updates, active, self.neurons, first
+        snapshot = Snapshot.of(self.counted, 1, frame.outputs, counts, self.sizes, *costs, maps=maps)
+        macs = total_macs(self.counted, self.sizes, self.senders, shown)
+        snapshots = {t: replace(snapshot, t=t) for t in times}
+        return Run(snapshots, self.neurons, self._activations, 1, *macs, 1), frame
+
+
+def whole(x: Tensor) -> Tensor:
+    """Whole numbers, float32, of bytes n + 128; others as they are."""
+    return x.float().sub_(ZERO) if x.dtype == torch.uint8 else x
+
+
+def _without(graph: Graph, pooling: Mapping[str, Node]) -> Graph:
+    """The graph whose neurons read what the max pooling before them would."""
+    gone = {node.name for node in pooling.values()}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.name in pooling:
+            node = replace(node, inputs=pooling[node.name].inputs)
+        if node.name not in gone:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _releases(graph: Graph, kept: set[str]) -> dict[str, Sequence[str]]:
+    """Node -> the values that nobody needs after it."""
+    last: dict[str, str] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            last.update(dict.fromkeys(terms(graph, name), node.name))
+            last[name] = node.name
+    releases: dict[str, list[str]] = {node.name: [] for node in graph.nodes}
+    for name in last.keys() - kept - set(graph.outputs):
+        releases[last[name]].append(name)
+    return {name: tuple(values) for name, values in releases.items()}

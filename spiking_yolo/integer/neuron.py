@@ -1,0 +1,155 @@
+"""The neuron of a network of whole numbers, once: scale, activation, digit-saving rounding.
+
+A multiplication and an addition are never fused here, and functions that differ between libraries
+in their last bit are computed from those two in a fixed order. So k is the same everywhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.counting import digit_saving_round
+
+# The largest |k| that fits 8 bits.
+LARGEST = 127
+# 2^f for 0 <= f < 1, to 3e-9: coefficients of a polynomial, highest power first.
+POWERS = (
+    0.000218657848,
+    0.00123913318,
+    0.00968418631,
+    0.0554806302,
+    0.240230454,
+    0.693146933,
+    1.0,
+)
+LOG2_E = 1.4426950408889634
+# Of a softmax: e^x is rounded to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
+ROOM = 24
+
+
+@dataclass(frozen=True)
+class NeuronLayer:
+    """The parameters of one layer, [C] each.
+
+    Attributes:
+        scales: Of each sum that arrives: what one of its units is worth, in thetas of this layer,
+            or in values of the ANN before SiLU, mish and softmax.
+        bias: Added to the scaled sums, in the same unit.
+        per_value: 1 / theta, which makes thetas of values of the ANN.
+        offset: Added before rounding: initial - 1/2 - rest, of the value at rest, which the next
+            layers have in their bias.
+        ceiling: Cap of the activation, in thetas; None without one.
+    """
+
+    phi: Activation
+    settings: Neuron
+    scales: tuple[Tensor, ...]
+    bias: Tensor
+    per_value: Tensor
+    offset: Tensor
+    ceiling: Tensor | None
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        tensors = {
+            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
+        }
+        scales = tuple([scale.to(device) for scale in self.scales])
+        return type(self)(**{**vars(self), **tensors, "scales": scales})
+
+
+def fire(
+    sums: Sequence[Tensor], layer: NeuronLayer, before: Tensor | None, dead_zone: float = 0.0
+) -> Tensor:
+    """What the neurons of a layer have sent by the end of this step: k, whole numbers.
+
+    v = phi(acc * scale + bias) / theta; k = before + round(v + initial - 1/2 - rest - before), where
+    rounding saves digits (`digit_saving_round`). In a later frame a neuron sends nothing while less
+    than 1/2 + dead zone is due. |k| <= 127.
+
+    Few-spikes and multi-level neurons (settings.kind) send k = sign(v) * min(floor(|v| + initial),
+    gamma).
+
+    Args:
+        sums: Exact sums, [N, C, ...]: one, or those of a shortcut, one per scale of the layer.
+        layer: Its parameters.
+        before: k of the frame before; None in the first.
+        dead_zone: In thetas.
+    """
+    v = activation(sums, layer)
+    if layer.settings.kind != "sigma-delta":
+        size = (v.abs() + _each(layer.offset + 0.5, v)).floor_().clamp_(max=layer.settings.gamma)
+        return size * v.sign()
+    due = v.add_(_each(layer.offset, v))
+    if before is not None:
+        due = due.sub_(before)
+    change = digit_saving_round(due, layer.settings.slack)
+    if dead_zone:
+        change = change.mul_(due.abs() >= 0.5 + dead_zone)
+    if before is not None:
+        change = change.add_(before)
+    return change.clamp_(-LARGEST, LARGEST)
+
+
+def activation(sums: Sequence[Tensor], layer: NeuronLayer) -> Tensor:
+    """v of `fire`: phi of the scaled sums, in thetas."""
+    v = sums[0] * _each(layer.scales[0], sums[0])
+    for k, scale in zip(sums[1:], layer.scales[1:], strict=True):
+        v.add_(k * _each(scale, k))
+    v.add_(_each(layer.bias, v))
+    phi = layer.phi
+    if phi.softmax:
+        return softmax(v).mul_(_each(layer.per_value, v))
+    if phi.gate is not None:
+        gate = sigmoid if phi.silu else mish_gate
+        return v.mul_(gate(v)).mul_(_each(layer.per_value, v))
+    v = torch.where(v > 0, v, v * phi.slope)
+    if layer.ceiling is not None:
+        v = torch.minimum(v, _each(layer.ceiling, v))
+    return v
+
+
+def exp(x: Tensor) -> Tensor:
+    """e^x for x <= 0, to a few units in the last place: the same bits everywhere."""
+    x = (x * LOG2_E).clamp_(min=-126.0)
+    whole = x.floor()
+    x = x - whole
+    power = torch.full_like(x, POWERS[0])
+    for coefficient in POWERS[1:]:
+        power = power.mul_(x).add_(coefficient)
+    # 2^whole by its bits.
+    return power.mul_((whole.to(torch.int32) + 127).bitwise_left_shift_(23).view(torch.float32))
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + e^-x)."""
+    e = exp(-x.abs())
+    return torch.where(x < 0, e, 1.0) / (e + 1)
+
+
+def mish_gate(x: Tensor) -> Tensor:
+    """tanh(ln(1 + e^x)), as (e^2 + 2 e) / (e^2 + 2 e + 2) of e = e^x, or of its inverse."""
+    e = exp(-x.abs())
+    square = e * e
+    below = square + e * 2
+    above = e * 2 + 1
+    numerator = torch.where(x < 0, below, above)
+    rest = torch.where(x < 0, torch.full_like(x, 2.0), square * 2)
+    return numerator / (numerator + rest)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Softmax over the last axis, whose sum is exact."""
+    room = ROOM - (x.shape[-1] - 1).bit_length()
+    size = (exp(x - x.amax(-1, keepdim=True)) * 2.0**room).round_()
+    return size / size.sum(-1, keepdim=True)
+
+
+def _each(value: Tensor, like: Tensor) -> Tensor:
+    """[C] values in a shape that broadcasts against [N, C, ...]."""
+    return value.reshape(-1, *[1] * (like.ndim - 2))

@@ -1,0 +1,208 @@
+"""From the ANN and the parameters of its neurons to whole weights, scales and biases."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.weight_bits import levels_and_step
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.graph.rewrites import channels, terms
+from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_input
+from spiking_yolo.integer.neuron import LARGEST, NeuronLayer
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.units import fold
+
+# Bits of weights.
+BITS = 8
+Neurons = Mapping[str, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a node hands on: whole numbers n, which mean n * scale + bias in values of the ANN.
+
+    Attributes:
+        scale, bias: [C], float64.
+        largest: Bound on |n|.
+    """
+
+    scale: Tensor
+    bias: Tensor
+    largest: float
+
+    @classmethod
+    def of(cls, scale: Tensor, largest: float) -> Self:
+        """One whose bias is 0."""
+        return cls(scale, torch.zeros_like(scale), largest)
+
+    @classmethod
+    def joined(cls, units: Sequence["Unit"]) -> Self:
+        """Of the channels of several."""
+        scale, bias = (torch.cat([getattr(unit, key) for unit in units]) for key in ("scale", "bias"))
+        return cls(scale, bias, max(unit.largest for unit in units))
+
+
+class NetworkParameters:
+    """All numbers of a network of whole numbers.
+
+    Args:
+        graph: As it is computed, see `distribute_sums`.
+        neurons: Parameters by activation, and the bias of outputs.
+        settings: Of the neurons.
+        spec: Its interface.
+
+    Attributes:
+        convolutions: Layers with weights.
+        layers: Layers of neurons.
+        units: Of every node.
+    """
+
+    def __init__(self, graph: Graph, neurons: Neurons, settings: Neuron, spec: Spec):
+        self._graph, self._settings = graph, settings
+        self._sizes, self._users = shapes(graph, spec.height, spec.width), graph.consumers()
+        self._neurons = tied(graph, neurons)
+        self._mean, self._std = (torch.tensor(x).double() for x in (spec.mean, spec.std))
+        # The byte that stands for 0, rounded.
+        self.input_zero = (255 * self._mean).round()
+        self.convolutions: dict[str, WholeConvolution] = {}
+        self.layers: dict[str, NeuronLayer] = {}
+        self.units: dict[str, Unit] = {}
+        for node in graph.nodes:
+            self.units[node.name] = self._unit(node)
+
+    def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:
+        """Images as bytes less the byte that stands for 0: whole numbers.
+
+        as_bytes: As uint8, where 0 is the byte of 0.
+        """
+        mean, scale = (value.to(x)[:, None, None] for value in (self._mean, 255 * self._std))
+        x = (x * scale + 255 * mean).round_().clamp_(0, 255)
+        if as_bytes and not self.input_zero.any():
+            return x.to(torch.uint8)
+        return x.sub_(self.input_zero.to(x)[:, None, None])
+
+    def output(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
+        """A head in values of the ANN, with its correction."""
+        if self._graph[name].op == "add":
+            left, right = (self.output(source, values) for source in self._graph[name].inputs)
+            return left + right
+        unit, n = self.units[name], values[name]
+        if n.dtype == torch.uint8:
+            n = n.float() - 128
+        bias = unit.bias
+        if self._graph[name].op != "activation" and "bias" in self._neurons.get(name, {}):
+            bias = bias + self._neurons[name]["bias"]
+        shape = (-1, *[1] * (n.ndim - 2))
+        return n * unit.scale.to(n).reshape(shape) + bias.to(n).reshape(shape)
+
+    def _unit(self, node: Node) -> Unit:
+        """The unit of a node; prepares its weights or its neurons."""
+        given = [self.units[name] for name in node.inputs]
+        if node.op == "input":
+            return Unit.of(1 / (255 * self._std), 255)
+        if node.op == "activation":
+            return self._layer(node)
+        if node.weighted:
+            return self._weights(node, given[0])
+        if node.product:
+            return self._product(node, given)
+        if node.op == "concat":
+            return Unit.joined(given)
+        if node.op == "slice":
+            part = slice(*node.attrs["slices"][0])
+            return Unit(given[0].scale[part], given[0].bias[part], given[0].largest)
+        if node.op == "add":
+            self._check_sum(node)
+        if node.op in ("avg_pool", "global_avg_pool"):
+            window = self._window(node)
+            return Unit(given[0].scale / window, given[0].bias, given[0].largest * window)
+        return given[0]
+
+    def _check_sum(self, node: Node) -> None:
+        for user in self._users[node.name]:
+            if user.op not in ("activation", "add"):
+                raise UserError(
+                    f"node {node.name!r} adds maps of several scales, and {user.name!r}"
+                    f" ({user.op}) cannot read such a sum"
+                )
+
+    def _window(self, node: Node) -> int:
+        """How many values an average pooling adds."""
+        if node.op == "avg_pool":
+            return math.prod(node.attrs["kernel"])
+        return math.prod(self._sizes[node.inputs[0]][2:])
+
+    def _weights(self, node: Node, given: Unit) -> Unit:
+        weight, bias = self._graph.parameters(node)
+        assert weight is not None
+        groups = node.attrs.get("groups", 1)
+        levels, step = levels_and_step(fold(weight.double(), given.scale, groups), BITS)
+        resting = given.bias / given.scale
+        size = self._sizes[node.inputs[0]][2:]
+        border = Border.of(levels, node.attrs, resting, size)
+        convolution = WholeConvolution(levels, node.attrs, given.largest, border)
+        self.convolutions[node.name] = convolution
+        known = at_every_input(levels, resting, groups) * step
+        if bias is not None:
+            known = known + bias.double()
+        return Unit(step, known, levels.flatten(1).abs().sum(1).max().item() * given.largest)
+
+    def _product(self, node: Node, given: Sequence[Unit]) -> Unit:
+        """Of products, which neurons of one scale per head enter: see `tied`."""
+        left, right = (unit.scale for unit in given)
+        each = len(right) // node.attrs["heads"]
+        if node.op == "attention_scores":
+            scale, added = left[::each] * right[::each], each
+        else:
+            scale = left.repeat_interleave(each) * right
+            added = self._sizes[node.inputs[0]][-1]
+        return Unit.of(scale, added * given[0].largest * given[1].largest)
+
+    def _layer(self, node: Node) -> Unit:
+        own, phi = self._neurons[node.name], node.phi.continuous
+        read = [self.units[name] for name in terms(self._graph, node.inputs[0])]
+        count = len(read[0].scale)
+        theta, initial = (own[key].double().expand(count) for key in ("theta", "initial"))
+        nothing = torch.zeros(count, dtype=torch.float64)
+        bias = sum((one.bias for one in read), own.get("bias", nothing).double())
+        rest = own.get("rest", nothing).double().expand(count)
+        unit = theta if phi.monotone else torch.ones_like(theta)
+        self.layers[node.name] = NeuronLayer(
+            phi,
+            self._settings,
+            tuple([(one.scale / unit).float() for one in read]),
+            (bias / unit).float(),
+            (1 / theta).float(),
+            (initial - 0.5 - rest).float(),
+            None if phi.cap is None else (phi.cap / theta).float(),
+        )
+        largest = LARGEST if self._settings.kind == "sigma-delta" else self._settings.gamma
+        return Unit(theta, rest * theta, largest)
+
+
+def tied(graph: Graph, neurons: Neurons) -> Neurons:
+    """The neurons, with one theta per head where their products are summed: queries and keys."""
+    result = dict(neurons)
+    for node in graph.nodes:
+        if node.op != "attention_scores":
+            continue
+        for name in node.inputs:
+            theta = neurons[name]["theta"].expand(channels(graph)[name])
+            heads = theta.unflatten(0, (node.attrs["heads"], -1))
+            one = heads.amax(1, keepdim=True).expand_as(heads).flatten()
+            result[name] = with_theta(neurons[name], one)
+    return result
+
+
+def with_theta(parameters: Mapping[str, Tensor], theta: Tensor) -> Mapping[str, Tensor]:
+    """The parameters of a layer at another theta; what it is at rest stays the same."""
+    changed = {**parameters, "theta": theta}
+    if "rest" in parameters:
+        changed["rest"] = parameters["rest"] * (parameters["theta"] / theta)
+    return changed
