@@ -28,22 +28,20 @@ from spiking_yolo.decode.selection import (
     check_image,
     checked_steps,
     class_ids,
-    is_whole,
     kind,
 )
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.titles import activation_named, layer_titles, listed_activations
+from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, input_size, size_name
 from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result, Results
-from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.plan import as_simulated
-from spiking_yolo.snn.stream import REFRESH, Stream
 
 
 class BoxOptions(TypedDict, total=False):
@@ -445,7 +443,6 @@ class SpikingYOLO:
         T: int = 1,
         steps: int | Iterable[int] = (),
         *,
-        refresh: int = REFRESH,
         every: int = 1,
         track: bool = False,
         track_conf: float = START,
@@ -465,8 +462,6 @@ class SpikingYOLO:
             frames: A video file, a webcam's number, a folder of images, or an iterable of images.
             T: Timesteps per frame.
             steps: See `detect`.
-            refresh: Start anew after so many frames, so that rounding errors do not add up; 0:
-                only at a cut and where the size changes.
             every: Take every n-th frame.
             track: Give each box the id of its object, by ByteTrack; see Result.track_id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
@@ -488,10 +483,6 @@ class SpikingYOLO:
         selection = self._selection(boxes)
         T = check_count("T", T)
         times = checked_steps(steps, T)
-        if not (is_whole(refresh) and refresh >= 0):
-            raise UserError(
-                f"refresh must be a whole number of frames, or 0 for never, not {refresh!r}"
-            )
         check_flags(bgr=bgr, maps=maps, track=track)
         every = check_count("every", every)
         images, fps, _ = frames_of(frames)
@@ -511,7 +502,7 @@ class SpikingYOLO:
                 return
             assert first.image is not None
             self._calibrate_once([Picture("the first frame", first.image)])
-            video = Stream(self._new_network(), T, refresh)
+            video = Stream(self._new_network(), T)
             observer = Observer(None, self._graph, self.spec, selection)
             frames_read = chain([first], waiting)
             for seen in observer.follow(frames_read, video, times, want=_want(maps)):
@@ -546,12 +537,12 @@ class SpikingYOLO:
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
         # Of `detect`, and the first one made, whose weights the others share.
-        self._network: SpikingNetwork | None = None
-        self._first: SpikingNetwork | None = None
+        self._network: Network | None = None
+        self._first: Network | None = None
         # Last, so that other threads see all of it.
         self._converted = converted
 
-    def _new_network(self) -> SpikingNetwork:
+    def _new_network(self) -> Network:
         """One with a state of its own; the weights are held once."""
         converted = self.converted
         with self._building:
@@ -560,7 +551,7 @@ class SpikingYOLO:
         return network
 
     @contextmanager
-    def _available_network(self) -> Iterator[SpikingNetwork]:
+    def _available_network(self) -> Iterator[Network]:
         """The detector's network when no other thread uses it; a new one where this thread does."""
         if self._turn.is_mine():
             yield self._new_network()

@@ -32,10 +32,10 @@ from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
+from spiking_yolo.integer.stream import FrameRun, Network
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.snn.network import Probe, SpikingNetwork
+from spiking_yolo.snn.network import Probe
 from spiking_yolo.snn.readout import Run, Snapshot
-from spiking_yolo.snn.stream import FrameRun
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
 # are relative to. maps: spikes by position. layers: events and operations by layer.
@@ -291,7 +291,7 @@ class Observer:
 
     def __init__(
         self,
-        network: SpikingNetwork | None,
+        network: Network | None,
         graph: Graph,
         spec: Spec,
         selection: Selection | None = None,

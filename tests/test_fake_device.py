@@ -39,7 +39,7 @@ from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
 from spiking_yolo.snn.state import State
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 
 # Before it: weights go to the device.
 WEIGHTS = {"graph/graph.py:Graph.to"}

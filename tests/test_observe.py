@@ -14,7 +14,7 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.observe import EVERYTHING, Input, Observer, read_input, relative_error
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 
 T, STEPS = 6, (2, 4)
 

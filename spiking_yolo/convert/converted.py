@@ -16,6 +16,8 @@ from spiking_yolo.convert.weight_bits import check_weights, rounded_weights
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
+from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.tensors import checksum, read_format, write_safetensors
@@ -60,9 +62,9 @@ class Converted:
         *to: torch.dtype | torch.device | str,
         event_driven: bool = True,
         observed: bool = False,
-        like: SpikingNetwork | None = None,
-    ) -> SpikingNetwork:
-        """The network to simulate.
+        like: Network | None = None,
+    ) -> Network:
+        """The network to run: of whole numbers where layers send complete values, else simulated.
 
         Args:
             to: Device or dtype, as of Tensor.to.
@@ -71,8 +73,14 @@ class Converted:
             like: One that was made with the same arguments, whose weights it shares.
         """
         graph = self.spiking_graph
+        if self.recipe.complete and not observed:
+            # It has no state.
+            if isinstance(like, IntegerNetwork):
+                return like
+            return IntegerNetwork(graph, self.neurons, self.recipe, self.spec, *to)
         for where in to:
             graph = graph.to(where)
+        assert not isinstance(like, IntegerNetwork)
         return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed, like)
 
     def tensors(self) -> dict[str, Tensor]:

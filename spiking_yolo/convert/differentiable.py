@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
 from spiking_yolo.graph import OPS, Activation, Graph, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size

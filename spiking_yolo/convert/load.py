@@ -23,6 +23,7 @@ from spiking_yolo.convert.calibration_file import (
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms, preprocessed
+from spiking_yolo.convert.thresholds import within_bytes
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
@@ -288,7 +289,11 @@ def _prepare_ann(
             "weights_sha256": ann.sha256,
             "calibration_images": str(result.images.count),
         }
-        learned = result.neurons, weight_bits, result.weights
+        neurons = result.neurons
+        known = find_statistics(ann, chosen)
+        if recipe.complete and known is not None:
+            neurons = within_bytes(ann.graph, neurons, known.histograms)
+        learned = neurons, weight_bits, result.weights
         return convert(ann.graph, ann.spec, None, recipe, origin, *learned)
     known = find_statistics(ann, chosen)
     if known is None and at_once:

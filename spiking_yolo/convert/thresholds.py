@@ -249,6 +249,18 @@ def least_theta(node: Node, histogram: Histogram) -> Tensor:
     return (largest / LARGEST).clamp(min=max(largest.max().item(), 1e-6) / FINEST)
 
 
+def within_bytes(
+    graph: Graph, neurons: NeuronParameters, histograms: Mapping[str, Histogram]
+) -> NeuronParameters:
+    """The parameters with thetas that are large enough for events of 8 bits: see `least_theta`."""
+    result = dict(neurons)
+    for node in graph.activations:
+        own = neurons[node.name]
+        least = least_theta(node, histograms[node.name])
+        result[node.name] = scaled(own, 1.0, node.phi.cap, least)
+    return result
+
+
 def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
     """The parameters with the scale of the recipe in their thetas."""
     result = dict(neurons)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from spiking_yolo.convert.differentiable import CompleteNetwork, straight_through, Values
+from spiking_yolo.convert.differentiable import CompleteNetwork, Values, straight_through
 from spiking_yolo.convert.sensitivity import LEAST, few_of, scaled_to
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward

@@ -29,8 +29,8 @@ def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
 class Border:
     """What sums near the border lack of what the neurons hand on at rest: there is padding.
 
-    In the units of the sums, rounded once, to whole numbers. Rows above and below [1, out, rows, W];
-    between them columns [1, out, 1, columns].
+    In the units of the sums, rounded once, to whole numbers. Rows above and below
+    [1, out, rows, W]; between them columns [1, out, 1, columns].
     """
 
     above: Tensor
@@ -119,7 +119,8 @@ class WholeConvolution:
             return self._in_floats(x.float() - zero)
         if zero not in self._packed:
             self._packed[zero] = pack(self.levels, zero, self.attrs)
-        return convolve_bytes(channels_last(x), zero, self._packed[zero], len(self.levels), self.attrs)
+        packed = self._packed[zero]
+        return convolve_bytes(channels_last(x), zero, packed, len(self.levels), self.attrs)
 
     def _in_floats(self, x: Tensor) -> Tensor:
         weight = self.levels.to(x.device)
@@ -212,6 +213,7 @@ def _is_exact(channels: int, stride: int, groups: int) -> bool:
         x = channels_last(torch.full((1, channels, 9, 9), k + ZERO, dtype=torch.uint8))
         sums = convolve_bytes(x, ZERO, pack(levels, ZERO, attrs), channels, attrs)
         size = attrs["stride"], attrs["padding"], attrs["dilation"], groups
-        if not torch.equal(sums.double(), F.conv2d(x.double() - ZERO, levels.double(), None, *size)):
+        exact = F.conv2d(x.double() - ZERO, levels.double(), None, *size)
+        if not torch.equal(sums.double(), exact):
             return False
     return True

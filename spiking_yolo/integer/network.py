@@ -14,7 +14,7 @@ from spiking_yolo.integer.convolution import ZERO
 from spiking_yolo.integer.kernels import NeuronKernel
 from spiking_yolo.integer.moves import move, pools_in_pairs
 from spiking_yolo.integer.neuron import fire
-from spiking_yolo.integer.parameters import Neurons, NetworkParameters
+from spiking_yolo.integer.parameters import NetworkParameters, Neurons
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
@@ -50,6 +50,7 @@ class IntegerNetwork(nn.Module):
             output -> bias.
         recipe: The method, whose layers send complete values.
         spec: Its interface: the network sees (byte / 255 - mean) / std.
+        device: Where it runs.
         fast: Whether the kernels for processors may be used. The results are the same.
 
     Raises:
@@ -57,9 +58,16 @@ class IntegerNetwork(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, neurons: Neurons, recipe: Recipe, spec: Spec, fast: bool = True
+        self,
+        graph: Graph,
+        neurons: Neurons,
+        recipe: Recipe,
+        spec: Spec,
+        device: torch.device | str = "cpu",
+        fast: bool = True,
     ):
         super().__init__()
+        fast = fast and torch.device(device).type == "cpu"
         self.recipe, self.fast = recipe, fast
         plan = NetworkPlan.of(graph, neurons, recipe)
         # As it is counted, and as it is computed.
@@ -229,8 +237,8 @@ class IntegerNetwork(nn.Module):
             changed = whole(frame.sent[self._input]) != whole(before.sent[self._input])
             shown, first = changed.sum(1, keepdim=True), None
         active = torch.ones(len(x), dtype=torch.int64)
-        costs = updates, active, self.neurons, first
-        snapshot = Snapshot.of(self.counted, 1, frame.outputs, counts, self.sizes, *costs, maps=maps)
+        costs = counts, self.sizes, updates, active, self.neurons, first
+        snapshot = Snapshot.of(self.counted, 1, frame.outputs, *costs, maps=maps)
         macs = total_macs(self.counted, self.sizes, self.senders, shown)
         snapshots = {t: replace(snapshot, t=t) for t in times}
         return Run(snapshots, self.neurons, self._activations, 1, *macs, 1), frame

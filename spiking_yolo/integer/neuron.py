@@ -18,15 +18,7 @@ from spiking_yolo.snn.counting import digit_saving_round
 # The largest |k| that fits 8 bits.
 LARGEST = 127
 # 2^f for 0 <= f < 1, to 3e-9: coefficients of a polynomial, highest power first.
-POWERS = (
-    0.000218657848,
-    0.00123913318,
-    0.00968418631,
-    0.0554806302,
-    0.240230454,
-    0.693146933,
-    1.0,
-)
+POWERS = (0.000218657848, 0.00123913318, 0.00968418631, 0.0554806302, 0.240230454, 0.693146933, 1.0)
 LOG2_E = 1.4426950408889634
 # Of a softmax: e^x is rounded to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
 ROOM = 24
@@ -68,9 +60,9 @@ def fire(
 ) -> Tensor:
     """What the neurons of a layer have sent by the end of this step: k, whole numbers.
 
-    v = phi(acc * scale + bias) / theta; k = before + round(v + initial - 1/2 - rest - before), where
-    rounding saves digits (`digit_saving_round`). In a later frame a neuron sends nothing while less
-    than 1/2 + dead zone is due. |k| <= 127.
+    v = phi(acc * scale + bias) / theta; k = before + round(v + initial - 1/2 - rest - before),
+    where rounding saves digits (`digit_saving_round`). In a later frame a neuron sends nothing
+    while less than 1/2 + dead zone is due. |k| <= 127.
 
     Few-spikes and multi-level neurons (settings.kind) send k = sign(v) * min(floor(|v| + initial),
     gamma).

@@ -44,7 +44,8 @@ class Unit:
     @classmethod
     def joined(cls, units: Sequence["Unit"]) -> Self:
         """Of the channels of several."""
-        scale, bias = (torch.cat([getattr(unit, key) for unit in units]) for key in ("scale", "bias"))
+        scale = torch.cat([unit.scale for unit in units])
+        bias = torch.cat([unit.bias for unit in units])
         return cls(scale, bias, max(unit.largest for unit in units))
 
 

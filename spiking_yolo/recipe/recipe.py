@@ -12,6 +12,7 @@ from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import did_you_mean, plain_name
 from spiking_yolo.recipe.kinds import KINDS, Kind
 from spiking_yolo.recipe.slots import (
+    MAX_GAMMA,
     SLOTS,
     Calibration,
     Encoding,
@@ -23,6 +24,8 @@ from spiking_yolo.recipe.slots import (
 )
 from spiking_yolo.settings import checked, parse, settings_of
 
+# Neurons of which a value that is out of reach is clipped, and not sent later.
+CLIPPED = ("few-spikes", "multi-level")
 # Of methods whose weights move.
 TUNED_REMARK = "weights tuned without labels"
 
@@ -95,7 +98,16 @@ class Recipe:
     @property
     def keeps_frames(self) -> bool:
         """Whether the state stays from frame to frame of a video."""
-        return self.differential and self.encoding.frames == "keep"
+        return self.complete and self.encoding.frames == "keep"
+
+    @property
+    def complete(self) -> bool:
+        """Whether a layer sends all that is due in every step, so that one step is enough."""
+        neuron = self.neuron
+        if neuron.kind in CLIPPED:
+            return True
+        unbounded = neuron.events == "digits" and neuron.gamma == MAX_GAMMA
+        return neuron.kind == "sigma-delta" and unbounded and not self.encoding.coarse
 
     @property
     def events_per_step(self) -> int:

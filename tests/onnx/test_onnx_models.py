@@ -31,7 +31,7 @@ from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
 from spiking_yolo.onnx.model import ann_model, detections, spiking_model  # noqa: E402
 from spiking_yolo.snn import counting  # noqa: E402
-from spiking_yolo.snn.stream import Stream  # noqa: E402
+from spiking_yolo.integer.stream import Stream  # noqa: E402
 
 UNTRAINED = {"calibration.kind": "none", "threshold.rule": "max", "threshold.scale": 0.03}
 

@@ -26,7 +26,7 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.snn.synapses import Product
 
 PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}

@@ -43,7 +43,7 @@ from spiking_yolo.snn.layout import SparseRows, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.snn.plan import LayerPlan
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.snn.synapses import LinearMap
 
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}

@@ -14,7 +14,7 @@ from spiking_yolo.snn import pooling as pooling_module
 from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import layer as layer_module
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 
 DIFFERENTIAL = [name for name in list_methods() if get_recipe(name).differential]
 

@@ -18,7 +18,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.stream import REFRESH, Stream, unlike
+from spiking_yolo.integer.stream import REFRESH, Stream, unlike
 
 DIGITS = get_recipe("signed-digits").with_settings(
     {"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2}
@@ -125,7 +125,7 @@ def test_a_cut_costs_one_first_frame():
 def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("spiking_yolo.snn.stream.unlike", lambda x, sent: False)
+    monkeypatch.setattr("spiking_yolo.integer.stream.unlike", lambda x, sent: False)
     stream, dark, bright = Stream(network()), torch.zeros(1, 3, 8, 8).double(), images(1) * 4
     first = stream(dark).run.snapshots[1].operations.digits
     seen = stream(bright)

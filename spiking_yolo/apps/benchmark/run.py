@@ -24,12 +24,12 @@ from spiking_yolo.data.sources import expand, is_stream
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Graph, forward
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.json import columns
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.options import load_all, versions
-from spiking_yolo.snn.stream import Stream
 
 # Seconds in which threads that wait for more work of one library stop spinning.
 PAUSE = 0.05
@@ -250,7 +250,7 @@ def step_rows(case: Case) -> Rows:
     for name, converted in case.networks.items():
         network = converted.network(options.device)
         # It may have settled before T steps.
-        runs[name] = lambda network=network: network(x, options.T).steps
+        runs[name] = lambda network=network: network.run(x, options.T).steps
     rival = partial(case.rival, x)
     timings = interleaved(runs, rival, options.repeats, x.device, pause=case.pause)
     return {name: timing.figures() for name, timing in timings.items()}

@@ -73,8 +73,6 @@ class DetectOptions(
     """For a video, keep: the network keeps its state, so that only what changes is sent; reset:
     each frame is a new image (default: keep, where the method can).
     """
-    refresh: Annotated[int, at_least(0)] = 0
-    """With --frames keep: start anew after N frames; 0: only at the first and at a cut."""
     save_mot: bool = False
     """For a video, NAME-mot.txt as MOTChallenge has it: people, or --classes."""
     track: bool = False

@@ -23,12 +23,12 @@ from spiking_yolo.decode.tracking import Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.names import file_name
 from spiking_yolo.metrics.energy import NetworkSize, Work
 from spiking_yolo.observe import Input, Observation, Observer, Want, layer_operations, read_input
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
-from spiking_yolo.snn.stream import Stream
 
 # Confidence from which a page follows an object, whatever boxes are shown.
 FAINT = 0.01
@@ -257,7 +257,7 @@ class DetectRun:
             fps = video.fps / options.every
             observer = self.detector.observer(self.selection)
             assert observer.network is not None
-            stream = Stream(observer.network, T, options.refresh)
+            stream = Stream(observer.network, T)
             count = frames_to_read(video.count, options.every, options.max_frames)
             trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
             inputs = self._inputs(video)

@@ -51,8 +51,6 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, FigureOptions,
     """Images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a
     classifier 25,000 pixels).
     """
-    refresh: Annotated[int, at_least(0)] = 0
-    """For videos: start anew after N frames; 0: only at the first and at a cut."""
     baseline: bool = False
     """A row of the 8-bit ANN, and where both take the same energy."""
     bootstrap: Annotated[int, within(0, 100000)] = 0

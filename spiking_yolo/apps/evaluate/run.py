@@ -36,13 +36,13 @@ from spiking_yolo.data.formats import format_of, open_classification, open_detec
 from spiking_yolo.data.mot import has_videos
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.json import write_json
 from spiking_yolo.log import run_logged
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer
 from spiking_yolo.options import Progress, command_line, silent, versions
-from spiking_yolo.snn.stream import Stream
 
 # Pixels up to which images of a detector are simulated four at once, which is 1.4 to 1.7 times as
 # fast at 320 pixels, and 1.0 to 1.1 times at 416.
@@ -179,7 +179,7 @@ def observe_all(
     def observe(batch: range) -> Iterator[Observation]:
         inputs = scorer.inputs(batch)
         if scorer.video:
-            stream = Stream(engine, steps[-1], options.refresh)
+            stream = Stream(engine, steps[-1])
             seen = observer.follow(inputs, stream, steps, want=("boxes", "ann"))
         else:
             seen = observer.observe(
@@ -203,7 +203,6 @@ def observe_all(
             "data": scorer.facts(),
             "steps": steps,
             "batch": size,
-            "refresh": options.refresh,
             "bits": sorted(rivals),
         }
     progress = partial(setup.progress, title)

@@ -14,7 +14,7 @@ from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect import detect as detect_in_python
 from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.errors import Notice
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 
 RATES = ("--method", "p-norm")
 

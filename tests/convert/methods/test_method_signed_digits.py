@@ -15,7 +15,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.graph import max_pool
 from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.integer.stream import Stream
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})

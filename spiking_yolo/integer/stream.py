@@ -1,0 +1,127 @@
+"""A video, frame by frame: neurons remember what they have sent, and only changes travel."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.integer.network import Frame, IntegerNetwork
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.noise import NoiseFilter
+from spiking_yolo.snn.readout import Run
+
+# What computes photographs.
+Network = IntegerNetwork | SpikingNetwork
+# Steps of the factor on the dead zone.
+STEPS = 4
+# Two frames that have nothing in common differ by twice the variance of one.
+UNLIKE = 1.0
+
+
+@dataclass(frozen=True)
+class FrameRun:
+    """One frame.
+
+    Attributes:
+        run: The run, with the costs of this frame alone.
+        fresh: Whether the state started anew.
+        cut: Whether the scene is another one.
+    """
+
+    run: Run
+    fresh: bool
+    cut: bool
+
+
+class Stream:
+    """A video, frame by frame: stream(x) -> FrameRun.
+
+    The first frame costs what a photograph costs. The state starts anew for a frame of another
+    size, and at a cut (see `unlike`), because cancelling the old scene would cost as much again. A
+    frame that resembles the one before but costs more than a first frame is reported as a cut too,
+    in hindsight. Whole numbers do not drift, however long the video. Without recipe.keeps_frames
+    every frame is a first one.
+
+    With neuron.busy the dead zone (neuron.hysteresis) follows what the frame before took: where
+    little changes, smaller changes are sent too, as a video codec spends its bits.
+    """
+
+    def __init__(self, network: Network, T: int = 1):
+        self.network, self.T, self._recipe = network, T, network.recipe
+        self.reset()
+
+    def reset(self) -> None:
+        """The next frame is the first of a video."""
+        self._last: Frame | None = None
+        # The image as transmitted so far.
+        self._image: Tensor | None = None
+        self._noise: NoiseFilter | None = None
+        # Operations of the last fresh frame.
+        self._first = 0.0
+        # Factor on the dead zone in the next frame.
+        self._factor = 1.0
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, **options: Any) -> FrameRun:
+        """Compute the next frame.
+
+        Args:
+            x: The frame, [N, C, H, W]; N videos at once share cuts and dead zone.
+            **options: steps and maps, as of `run`.
+        """
+        if not isinstance(self.network, IntegerNetwork) or not self._recipe.keeps_frames:
+            return FrameRun(self.network.run(x, self.T, **options), True, False)
+        image = self._image
+        cut = image is not None and (x.shape != image.shape or unlike(x, image))
+        if image is None or cut:
+            return FrameRun(self._start(x, options), True, cut)
+        self._image = self._transmitted(x, image)
+        dead_zone = self._factor * self._recipe.neuron.hysteresis
+        options |= {"before": self._last, "dead_zone": dead_zone}
+        run, self._last = self.network.next(self._image, self.T, **options)
+        spent = self._operations(run)
+        self._factor = 1.0
+        if busy := self._recipe.neuron.busy * self._first:
+            self._factor = min(1.0, round(STEPS * spent / busy) / STEPS)
+        return FrameRun(run, False, cut=spent > self._first)
+
+    def _start(self, x: Tensor, options: dict[str, Any]) -> Run:
+        """A first frame."""
+        assert isinstance(self.network, IntegerNetwork)
+        # The caller may write to x later.
+        self._image, self._noise, self._factor = x.clone(), None, 1.0
+        if self._recipe.encoding.denoise:
+            self._noise = NoiseFilter(self._image)
+        run, self._last = self.network.next(self._image, self.T, **options)
+        self._first = self._operations(run)
+        return run
+
+    def _transmitted(self, x: Tensor, before: Tensor) -> Tensor:
+        """A later frame without noise, where a pixel differs by more than encoding.tau from what
+        was transmitted, in any channel; elsewhere as it was.
+        """
+        if self._noise is not None:
+            x = self._noise(x)
+        tau = self._recipe.encoding.tau
+        if not tau:
+            return x.clone()
+        changed = ((x - before).abs() > tau).any(1, keepdim=True)
+        return torch.where(changed, x, before)
+
+    def _operations(self, run: Run) -> float:
+        """What the frame took, in the counting of the method."""
+        spent = run.snapshots[self.T].operations
+        return getattr(spent, self._recipe.counting).sum().item()
+
+
+def unlike(x: Tensor, sent: Tensor) -> bool:
+    """Whether a frame, [N, C, H, W], shows another scene than the frame transmitted so far.
+
+    It does if the two differ by more than the frame differs from its own mean colour.
+    """
+    # A sample of the pixels is enough.
+    k = max(min(x.shape[2:]) // 100, 1)
+    x, sent = x[:, :, ::k, ::k], sent[:, :, ::k, ::k]
+    own = (x - x.mean((2, 3), keepdim=True)).square_().sum((1, 2, 3))
+    return bool(((x - sent).square_().sum((1, 2, 3)) > UNLIKE * own).any())
