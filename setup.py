@@ -18,7 +18,9 @@ ASSETS = {
     "spiking_yolo.assets.samples": "data/samples",
     "spiking_yolo.assets.samples.clips": "data/samples/clips",
 }
-FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+# Whole numbers are the same to the bit everywhere: no multiplication is fused with an addition.
+CONTRACTION = {"snn/fast/events": "fast", "integer/kernels": "off"}
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
 # Clang cannot call that one, and for libgomp makes serial code; GCC does not know the first
 # spelling.
@@ -56,13 +58,14 @@ class AnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-def kernels(level: str) -> Extension:
-    """events.c for processors of one level; the package also works without it."""
+def kernels(source: str, level: str) -> Extension:
+    """A file in C for processors of one level; the package also works without it."""
+    contraction = f"-ffp-contract={CONTRACTION[source]}"
     return Extension(
-        f"spiking_yolo.snn.fast.events_{level}",
-        ["spiking_yolo/snn/fast/events.c"],
+        f"spiking_yolo.{source.replace('/', '.')}_{level}",
+        [f"spiking_yolo/{source}.c"],
         depends=["setup.py"],
-        extra_compile_args=[*FLAGS, *LEVELS[level]],
+        extra_compile_args=[*FLAGS, contraction, *LEVELS[level]],
         libraries=["m"],
         optional=True,
     )
@@ -92,6 +95,6 @@ setup(
         *ASSETS,
     ],
     package_dir=ASSETS,
-    ext_modules=[kernels(level) for level in LEVELS],
+    ext_modules=[kernels(source, level) for source in CONTRACTION for level in LEVELS],
     cmdclass={"build_ext": SharedLibraries, "bdist_wheel": AnyPython},
 )

@@ -29,6 +29,7 @@ from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import default_weights
 from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -39,7 +40,6 @@ from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
 from spiking_yolo.snn.state import State
-from spiking_yolo.integer.stream import Stream
 
 # Before it: weights go to the device.
 WEIGHTS = {"graph/graph.py:Graph.to"}

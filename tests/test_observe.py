@@ -13,8 +13,8 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.observe import EVERYTHING, Input, Observer, read_input, relative_error
 from spiking_yolo.integer.stream import Stream
+from spiking_yolo.observe import EVERYTHING, Input, Observer, read_input, relative_error
 
 T, STEPS = 6, (2, 4)
 

@@ -16,7 +16,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.names import label
 from spiking_yolo.io.tensors import check_finite
-from spiking_yolo.snn.units import fold, propagate
+from spiking_yolo.snn.units import fold, levels_and_step, per_output, propagate
 
 # Bits of weights.
 MIN_BITS, MAX_BITS = 2, 16
@@ -26,29 +26,10 @@ STORED_BITS = 8
 LEVELS, STEP, UNIT, VALUE = KEYS = ("levels", "step", "unit", "value")
 
 
-def levels_and_step(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Whole numbers k, |k| <= 2^(bits-1) - 1, and steps s, for which k * s is nearest the weight.
-
-    Args:
-        weight: [out, ...].
-
-    Returns:
-        k, of the weight's shape and dtype, and s = max |weight| / (2^(bits-1) - 1), [out].
-    """
-    step = weight.flatten(1).abs().amax(1) / (2 ** (bits - 1) - 1)
-    step = torch.where(step > 0, step, 1.0)
-    return (weight / _per_output(step, weight)).round_(), step
-
-
 def on_grid(weight: Tensor, bits: int) -> Tensor:
     """The weight [out, ...] rounded to whole multiples of a step of its own per output channel."""
     levels, step = levels_and_step(weight, bits)
-    return levels * _per_output(step, weight)
-
-
-def _per_output(step: Tensor, weight: Tensor) -> Tensor:
-    """[out] as [out, 1, ...], to multiply a weight."""
-    return step.reshape(-1, *[1] * (weight.ndim - 1))
+    return levels * per_output(step, weight)
 
 
 def rounded_weights(
@@ -147,7 +128,7 @@ def _kernel(parts: Mapping[str, Tensor]) -> Tensor | None:
         return None
     if step.shape != levels.shape[:1] or not (step > 0).all():
         return None
-    weight = levels * _per_output(step, levels)
+    weight = levels * per_output(step, levels)
     if unit is None:
         return weight
     if unit.ndim != 1 or not unit.numel() or not (unit > 0).all():

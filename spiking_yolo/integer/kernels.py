@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.integer.neuron import NeuronLayer
-from spiking_yolo.snn.fast.events import usable_levels
+from spiking_yolo.snn.fast import usable_levels
 from spiking_yolo.snn.layout import channels_last, empty
 
 # Neurons of a vector in kernels.c, and what a byte of 0 events is.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.graph.graph import reached_padding
-from spiking_yolo.snn.fast.dense import tiles
+from spiking_yolo.snn.fast import tiles
 
 MOVES = ("concat", "upsample", "slice", "flatten")
 

@@ -8,7 +8,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.weight_bits import levels_and_step
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import channels, terms
@@ -16,7 +15,7 @@ from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_
 from spiking_yolo.integer.neuron import LARGEST, NeuronLayer
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.units import fold
+from spiking_yolo.snn.units import fold, levels_and_step
 
 # Bits of weights.
 BITS = 8

@@ -95,3 +95,22 @@ def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
         groups, 1, per_group, 1, 1
     )
     return grouped.reshape(weight.shape)
+
+
+def levels_and_step(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Whole numbers k, |k| <= 2^(bits-1) - 1, and steps s, for which k * s is nearest the weight.
+
+    Args:
+        weight: [out, ...].
+
+    Returns:
+        k, of the weight's shape and dtype, and s = max |weight| / (2^(bits-1) - 1), [out].
+    """
+    step = weight.flatten(1).abs().amax(1) / (2 ** (bits - 1) - 1)
+    step = torch.where(step > 0, step, 1.0)
+    return (weight / per_output(step, weight)).round_(), step
+
+
+def per_output(step: Tensor, weight: Tensor) -> Tensor:
+    """[out] as [out, 1, ...], to multiply a weight."""
+    return step.reshape(-1, *[1] * (weight.ndim - 1))

@@ -25,13 +25,13 @@ from spiking_yolo.decode.boxes import decode  # noqa: E402
 from spiking_yolo.decode.selection import Selection  # noqa: E402
 from spiking_yolo.errors import UserError  # noqa: E402
 from spiking_yolo.graph import forward  # noqa: E402
+from spiking_yolo.integer.stream import Stream  # noqa: E402
 from spiking_yolo.models.heads import HeadSpec  # noqa: E402
 from spiking_yolo.models.spec import Spec  # noqa: E402
 from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
 from spiking_yolo.onnx.model import ann_model, detections, spiking_model  # noqa: E402
 from spiking_yolo.snn import counting  # noqa: E402
-from spiking_yolo.integer.stream import Stream  # noqa: E402
 
 UNTRAINED = {"calibration.kind": "none", "threshold.rule": "max", "threshold.scale": 0.03}
 

@@ -23,10 +23,10 @@ from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.graph.graph import attend, attention_scores
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
-from spiking_yolo.integer.stream import Stream
 from spiking_yolo.snn.synapses import Product
 
 PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}

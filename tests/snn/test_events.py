@@ -28,6 +28,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import Backend, events
 from spiking_yolo.snn.fast.dense import PooledSum
@@ -43,7 +44,6 @@ from spiking_yolo.snn.layout import SparseRows, channels_last, dense, rows
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.snn.plan import LayerPlan
-from spiking_yolo.integer.stream import Stream
 from spiking_yolo.snn.synapses import LinearMap
 
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}

@@ -9,12 +9,12 @@ import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, same, spiking
 
 from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.integer.stream import Stream
 from spiking_yolo.snn import network as network_module
 from spiking_yolo.snn import pooling as pooling_module
 from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import layer as layer_module
-from spiking_yolo.integer.stream import Stream
 
 DIFFERENTIAL = [name for name in list_methods() if get_recipe(name).differential]
 

@@ -16,9 +16,9 @@ from torch.nn.functional import conv2d
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
+from spiking_yolo.integer.stream import REFRESH, Stream, unlike
 from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.integer.stream import REFRESH, Stream, unlike
 
 DIGITS = get_recipe("signed-digits").with_settings(
     {"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2}

@@ -5,8 +5,14 @@ optional. A reader can skip this folder: its results differ from the plain formu
 most.
 """
 
-from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum
-from spiking_yolo.snn.fast.events import EventConvolution, EventNeurons, Kernels, library
+from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum, tiles
+from spiking_yolo.snn.fast.events import (
+    EventConvolution,
+    EventNeurons,
+    Kernels,
+    library,
+    usable_levels,
+)
 from spiking_yolo.snn.fast.steps import BlockedStep, Scratch
 
 __all__ = [
@@ -16,6 +22,8 @@ __all__ = [
     "EventNeurons",
     "PackedConvolution",
     "PooledSum",
+    "tiles",
+    "usable_levels",
 ]
 
 

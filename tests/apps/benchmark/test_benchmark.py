@@ -14,8 +14,8 @@ from spiking_yolo.apps.benchmark import BenchmarkOptions, run
 from spiking_yolo.apps.benchmark.run import Timing, interleaved
 from spiking_yolo.errors import pip_install
 from spiking_yolo.graph import forward
-from spiking_yolo.options import MethodOptions, load
 from spiking_yolo.integer.stream import FrameRun
+from spiking_yolo.options import MethodOptions, load
 
 
 def test_ratios_are_medians_of_pairs():

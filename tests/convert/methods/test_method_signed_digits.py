@@ -14,8 +14,8 @@ from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.graph import max_pool
-from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.integer.stream import Stream
+from spiking_yolo.snn.counting import count_digits
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})
