@@ -111,7 +111,7 @@ def test_nor_does_any_variant(device: FakeDevice, variant: str):
         x = images(2).to(DEVICE)
         net.network(DEVICE).run(x, 3, [2])
         probe = lambda name, t, layer, current: layer.threshold  # noqa: E731
-        net.network(DEVICE, observed=True).run(x, 3, probes=[probe])
+        net.simulator(DEVICE, observed=True).run(x, 3, probes=[probe])
     assert device.waits - HERE <= WEIGHTS | KEYS
 
 

@@ -57,30 +57,37 @@ class Converted:
             return self.graph
         return replace(self.graph, tensors={**self.graph.tensors, **self.weights})
 
-    def network(
+    def network(self, device: torch.device | str = "cpu", like: Network | None = None) -> Network:
+        """What runs: whole numbers where layers send complete values, else the simulator.
+
+        Args:
+            device: Where it runs.
+            like: One that was made with the same arguments, whose weights it shares.
+        """
+        if not self.recipe.complete:
+            assert not isinstance(like, IntegerNetwork)
+            return self.simulator(device, like=like)
+        # It has no state.
+        if isinstance(like, IntegerNetwork):
+            return like
+        return IntegerNetwork(self.spiking_graph, self.neurons, self.recipe, self.spec, device)
+
+    def simulator(
         self,
         *to: torch.dtype | torch.device | str,
         event_driven: bool = True,
         observed: bool = False,
-        like: Network | None = None,
-    ) -> Network:
-        """The network to run: of whole numbers where layers send complete values, else simulated.
+        like: SpikingNetwork | None = None,
+    ) -> SpikingNetwork:
+        """The simulator of T steps, whose neurons can be looked at.
 
         Args:
             to: Device or dtype, as of Tensor.to.
-            event_driven: See SpikingNetwork.
-            observed: Whether probes will look at its neurons.
-            like: One that was made with the same arguments, whose weights it shares.
+            event_driven, observed, like: See SpikingNetwork.
         """
         graph = self.spiking_graph
-        if self.recipe.complete and not observed:
-            # It has no state.
-            if isinstance(like, IntegerNetwork):
-                return like
-            return IntegerNetwork(graph, self.neurons, self.recipe, self.spec, *to)
         for where in to:
             graph = graph.to(where)
-        assert not isinstance(like, IntegerNetwork)
         return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed, like)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -71,10 +71,8 @@ class NeuronKernel:
         ceiling = layer.ceiling
         if ceiling is None:
             ceiling = torch.full((channels,), torch.inf)
-        second = nothing
-        if len(layer.scales) > 1:
-            second = layer.scales[1]
-        values = layer.scales[0], second, layer.bias, layer.per_value, layer.offset
+        first, second = (*layer.scales, nothing)[:2]
+        values = first, second, layer.bias, layer.per_value, layer.offset
         self._values = [F.pad(value, (0, LANES)).contiguous() for value in (*values, ceiling)]
         self._ends = torch.tensor(ends, dtype=torch.int32)
         addresses = [value.data_ptr() for value in self._values]

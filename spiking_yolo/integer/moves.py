@@ -29,8 +29,9 @@ def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     if node.op == "global_avg_pool":
         return inputs[0].sum((2, 3), keepdim=True)
     if node.op == "avg_pool":
-        size = a["kernel"], a["stride"], a["padding"], a["ceil"]
-        return F.avg_pool2d(inputs[0], *size, divisor_override=1)
+        return F.avg_pool2d(
+            inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1
+        )
     return OPS[node.op](a, None, None, *inputs)
 
 
@@ -38,7 +39,7 @@ def pool_bytes(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
 ) -> Tensor:
     """Max pooling of bytes [N, C, H, W], of which PyTorch has none: one axis after the other."""
-    sides = reached_padding(*x.shape[2:], kernel, stride, padding, ceil)
+    sides = reached_padding(x.shape[2], x.shape[3], kernel, stride, padding, ceil)
     if any(sides):
         x = F.pad(x, sides)
     for axis in (2, 3):
@@ -57,4 +58,4 @@ def pool_bytes(
 
 def pools_in_pairs(node: Node, shape: Sequence[int]) -> bool:
     """Whether a max pooling takes maxima of 2 x 2 that cover a map [1, C, H, W]."""
-    return tiles(*shape[2:], **node.attrs)
+    return tiles(shape[2], shape[3], **node.attrs)

@@ -27,7 +27,7 @@ KINDS = ("msat", "calibration-advanced", "calibration-light", "signed-digits", "
 
 
 def assert_same_run(a: Converted, b: Converted, x: torch.Tensor, *to: Any) -> None:
-    first, second = (c.network(*to).run(x.to(*to), 8).snapshots[8] for c in (a, b))
+    first, second = (c.simulator(*to).run(x.to(*to), 8).snapshots[8] for c in (a, b))
     assert all(torch.equal(p, q) for p, q in zip(first.outputs, second.outputs, strict=True))
     assert all(torch.equal(first.spikes[k], second.spikes[k]) for k in first.spikes)
     assert torch.equal(first.operations.spikes, second.operations.spikes)

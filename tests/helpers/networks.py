@@ -229,4 +229,4 @@ def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], 
         )
         counts.update({side: neurons.count for side, neurons in sides.items()})
 
-    return counts, net.network(observed=True).run(x, T, probes=[count]).snapshots[T].outputs
+    return counts, net.simulator(observed=True).run(x, T, probes=[count]).snapshots[T].outputs

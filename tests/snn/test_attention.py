@@ -168,7 +168,7 @@ def recounted(network: SpikingNetwork, node: Node, frames: list[dict[str, Tensor
 @pytest.mark.parametrize("areas", [1, 4])
 def test_operations_of_products_are_recounted(areas: int):
     """In the first frame keys and values are stored as weights are; later their changes count."""
-    network = converted(areas=areas).network(observed=True)
+    network = converted(areas=areas).simulator(observed=True)
     frames: list[dict[str, Tensor]] = []
 
     def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:

@@ -125,7 +125,7 @@ def test_no_layer_sends_more_than_its_cap(name: str):
     settled.
     """
     one, T = converted(name), 48
-    for site, sent in record(one.network(observed=True), images(2, seed=7), T).items():
+    for site, sent in record(one.simulator(observed=True), images(2, seed=7), T).items():
         cap, theta = one.graph[site].phi.cap, one.neurons[site]["theta"].double()[:, None, None]
         assert cap is not None
         total = sent.cumsum(0) * theta

@@ -23,7 +23,7 @@ def watch(settings: dict[str, Any], x: Tensor, T: int) -> Tensor:
     """What enters a network whose first layer is the identity: [T, N, 1, H, W]."""
     graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
     entered: list[Tensor] = []
-    network = spiking(graph, x, Recipe("tested"), settings).network(observed=True)
+    network = spiking(graph, x, Recipe("tested"), settings).simulator(observed=True)
     network.run(x, T, probes=[lambda name, t, layer, current: entered.append(current.clone())])
     return torch.stack(entered)
 

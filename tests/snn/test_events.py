@@ -296,7 +296,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[SparseRows]:
 def both(model: torch.nn.Module, recipe: Recipe) -> list[SpikingNetwork]:
     """An exact network, computed plainly and event-driven."""
     converted = exact(spiking(model, images(2), recipe))
-    return [converted.network(event_driven=driven) for driven in (False, True)]
+    return [converted.simulator(event_driven=driven) for driven in (False, True)]
 
 
 TRAINED = {"calibration.steps": 2}

@@ -37,10 +37,10 @@ def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method
         stream = Stream(network, T=40)
         return [stream(frame, steps=[1, 2, 5], maps=True) for frame in (x, y, y, x)]
 
-    asked = run(net.network(event_driven=False))
+    asked = run(net.simulator(event_driven=False))
     for module in (layer_module, network_module, pooling_module):
         monkeypatch.setattr(module, "on_cpu", lambda x: False)
-    unasked = run(net.network(event_driven=False))
+    unasked = run(net.simulator(event_driven=False))
     for one, other in zip(asked, unasked, strict=True):
         assert (one.fresh, one.cut) == (other.fresh, other.cut)
         assert one.run.analogue_macs == other.run.analogue_macs

@@ -54,7 +54,7 @@ EVERY = (*ALL, SpikesIntoNeurons)
 def network(
     cls: type[nn.Module], settings: dict[str, Any], x: Tensor, observed: bool = False
 ) -> SpikingNetwork:
-    return spiking(make(cls), x, Recipe("tested"), settings).network(observed=observed)
+    return spiking(make(cls), x, Recipe("tested"), settings).simulator(observed=observed)
 
 
 @torch.no_grad()
@@ -164,8 +164,8 @@ def test_no_rule_of_thresholds_depends_on_the_unit(rule: str):
     x, recipe = images(2), SIGMA_DELTA.with_settings({"threshold.rule": rule})
     graph = trace(make(TinyLeaky), x[:1])
     scaled = {k: v / 8 if k.endswith(".bias") else v for k, v in graph.tensors.items()}
-    one = spiking(graph, x, recipe).network(observed=True)
-    other = spiking(replace(graph, tensors=scaled), x / 8, recipe).network(observed=True)
+    one = spiking(graph, x, recipe).simulator(observed=True)
+    other = spiking(replace(graph, tensors=scaled), x / 8, recipe).simulator(observed=True)
     before, after = record(one, x, 12), record(other, x / 8, 12)
     assert all(torch.equal(after[name], sent) and sent.any() for name, sent in before.items())
     for a, b in zip(one.snapshot().outputs, other.snapshot().outputs, strict=True):

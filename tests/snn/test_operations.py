@@ -144,7 +144,7 @@ def test_against_every_event_and_every_output(settings: dict[str, Any]):
         if name == "act1":
             graded.append(layer.out.numpy().copy())
 
-    network = spiking(model, x, Recipe("tested"), settings).network(observed=True)
+    network = spiking(model, x, Recipe("tested"), settings).simulator(observed=True)
     run = network.run(x, T, probes=[probe])
     for i, counting in product(range(2), EVENTS):
         act1, act2, act3 = (counted([s[i] for s in steps], counting) for steps in spikes.values())

@@ -27,7 +27,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 def test_one_neuron_of_a_pair_does_what_the_two_do(name: str):
     x, (method, settings) = images(3), SETTINGS[name]
     converted = spiking(make(TinyLeaky), x, get_recipe(method), settings)
-    networks = [converted.network(observed=observed) for observed in (False, True)]
+    networks = [converted.simulator(observed=observed) for observed in (False, True)]
     alone, both = (network.run(x, T, STEPS) for network in networks)
     one, two = (network.neurons["act1"] for network in networks)
     assert isinstance(one, ConstantOnOff) and isinstance(two, OnOff)

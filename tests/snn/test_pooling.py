@@ -150,7 +150,7 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, 
     """
     x = images(3)
     converted = spiking(make(TinyLeaky), x, get_recipe(method))
-    network, observed = converted.network(), converted.network(observed=True)
+    network, observed = converted.network(), converted.simulator(observed=True)
     run, watched = (net.run(x, 24, [1, 8]) for net in (network, observed))
     assert list(network.plan.sums) == (["act2"] if summed else []) and not observed.plan.sums
     for t in (1, 8, 24):

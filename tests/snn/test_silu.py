@@ -136,7 +136,7 @@ def test_the_graph_is_the_network_and_the_pool_stays_behind_the_neurons(phi: Act
     torch.testing.assert_close(forward(graph, x)[0], model(x))
     assert F.silu(model.conv1(x)).min() < -0.27
     converted = spiking(model, x, get_recipe(DEFAULT))
-    sent = record(converted.network(observed=True), x, 4)["act"]
+    sent = record(converted.simulator(observed=True), x, 4)["act"]
     assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
     outputs = converted.network()(x, 1).snapshots[1].outputs
     assert relative_error(outputs, model(x)) < 0.1

@@ -41,7 +41,7 @@ def test_slices_of_channels_get_the_events_of_these():
     ):
         x = images(2)
         converted = spiking(make(Sliced, slope=slope), x, get_recipe(method), settings)
-        network = converted.network(observed=True)
+        network = converted.simulator(observed=True)
         found = network.run(x, T=1).snapshots[1].operations_by_layer
         sent = network.layer("act").count.double().sum((2, 3))
         assert sent.sum() > 0

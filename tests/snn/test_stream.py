@@ -235,7 +235,7 @@ def test_what_rounding_makes_of_two_thousand_frames(refresh: int):
     noise = torch.rand(10, 1, 3, 8, 8, generator=generator)
     frames = [*(noise * 0.3 + images(1).float() * 0.7)]
     converted = spiking(make(TinyLeaky), images(2), DIGITS)
-    stream = Stream(converted.network(torch.float32), refresh=refresh)
+    stream = Stream(converted.network(), refresh=refresh)
     fresh = sum(stream(frames[k % 10]).fresh for k in range(2000))
     assert fresh == (2 if refresh else 1) and torch.equal(stream.network.image, frames[9])
     weight, bias = (converted.graph.tensors[f"conv1.{name}"] for name in ("weight", "bias"))

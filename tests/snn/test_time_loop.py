@@ -125,7 +125,7 @@ def test_every_spike_of_every_step(case: str):
         pair = isinstance(layer, OnOff)
         got[name, t] = torch.stack([layer.on.out, layer.off.out]) if pair else layer.out.clone()
 
-    run = converted.network(observed=True).run(x, T, probes=[probe])
+    run = converted.simulator(observed=True).run(x, T, probes=[probe])
     for key, spikes in expected.items():
         assert torch.equal(got.get(key, torch.zeros_like(spikes)), spikes), key
     assert all(spikes.any() for (_, t), spikes in expected.items() if t == 2)

@@ -135,7 +135,7 @@ def analyze(
     """
     neuron = replace(converted.recipe.neuron, pool_first=False)
     converted = replace(converted, recipe=replace(converted.recipe, neuron=neuron))
-    network = converted.network(device, observed=True)
+    network = converted.simulator(device, observed=True)
     graph = converted.graph.to(device)
     observer = Observer(network, graph, converted.spec)
     totals = {node.name: LayerTotals(node.name, T) for node in graph.activations}

@@ -65,7 +65,7 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     graph = converted.spiking_graph.up_to(*converted.graph.outputs)
     converted = replace(converted, graph=graph, weights={})
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
-    layers = dict(converted.network(observed=True).layers())
+    layers = dict(converted.simulator(observed=True).layers())
     for node in graph.nodes:
         if reason := _obstacle(node, layers.get(node.name), converted, sizes):
             raise _refusal(node, reason)

@@ -196,7 +196,7 @@ def test_the_parts_add_up(name):
     x = images(2)
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, "calibration.T": 4})
     converted, T = spiking(make(TinyLeaky), x, recipe), 12
-    network = converted.network(observed=True)
+    network = converted.simulator(observed=True)
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, T)
@@ -222,7 +222,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
     x = images(1)
     recipe = replace(get_recipe("p-norm"), name="p")
     converted = spiking(make(Pooled), x, recipe)
-    network, before = converted.network(observed=True), {}
+    network, before = converted.simulator(observed=True), {}
     forward(
         converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())})
     )
@@ -240,7 +240,7 @@ def test_the_parts_add_up_with_attention(name):
     graph = with_identities(trace(make(Attending), x[:1]))
     recipe = get_recipe(name).with_settings({"threshold.scale": 0.1})
     converted = spiking(graph, x, recipe)
-    network = converted.network(observed=True)
+    network = converted.simulator(observed=True)
     before = {}
     forward(graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, 12)

@@ -31,7 +31,7 @@ def recorded(model, name, T, settings=None):
             on, off = layer.on.out.clone(), layer.off.out.clone()
         record.setdefault(name, {})[t] = (layer.out.clone(), on, off)
 
-    network, watch = converted.network(observed=True), Watch(before, T)
+    network, watch = converted.simulator(observed=True), Watch(before, T)
     network(x, T, probes=[watch, keep])
     for seen in watch.layers.values():
         seen.finish()

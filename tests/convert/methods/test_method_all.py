@@ -75,7 +75,7 @@ def test_runs_repeat_and_do_not_depend_on_the_batch(name: str):
     """Repeated, bit by bit. In another batch, up to how a linear layer rounds its sums."""
     for cls in [TinyLeaky, Pooled]:
         x = images(3, seed=7)
-        network = converted(cls, name).network(observed=True)
+        network = converted(cls, name).simulator(observed=True)
         together = record(network, x, 18)
         network.run(images(2, seed=8), 3)
         again = record(network, x, 18)
@@ -98,8 +98,8 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str):
     graph = replace(plain.graph, tensors=tensors)
     scaled = spiking(graph, images(2) * 32.0, get_recipe(name), settings)
     x = images(2, seed=7)
-    before = record(plain.network(observed=True), x, 20)
-    after = record(scaled.network(observed=True), x * 32.0, 20)
+    before = record(plain.simulator(observed=True), x, 20)
+    after = record(scaled.simulator(observed=True), x * 32.0, 20)
     assert all(torch.equal(before[k], after[k]) and before[k].any() for k in before)
 
 

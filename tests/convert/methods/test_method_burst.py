@@ -55,7 +55,7 @@ def test_a_network_counts_every_spike_of_a_burst():
     assert all(
         torch.equal(s["theta"], plain.neurons[k]["theta"]) for k, s in converted.neurons.items()
     )
-    sent = record(converted.network(observed=True), images(2), 16)
+    sent = record(converted.simulator(observed=True), images(2), 16)
     spikes = converted.network().run(images(2), 16).snapshots[16].spikes
     for name, n in sent.items():
         assert n.max() == 5 and torch.equal(n, n.round())

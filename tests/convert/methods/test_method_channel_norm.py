@@ -49,5 +49,5 @@ def test_on_relu_it_is_integrate_and_fire():
     """The same spikes as p-norm with thresholds per channel."""
     _, ours = method(Chain, "channel-norm")
     _, other = method(Chain, "p-norm", {"threshold.scope": "channel"})
-    a, b = (record(c.network(observed=True), images(2), 20) for c in (ours, other))
+    a, b = (record(c.simulator(observed=True), images(2), 20) for c in (ours, other))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) and a[k].any() for k in a)

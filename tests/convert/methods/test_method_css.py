@@ -128,7 +128,7 @@ def test_a_network_is_the_plain_loop_over_the_equation():
 def test_layers_take_turns_and_then_are_silent():
     for cls in [TinyLeaky, Pooled]:
         model, converted = method(cls, "css")
-        network = converted.network(observed=True)
+        network = converted.simulator(observed=True)
         sent = record(network, images(2, seed=7), 30)
         for name, steps in sent.items():
             before = network.plan.before[name]

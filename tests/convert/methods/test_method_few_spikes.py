@@ -69,7 +69,7 @@ def test_the_network_rounded_in_one_step_and_then_silence(cls, name, most):
     ):
         assert torch.allclose(output, wanted) and torch.equal(output, later)
     assert torch.equal(run.snapshots[1].operations.spikes, run.snapshots[4].operations.spikes)
-    sent = record(converted.network(observed=True), x, 2)
+    sent = record(converted.simulator(observed=True), x, 2)
     assert all(steps[0].any() and not steps[1].any() for steps in sent.values())
 
 

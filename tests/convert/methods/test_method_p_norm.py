@@ -53,7 +53,7 @@ def test_it_is_weight_normalisation():
     model, converted = method(Chain, "p-norm")
     thetas = [converted.neurons[name]["theta"][0].item() for name in ("relu1", "relu2")]
     expected = normalised(model, thetas, images(2), 40)
-    got = record(converted.network(observed=True), images(2), 40)
+    got = record(converted.simulator(observed=True), images(2), 40)
     for i, name in enumerate(("relu1", "relu2")):
         assert torch.equal(got[name], torch.stack([step[i] for step in expected]))
         assert 0.02 < got[name].mean() < 0.98
@@ -82,7 +82,7 @@ def test_rates_equal_spikingjelly():
                 lambda m, i, o, n=name: counts.update({n: counts.get(n, 0) + o})
             )
     output = torch.stack([theirs(x) for _ in range(T)]).mean(0)
-    ours = record(converted.network(observed=True), x, T)
+    ours = record(converted.simulator(observed=True), x, T)
     assert len(counts) == 2
     for name, count in zip(ours, counts.values(), strict=True):
         torch.testing.assert_close(ours[name].mean(0), count / T, rtol=0, atol=1e-5)

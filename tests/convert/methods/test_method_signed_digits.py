@@ -86,7 +86,7 @@ def test_a_rest_stays_with_the_next_image(cls: Any):
     """
     for observed in [False, True]:
         network, x = converted(cls), images(2, seed=5)
-        net = network.network(observed=observed)
+        net = network.simulator(observed=observed)
         function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
         net.run(x.flip(0), 2)
         first = net.run(x, 1).snapshots[1]
@@ -124,7 +124,7 @@ def test_what_pools_send_does_not_count_the_rest():
     network, x = converted(TinyLeaky), images(2, seed=5)
     settings = {"calibration.steps": 8, "calibration.operations": 0.25, "neuron.pool_first": False}
     recipe = DIGITS.with_settings(settings)
-    net = replace(network, recipe=recipe).network(torch.float32)
+    net = replace(network, recipe=recipe).simulator(torch.float32)
     net.run(x.float(), 1)
     counts = net.counts()
     for pool, layer in (("pool1", "act1"), ("pool2", "act2")):

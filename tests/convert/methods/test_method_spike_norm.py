@@ -46,7 +46,7 @@ def test_balanced_thresholds_by_hand():
     converted = spiking(graph, x, SPIKE_NORM)
     assert converted.neurons["act1"]["theta"].tolist() == [0.75, 0.75]
     assert converted.neurons["act2"]["theta"].tolist() == [4.0]
-    sent = record(converted.network(observed=True), x, 6)
+    sent = record(converted.simulator(observed=True), x, 6)
     assert sent["act1"][:, 0, :, 0, 0].tolist() == [[0, 1], [1, 1]] * 3
     # Currents 7/4, 4 in turn: U = 7/4, 23/4 -> 0, and so on.
     assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
@@ -65,7 +65,7 @@ def test_balanced_thresholds_of_rmp_by_hand():
 
 def test_the_input_is_spikes_and_the_run_repeats():
     _, converted = method(TinyLeaky, "spike-norm")
-    x, network, currents = images(2), converted.network(observed=True), []
+    x, network, currents = images(2), converted.simulator(observed=True), []
 
     def watch(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         if name == "act1" and current is not None:
@@ -78,7 +78,7 @@ def test_the_input_is_spikes_and_the_run_repeats():
         "the current of the first layer should be random"
     )
     other = spiking(converted.graph, x, SPIKE_NORM, {"encoding.seed": 1})
-    assert not torch.equal(record(other.network(observed=True), x, 10)["act1"], a["act1"])
+    assert not torch.equal(record(other.simulator(observed=True), x, 10)["act1"], a["act1"])
 
 
 def test_biases_are_part_of_the_balanced_current():

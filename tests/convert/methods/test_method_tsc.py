@@ -72,8 +72,8 @@ def test_integrating_the_switches_gives_the_spikes_of_rmp():
             side.count.clone() for side in (layer.on, layer.off)
         )
 
-    a = tsc.network(observed=True).run(x, T, probes=[synapses]).snapshots[T]
-    b = rmp.network(observed=True).run(x, T, probes=[spikes]).snapshots[T]
+    a = tsc.simulator(observed=True).run(x, T, probes=[synapses]).snapshots[T]
+    b = rmp.simulator(observed=True).run(x, T, probes=[spikes]).snapshots[T]
     assert counts
     assert all(torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items())
     assert all(torch.equal(p, q) for p, q in zip(a.outputs, b.outputs, strict=True))
