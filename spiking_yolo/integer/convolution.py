@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.snn.fast import EventConvolution, Kernels
 from spiking_yolo.snn.layout import channels_last
 
 # Whole numbers up to this are exact in float32.
@@ -105,11 +106,20 @@ class WholeConvolution:
         self.wide = levels.flatten(1).abs().sum(1).max().item() * largest >= EXACT
         # The weights as oneDNN wants them, by the byte of zero events.
         self._packed: dict[int, Tensor] = {}
+        self._by_events: EventConvolution | None = None
 
     def __call__(self, x: Tensor, zero: int = ZERO) -> Tensor:
         """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + zero."""
         sums = self.of_events(x, zero)
         return sums if self.border is None else self.border.add_to(sums)
+
+    def by_events(self, kernels: Kernels, price: float) -> EventConvolution:
+        """The same of few events, float32. price: See EventConvolution. The weights are held once
+        for all videos.
+        """
+        if self._by_events is None:
+            self._by_events = EventConvolution(kernels, self.levels, self.attrs, price)
+        return self._by_events.of_network(kernels)
 
     def of_events(self, x: Tensor, zero: int = ZERO) -> Tensor:
         """The same without the border."""

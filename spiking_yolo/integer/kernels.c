@@ -28,13 +28,14 @@ typedef struct {
     int32_t silu;
 } Layer;
 
-/* Rows of a map: width is that of the map before pooling by 2 x 2, 0 without it. sums: float32 [rows, channels]; added:
+/* Rows of a map, or those at `where` unless that is NULL. width is that of the map before pooling by 2 x 2, 0 without it. sums: float32 [rows, channels]; added:
 what an identity sent, or NULL; before: what was sent by the frame before, or NULL. dead_zone: how much
 more than half a threshold must be due then. */
 typedef struct {
     int64_t rows, width;
     const float *sums;
     const uint8_t *added, *before;
+    const int64_t *where;
     float dead_zone;
 } Input;
 
@@ -170,5 +171,6 @@ static void position(const Layer *g, const Input *x, int64_t row, const int32_t 
 void neurons(const Layer *g, const Input *x, const int32_t *ends, int64_t segments, int threads, uint8_t *out,
              float *spent) {
 #pragma omp parallel for num_threads(threads)
-    for (int64_t row = 0; row < x->rows; row++) position(g, x, row, ends, segments, out, spent);
+    for (int64_t i = 0; i < x->rows; i++)
+        position(g, x, x->where ? x->where[i] : i, ends, segments, out, spent);
 }

@@ -43,6 +43,7 @@ class Input(ctypes.Structure):
         ("sums", c_void_p),
         ("added", c_void_p),
         ("before", c_void_p),
+        ("where", c_void_p),
         ("dead_zone", c_float),
     )
 
@@ -98,7 +99,12 @@ class NeuronKernel:
         return all(x.dtype == torch.uint8 for x in bytewise)
 
     def __call__(
-        self, sums: Sequence[Tensor], before: Tensor | None, pool: bool, dead_zone: float
+        self,
+        sums: Sequence[Tensor],
+        before: Tensor | None,
+        pool: bool,
+        dead_zone: float,
+        where: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the neurons have sent, bytes k + 128, [N, C, H, W], and the events of this step,
         float32 [N, segments, 3, H, W].
@@ -108,17 +114,24 @@ class NeuronKernel:
             before: What was sent by the frame before, bytes.
             pool: Whether the maxima of 2 x 2 sums count.
             dead_zone: In a later frame.
+            where: Positions that alone may have changed since the frame before, int64.
         """
-        first, *others = [channels_last(x) for x in sums]
-        added = others[0] if others else None
+        first = channels_last(sums[0])
+        added = None
+        if len(sums) > 1:
+            added = channels_last(sums[1])
         n, c, h, w = first.shape
         width = 0
         if pool:
             width, h, w = w, h // 2, w // 2
-        out = empty(torch.Size((n, c, h, w)), first, torch.uint8)
-        spent = torch.empty((n, h, w, len(self._ends), 3), dtype=torch.float32)
-        addresses = [None if x is None else x.data_ptr() for x in (added, before)]
-        given = Input(n * h * w, width, first.data_ptr(), *addresses, dead_zone)
+        size, shape = n * h * w, (n, h, w, len(self._ends), 3)
+        if where is None or before is None:
+            out = empty(torch.Size((n, c, h, w)), first, torch.uint8)
+            spent = torch.empty(shape, dtype=torch.float32)
+        else:
+            out, spent, size = before.clone(), torch.zeros(shape), len(where)
+        addresses = [None if x is None else x.data_ptr() for x in (added, before, where)]
+        given = Input(size, width, first.data_ptr(), *addresses, dead_zone)
         self._call(
             ctypes.byref(self._layer),
             ctypes.byref(given),

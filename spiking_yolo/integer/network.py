@@ -12,6 +12,7 @@ from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, terms
 from spiking_yolo.integer.convolution import ZERO
 from spiking_yolo.integer.kernels import NeuronKernel
+from spiking_yolo.integer.memory import Memory, changed_at, reached_windows, united
 from spiking_yolo.integer.moves import move, pools_in_pairs
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import NetworkParameters, Neurons
@@ -34,11 +35,15 @@ class Frame:
         events: Sender -> events of this step at each position, float32 [N, 1, ...] each, or
             [N, C, ...] where slices of them are taken.
         outputs: Head tensors in values of the ANN, [N, ...].
+        dead_zone: Of the neurons in this frame.
+        memory: Of a video; None after a photograph or a first frame.
     """
 
     sent: Mapping[str, Tensor]
     events: Mapping[str, Counts]
     outputs: tuple[Tensor, ...]
+    dead_zone: float = 0.0
+    memory: Memory | None = None
 
 
 class IntegerNetwork(nn.Module):
@@ -107,6 +112,7 @@ class IntegerNetwork(nn.Module):
             dead_zone: Of the neurons in a later frame, in thetas.
         """
         old = {} if before is None else before.sent
+        memory = self._memory(before)
         values: dict[str, Tensor] = {}
         events: dict[str, Counts] = {}
         for node in self.graph.nodes:
@@ -114,10 +120,20 @@ class IntegerNetwork(nn.Module):
             if node.op == "input":
                 values[name] = self.parameters_of.bytes_of(x, self.fast)
             elif node.op == "activation":
-                values[name], events[name] = self._fire(node, values, old.get(name), dead_zone)
+                where = None
+                if memory is not None and before is not None and dead_zone >= before.dead_zone:
+                    where = self._reached(node, memory)
+                sent = values, old.get(name), dead_zone, where
+                values[name], events[name] = self._fire(node, *sent)
+                if memory is not None and where is not None:
+                    memory.changed[name] = where[changed_at(values[name], old[name], where)]
             elif node.weighted:
-                zero = ZERO * (node.inputs[0] != self._input)
-                values[name] = self.parameters_of.convolutions[name](values[node.inputs[0]], zero)
+                convolution, source = self.parameters_of.convolutions[name], node.inputs[0]
+                zero = ZERO * (source != self._input)
+                if memory is None:
+                    values[name] = convolution(values[source], zero)
+                else:
+                    values[name] = memory.sums(name, convolution, source, values[source], zero)
             elif node.op != "add":
                 values[name] = move(node, [values[source] for source in node.inputs])
             if name in self._pools:
@@ -126,17 +142,44 @@ class IntegerNetwork(nn.Module):
                 values.pop(used, None)
         outputs = tuple([self.parameters_of.output(name, values) for name in self.graph.outputs])
         sent = {name: values[name] for name in (self._input, *self.senders)}
-        return Frame(sent, events, outputs)
+        if memory is not None:
+            memory.owner = sent
+        return Frame(sent, events, outputs, dead_zone, memory)
+
+    def _memory(self, before: Frame | None) -> Memory | None:
+        """What later frames of a video know of the sums in the frame before."""
+        if before is None or not self.fast:
+            return None
+        memory = before.memory
+        if memory is None or memory.owner is not before.sent:
+            memory = Memory(self.parameters_of.convolutions)
+        memory.changed.clear()
+        return memory
+
+    def _reached(self, node: Node, memory: Memory) -> Tensor | None:
+        """The positions of neurons that may have received something; None: any."""
+        if node.name not in self._kernels:
+            return None
+        places = [memory.changed.get(name) for name in terms(self.graph, node.inputs[0])]
+        where = united(places)
+        if where is not None and node.name in self._pooling:
+            where = reached_windows(where, self.sizes[self._pooling[node.name].inputs[0]][3])
+        return where
 
     def _fire(
-        self, node: Node, values: Mapping[str, Tensor], before: Tensor | None, dead_zone: float
+        self,
+        node: Node,
+        values: Mapping[str, Tensor],
+        before: Tensor | None,
+        dead_zone: float,
+        where: Tensor | None,
     ) -> tuple[Tensor, Counts]:
         """What a layer of neurons has sent by now, and its events in this step."""
         name = node.name
         sums = [values[one] for one in terms(self.graph, node.inputs[0])]
         kernel = self._kernels.get(name)
         if kernel is not None and kernel.takes(sums, before):
-            sent, spent = kernel(sums, before, name in self._pooling, dead_zone)
+            sent, spent = kernel(sums, before, name in self._pooling, dead_zone, where)
             return sent, self._by_channel(name, spent)
         if name in self._pooling:
             sums = [move(self._pooling[name], sums)]

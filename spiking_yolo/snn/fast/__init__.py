@@ -7,6 +7,7 @@ most.
 
 from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum, tiles
 from spiking_yolo.snn.fast.events import (
+    PRICE,
     EventConvolution,
     EventNeurons,
     Kernels,
@@ -16,12 +17,15 @@ from spiking_yolo.snn.fast.events import (
 from spiking_yolo.snn.fast.steps import BlockedStep, Scratch
 
 __all__ = [
+    "PRICE",
     "Backend",
     "BlockedStep",
     "EventConvolution",
     "EventNeurons",
+    "Kernels",
     "PackedConvolution",
     "PooledSum",
+    "library",
     "tiles",
     "usable_levels",
 ]
