@@ -28,15 +28,15 @@ typedef struct {
     int32_t silu;
 } Layer;
 
-/* Rows of a map, or those at `where` unless that is NULL. width is that of the map before pooling by 2 x 2, 0 without it. sums: float32 [rows, channels]; added:
-what an identity sent, or NULL; before: what was sent by the frame before, or NULL. dead_zone: how much
-more than half a threshold must be due then. */
+/* Rows of a map, or those at `where` unless that is NULL. width is that of the map before pooling by 2 x 2, 0 without
+it. sums: float32 [rows, channels]; added: what an identity sent, or NULL; before: what was sent by the frame before, or
+NULL. least: how many thresholds must be due then; 0 for any. */
 typedef struct {
     int64_t rows, width;
     const float *sums;
     const uint8_t *added, *before;
     const int64_t *where;
-    float dead_zone;
+    float least;
 } Input;
 
 /* Every function of vectors is part of its caller. */
@@ -103,7 +103,7 @@ INLINE int32_t total(ints x) {
 static const int32_t MORE = 0x1115, FEWER = 0xa888;
 
 /* The new k of LANES neurons. */
-INLINE ints fire(const Layer *g, int64_t c, floats v, ints before, float dead_zone) {
+INLINE ints fire(const Layer *g, int64_t c, floats v, ints before, float least) {
     if (g->silu) v = v * sigmoid(v) * read(g->per_value + c, LANES);
     else v = choose(v > 0, v, v * g->slope);
     v = smaller(v, read(g->ceiling + c, LANES));
@@ -113,7 +113,7 @@ INLINE ints fire(const Layer *g, int64_t c, floats v, ints before, float dead_zo
     floats base = __builtin_convertvector(low, floats);
     floats cut = all(0.5f) + g->slack * __builtin_convertvector((MORE >> bits & 1) - (FEWER >> bits & 1), floats);
     ints change = low - (due - base >= cut);
-    if (dead_zone > 0) change &= choose(due < 0, -due, due) >= 0.5f + dead_zone;
+    if (least > 0) change &= choose(due < 0, -due, due) >= least;
     ints k = before + change;
     return pick(k < -LARGEST, (ints){} - LARGEST, pick(k > LARGEST, (ints){} + LARGEST, k));
 }
@@ -136,7 +136,7 @@ INLINE void step(const Layer *g, const Input *x, const float *sums, int64_t row,
     v = v + read(g->bias + c, LANES);
     ints before = {};
     if (x->before) before = sent(x->before + at, n);
-    ints k = fire(g, c, v, before, x->dead_zone);
+    ints k = fire(g, c, v, before, x->least);
     bytes byte = __builtin_convertvector(k + ZERO, bytes);
     if (n == LANES) memcpy(out + at, &byte, LANES);
     else memcpy(out + at, &byte, n);

@@ -44,7 +44,7 @@ class Input(ctypes.Structure):
         ("added", c_void_p),
         ("before", c_void_p),
         ("where", c_void_p),
-        ("dead_zone", c_float),
+        ("least", c_float),
     )
 
 
@@ -131,7 +131,8 @@ class NeuronKernel:
         else:
             out, spent, size = before.clone(), torch.zeros(shape), len(where)
         addresses = [None if x is None else x.data_ptr() for x in (added, before, where)]
-        given = Input(size, width, first.data_ptr(), *addresses, dead_zone)
+        least = 0.5 + dead_zone if dead_zone else 0.0
+        given = Input(size, width, first.data_ptr(), *addresses, least)
         self._call(
             ctypes.byref(self._layer),
             ctypes.byref(given),

@@ -107,7 +107,7 @@ def activation(sums: Sequence[Tensor], layer: NeuronLayer) -> Tensor:
 
 
 def exp(x: Tensor) -> Tensor:
-    """e^x for x <= 0, to a few units in the last place: the same bits everywhere."""
+    """e^x for x <= 0, the same bits everywhere. Its relative error is (6 + |x|) * 2^-24 at most."""
     x = (x * LOG2_E).clamp_(min=-126.0)
     whole = x.floor()
     x = x - whole

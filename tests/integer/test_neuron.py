@@ -1,0 +1,281 @@
+"""The neuron of whole numbers, in Python and in C, against one that computes value by value.
+
+Float64 rounded to float32 after every operation is what float32 computes.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.graph import Activation
+from spiking_yolo.integer import kernels
+from spiking_yolo.integer.kernels import NeuronKernel
+from spiking_yolo.integer.neuron import (
+    NeuronLayer,
+    exp,
+    fire,
+    mish_gate,
+    sigmoid,
+    softmax,
+)
+from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.fast import usable_levels
+
+SIGNED = Neuron(kind="sigma-delta", events="digits")
+
+
+def f32(x: float) -> float:
+    """The nearest float32; halves to even."""
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
+def digits(n: int) -> int:
+    """Digits of the non-adjacent form that are not 0."""
+    count = 0
+    while n:
+        digit = 2 - n % 4 if n % 2 else 0
+        count, n = count + abs(digit), (n - digit) // 2
+    return count
+
+
+# Digits of n + 1 less those of n by n mod 16; 0 where higher bits decide.
+CHANGES = [{digits(n + 1) - digits(n) for n in range(last, 1024, 16)} for last in range(16)]
+MORE = [changes.pop() if len(changes) == 1 else 0 for changes in CHANGES]
+
+
+def scalar(
+    sums: Sequence[float],
+    scales: Sequence[float],
+    bias: float,
+    offset: float,
+    slope: float,
+    slack: float,
+    before: int = 0,
+    dead_zone: float = 0.0,
+    ceiling: float = math.inf,
+) -> int:
+    """k of one leaky ReLU neuron."""
+    v = f32(sums[0] * scales[0])
+    for k, scale in zip(sums[1:], scales[1:], strict=True):
+        v = f32(v + f32(k * scale))
+    v = f32(v + bias)
+    if v <= 0:
+        v = f32(v * slope)
+    due = f32(f32(min(v, ceiling) + offset) - before)
+    low = math.floor(due)
+    change = low + (f32(due - low) >= f32(0.5 + f32(slack * MORE[low % 16])))
+    if dead_zone and abs(due) < f32(0.5 + dead_zone):
+        change = 0
+    return max(-127, min(127, before + change))
+
+
+def layer(channels: int, seed: int = 0, phi: Activation | None = None, **own: Any) -> NeuronLayer:
+    """One with random parameters."""
+    draw = partial(torch.rand, channels, generator=torch.Generator().manual_seed(seed))
+    values: dict[str, Any] = {
+        "phi": phi or Activation(f32(0.1)),
+        "settings": Neuron(kind="sigma-delta", events="digits", slack=0.2),
+        "scales": (draw() * 0.3,),
+        "bias": draw() * 8 - 4,
+        "per_value": draw() * 40,
+        "offset": draw() - 0.5,
+        "ceiling": None,
+    }
+    return NeuronLayer(**{**values, **own})
+
+
+def some(shape: Sequence[int], largest: int, seed: int = 1) -> Tensor:
+    """Whole numbers, as float32 with the channels last in memory."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(-largest, largest + 1, tuple(shape), generator=generator).float()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def as_bytes(k: Tensor) -> Tensor:
+    return (k + 128).to(torch.uint8)
+
+
+WHOLE = st.integers(-(2**24), 2**24).map(float)
+FLOATS = partial(st.floats, width=32, allow_subnormal=False)
+
+
+@settings(max_examples=300)
+@given(
+    sums=st.lists(WHOLE | st.integers(-300, 300).map(float), min_size=1, max_size=2),
+    scales=st.tuples(FLOATS(2**-20, 1.0), FLOATS(2**-20, 1.0)),
+    bias=FLOATS(-200, 200),
+    offset=FLOATS(-3, 3),
+    slope=st.sampled_from([0.0, f32(0.1), 1.0]),
+    slack=FLOATS(0, 0.5),
+    before=st.none() | st.integers(-127, 127),
+    dead_zone=st.floats(0, 16),
+    ceiling=st.none() | FLOATS(0.5, 64),
+)
+def test_against_a_scalar_neuron(**x: Any):
+    """In Python, and in C with and without vectors of the processor."""
+    sums, scales = x["sums"], x["scales"][: len(x["sums"])]
+    # Of a sum, the second comes as bytes.
+    sums[1:] = [max(-127.0, min(127.0, k)) for k in sums[1:]]
+    own = {name: torch.tensor([x[name]]) for name in ("bias", "offset")}
+    phi = Activation(x["slope"], x["ceiling"])
+    ceiling = None if x["ceiling"] is None else torch.tensor([x["ceiling"]])
+    many = tuple([torch.tensor([scale]) for scale in scales])
+    chosen = Neuron(kind="sigma-delta", events="digits", slack=x["slack"])
+    neurons = layer(1, phi=phi, settings=chosen, scales=many, ceiling=ceiling, **own)
+    parameters = x | {"scales": scales, "before": x["before"] or 0}
+    expected = scalar(**parameters | {"ceiling": x["ceiling"] or math.inf})
+    tensors = [torch.full((1, 1, 1, 1), k) for k in sums]
+    before = None
+    if x["before"] is not None:
+        before = torch.full((1, 1, 1, 1), float(x["before"]))
+    assert fire([t.clone() for t in tensors], neurons, before, x["dead_zone"]).item() == expected
+    if NeuronKernel.serves(neurons):
+        bytewise = [tensors[0], *map(as_bytes, tensors[1:])]
+        old = None if before is None else as_bytes(before)
+        sent, spent = NeuronKernel(neurons, [1])(bytewise, old, False, x["dead_zone"])
+        size = abs(expected - parameters["before"])
+        assert sent.item() == expected + 128
+        assert spent.flatten().tolist() == [size, digits(size), size > 0]
+
+
+@pytest.fixture(params=["default", "avx2", "avx512"])
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The kernels of each level that this processor has."""
+    if request.param not in usable_levels():
+        pytest.skip("not of this processor")
+    monkeypatch.setattr(kernels, "usable_levels", lambda: (request.param,))
+    kernels.library.cache_clear()
+    if kernels.library() is None:
+        pytest.skip("not built")
+    yield request.param
+    kernels.library.cache_clear()
+
+
+KINDS = {
+    "leaky": {},
+    "capped": {"phi": Activation(cap=6.0), "ceiling": torch.full((37,), 33.7)},
+    "silu": {"phi": Activation(silu=True)},
+    "shortcut": {"scales": (torch.full((37,), 0.013), torch.linspace(0.01, 1, 37))},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pool", [False, True])
+def test_kernels_in_c_are_the_python_ones(level: str, kind: str, pool: bool):
+    """37 channels are whole vectors and a rest; counts are of channels up to 5, 20 and 37."""
+    if pool and kind == "shortcut":
+        return
+    neurons, ends = layer(37, **KINDS[kind]), [5, 20, 37]
+    sums, shape = [some((2, 37, 6, 4), 700)], (2, 37, 6, 4)
+    read = sums
+    if pool:
+        shape, read = (2, 37, 3, 2), [F.max_pool2d(sums[0], 2)]
+    if kind == "shortcut":
+        read = [*sums, some(shape, 127, 2)]
+        sums = [*sums, as_bytes(read[1])]
+    kernel = NeuronKernel(neurons, ends)
+    for before, dead_zone in ((None, 0.0), (some(shape, 127, 3), 0.0), (some(shape, 9), 0.3)):
+        old = None if before is None else as_bytes(before)
+        sent, spent = kernel(sums, old, pool, dead_zone)
+        expected = fire([x.clone() for x in read], neurons, before, dead_zone)
+        assert torch.equal(sent.float() - 128, expected) and len(expected.unique()) > 15
+        size = (expected - (0 if before is None else before)).abs()
+        counted = size, size.clone().apply_(lambda n: digits(int(n))), size.clamp(max=1)
+        for k, count in enumerate(counted):
+            parts = [part.sum(1) for part in count.split([5, 15, 17], 1)]
+            assert torch.equal(spent[:, :, k], torch.stack(parts, 1))
+
+
+@settings(max_examples=200)
+@given(st.floats(0.0, 1.0))
+def test_the_dead_zone_ends_at_the_same_float_in_both(dead_zone: float):
+    """At the nearest float32 to 1/2 + the dead zone, of which neighbours are due."""
+    edge = np.float32(0.5 + dead_zone)
+    due = torch.tensor([np.nextafter(edge, np.float32(0)), edge])
+    one = torch.ones(2)
+    neurons = layer(2, settings=SIGNED, scales=(due,), bias=one * 0, offset=one * 0)
+    x, before = torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+    expected = [[0, int(dead_zone + 1)]] if dead_zone else None
+    found = fire([x], neurons, before, dead_zone).flatten(1)
+    if expected:
+        assert found.tolist() == expected
+    if NeuronKernel.serves(neurons):
+        sent, _ = NeuronKernel(neurons, [2])([x], as_bytes(before), False, dead_zone)
+        assert torch.equal(sent.flatten(1).float() - 128, found)
+
+
+def test_dead_zone_and_clamp_by_hand():
+    """theta = 1, a quarter: fires at 3/4 and above, and sends the nearest whole number; k is never
+    more than 127.
+    """
+    one = torch.ones(1)
+    neurons = layer(1, settings=SIGNED, scales=(one / 100,), bias=one * 0, offset=one * 0)
+    for x, before, k in ((74, 0, 0), (76, 0, 1), (174, 1, 1), (176, 1, 2), (24, 1, 0), (26, 1, 1)):
+        old = torch.full((1, 1), float(before))
+        assert fire([torch.tensor([[float(x)]])], neurons, old, 0.25).item() == k
+    for x in (12700, 13000, 10**6, -13000):
+        sums = torch.tensor([[float(x)]])
+        linear = layer(1, phi=Activation(1.0), settings=SIGNED, scales=(one / 100,), bias=one * 0)
+        assert fire([sums], linear, None).item() == math.copysign(127, x)
+        # From there it comes back.
+        back = fire([sums * 0], linear, torch.tensor([[127.0]])).item()
+        assert back == fire([sums * 0], linear, None).item()
+
+
+def test_neurons_of_many_levels_by_hand():
+    """Few-spikes and multi-level: sign(v) * min(floor(|v| + initial), gamma)."""
+    one = torch.ones(1)
+    for kind in ("few-spikes", "multi-level"):
+        chosen = Neuron(kind=kind, gamma=5, initial=0.5)
+        own = {"phi": Activation(0.5), "scales": (one / 4,), "bias": one * 0, "offset": one * 0}
+        neurons = layer(1, settings=chosen, **own)
+        assert not NeuronKernel.serves(neurons)
+        for x, k in ((1, 0), (2, 1), (5, 1), (6, 2), (90, 5), (-3, 0), (-4, -1), (-99, -5)):
+            assert fire([torch.tensor([[float(x)]])], neurons, None).item() == k
+
+
+def test_functions_are_those_of_the_mathematics_library():
+    """To a few units in the last place, and as many more as |x| says, which multiplies log2(e)."""
+    below = -torch.cat([torch.logspace(-8, 1.94, 20000), torch.tensor([0.0, 1.0, math.log(2)])])
+    both = torch.cat([below, -below])
+    for found, x, exact in (
+        (exp, below, torch.exp),
+        (sigmoid, both, torch.sigmoid),
+        (mish_gate, both, lambda x: torch.tanh(F.softplus(x, threshold=100))),
+    ):
+        expected = exact(x.double())
+        error = (found(x).double() / expected - 1).abs()
+        assert (error <= (6 + x.abs()) * 2**-24).all(), found
+    assert exp(torch.tensor([-1e4])).item() == 2.0**-126
+
+
+@given(st.lists(FLOATS(-30, 30), min_size=1, max_size=70))
+def test_softmax(scores: list[float]):
+    """Of weights that are rounded to multiples of 2^-24 times the tokens, to the power of two."""
+    found = softmax(torch.tensor([scores]))
+    size = np.exp(np.array(scores) - max(scores))
+    assert found.sum().item() == pytest.approx(1, abs=1e-6)
+    step = 2.0 ** ((len(scores) - 1).bit_length() - 24)
+    assert np.abs(found[0].numpy() - size / size.sum()).max() <= 2 * step + 4 * 2**-24
+
+
+def test_gates_are_multiplied_before_they_are_made_thetas():
+    """v * gate(v) / theta, after scale and bias, each rounded: by hand of the functions above."""
+    sums = some((1, 5, 3, 3), 500)
+    for phi, gate in ((Activation(silu=True), sigmoid), (Activation(mish=True), mish_gate)):
+        neurons = layer(5, phi=phi, settings=SIGNED)
+        each = [value.reshape(-1, 1, 1) for value in (*neurons.scales, neurons.bias)]
+        v = sums * each[0] + each[1]
+        due = v * gate(v) * neurons.per_value.reshape(-1, 1, 1) + neurons.offset.reshape(-1, 1, 1)
+        expected = (due + 0.5).floor().clamp(-127, 127)
+        assert torch.equal(fire([sums], neurons, None), expected)
