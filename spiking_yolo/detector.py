@@ -536,19 +536,19 @@ class SpikingYOLO:
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
-        # Of `detect`, and the first one made, whose weights the others share.
+        # Of `detect`.
         self._network: Network | None = None
-        self._first: Network | None = None
         # Last, so that other threads see all of it.
         self._converted = converted
 
     def _new_network(self) -> Network:
-        """One with a state of its own; the weights are held once."""
+        """One with a state of its own; whole numbers have none, and are held once."""
         converted = self.converted
+        if not converted.recipe.complete:
+            return converted.network(self.device)
         with self._building:
-            network = converted.network(self.device, like=self._first)
-            self._first = self._first or network
-        return network
+            self._network = self._network or converted.network(self.device)
+            return self._network
 
     @contextmanager
     def _available_network(self) -> Iterator[Network]:

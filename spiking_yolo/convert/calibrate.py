@@ -224,10 +224,6 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """
     graph, recipe, corrected = job.graph, job.recipe, dict(neurons)
     T = recipe.calibration.T
-    steps = T
-    if recipe.differential:
-        # A value is sent once, and not its T-th part in each of T steps.
-        steps = 1
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.activations, *heads):
         job.progress(f"correct {node.name}")
@@ -238,7 +234,7 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
         if recipe.calibration.kind == "light" or node.op != "activation":
             parameters["bias"] = -excess
         else:
-            shift = -excess * steps
+            shift = -excess * T
             parameters["initial"] = recipe.neuron.initial + shift / parameters["theta"]
             if "theta_off" in parameters:
                 off = shift / parameters["theta_off"]

@@ -57,38 +57,28 @@ class Converted:
             return self.graph
         return replace(self.graph, tensors={**self.graph.tensors, **self.weights})
 
-    def network(self, device: torch.device | str = "cpu", like: Network | None = None) -> Network:
+    def network(self, device: torch.device | str = "cpu") -> Network:
         """What runs: whole numbers where layers send complete values, else the simulator.
 
-        Args:
-            device: Where it runs.
-            like: One that was made with the same arguments, whose weights it shares.
+        device: Where it runs.
         """
         if not self.recipe.complete:
-            assert not isinstance(like, IntegerNetwork)
-            return self.simulator(device, like=like)
-        # It has no state.
-        if isinstance(like, IntegerNetwork):
-            return like
+            return self.simulator(device)
         return IntegerNetwork(self.spiking_graph, self.neurons, self.recipe, self.spec, device)
 
     def simulator(
-        self,
-        *to: torch.dtype | torch.device | str,
-        event_driven: bool = True,
-        observed: bool = False,
-        like: SpikingNetwork | None = None,
+        self, *to: torch.dtype | torch.device | str, event_driven: bool = True, observed: bool = False
     ) -> SpikingNetwork:
-        """The simulator of T steps, whose neurons can be looked at.
+        """The simulator of T steps, for methods whose values are not complete in the first.
 
         Args:
             to: Device or dtype, as of Tensor.to.
-            event_driven, observed, like: See SpikingNetwork.
+            event_driven, observed: See SpikingNetwork.
         """
         graph = self.spiking_graph
         for where in to:
             graph = graph.to(where)
-        return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed, like)
+        return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed)
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 # What neurons may follow besides ReLU, and settings that not all of them read.
 ACTIVATIONS = ("slope", "cap", "silu", "mish", "softmax")
-OPTIONS = ("gamma", "initial", "reset", "shift", "hysteresis", "digits", "schedule")
+OPTIONS = ("gamma", "initial", "reset", "shift", "digits", "schedule")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ KINDS: dict[str, Kind] = {
         signed=True,
         differential=True,
         follows=ACTIVATIONS,
-        supports=("gamma", "initial", "hysteresis", "digits", "schedule"),
+        supports=("gamma", "initial", "digits", "schedule"),
     ),
     "dcgs": Kind(
         "signed, one of 8 powers of two per step",

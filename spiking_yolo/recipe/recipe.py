@@ -240,7 +240,6 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         ("reset", f"neuron.reset={neuron.reset}", neuron.reset != "subtract"),
         ("shift", "neuron.shift", neuron.shift),
         ("digits", "neuron.events=digits", neuron.events == "digits"),
-        ("hysteresis", "neuron.hysteresis", neuron.hysteresis),
         ("schedule", "encoding.coarse", encoding.coarse),
     )
     for option, setting, is_set in read_by_some:
@@ -252,20 +251,31 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         ("encoding.input=poisson", encoding.input == "poisson"),
         ("threshold.rule=balance", recipe.threshold.rule == "balance"),
         ("neuron.events=switches", neuron.events == "switches"),
+        (f"calibration.kind={calibration.kind}", calibration.kind in ("light", "advanced")),
     )
     for setting, is_set in rate_only:
         if is_set and kind.differential:
             yield f"{setting} needs rate coding, and neuron.kind={neuron.kind} sends changes"
-    for setting in ("tau", "denoise"):
-        if getattr(encoding, setting) and not kind.differential:
+    complete_only = (
+        ("neuron.slack", neuron.slack),
+        ("neuron.hysteresis", neuron.hysteresis),
+        ("threshold.rule=sensitivity", recipe.threshold.rule == "sensitivity"),
+        (f"calibration.kind={calibration.kind}", calibration.by_gradient),
+    )
+    for setting, is_set in complete_only:
+        if is_set and not (recipe.complete and neuron.kind == "sigma-delta"):
             yield (
-                f"encoding.{setting} needs neurons that send changes from frame to frame, such as"
-                " neuron.kind=sigma-delta"
+                f"{setting} needs complete values: --set neuron.kind=sigma-delta,"
+                f" neuron.events=digits, neuron.gamma={MAX_GAMMA}"
             )
     needs = (
         (neuron.shift and neuron.initial, "neuron.shift needs neuron.initial=0"),
+        (
+            (encoding.tau or encoding.denoise) and not recipe.complete,
+            "encoding.tau and encoding.denoise are for methods that keep their state from frame to"
+            " frame, such as signed-digits",
+        ),
         (neuron.busy and not neuron.hysteresis, "neuron.busy needs neuron.hysteresis"),
-        (neuron.slack and neuron.events != "digits", "neuron.slack needs neuron.events=digits"),
         (
             kind.msat and neuron.events == "switches",
             "neuron.events=switches needs spikes of one value: neuron.kind=if",
@@ -273,11 +283,6 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         (
             kind.msat and not recipe.msat.floor and neuron.gamma > 1,
             "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold",
-        ),
-        (
-            recipe.by_gradient and neuron.events != "digits",
-            "threshold.rule=sensitivity and calibration.kind=trained or tuned need complete values:"
-            " --set neuron.kind=sigma-delta, neuron.events=digits",
         ),
         (
             (calibration.weights or calibration.frames > 1) and not tuned,

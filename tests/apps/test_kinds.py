@@ -17,7 +17,7 @@ from spiking_yolo.snn.neurons import IntegrateAndFire, SigmaDelta, register
     signed=True,
     differential=True,
     follows=("slope", "cap", "silu"),
-    supports=("gamma", "initial", "hysteresis", "digits", "schedule"),
+    supports=("gamma", "initial", "digits", "schedule"),
 )
 class RenamedSigmaDelta(SigmaDelta):
     pass

@@ -15,16 +15,20 @@ differential coding it is what was sent, and the input comes once.
 The thresholds theta(t) of a neuron over its T ideal steps define its highest value,
 gamma * mean(theta), and its grid, mean(theta) / T. For a fixed theta these are the usual ones; a
 threshold that adapts is judged by what it became. The grid of a differential neuron is what
-rounding with each step's theta(t) in turn reaches.
+rounding with each step's theta(t) in turn reaches. A layer of whole numbers sends all in one step:
+its highest value is the largest k, its grid is what it makes of the ANN's input, and nothing is
+spike-inherent or uneven.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
+from spiking_yolo.integer.network import IntegerNetwork, whole
+from spiking_yolo.integer.neuron import fire
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
@@ -102,6 +106,38 @@ def chain(
     return Chain(ann, clipped, grid, ideal / per, even / per, sent.double() / per)
 
 
+def whole_chain(
+    network: IntegerNetwork, name: str, before: Tensor, phi: Activation, sent: Tensor
+) -> Chain:
+    """The chain of one layer of a network of whole numbers.
+
+    Args:
+        network: The network.
+        name: Name of the layer.
+        before: The ANN's pre-activation, [N, C, ...].
+        phi: The ANN's activation function.
+        sent: What its neurons sent, as in Frame.sent.
+    """
+    unit = network.parameters_of.units[name]
+
+    def value(k: Tensor) -> Tensor:
+        k = k.cpu().double()
+        return k * per_channel(unit.scale, k) + per_channel(unit.bias, k)
+
+    layer = network.layers[name].to(torch.device("cpu"))
+    before = before.float().cpu()
+    scale = torch.ones_like(layer.per_value)
+    if layer.phi.monotone:
+        scale = layer.per_value
+    alone = replace(layer, scales=(scale,), bias=torch.zeros_like(layer.bias))
+    ann = phi(before).double()
+    largest = torch.full_like(before, unit.largest)
+    clipped = ann.maximum(value(-largest)).minimum(value(largest))
+    grid = value(fire([before], alone, None))
+    snn = value(whole(sent))
+    return Chain(ann, clipped, grid, grid, snn, snn)
+
+
 def feed(
     layer: NeuronLayer,
     current: Tensor,
@@ -158,17 +194,12 @@ class Reach:
     def watch(self, layer: NeuronLayer) -> None:
         """Take the thresholds of one step."""
         thetas = [side.threshold for side in layer.sides]
-        first = not self._sums
-        if first:
+        if not self._sums:
             self._sums = list(map(torch.zeros_like, thetas))
         for k, theta in enumerate(thetas):
             self._sums[k] = self._sums[k] + theta
         if not layer.recipe.differential:
             return
-        rest = getattr(layer, "rest", None)
-        if first and rest is not None:
-            # The value that receivers assume before any event.
-            self.rounded += per_channel(rest * layer.theta, self.target)
         due = (self.target - self.rounded) / thetas[0]
         spikes = torch.floor(due + per_channel(layer.initial, self.target))
         self.rounded.addcmul_(spikes, thetas[0].expand_as(spikes))

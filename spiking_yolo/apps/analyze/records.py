@@ -58,6 +58,13 @@ class LayerWatch:
         self.sent.addcmul_(layer.out, per_channel(layer.theta, layer.out))
         self.wrong.append(self._count_wrong(layer))
 
+    def see_whole(self, value: Tensor) -> None:
+        """Record what neurons of whole numbers have sent, in values of the ANN; no step follows."""
+        self.eligible = value.numel()
+        if not self.signed:
+            self.eligible = int((~self._positive).sum())
+        self.wrong.append(int(self._has_wrong_sign(value).sum()))
+
     def finish(self) -> None:
         """Call this after the run."""
         self._repeat_until(self.T)
@@ -76,12 +83,15 @@ class LayerWatch:
         output = layer.out
         if layer.recipe.differential:
             output = self.sent
-        wrong = ((output > 0) & ~self._positive) | ((output < 0) & ~self._negative)
+        wrong = self._has_wrong_sign(output)
         if self._wrong_before is not None:
             wrong |= self._wrong_before
         self._wrong_before = wrong
         self.eligible = wrong.numel()
         return int(wrong.sum())
+
+    def _has_wrong_sign(self, value: Tensor) -> Tensor:
+        return ((value > 0) & ~self._positive) | ((value < 0) & ~self._negative)
 
 
 class Watch:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from spiking_yolo.apps.analyze.chain import INHERITED, OWN, PARTS, chain
+from spiking_yolo.apps.analyze.chain import INHERITED, OWN, PARTS, chain, whole_chain
 from spiking_yolo.apps.analyze.records import LayerTotals, Watch
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw import FigureFormat
@@ -22,6 +22,8 @@ from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.figure import MARKERS, paper_figure
 from spiking_yolo.graph import Activation, Graph, Node, forward
 from spiking_yolo.graph.titles import layer_labels, short_name
+from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.json import WIDTH, columns, percent, write_csv, write_json
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import silent, versions
@@ -135,7 +137,11 @@ def analyze(
     """
     neuron = replace(converted.recipe.neuron, pool_first=False)
     converted = replace(converted, recipe=replace(converted.recipe, neuron=neuron))
-    network = converted.simulator(device, observed=True)
+    network: Network
+    if converted.recipe.complete:
+        network = converted.network(device)
+    else:
+        network = converted.simulator(device, observed=True)
     graph = converted.graph.to(device)
     observer = Observer(network, graph, converted.spec)
     totals = {node.name: LayerTotals(node.name, T) for node in graph.activations}
@@ -144,24 +150,33 @@ def analyze(
         image = read_input(path, converted.spec)
         x = image.x[None].to(device)
         before, outputs = _pre_activations(graph, x)
-        probe = Watch(before, T)
-        (seen,) = observer.observe([image], T, list(errors), want=(), probes=[probe])
+        probe, sent = Watch(before, T), dict[str, Tensor]()
+        if isinstance(network, IntegerNetwork):
+            with torch.no_grad():
+                sent = network(x).sent
+        probes = [] if sent else [probe]
+        (seen,) = observer.observe([image], T, list(errors), want=(), probes=probes)
         for t in errors:
             errors[t] += relative_error(seen.steps[t].outputs, outputs) / len(paths)
         for name, total in totals.items():
             watch = probe.layers.pop(name)
+            if isinstance(network, IntegerNetwork):
+                links = whole_chain(network, name, watch.before, watch.phi, sent[name])
+                watch.see_whole(links.snn)
+            else:
+                weight = partial(network.spike_weight, name=name)
+                links = chain(
+                    converted.neurons[name],
+                    converted.recipe,
+                    watch.phi,
+                    name,
+                    watch.before,
+                    watch.received,
+                    watch.sent,
+                    T,
+                    weight,
+                )
             watch.finish()
-            links = chain(
-                converted.neurons[name],
-                converted.recipe,
-                watch.phi,
-                name,
-                watch.before,
-                watch.received,
-                watch.sent,
-                T,
-                partial(network.spike_weight, name=name),
-            )
             spikes = seen.steps[T].spikes[name]
             rate = mean_rate(spikes, seen.neurons_by_layer[name], seen.last.active_steps)
             total.add(links, watch, spikes, rate)

@@ -24,7 +24,6 @@ from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.io.json import json_text
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.units import Unit, fold, same
 
 if TYPE_CHECKING:
@@ -65,9 +64,8 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     graph = converted.spiking_graph.up_to(*converted.graph.outputs)
     converted = replace(converted, graph=graph, weights={})
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
-    layers = dict(converted.simulator(observed=True).layers())
     for node in graph.nodes:
-        if reason := _obstacle(node, layers.get(node.name), converted, sizes):
+        if reason := _obstacle(node, converted, sizes):
             raise _refusal(node, reason)
     return _Writer(package, with_offsets(converted), sizes).nir_graph()
 
@@ -79,14 +77,12 @@ def _refusal(node: Node, reason: str) -> UserError:
     )
 
 
-def _obstacle(
-    node: Node, layer: NeuronLayer | None, converted: Converted, sizes: Mapping[str, torch.Size]
-) -> str:
+def _obstacle(node: Node, converted: Converted, sizes: Mapping[str, torch.Size]) -> str:
     """Why NIR cannot express a node, with the way out; empty where it can."""
     if node.op not in _EXPRESSIBLE:
         return "train with average pooling (--pool avg) or strides, and without concatenations"
-    if layer is not None:
-        return _neuron_obstacle(layer, converted.recipe)
+    if node.op == "activation":
+        return _neuron_obstacle(node, converted)
     attrs = node.attrs
     if node.op == "conv":
         height, width = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
@@ -103,21 +99,21 @@ def _obstacle(
     return ""
 
 
-def _neuron_obstacle(layer: NeuronLayer, recipe: Recipe) -> str:
-    plain = recipe.neuron_kind.plain
-    if not plain or layer.slope or len(layer.sides) > 1:
+def _neuron_obstacle(node: Node, converted: Converted) -> str:
+    phi, recipe, neurons = node.phi, converted.recipe, converted.neurons[node.name]
+    if not recipe.neuron_kind.plain or phi.slope or phi.gate or phi.softmax:
         return "its neurons send one positive spike; use ReLU and --method p-norm"
     if recipe.neuron.gamma > 1:
         return "its neurons send one spike per step; use --set neuron.gamma=1"
     if recipe.neuron.events != "spikes":
         return "its neurons send spikes; use --set neuron.events=spikes"
-    if layer.initial.any():
+    if neurons["initial"].any():
         return (
             "its neurons start at zero; use --set neuron.initial=0, with neuron.shift=T for the"
             " same potential at step T"
         )
-    if layer.phi.cap is not None:
-        return f"the threshold is above the cap {layer.phi.cap}; lower threshold.scale"
+    if phi.cap is not None and bool((neurons["theta"] > phi.cap).any()):
+        return f"the threshold is above the cap {phi.cap}; lower threshold.scale"
     return ""
 
 
