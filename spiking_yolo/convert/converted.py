@@ -67,7 +67,10 @@ class Converted:
         return IntegerNetwork(self.spiking_graph, self.neurons, self.recipe, self.spec, device)
 
     def simulator(
-        self, *to: torch.dtype | torch.device | str, event_driven: bool = True, observed: bool = False
+        self,
+        *to: torch.dtype | torch.device | str,
+        event_driven: bool = True,
+        observed: bool = False,
     ) -> SpikingNetwork:
         """The simulator of T steps, for methods whose values are not complete in the first.
 

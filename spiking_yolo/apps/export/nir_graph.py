@@ -22,7 +22,6 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.io.json import json_text
-from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.units import Unit, fold, same
 
