@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,10 @@ class Border:
         left, right = _edges(row, 3)
         above, below = lacking[:, :, :top], lacking[:, :, bottom:]
         return cls(above, below, row[..., :left], row[..., right:])
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return type(self)(**{name: value.to(device) for name, value in vars(self).items()})
 
     def add_to(self, sums: Tensor) -> Tensor:
         """The sums [N, out, H, W], to which it is added in place."""
@@ -133,14 +137,39 @@ class WholeConvolution:
         return convolve_bytes(channels_last(x), zero, packed, len(self.levels), self.attrs)
 
     def _in_floats(self, x: Tensor) -> Tensor:
-        weight = self.levels.to(x.device)
-        if self.wide:
+        weight, a = self.levels, self.attrs
+        if self.wide or rounds_floats(x.device):
             x, weight = x.double(), weight.double()
         if weight.ndim == 2:
             return F.linear(x, weight).float()
-        a = self.attrs
-        size = a["stride"], a["padding"], a["dilation"], a["groups"]
-        return F.conv2d(x, weight, None, *size).float()
+        size = a["stride"], a["padding"], a["dilation"]
+        if x.device.type == "cpu":
+            return F.conv2d(x, weight, None, *size, a["groups"]).float()
+        # A product of matrices: accelerators may convolve by transforms, which round.
+        height, width = F.conv2d(
+            x[:1, :1].to("meta"), weight[:1, :1].to("meta"), None, *size
+        ).shape[2:]
+        taps = F.unfold(x, weight.shape[2:], size[2], size[1], size[0])
+        columns = taps.unflatten(1, (a["groups"], -1))
+        sums = weight.flatten(1).unflatten(0, (a["groups"], -1)) @ columns
+        return sums.flatten(1, 2).unflatten(2, (height, width)).float()
+
+    def to(self, device: torch.device) -> Self:
+        """Itself, moved to another device."""
+        self.levels = self.levels.to(device)
+        if self.border is not None:
+            self.border = self.border.to(device)
+        return self
+
+
+def rounds_floats(device: torch.device) -> bool:
+    """Whether PyTorch was told to round float32 to fewer bits in products, such as bfloat16."""
+    backend: Any = torch.backends.mkldnn
+    if device.type != "cpu":
+        backend = torch.backends.cuda
+    modes = (getattr(backend, name, None) for name in ("conv", "matmul"))
+    precisions = {getattr(mode, "fp32_precision", "none") for mode in modes}
+    return not precisions <= {"none", "ieee"} or torch.get_float32_matmul_precision() != "highest"
 
 
 def pack(levels: Tensor, zero: int, attrs: Mapping[str, Any]) -> Tensor:

@@ -41,7 +41,9 @@ class Memory:
             if served and not convolution.wide:
                 self._by_events[name] = convolution.by_events(kernels, price)
 
-    def sums(self, name: str, convolution: WholeConvolution, source: str, x: Tensor, zero: int) -> Tensor:
+    def sums(
+        self, name: str, convolution: WholeConvolution, source: str, x: Tensor, zero: int
+    ) -> Tensor:
         """The sums of a convolution in the current frame.
 
         Args:

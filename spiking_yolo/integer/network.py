@@ -72,13 +72,14 @@ class IntegerNetwork(nn.Module):
         fast: bool = True,
     ):
         super().__init__()
-        fast = fast and torch.device(device).type == "cpu"
+        device = torch.device(device)
+        fast = fast and device.type == "cpu"
         self.recipe, self.fast = recipe, fast
         plan = NetworkPlan.of(graph, neurons, recipe)
         # As it is counted, and as it is computed.
         self.counted, self.graph = plan.graph, distribute_sums(plan.graph)
         self.sizes = shapes(self.counted, spec.height, spec.width)
-        self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec)
+        self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec).to(device)
         self.layers = self.parameters_of.layers
         self._input = self.graph.nodes[0].name
         pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
@@ -273,13 +274,15 @@ class IntegerNetwork(nn.Module):
         times = checked_times(T, steps, 0)
         frame = self(x, before, dead_zone)
         counts = {name: events.stacked() for name, events in frame.events.items()}
-        updates = torch.full((len(x),), float(sum(self.neurons.values())), dtype=torch.float64)
+        updates = torch.full(
+            (len(x),), sum(self.neurons.values()), dtype=torch.float64, device=x.device
+        )
         shown = None
         first: Mapping[str, Tensor] | None = counts
         if before is not None:
             changed = whole(frame.sent[self._input]) != whole(before.sent[self._input])
             shown, first = changed.sum(1, keepdim=True), None
-        active = torch.ones(len(x), dtype=torch.int64)
+        active = torch.ones(len(x), dtype=torch.int64, device=x.device)
         costs = counts, self.sizes, updates, active, self.neurons, first
         snapshot = Snapshot.of(self.counted, 1, frame.outputs, *costs, maps=maps)
         macs = total_macs(self.counted, self.sizes, self.senders, shown)

@@ -76,6 +76,14 @@ class NetworkParameters:
         for node in graph.nodes:
             self.units[node.name] = self._unit(node)
 
+    def to(self, device: torch.device) -> Self:
+        """Itself, with weights and neurons on another device."""
+        for name, convolution in self.convolutions.items():
+            self.convolutions[name] = convolution.to(device)
+        for name, layer in self.layers.items():
+            self.layers[name] = layer.to(device)
+        return self
+
     def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:
         """Images as bytes less the byte that stands for 0: whole numbers.
 
