@@ -8,9 +8,15 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.graph.graph import reached_padding
+from spiking_yolo.integer.convolution import ZERO
 from spiking_yolo.snn.fast import tiles
 
 MOVES = ("concat", "upsample", "slice", "flatten")
+
+
+def whole(x: Tensor) -> Tensor:
+    """Whole numbers, float32, of bytes n + 128; others as they are."""
+    return x.float().sub_(ZERO) if x.dtype == torch.uint8 else x
 
 
 def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
@@ -18,14 +24,14 @@ def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
 
     Args:
         node: The node.
-        inputs: Whole numbers, or bytes n + 128, which stay bytes where they are moved.
+        inputs: Whole numbers, or bytes n + 128, which stay bytes where all of them are moved.
     """
     a = node.attrs
-    bytewise = inputs[0].dtype == torch.uint8
+    bytewise = all(x.dtype == torch.uint8 for x in inputs)
     if node.op == "max_pool" and bytewise:
         return pool_bytes(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"])
-    if bytewise and node.op not in MOVES:
-        inputs = [x.float() - 128 for x in inputs]
+    if not bytewise or node.op not in MOVES:
+        inputs = [whole(x) for x in inputs]
     if node.op == "global_avg_pool":
         return inputs[0].sum((2, 3), keepdim=True)
     if node.op == "avg_pool":

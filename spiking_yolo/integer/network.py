@@ -13,8 +13,8 @@ from spiking_yolo.graph.rewrites import distribute_sums, terms
 from spiking_yolo.integer.convolution import ZERO
 from spiking_yolo.integer.kernels import NeuronKernel
 from spiking_yolo.integer.memory import Memory, changed_at, reached_windows, united
-from spiking_yolo.integer.moves import move, pools_in_pairs
-from spiking_yolo.integer.neuron import fire
+from spiking_yolo.integer.moves import move, pools_in_pairs, whole
+from spiking_yolo.integer.neuron import LARGEST, fire
 from spiking_yolo.integer.parameters import NetworkParameters, Neurons
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -82,6 +82,9 @@ class IntegerNetwork(nn.Module):
         self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec).to(device)
         self.layers = self.parameters_of.layers
         self._input = self.graph.nodes[0].name
+        # The byte of no events is another one, so that only layers with weights read the image's.
+        readers = self.graph.consumers()[self._input]
+        self._image_as_bytes = fast and all(node.weighted for node in readers)
         pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
         # Max pooling whose maxima travel, and are not read by the neurons beside it.
         self._pools = [name for name in pools if name not in plan.sums.values()]
@@ -119,7 +122,7 @@ class IntegerNetwork(nn.Module):
         for node in self.graph.nodes:
             name = node.name
             if node.op == "input":
-                values[name] = self.parameters_of.bytes_of(x, self.fast)
+                values[name] = self.parameters_of.bytes_of(x, self._image_as_bytes)
             elif node.op == "activation":
                 where = None
                 if memory is not None and before is not None and dead_zone >= before.dead_zone:
@@ -186,7 +189,7 @@ class IntegerNetwork(nn.Module):
             sums = [move(self._pooling[name], sums)]
         old = None if before is None else whole(before)
         sent = fire([whole(one) for one in sums], self.layers[name], old, dead_zone)
-        if self.fast and sent.ndim == 4:
+        if self.fast and sent.ndim == 4 and self.parameters_of.units[name].largest <= LARGEST:
             # As bytes, as the kernels have them.
             sent = channels_last((sent + ZERO).to(torch.uint8))
         return sent, self._counts(name, sent, before)
@@ -289,10 +292,6 @@ class IntegerNetwork(nn.Module):
         snapshots = {t: replace(snapshot, t=t) for t in times}
         return Run(snapshots, self.neurons, self._activations, 1, *macs, 1), frame
 
-
-def whole(x: Tensor) -> Tensor:
-    """Whole numbers, float32, of bytes n + 128; others as they are."""
-    return x.float().sub_(ZERO) if x.dtype == torch.uint8 else x
 
 
 def _without(graph: Graph, pooling: Mapping[str, Node]) -> Graph:

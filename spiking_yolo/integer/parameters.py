@@ -19,6 +19,8 @@ from spiking_yolo.snn.units import fold, levels_and_step
 
 # Bits of weights.
 BITS = 8
+# Of the unit of a value at rest.
+PARTS = 256
 Neurons = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -90,7 +92,7 @@ class NetworkParameters:
         as_bytes: As uint8, where 0 is the byte of 0.
         """
         mean, scale = (value.to(x)[:, None, None] for value in (self._mean, 255 * self._std))
-        x = (x * scale + 255 * mean).round_().clamp_(0, 255)
+        x = (x * scale + 255 * mean).round_().clamp_(0, 255).float()
         if as_bytes and not self.input_zero.any():
             return x.to(torch.uint8)
         return x.sub_(self.input_zero.to(x)[:, None, None])
@@ -151,7 +153,7 @@ class NetworkParameters:
         assert weight is not None
         groups = node.attrs.get("groups", 1)
         levels, step = levels_and_step(fold(weight.double(), given.scale, groups), BITS)
-        resting = given.bias / given.scale
+        resting = on_grid(given.bias / given.scale)
         size = self._sizes[node.inputs[0]][2:]
         border = Border.of(levels, node.attrs, resting, size)
         convolution = WholeConvolution(levels, node.attrs, given.largest, border)
@@ -179,7 +181,7 @@ class NetworkParameters:
         theta, initial = (own[key].double().expand(count) for key in ("theta", "initial"))
         nothing = torch.zeros(count, dtype=torch.float64)
         bias = sum((one.bias for one in read), own.get("bias", nothing).double())
-        rest = own.get("rest", nothing).double().expand(count)
+        rest = on_grid(own.get("rest", nothing).double().expand(count))
         unit = theta if phi.monotone else torch.ones_like(theta)
         self.layers[node.name] = NeuronLayer(
             phi,
@@ -192,6 +194,11 @@ class NetworkParameters:
         )
         largest = LARGEST if self._settings.kind == "sigma-delta" else self._settings.gamma
         return Unit(theta, rest * theta, largest)
+
+
+def on_grid(rest: Tensor) -> Tensor:
+    """Values at rest as multiples of 1 / PARTS, of which weighted sums are exact in float64."""
+    return (rest * PARTS).round() / PARTS
 
 
 def tied(graph: Graph, neurons: Neurons) -> Neurons:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.whole_numbers import MORE, digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -30,20 +31,6 @@ SIGNED = Neuron(kind="sigma-delta", events="digits")
 def f32(x: float) -> float:
     """The nearest float32; halves to even."""
     return struct.unpack("f", struct.pack("f", x))[0]
-
-
-def digits(n: int) -> int:
-    """Digits of the non-adjacent form that are not 0."""
-    count = 0
-    while n:
-        digit = 2 - n % 4 if n % 2 else 0
-        count, n = count + abs(digit), (n - digit) // 2
-    return count
-
-
-# Digits of n + 1 less those of n by n mod 16; 0 where higher bits decide.
-CHANGES = [{digits(n + 1) - digits(n) for n in range(last, 1024, 16)} for last in range(16)]
-MORE = [changes.pop() if len(changes) == 1 else 0 for changes in CHANGES]
 
 
 def scalar(
@@ -138,7 +125,7 @@ def test_against_a_scalar_neuron(**x: Any):
         sent, spent = NeuronKernel(neurons, [1])(bytewise, old, False, x["dead_zone"])
         size = abs(expected - parameters["before"])
         assert sent.item() == expected + 128
-        assert spent.flatten().tolist() == [size, digits(size), size > 0]
+        assert spent.flatten().tolist() == [size, digits(np.array(size)), size > 0]
 
 
 @pytest.fixture(params=["default", "avx2", "avx512"])
@@ -183,7 +170,7 @@ def test_kernels_in_c_are_the_python_ones(level: str, kind: str, pool: bool):
         expected = fire([x.clone() for x in read], neurons, before, dead_zone)
         assert torch.equal(sent.float() - 128, expected) and len(expected.unique()) > 15
         size = (expected - (0 if before is None else before)).abs()
-        counted = size, size.clone().apply_(lambda n: digits(int(n))), size.clamp(max=1)
+        counted = size, torch.from_numpy(digits(size.int().numpy())), size.clamp(max=1)
         for k, count in enumerate(counted):
             parts = [part.sum(1) for part in count.split([5, 15, 17], 1)]
             assert torch.equal(spent[:, :, k], torch.stack(parts, 1))

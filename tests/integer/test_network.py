@@ -1,0 +1,232 @@
+"""The network of whole numbers against one in int64, with and without its kernels."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.attention import Attending
+from helpers.networks import ALL, TinyLeaky, images, make, spec_of, spiking
+from helpers.whole_numbers import WholeNumbers
+from torch import Tensor, nn
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph.rewrites import product_sources
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.integer import convolution
+from spiking_yolo.integer.network import Frame, IntegerNetwork
+from spiking_yolo.snn.counting import Counts
+
+START = {"calibration.kind": "none", "threshold.rule": "percentile", "threshold.scale": 0.02}
+
+
+class Bottleneck(nn.Module):
+    """C2f in small: SiLU and mish, halves of the channels of which one goes on, a shortcut that a
+    convolution reads, and padding behind neurons at rest. [N, 3, 8, 8].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.cv1 = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 6, 3, 2, 1)
+        self.m1, self.m2 = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.cv2, self.head = nn.Conv2d(9, 7, 3, padding=1), nn.Conv2d(7, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = F.silu(self.cv1(F.mish(self.stem(x)))).chunk(2, 1)
+        more = high + F.silu(self.m2(F.silu(self.m1(high))))
+        return self.head(F.silu(self.cv2(torch.cat([low, high, more], 1))))
+
+
+class Patches(nn.Module):
+    """The image is cut to patches and pooled before any layer; slices of what was joined; a sum of
+    three maps, ReLU6, and maxima of odd maps. [N, 3, 8, 8].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(9, 4, 3, padding=1), nn.MaxPool2d(2)
+        self.own, self.act = nn.Conv2d(4, 6, 3, padding=1), nn.ReLU6()
+        self.left, self.right = nn.Conv2d(7, 6, 1), nn.Conv2d(3, 6, 3, padding=1)
+        self.head = nn.Conv2d(6, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([x[:, :, ::2, ::2], x[:, :, 1::2, ::2], self.pool(x)], 1)
+        x = F.relu(self.conv(x))
+        y = self.act(self.own(x))
+        both = torch.cat([x, y], 1)
+        y = F.relu(self.left(both[:, :7]) + y + self.right(both[:, 7:]))
+        return self.head(F.max_pool2d(y, 3, 2, 1, ceil_mode=True))
+
+
+NETWORKS = (*ALL, Bottleneck, Patches, Attending)
+
+
+def converted(cls: type[nn.Module], method: str = "signed-digits", **settings: Any) -> Converted:
+    """With random values at rest, biases and initial potentials."""
+    start = START if method == "signed-digits" else {}
+    result = spiking(make(cls), images(2), get_recipe(method), start | settings)
+    generator = torch.Generator().manual_seed(1)
+    neurons: dict[str, Mapping[str, Tensor]] = {}
+    fixed = product_sources(result.graph)
+    for node in result.graph.activations:
+        own = dict(result.neurons[node.name])
+        draw = torch.rand(3, len(own["theta"]), generator=generator)
+        if method == "signed-digits":
+            own["initial"] = 0.5 + 0.2 * draw[0]
+            own["bias"] = own["theta"] * draw[1]
+            if node.name not in fixed:
+                own["rest"] = (draw[2] * 1024).round() / 256 - 2
+        neurons[node.name] = own
+    for name in result.graph.outputs:
+        if name not in neurons:
+            neurons[name] = {"bias": torch.rand(5, generator=generator) - 0.5}
+    return replace(result, neurons=neurons, spec=replace(result.spec, height=8, width=8))
+
+
+def integer(given: Converted, **options: Any) -> IntegerNetwork:
+    return IntegerNetwork(given.spiking_graph, given.neurons, given.recipe, given.spec, **options)
+
+
+def frames(n: int = 2) -> list[Tensor]:
+    """Of n videos: a patch changes, nothing does, and then all."""
+    x = images(n)
+    y = x.clone()
+    y[:, :, 2:4, 3:5] = 1 - y[:, :, 2:4, 3:5]
+    return [x, y, y, images(n, seed=3)]
+
+
+def follow(network: IntegerNetwork, dead_zone: float = 0.0) -> Iterator[tuple[Any, Frame]]:
+    frame = None
+    for x in frames():
+        run, frame = network.next(x, before=frame, dead_zone=dead_zone * (frame is not None))
+        yield run.snapshots[1], frame
+
+
+@pytest.fixture(params=["plain", "kernels", "kernels without int8", "two threads"])
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """How a network is computed."""
+    if request.param == "kernels without int8":
+        monkeypatch.setattr(convolution, "has_exact_int8", lambda: False)
+        monkeypatch.setattr("spiking_yolo.integer.memory.has_exact_int8", lambda: False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 if request.param == "two threads" else 1)
+    yield request.param
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"),
+    [*((cls, "signed-digits") for cls in NETWORKS), (TinyLeaky, "few-spikes"), (ALL[2], "sfn")],
+)
+@pytest.mark.parametrize("dead_zone", [0.0, 0.4])
+def test_against_a_second_implementation(route: str, cls: Any, method: str, dead_zone: float):
+    """Heads, all that is sent, events and operations: a photograph, and later frames of videos."""
+    given = converted(cls, method)
+    network, reference, before = integer(given, fast=route != "plain"), WholeNumbers(given), None
+    if dead_zone and not given.recipe.keeps_frames:
+        return
+    for x, (snapshot, frame) in zip(frames(), follow(network, dead_zone), strict=True):
+        if not given.recipe.keeps_frames:
+            _, frame = network.next(x)
+            before = None
+        found = reference.frame(x.numpy(), before, dead_zone)
+        before = dict(found.sent)
+        for output, expected in zip(frame.outputs, found.outputs, strict=True):
+            assert np.array_equal(output.numpy(), expected)
+        for name in network.senders:
+            sent = frame.sent[name].float()
+            if frame.sent[name].dtype == torch.uint8:
+                sent = sent - 128
+            assert np.array_equal(sent.numpy(), found.sent[name]), name
+            for counted, events in zip(frame.events[name], found.counts[name], strict=True):
+                each = events.reshape(*events.shape[:2], -1).sum((1, 2))
+                assert np.array_equal(counted.flatten(1).sum(1).numpy(), each), name
+        if not given.recipe.keeps_frames:
+            continue
+        assert snapshot.operations_by_layer.keys() == found.operations.keys()
+        for name, operations in found.operations.items():
+            spent = snapshot.operations_by_layer[name]
+            assert np.array_equal(torch.stack(list(spent)).numpy(), operations), name
+
+
+@pytest.mark.parametrize("cls", NETWORKS)
+def test_a_batch_is_its_images(cls: type[nn.Module]):
+    given, x = integer(converted(cls)), images(8)
+    together = given.run(x).snapshots[1]
+    for k in range(8):
+        alone = given.run(x[k : k + 1]).snapshots[1]
+        for both, one in zip(together.outputs, alone.outputs, strict=True):
+            assert torch.equal(both[k : k + 1], one)
+        for both, one in zip(together.operations, alone.operations, strict=True):
+            assert both[k] == one.item()
+
+
+@pytest.mark.parametrize("cls", NETWORKS)
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_later_frame_is_a_photograph_of_it(cls: type[nn.Module], fast: bool):
+    """Without dead zone and digit-saving rounding what has been sent does not depend on what was
+    shown before; and what did not change sends nothing.
+    """
+    network = integer(converted(cls, **{"neuron.slack": 0}), fast=fast)
+    for k, (x, (snapshot, frame)) in enumerate(zip(frames(), follow(network), strict=True)):
+        alone = network(x)
+        assert all(map(torch.equal, alone.outputs, frame.outputs))
+        assert all(torch.equal(sent, frame.sent[name]) for name, sent in alone.sent.items())
+        assert bool(snapshot.sent.messages.any()) == (k != 2)
+
+
+def test_a_frame_may_be_followed_twice():
+    """By two streams; and by the first one again, whose sums another frame has changed."""
+    network, (x, y, _, z) = integer(converted(TinyLeaky)), frames()
+    _, first = network.next(x)
+    _, second = network.next(y, before=first)
+    expected = [network.next(z, before=replace(one, memory=None))[1] for one in (second, first)]
+    found = [network.next(z, before=one)[1] for one in (second, first, second)]
+    for one, other in zip(found, [*expected, expected[0]], strict=True):
+        assert all(map(torch.equal, one.outputs, other.outputs))
+        assert Counts.of(torch.equal, *(f.events["act2"] for f in (one, other))) == (True,) * 3
+
+
+def test_images_are_rounded_to_bytes():
+    network, x = integer(converted(TinyLeaky)), images(2)
+    rounded = (x * 255).round() / 255
+    for other in (rounded, rounded.float(), rounded + 1e-4, x.float()):
+        assert all(map(torch.equal, network(other).outputs, network(x).outputs))
+    assert not torch.equal(network(x + 1 / 255).outputs[0], network(x).outputs[0])
+    # Out of range is white, or black.
+    assert torch.equal(network(x * 0 + 3).outputs[1], network(x * 0 + 1).outputs[1])
+
+
+def test_steps_after_the_first_are_the_same_and_no_probe_looks():
+    network, seen = integer(converted(TinyLeaky)), []
+    run = network.run(images(1), 8, [1, 3], progress=seen.append, maps=True)
+    assert list(run.snapshots) == [1, 3, 8] and (run.steps, run.settled, seen) == (1, 1, [1])
+    one, *others = run.snapshots.values()
+    assert all(torch.equal(other.outputs[0], one.outputs[0]) for other in others)
+    assert one.maps["act1"].shape == (1, 4, 4) and others[1].t == 8
+    with pytest.raises(ValueError, match="SpikingNetwork"):
+        network.run(images(1), probes=[print])
+
+
+class Upsampled(nn.Module):
+    """A sum of maps that is upsampled, which has no scale. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other, self.head = (nn.Conv2d(3, 3, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.one(x)) + F.relu(self.other(x))
+        return self.head(F.interpolate(y, scale_factor=2))
+
+
+def test_sums_that_no_whole_numbers_are_are_refused():
+    model, x = make(Upsampled), images(2)
+    given = spiking(model, x, get_recipe("signed-digits"), START)
+    with pytest.raises(UserError, match=r"adds maps of several scales.*upsample"):
+        integer(replace(given, spec=spec_of(trace(model, x[:1]), x[:1])))
