@@ -17,7 +17,8 @@ def pool_before_neuron(graph: Graph) -> Graph:
 
     For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU
     and softmax) are monotone, so the final value is the same, and behind a 2 x 2 pooling a quarter
-    of the neurons remain. The activation keeps its name and with it its threshold.
+    of the neurons remain. The activation keeps its name and with it its threshold. One that reads a
+    sum of maps stays: each map has a scale of its own, and maxima need one.
     """
     users = graph.consumers()
     # Pooling -> the activation that moves behind it.
@@ -25,7 +26,8 @@ def pool_before_neuron(graph: Graph) -> Graph:
     for node in graph.activations:
         readers = users[node.name]
         alone = len(readers) == 1 and node.name not in graph.outputs
-        if alone and readers[0].op == "max_pool" and node.phi.monotone:
+        adds = graph[node.inputs[0]].op == "add"
+        if alone and readers[0].op == "max_pool" and node.phi.monotone and not adds:
             behind[readers[0].name] = node.name
     nodes: list[Node] = []
     for node in graph.nodes:

@@ -62,6 +62,9 @@ class Border:
         top, bottom = _edges(lacking, 2)
         row = lacking[:, :, top : top + 1]
         left, right = _edges(row, 3)
+        if row[..., left:right].any():
+            # A small map, of which every position is near the border.
+            top = bottom = lacking.shape[2]
         above, below = lacking[:, :, :top], lacking[:, :, bottom:]
         return cls(above, below, row[..., :left], row[..., right:])
 

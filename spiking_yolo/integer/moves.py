@@ -46,6 +46,12 @@ def pool_bytes(
 ) -> Tensor:
     """Max pooling of bytes [N, C, H, W], of which PyTorch has none: one axis after the other."""
     sides = reached_padding(x.shape[2], x.shape[3], kernel, stride, padding, ceil)
+    if ceil:
+        # What the last windows reach beyond the map, unless they lie outside of it.
+        for axis, side in ((2, 3), (3, 1)):
+            k = axis - 2
+            beyond = (kernel[k] - x.shape[axis] - sides[side - 1] - sides[side]) % stride[k]
+            sides[side] += beyond * (beyond < kernel[k])
     if any(sides):
         x = F.pad(x, sides)
     for axis in (2, 3):

@@ -20,7 +20,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
 from spiking_yolo.snn.layout import channels_last
-from spiking_yolo.snn.operations import total_macs
+from spiking_yolo.snn.operations import spiking, total_macs
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import Run, Snapshot, checked_times
 
@@ -85,9 +85,10 @@ class IntegerNetwork(nn.Module):
         # The byte of no events is another one, so that only layers with weights read the image's.
         readers = self.graph.consumers()[self._input]
         self._image_as_bytes = fast and all(node.weighted for node in readers)
+        carrying = spiking(self.graph, self.layers)
         pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
-        # Max pooling whose maxima travel, and are not read by the neurons beside it.
-        self._pools = [name for name in pools if name not in plan.sums.values()]
+        # Max pooling of what neurons have sent, whose maxima travel.
+        self._pools = [name for name in pools if name in carrying]
         self.senders = (*self.layers, *self._pools)
         self.neurons = {name: math.prod(self.sizes[name][1:]) for name in self.layers}
         self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources.values())

@@ -137,27 +137,33 @@ class WholeNumbers:
             t.double().numpy() if t is not None else None for t in self.graph.parameters(node)
         )
         a = {"groups": 1, **node.attrs}
-        outs, ins = len(weight) // a["groups"], weight.shape[1]
+        outs = len(weight) // a["groups"]
         terms: list[tuple[Term, Array]] = []
+        spent, analogue = np.zeros((3, len(pieces[0][0].n))), False
         start = 0
         for piece in pieces:
             features = piece[0].n.shape[1]
             part = weight if len(pieces) == 1 else weight[:, start : start + features]
             start += features
             for term in piece:
-                each = len(part[0]) * a["groups"] // len(term.scale)
-                scale = np.repeat(term.scale, each) if part.ndim == 2 else term.scale
-                # [out, in / groups]: the inputs of each output's group.
-                scale = np.repeat(
-                    scale.reshape(a["groups"], ins if len(pieces) == 1 else -1), outs, 0
-                )
-                terms.append((term, part * scale.reshape(*part.shape[:2], *[1] * (part.ndim - 2))))
+                each = part[0].shape[0] * a["groups"] // len(term.scale)
+                scale = np.repeat(term.scale, each).reshape(a["groups"], part.shape[1])
+                scale = np.repeat(scale, outs, 0).reshape(*part.shape[:2], *[1] * (part.ndim - 2))
+                if term.counts is None:
+                    analogue = True
+                else:
+                    reached = [convolve(c, np.ones_like(part, int), a) for c in term.counts]
+                    spent += [r.reshape(len(r), -1).sum(1) for r in reached]
+                same = [w for other, w in terms if other is term]
+                if same:
+                    # What is read twice is read once.
+                    same[0] += part * scale
+                else:
+                    terms.append((term, part * scale))
         step = np.max([np.abs(w).reshape(len(w), -1).max(1) for _, w in terms], 0) / 127
         step[step == 0] = 1
         total: Array = np.zeros(1, int)
         lacking = full = np.zeros(1, int)
-        spent = np.zeros((3, len(terms[0][0].n)))
-        analogue = False
         for term, w in terms:
             levels = np.rint(w / per_channel(step, w[None])).astype(int)
             total = total + convolve(term.n, levels, a)
@@ -174,11 +180,6 @@ class WholeNumbers:
             )
             full = full + inside
             lacking = lacking + convolve(everywhere, levels, a) - per_channel(inside, term.n)
-            if term.counts is None:
-                analogue = True
-            else:
-                reached = [convolve(c, np.ones_like(levels), a) for c in term.counts]
-                spent += [r.reshape(len(r), -1).sum(1) for r in reached]
         if not analogue:
             self.operations[node.name] = spent
         known = full / 256 * step
@@ -258,6 +259,10 @@ class WholeNumbers:
         values = {"bias": np.zeros(1), "rest": np.zeros(1)}
         values |= {key: value.double().numpy() for key, value in own.items()}
         theta, rest = (np.broadcast_to(values[k], channels) for k in ("theta", "rest"))
+        for reader in self.graph.nodes:
+            if reader.op == "attention_scores" and node.name in reader.inputs:
+                heads = theta.reshape(reader.attrs["heads"], -1)
+                theta = np.broadcast_to(heads.max(1, keepdims=True), heads.shape).flatten()
         bias = sum((term.bias for term in terms), values["bias"])
         unit = theta if phi.monotone else np.ones(channels)
         v: Any = 0
@@ -299,7 +304,11 @@ class WholeNumbers:
         self.sent[name] = n
         size = np.abs(n - self.before.get(name, 0))
         binary = self.settings.kind == "few-spikes"
-        ones = np.vectorize(int.bit_count)(size) if binary else digits(size)
+        ones = (
+            np.vectorize(lambda n: int(n).bit_count(), otypes=[int])(size)
+            if binary
+            else digits(size)
+        )
         self.counts[name] = np.stack([size, ones, size > 0]).astype(int)
         return self.counts[name]
 
