@@ -210,11 +210,20 @@ class IntegerNetwork(nn.Module):
         """Where channels end whose events a slice may tell apart."""
         channels = self.sizes[name][1]
         ends = {channels}
-        if name in self._sliced:
-            for node in self.graph.nodes:
-                if node.op == "slice":
-                    start, stop = node.attrs["slices"][0][:2]
-                    ends |= {start or 0, min(channels, stop or channels)}
+        # Node -> the channels at which those of this one begin.
+        starts: dict[str, set[int]] = {name: {0}}
+        for node in self.counted.nodes:
+            if name not in self._sliced or node.name in self.layers or node.multiplies:
+                continue
+            first, found = 0, set[int]()
+            for source in node.inputs:
+                found |= {start + first for start in starts.get(source, ())}
+                first += self.sizes[source][1] * (node.op == "concat")
+            if node.op == "slice":
+                cut = range(self.sizes[node.inputs[0]][1])[slice(*node.attrs["slices"][0])]
+                ends |= {edge - start for start in found for edge in (cut.start, cut.stop)}
+                found = {start - cut.start for start in found}
+            starts.setdefault(node.name, found)
         return sorted(end for end in ends if 0 < end <= channels)
 
     def _by_channel(self, name: str, spent: Tensor) -> Counts:
@@ -292,7 +301,6 @@ class IntegerNetwork(nn.Module):
         macs = total_macs(self.counted, self.sizes, self.senders, shown)
         snapshots = {t: replace(snapshot, t=t) for t in times}
         return Run(snapshots, self.neurons, self._activations, 1, *macs, 1), frame
-
 
 
 def _without(graph: Graph, pooling: Mapping[str, Node]) -> Graph:
