@@ -1,19 +1,16 @@
-"""How the image enters and how values travel: codings, spike values, random streams, frames."""
+"""How the image enters and how values travel: codings, spike values, random streams."""
 
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
-from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import SparseRows, channels_last, dense, on_cpu, rows, to_like
-from spiking_yolo.snn.noise import NoiseFilter
+from spiking_yolo.snn.layout import channels_last, to_like
 
 
 def image_keys(x: Tensor) -> list[int]:
@@ -65,39 +62,6 @@ def schedule_end(e: Encoding, before: int) -> int:
     return e.coarse + before + 1
 
 
-def pixel_change(
-    x: Tensor, sent: Tensor, tau: float, every: bool = False
-) -> tuple[SparseRows, Tensor]:
-    """What a new frame changes in the frame that has been transmitted so far.
-
-    A pixel has changed if it differs by more than tau in at least one channel.
-
-    Args:
-        x: The new frame, [N, C, H, W].
-        sent: The frame as transmitted so far.
-        tau: The tolerance, of 1.
-        every: Return zeros for unchanged pixels, so that they need not be counted.
-
-    Returns:
-        The differences at the changed pixels, and the frame as transmitted now: x at these pixels,
-        `sent` elsewhere.
-    """
-    differs = x != sent
-    if tau:
-        differs = (x - sent).abs_() > tau
-    # In half the time of any(1).
-    changed = reduce(torch.logical_or, differs.unbind(1))
-    now = torch.where(changed[:, None], x, sent)
-    if every:
-        whole = rows(now - sent)
-        return SparseRows(whole, torch.arange(len(whole), device=x.device), x.shape), now
-    where = changed.flatten().nonzero().flatten()
-    area = x.shape[2:].numel()
-    image, pixel = where.div(area, rounding_mode="floor"), where % area
-    new, old = (frames.flatten(2)[image, :, pixel] for frames in (x, sent))
-    return SparseRows(new - old, where, x.shape), now
-
-
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:
     """The image itself as a current; no spikes."""
     return x, None
@@ -129,20 +93,14 @@ allow_choices("encoding.input", INPUTS)
 
 
 class ImageInput:
-    """A batch of images, [N, C, H, W], as it enters the network, and the frames that follow.
+    """A batch of images, [N, C, H, W], as it enters the network.
 
     Attributes:
-        image: The images as transmitted so far: the last ones, except for pixels whose change
-            stayed below encoding.tau.
-        shown: How many values of each pixel the last frame sent, [N, 1, H, W]; None for a first
-            frame, which sends all.
-        noise: What averages the camera's noise out of later frames.
         keys: Fingerprints of the images, for all that is random.
     """
 
-    def __init__(self, recipe: Recipe, event_driven: bool):
-        self._settings, self._event_driven = recipe.encoding, event_driven
-        self._once = recipe.differential
+    def __init__(self, recipe: Recipe):
+        self._settings, self._once = recipe.encoding, recipe.differential
 
     def start(self, x: Tensor) -> None:
         """Present new images and forget the former ones."""
@@ -153,49 +111,15 @@ class ImageInput:
         # The caller may write to x later.
         if self._once and image.data_ptr() == x.data_ptr():
             image = image.clone()
-        self.image: Tensor = image
-        self.shown: Tensor | None = None
-        self.noise: NoiseFilter | None = None
-        if self._settings.denoise:
-            self.noise = NoiseFilter(image)
-        self._unsent: Tensor | SparseRows | None = self.image
+        self._image = image
         self._fired: dict[str, Tensor] = {}
 
-    def feed(self, x: Tensor) -> None:
-        """Present the next frames, of which only changes are sent.
-
-        Raises:
-            UserError: The coding is not differential, or the shape differs.
-        """
-        if not self._once:
-            raise UserError(
-                "feeding another image needs neurons that send changes: start anew, or change"
-                " the method"
-            )
-        if x.shape != self.image.shape:
-            raise UserError(
-                f"the next image must have the shape {tuple(self.image.shape)}, not"
-                f" {tuple(x.shape)}"
-            )
-        if self.noise is not None:
-            x = self.noise(x)
-        few = on_cpu(x)
-        change, self.image = pixel_change(x, self.image, self._settings.tau, every=not few)
-        self.shown = change.counted()
-        if self._unsent is not None:
-            self._unsent = dense(self._unsent) + change.dense()
-        elif len(change.where):
-            self._unsent = change
-            if not (few and self._event_driven):
-                self._unsent = change.dense()
-
-    def send(self, name: str, t: int) -> Tensor | SparseRows | None:
+    def send(self, name: str, t: int) -> Tensor | None:
         """What the input node of this name sends in step t; None for nothing new."""
         if self._once:
-            new, self._unsent = self._unsent, None
-            return new
+            return self._image if t == 1 else None
         sent, fired = INPUTS[self._settings.input](
-            self.image, self._settings.seed, self.keys, name, t
+            self._image, self._settings.seed, self.keys, name, t
         )
         if fired is not None and t == 1:
             self._fired[name] = fired

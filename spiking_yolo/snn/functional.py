@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.recipe import Neuron, allow_choices
-from spiking_yolo.snn.counting import digit_saving_round
+from spiking_yolo.recipe import allow_choices
 
 
 def integrate_and_fire(
@@ -88,68 +87,3 @@ def imbalanced_threshold(
     out = F.leaky_relu_(torch.div(potential, theta, out=out), slope).trunc_().clamp_(-gamma, gamma)
     potential.addcmul_(F.leaky_relu(out, 1 / slope), theta, value=-1)
     return out
-
-
-def unsent(
-    total: Tensor,
-    sent: Tensor | float,
-    theta: Tensor,
-    slope: float,
-    out: Tensor | None,
-    ceiling: Tensor | None = None,
-    factor: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
-
-    S (`total`) is the sum of all input, m (`sent`) the net value sent in thresholds, phi the
-    (leaky) ReLU. What was sent follows phi of the input's sum, whatever order the input came in
-    (after Wang 2022).
-
-    S is the pre-activation itself, and so what is due is phi(S): min(relu(S), cap) of an activation
-    with a cap, which is `ceiling`, in thresholds; S * factor(S) of SiLU and mish, see `graph.Gate`.
-    """
-    out = torch.div(total, theta, out=out)
-    if factor is not None:
-        out.mul_(factor(total))
-    elif slope:
-        F.leaky_relu_(out, slope)
-    else:
-        out.relu_()
-    if ceiling is not None:
-        out = torch.minimum(out, ceiling, out=out)
-    return out.sub_(sent)
-
-
-def send(
-    due: Tensor,
-    sent: Tensor,
-    initial: Tensor | float,
-    settings: Neuron,
-    out: Tensor | None,
-    spikes: Tensor | None,
-    spike_weight: float = 1.0,
-    hysteresis: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
-
-    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`,
-    the value of a spike in thresholds. With a slack n is rounded by `digit_saving_round`. With a
-    hysteresis h a neuron sends nothing unless at least q / 2 + h * q is
-    due, or what `initial` makes of it; then it sends n, so that what it has sent is not biased.
-    Returns n * q, in `out`, and |n|, in `spikes`.
-    """
-    if spike_weight != 1:
-        due = torch.div(due, spike_weight, out=out)
-    out = torch.add(due, initial, out=out)
-    if settings.slack or hysteresis:
-        n = digit_saving_round(out.sub_(0.5), settings.slack)
-    else:
-        n = out.floor_()
-    n = n.clamp_(-settings.gamma, settings.gamma)
-    if hysteresis:
-        n = n.mul_(out.abs_() >= 0.5 + hysteresis)
-    spikes = torch.abs(n, out=spikes)
-    if spike_weight != 1 or n is not out:
-        out = torch.mul(n, spike_weight, out=out)
-    sent.add_(out)
-    return out, spikes

@@ -76,66 +76,28 @@ def on_cpu(x: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class SparseRows:
-    """Some rows of a map. compact: [n, C], these rows alone; None: those of `whole`. where: [n],
-    which rows, in order. shape: of the map, [N, C, H, W].
-
-    whole: the map, where it is at hand; without it, it is zero elsewhere.
+    """Some rows of a map, which is zero elsewhere. values: [n, C], these rows. where: [n], which
+    rows, in order. shape: of the map, [N, C, H, W].
     """
 
-    compact: Tensor | None
+    values: Tensor
     where: Tensor
     shape: torch.Size
-    whole: Tensor | None = None
-
-    @property
-    def values(self) -> Tensor:
-        """The rows, [n, C]."""
-        if self.compact is not None:
-            return self.compact
-        assert self.whole is not None
-        return rows(self.whole).index_select(0, self.where)
-
-    def images(self) -> Tensor | int:
-        """1 for each image of which there is a row, else 0: [N], or a number if N is 1."""
-        if self.shape[0] == 1:
-            return min(len(self.where), 1)
-        image = self.where.div(self.shape[2:].numel(), rounding_mode="floor")
-        images = torch.zeros(self.shape[0], dtype=torch.int64, device=self.where.device)
-        return images.index_fill_(0, image, 1)
-
-    def counted(self) -> Tensor:
-        """How many values of each position are not zero, [N, 1, H, W]."""
-        counts = self.values.count_nonzero(1)[:, None]
-        return SparseRows(
-            counts, self.where, torch.Size((self.shape[0], 1, *self.shape[2:]))
-        ).dense()
 
     def dense(self) -> Tensor:
         """The map, [N, C, H, W]."""
-        if self.whole is not None:
-            return self.whole
-        values = self.values
-        result = empty(self.shape, values, values.dtype).zero_()
-        rows(result).index_copy_(0, self.where, values)
+        result = empty(self.shape, self.values, self.values.dtype).zero_()
+        rows(result).index_copy_(0, self.where, self.values)
         return result
 
 
-def images_of(value: Tensor | SparseRows | None) -> Tensor | int:
+def images_of(value: Tensor | None) -> Tensor | int:
     """1 for each image of a batch in which something of a value is not zero, else 0: [N], or a
     number where all are alike.
     """
     if value is None:
         return 0
-    if isinstance(value, SparseRows):
-        return value.images()
     # On the processor, one that is all zero comes as None.
     if on_cpu(value) and len(value) == 1:
         return 1
     return value.flatten(1).any(1)
-
-
-def dense(value: Tensor | SparseRows) -> Tensor:
-    """A map, [N, C, ...], as one tensor."""
-    if isinstance(value, SparseRows):
-        return value.dense()
-    return value

@@ -12,9 +12,9 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
-from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import SparseRows, images_of, on_cpu
+from spiking_yolo.snn.layout import images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
@@ -27,9 +27,8 @@ class SpikingNetwork(nn.Module):
     """A graph with a layer of spiking neurons at every activation.
 
     State is allocated at the first step for the shape of the batch and reused from then on, so
-    memory does not grow with T. The state outlives a run: `start(x)`, any number of `step()`,
-    `feed(x)` for the next image of the same scene, and `snapshot()` to read output and costs at any
-    time. `run` is made of these.
+    memory does not grow with T. `start(x)`, any number of `step()`, and `snapshot()` to read output
+    and costs at any time: `run` is made of these.
 
     Args:
         graph: The network. Its tensors decide dtype and device, which `.to` changes.
@@ -40,8 +39,6 @@ class SpikingNetwork(nn.Module):
             they reach is computed alone. Results differ by the order of sums.
         observed: Keep everything that a probe may read, and pass each layer the input of each step;
             slower.
-        like: A network of the same arguments. Its weights are shared, so that several videos, each
-            with a network of its own, hold them once.
     """
 
     neurons: nn.ModuleDict
@@ -53,9 +50,10 @@ class SpikingNetwork(nn.Module):
         recipe: Recipe,
         event_driven: bool = True,
         observed: bool = False,
-        like: "SpikingNetwork | None" = None,
     ):
         super().__init__()
+        if recipe.complete:
+            raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
         for node in graph.activations:
             if node.name not in neurons:
                 raise UserError(
@@ -67,11 +65,7 @@ class SpikingNetwork(nn.Module):
         deepest = max(self.plan.before.values())
         self._schedule_end = coding.schedule_end(recipe.encoding, deepest)
         backend = Backend(event_driven)
-        shared: Synapses | None = None
-        if like is not None:
-            like.absorb()
-            shared = like.synapses
-        self.synapses = Synapses(self.plan, backend, shared)
+        self.synapses = Synapses(self.plan, backend)
         layers: dict[str, NeuronLayer] = {}
         for node in self.plan.graph.activations:
             layer_plan = self.plan.layer(node.name)
@@ -85,10 +79,10 @@ class SpikingNetwork(nn.Module):
             for name in self.plan.graph.outputs
             if self.plan.graph[name].op != "activation" and "bias" in neurons.get(name, {})
         }
-        self._input = ImageInput(recipe, event_driven)
+        self._input = ImageInput(recipe)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
         # The values of the nodes in this run; None before the first run.
-        self._values: dict[str, Tensor | SparseRows | None] | None = None
+        self._values: dict[str, Tensor | None] | None = None
         self.t = 0
 
     @property
@@ -106,8 +100,6 @@ class SpikingNetwork(nn.Module):
         T: int,
         steps: Iterable[int] = (),
         *,
-        keep: bool = False,
-        hysteresis: float = 1.0,
         maps: bool = False,
         probes: Iterable[Probe] = (),
         progress: Callable[[int], Any] | None = None,
@@ -118,9 +110,6 @@ class SpikingNetwork(nn.Module):
             x: Images, [N, C, H, W].
             T: Number of timesteps.
             steps: Where to take snapshots, besides T.
-            keep: x is the next image of the same scene (see `feed`), and costs go on from those of
-                the image before.
-            hysteresis: Factor on neuron.hysteresis for this image, with `keep`.
             maps: Snapshots carry spike maps.
             probes: probe(layer name, t, layer, current), called after each layer's step; the
                 network must be made with observed=True.
@@ -136,10 +125,7 @@ class SpikingNetwork(nn.Module):
         probes = tuple(probes)
         if probes and not self.plan.observed:
             raise ValueError("probes need a network made with observed=True")
-        if keep:
-            self.feed(x, hysteresis)
-        else:
-            self.start(x)
+        self.start(x)
         snapshots: dict[int, Snapshot] = {}
         for t in range(1, T + 1):
             active = self.step(probes)
@@ -149,11 +135,11 @@ class SpikingNetwork(nn.Module):
                 progress(t)
             if not active and t >= self._schedule_end:
                 break
-        if self._since < T:
+        if self.t < T:
             # Nothing changes up to T.
             last = self.snapshot(maps)
             for t in times:
-                if t >= self._since:
+                if t >= self.t:
                     snapshots[t] = replace(last, t=t)
         return self._record(snapshots)
 
@@ -164,18 +150,8 @@ class SpikingNetwork(nn.Module):
         neurons = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
         senders = {*self.neurons, *self.synapses.pooled_counts(), *self._input.counts()}
-        macs, analogue_macs = operations.total_macs(
-            self.graph, self._shapes, senders, self._input.shown
-        )
-        return Run(snapshots, neurons, activations, self._since, macs, analogue_macs, self.settled)
-
-    @property
-    def image(self) -> Tensor:
-        """The images as transmitted so far, [N, C, H, W]: the last ones, except for pixels whose
-        change stayed below encoding.tau.
-        """
-        self._check_started()
-        return self._input.image
+        macs, analogue_macs = operations.total_macs(self.graph, self._shapes, senders)
+        return Run(snapshots, neurons, activations, self.t, macs, analogue_macs, self.settled)
 
     def absorb(self) -> None:
         """Fold the thresholds into the weights, unless they are the same as before."""
@@ -188,46 +164,19 @@ class SpikingNetwork(nn.Module):
         for _, layer in self.layers():
             layer.reset()
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        resting: dict[str, Tensor] = {}
-        single: set[str] = set()
-        digits = count_digits
-        for name, layer in self.layers():
-            if (rest := getattr(layer, "rest", None)) is not None:
-                resting[name] = rest
-            if layer.sends_at_most_one:
-                single.add(name)
-            digits = layer.digits
-        self.synapses.reset(single, resting, digits)
+        single = {name for name, layer in self.layers() if layer.sends_at_most_one}
+        self.synapses.reset(single)
         self._output.reset()
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
-        # Steps since `start`, and steps with the current image.
-        self.t = self._since = 0
+        # Steps since `start`.
+        self.t = 0
         # The last of these in which a neuron sent something, by image; at least 1.
         self._active = torch.zeros_like(self._updates, dtype=torch.int64)
         # The step since which nothing changes any more: every layer has sent all that is due.
         self.settled: int | None = None
         # The counts after the first step, where there are products: see product_operations.
         self._first: dict[str, Tensor] | None = None
-
-    @torch.no_grad()
-    def feed(self, x: Tensor, hysteresis: float = 1.0) -> None:
-        """Present the next images of the same scenes, and keep the state: only changes are sent.
-
-        The schedule of spike values starts again, and neurons have their hysteresis from now on,
-        times `hysteresis`.
-
-        Raises:
-            UserError: The coding is not differential, or the shape differs.
-        """
-        self._check_started()
-        self._input.feed(x)
-        self._since, self.settled = 0, None
-        self._active.fill_(1)
-        for _, layer in self.layers():
-            # What was held back may be due now.
-            layer.settled = layer.settled and hysteresis >= layer.hysteresis
-            layer.hysteresis = hysteresis
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
@@ -240,18 +189,17 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         assert self._values is not None
         self.t += 1
-        self._since += 1
         values = self._values
         active = False
         biased = self.t == 1 or not self.plan.differential
         if biased:
-            self._active.fill_(self._since)
+            self._active.fill_(self.t)
         for node in self.plan.stepped:
             name = node.name
             if self.t > 1 and name in self.plan.constant:
                 continue
             inputs = [values[i] for i in node.inputs]
-            weight = self.spike_weight(self._since, name)
+            weight = self.spike_weight(self.t, name)
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
@@ -271,11 +219,11 @@ class SpikingNetwork(nn.Module):
         if self.t == 1 and self.synapses.products:
             self._first = {name: count.stacked() for name, count in self.counts().items()}
         self._output.add(values, self.t)
-        still = self._since >= self._schedule_end and all(one.settled for _, one in self.layers())
+        still = self.t >= self._schedule_end and all(one.settled for _, one in self.layers())
         if not self.plan.differential or not still:
             self.settled = None
         elif self.settled is None:
-            self.settled = self._since
+            self.settled = self.t
         return active or not self.plan.differential
 
     def snapshot(self, maps: bool = False) -> Snapshot:
@@ -296,7 +244,7 @@ class SpikingNetwork(nn.Module):
         outputs = self._output.read(self.t, self._shapes)
         return Snapshot.of(
             self.graph,
-            self._since,
+            self.t,
             outputs,
             counts,
             self._shapes,
@@ -331,13 +279,8 @@ class SpikingNetwork(nn.Module):
         return layer
 
     def _fire(
-        self,
-        name: str,
-        source: str,
-        value: Tensor | SparseRows | None,
-        weight: float,
-        probes: tuple[Probe, ...],
-    ) -> Tensor | SparseRows | None:
+        self, name: str, source: str, value: Tensor | None, weight: float, probes: tuple[Probe, ...]
+    ) -> Tensor | None:
         """Run one layer; returns its spikes, or None for silence in differential coding."""
         layer, current = self.layer(name), value
         if value is not None:
@@ -345,33 +288,31 @@ class SpikingNetwork(nn.Module):
         if current is None and layer.settled and layer.spike_weight == weight:
             layer.t += 1
             return None
-        spikes: Tensor | SparseRows | None = layer(current, weight)
+        spikes: Tensor | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(name, current)
         if self.plan.differential and self.t > 1 and layer.silent():
             spikes = None
         for probe in probes:
-            # In an observed network nothing is left out.
-            assert not isinstance(current, SparseRows)
             probe(name, self.t, layer, current)
         return spikes
 
-    def _received(self, name: str, current: Tensor | SparseRows | None) -> Tensor | int:
+    def _received(self, name: str, current: Tensor | None) -> Tensor | int:
         """1 for each image for which a layer received input in this step, else 0."""
         if self.t == 1 or not self.plan.differential:
             return 1
         received = images_of(current)
         pool = self.plan.sums.get(name)
-        if pool is None or not isinstance(current, Tensor) or on_cpu(current):
+        if pool is None or current is None or on_cpu(current):
             return received
         return received & self.synapses.arrived[pool]
 
-    def _mark_active(self, sent: Tensor | SparseRows | None) -> None:
+    def _mark_active(self, sent: Tensor | None) -> None:
         """Note which images a layer sent something for in this step of differential coding."""
         images = images_of(sent)
         if isinstance(images, Tensor):
-            self._active.masked_fill_(images > 0, self._since)
+            self._active.masked_fill_(images > 0, self.t)
         elif images:
-            self._active.fill_(self._since)
+            self._active.fill_(self.t)
 
     @staticmethod
     def _neurons(layer: NeuronLayer) -> int:

@@ -1,15 +1,15 @@
 """Max pooling of running sums of currents or spikes, exact for any geometry and signed input."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend, PooledSum
-from spiking_yolo.snn.layout import SparseRows, on_cpu, per_channel, rows
-from spiking_yolo.snn.state import State, map_tree
+from spiking_yolo.snn.layout import on_cpu
+from spiking_yolo.snn.state import State
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
@@ -52,29 +52,16 @@ class CumulativeMaxPool(nn.Module):
         self._pooled_sum = PooledSum(attrs, lasting, (backend or Backend()).kernels)
         self.reset()
 
-    def reset(
-        self,
-        bursts: bool = True,
-        rest: Tensor | None = None,
-        digits: Callable[[Tensor], Tensor] = count_digits,
-    ) -> None:
+    def reset(self, bursts: bool = True) -> None:
         """Start a new run, of any shape, with the next step.
 
-        Args:
-            bursts: Whether the input of a step can be worth more than one spike.
-            rest: Resting value of the input, [C]: it arrives in the first step without an event and
-                is passed on without one, because it shifts all values of a window alike.
-            digits: The number of digits of a number of spikes.
+        bursts: Whether the input of a step can be worth more than one spike.
         """
         self._pooled_sum.reset()
         self._fresh = True
         self._bursts = bursts
-        self._rest = rest
-        self._digits = digits
 
-    def forward(
-        self, current: Tensor | SparseRows, spike_weight: float = 1.0
-    ) -> Tensor | SparseRows | None:
+    def forward(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """One timestep.
 
         Args:
@@ -82,19 +69,9 @@ class CumulativeMaxPool(nn.Module):
             spike_weight: The value of one spike, in which the output is counted.
 
         Returns:
-            The output, [N, C, H', W'], or None for silence.
+            The output, [N, C, H', W'].
         """
         first, self._fresh = self._fresh, False
-        if isinstance(current, SparseRows):
-            some: SparseRows | None = None
-            if not first:
-                some = self._pooled_sum.at(current, not self.sends_sums)
-            if some is not None and not self.sends_sums:
-                # self.sent shares memory with the pooled sum and has changed with it.
-                return self._tally_rows(some, spike_weight)
-            if some is not None:
-                return some
-            current = current.dense()
         pooled = self._pooled_sum(current)
         if self.sends_sums:
             self.arrived = None
@@ -102,36 +79,17 @@ class CumulativeMaxPool(nn.Module):
                 self.arrived = current.any()
             return pooled
         if first:
-            self._start(pooled)
+            self.sent = torch.zeros_like(pooled)
+            without = ["switches", "previous"]
+            if not self._bursts:
+                without.append("events")
+            self.state = State.allocate(
+                pooled.shape, pooled, pooled.dtype, without, self.by_channel
+            )
         # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
-        self.state.tally(events_of(out, self._bursts, spike_weight), self._digits)
-        if first and self._rest is not None:
-            return pooled
-        return out
-
-    def _start(self, pooled: Tensor) -> None:
-        """Before the first step, of which `pooled` is the result."""
-        self.sent = torch.zeros_like(pooled)
-        if self._rest is not None:
-            self.sent += per_channel(self._rest, pooled)
-        without = ["switches", "previous"]
-        if not self._bursts:
-            without.append("events")
-        self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without, self.by_channel)
-
-    def _tally_rows(self, out: SparseRows, spike_weight: float) -> SparseRows | None:
-        """Count the differences of some rows, and return them; None if there are none."""
-        whole = map_tree(rows, self.state)
-        part = map_tree(lambda value: value.index_select(0, out.where), whole)
-        part.tally(events_of(out.values, self._bursts, spike_weight), self._digits)
-        # Back to where the rows come from.
-        for name, value in vars(whole).items():
-            if value is not None:
-                value.index_copy_(0, out.where, getattr(part, name))
-        if not len(out.where):
-            return None
+        self.state.tally(events_of(out, self._bursts, spike_weight))
         return out
 
     @property

@@ -1,7 +1,7 @@
 """The output of a run: the accumulated input of the heads, snapshots of it, and what it cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import SparseRows, dense, per_channel, to_like
+from spiking_yolo.snn.layout import per_channel, to_like
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 
@@ -43,18 +43,18 @@ class OutputSum:
         # The outputs as last read, valid until more input arrives.
         self._outputs: tuple[Tensor, ...] | None = None
 
-    def add(self, values: Mapping[str, Tensor | SparseRows | None], t: int) -> None:
+    def add(self, values: Mapping[str, Tensor | None], t: int) -> None:
         """Accumulate step t. values: of all nodes; None is silence, but never in the first step."""
         for name in self._sources:
             value = values[name]
             if t > self._skip and value is not None:
                 self._outputs = None
                 if t > 1:
-                    self._sums[name].add_(dense(value))
+                    self._sums[name].add_(value)
                 else:
-                    self._sums[name] = dense(value).to(self._synapses.like.dtype, copy=True)
+                    self._sums[name] = value.to(self._synapses.like.dtype, copy=True)
             elif t == 1 and value is not None:
-                self._sums[name] = torch.zeros_like(dense(value), dtype=self._synapses.like.dtype)
+                self._sums[name] = torch.zeros_like(value, dtype=self._synapses.like.dtype)
 
     def read(self, t: int, shapes: dict[str, torch.Size]) -> tuple[Tensor, ...]:
         """The outputs after t steps, in the units of the ANN; 0 while no step counts.
@@ -73,15 +73,15 @@ class OutputSum:
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, True)
-            # With biases the value is never None or sparse.
-            assert isinstance(value, Tensor)
+            # With biases it is never None.
+            assert value is not None
             shapes[node.name] = value.shape
             if steps <= 0:
                 value = torch.zeros_like(value)
             values[node.name] = value
         outputs: list[Tensor] = []
         for name in self._plan.graph.outputs:
-            value = dense(self._synapses.analogue(name, values[name]))
+            value = self._synapses.analogue(name, values[name])
             if name in self._corrections:
                 value = value + per_channel(self._corrections[name], value)
             outputs.append(value)
@@ -210,33 +210,6 @@ class Snapshot:
             sent_by_layer=by_sender,
             operations_by_layer=by_layer,
             products=products,
-        )
-
-    def since(self, before: "Snapshot") -> "Snapshot":
-        """The same outputs, with the costs since an earlier snapshot of the same run."""
-        products = self.products
-        if products is not None and before.products is not None:
-            products = Counts.of(torch.sub, products, before.products)
-        sent, spent = dict(self.sent_by_layer), dict(self.operations_by_layer)
-        for name, count in before.sent_by_layer.items():
-            sent[name] = Counts.of(torch.sub, sent[name], count)
-        for name, count in before.operations_by_layer.items():
-            spent[name] = Counts.of(torch.sub, spent[name], count)
-        maps = dict(self.maps)
-        for name in maps.keys() & before.maps.keys():
-            maps[name] = maps[name] - before.maps[name]
-        return replace(
-            self,
-            spikes={name: spikes - before.spikes[name] for name, spikes in self.spikes.items()},
-            sent=Counts.of(torch.sub, self.sent, before.sent),
-            pooled=Counts.of(torch.sub, self.pooled, before.pooled),
-            encoded=Counts.of(torch.sub, self.encoded, before.encoded),
-            operations=Counts.of(torch.sub, self.operations, before.operations),
-            updates=self.updates - before.updates,
-            sent_by_layer=sent,
-            operations_by_layer=spent,
-            products=products,
-            maps=maps,
         )
 
 

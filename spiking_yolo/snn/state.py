@@ -45,12 +45,12 @@ class State:
     switches: Tensor | None = tensor(optional=True)
     previous: Tensor | None = tensor(optional=True)
 
-    def tally(self, spikes: Tensor, digits: Callable[[Tensor], Tensor] = count_digits) -> None:
-        """Count the output of a step: bursts of n = `spikes` >= 0, which make digits(n) digits."""
+    def tally(self, spikes: Tensor) -> None:
+        """Count the output of a step: bursts of n = `spikes` >= 0."""
         self.count.add_(spikes)
         if self.events is None:
             return
-        counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
+        counted = Counts(spikes, count_digits(spikes), spikes.clamp(max=1))
         if self.events.shape[1] == len(counted):
             counted = Counts.of(lambda n: n.sum(1, keepdim=True), counted)
         self.events.add_(torch.cat(counted, 1))
@@ -117,14 +117,12 @@ class Parameters:
         initial: The initial potential, in thresholds.
         bias: Added to the current.
         cap: The largest activation, in thresholds.
-        rest: The resting value, in thresholds, which a neuron passes on without an event.
     """
 
     theta: Tensor
     initial: Tensor
     bias: Tensor | None = None
     cap: Tensor | None = None
-    rest: Tensor | None = None
 
 
 class Clock(NamedTuple):
@@ -134,14 +132,11 @@ class Clock(NamedTuple):
         t: Steps before this one.
         spike_weight: The value of a spike in this step, in thetas.
         first: Whether t is 0.
-        hysteresis: Factor on the hysteresis beyond which a neuron fires in later video frames; 0 in
-            others.
     """
 
     t: int
     spike_weight: float
     first: bool
-    hysteresis: float = 0.0
 
 
 class Buffers(NamedTuple):

@@ -1,6 +1,6 @@
 """Everything between the layers of neurons: linear maps, products, max pooling, data movement."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
-from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend, EventConvolution, PackedConvolution
-from spiking_yolo.snn.layout import SparseRows, dense, empty, per_channel, rows, to_like
+from spiking_yolo.snn.layout import SparseRows, empty, per_channel, rows, to_like
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -28,19 +28,13 @@ class LinearMap(nn.Module):
         bias: [out] or None.
         attrs: Geometry of a convolution.
         backend: Speed-ups.
-        like: A map of another network with the same weights, which are held once.
     """
 
     weight: Tensor
     bias: Tensor | None
 
     def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        attrs: Mapping[str, Any],
-        backend: Backend,
-        like: "LinearMap | None" = None,
+        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend
     ):
         super().__init__()
         self.attrs, self._kernels = attrs, backend.kernels
@@ -48,17 +42,10 @@ class LinearMap(nn.Module):
         self.folded: Tensor | None = None
         self._convolution: PackedConvolution | None = None
         self._events: EventConvolution | None = None
-        if like is None:
-            # Copies: loading other weights must not change the converted network.
-            weight = weight.clone()
-            if bias is not None:
-                bias = bias.clone()
-        else:
-            weight, bias = like.weight, like.bias
-            self.folded, self._convolution = like.folded, like._convolution
-            if self._kernels is not None and like._events is not None:
-                self._events = like._events.of_network(self._kernels)
-        self.register_buffer("weight", weight)
+        # Copies: loading other weights must not change the converted network.
+        if bias is not None:
+            bias = bias.clone()
+        self.register_buffer("weight", weight.clone())
         self.register_buffer("bias", bias)
 
     def absorb(self, unit: units.Unit) -> None:
@@ -80,23 +67,21 @@ class LinearMap(nn.Module):
         self.folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def forward(
-        self, x: Tensor | SparseRows, biased: bool, complete: bool = False
-    ) -> Tensor | SparseRows | None:
+    def forward(self, x: Tensor, biased: bool, complete: bool = False) -> Tensor | None:
         """The map of x, [N, in] or [N, C, H, W], in the dtype of the folded weights.
 
         Returns None if no event reaches an output and there is no bias. biased: whether the bias
         is added. complete: x holds whole activations, so that no events are counted.
         """
+        reached = None
         if self._events is not None and not complete:
             reached = self._events(x)
-            if reached is not None and biased:
-                return self._everywhere(reached)
-            if reached is not None and not len(reached.where):
+        if reached is not None:
+            if biased and self.bias is not None:
+                return self._everywhere(reached, self.bias)
+            if not biased and not len(reached.where):
                 return None
-            if reached is not None:
-                return reached
-        x = dense(x)
+            return reached.dense()
         if self._convolution is not None:
             return self._convolution(x, biased)
         assert self.folded is not None
@@ -105,17 +90,15 @@ class LinearMap(nn.Module):
             bias = self.bias.to(self.folded)
         return F.linear(x.to(self.folded.dtype), self.folded, bias)
 
-    def _everywhere(self, reached: SparseRows) -> Tensor:
+    def _everywhere(self, reached: SparseRows, bias: Tensor) -> Tensor:
         """The map of which some rows are `reached`, with the bias."""
-        if self.bias is None:
-            return reached.dense()
         values = reached.values
         result = empty(reached.shape, values, values.dtype)
         every = rows(result)
         if len(values) == len(every):
-            torch.add(values, self.bias, out=every)
+            torch.add(values, bias, out=every)
         else:
-            every.copy_(self.bias.expand_as(every)).index_add_(0, reached.where, values)
+            every.copy_(bias.expand_as(every)).index_add_(0, reached.where, values)
         return result
 
 
@@ -158,12 +141,9 @@ class Product:
 
 
 class Synapses(nn.Module):
-    """All nodes of a graph except its neurons. The weights absorb theta (units.py).
+    """All nodes of a graph except its neurons. The weights absorb theta (units.py)."""
 
-    like: Those of another network of this plan, whose weights these share.
-    """
-
-    def __init__(self, plan: NetworkPlan, backend: Backend, like: "Synapses | None" = None):
+    def __init__(self, plan: NetworkPlan, backend: Backend):
         super().__init__()
         self.plan = plan
         graph = plan.graph
@@ -172,11 +152,8 @@ class Synapses(nn.Module):
         self.products: dict[str, Product] = {}
         for node in graph.nodes:
             if node.weighted:
-                shared: Any = None
-                if like is not None:
-                    shared = like.maps[node.name]
                 weight, bias = graph.tensors[f"{node.name}.weight"], graph.parameters(node)[1]
-                maps[node.name] = LinearMap(weight, bias, node.attrs, backend, shared)
+                maps[node.name] = LinearMap(weight, bias, node.attrs, backend)
             elif node.op == "max_pool" and node.name not in plan.constant:
                 pools[node.name] = CumulativeMaxPool(
                     node.attrs,
@@ -193,8 +170,6 @@ class Synapses(nn.Module):
         self.like = next(iter(graph.tensors.values()))[:0]
         self._thetas: dict[str, Tensor] = {}
         self._units: dict[str, units.Unit] = {}
-        if like is not None:
-            self._thetas, self._units = like._thetas, like._units
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
@@ -216,24 +191,13 @@ class Synapses(nn.Module):
         for name, linear in maps.items():
             linear.absorb(self._units[self.plan.graph[name].inputs[0]])
 
-    def reset(
-        self,
-        at_most_one: Collection[str] = (),
-        rests: Mapping[str, Tensor] = {},
-        digits: Callable[[Tensor], Tensor] = count_digits,
-    ) -> None:
+    def reset(self, at_most_one: Collection[str] = ()) -> None:
         """Prepare a run, after `absorb`.
 
-        Args:
-            at_most_one: Layers of neurons that send at most one spike per step.
-            rests: Resting values of the layers that have one, [C].
-            digits: The number of digits of a number of spikes.
+        at_most_one: Layers of neurons that send at most one spike per step.
         """
-        here = {name: to_like(rest, self.like) for name, rest in rests.items()}
-        known = units.at_rest(self.plan.graph, here, self._units)
         for name, pool in self._pools():
-            source = self.plan.graph[name].inputs[0]
-            pool.reset(source not in at_most_one, known.get(source), digits)
+            pool.reset(self.plan.graph[name].inputs[0] not in at_most_one)
         for product in self.products.values():
             product.reset()
         self._shapes.clear()
@@ -255,12 +219,8 @@ class Synapses(nn.Module):
             yield name, pool
 
     def forward(
-        self,
-        node: Node,
-        given: Sequence[Tensor | SparseRows | None],
-        spike_weight: float,
-        biased: bool,
-    ) -> Tensor | SparseRows | None:
+        self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool
+    ) -> Tensor | None:
         """The output of a node in a timestep; None stands for silence, but never in the first step.
 
         Args:
@@ -282,7 +242,7 @@ class Synapses(nn.Module):
             operands: list[Tensor | None] = [None, None]
             for side, (name, value) in enumerate(zip(node.inputs, given, strict=True)):
                 if value is not None:
-                    operands[side] = dense(self.analogue(name, value))
+                    operands[side] = self.analogue(name, value)
             return self.products[node.name](*operands)
         shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
         whole: list[Tensor] = []
@@ -291,15 +251,14 @@ class Synapses(nn.Module):
                 value = empty(shape, self.like, self.like.dtype).zero_()
             elif self._units[node.name] is None:
                 value = self.analogue(name, value)
-            whole.append(dense(value))
+            whole.append(value)
         return OPS[node.op](node.attrs, None, None, *whole)
 
-    def analogue(self, name: str, value: Tensor | SparseRows) -> Tensor | SparseRows:
+    def analogue(self, name: str, value: Tensor) -> Tensor:
         """The value that node `name` sends, in the units of the ANN."""
         unit = self._units[name]
         if unit is None:
             return value
-        value = dense(value)
         return value * per_channel(unit, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

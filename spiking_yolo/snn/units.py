@@ -43,38 +43,6 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
     return units
 
 
-def at_rest(
-    graph: Graph, rests: Mapping[str, Tensor], units: Mapping[str, Unit]
-) -> dict[str, Tensor | None]:
-    """What max pooling may be behind hands on without an event, [C] in the node's unit; None: not
-    known, or nothing.
-
-    rests: activation node -> [C], in thetas.
-    """
-    known: dict[str, Tensor | None] = {}
-    for node in graph.nodes:
-        given = [value for name in node.inputs if (value := known[name]) is not None]
-        found: Tensor | None = None
-        if node.op == "activation":
-            found = rests.get(node.name)
-        elif (
-            not given
-            or len(given) < len(node.inputs)
-            or (len(given) > 1 and units[node.name] is None)
-        ):
-            pass
-        elif node.op == "concat":
-            found = torch.cat(given)
-        elif node.op == "add":
-            found = given[0] + given[1]
-        elif node.op == "slice":
-            found = given[0][slice(*node.attrs["slices"][0])]
-        elif node.op in ("max_pool", "upsample"):
-            found = given[0]
-        known[node.name] = found
-    return known
-
-
 def same(a: Unit, b: Unit) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
 

@@ -27,8 +27,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.graph import Activation, Graph, max_pool
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.graph import Graph, max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import Backend, events
 from spiking_yolo.snn.fast.dense import PooledSum
@@ -40,10 +39,8 @@ from spiking_yolo.snn.fast.events import (
     load,
     usable_levels,
 )
-from spiking_yolo.snn.layout import SparseRows, channels_last, dense, rows
+from spiking_yolo.snn.layout import SparseRows, channels_last, rows
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
-from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.synapses import LinearMap
 
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}
@@ -147,103 +144,26 @@ def test_where_much_arrives_the_plain_convolution_serves():
 
 
 @needs_kernels
-def test_pooling_of_a_map_then_of_a_few_rows(set_threads: Callable[[int], None]):
+def test_pooling_of_a_sum(set_threads: Callable[[int], None]):
     for kernel, stride, padding in (
         ((2, 2), (2, 2), (0, 0, 0, 0)),
         ((2, 2), (1, 1), (0, 1, 0, 1)),
         ((3, 2), (2, 1), (1, 0, 1, 1)),
     ):
         attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding]}
-        for threads, lasting, differences in product((1, 3), (False, True), (False, True)):
+        attrs["ceil"] = False
+        for threads, lasting in product((1, 3), (False, True)):
             set_threads(threads)
-            follow_pooling(attrs | {"ceil": False}, lasting, differences)
-
-
-def follow_pooling(attrs: dict[str, Any], lasting: bool, differences: bool) -> None:
-    """What is changed, and only that, beside a maximum of the sum of all."""
-    tested, total = PooledSum(attrs, lasting, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
-    whole = before = first = torch.zeros(())
-    for k in range(6):
-        x = some((2, 3, 6, 8), k, 0.1 if k % 5 else 1.0)
-        total = total + x
-        expected = rows(max_pool(total, **attrs))
-        if k in (0, 5):
-            first = x if k == 0 else first
-            whole = tested(x)
-        else:
-            x = x.bfloat16() if k == 4 else x  # exact, of whole numbers
-            changed = tested.at(active(x), differences)
-            assert changed is not None
-            differs = (expected != before).any(1)
-            assert torch.equal(changed.where, differs.nonzero().view(-1)) and len(changed.where)
-            values = expected - before if differences else expected
-            assert torch.equal(changed.values, values[differs])
-        assert torch.equal(rows(whole), expected)
-        before = expected.clone()
-    # What arrived first belongs to somebody else.
-    assert torch.equal(first, some((2, 3, 6, 8), 0, 1.0))
-
-
-@needs_kernels
-@settings(deadline=None, max_examples=60)
-@given(
-    st.sampled_from([0.0, 0.15, 0.5]),
-    st.sampled_from([0.0, 0.35]),
-    st.sampled_from([0.0, 0.1, 1.0]),
-    st.sampled_from([None, 6.0]),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 99),
-)
-def test_neurons_of_all_rows_then_of_a_few(
-    slack: float,
-    hysteresis: float,
-    slope: float,
-    cap: float | None,
-    biased: bool,
-    rests: bool,
-    sums: bool,
-    seed: int,
-):
-    """Frames of two videos through a layer that gets some rows, and one that gets the whole map:
-    the same state to the bit.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    changes = {"neuron.slack": slack, "neuron.hysteresis": hysteresis}
-    recipe = get_recipe("signed-digits").with_settings(changes)
-    parameters = {
-        "theta": torch.rand(5, generator=generator) + 0.1,
-        "initial": torch.rand(5, generator=generator),
-    }
-    if biased:
-        parameters["bias"] = torch.randn(5, generator=generator)
-    if rests:
-        parameters["rest"] = torch.randint(-2, 3, (5,), generator=generator).float()
-    phi, plan = Activation(slope=slope, cap=cap), LayerPlan(reads_sums=sums, observed=False)
-    plain, tested = (
-        SigmaDelta(parameters, recipe, phi, plan, Backend(event_driven=driven))
-        for driven in (False, True)
-    )
-    total = torch.zeros(2, 5, 4, 6)
-    for k in (0, 1, 2, 3, 0, 1):
-        if k == 0:
-            plain.reset()
-            tested.reset()
-            total.zero_()
-        x = some(total.shape, seed + k, 1.0 if k == 0 else 0.3) * 0.37
-        total = total + x
-        current = total if sums else x
-        reached = active(x)
-        some_rows = rows(current)[reached.where]
-        few = SparseRows(some_rows, reached.where, x.shape, current if sums else None)
-        expected, sent = plain(current), tested(few if k else current)
-        assert isinstance(expected, Tensor) and isinstance(sent, SparseRows) == (k > 0)
-        assert torch.equal(sent.dense() if isinstance(sent, SparseRows) else sent, expected)
-        assert tested._kernel is not None and plain._kernel is None
-        for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
-            assert a is b or (a is not None and b is not None and torch.equal(a, b))
-        plain.hysteresis = tested.hysteresis = 1.0
+            tested, total = PooledSum(attrs, lasting, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
+            first = some(total.shape, 0, 1.0)
+            for k in range(5):
+                x = first if k == 0 else some(total.shape, k)
+                total = total + x
+                # Exact, of whole numbers.
+                x = x.bfloat16() if k == 4 else x
+                assert torch.equal(tested(x), max_pool(total, **attrs))
+            # What arrived first belongs to somebody else.
+            assert torch.equal(first, some(total.shape, 0, 1.0))
 
 
 def exact(converted: Converted) -> Converted:
@@ -265,15 +185,9 @@ def exact(converted: Converted) -> Converted:
     return replace(converted, graph=graph, neurons=neurons)
 
 
-def moving(n: int = 1) -> list[Tensor]:
-    """A small bright square that moves over a still image, then nothing, then a bit everywhere."""
-    base = (images(n) * 64).round() / 64
-    frames = [base.clone() for _ in range(7)]
-    for k, frame in enumerate(frames[1:5]):
-        frame[:, :, k : k + 2, 5:7] += 0.5
-    noise = torch.rand(base.shape, generator=torch.Generator().manual_seed(1))
-    frames[6] += (noise * 8).round() / 64
-    return [frame.float() for frame in frames]
+def picture(n: int = 1) -> Tensor:
+    """Of whole 64ths."""
+    return ((images(n) * 64).round() / 64).float()
 
 
 @pytest.fixture
@@ -299,41 +213,26 @@ def both(model: torch.nn.Module, recipe: Recipe) -> list[SpikingNetwork]:
     return [converted.simulator(event_driven=driven) for driven in (False, True)]
 
 
-TRAINED = {"calibration.steps": 2}
-LAST = {"neuron.pool_first": False} | TRAINED
-BUSY = {"neuron.hysteresis": 0.9, "neuron.busy": 0.6} | TRAINED
-STILL = {"neuron.hysteresis": 0.25, "encoding.tau": 0.02} | TRAINED
-
-
 @needs_library
 @pytest.mark.parametrize(
     ("cls", "method", "changes"),
     [
-        (TinyLeaky, "signed-digits", STILL),
-        (Residual, "signed-digits", STILL),
-        (Pooled, "signed-digits", STILL),
-        (TinyLeaky, "signed-digits", LAST),
-        (Pooled, "signed-digits", LAST),
-        (TinyLeaky, "signed-digits", BUSY),
-        (TinyLeaky, "signed-digits", BUSY | LAST),
-        (TinyLeaky, "few-spikes", {}),
         (TinyLeaky, "dcgs", {}),
         (Residual, "dcgs", {}),
         (Pooled, "sigma-delta", {"neuron.gamma": 2}),
+        (TinyLeaky, "css", {"neuron.pool_first": False}),
     ],
 )
-def test_networks_give_the_same_spikes_to_the_bit(
+def test_differential_coding_gives_the_same_spikes_to_the_bit(
     cls: Any, method: str, changes: dict[str, Any], served: list[SparseRows]
 ):
-    recipe = recipe_of(method).with_settings(changes)
-    plain, tested = (Stream(network, T=2) for network in both(make(cls), recipe))
-    for x in moving():
-        a, b = (stream(x).run.snapshots[2] for stream in (plain, tested))
-        assert same(a, b)
-        # The plain form also updates what receives nothing but zeros.
-        assert (a.updates >= b.updates).all()
-    for name, layer in tested.network.layers():
-        assert torch.equal(layer.count, plain.network.layer(name).count)
+    plain, tested = both(make(cls), recipe_of(method).with_settings(changes))
+    x = picture()
+    a, b = (network.run(x, 12, [2]).snapshots for network in (plain, tested))
+    for t in (2, 12):
+        assert same(a[t], b[t])
+    for name, layer in tested.layers():
+        assert torch.equal(layer.count, plain.layer(name).count)
     assert served
 
 
@@ -355,7 +254,7 @@ def test_rate_coding_gives_the_same_spikes_to_the_bit(
 ):
     """Biases arrive in every step. The slope and T are powers of two, so that sums are exact."""
     plain, tested = both(make(cls), recipe_of(method).with_settings(changes))
-    x = moving(2)[0]
+    x = picture(2)
     a, b = (network(x, 8, [4]).snapshots for network in (plain, tested))
     for t in (4, 8):
         assert same(a[t], b[t]) and torch.equal(a[t].updates, b[t].updates)
@@ -375,21 +274,15 @@ def test_a_bias_arrives_where_no_event_does():
             patch.setattr(linear._events, "_visit", 0.0)
             patch.setattr(linear, "_convolution", None)
             result = linear(x, biased=True)
-        assert torch.equal(dense(result), F.conv2d(x, weight, bias, padding=1))
+        assert torch.equal(result, F.conv2d(x, weight, bias, padding=1))
 
 
 @needs_library
 def test_copies_work_on_their_own():
-    stream = Stream(spiking(make(Pooled), images(2), get_recipe("signed-digits")).network())
-    frames = moving()
-    stream(frames[0])
-    for twin in (copy.deepcopy(stream.network), pickle.loads(pickle.dumps(stream.network))):
-        twin.run(frames[1], 1)
-        twin.run(frames[2], 1, keep=True)
-        expected = Stream(stream.network)
-        expected(frames[1])
-        (output,) = expected(frames[2]).run.snapshots[1].outputs
-        assert torch.equal(output, twin.snapshot().outputs[0])
+    network, x = spiking(make(Pooled), images(2), recipe_of("dcgs")).simulator(), picture()
+    (output,) = network.run(x, 4).snapshots[4].outputs
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(output, twin.run(x, 4).snapshots[4].outputs[0])
 
 
 @pytest.mark.skipif(
@@ -434,6 +327,5 @@ def test_without_the_c_code_nothing_is_event_driven(
     (tmp_path / f"events_{usable_levels()[-1]}.so").write_text("not a library")
     assert library.__wrapped__() is None
     monkeypatch.setattr("spiking_yolo.snn.fast.library", lambda: None)
-    stream = Stream(spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network())
-    for x in moving()[:3]:
-        assert stream(x).run.snapshots[1].outputs[0].isfinite().all()
+    network = spiking(make(TinyLeaky), images(2), get_recipe("p-norm")).simulator()
+    assert network.run(picture(), 4).snapshots[4].outputs[0].isfinite().all()

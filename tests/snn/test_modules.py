@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.readout import Snapshot
@@ -97,45 +96,9 @@ def test_a_run_is_its_steps_and_can_go_on(method: str):
     assert same(ours.snapshot(), expected[T])
 
 
-def settle(ours: SpikingNetwork) -> None:
-    assert not [ours.step() for _ in range(200)][-1]
-
-
-def test_the_next_image_needs_only_what_has_changed():
-    """Settled, it is as right as a network that has seen the second image alone; the same image
-    costs nothing.
-    """
-    x, ours = images(2), network("sigma-delta")
-    y = x.clone()
-    y[:, :, 2:4, 2:4] += 0.2
-    ours.start(x)
-    settle(ours)
-    first = ours.snapshot().operations.spikes
-    ours.feed(x)
-    settle(ours)
-    assert torch.equal(ours.snapshot().operations.spikes, first)
-    ours.feed(y)
-    settle(ours)
-    second = ours.snapshot()
-    fresh = network("sigma-delta")
-    fresh.start(y)
-    settle(fresh)
-    alone = fresh.snapshot()
-    assert ((second.operations.spikes - first) < 0.7 * alone.operations.spikes).all()
-    before = network("sigma-delta").run(x, 300).snapshots[300].outputs
-    for a, b, old in zip(second.outputs, alone.outputs, before, strict=True):
-        assert (a - b).norm() < 0.3 * (old - b).norm()
-
-
-def test_only_differential_coding_can_be_fed():
-    ours, x = network(), images(2)
-    ours.start(x)
-    with pytest.raises(UserError, match="neurons that send changes"):
-        ours.feed(x)
-    other = network("dcgs")
-    other.start(x)
-    with pytest.raises(UserError, match="shape"):
-        other.feed(x[:1])
+def test_complete_values_are_not_simulated():
+    with pytest.raises(ValueError, match="IntegerNetwork"):
+        spiking(make(TinyLeaky), images(2), get_recipe("sfn")).simulator()
 
 
 def test_probes_need_an_observed_network():
@@ -145,7 +108,7 @@ def test_probes_need_an_observed_network():
 
 def test_without_a_run_there_is_no_step():
     ours = network()
-    for call in (ours.step, ours.snapshot, lambda: ours.feed(images(2))):
+    for call in (ours.step, ours.snapshot):
         with pytest.raises(ValueError, match="start"):
             call()
     ours.start(images(2))
@@ -155,23 +118,6 @@ def test_without_a_run_there_is_no_step():
     ours.float()
     with pytest.raises(ValueError, match="start"):
         ours.step()
-
-
-def test_images_that_are_fed_without_a_step_add_up_and_their_memory_may_be_used_again():
-    x, ours, other = images(2), network("sigma-delta"), network("sigma-delta")
-    frame = x.clone(memory_format=torch.channels_last)
-    ours.start(frame)
-    settle(ours)
-    for change in (0.1, -0.2):
-        frame += change
-        ours.feed(frame)
-    settle(ours)
-    other.start(x)
-    settle(other)
-    other.feed(x + 0.1 - 0.2)
-    settle(other)
-    for a, b in zip(ours.snapshot().outputs, other.snapshot().outputs, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
 def test_loading_changes_this_network_alone():

@@ -189,24 +189,6 @@ def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: p
     assert direct[1] > 0.5 * direct[0] and direct[1] > 10 * ours[1]
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.data(), st.sampled_from([(0, 0, 0, 0), (0, 1, 0, 1), (1, 0, 1, 0)]), st.booleans())
-def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: tuple[int, ...], large: bool):
-    """The sums are those of all that arrives; the events are those of the same spikes without the
-    rest.
-    """
-    attrs = attributes([2, 2], padding) | {"stride": [2, 2] if large else [1, 1]}
-    numbers = st.lists(st.integers(-9, 9), min_size=32, max_size=32)
-    rest = torch.tensor(data.draw(st.lists(st.integers(-512, 512), min_size=2, max_size=2))) / 256
-    steps = [torch.tensor(data.draw(numbers)).float().view(1, 2, 4, 4) for _ in range(3)]
-    plain, tested = CumulativeMaxPool(attrs), CumulativeMaxPool(attrs)
-    tested.reset(rest=rest)
-    for t, x in enumerate(steps):
-        shift = rest[:, None, None] if t == 0 else 0
-        assert torch.equal(tested(x + shift), plain(x) + shift)
-    assert all(torch.equal(a, b) for a, b in zip(tested.counts, plain.counts, strict=True))
-
-
 def test_sums_of_another_device_are_not_gone_on_with():
     summed = PooledSum(attributes([2, 2]))
     summed(torch.ones(1, 1, 4, 4))

@@ -34,15 +34,6 @@ def test_of_every_method(name: str):
                 assert same(a, b) and torch.equal(a.updates, b.updates), (T, t)
 
 
-def test_complete_values_settle_in_the_first_step_of_each_image():
-    network = spiking(make(TinyLeaky), images(2), get_recipe("signed-digits"), QUICK).network()
-    assert network.run(images(2), 4).settled == 1
-    network.feed(images(2, seed=9))
-    assert network.settled is None
-    network.step()
-    assert network.settled == 1
-
-
 def test_a_layer_sends_in_its_own_steps_from_coarse_to_fine():
     e = Encoding(coarse=2)
     assert [spike_weight(e, t) for t in range(1, 5)] == [4, 2, 1, SILENT]

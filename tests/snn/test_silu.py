@@ -8,7 +8,7 @@ from math import floor
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.methods import SIGMA_DELTA, recipe_of, record, relative_error
+from helpers.methods import SIGMA_DELTA, recipe_of, relative_error
 from helpers.networks import images, make, spiking, statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,9 +136,9 @@ def test_the_graph_is_the_network_and_the_pool_stays_behind_the_neurons(phi: Act
     torch.testing.assert_close(forward(graph, x)[0], model(x))
     assert F.silu(model.conv1(x)).min() < -0.27
     converted = spiking(model, x, get_recipe(DEFAULT))
-    sent = record(converted.simulator(observed=True), x, 4)["act"]
+    sent = converted.network()(x).sent["act"]
     assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
-    outputs = converted.network()(x, 1).snapshots[1].outputs
+    outputs = converted.network().run(x, 1).snapshots[1].outputs
     assert relative_error(outputs, model(x)) < 0.1
 
 

@@ -25,9 +25,6 @@ class Sliced(nn.Module):
         return self.first(a), self.second(b), self.third(c + self.relu(self.inner(d)))
 
 
-ONE = {"threshold.rule": "percentile", "calibration.kind": "none", "threshold.scale": 0.05}
-
-
 def test_slices_of_channels_get_the_events_of_these():
     """In one step a neuron's count is what it sends: by hand from the counts of the neurons."""
     for method, slope, settings in (
@@ -36,8 +33,6 @@ def test_slices_of_channels_get_the_events_of_these():
         ("burst", 0.1, {}),
         ("msat", 0.1, {"msat.gain": 1, "neuron.initial": 1}),
         ("dcgs", 0.1, {}),
-        ("signed-digits", 0.1, ONE),
-        ("few-spikes", 0.0, {}),
     ):
         x = images(2)
         converted = spiking(make(Sliced, slope=slope), x, get_recipe(method), settings)

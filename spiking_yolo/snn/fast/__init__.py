@@ -6,14 +6,7 @@ most.
 """
 
 from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum, tiles
-from spiking_yolo.snn.fast.events import (
-    PRICE,
-    EventConvolution,
-    EventNeurons,
-    Kernels,
-    library,
-    usable_levels,
-)
+from spiking_yolo.snn.fast.events import PRICE, EventConvolution, Kernels, library, usable_levels
 from spiking_yolo.snn.fast.steps import BlockedStep, Scratch
 
 __all__ = [
@@ -21,7 +14,6 @@ __all__ = [
     "Backend",
     "BlockedStep",
     "EventConvolution",
-    "EventNeurons",
     "Kernels",
     "PackedConvolution",
     "PooledSum",

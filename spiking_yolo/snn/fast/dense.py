@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
-from spiking_yolo.snn.layout import SparseRows, channels_last, on_cpu, rows
+from spiking_yolo.snn.layout import channels_last, on_cpu, rows
 
 
 class PackedConvolution:
@@ -110,7 +110,7 @@ class PooledSum:
         if self._kernels is not None and total.dtype == torch.float32 and on_cpu(total):
             if self._pool is None or self._pool.shape != current.shape:
                 self._pool = EventPool(self._kernels, self.attrs, current.shape, in_tiles)
-            return self._pool.whole(total, added)
+            return self._pool(total, added)
         if added is not None:
             total.add_(added)
         self._pool, total = None, total.view(n, h, w, c)
@@ -118,34 +118,19 @@ class PooledSum:
             return pool_in_pairs(total).movedim(-1, 1)
         return max_pool(total.movedim(-1, 1), **self.attrs)
 
-    def at(self, current: SparseRows, differences: bool) -> SparseRows | None:
-        """The same for a few rows, after a first call: the maxima that have changed, or their
-        differences.
-
-        What that call returned is changed too. None for what is not computed so.
-        """
-        if self._pool is None:
-            return None
-        return self._pool(current, self._own(), differences)
-
     def _sum(self, current: Tensor) -> tuple[Tensor, Tensor | None]:
         """The sum, [N * H * W, C], and what is still to be added to it; None for nothing."""
         arrived = rows(current)
-        first, self._fresh = self._fresh, False
-        if not first:
-            return self._own(), arrived
-        if self._lasting:
-            self._total, self._borrowed = arrived, True
-            return arrived, None
-        self._total = arrived.clone()
+        if not self._fresh:
+            assert self._total is not None
+            if self._borrowed:
+                self._total, self._borrowed = self._total.clone(), False
+            return self._total, arrived
+        self._fresh = False
+        self._total, self._borrowed = arrived, self._lasting
+        if not self._lasting:
+            self._total = arrived.clone()
         return self._total, None
-
-    def _own(self) -> Tensor:
-        """The sum, to be written to."""
-        assert self._total is not None
-        if self._borrowed:
-            self._total, self._borrowed = self._total.clone(), False
-        return self._total
 
 
 def pool_in_pairs(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-/* Pooling and neurons in one pass over memory, and event-driven computation: what few events reach, and nothing else.
+/* A sum and its pooling in one pass over memory, and event-driven convolution: what few events reach, and nothing else.
 events.py calls these functions and says more.
 
 Maps are rows of channels (layout.py): row i is position i of [n, h, w]. Plain C with GCC's vectors; OpenMP where there is
@@ -24,19 +24,17 @@ typedef struct {
     int64_t kernel_h, kernel_w, stride_h, stride_w, top, left;
 } Windows;
 
-/* n rows of a map, in order: those at `where`, or the first ones if that is NULL. whole: whether `values` holds all rows
-of the map, not these alone. stride: how many numbers lie between two rows of `values`. */
+/* n rows of a map, in order: those at `where`, or the first ones if that is NULL. stride: how many numbers lie between
+two rows of `values`. */
 typedef struct {
     const float *values;
     const int64_t *where;
-    int64_t n, stride, whole;
+    int64_t n, stride;
 } Rows;
 
 static int64_t position_of(const Rows *x, int64_t i) { return x->where ? x->where[i] : i; }
 
-static const float *row_of(const Rows *x, int64_t i) {
-    return x->values + (x->whole ? position_of(x, i) : i) * x->stride;
-}
+static const float *row_of(const Rows *x, int64_t i) { return x->values + i * x->stride; }
 
 typedef struct {
     int32_t first, last; /* output rows or columns that see an input, last excluded */
@@ -68,16 +66,6 @@ static Place place_of(const Windows *g, int64_t position) {
 
 static void add(float *restrict sum, const float *restrict values, int64_t n) {
     for (int64_t i = 0; i < n; i++) sum[i] += values[i];
-}
-
-/* Each thread has its share of n indices and has kept the first counts[t] of them: move these together. */
-static int64_t close_gaps(int64_t *indices, int64_t n, int threads, const int64_t *counts) {
-    int64_t kept = counts[0];
-    for (int t = 1; t < threads; t++) {
-        memmove(indices + kept, indices + n * t / threads, counts[t] * sizeof *indices);
-        kept += counts[t];
-    }
-    return kept;
 }
 
 /* Mark the outputs that input `position` reaches. */
@@ -213,191 +201,4 @@ void pool_map(const Windows *g, float *map, const float *added, int64_t channels
         if (added) add_window(g, map, added, o, channels);
         maximum(g, map, o, channels, pooled + o * channels);
     }
-}
-
-/* Put `now` into `kept`, and the difference into `change` unless that is NULL. Returns whether there is any. */
-static int replace(float *restrict kept, const float *restrict now, float *restrict change, int64_t channels) {
-    int differs = 0;
-    for (int64_t c = 0; c < channels; c++) {
-        differs |= now[c] != kept[c];
-        if (change) change[c] = now[c] - kept[c];
-        kept[c] = now[c];
-    }
-    return differs;
-}
-
-/* Max pooling of a running sum, `total`, to which rows are added. row: room for one per thread. ranges: for h + w.
-slot: zeros, one per output. pooled: the maxima as they were, which are updated. changed: which of them changed. change: NULL, or by how much.
-Returns how many. */
-int64_t pool(const Windows *g, const Rows *x, int64_t channels, int threads, float *row, float *total, Range *ranges,
-             int32_t *slot, int64_t *reached, float *pooled, int64_t *changed, float *change) {
-#pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < x->n; i++) add(total + position_of(x, i) * channels, row_of(x, i), channels);
-    set_ranges(g, ranges);
-    for (int64_t i = 0; i < x->n; i++) reach(g, ranges, position_of(x, i), slot);
-    int64_t windows = number(g, slot, reached), count = 0;
-#pragma omp parallel for num_threads(threads)
-    for (int t = 0; t < threads; t++) {
-        float *now = row + t * channels;
-        for (int64_t s = windows * t / threads; s < windows * (t + 1) / threads; s++) {
-            int64_t o = reached[s];
-            maximum(g, total, o, channels, now);
-            slot[o] = replace(pooled + o * channels, now, change ? change + s * channels : NULL, channels);
-        }
-    }
-    for (int64_t s = 0; s < windows; s++) {
-        int differs = slot[reached[s]];
-        slot[reached[s]] = 0;
-        if (!differs) continue;
-        if (change && count < s) memcpy(change + count * channels, change + s * channels, channels * sizeof *change);
-        changed[count++] = reached[s];
-    }
-    return count;
-}
-
-/* How many bits are set; unlike GCC's own, for a whole vector at a time on every processor. */
-static int32_t ones(uint32_t x) {
-    x -= x >> 1 & 0x55555555;
-    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
-    x = (x + (x >> 4)) & 0x0f0f0f0f;
-    x += x >> 8;
-    return (int32_t)((x + (x >> 16)) & 63);
-}
-
-/* Numbers by their last four bits: with one digit less than the next one, and with one more (counting.py). */
-static const uint32_t MORE = 0x1115, FEWER = 0xa888;
-
-/* Count bursts of n spikes, whatever their sign: of each channel, and together as spikes, digits and messages. */
-__attribute__((noinline)) static void tally(const float *restrict n, int64_t channels, float *restrict spikes,
-                                            double *restrict events) {
-    int32_t burst = 0, digits = 0, messages = 0;
-    for (int64_t c = 0; c < channels; c++) {
-        float size = fabsf(n[c]);
-        uint32_t whole = (uint32_t)(int32_t)size;
-        spikes[c] += size;
-        burst += (int32_t)whole;
-        digits += ones(whole ^ 3 * whole);
-        messages += whole > 0;
-    }
-    events[0] += burst;
-    events[1] += digits;
-    events[2] += messages;
-}
-
-/* A layer of neurons with memory that send all that is due, as signed digits.
-
-Per channel: theta, initial, cap; bias: added to each sum that arrives, and once: to the first current, where the
-potential keeps it; rest: the resting value. Per neuron: potential, NULL where what arrives is the sum of the input
-already, sent, and spikes so far. Per position: events, three each, spikes, digits and messages so far. */
-typedef struct {
-    int64_t channels;
-    const float *theta, *initial, *cap, *bias, *once, *rest;
-    float *potential, *sent, *spikes;
-    double *events;
-    float slope, slack, gamma; /* slope: of the leaky ReLU */
-} Neurons;
-
-/* Where a neuron starts to send, and where it stops. */
-typedef struct {
-    float slope, slack, gamma, half, base, least_due;
-} Rule;
-
-static Rule rule_of(const Neurons *g, float hysteresis) {
-    int saves = g->slack > 0 || hysteresis > 0; /* without either, 2 is never reached and all round down */
-    float half = saves ? 0.5f : 0.0f, base = saves ? 0.5f : 2.0f;
-    return (Rule){g->slope, g->slack, g->gamma, half, base, hysteresis > 0 ? 0.5f + hysteresis : 0.0f};
-}
-
-/* What one neuron sends, in thetas; functional.py has the equations. */
-static inline __attribute__((always_inline)) float spikes_of(Rule r, float sum, float theta, float cap, float sent,
-                                                             float initial) {
-    float due = sum / theta;
-    due = due > 0 ? due : due * r.slope;
-    due = due < cap ? due : cap;
-    due = due - sent + initial - r.half;
-    float low = floorf(due);
-    int32_t bits = (int32_t)low & 15;
-    float cut = r.base + r.slack * (float)((int32_t)(MORE >> bits & 1) - (int32_t)(FEWER >> bits & 1));
-    float n = low + (due - low >= cut ? 1.0f : 0.0f);
-    n = n > r.gamma ? r.gamma : n < -r.gamma ? -r.gamma : n;
-    return fabsf(due) < r.least_due ? 0.0f : n;
-}
-
-/* What the neurons of one position send. Returns whether that is anything. */
-__attribute__((noinline)) static int send(Rule r, const float *restrict sum, const float *restrict sent,
-                                          const float *restrict theta, const float *restrict initial,
-                                          const float *restrict cap, const float *restrict bias, int64_t channels,
-                                          float *restrict out) {
-    int any = 0;
-    for (int64_t c = 0; c < channels; c++) {
-        out[c] = spikes_of(r, sum[c] + bias[c], theta[c], cap[c], sent[c], initial[c]);
-        any |= out[c] != 0;
-    }
-    return any;
-}
-
-/* One step of the neurons at position `at`, which receive a row. Returns whether they send anything. */
-static int step(const Neurons *g, Rule rule, const float *received, int64_t at, float *out) {
-    int64_t channels = g->channels;
-    float *sent = g->sent + at * channels;
-    if (g->potential) {
-        add(g->potential + at * channels, received, channels);
-        received = g->potential + at * channels;
-    }
-    int any = send(rule, received, sent, g->theta, g->initial, g->cap, g->bias, channels, out);
-    if (any) {
-        add(sent, out, channels);
-        tally(out, channels, g->spikes + at * channels, g->events + 3 * at);
-    }
-    return any;
-}
-
-/* The first step of all neurons, which begins their state. out: what they send, with the resting values. */
-void start(const Neurons *g, const Rows *x, int threads, float *out) {
-    const Rule rule = rule_of(g, 0);
-    int64_t channels = g->channels, size = channels * (int64_t)sizeof(float);
-#pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < x->n; i++) {
-        int64_t at = position_of(x, i);
-        if (g->potential) memcpy(g->potential + at * channels, g->once, size);
-        memcpy(g->sent + at * channels, g->rest, size);
-        memset(g->spikes + at * channels, 0, size);
-        memset(g->events + 3 * at, 0, 3 * sizeof *g->events);
-        step(g, rule, row_of(x, i), at, out + at * channels);
-        add(out + at * channels, g->rest, channels);
-    }
-}
-
-enum { AHEAD = 8 }; /* rows, the time that memory takes */
-
-/* Have the beginnings of what a row needs brought to the cache: the processor cannot foresee which rows come. */
-static void fetch(const Neurons *g, const Rows *x, int64_t i) {
-    int64_t at = position_of(x, i) * g->channels;
-    __builtin_prefetch(row_of(x, i));
-    __builtin_prefetch(g->sent + at, 1);
-    __builtin_prefetch(g->spikes + at, 1);
-}
-
-/* A later step of the neurons that receive something. row: room for one per thread. out: what is sent, zeros but for the
-rows that sent something before; fired: which these are, `before` in number, and which do now. counts: room for one per
-thread. Returns how many. */
-int64_t fire(const Neurons *g, const Rows *x, float hysteresis, int threads, float *row, float *out, int64_t *fired,
-             int64_t before, int64_t *counts) {
-    const Rule rule = rule_of(g, hysteresis);
-    int64_t channels = g->channels, size = channels * (int64_t)sizeof(float), n = x->n;
-    for (int64_t i = 0; i < before; i++) memset(out + fired[i] * channels, 0, size);
-#pragma omp parallel for num_threads(threads)
-    for (int t = 0; t < threads; t++) {
-        int64_t kept = n * t / threads;
-        for (int64_t i = n * t / threads; i < n * (t + 1) / threads; i++) {
-            int64_t at = position_of(x, i);
-            float *own = row + t * channels;
-            if (i + AHEAD < n) fetch(g, x, i + AHEAD);
-            if (!step(g, rule, row_of(x, i), at, own)) continue;
-            memcpy(out + at * channels, own, size);
-            fired[kept++] = at;
-        }
-        counts[t] = kept - n * t / threads;
-    }
-    return close_gaps(fired, n, threads, counts);
 }

@@ -1,4 +1,4 @@
-"""Convolution, pooling and neurons in C: in later steps only what an event reaches is computed.
+"""Convolution and pooling in C: in later steps only what an event reaches is computed.
 
 setup.py builds events.c beside this file where there is a C compiler. The results are those of the
 plain form, but for the order of sums. Float32 on a CPU alone.
@@ -7,7 +7,7 @@ plain form, but for the order of sums. Float32 on a CPU alone.
 import ctypes
 from collections.abc import Mapping
 from copy import copy
-from ctypes import c_double, c_float, c_int, c_int64, c_void_p
+from ctypes import c_double, c_int, c_int64, c_void_p
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import max_pool
-from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import SparseRows, dense, empty, rows
+from spiking_yolo.snn.layout import SparseRows, empty, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
-FUNCTIONS = ("convolve", "pool", "pool_map", "start", "fire")
+FUNCTIONS = ("convolve", "pool_map")
 
 
 def usable_levels() -> tuple[str, ...]:
@@ -82,54 +81,24 @@ class Windows(ctypes.Structure):
     )
 
 
-class Neurons(ctypes.Structure):
-    """See events.c."""
-
-    _fields_ = (
-        ("channels", c_int64),
-        ("theta", c_void_p),
-        ("initial", c_void_p),
-        ("cap", c_void_p),
-        ("bias", c_void_p),
-        ("once", c_void_p),
-        ("rest", c_void_p),
-        ("potential", c_void_p),
-        ("sent", c_void_p),
-        ("spikes", c_void_p),
-        ("events", c_void_p),
-        ("slope", c_float),
-        ("slack", c_float),
-        ("gamma", c_float),
-    )
-
-
 class Rows(ctypes.Structure):
     """See events.c."""
 
-    _fields_ = (
-        ("values", c_void_p),
-        ("where", c_void_p),
-        ("n", c_int64),
-        ("stride", c_int64),
-        ("whole", c_int64),
-    )
+    _fields_ = (("values", c_void_p), ("where", c_void_p), ("n", c_int64), ("stride", c_int64))
 
     @classmethod
     def of(cls, x: Tensor | SparseRows) -> tuple["Rows", Tensor]:
         """Also what must live as long: a map [N, C, ...] may have to be copied."""
-        where, whole = None, True
-        if isinstance(x, SparseRows) and x.compact is not None:
-            values, whole = x.compact, False
-        else:
-            values = rows(dense(x))
-        n = len(values)
+        where, values = None, None
         if isinstance(x, SparseRows):
-            where, n = x.where.data_ptr(), len(x.where)
+            values, where = x.values, x.where.data_ptr()
+        else:
+            values = rows(x)
         # C would read anything else as such, and beyond its end.
         values = values.to(torch.float32)
         if values.stride(-1) != 1:
             values = values.contiguous()
-        return cls(values.data_ptr(), where, n, values.stride(0), whole), values
+        return cls(values.data_ptr(), where, len(values), values.stride(0)), values
 
 
 class Scratch:
@@ -155,20 +124,13 @@ class Kernels:
     def __init__(self) -> None:
         functions = library()
         assert functions is not None
-        windows, neurons = ctypes.POINTER(Windows), ctypes.POINTER(Neurons)
-        given = ctypes.POINTER(Rows)
+        windows, given = ctypes.POINTER(Windows), ctypes.POINTER(Rows)
         weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
-        self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
-        self.pool_map, self.start = functions.pool_map, functions.start
+        self.convolve, self.pool_map = functions.convolve, functions.pool_map
         self.convolve.argtypes = [windows, given, c_int64, *weights, c_int, *[c_void_p] * 7]
-        self.pool.argtypes = [windows, given, c_int64, c_int, *[c_void_p] * 8]
+        self.convolve.restype = c_int64
         self.pool_map.argtypes = [windows, c_void_p, c_void_p, c_int64, c_int, c_void_p]
-        self.start.argtypes = [neurons, given, c_int, c_void_p]
-        self.fire.argtypes = [neurons, given, c_float, c_int, *[c_void_p] * 3, c_int64, c_void_p]
-        for function in (self.convolve, self.pool, self.fire):
-            function.restype = c_int64
-        for function in (self.pool_map, self.start):
-            function.restype = None
+        self.pool_map.restype = None
         self.scratch = Scratch()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -267,25 +229,25 @@ class EventConvolution:
 
 
 class EventPool:
-    """Max pooling of a running sum, whole or where rows were added to it.
+    """Max pooling of a running sum, to which something is added in the same pass.
 
     attrs: see graph.max_pool. shape: of the sum, [N, C, H, W]. tiles: whether the windows lie side
     by side and cover it.
     """
 
     def __init__(self, kernels: Kernels, attrs: Mapping[str, Any], shape: torch.Size, tiles: bool):
-        self.shape, self._tiles = shape, tiles
+        self.shape, self._tiles, self._kernels = shape, tiles, kernels
         self._result = max_pool(torch.empty(shape, device="meta"), **attrs).shape
         left, _, top, _ = attrs["padding"]
         sides = *shape[2:], *self._result[2:], *attrs["kernel"], *attrs["stride"]
-        self._kernels, self._windows = kernels, Windows(shape[0], *sides, top, left)
+        self._windows = Windows(shape[0], *sides, top, left)
 
-    def whole(self, total: Tensor, added: Tensor | None = None) -> Tensor:
-        """All maxima, [N, C, H', W'], which later calls for a few rows update.
+    def __call__(self, total: Tensor, added: Tensor | None = None) -> Tensor:
+        """All maxima, [N, C, H', W'].
 
         total: The sum, [N * H * W, C], contiguous. added: What is added to it; None: nothing.
         """
-        self._pooled = empty(self._result, total, torch.float32)
+        pooled = empty(self._result, total, torch.float32)
         if added is not None and not (self._tiles and added.dtype == torch.float32):
             total.add_(added)
             added = None
@@ -298,124 +260,6 @@ class EventPool:
             addend,
             total.shape[1],
             torch.get_num_threads(),
-            self._pooled.data_ptr(),
+            pooled.data_ptr(),
         )
-        return self._pooled
-
-    @cached_property
-    def _room(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For the windows that are reached, those that change, and by how much."""
-        change = torch.empty_like(rows(self._pooled))
-        which = torch.empty((2, len(change)), dtype=torch.int64)
-        return which[0], which[1], change
-
-    def __call__(self, x: SparseRows, total: Tensor, differences: bool) -> SparseRows:
-        """After these rows were added to the sum: the maxima that have changed, or their
-        differences.
-        """
-        (given, _alive), (reached, changed, change) = Rows.of(x), self._room
-        scratch, threads, channels = self._kernels.scratch, torch.get_num_threads(), total.shape[1]
-        changes = None
-        if differences:
-            changes = change.data_ptr()
-        count = self._kernels.pool(
-            self._windows,
-            given,
-            channels,
-            threads,
-            scratch("row", threads * channels, torch.float32),
-            total.data_ptr(),
-            scratch("ranges", x.shape[2] + x.shape[3], torch.int64),
-            scratch("slot", len(reached), torch.int32),
-            reached.data_ptr(),
-            self._pooled.data_ptr(),
-            changed.data_ptr(),
-            changes,
-        )
-        if differences:
-            return SparseRows(change[:count], changed[:count], self._result)
-        return SparseRows(None, changed[:count], self._result, self._pooled)
-
-
-class EventNeurons:
-    """Neurons with memory that send all that is due in every step, as signed digits;
-    `functional.send` has the equations.
-
-    state: of SigmaDeltaState, as rows. parameters: of Parameters. slope: of the leaky ReLU.
-    """
-
-    def __init__(
-        self, kernels: Kernels, state: Any, parameters: Any, settings: Neuron, slope: float
-    ):
-        self._kernels, self._state = kernels, state
-        channels, p = state.sent.shape[1], parameters
-        each = once = rest = p.theta.new_zeros(())
-        cap = p.theta.new_full((), torch.inf)
-        potential = None
-        if p.cap is not None:
-            cap = p.cap
-        if p.rest is not None:
-            rest = p.rest
-        if state.potential is not None:
-            potential = state.potential.data_ptr()
-        # A potential has the bias once it has started.
-        if p.bias is not None and potential is None:
-            each = p.bias
-        elif p.bias is not None:
-            once = p.bias
-        values = (p.theta, p.initial, cap, each, once, rest)
-        self._parameters = [value.expand(channels).contiguous() for value in values]
-        self._neurons = Neurons(
-            channels,
-            *(value.data_ptr() for value in self._parameters),
-            potential,
-            state.sent.data_ptr(),
-            state.count.data_ptr(),
-            state.events.data_ptr(),
-            slope,
-            settings.slack,
-            settings.gamma,
-        )
-        # How many rows have sent something in the last call.
-        self._count = 0
-
-    @staticmethod
-    def serves(state: Any, parameters: Any) -> bool:
-        """Whether neurons with this state and these parameters can be computed so."""
-        if state.switches is not None or state.events is None or state.events.shape[1] != 3:
-            return False
-        if any(value is not None and value.ndim > 1 for value in vars(parameters).values()):
-            return False
-        return state.sent.dtype == torch.float32 and state.sent.device.type == "cpu"
-
-    def start(self, x: Tensor, out: Tensor) -> Tensor:
-        """The first step, whatever the state. x, out: [N, C, ...]; returns `out`, what is sent."""
-        given, _alive = Rows.of(x)
-        self._kernels.start(self._neurons, given, torch.get_num_threads(), out.data_ptr())
-        return out
-
-    @cached_property
-    def _room(self) -> tuple[Tensor, Tensor]:
-        """For what is sent, zeros but in the rows that sent something, and which these are."""
-        sent = self._state.sent
-        return torch.zeros_like(sent), torch.empty(len(sent), dtype=torch.int64)
-
-    def __call__(self, x: Tensor | SparseRows, hysteresis: float) -> SparseRows:
-        """What is sent by the neurons that receive x, [N, C, ...], float32; valid until the next
-        call.
-        """
-        (given, _alive), (out, fired) = Rows.of(x), self._room
-        scratch, threads, channels = self._kernels.scratch, torch.get_num_threads(), out.shape[1]
-        self._count = self._kernels.fire(
-            self._neurons,
-            given,
-            hysteresis,
-            threads,
-            scratch("row", threads * channels, torch.float32),
-            out.data_ptr(),
-            fired.data_ptr(),
-            self._count,
-            scratch("counts", threads, torch.int64),
-        )
-        whole = out.view(x.shape[0], *x.shape[2:], channels).movedim(-1, 1)
-        return SparseRows(None, fired[: self._count], x.shape, whole)
+        return pooled

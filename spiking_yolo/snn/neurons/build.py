@@ -76,7 +76,7 @@ def build_neurons(
         phi: The activation to follow.
 
     Raises:
-        UserError: The neurons cannot follow phi, or cannot have a resting value.
+        UserError: The neurons cannot follow phi.
     """
     for reason in _refusals(parameters, recipe, phi):
         raise UserError(f"node {plan.name!r} {reason}")
@@ -107,11 +107,6 @@ def _refusals(parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation)
     if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
         # Its threshold falls to nothing while the potential of a saturated neuron grows.
         yield "has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17"
-    if "rest" in parameters and recipe.neuron.events != "digits":
-        yield (
-            "has neurons with a value at rest, which need neuron.events=digits: choose the method"
-            " that they were calibrated for"
-        )
     for what, value in (("slope", phi.slope), ("cap", phi.cap)):
         if value and what not in kind.follows:
             yield (

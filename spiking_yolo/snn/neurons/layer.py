@@ -13,17 +13,9 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend, BlockedStep
-from spiking_yolo.snn.layout import (
-    SparseRows,
-    collapse_equal,
-    dense,
-    empty,
-    on_cpu,
-    per_channel,
-    to_like,
-)
+from spiking_yolo.snn.layout import collapse_equal, empty, on_cpu, per_channel, to_like
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, leaves
 
@@ -36,8 +28,7 @@ class NeuronLayer(nn.Module, ABC):
 
     Args:
         parameters: theta [C], the threshold; initial, the potential at the start in thresholds
-            (scalar, [C] or [C, H, W]); where calibrated, bias [C], added to the current,
-            and rest [C], see SigmaDelta.
+            (scalar, [C] or [C, H, W]); where calibrated, bias [C], added to the current.
         recipe: The method.
         phi: The activation to follow. Its cap bounds the sum of what is sent: to cap * t in rate
             coding, and to cap in differential coding.
@@ -77,10 +68,6 @@ class NeuronLayer(nn.Module, ABC):
         self.sign = sign
         # A softmax is taken of the sum of all scores, before the neurons step.
         self.reads_sums = plan.reads_sums or phi.softmax
-        # How many digits n >= 0 spikes are counted as.
-        self.digits = count_digits
-        if recipe.neuron_kind.events == "digits":
-            self.digits = count_binary_digits
         self.backend = backend or Backend()
         self._forget()
 
@@ -122,7 +109,6 @@ class NeuronLayer(nn.Module, ABC):
             theta=to_like(collapse_equal(self.theta), like),
             initial=to_like(collapse_equal(self.initial), like),
             bias=self._optional("bias", like),
-            rest=self._optional("rest", like),
         )
         if self.phi.cap is not None:
             p.cap = self.phi.cap / p.theta
@@ -130,12 +116,6 @@ class NeuronLayer(nn.Module, ABC):
 
     def bind(self, p: Any) -> None:
         """Derive what depends on the parameters alone, once for each shape and dtype."""
-
-    def kernel(self, current: Tensor | SparseRows, clock: Clock) -> Tensor | SparseRows | None:
-        """The timestep in C, the start of the state included, and only where something is received;
-        None if that is not possible.
-        """
-        return None
 
     def settles(self) -> bool:
         """Whether nothing will be sent until something is received: asked after a step, in
@@ -149,88 +129,49 @@ class NeuronLayer(nn.Module, ABC):
         """Forget everything: the next step starts a new run, of any shape."""
         self.t = 0
         self.spike_weight = 1.0
-        # Factor on neuron.hysteresis in a later frame of a video; 0 in others.
-        self.hysteresis = 0.0
-        # The same in the last step: where it was larger, more may be due now without new input.
-        self._last_hysteresis = 0.0
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
         # Of each block, or of all together: 0 if nothing was sent.
         self._largest: Sequence[Tensor | int] = []
 
-    def forward(
-        self, current: Tensor | SparseRows | None, spike_weight: float = 1.0
-    ) -> Tensor | SparseRows:
+    def forward(self, current: Tensor | None, spike_weight: float = 1.0) -> Tensor:
         """One timestep.
 
         Args:
             current: What was received, [N, C, ...], in the units of the ANN; None for nothing new;
-                SparseRows if only some rows received something. With plan.reads_sums it is the sum
-                of all input so far.
+                with plan.reads_sums the sum of all input so far.
             spike_weight: What a spike is worth, in thetas.
 
         Returns:
-            What is sent, in thetas, [N, C, ...], a tensor that the next step overwrites; SparseRows
-            if only some rows were computed.
+            What is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
         """
         if self.t == 0:
-            if not isinstance(current, Tensor):
+            if current is None:
                 raise ValueError("the first step needs a current")
             self._allocate(current)
-        hysteresis = 0.0
-        if self.settings.hysteresis:
-            hysteresis = self.hysteresis
-        clock = Clock(self.t, spike_weight, self.t == 0, hysteresis)
-        received = self._received(current, clock)
-        sent: Tensor | SparseRows | None = None
-        if received is not None:
-            sent = self.kernel(received, clock)
-        if sent is None:
-            sent = self._step_in_blocks(received, clock)
-        elif isinstance(sent, SparseRows):
-            # Each of these rows has sent something.
-            self._largest = [len(sent.where)]
-        self.t += 1
-        self.spike_weight = spike_weight
-        self._last_hysteresis = clock.hysteresis
-        self.settled = self.recipe.differential and self.settles()
-        return sent
-
-    def _received(
-        self, current: Tensor | SparseRows | None, clock: Clock
-    ) -> Tensor | SparseRows | None:
-        """What the neurons see in this step: the current, the sum of all, or its softmax."""
-        if self.phi.softmax:
-            if current is not None:
-                scores = dense(current)
-                if not clock.first:
-                    scores = self._scores + scores
-                self._scores, self._sum = scores, self.phi(scores)
-            return self._sum
-        # With less hysteresis all neurons have to look, also where nothing arrived.
-        everywhere = clock.hysteresis < self._last_hysteresis
-        if self.reads_sums:
-            if current is not None:
-                self._sum = dense(current)
-            if current is None or everywhere:
-                return self._sum
-            return current
-        if not everywhere:
-            return current
-        if current is None:
-            return torch.zeros_like(self.state.sent)
-        return dense(current)
-
-    def _step_in_blocks(self, received: Tensor | SparseRows | None, clock: Clock) -> Tensor:
-        """The `step` of all neurons; returns what is sent."""
-        if received is not None:
-            received = dense(received)
+        clock = Clock(self.t, spike_weight, self.t == 0)
+        received = self._received(current, clock.first)
         if clock.first:
             for value in leaves(self.state):
                 value.zero_()
             self._run.each(self.start, received)
         self._largest = self._run(self.emit, received, clock, on_cpu(self.out))
+        self.t += 1
+        self.spike_weight = spike_weight
+        self.settled = self.recipe.differential and self.settles()
         return self.out
+
+    def _received(self, current: Tensor | None, first: bool) -> Tensor | None:
+        """What the neurons see in this step: the current, the sum of all, or its softmax."""
+        if not self.reads_sums:
+            return current
+        if current is not None and self.phi.softmax:
+            if not first:
+                current = self._scores + current
+            self._scores, current = current, self.phi(current)
+        if current is not None:
+            self._sum = current
+        return self._sum
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """One `step` with the calibrated bias; counts switches."""
@@ -363,7 +304,7 @@ class NeuronLayer(nn.Module, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no run: a step works on views of the state, which pickling would separate."""
         attributes = dict(self.__dict__)
-        for name in ("state", "out", "_kernel"):
+        for name in ("state", "out"):
             attributes.pop(name, None)
         run = BlockedStep(self.backend.scratch, reports=self.recipe.differential)
         attributes.update(_run=run, _allocated=None, t=0)

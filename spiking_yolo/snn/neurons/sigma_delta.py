@@ -4,15 +4,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.recipe import MAX_GAMMA
-from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.fast import EventNeurons
-from spiking_yolo.snn.layout import SparseRows, dense, rows
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, map_tree, tensor
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 
 @dataclass(kw_only=True)
@@ -31,20 +28,14 @@ class SigmaDeltaState(State):
 class SigmaDelta(NeuronLayer):
     """Sigma-delta neuron: it sends the change of phi(S), S the sum of its input, as signed spikes.
 
-    What it has sent follows phi of the sum of its input, whatever order that came in (after Wang
-    2022 and O'Connor and Welling 2017). For (leaky) ReLU, with a cap or without, SiLU, mish and
-    softmax.
-
-    It may have a resting value, [C]: what is due is counted from there, and
-    the next layers know it as they know their biases. It does not depend on the image, so it costs
-    no event and no operation: in each neuron of the next layer it is one constant, computed
-    beforehand (a map, since at the border a kernel receives less of it). The first step of a run
-    returns n + rest, of which n is tallied.
+    n = clip(floor(due / q + u0), -gamma, gamma) of what is due, q the value of a spike and u0 the
+    initial potential, in thetas; m += n q. What it has sent, m, follows phi(S), whatever order the
+    input came in (after Wang 2022 and O'Connor and Welling 2017). For (leaky) ReLU, with a cap or
+    without, SiLU, mish and softmax.
     """
 
     state_type: ClassVar[type[Any]] = SigmaDeltaState
     differential: ClassVar[bool] = True
-    _kernel: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
         without = super().unneeded()
@@ -53,69 +44,42 @@ class SigmaDelta(NeuronLayer):
         return without
 
     def start(self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        """The sum of the input starts at zero, what was sent at the resting value.
-
-        `initial` is what is added before rounding down.
-        """
-        if p.rest is not None:
-            s.sent.copy_(p.rest)
+        """What was sent and the sum of the input start at zero."""
 
     def step(
         self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        due = self.due(s, p, self.total(s, z), buffers.out)
-        hysteresis = clock.hysteresis * self.settings.hysteresis
-        out, spikes = F.send(
-            due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight, hysteresis
-        )
-        s.tally(spikes)
-        if clock.first and p.rest is not None:
-            out.add_(p.rest)
+        due = self.due(s, p, z, buffers.out).div_(clock.spike_weight)
+        n = due.add_(p.initial).floor_().clamp_(-self.settings.gamma, self.settings.gamma)
+        s.tally(torch.abs(n, out=buffers.a))
+        out = n.mul_(clock.spike_weight)
+        s.sent.add_(out)
         return out
 
-    def bind(self, p: Parameters) -> None:
-        plain = (
-            type(self).step is SigmaDelta.step
-            and type(self).due is SigmaDelta.due
-            and self.complete
-            and self.phi.monotone
-        )
-        self._kernel = None
-        kernels, state = self.backend.kernels, map_tree(rows, self.state)
-        if plain and kernels is not None and EventNeurons.serves(state, p):
-            self._kernel = EventNeurons(kernels, state, p, self.settings, self.slope)
+    def due(
+        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, out: Tensor | None
+    ) -> Tensor:
+        """What has not been sent yet, in thetas, after z has arrived: phi(S) / theta - m.
 
-    def kernel(self, current: Tensor | SparseRows, clock: Clock) -> Tensor | SparseRows | None:
-        if self._kernel is None or clock.spike_weight != 1:
-            return None
-        if clock.first:
-            return self._kernel.start(dense(current), self.out)
-        return self._kernel(current, clock.hysteresis * self.settings.hysteresis)
-
-    def total(self, s: SigmaDeltaState, z: Tensor | None) -> Tensor:
-        """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
-        if s.potential is None:
-            assert z is not None
-            return z
-        if z is not None:
-            s.potential.add_(z)
-        return s.potential
-
-    def settles(self) -> bool:
-        # In the first step a zero may be the resting value and a spike that cancels it.
-        has_sent_rest = self.t == 1 and hasattr(self, "rest")
-        return self.complete or (self.silent() and not has_sent_rest)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that is due is sent in every step, so that without input nothing happens."""
-        n = self.settings
-        return n.events == "digits" and n.gamma == MAX_GAMMA
-
-    def due(self, s: SigmaDeltaState, p: Parameters, total: Tensor, out: Tensor | None) -> Tensor:
-        """What has not been sent yet, in thetas."""
-        factor = self.phi.gate and self.phi.gate.factor
-        return F.unsent(total, s.sent, p.theta, self.slope, out, p.cap, factor)
+        S is the pre-activation itself, so that of an activation with a cap min(relu(S), cap) is
+        due, and of SiLU and mish S * factor(S), see `graph.Gate`.
+        """
+        total = z
+        if s.potential is not None:
+            total = s.potential
+            if z is not None:
+                total.add_(z)
+        assert total is not None
+        out = torch.div(total, p.theta, out=out)
+        if self.phi.gate is not None:
+            out.mul_(self.phi.gate.factor(total))
+        elif self.slope:
+            F.leaky_relu_(out, self.slope)
+        else:
+            out.relu_()
+        if p.cap is not None:
+            out = torch.minimum(out, p.cap, out=out)
+        return out.sub_(s.sent)
 
 
 # theta, theta / 2, ..., theta / 128.
@@ -155,7 +119,7 @@ class MultiThreshold(SigmaDelta):
         self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         t = clock.t + 1
-        due = self.due(s, p, self.total(s, z), buffers.a).mul_(t)
+        due = self.due(s, p, z, buffers.a).mul_(t)
         least = None
         if not self.slope:
             least = s.sent * t
@@ -168,28 +132,3 @@ class MultiThreshold(SigmaDelta):
     def settles(self) -> bool:
         """False: what is due grows with t until it is sent."""
         return False
-
-
-@register("multi-level")
-@register("few-spikes")
-class FewSpikes(SigmaDelta):
-    """Sends n = clip(floor(phi(S) / theta), 0, gamma), as its binary digits or as one message.
-
-    As digits, with gamma = 2^K - 1, it is the FS neuron with T(k) = h(k) = d(k) = alpha 2^-k, k =
-    1..K (section "Design of FS-neurons", ReLU), and theta = alpha / 2^K: K sub-steps, in each of
-    which it fires if alpha 2^-k is still to be sent. Layers follow one another, so what arrives is
-    complete too, and nothing is left for a second step. On leaky ReLU an ON/OFF pair would share
-    the work, of which one is silent, the input being complete: so it is one neuron here, whose
-    spikes have a sign.
-    """
-
-    def step(
-        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
-        phi = F.unsent(self.total(s, z), 0.0, p.theta, self.slope, buffers.a, p.cap)
-        size = torch.abs(phi).add_(p.initial).floor_().clamp_(max=self.settings.gamma)
-        value = size.mul_(phi.sign())
-        out = torch.sub(value, s.sent, out=buffers.out)
-        s.tally(out.abs(), self.digits)
-        s.sent.copy_(value)
-        return out
