@@ -16,6 +16,7 @@ from spiking_yolo.integer.memory import Memory, changed_at, reached_windows, uni
 from spiking_yolo.integer.moves import move, pools_in_pairs, whole
 from spiking_yolo.integer.neuron import LARGEST, fire
 from spiking_yolo.integer.parameters import NetworkParameters, Neurons
+from spiking_yolo.integer.segments import of_segments, segments
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
@@ -33,7 +34,7 @@ class Frame:
         sent: What the image and each node that sends events have sent by now: whole numbers, or
             bytes n + 128.
         events: Sender -> events of this step at each position, float32 [N, 1, ...] each, or
-            [N, C, ...] where slices of them are taken.
+            [N, segments, ...] where slices of them are taken.
         outputs: Head tensors in values of the ANN, [N, ...].
         dead_zone: Of the neurons in this frame.
         memory: Of a video; None after a photograph or a first frame.
@@ -48,6 +49,8 @@ class Frame:
 
 class IntegerNetwork(nn.Module):
     """Weights of 8 bits, events of 8 bits, exact sums; see the package.
+
+    `graph` is the network as it is computed, `counted` as its events are counted.
 
     Args:
         graph: The ANN.
@@ -76,9 +79,8 @@ class IntegerNetwork(nn.Module):
         fast = fast and device.type == "cpu"
         self.recipe, self.fast = recipe, fast
         plan = NetworkPlan.of(graph, neurons, recipe)
-        # As it is counted, and as it is computed.
-        self.counted, self.graph = plan.graph, distribute_sums(plan.graph)
-        self.sizes = shapes(self.counted, spec.height, spec.width)
+        self.graph = distribute_sums(plan.graph)
+        self.sizes = shapes(plan.graph, spec.height, spec.width)
         self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec).to(device)
         self.layers = self.parameters_of.layers
         self._input = self.graph.nodes[0].name
@@ -92,7 +94,9 @@ class IntegerNetwork(nn.Module):
         self.senders = (*self.layers, *self._pools)
         self.neurons = {name: math.prod(self.sizes[name][1:]) for name in self.layers}
         self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources.values())
-        self._sliced = plan.sliced
+        channels = {name: size[1] for name, size in self.sizes.items()}
+        self._ends = segments(plan.graph, channels, self.senders, plan.sliced)
+        self.counted = of_segments(plan.graph, self._ends)
         self._digits = count_digits
         if recipe.neuron_kind.events == "digits":
             self._digits = count_binary_digits
@@ -101,7 +105,7 @@ class IntegerNetwork(nn.Module):
         self._pooling: dict[str, Node] = {}
         for name, layer in self.layers.items():
             if fast and NeuronKernel.serves(layer):
-                self._kernels[name] = NeuronKernel(layer, self._segments(name))
+                self._kernels[name] = NeuronKernel(layer, self._ends[name])
                 pool = self.graph[self.graph[name].inputs[0]]
                 if name in plan.sums and pools_in_pairs(pool, self.sizes[pool.inputs[0]]):
                     self._pooling[name] = pool
@@ -185,7 +189,7 @@ class IntegerNetwork(nn.Module):
         kernel = self._kernels.get(name)
         if kernel is not None and kernel.takes(sums, before):
             sent, spent = kernel(sums, before, name in self._pooling, dead_zone, where)
-            return sent, self._by_channel(name, spent)
+            return sent, Counts(*spent.unbind(2))
         if name in self._pooling:
             sums = [move(self._pooling[name], sums)]
         old = None if before is None else whole(before)
@@ -202,41 +206,11 @@ class IntegerNetwork(nn.Module):
             size = size - whole(before)
         size = size.abs()
         counts = Counts(size, self._digits(size), size.clamp(max=1))
-        if name in self._sliced:
-            return counts
-        return Counts.of(lambda count: count.sum(1, keepdim=True), counts)
-
-    def _segments(self, name: str) -> list[int]:
-        """Where channels end whose events a slice may tell apart."""
-        channels = self.sizes[name][1]
-        ends = {channels}
-        # Node -> the channels at which those of this one begin.
-        starts: dict[str, set[int]] = {name: {0}}
-        for node in self.counted.nodes:
-            if name not in self._sliced or node.name in self.layers or node.multiplies:
-                continue
-            first, found = 0, set[int]()
-            for source in node.inputs:
-                found |= {start + first for start in starts.get(source, ())}
-                first += self.sizes[source][1] * (node.op == "concat")
-            if node.op == "slice":
-                cut = range(self.sizes[node.inputs[0]][1])[slice(*node.attrs["slices"][0])]
-                ends |= {edge - start for start in found for edge in (cut.start, cut.stop)}
-                found = {start - cut.start for start in found}
-            starts.setdefault(node.name, found)
-        return sorted(end for end in ends if 0 < end <= channels)
-
-    def _by_channel(self, name: str, spent: Tensor) -> Counts:
-        """Counts of segments of channels, float32 [N, segments, 3, H, W], at the first channel of
-        each.
-        """
-        if name not in self._sliced:
-            return Counts(*spent.unbind(2))
-        starts = [0, *self._segments(name)[:-1]]
-        n, _, kinds, h, w = spent.shape
-        counts = spent.new_zeros((n, self.sizes[name][1], kinds, h, w))
-        counts[:, starts] = spent
-        return Counts(*counts.unbind(2))
+        starts = [0, *self._ends[name][:-1]]
+        parts = [slice(*part) for part in zip(starts, self._ends[name], strict=True)]
+        return Counts.of(
+            lambda count: torch.stack([count[:, part].sum(1) for part in parts], 1), counts
+        )
 
     @torch.no_grad()
     def run(
