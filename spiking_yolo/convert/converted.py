@@ -25,7 +25,8 @@ from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
-FORMAT = "spiking_yolo-network-1"
+# 2: thetas are large enough for events of 8 bits.
+FORMAT = "spiking_yolo-network-2"
 
 
 @dataclass(frozen=True)

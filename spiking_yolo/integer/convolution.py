@@ -112,7 +112,9 @@ class WholeConvolution:
         self.levels, self.border = levels.float(), border
         self.attrs = attrs
         rows = levels.flatten(1)
-        most, lean = rows.abs().sum(1).max().item() * largest, rows.sum(1).abs().max().item()
+        # The most that one unit everywhere brings to an output, and that many units do.
+        self.reach, lean = rows.abs().sum(1).max().item(), rows.sum(1).abs().max().item()
+        most = self.reach * largest
         self.wide = most >= EXACT
         # oneDNN makes floats of the sums of bytes, before it takes off what their zero brings.
         self._room = EXACT - ZERO * lean

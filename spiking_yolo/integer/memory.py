@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.integer.convolution import WholeConvolution, has_exact_int8
+from spiking_yolo.integer.convolution import EXACT, WholeConvolution, has_exact_int8
 from spiking_yolo.snn.fast import PRICE, EventConvolution, Kernels, library
 from spiking_yolo.snn.layout import SparseRows, rows
 
@@ -31,6 +31,7 @@ class Memory:
         self._sums: dict[str, Tensor] = {}
         self._received: dict[str, Tensor] = {}
         self._by_events: dict[str, EventConvolution] = {}
+        self._reach: dict[str, float] = {}
         if library() is None:
             return
         kernels = Kernels()
@@ -40,6 +41,7 @@ class Memory:
             served = levels.ndim == 4 and EventConvolution.serves(levels, convolution.attrs)
             if served and not convolution.wide:
                 self._by_events[name] = convolution.by_events(kernels, price)
+                self._reach[name] = convolution.reach
 
     def sums(
         self, name: str, convolution: WholeConvolution, source: str, x: Tensor, zero: int
@@ -80,6 +82,8 @@ class Memory:
         if len(where) > MANY * len(new):
             return None
         change = new[where].float().sub_(last[where].float())
+        if change.abs().amax().item() * self._reach[name] >= EXACT:
+            return None
         reached = by_events(SparseRows(change, where, x.shape))
         if reached is None:
             return None
