@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spiking_yolo.integer.convolution import EXACT, WholeConvolution, has_exact_int8
 from spiking_yolo.snn.fast import PRICE, EventConvolution, Kernels, library
-from spiking_yolo.snn.layout import SparseRows, rows
+from spiking_yolo.snn.layout import SparseRows, channels_last, rows
 
 # A dense convolution of bytes takes so much less than one of floats.
 BYTES = 3.5
@@ -61,7 +61,8 @@ class Memory:
         if before is not None and old is not None and x.dtype == torch.uint8:
             sums = self._changed_sums(name, before, source, x, old)
         if sums is None:
-            sums = convolution(x, zero)
+            # Later frames change rows of it.
+            sums = channels_last(convolution(x, zero))
         self._sums[name] = sums
         return sums
 

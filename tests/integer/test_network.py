@@ -9,7 +9,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.attention import Attending
-from helpers.networks import Grouped, Pooled, Residual, Split, TinyLeaky, images, make, spiking
+from helpers.networks import (
+    Grouped,
+    Pooled,
+    Residual,
+    Split,
+    TinyLeaky,
+    images,
+    make,
+    same,
+    spiking,
+)
 from helpers.whole_numbers import WholeNumbers
 from torch import Tensor, nn
 
@@ -93,17 +103,20 @@ def integer(given: Converted, **options: Any) -> IntegerNetwork:
     return IntegerNetwork(given.spiking_graph, given.neurons, given.recipe, given.spec, **options)
 
 
-def frames(n: int = 2) -> list[Tensor]:
-    """Of n videos: a patch changes, nothing does, and then all."""
-    x = images(n)
-    y = x.clone()
+def frames(n: int = 2, size: int = 8) -> list[Tensor]:
+    """Of n videos: a patch changes, nothing does, another patch, and then all."""
+    x = images(n, size=size)
+    y, z = x.clone(), x.clone()
     y[:, :, 2:4, 3:5] = 1 - y[:, :, 2:4, 3:5]
-    return [x, y, y, images(n, seed=3)]
+    z[:, :, -1] = 1 - z[:, :, -1]
+    return [x, y, y, z, images(n, seed=3, size=size)]
 
 
-def follow(network: IntegerNetwork, dead_zone: float = 0.0) -> Iterator[tuple[Any, Frame]]:
+def follow(
+    network: IntegerNetwork, dead_zone: float = 0.0, size: int = 8
+) -> Iterator[tuple[Any, Frame]]:
     frame = None
-    for x in frames():
+    for x in frames(size=size):
         run, frame = network.next(x, before=frame, dead_zone=dead_zone * (frame is not None))
         yield run.snapshots[1], frame
 
@@ -181,9 +194,23 @@ def test_a_later_frame_is_a_photograph_of_it(cls: type[nn.Module], fast: bool):
         assert bool(snapshot.sent.messages.any()) == (k != 2)
 
 
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Bottleneck])
+def test_few_events_in_large_maps_change_the_sums_that_they_reach(route: str, cls: type[nn.Module]):
+    """Beside the network without kernels, which computes all sums in each frame."""
+    given = converted(cls)
+    given = replace(given, spec=replace(given.spec, height=40, width=40))
+    plain, network = integer(given, fast=False), integer(given, fast=route != "plain")
+    steps = zip(follow(plain, 0.1, 40), follow(network, 0.1, 40), strict=True)
+    for k, ((expected, whole), (snapshot, frame)) in enumerate(steps):
+        assert same(expected, snapshot)
+        assert all(map(torch.equal, whole.outputs, frame.outputs))
+        if k in (2, 3) and route != "plain":
+            assert frame.memory is not None and frame.memory.changed, "all is computed"
+
+
 def test_a_frame_may_be_followed_twice():
     """By two streams; and by the first one again, whose sums another frame has changed."""
-    network, (x, y, _, z) = integer(converted(TinyLeaky)), frames()
+    network, (x, y, _, z, _) = integer(converted(TinyLeaky)), frames()
     _, first = network.next(x)
     _, second = network.next(y, before=first)
     expected = [network.next(z, before=replace(one, memory=None))[1] for one in (second, first)]
