@@ -20,13 +20,14 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
+from spiking_yolo.integer.moves import whole
 from spiking_yolo.integer.network import Frame, IntegerNetwork
 from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import default_weights, sample_clip, samples_folder
 from spiking_yolo.snn.readout import Run
 
 # To be replaced when the network, its calibration or the samples are: run this file.
-SHA256 = "14b4929a709b16e34f98a48f86cbe79d45afa6b9034533d1e4a128fe1caf1774"
+SHA256 = "48e192a6c3e5d8498bd9fdedd0e57926e272877676483aaa0d2c8b442d9ee42a"
 PHOTOGRAPHS = ("dog.jpg", "horses.jpg", "giraffe.jpg")
 FRAMES = 5
 # Instructions that PyTorch, and that oneDNN may use at most.
@@ -37,9 +38,9 @@ WAYS += [("ONEDNN_MAX_CPU_ISA", name) for name in ONEDNN]
 
 
 def pieces(run: Run, frame: Frame, k: int) -> Iterator[Tensor]:
-    """Heads, all that was sent, events at each position, and operations of image k."""
+    """Heads, all that neurons have sent, events at each position, and operations of image k."""
     yield from (output[k] for output in frame.outputs)
-    yield from (frame.sent[name][k].float() for name in sorted(frame.sent))
+    yield from (whole(frame.sent[name][k]) for name in sorted(frame.events))
     for name in sorted(frame.events):
         yield from (counts[k] for counts in frame.events[name])
     yield from (operations[k] for operations in run.snapshots[1].operations)
