@@ -82,6 +82,14 @@ class Border:
         sums[:, :, top:bottom, right:] += self.right
         return sums
 
+    def whole(self, height: int, width: int) -> Tensor:
+        """The same for all sums, [1, out, height, width], where nothing is written in place."""
+        rows = height - self.above.shape[2] - self.below.shape[2]
+        columns = width - self.left.shape[3] - self.right.shape[3]
+        nothing = self.left.new_zeros(1, self.left.shape[1], 1, columns)
+        between = torch.cat([self.left, nothing, self.right], 3).expand(-1, -1, rows, -1)
+        return torch.cat([self.above, between, self.below], 2)
+
 
 def _edges(lacking: Tensor, axis: int) -> tuple[int, int]:
     """The range along an axis in which a map does not change: that of its middle."""
@@ -110,7 +118,7 @@ class WholeConvolution:
         self, levels: Tensor, attrs: Mapping[str, Any], largest: float, border: Border | None = None
     ):
         self.levels, self.border = levels.float(), border
-        self.attrs = attrs
+        self.attrs, self.largest = attrs, largest
         rows = levels.flatten(1)
         # The most that one unit everywhere brings to an output, and that many units do.
         self.reach, lean = rows.abs().sum(1).max().item(), rows.sum(1).abs().max().item()

@@ -1,6 +1,6 @@
 """What lies between layers and neurons: whole numbers are moved, compared, added or multiplied."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,29 +29,43 @@ def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     a = node.attrs
     bytewise = all(x.dtype == torch.uint8 for x in inputs)
     if node.op == "max_pool" and bytewise:
-        return pool_bytes(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"])
+        return pool(inputs[0], torch.maximum, a["kernel"], a["stride"], a["padding"], a["ceil"])
     if not bytewise or node.op not in MOVES:
         inputs = [whole(x) for x in inputs]
     if node.op == "global_avg_pool":
         return inputs[0].sum((2, 3), keepdim=True)
     if node.op == "avg_pool":
-        return F.avg_pool2d(
-            inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1
-        )
+        height, width = a["padding"]
+        sides = width, width, height, height
+        return pool(inputs[0], torch.add, a["kernel"], a["stride"], sides, a["ceil"], beside=True)
     return OPS[node.op](a, None, None, *inputs)
 
 
-def pool_bytes(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
+def pool(
+    x: Tensor,
+    join: Callable[[Tensor, Tensor], Tensor],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil: bool,
+    beside: bool = False,
 ) -> Tensor:
-    """Max pooling of bytes [N, C, H, W], of which PyTorch has none: one axis after the other."""
+    """Maxima of bytes, which PyTorch does not pool, or sums of numbers, which ONNX does not: one
+    axis after the other.
+
+    Args:
+        x: [N, C, H, W].
+        join: Of two values.
+        kernel, stride, padding, ceil: See graph.max_pool.
+        beside: Whether no window begins in the padding on the right and below.
+    """
     sides = reached_padding(x.shape[2], x.shape[3], kernel, stride, padding, ceil)
     if ceil:
         # What the last windows reach beyond the map, unless they lie outside of it.
         for axis, side in ((2, 3), (3, 1)):
             k = axis - 2
             beyond = (kernel[k] - x.shape[axis] - sides[side - 1] - sides[side]) % stride[k]
-            sides[side] += beyond * (beyond < kernel[k])
+            sides[side] += beyond * (beyond + beside * sides[side] < kernel[k])
     if any(sides):
         x = F.pad(x, sides)
     for axis in (2, 3):
@@ -64,7 +78,7 @@ def pool_bytes(
         ]
         x = taps[0]
         for tap in taps[1:]:
-            x = torch.maximum(x, tap)
+            x = join(x, tap)
     return x
 
 

@@ -95,8 +95,8 @@ class IntegerNetwork(nn.Module):
         self.neurons = {name: math.prod(self.sizes[name][1:]) for name in self.layers}
         self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources.values())
         channels = {name: size[1] for name, size in self.sizes.items()}
-        self._ends = segments(plan.graph, channels, self.senders, plan.sliced)
-        self.counted = of_segments(plan.graph, self._ends)
+        self.ends = segments(plan.graph, channels, self.senders, plan.sliced)
+        self.counted = of_segments(plan.graph, self.ends)
         self._digits = count_digits
         if recipe.neuron_kind.events == "digits":
             self._digits = count_binary_digits
@@ -105,7 +105,7 @@ class IntegerNetwork(nn.Module):
         self._pooling: dict[str, Node] = {}
         for name, layer in self.layers.items():
             if fast and NeuronKernel.serves(layer):
-                self._kernels[name] = NeuronKernel(layer, self._ends[name])
+                self._kernels[name] = NeuronKernel(layer, self.ends[name])
                 pool = self.graph[self.graph[name].inputs[0]]
                 if name in plan.sums and pools_in_pairs(pool, self.sizes[pool.inputs[0]]):
                     self._pooling[name] = pool
@@ -206,8 +206,8 @@ class IntegerNetwork(nn.Module):
             size = size - whole(before)
         size = size.abs()
         counts = Counts(size, self._digits(size), size.clamp(max=1))
-        starts = [0, *self._ends[name][:-1]]
-        parts = [slice(*part) for part in zip(starts, self._ends[name], strict=True)]
+        starts = [0, *self.ends[name][:-1]]
+        parts = [slice(*part) for part in zip(starts, self.ends[name], strict=True)]
         return Counts.of(
             lambda count: torch.stack([count[:, part].sum(1) for part in parts], 1), counts
         )

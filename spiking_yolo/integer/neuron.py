@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.counting import digit_saving_round
+from spiking_yolo.snn.counting import digit_saving_round, operator
 
 # The largest |k| that fits 8 bits.
 LARGEST = 127
@@ -56,7 +57,10 @@ class NeuronLayer:
 
 
 def fire(
-    sums: Sequence[Tensor], layer: NeuronLayer, before: Tensor | None, dead_zone: float = 0.0
+    sums: Sequence[Tensor],
+    layer: NeuronLayer,
+    before: Tensor | None,
+    dead_zone: Tensor | float = 0.0,
 ) -> Tensor:
     """What the neurons of a layer have sent by the end of this step: k, whole numbers.
 
@@ -81,10 +85,8 @@ def fire(
     if before is not None:
         due = due.sub_(before)
     change = digit_saving_round(due, layer.settings.slack)
-    if dead_zone:
-        change = change.mul_(due.abs() >= 0.5 + dead_zone)
     if before is not None:
-        change = change.add_(before)
+        change = change.mul_(due.abs() >= 0.5 + dead_zone).add_(before)
     return change.clamp_(-LARGEST, LARGEST)
 
 
@@ -100,7 +102,7 @@ def activation(sums: Sequence[Tensor], layer: NeuronLayer) -> Tensor:
     if phi.gate is not None:
         gate = sigmoid if phi.silu else mish_gate
         return v.mul_(gate(v)).mul_(_each(layer.per_value, v))
-    v = torch.where(v > 0, v, v * phi.slope)
+    v = F.leaky_relu(v, phi.slope)
     if layer.ceiling is not None:
         v = torch.minimum(v, _each(layer.ceiling, v))
     return v
@@ -114,8 +116,13 @@ def exp(x: Tensor) -> Tensor:
     power = torch.full_like(x, POWERS[0])
     for coefficient in POWERS[1:]:
         power = power.mul_(x).add_(coefficient)
-    # 2^whole by its bits.
-    return power.mul_((whole.to(torch.int32) + 127).bitwise_left_shift_(23).view(torch.float32))
+    return power.mul_(power_of_two(whole))
+
+
+@operator
+def power_of_two(n: Tensor) -> Tensor:
+    """2^n of whole numbers -126..127, float32, by its bits."""
+    return (n.to(torch.int32) + 127).bitwise_left_shift_(23).view(torch.float32)
 
 
 def sigmoid(x: Tensor) -> Tensor:

@@ -16,11 +16,13 @@ from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
+from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.parameters import Neurons
 from spiking_yolo.io.json import json_text
 from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.onnx import operators
-from spiking_yolo.onnx.complete import CLOCK, AnnStep, CompleteStep, Neurons, sends_complete_values
+from spiking_yolo.onnx.step import CLOCK, AnnStep, IntegerStep
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
@@ -62,7 +64,8 @@ def ann_model(
         >>> ann = load_ann("yolov3-tiny")
         >>> onnx.save(ann_model(ann.graph, ann.spec), "yolov3-tiny.onnx")
     """
-    module = ExportedStep(AnnStep(graph), spec, boxes)
+    sizes = shapes(graph, spec.height, spec.width)
+    module = ExportedStep(AnnStep(graph, sizes), spec, boxes)
     return _exported(module, {"kind": "ann"})
 
 
@@ -90,8 +93,8 @@ def spiking_model(
             y2 in pixels of the network's input and not clipped, confidence, class; best first.
         counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata
             `senders`), and `operations`, [batch, 3], in these countings. maps: `events.NAME` of
-            each sender instead, [batch, 3, ...], summed over channels (by channel, [batch, 3 C,
-            ...], where a later node takes a slice of them). all: both.
+            each sender instead, [batch, 3, ...], summed over channels (over segments of channels,
+            [batch, 3 * segments, ...], where a later node takes slices of them). all: both.
         normalised: Images come with mean and standard deviation applied already.
 
     Raises:
@@ -102,8 +105,7 @@ def spiking_model(
         >>> model = spiking_model(SpikingYOLO().converted, stateful=True, counts="totals")
     """
     graph, recipe, spec = converted.spiking_graph, converted.recipe, converted.spec
-    imgsz = spec.height, spec.width
-    if not sends_complete_values(recipe):
+    if not recipe.complete:
         raise UserError(
             f"{recipe.name} sends spikes over T steps, and ONNX files hold one step: choose"
             " --method signed-digits, or write a .safetensors file"
@@ -113,7 +115,8 @@ def spiking_model(
             "encoding.frames=reset keeps no state: leave --stateful out, or --set"
             " encoding.frames=keep"
         )
-    step = CompleteStep(graph, imgsz, converted.neurons, recipe, stateful)
+    network = IntegerNetwork(graph, converted.neurons, recipe, spec, fast=False)
+    step = IntegerStep(network, stateful)
     module = ExportedStep(step, spec, boxes, counts, normalised)
     metadata = {
         "kind": "spiking",
@@ -121,7 +124,7 @@ def spiking_model(
         "recipe": recipe.to_json(),
         "provenance": json_text(dict(converted.provenance)),
         "weights": converted.provenance.get("weights", ""),
-        "senders": json_text(step.senders),
+        "senders": json_text(list(step.segments)),
         "states": json_text(module.states_table()),
     }
     if recipe.remark:
@@ -146,7 +149,6 @@ class ExportedStep(nn.Module):
         self.boxes = boxes
         self.counted = counts
         self.normalised = normalised
-        self.sizes = shapes(step.graph, spec.height, spec.width)
         if boxes is not None and spec.task != "detect":
             raise UserError("a classifier finds no boxes: leave --boxes out")
         if counts in ("totals", "all"):
@@ -160,13 +162,10 @@ class ExportedStep(nn.Module):
     def _costs(self, first: bool) -> Tensor:
         """Of each event at each position of all senders, one after the other."""
         step = self.step
-        costs = operations.costs_of_events(step.graph, self.sizes, step.senders, first)
-        flat: list[Tensor] = []
-        for name, cost in costs.items():
-            if name not in step.by_channel:
-                cost = cost[:, :1]
-            flat.append(cost.flatten())
-        return torch.cat(flat)
+        costs = operations.costs_of_events(
+            step.graph, step.sizes, step.segments, first, step.segments
+        )
+        return torch.cat([cost.flatten() for cost in costs.values()])
 
     def states_table(self) -> list[dict[str, Any]]:
         """Input, output and shape of each state."""
@@ -308,7 +307,7 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
     for node in model.graph.node:
         del node.metadata_props[:]
     model.producer_name, model.producer_version = "spiking_yolo", __version__
-    macs, _ = operations.total_macs(module.step.graph, module.sizes, module.step.senders)
+    macs, _ = operations.total_macs(module.step.graph, module.step.sizes, module.step.segments)
     about = {
         "names": json_text(spec.names),
         "height": str(spec.height),

@@ -6,13 +6,16 @@ single event, as on Loihi 2.
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, Literal, NamedTuple, Self
+from functools import cache, wraps
+from typing import Any, Literal, NamedTuple, ParamSpec, Self
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.snn.layout import to_like
+
+P = ParamSpec("P")
+LIBRARY = torch.library.Library("spiking_yolo", "FRAGMENT")
 
 Counting = Literal["spikes", "digits", "messages"]
 
@@ -50,16 +53,35 @@ class Counts(NamedTuple):
         return {name: float(value[k]) for name, value in self._asdict().items()}
 
 
-# Sign and exponent bits.
-WHOLE = {torch.float32: (torch.int32, -(1 << 23)), torch.float64: (torch.int64, -(1 << 52))}
+def operator(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Let torch.export leave an element-wise function whole, as an operator of its name, because
+    what it does to bits is written otherwise in ONNX: see onnx/operators.py.
+    """
+    name = function.__name__
+    LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
+    LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+    torch.library.register_fake(
+        f"spiking_yolo::{name}", lambda x, *others: torch.empty_like(x), lib=LIBRARY
+    )
+    exported = getattr(torch.ops.spiking_yolo, name)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if torch.compiler.is_exporting():
+            return exported(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
 
 
+@operator
 def count_digits(n: Tensor) -> Tensor:
     """How many digits of n are not zero: the ones of n xor 3n (Prodinger 2000)."""
     x = n.abs().to(torch.int32)
     return _ones_(x.bitwise_xor_(x * 3)).to(n.dtype)
 
 
+@operator
 def count_binary_digits(n: Tensor) -> Tensor:
     """How many ones whole numbers n >= 0 have in base two."""
     return _ones_(n.to(torch.int32)).to(n.dtype)
@@ -89,6 +111,7 @@ def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     )
 
 
+@operator
 def digit_saving_round(x: Tensor, slack: float) -> Tensor:
     """x rounded up or down, to the neighbour of least error^2 + 2 * slack * digits: an error of at
     most 1/2 + slack.

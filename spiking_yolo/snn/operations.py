@@ -177,7 +177,11 @@ def operations_by_layer(
 
 
 def costs_of_events(
-    graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str], first: bool = False
+    graph: Graph,
+    shapes: Mapping[str, torch.Size],
+    senders: Collection[str],
+    first: bool = False,
+    segments: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Synaptic operations that one event of each neuron causes, [1, C, ...] by sender.
 
@@ -188,8 +192,14 @@ def costs_of_events(
         shapes: Shape of every node's output, [1, C, ...].
         senders: The nodes that send events.
         first: In the first step, in which products store their right operand.
+        segments: Of channels, whose events are counted together: how many each sender has, in place
+            of C. None: each channel is one.
     """
-    sent = {name: torch.zeros(shapes[name], requires_grad=True) for name in senders}
+    sent: dict[str, Tensor] = {}
+    for name in senders:
+        n, channels, *others = shapes[name]
+        channels = (segments or {}).get(name, channels)
+        sent[name] = torch.zeros(n, channels, *others, requires_grad=True)
     with torch.enable_grad():
         counts = {name: Counts.alike(zeros).stacked() for name, zeros in sent.items()}
         by_layer = operations_by_layer(graph, counts, shapes, counts if first else None)

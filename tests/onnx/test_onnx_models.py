@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.networks import Residual, TinyLeaky, images, make, spiking
+from helpers.attention import Attending
+from helpers.networks import ALL, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, run_tool, write_tiny
 from torch import Tensor, nn
 
@@ -25,30 +28,57 @@ from spiking_yolo.decode.boxes import decode  # noqa: E402
 from spiking_yolo.decode.selection import Selection  # noqa: E402
 from spiking_yolo.errors import UserError  # noqa: E402
 from spiking_yolo.graph import forward  # noqa: E402
+from spiking_yolo.integer.convolution import WholeConvolution  # noqa: E402
+from spiking_yolo.integer.network import Frame  # noqa: E402
+from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
 from spiking_yolo.integer.stream import Stream  # noqa: E402
 from spiking_yolo.models.heads import HeadSpec  # noqa: E402
 from spiking_yolo.models.spec import Spec  # noqa: E402
 from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
 from spiking_yolo.onnx.model import ann_model, detections, spiking_model  # noqa: E402
+from spiking_yolo.onnx.step import ExportedConvolution  # noqa: E402
 from spiking_yolo.snn import counting  # noqa: E402
 
+ROOT = Path(__file__).parents[2]
 UNTRAINED = {"calibration.kind": "none", "threshold.rule": "max", "threshold.scale": 0.03}
 
 
-def tiny(cls: type[nn.Module] = TinyLeaky, method: str = "signed-digits") -> Converted:
-    settings = UNTRAINED if method == "signed-digits" else {}
-    return spiking(make(cls).float(), images(2).float(), get_recipe(method), settings)
+class Activated(nn.Module):
+    """Two layers of neurons, many of which reach 6. [N, 3, 8, 8]."""
+
+    def __init__(self, activation: type[nn.Module]):
+        super().__init__()
+        self.conv1, self.act1 = nn.Conv2d(3, 8, 3, padding=1), activation()
+        self.conv2, self.act2 = nn.Conv2d(8, 8, 3, padding=1), activation()
+        self.head = nn.Conv2d(8, 5, 1)
+        self.conv1.weight.data *= 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act2(self.conv2(self.act1(self.conv1(x)))))
 
 
-def session(model: Any) -> Any:
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+def tiny(
+    cls: type[nn.Module] = TinyLeaky, method: str = "signed-digits", **settings: Any
+) -> Converted:
+    changes = {name.replace("__", "."): value for name, value in settings.items()}
+    if method == "signed-digits":
+        changes = UNTRAINED | changes
+    return spiking(make(cls).float(), images(2).float(), get_recipe(method), changes)
 
 
-def run(model: Any, x: Tensor, states: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-    runner = session(model)
+def session(model: Any, optimised: bool = True) -> Any:
+    options = onnxruntime.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    providers = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+
+
+def run(
+    model: Any, x: Tensor, states: dict[str, Any] | None = None, optimised: bool = True
+) -> dict[str, np.ndarray]:
+    runner = session(model, optimised)
     feed = {"images": x.numpy(), **(states or {})}
     return dict(zip([o.name for o in runner.get_outputs()], runner.run(None, feed), strict=True))
 
@@ -68,33 +98,25 @@ def translated(module: nn.Module, x: Tensor) -> np.ndarray:
     return runner.run(None, {runner.get_inputs()[0].name: x.numpy()})[0]
 
 
-@pytest.mark.parametrize("slack", [0.0, 0.15])
-def test_rounding_as_onnx(slack):
-    class Rounding(nn.Module):
+@pytest.mark.parametrize(
+    "function",
+    [
+        counting.count_digits,
+        lambda x: counting.count_binary_digits(x.abs()),
+        *(partial(counting.digit_saving_round, slack=slack) for slack in (0.0, 0.15, 0.3)),
+        lambda x: power_of_two(-x.abs().floor().clamp(max=126)),
+    ],
+)
+def test_an_operator_has_the_same_bits_as_onnx(function):
+    class Operator(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return operators.digit_saving_round(x, slack)
+            return function(x)
 
-    x = torch.cat([torch.linspace(-70, 70, 9001), torch.tensor([1e5 + 0.3, -3e4 - 0.7])])
-    # Not where a rounding of x decides.
-    away = ((x - x.floor() - 0.5).abs() - slack).abs() > 1e-3
-    away &= (x - x.floor() - 0.5).abs() > 1e-3
-    expected = counting.digit_saving_round(x, slack)
-    assert (torch.from_numpy(translated(Rounding(), x)) == expected)[away].all()
-
-
-@pytest.mark.parametrize("binary", [False, True])
-@pytest.mark.parametrize("by_channel", [False, True])
-def test_events_as_onnx(binary, by_channel):
-    class Counting(nn.Module):
-        def forward(self, n: Tensor) -> Tensor:
-            return operators.count_events(n, binary, by_channel)
-
-    n = torch.arange(65536.0).view(1, 2, 128, 256)
-    expected = operators.count_events(n, binary, by_channel)
-    if by_channel:
-        digits = expected[0, 2, 0, :8].tolist()
-        assert digits == ([0, 1, 1, 2, 1, 2, 2, 3] if binary else [0, 1, 1, 2, 1, 2, 2, 2])
-    np.testing.assert_array_equal(translated(Counting(), n), expected.numpy())
+    x = torch.arange(-130.0, 130).repeat_interleave(6)
+    # Whole numbers, halves, and where the rounding turns, from both sides.
+    turns = torch.tensor([0.0, 0.2, 0.35, 0.5, 0.65, 0.8]).repeat(260)
+    x = torch.cat([x + turns, (x + turns).nextafter(x), (x + turns).nextafter(x + 1)])
+    np.testing.assert_array_equal(translated(Operator(), x), function(x).numpy())
 
 
 def test_the_ann():
@@ -116,43 +138,114 @@ def test_a_classifier_normalises_its_images():
         ann_model(net.graph, spec, boxes=DetectionOptions())
 
 
-@pytest.mark.parametrize("cls", [TinyLeaky, Residual])
-def test_a_photograph_with_counts(cls):
+def assert_equal(results: dict[str, np.ndarray], frame: Frame) -> None:
+    """Heads and events, to the bit."""
+    heads = [value for name, value in results.items() if name.startswith(("head", "logits"))]
+    for ours, expected in zip(heads, frame.outputs, strict=True):
+        np.testing.assert_array_equal(ours, expected.numpy())
+    for name, counts in frame.events.items():
+        np.testing.assert_array_equal(results[f"events.{name}"], torch.cat(counts, 1).numpy())
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+@pytest.mark.parametrize(
+    ("cls", "method"),
+    [
+        *((cls, "signed-digits") for cls in (*ALL, partial(Activated, nn.ReLU6))),
+        *((TinyLeaky, name) for name in ("few-spikes", "sfn")),
+    ],
+)
+def test_a_photograph_equals_the_package_to_the_bit(cls, method, optimised):
+    net = tiny(cls, method)
+    x = images(3, seed=4).float()
+    model = spiking_model(net, counts="maps", normalised=True)
+    assert_equal(run(model, x, optimised=optimised), net.network()(x))
+
+
+@pytest.mark.parametrize(
+    "cls", [partial(Activated, nn.SiLU), partial(Activated, nn.Mish), Attending]
+)
+def test_exponential_functions_have_the_same_bits(cls):
     net = tiny(cls)
     x = images(3, seed=4).float()
-    model = spiking_model(net, counts="totals", normalised=True)
+    assert_equal(run(spiking_model(net, counts="maps", normalised=True), x), net.network()(x))
+
+
+def test_sums_that_pass_24_bits_are_added_as_integers():
+    """A layer of 4,200 inputs, all of which are large."""
+    levels = torch.full((2, 4200, 1, 1), 127.0)
+    levels[1, ::2] = -127
+    attrs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    layer = WholeConvolution(levels, attrs, 127)
+    x = torch.randint(100, 128, (2, 4200, 3, 3), generator=torch.Generator().manual_seed(0)).float()
+    assert layer.wide
+
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return ExportedConvolution(layer)(x)
+
+    np.testing.assert_array_equal(translated(Layer(), x), layer(x).numpy())
+
+
+def test_counts_and_operations():
+    net = tiny()
+    x = images(3, seed=4).float()
+    model = spiking_model(net, counts="totals")
     results = run(model, x)
-    snapshot = net.network().run(x, 1).snapshots[1]
+    executed = net.network().run(x, 1)
+    snapshot = executed.snapshots[1]
     names = json.loads(metadata(model)["senders"])
     assert set(names) == set(snapshot.sent_by_layer)
     for k, name in enumerate(names):
-        counts = snapshot.sent_by_layer[name]
-        for counted, total in zip(counting.Counts._fields, counts, strict=True):
+        for counted, total in zip(
+            counting.Counts._fields, snapshot.sent_by_layer[name], strict=True
+        ):
             np.testing.assert_array_equal(results[counted][:, k], total.numpy())
     spent = torch.stack([*snapshot.operations], 1)
     np.testing.assert_allclose(results["operations"], spent.numpy(), rtol=1e-6)
     assert "that of the file" in metadata(model)["license"]
-    assert int(metadata(model)["macs"]) == net.network().run(x, 1).macs
+    assert int(metadata(model)["macs"]) == executed.macs
 
 
-def test_frames_with_states():
-    net = tiny()
-    model = spiking_model(net, stateful=True, counts="totals")
-    table = json.loads(metadata(model)["states"])
+@pytest.mark.parametrize("tau", [0.0, 0.05])
+def test_frames_equal_those_of_a_stream_to_the_bit(tau):
+    changes = {"neuron__hysteresis": 0.33, "encoding__denoise": False, "encoding__tau": tau}
+    net = tiny(**changes)
+    model = spiking_model(net, stateful=True, counts="all")
+    runner, table = session(model), json.loads(metadata(model)["states"])
+    outputs = [output.name for output in runner.get_outputs()]
     states = {}
     for entry in table:
         shape = [2 if size == "batch" else size for size in entry["shape"]]
         states[entry["input"]] = np.zeros(shape, np.float32)
-    stream = Stream(net.network(), refresh=0)
+    network = net.network()
+    stream, frame = Stream(network), None
     x = images(2).float()
-    for k in range(4):
-        results = run(model, x, states)
+    for k in range(5):
+        results = dict(zip(outputs, runner.run(None, {"images": x.numpy(), **states}), strict=True))
         states = {entry["input"]: results[entry["output"]] for entry in table}
         snapshot = stream(x).run.snapshots[1]
-        np.testing.assert_allclose(results["head_0"], snapshot.outputs[0].numpy(), atol=1e-4)
+        np.testing.assert_array_equal(results["head_0"], snapshot.outputs[0].numpy())
         np.testing.assert_allclose(results["operations"][:, 1], snapshot.operations.digits.numpy())
-        x = x.clone()
-        x[:, :, k, :4] += 0.2
+        if not tau:
+            frame = network(x, frame, 0.33 * (k > 0))
+            assert_equal(results, frame)
+        x = x + 0.08 * images(2, seed=k).float()
+
+
+def test_a_graph_does_not_follow_the_operations_of_a_frame():
+    with pytest.raises(UserError, match="neuron.busy=0"):
+        spiking_model(tiny(neuron__busy=0.1), stateful=True)
+
+
+@pytest.mark.slow
+def test_a_photograph_of_the_shipped_network_to_the_bit():
+    detector = SpikingYOLO()
+    x = read_input(ROOT / "data" / "samples" / "dog.jpg", detector.spec).x[None]
+    model = spiking_model(detector.converted, counts="maps")
+    frame = detector.converted.network()(x)
+    for optimised in (True, False):
+        assert_equal(run(model, x, optimised=optimised), frame)
 
 
 @pytest.mark.parametrize("agnostic", [False, True])

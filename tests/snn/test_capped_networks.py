@@ -22,7 +22,6 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.load import load_ann, save_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1
-from spiking_yolo.onnx.complete import sends_complete_values
 from spiking_yolo.train.classify import classifier_spec
 
 METHODS = list(list_methods())
@@ -112,7 +111,7 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
     ]
     assert errors[1] < (0.4 if name == "spike-norm" else 0.1), errors
     # Complete after one step.
-    assert errors[1] < errors[0] or sends_complete_values(network.recipe), errors
+    assert errors[1] < errors[0] or network.recipe.complete, errors
     for one in (network, converted(name, threshold__scale=10_000.0)):
         for node, cap in zip(one.graph.activations, CAPS, strict=True):
             theta = one.neurons[node.name]["theta"]

@@ -227,11 +227,9 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_network(converted: Converted) -> None:
-    from spiking_yolo.onnx.complete import sends_complete_values
-
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
-    if not sends_complete_values(converted.recipe):
+    if not converted.recipe.complete:
         raise UserError(
             f"{converted.recipe.name} takes several timesteps for a frame: give a method that takes"
             " one, such as --method signed-digits"
