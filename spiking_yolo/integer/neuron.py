@@ -85,8 +85,11 @@ def fire(
     if before is not None:
         due = due.sub_(before)
     change = digit_saving_round(due, layer.settings.slack)
+    # A tensor has no value while the neuron is exported.
+    if torch.is_tensor(dead_zone) or dead_zone:
+        change = change.mul_(due.abs() >= 0.5 + dead_zone)
     if before is not None:
-        change = change.mul_(due.abs() >= 0.5 + dead_zone).add_(before)
+        change = change.add_(before)
     return change.clamp_(-LARGEST, LARGEST)
 
 
