@@ -35,11 +35,11 @@ from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.snn import coding as encoding
 from spiking_yolo.snn import functional as step
+from spiking_yolo.snn.counting import Tally
 from spiking_yolo.snn.fast.dense import PackedConvolution
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
-from spiking_yolo.snn.state import State
 
 # Before it: weights go to the device.
 WEIGHTS = {"graph/graph.py:Graph.to"}
@@ -221,7 +221,7 @@ MISTAKES: dict[str, tuple[type[AssertionError], Callable[[Tensor], Any]]] = {
 }
 PLACES: dict[str, tuple[Any, str]] = {
     "neurons": (step, "send"),
-    "counting": (State, "tally"),
+    "counting": (Tally, "add"),
     "convolution": (PackedConvolution, "__call__"),
     "pooling": (CumulativeMaxPool, "forward"),
     "readout": (OutputSum, "read"),

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.layout import to_like
+from spiking_yolo.snn.layout import empty, to_like
 
 P = ParamSpec("P")
 LIBRARY = torch.library.Library("spiking_yolo", "FRAGMENT")
@@ -72,6 +72,61 @@ def operator(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
         return function(*args, **kwargs)
 
     return call
+
+
+class Tally:
+    """Spikes of a layer so far, and the events that they make.
+
+    Args:
+        like: [N, C, ...], of the dtype and on the device to use.
+        bursts: Whether a neuron can send more than one spike in a step; otherwise the three
+            countings are equal, and made of the spikes.
+        by_channel: Whether events are told apart by channel.
+        switches: Whether the events are switches, see neuron.events.
+
+    Attributes:
+        count: Spikes so far, [N, C, ...].
+        switches: Switches so far, if these are counted.
+    """
+
+    def __init__(
+        self, like: Tensor, bursts: bool, by_channel: bool = False, switches: bool = False
+    ):
+        self._by_channel = by_channel
+        self.count = empty(like.shape, like, like.dtype).zero_()
+        self._events: Tensor | None = None
+        self.switches: Tensor | None = None
+        if switches:
+            self.switches, self._previous = self.count.clone(), self.count.clone()
+        elif bursts:
+            channels = 3 * like.shape[1] if by_channel else 3
+            shape = torch.Size((len(like), channels, *like.shape[2:]))
+            self._events = empty(shape, like, torch.float64).zero_()
+
+    def add(self, spikes: Tensor) -> None:
+        """Count the output of a step: bursts of n = `spikes` >= 0."""
+        self.count.add_(spikes)
+        if self._events is None:
+            return
+        counted = Counts(spikes, count_digits(spikes), spikes.clamp(max=1))
+        if not self._by_channel:
+            counted = Counts.of(lambda n: n.sum(1, keepdim=True), counted)
+        self._events.add_(torch.cat(counted, 1))
+
+    def switch(self, out: Tensor, spike_weight: float) -> None:
+        """Count where the output of a step differs from that of the last one."""
+        assert self.switches is not None
+        self.switches.add_((out - self._previous).abs_().div_(spike_weight))
+        self._previous.copy_(out)
+
+    def counts(self) -> Counts:
+        """Events so far at each position, float64 [N, 1, ...], or [N, C, ...] by channel."""
+        if self._events is not None:
+            return Counts(*self._events.chunk(3, 1))
+        alike = self.count if self.switches is None else self.switches
+        if self._by_channel:
+            return Counts.alike(alike.double())
+        return Counts.alike(alike.sum(1, keepdim=True, dtype=torch.float64))
 
 
 @operator

@@ -13,7 +13,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.fast import Kernels, library
 from spiking_yolo.snn.layout import images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
@@ -64,14 +64,12 @@ class SpikingNetwork(nn.Module):
         self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
         deepest = max(self.plan.before.values())
         self._schedule_end = coding.schedule_end(recipe.encoding, deepest)
-        backend = Backend(event_driven)
-        self.synapses = Synapses(self.plan, backend)
+        kernels = Kernels() if event_driven and library() is not None else None
+        self.synapses = Synapses(self.plan, kernels)
         layers: dict[str, NeuronLayer] = {}
         for node in self.plan.graph.activations:
             layer_plan = self.plan.layer(node.name)
-            layers[node.name] = build_neurons(
-                neurons[node.name], recipe, node.phi, layer_plan, backend
-            )
+            layers[node.name] = build_neurons(neurons[node.name], recipe, node.phi, layer_plan)
         self.neurons = modules(layers)
         # An output that is an activation adds its correction itself.
         corrections = {
@@ -290,7 +288,7 @@ class SpikingNetwork(nn.Module):
             return None
         spikes: Tensor | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(name, current)
-        if self.plan.differential and self.t > 1 and layer.silent():
+        if self.plan.differential and self.t > 1 and layer.silent:
             spikes = None
         for probe in probes:
             probe(name, self.t, layer, current)

@@ -6,10 +6,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast import Backend, PooledSum
+from spiking_yolo.snn.counting import Counts, Tally
+from spiking_yolo.snn.fast import Kernels, PooledSum
 from spiking_yolo.snn.layout import on_cpu
-from spiking_yolo.snn.state import State
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
@@ -27,13 +26,12 @@ class CumulativeMaxPool(nn.Module):
         attrs: Geometry, see graph.max_pool.
         sends_sums: Pass on the pooled sum itself in every step, to neurons that work on sums;
             nothing is counted.
-        backend: Speed-ups.
+        kernels: In C.
         by_channel: See LayerPlan.
         lasting: Whether nobody writes to what arrives after the step.
     """
 
     sent: Tensor
-    state: State
     # Whether there was input in the last step: sums do not show it on an accelerator.
     arrived: Tensor | None = None
 
@@ -41,7 +39,7 @@ class CumulativeMaxPool(nn.Module):
         self,
         attrs: Mapping[str, Any],
         sends_sums: bool = False,
-        backend: Backend | None = None,
+        kernels: Kernels | None = None,
         by_channel: bool = False,
         lasting: bool = False,
     ):
@@ -49,7 +47,7 @@ class CumulativeMaxPool(nn.Module):
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
-        self._pooled_sum = PooledSum(attrs, lasting, (backend or Backend()).kernels)
+        self._pooled_sum = PooledSum(attrs, lasting, kernels)
         self.reset()
 
     def reset(self, bursts: bool = True) -> None:
@@ -80,22 +78,17 @@ class CumulativeMaxPool(nn.Module):
             return pooled
         if first:
             self.sent = torch.zeros_like(pooled)
-            without = ["switches", "previous"]
-            if not self._bursts:
-                without.append("events")
-            self.state = State.allocate(
-                pooled.shape, pooled, pooled.dtype, without, self.by_channel
-            )
+            self.tally = Tally(pooled, self._bursts, self.by_channel)
         # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
-        self.state.tally(events_of(out, self._bursts, spike_weight))
+        self.tally.add(events_of(out, self._bursts, spike_weight))
         return out
 
     @property
     def counts(self) -> Counts:
-        """Events so far, see State.counts."""
-        return self.state.counts(self.by_channel)
+        """Events so far, see Tally.counts."""
+        return self.tally.counts()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over."""

@@ -12,7 +12,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast import Backend, EventConvolution, PackedConvolution
+from spiking_yolo.snn.fast import EventConvolution, Kernels, PackedConvolution
 from spiking_yolo.snn.layout import SparseRows, empty, per_channel, rows, to_like
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
@@ -27,17 +27,17 @@ class LinearMap(nn.Module):
         weight: [out, in] or [out, in / groups, kh, kw].
         bias: [out] or None.
         attrs: Geometry of a convolution.
-        backend: Speed-ups.
+        kernels: In C; None: nothing is event-driven.
     """
 
     weight: Tensor
     bias: Tensor | None
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend
+        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], kernels: Kernels | None
     ):
         super().__init__()
-        self.attrs, self._kernels = attrs, backend.kernels
+        self.attrs, self._kernels = attrs, kernels
         # The weights times the value of a spike, once that is known.
         self.folded: Tensor | None = None
         self._convolution: PackedConvolution | None = None
@@ -51,11 +51,10 @@ class LinearMap(nn.Module):
     def absorb(self, unit: units.Unit) -> None:
         """Fold the value of an incoming spike, [C], into the weights; None for analogue input."""
         weight = units.fold(self.weight, unit, self.attrs.get("groups", 1))
-        self.folded = weight
+        self.folded, self._events = weight, None
         if weight.ndim != 4:
             return
         self._convolution = PackedConvolution(weight, self.bias, self.attrs)
-        self._events = None
         if self._kernels is not None and EventConvolution.serves(weight, self.attrs):
             self._events = EventConvolution(self._kernels, weight, self.attrs)
 
@@ -143,7 +142,7 @@ class Product:
 class Synapses(nn.Module):
     """All nodes of a graph except its neurons. The weights absorb theta (units.py)."""
 
-    def __init__(self, plan: NetworkPlan, backend: Backend):
+    def __init__(self, plan: NetworkPlan, kernels: Kernels | None):
         super().__init__()
         self.plan = plan
         graph = plan.graph
@@ -153,12 +152,12 @@ class Synapses(nn.Module):
         for node in graph.nodes:
             if node.weighted:
                 weight, bias = graph.tensors[f"{node.name}.weight"], graph.parameters(node)[1]
-                maps[node.name] = LinearMap(weight, bias, node.attrs, backend)
+                maps[node.name] = LinearMap(weight, bias, node.attrs, kernels)
             elif node.op == "max_pool" and node.name not in plan.constant:
                 pools[node.name] = CumulativeMaxPool(
                     node.attrs,
                     node.name in plan.sums.values(),
-                    backend,
+                    kernels,
                     node.name in plan.sliced,
                     # Neurons and other poolings write to what they sent.
                     lasting=graph[node.inputs[0]].weighted,

@@ -29,7 +29,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Graph, max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.fast import Backend, events
+from spiking_yolo.snn.fast import events
 from spiking_yolo.snn.fast.dense import PooledSum
 from spiking_yolo.snn.fast.events import (
     LEVELS,
@@ -53,7 +53,7 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
     if functions is None:
         pytest.skip(f"events_{request.param}.so was not built: nothing is event-driven here")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("fast", "fast.events"):
+        for module in ("network", "fast.events"):
             patch.setattr(f"spiking_yolo.snn.{module}.library", lambda: functions)
         yield request.param
 
@@ -267,7 +267,7 @@ def test_a_bias_arrives_where_no_event_does():
     weight = torch.randint(-3, 4, (5, 3, 3, 3), generator=generator).float()
     for share, bias in product((0.0, 0.1, 1.0), (None, torch.arange(5.0))):
         x = some((2, 3, 9, 7), 0, share) if share else torch.zeros(2, 3, 9, 7)
-        linear = LinearMap(weight, bias, UNIT, Backend(event_driven=True))
+        linear = LinearMap(weight, bias, UNIT, Kernels())
         linear.absorb(None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(linear._events, "_price", 0.0)
@@ -326,6 +326,6 @@ def test_without_the_c_code_nothing_is_event_driven(
     assert library.__wrapped__() is None
     (tmp_path / f"events_{usable_levels()[-1]}.so").write_text("not a library")
     assert library.__wrapped__() is None
-    monkeypatch.setattr("spiking_yolo.snn.fast.library", lambda: None)
+    monkeypatch.setattr("spiking_yolo.snn.network.library", lambda: None)
     network = spiking(make(TinyLeaky), images(2), get_recipe("p-norm")).simulator()
     assert network.run(picture(), 4).snapshots[4].outputs[0].isfinite().all()

@@ -15,10 +15,10 @@ from torch import Tensor
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.counting import Tally
 from spiking_yolo.snn.fast import PooledSum
 from spiking_yolo.snn.fast.dense import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
-from spiking_yolo.snn.state import State
 
 
 def attributes(
@@ -165,7 +165,7 @@ def step_of_direct_pooling(
 ) -> Tensor:
     a = self.attrs
     out = max_pool(current, a["kernel"], a["stride"], a["padding"], a["ceil"])
-    self.state = State(count=out)
+    self.tally = Tally(out, bursts=False)
     return out
 
 

@@ -1,5 +1,5 @@
 """Convolutions with their weights in the order that oneDNN wants, made once instead of in every
-step.
+step, and pooled sums.
 """
 
 from collections.abc import Mapping, Sequence

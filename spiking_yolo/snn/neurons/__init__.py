@@ -8,12 +8,13 @@ from pkgutil import iter_modules
 
 from spiking_yolo.snn.neurons.build import build_neurons, register
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
-from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 
 __all__ = [
+    "Clock",
     "ConstantOnOff",
     "ImbalancedThreshold",
     "IntegrateAndFire",

@@ -9,7 +9,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.recipe.kinds import KINDS, Kind
-from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.plan import LayerPlan
@@ -59,11 +58,7 @@ def register(kind: str, **properties: Any) -> Callable[[B], B]:
 
 
 def build_neurons(
-    parameters: Mapping[str, Tensor],
-    recipe: Recipe,
-    phi: Activation,
-    plan: LayerPlan = LayerPlan(),
-    backend: Backend | None = None,
+    parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan = LayerPlan()
 ) -> NeuronLayer:
     """The layer of neurons at one activation; of pairs for leaky ReLU, if neurons have one sign.
 
@@ -82,11 +77,11 @@ def build_neurons(
         raise UserError(f"node {plan.name!r} {reason}")
     builder = BUILDERS[recipe.neuron.kind]
     if not phi.slope or recipe.neuron_kind.signed:
-        return builder(parameters, recipe, phi, plan, backend)
+        return builder(parameters, recipe, phi, plan)
     pair = OnOff
     if ConstantOnOff.is_enough(parameters, recipe, plan):
         pair = ConstantOnOff
-    return pair(parameters, recipe, phi, plan, backend, builder)
+    return pair(parameters, recipe, phi, plan, builder)
 
 
 def _refusals(parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
@@ -11,8 +10,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons.build import register
-from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
+from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer
 
 
 @register("if")
@@ -35,44 +33,39 @@ class IntegrateAndFire(NeuronLayer):
             phi = Activation()
         super().__init__(parameters, recipe, phi, *others, sign=sign)
 
-    def step(
-        self, s: PotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
+    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
         # Rate coding: there is a current in every step.
         assert z is not None
-        self.charge(s, p)
-        room = F.room(p.cap, clock.t + 1, s.count)
+        self.charge()
         out = F.integrate_and_fire(
-            s.potential,
+            self.potential,
             z,
-            p.theta,
+            self.p.theta,
             self.settings.gamma,
-            buffers.out,
+            self.out,
             F.RESETS[self.settings.reset],
-            room,
+            F.room(self.p.cap, clock.t + 1, self.count),
             self.sign,
         )
-        s.tally(out)
+        self.tally.add(out)
         return out
 
-    def charge(self, s: PotentialState, p: Parameters) -> None:
+    def charge(self) -> None:
         """Add theta / (2 shift) to the potential (neuron.shift, Deng and Gu 2021)."""
         if self.settings.shift:
-            s.potential.add_(p.theta / (2 * self.settings.shift))
+            self.potential.add_(self.p.theta / (2 * self.settings.shift))
 
 
 class ImbalancedThreshold(NeuronLayer):
     """IBT neuron of Spiking-YOLO for leaky ReLU (Kim 2020, section 4.2)."""
 
-    def step(
-        self, s: PotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
+    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
         # Rate coding: there is a current in every step.
         assert z is not None
         out = F.imbalanced_threshold(
-            s.potential, z, p.theta, self.slope, self.settings.gamma, buffers.out
+            self.potential, z, self.p.theta, self.slope, self.settings.gamma, self.out
         )
-        s.tally(torch.abs(out, out=buffers.a))
+        self.tally.add(out.abs())
         return out
 
     def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:

@@ -21,32 +21,18 @@ threshold.rule=max, scope=layer.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.layout import collapse_equal, per_channel, to_like
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
+from spiking_yolo.snn.neurons.layer import Clock
 
 LOG2E = math.log2(math.e)
-
-
-@dataclass(kw_only=True)
-class MsatState(PotentialState):
-    """The state of MSAT's neurons.
-
-    total: Sum of the potentials over time. ratio: theta(t) / Theta. sent: Net value, in thetas.
-    """
-
-    total: Tensor = tensor()
-    ratio: Tensor = tensor()
-    sent: Tensor = tensor()
 
 
 @register("msat")
@@ -57,73 +43,68 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         gain: k, as calibrated for this layer.
         top: k as a tensor, the Theta of the rule.
         unit: Unit of the potential in the rule: Theta / k.
+        total: Sum of the potentials over time.
+        ratio: theta(t) / Theta.
+        sent: Net value, in thetas.
     """
 
-    state_type: ClassVar[type[Any]] = MsatState
     gain: Tensor
     top: Tensor
     unit: Tensor | float
 
-    def bind(self, p: Parameters) -> None:
+    def start(self, z: Tensor) -> None:
+        super().start(z)
         # 0: as calibrated for this layer.
         gain = self.recipe.msat.gain or self.gain.item()
-        theta = collapse_equal(self.theta).to(p.theta.dtype)
-        unit = theta / gain
-        self.unit = to_like(unit, p.theta)
-        if unit.numel() == 1:
-            self.unit = unit.item()
-        self.top = to_like(gain * torch.ones_like(theta[:1]), p.theta)
-
-    def start(self, s: MsatState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        super().start(s, p, z, buffers)
-        s.ratio.fill_(1.0)
+        self.unit = self.p.theta / gain
+        if self.unit.numel() == 1:
+            self.unit = self.unit.item()
+        self.top = self.p.theta.new_full((1,), gain)
+        self.total, self.sent = torch.zeros_like(self.out), torch.zeros_like(self.out)
+        self.ratio = torch.ones_like(self.out)
         if self.recipe.msat.variant == "algorithm1":
             # It starts at half the maximum.
-            s.ratio.fill_(0.5)
+            self.ratio.fill_(0.5)
 
-    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
-        self, s: MsatState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
+    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
         # Rate coding: there is a current in every step.
         assert z is not None
-        if not clock.first:
-            self.adapt(s, p, z, clock, buffers)
-        self.charge(s, p)
-        theta = torch.mul(s.ratio, p.theta, out=buffers.a)
-        room = F.room(p.cap, clock.t + 1, s.sent, s.ratio)
+        if clock.t > 0:
+            self.adapt(z, clock.t)
+        self.charge()
         fired = F.integrate_and_fire(
-            s.potential,
+            self.potential,
             z,
-            theta,
+            self.ratio * self.p.theta,
             self.settings.gamma,
-            buffers.b,
+            self.out,
             F.RESETS[self.settings.reset],
-            room,
+            F.room(self.p.cap, clock.t + 1, self.sent, self.ratio),
             self.sign,
         )
-        s.tally(fired)
-        s.total.add_(s.potential)
-        out = torch.mul(fired, s.ratio, out=buffers.out)
-        s.sent.add_(out)
+        self.tally.add(fired)
+        self.total.add_(self.potential)
+        out = fired.mul_(self.ratio)
+        self.sent.add_(out)
         return out
 
-    def adapt(self, s: MsatState, p: Parameters, z: Tensor, clock: Clock, buffers: Buffers) -> None:
+    def adapt(self, z: Tensor, t: int) -> None:
         """theta(t) / Theta for this step, in the state."""
         m = self.recipe.msat
         if m.variant == "algorithm1":
-            algorithm1(s.ratio, s.sent / clock.t, s.potential / p.theta, m)
+            algorithm1(self.ratio, self.sent / t, self.potential / self.p.theta, m)
             return
-        deviation = torch.add(s.potential, s.total, alpha=-1 / clock.t, out=buffers.a)
-        mean, current, unit = s.total / clock.t, self.sign * z, self.unit
+        deviation = torch.add(self.potential, self.total, alpha=-1 / t)
+        mean, current, unit = self.total / t, self.sign * z, self.unit
         if isinstance(unit, Tensor):
             deviation, mean, current = deviation.div_(unit), mean.div_(unit), current / unit
             unit = 1.0
-        threshold_ratio(deviation, mean, current, self.top, m, s.ratio, unit)
+        threshold_ratio(deviation, mean, current, self.top, m, self.ratio, unit)
 
     @property
     def threshold(self) -> Tensor:
         """theta(t) of the last step, [N, C, ...]."""
-        return self.state.ratio * per_channel(self.theta, self.count)
+        return self.ratio * per_channel(self.theta, self.count)
 
 
 def threshold_ratio(

@@ -1,27 +1,13 @@
 """Sigma-delta neurons: signed, they remember what they have sent and send what has changed."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.snn.neurons.build import register
-from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
-
-
-@dataclass(kw_only=True)
-class SigmaDeltaState(State):
-    """The state of a SigmaDelta.
-
-    potential: Sum of the input; None if the pooling before the layer keeps it. sent: Net value that
-    was sent, in thetas.
-    """
-
-    potential: Tensor | None = tensor(optional=True)
-    sent: Tensor = tensor()
+from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer
 
 
 @register("sigma-delta")
@@ -34,52 +20,42 @@ class SigmaDelta(NeuronLayer):
     without, SiLU, mish and softmax.
     """
 
-    state_type: ClassVar[type[Any]] = SigmaDeltaState
     differential: ClassVar[bool] = True
 
-    def unneeded(self) -> tuple[str, ...]:
-        without = super().unneeded()
-        if self.reads_sums:
-            without += ("potential",)
-        return without
+    def start(self, z: Tensor) -> None:
+        super().start(z)
+        self.potential.zero_()
+        # Net value that was sent, in thetas.
+        self.sent = torch.zeros_like(self.out)
 
-    def start(self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        """What was sent and the sum of the input start at zero."""
-
-    def step(
-        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
-        due = self.due(s, p, z, buffers.out).div_(clock.spike_weight)
-        n = due.add_(p.initial).floor_().clamp_(-self.settings.gamma, self.settings.gamma)
-        s.tally(torch.abs(n, out=buffers.a))
+    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
+        due = self.due(z).div_(clock.spike_weight)
+        n = due.add_(self.p.initial).floor_().clamp_(-self.settings.gamma, self.settings.gamma)
+        self.tally.add(n.abs())
         out = n.mul_(clock.spike_weight)
-        s.sent.add_(out)
+        self.sent.add_(out)
         return out
 
-    def due(
-        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, out: Tensor | None
-    ) -> Tensor:
+    def due(self, z: Tensor | None) -> Tensor:
         """What has not been sent yet, in thetas, after z has arrived: phi(S) / theta - m.
 
         S is the pre-activation itself, so that of an activation with a cap min(relu(S), cap) is
         due, and of SiLU and mish S * factor(S), see `graph.Gate`.
         """
-        total = z
-        if s.potential is not None:
-            total = s.potential
-            if z is not None:
-                total.add_(z)
-        assert total is not None
-        out = torch.div(total, p.theta, out=out)
+        if z is not None and self.reads_sums:
+            self.potential = z
+        elif z is not None:
+            self.potential.add_(z)
+        out = torch.div(self.potential, self.p.theta, out=self.out)
         if self.phi.gate is not None:
-            out.mul_(self.phi.gate.factor(total))
+            out.mul_(self.phi.gate.factor(self.potential))
         elif self.slope:
             F.leaky_relu_(out, self.slope)
         else:
             out.relu_()
-        if p.cap is not None:
-            out = torch.minimum(out, p.cap, out=out)
-        return out.sub_(s.sent)
+        if self.p.cap is not None:
+            out = torch.minimum(out, self.p.cap, out=out)
+        return out.sub_(self.sent)
 
 
 # theta, theta / 2, ..., theta / 128.
@@ -115,18 +91,16 @@ class MultiThreshold(SigmaDelta):
     m), without that bound: ours, the paper has ReLU only.
     """
 
-    def step(
-        self, s: SigmaDeltaState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
+    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
         t = clock.t + 1
-        due = self.due(s, p, z, buffers.a).mul_(t)
+        due = self.due(z).mul_(t)
         least = None
         if not self.slope:
-            least = s.sent * t
+            least = self.sent * t
         fired = multi_threshold_spike(due, least)
-        s.tally((fired != 0).to(fired))
-        out = torch.div(fired, t, out=buffers.out)
-        s.sent.add_(out)
+        self.tally.add((fired != 0).to(fired))
+        out = fired.div_(t)
+        self.sent.add_(out)
         return out
 
     def settles(self) -> bool:

@@ -53,9 +53,9 @@ class Synapses:
         assert isinstance(layer, OnOff)
         for line, source in ((f"{name}/on", layer.on), (f"{name}/off", layer.off)):
             zero = torch.zeros_like(source.count)
-            switched = source.state.switches - self.seen.get(line, zero)
+            switched = source.tally.switches - self.seen.get(line, zero)
             assert ((switched == 0) | (switched == 1)).all()
-            self.seen[line] = source.state.switches.clone()
+            self.seen[line] = source.tally.switches.clone()
             self.on[line] = (self.on.get(line, zero) - switched).abs()
             self.decoded[line] = self.decoded.get(line, zero) + self.on[line]
 
