@@ -267,8 +267,8 @@ class _Fire(torch.autograd.Function):
             n = digit_saving_round(due, slack)
             if hysteresis:
                 n.mul_(due.abs() >= 0.5 + hysteresis)
-            spent[images] += count_digits(n).mul_(cost[rows]).sum((1, 2))
             n.add_(m).clamp_(-LARGEST, LARGEST)
+            spent[images] += count_digits(n - m).mul_(cost[rows]).sum((1, 2))
             torch.mul(n.add_(rest), theta, out=value[images, rows])
         ctx.save_for_backward(z, theta, shift, bias, value, cost, before)
         ctx.phi = phi

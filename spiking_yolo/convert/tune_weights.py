@@ -202,7 +202,7 @@ class Tuning(Training):
         assert best is not None
         network = self.network.with_tensors({**self.network.graph.tensors, **best.weights})
         values = scaled_to(self.goal, network, best.neurons, self.validation)
-        error, operations = self._measured(values, network.graph.tensors)
+        error, operations = self._measured(values, network.tensors)
         if operations > self.goal * (1 + 2 * TOLERANCE):
             warnings.warn(
                 Notice(

@@ -126,13 +126,6 @@ def test_corrections_by_hand():
         assert output.flatten().tolist() == pytest.approx([2.85, 1.85])
 
 
-def test_corrections_of_differential_coding():
-    """It sends 1 and 0 of 1 and 0.35, once and for all: 0.175 too little, whatever T."""
-    for kind, key, value in [("light", "bias", 0.175), ("advanced", "initial", 0.675)]:
-        memory = {"neuron.kind": "sigma-delta"}
-        assert one_layer(kind, **memory).neurons["act1"][key].tolist() == pytest.approx([value])
-
-
 def test_an_activation_that_is_an_output_is_corrected_once():
     """Its bias is added to its current, and not to what is read as well."""
     graph = replace(points([([[1.0]], [0.0]), ([[2.0]], [1.0])]), outputs=("act1", "head"))

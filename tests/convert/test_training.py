@@ -154,13 +154,16 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
 
 
 def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
+    """In the network that is trained; each has the scale of its output channel."""
     converted = spiking(make(TinyLeaky), images(8), Recipe("tested"))
     kernels = TrainableKernels(converted.graph)
+    network = CompleteNetwork(converted.graph, (8, 8))
     thetas = {n.name: converted.neurons[n.name]["theta"] for n in converted.graph.activations}
     with torch.no_grad():
         for change in kernels.changes.values():
             change.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
-    tensors = kernels.values(thetas)
+    trained = network.with_tensors(kernels.values())
+    tensors = trained._rounded(converted.neurons).tensors
     names = list(kernels.changes)
     own = {name: tensors[name].detach() for name in names}
     again = rounded_weights(converted.graph, own, 8, thetas)

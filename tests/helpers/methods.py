@@ -13,6 +13,8 @@ from helpers.networks import images, make, spiking
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
+from spiking_yolo.integer.neuron import NeuronLayer as WholeLayer
+from spiking_yolo.integer.neuron import fire
 from spiking_yolo.recipe import Neuron, Recipe, Threshold
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
@@ -119,6 +121,24 @@ def neuron(
 def send(layer: NeuronLayer, zs: Iterable[Any]) -> list[float]:
     """What one neuron sends in every step, in thresholds."""
     return [layer(torch.tensor([[float(z)]], dtype=torch.float64)).item() for z in zs]
+
+
+def fired(
+    recipe: Recipe,
+    value: float,
+    before: float | None = None,
+    slope: float = 0.0,
+    theta: float = 1.0,
+    rest: float = 0.0,
+) -> int:
+    """k that one neuron of a network of whole numbers has sent, of a value in thetas / theta."""
+    one, old = torch.ones(1), None
+    if before is not None:
+        old = torch.tensor([[before]])
+    offset = one * (recipe.neuron.initial - 0.5 - rest)
+    phi = Activation(slope)
+    layer = WholeLayer(phi, recipe.neuron, (one / theta,), one * 0, one, offset, None)
+    return int(fire([torch.tensor([[value]])], layer, old).item())
 
 
 def conv(name: str, source: str) -> Node:

@@ -5,17 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.methods import neuron, send
+from helpers.methods import fired, relative_error
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
+from spiking_yolo.convert.differentiable import VideoNetwork
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
-from spiking_yolo.graph import max_pool
 from spiking_yolo.integer.stream import Stream
-from spiking_yolo.snn.counting import count_digits
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})
@@ -39,100 +37,44 @@ def converted(cls: type) -> Converted:
 
 
 def test_events_by_hand():
-    """7.2 is 7 = 8 - 1, two digits at once; -7 undoes it."""
-    layer = neuron(PLAIN)
-    assert send(layer, [7.2, 0, -7.2, 0]) == [7, 0, -7, 0]
-    assert [count.item() for count in layer.counts] == [14, 4, 2]
-
-
-def test_rest_by_hand():
-    """2.9 with a rest of -.75 is 3.65 above it: 4 are sent, and 3.25 handed on. Then 3 are taken
-    back.
-    """
-    layer = neuron(PLAIN, rest=[-0.75])
-    assert send(layer, [2.9, 0, -2.9]) == [3.25, 0, -3]
-    assert [count.item() for count in layer.counts] == [7, 3, 2]
+    """7.2 is 7, and 0 undoes it. 2.9 with a rest of -.75 is 3.65 above it: 4."""
+    assert fired(PLAIN, 7.2) == fired(PLAIN, 7.2, before=7) == fired(PLAIN, 7.2, before=-5) == 7
+    assert fired(PLAIN, 0, before=7) == 0
+    assert fired(PLAIN, 2.9, rest=-0.75) == 4 and fired(PLAIN, 0, before=4, rest=-0.75) == 1
 
 
 def test_slack_by_hand():
     """0 and other multiples of 4 reach .65 far, and 3 only .35."""
     values = [0.6, 0.7, 2.6, 2.7, 3.3, 3.4, 4.6, -0.6, -3.4, -2.6]
-    sent = [send(neuron(DIGITS, slope=1), [value, 0]) for value in values]
-    assert sent == [[n, 0] for n in (0, 1, 2, 3, 3, 4, 4, 0, -4, -2)]
+    sent = [fired(DIGITS, value, slope=1) for value in values]
+    assert sent == [0, 1, 2, 3, 3, 4, 4, 0, -4, -2]
+    # So is what stays within reach of what was sent.
+    assert [fired(DIGITS, 4.6, before=k) for k in (4, 0)] == [4, 4]
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
-def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: Any):
-    """The simulator and CompleteNetwork, which is written without it, agree to the last event."""
-    network, x = converted(cls), images(3, seed=5)
-    run = network.network().run(x, 6, [1, 6])
-    first, last = run.snapshots[1], run.snapshots[6]
-    function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
-    outputs, spent = function(x, network.neurons)
-    for got, settled, expected in zip(first.outputs, last.outputs, outputs, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
-        assert torch.equal(got, settled)
-    torch.testing.assert_close(first.operations.digits / run.macs, spent, rtol=1e-6, atol=1e-9)
-    assert run.macs == function.macs and (first.operations.digits > 0).all()
-    assert all(torch.equal(a, b) for a, b in zip(first.sent, last.sent, strict=True))
-    assert (first.sent.messages <= first.sent.digits).all()
-    assert (first.sent.digits < first.sent.spikes).all()
-
-
-@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
-def test_a_rest_stays_with_the_next_image(cls: Any):
-    """Another image's output is its own, whatever was shown before, and so is a second run of the
-    same network.
+def test_what_is_trained_is_what_runs(cls: Any):
+    """Photographs, and later frames in which most changes are kept back: heads to the rounding of
+    sums at the border and of float32, digits but for near ties.
     """
-    for observed in [False, True]:
-        network, x = converted(cls), images(2, seed=5)
-        net = network.simulator(observed=observed)
-        function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
-        net.run(x.flip(0), 2)
-        first = net.run(x, 1).snapshots[1]
-        torch.testing.assert_close(
-            first.outputs, tuple(function(x, network.neurons)[0]), rtol=1e-9, atol=1e-9
-        )
-        net.feed(x)
-        assert not net.step() and torch.equal(net.snapshot().outputs[0], first.outputs[0])
-
-
-@pytest.mark.parametrize("cls", [TinyLeaky, Residual])
-def test_later_frames_of_a_video_equal_their_function(cls: Any):
-    """The simulator and VideoNetwork agree in every frame, in which most changes are kept back."""
     network = converted(cls)
-    neuron = replace(DIGITS.neuron, hysteresis=0.8)
-    network = replace(network, recipe=replace(DIGITS, neuron=neuron))
-    first, noise = images(2, seed=5), images(10, seed=6).reshape(5, 2, 3, 8, 8)
-    frames = first + 0.3 * noise.cumsum(0)
-    function = VideoNetwork(network.graph, (8, 8), neuron.slack, None, 0.8)
+    network = replace(network, recipe=DIGITS.with_settings({"neuron.hysteresis": 0.8}))
+    noise = images(10, seed=6).reshape(5, 2, 3, 8, 8).cumsum(0)
+    frames = ((images(2, seed=5) + 0.3 * noise).clamp(0, 1) * 255).round() / 255
     stream = Stream(network.network())
+    function = VideoNetwork(network.graph, (8, 8), DIGITS.neuron.slack, None, 0.8)
     later = 0.0
     for k, frame in enumerate(frames):
-        got = stream(frame)
+        run = stream(frame).run
         outputs, spent = function(frames[: k + 1].movedim(0, 1), network.neurons)
-        snapshot = got.run.snapshots[1]
-        torch.testing.assert_close(list(snapshot.outputs), outputs, rtol=1e-9, atol=1e-9)
-        cost = snapshot.operations.digits / got.run.macs
-        torch.testing.assert_close(cost, spent, rtol=1e-6, atol=1e-9)
-        later += cost.sum().item() if k else 0.0
-    assert later > 0 and not got.fresh
-
-
-def test_what_pools_send_does_not_count_the_rest():
-    """Of 4 x 4 neurons behind a pool: the digits of the pooled whole numbers, as without a rest."""
-    network, x = converted(TinyLeaky), images(2, seed=5)
-    settings = {"calibration.steps": 8, "calibration.operations": 0.25, "neuron.pool_first": False}
-    recipe = DIGITS.with_settings(settings)
-    net = replace(network, recipe=recipe).simulator(torch.float32)
-    net.run(x.float(), 1)
-    counts = net.counts()
-    for pool, layer in (("pool1", "act1"), ("pool2", "act2")):
-        own = net.layer(layer)
-        n = own.out - network.neurons[layer]["rest"][:, None, None]
-        pooled = max_pool(n, **net.graph[pool].attrs)
-        for value, counted in ((n, counts[layer]), (pooled.round(), counts[pool])):
-            assert torch.equal(count_digits(value).double().sum(1, keepdim=True), counted.digits)
+        snapshot = run.snapshots[1]
+        cost = snapshot.operations.digits / run.macs
+        assert relative_error(snapshot.outputs, tuple(outputs)) < 1e-3
+        torch.testing.assert_close(cost, spent, rtol=1e-2, atol=1e-3)
+        later += cost.sum().item() * (k > 0)
+    assert later > 0 and run.macs == function.macs
+    assert (snapshot.sent.messages <= snapshot.sent.digits).all()
+    assert (snapshot.sent.digits < snapshot.sent.spikes).all()
 
 
 def test_the_scale_needs_no_new_calibration():
