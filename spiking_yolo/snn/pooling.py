@@ -6,9 +6,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from spiking_yolo.graph import max_pool
 from spiking_yolo.snn.counting import Counts, Tally
-from spiking_yolo.snn.fast import Kernels, PooledSum
-from spiking_yolo.snn.layout import on_cpu
+from spiking_yolo.snn.fast import pool_in_pairs, tiles
+from spiking_yolo.snn.layout import on_cpu, rows
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
@@ -26,9 +27,7 @@ class CumulativeMaxPool(nn.Module):
         attrs: Geometry, see graph.max_pool.
         sends_sums: Pass on the pooled sum itself in every step, to neurons that work on sums;
             nothing is counted.
-        kernels: In C.
         by_channel: See LayerPlan.
-        lasting: Whether nobody writes to what arrives after the step.
     """
 
     sent: Tensor
@@ -36,18 +35,12 @@ class CumulativeMaxPool(nn.Module):
     arrived: Tensor | None = None
 
     def __init__(
-        self,
-        attrs: Mapping[str, Any],
-        sends_sums: bool = False,
-        kernels: Kernels | None = None,
-        by_channel: bool = False,
-        lasting: bool = False,
+        self, attrs: Mapping[str, Any], sends_sums: bool = False, by_channel: bool = False
     ):
         super().__init__()
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
-        self._pooled_sum = PooledSum(attrs, lasting, kernels)
         self.reset()
 
     def reset(self, bursts: bool = True) -> None:
@@ -55,7 +48,6 @@ class CumulativeMaxPool(nn.Module):
 
         bursts: Whether the input of a step can be worth more than one spike.
         """
-        self._pooled_sum.reset()
         self._fresh = True
         self._bursts = bursts
 
@@ -70,7 +62,7 @@ class CumulativeMaxPool(nn.Module):
             The output, [N, C, H', W'].
         """
         first, self._fresh = self._fresh, False
-        pooled = self._pooled_sum(current)
+        pooled = self._pool(current, first)
         if self.sends_sums:
             self.arrived = None
             if not on_cpu(current):
@@ -84,6 +76,18 @@ class CumulativeMaxPool(nn.Module):
         self.sent = pooled
         self.tally.add(events_of(out, self._bursts, spike_weight))
         return out
+
+    def _pool(self, current: Tensor, first: bool) -> Tensor:
+        """The maxima of the sum of all that has arrived, [N, C, H', W']."""
+        if first:
+            self._total = rows(current).clone()
+        else:
+            self._total.add_(rows(current))
+        n, c, h, w = current.shape
+        total = self._total.view(n, h, w, c)
+        if tiles(h, w, **self.attrs):
+            return pool_in_pairs(total).movedim(-1, 1)
+        return max_pool(total.movedim(-1, 1), **self.attrs)
 
     @property
     def counts(self) -> Counts:

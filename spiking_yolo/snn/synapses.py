@@ -154,14 +154,9 @@ class Synapses(nn.Module):
                 weight, bias = graph.tensors[f"{node.name}.weight"], graph.parameters(node)[1]
                 maps[node.name] = LinearMap(weight, bias, node.attrs, kernels)
             elif node.op == "max_pool" and node.name not in plan.constant:
-                pools[node.name] = CumulativeMaxPool(
-                    node.attrs,
-                    node.name in plan.sums.values(),
-                    kernels,
-                    node.name in plan.sliced,
-                    # Neurons and other poolings write to what they sent.
-                    lasting=graph[node.inputs[0]].weighted,
-                )
+                sends_sums = node.name in plan.sums.values()
+                by_channel = node.name in plan.sliced
+                pools[node.name] = CumulativeMaxPool(node.attrs, sends_sums, by_channel)
             elif node.product:
                 self.products[node.name] = Product(node)
         self.maps, self.pools = modules(maps), modules(pools)

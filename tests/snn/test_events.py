@@ -27,10 +27,9 @@ from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.graph import Graph, max_pool
+from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import events
-from spiking_yolo.snn.fast.dense import PooledSum
 from spiking_yolo.snn.fast.events import (
     LEVELS,
     EventConvolution,
@@ -141,29 +140,6 @@ def test_where_much_arrives_the_plain_convolution_serves():
     assert not EventConvolution.serves(weight, {**UNIT, "groups": 2})
     assert not EventConvolution.serves(weight, {**UNIT, "dilation": (2, 2)})
     assert not EventConvolution.serves(weight.double(), UNIT)
-
-
-@needs_kernels
-def test_pooling_of_a_sum(set_threads: Callable[[int], None]):
-    for kernel, stride, padding in (
-        ((2, 2), (2, 2), (0, 0, 0, 0)),
-        ((2, 2), (1, 1), (0, 1, 0, 1)),
-        ((3, 2), (2, 1), (1, 0, 1, 1)),
-    ):
-        attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding]}
-        attrs["ceil"] = False
-        for threads, lasting in product((1, 3), (False, True)):
-            set_threads(threads)
-            tested, total = PooledSum(attrs, lasting, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
-            first = some(total.shape, 0, 1.0)
-            for k in range(5):
-                x = first if k == 0 else some(total.shape, k)
-                total = total + x
-                # Exact, of whole numbers.
-                x = x.bfloat16() if k == 4 else x
-                assert torch.equal(tested(x), max_pool(total, **attrs))
-            # What arrived first belongs to somebody else.
-            assert torch.equal(first, some(total.shape, 0, 1.0))
 
 
 def exact(converted: Converted) -> Converted:

@@ -16,7 +16,6 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Tally
-from spiking_yolo.snn.fast import PooledSum
 from spiking_yolo.snn.fast.dense import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -190,7 +189,7 @@ def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: p
 
 
 def test_sums_of_another_device_are_not_gone_on_with():
-    summed = PooledSum(attributes([2, 2]))
+    summed = CumulativeMaxPool(attributes([2, 2]), sends_sums=True)
     summed(torch.ones(1, 1, 4, 4))
     summed.reset()
     assert summed(torch.ones(1, 1, 4, 4, device="meta")).is_meta

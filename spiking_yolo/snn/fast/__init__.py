@@ -1,9 +1,9 @@
-"""Speed alone: convolutions of few events in C, and pooled sums.
+"""Speed alone: convolutions of few events in C, and packed ones.
 
 A reader can skip this folder: its results differ from the plain formulas by rounding at most.
 """
 
-from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum, tiles
+from spiking_yolo.snn.fast.dense import PackedConvolution, pool_in_pairs, tiles
 from spiking_yolo.snn.fast.events import PRICE, EventConvolution, Kernels, library, usable_levels
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "EventConvolution",
     "Kernels",
     "PackedConvolution",
-    "PooledSum",
     "library",
+    "pool_in_pairs",
     "tiles",
     "usable_levels",
 ]

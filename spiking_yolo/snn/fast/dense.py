@@ -1,5 +1,5 @@
 """Convolutions with their weights in the order that oneDNN wants, made once instead of in every
-step, and pooled sums.
+step, and pooling by pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import max_pool, reached_padding
-from spiking_yolo.snn.fast.events import EventPool, Kernels
-from spiking_yolo.snn.layout import channels_last, on_cpu, rows
+from spiking_yolo.graph import reached_padding
+from spiking_yolo.snn.layout import channels_last
 
 
 class PackedConvolution:
@@ -73,64 +72,6 @@ class PackedConvolution:
         except (AttributeError, RuntimeError, TypeError):
             return
         self._packed = packed
-
-
-class PooledSum:
-    """max_pool(sum over time of what arrives), one step at a time.
-
-    Args:
-        attrs: Geometry, see graph.max_pool.
-        lasting: Whether nobody writes to what arrives, so that the first sum need not be a copy.
-        kernels: In C.
-    """
-
-    def __init__(
-        self, attrs: Mapping[str, Any], lasting: bool = False, kernels: Kernels | None = None
-    ):
-        self.attrs, self._lasting, self._kernels = attrs, lasting, kernels
-        self._total: Tensor | None = None
-        # Whether the sum is what arrived first, and not to be written to.
-        self._borrowed = False
-        self._pool: EventPool | None = None
-        self._fresh = True
-
-    def reset(self) -> None:
-        """Nothing has arrived yet."""
-        self._fresh = True
-        if self._borrowed:
-            self._total, self._borrowed = None, False
-
-    def __call__(self, current: Tensor) -> Tensor:
-        """current: [N, C, H, W], what arrives in this step. Returns [N, C, H', W'], valid until the
-        next step.
-        """
-        n, c, h, w = current.shape
-        in_tiles = tiles(h, w, **self.attrs)
-        total, added = self._sum(current)
-        if self._kernels is not None and total.dtype == torch.float32 and on_cpu(total):
-            if self._pool is None or self._pool.shape != current.shape:
-                self._pool = EventPool(self._kernels, self.attrs, current.shape, in_tiles)
-            return self._pool(total, added)
-        if added is not None:
-            total.add_(added)
-        self._pool, total = None, total.view(n, h, w, c)
-        if in_tiles:
-            return pool_in_pairs(total).movedim(-1, 1)
-        return max_pool(total.movedim(-1, 1), **self.attrs)
-
-    def _sum(self, current: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The sum, [N * H * W, C], and what is still to be added to it; None for nothing."""
-        arrived = rows(current)
-        if not self._fresh:
-            assert self._total is not None
-            if self._borrowed:
-                self._total, self._borrowed = self._total.clone(), False
-            return self._total, arrived
-        self._fresh = False
-        self._total, self._borrowed = arrived, self._lasting
-        if not self._lasting:
-            self._total = arrived.clone()
-        return self._total, None
 
 
 def pool_in_pairs(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-/* A sum and its pooling in one pass over memory, and event-driven convolution: what few events reach, and nothing else.
+/* Event-driven convolution: what few events reach, and nothing else.
 events.py calls these functions and says more.
 
 Maps are rows of channels (layout.py): row i is position i of [n, h, w]. Plain C with GCC's vectors; OpenMP where there is
@@ -41,7 +41,6 @@ typedef struct {
 } Range;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static Range seen_by(int64_t i, int64_t padding, int64_t kernel, int64_t stride, int64_t outputs) {
     int64_t past = i + padding - kernel; /* the last start of a window that ends before i */
@@ -62,10 +61,6 @@ typedef struct {
 static Place place_of(const Windows *g, int64_t position) {
     uint32_t line = (uint32_t)position / (uint32_t)g->w, image = line / (uint32_t)g->h;
     return (Place){image, line - image * g->h, position - line * g->w};
-}
-
-static void add(float *restrict sum, const float *restrict values, int64_t n) {
-    for (int64_t i = 0; i < n; i++) sum[i] += values[i];
 }
 
 /* Mark the outputs that input `position` reaches. */
@@ -169,36 +164,4 @@ int64_t convolve(const Windows *g, const Rows *x, int64_t channels, const float 
     }
     for (int64_t s = 0; s < count; s++) slot[reached[s]] = 0;
     return count;
-}
-
-/* Add to the window of output `o`. */
-static void add_window(const Windows *g, float *map, const float *added, int64_t o, int64_t channels) {
-    int64_t x = o % g->out_w, line = o / g->out_w * g->kernel_h;
-    for (int64_t y = line; y < line + g->kernel_h; y++) {
-        int64_t first = (y * g->w + x * g->kernel_w) * channels;
-        add(map + first, added + first, g->kernel_w * channels);
-    }
-}
-
-/* The maxima of the window of output `o`, one per channel. */
-static void maximum(const Windows *g, const float *restrict map, int64_t o, int64_t channels, float *restrict now) {
-    int64_t x = o % g->out_w, y = o / g->out_w % g->out_h, image = o / g->out_w / g->out_h;
-    int64_t top = y * g->stride_h - g->top, left = x * g->stride_w - g->left;
-    for (int64_t c = 0; c < channels; c++) now[c] = -INFINITY;
-    for (int64_t iy = most(top, 0); iy < least(top + g->kernel_h, g->h); iy++)
-        for (int64_t ix = most(left, 0); ix < least(left + g->kernel_w, g->w); ix++) {
-            const float *values = map + ((image * g->h + iy) * g->w + ix) * channels;
-            for (int64_t c = 0; c < channels; c++) now[c] = values[c] > now[c] ? values[c] : now[c];
-        }
-}
-
-/* Max pooling of a whole map, to which `added` is added unless that is NULL. Windows must not overlap then, and reach
-every position. */
-void pool_map(const Windows *g, float *map, const float *added, int64_t channels, int threads, float *pooled) {
-    int64_t outputs = g->n * g->out_h * g->out_w;
-#pragma omp parallel for num_threads(threads)
-    for (int64_t o = 0; o < outputs; o++) {
-        if (added) add_window(g, map, added, o, channels);
-        maximum(g, map, o, channels, pooled + o * channels);
-    }
 }

@@ -1,4 +1,4 @@
-"""Convolution and pooling in C: in later steps only what an event reaches is computed.
+"""Convolution in C: in later steps only what an event reaches is computed.
 
 setup.py builds events.c beside this file where there is a C compiler. The results are those of the
 plain form, but for the order of sums. Float32 on a CPU alone.
@@ -16,13 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import max_pool
-from spiking_yolo.snn.layout import SparseRows, empty, rows
+from spiking_yolo.snn.layout import SparseRows, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
-FUNCTIONS = ("convolve", "pool_map")
+FUNCTIONS = ("convolve",)
 
 
 def usable_levels() -> tuple[str, ...]:
@@ -126,11 +125,9 @@ class Kernels:
         assert functions is not None
         windows, given = ctypes.POINTER(Windows), ctypes.POINTER(Rows)
         weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
-        self.convolve, self.pool_map = functions.convolve, functions.pool_map
+        self.convolve = functions.convolve
         self.convolve.argtypes = [windows, given, c_int64, *weights, c_int, *[c_void_p] * 7]
         self.convolve.restype = c_int64
-        self.pool_map.argtypes = [windows, c_void_p, c_void_p, c_int64, c_int, c_void_p]
-        self.pool_map.restype = None
         self.scratch = Scratch()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -226,40 +223,3 @@ class EventConvolution:
         self._reached = torch.empty(positions, dtype=torch.int64)
         self._sums = torch.empty((positions, self._width))
         self._shape, self._result = shape, torch.Size((shape[0], self._outputs, *out))
-
-
-class EventPool:
-    """Max pooling of a running sum, to which something is added in the same pass.
-
-    attrs: see graph.max_pool. shape: of the sum, [N, C, H, W]. tiles: whether the windows lie side
-    by side and cover it.
-    """
-
-    def __init__(self, kernels: Kernels, attrs: Mapping[str, Any], shape: torch.Size, tiles: bool):
-        self.shape, self._tiles, self._kernels = shape, tiles, kernels
-        self._result = max_pool(torch.empty(shape, device="meta"), **attrs).shape
-        left, _, top, _ = attrs["padding"]
-        sides = *shape[2:], *self._result[2:], *attrs["kernel"], *attrs["stride"]
-        self._windows = Windows(shape[0], *sides, top, left)
-
-    def __call__(self, total: Tensor, added: Tensor | None = None) -> Tensor:
-        """All maxima, [N, C, H', W'].
-
-        total: The sum, [N * H * W, C], contiguous. added: What is added to it; None: nothing.
-        """
-        pooled = empty(self._result, total, torch.float32)
-        if added is not None and not (self._tiles and added.dtype == torch.float32):
-            total.add_(added)
-            added = None
-        addend = None
-        if added is not None:
-            addend = added.data_ptr()
-        self._kernels.pool_map(
-            self._windows,
-            total.data_ptr(),
-            addend,
-            total.shape[1],
-            torch.get_num_threads(),
-            pooled.data_ptr(),
-        )
-        return pooled
