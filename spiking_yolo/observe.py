@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
-from spiking_yolo.integer.stream import FrameRun, Network
+from spiking_yolo.integer.stream import FrameRun, Network, Stream
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.network import Probe
 from spiking_yolo.snn.readout import Run, Snapshot
@@ -267,17 +267,6 @@ def _prediction(content: dict[str, Any] | None) -> Any:
 _NO_RUN = Run({}, {}, 0, 0, 0, 0)
 
 
-class FrameNetwork(Protocol):
-    """What takes the frames of a video one after the other, and keeps its state: see Stream."""
-
-    @property
-    def T(self) -> int:
-        """Timesteps per frame."""
-        ...
-
-    def __call__(self, x: Tensor, *, steps: Sequence[int], maps: bool) -> FrameRun: ...
-
-
 class Observer:
     """A spiking network beside the ANN that it was converted from.
 
@@ -353,7 +342,7 @@ class Observer:
     def follow(
         self,
         frames: Iterable[ImageSource | Input],
-        stream: FrameNetwork,
+        stream: Stream,
         steps: Sequence[int] = (),
         *,
         want: Collection[Want] = ("boxes",),

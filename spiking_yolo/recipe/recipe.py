@@ -124,21 +124,6 @@ class Recipe:
             return bits
         return self.neuron.gamma
 
-    def latency(self, T: int, layers: int) -> tuple[int, int]:
-        """Sub-steps of one event per neuron that T steps take: as if all layers worked at once, and
-        in a pipeline.
-
-        In a pipeline a layer waits for the complete value of the one before it, and that one works
-        on the next meanwhile. T has this wait in it where layers start one after another
-        (encoding.coarse).
-
-        Args:
-            T: Timesteps.
-            layers: Layers of neurons on the longest way through the network.
-        """
-        waits = (layers - 1) * (not self.encoding.coarse)
-        return T * self.events_per_step, (T + waits) * self.events_per_step
-
     @property
     def remark(self) -> str:
         """What to say wherever its figures stand; empty for methods that leave the weights."""

@@ -13,8 +13,8 @@ What travels is n * ratio(t) * q(t) * OFF weight, "in thetas", with n the number
 `count` adds up.
 
 Every step runs through the whole network, layer by layer: input (coding.py) -> synapses, pooling ->
-neurons -> readout. network.py has this time loop, plan.py what is decided before it. With the
-default method one step is enough: each neuron sends its complete value, rounded to a whole number n
-of thresholds, and the events (signed digits of n) exist in the counts only. The neurons are in
-neurons/, with a pure `step` each, whose arithmetic is in functional.py. fast/ is there for speed.
+neurons -> readout. network.py has this time loop, plan.py what is decided before it. Methods whose
+layers send complete values in one step are not simulated: the network of whole numbers runs them
+(integer/). The neurons are in neurons/, each with its state and one `step`; functional.py has the
+arithmetic that several share. fast/ is there for speed.
 """

@@ -92,15 +92,13 @@ def test_bad_json_is_refused_in_one_line():
         assert "\n" not in str(error.value)
 
 
-def test_events_per_step_and_latency():
-    """T = 4, ten layers."""
-    for method, events, latency in (
-        ("p-norm", 1, (4, 13)),
-        ("burst", 5, (20, 65)),
-        ("signed-digits", 9, (36, 117)),  # 17 bits
-        ("few-spikes", 8, (32, 104)),
-        ("sfn", 1, (4, 13)),
-        ("css", 1, (4, 4)),  # its layers start one after another
+def test_events_per_step():
+    for method, events in (
+        ("p-norm", 1),
+        ("burst", 5),
+        ("signed-digits", 9),  # 17 bits
+        ("few-spikes", 8),
+        ("sfn", 1),
+        ("css", 1),
     ):
-        recipe = get_recipe(method)
-        assert recipe.events_per_step == events and recipe.latency(4, 10) == latency
+        assert get_recipe(method).events_per_step == events

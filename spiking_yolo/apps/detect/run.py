@@ -386,10 +386,10 @@ def with_frames(converted: Converted, frames: str | None) -> Converted:
         UserError: "keep" for a method that cannot.
     """
     recipe = converted.recipe
-    if not recipe.differential and frames != "reset":
+    if not recipe.complete and frames != "reset":
         problem = (
-            f"method {recipe.name} sends rates and cannot keep its state between the frames of a"
-            " video"
+            f"method {recipe.name} takes several steps and cannot keep its state between the frames"
+            " of a video"
         )
         if frames == "keep":
             raise UserError(f"{problem}: give --frames reset, or another --method")

@@ -173,9 +173,3 @@ def fraction_at_rest(top: Tensor, s: Msat) -> Tensor:
     It is sigmoid(ln 2 - Theta) with the paper's DTT, and sigmoid(ln 2 + 1 - Theta) with DET too.
     """
     return threshold_ratio(torch.zeros_like(top), torch.zeros_like(top), None, top, s)
-
-
-def gain_for(fraction: float, s: Msat) -> float:
-    """The gain k with this fraction at rest, in 0..1: the inverse of `fraction_at_rest`."""
-    at_rest = s.tau_mp * s.k_a * math.log(2) + s.tau_rd * s.det
-    return (at_rest + math.log(1 / fraction - 1)) / s.tau_mp

@@ -9,7 +9,7 @@ from helpers.msat import MSAT, SETTINGS, VALUES, drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.snn.neurons.msat import fraction_at_rest, gain_for
+from spiking_yolo.snn.neurons.msat import fraction_at_rest
 
 
 @settings(deadline=None, max_examples=40)
@@ -49,8 +49,6 @@ def test_the_starting_fraction(terms: tuple[bool, bool], rule: dict[str, float],
     for _ in range(2):
         layer(torch.full((1, 1), 1e-12, dtype=torch.float64))
     assert all(side.threshold.item() / side.theta.item() == expected for side in layer.sides[:1])
-    if dtt and not s.mu:
-        assert gain_for(1 / (1 + exp(-u)), s) == pytest.approx(s.gain, rel=1e-6, abs=1e-6)
 
 
 def test_the_papers_starting_fractions():
