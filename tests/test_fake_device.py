@@ -34,10 +34,10 @@ from spiking_yolo.io.assets import default_weights
 from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.snn import coding as encoding
-from spiking_yolo.snn import functional as step
 from spiking_yolo.snn.counting import Tally
 from spiking_yolo.snn.fast.dense import PackedConvolution
 from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import SigmaDelta
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
 
@@ -220,7 +220,7 @@ MISTAKES: dict[str, tuple[type[AssertionError], Callable[[Tensor], Any]]] = {
     "an index of the host": (Mixed, lambda x: x[torch.tensor([0])]),
 }
 PLACES: dict[str, tuple[Any, str]] = {
-    "neurons": (step, "send"),
+    "neurons": (SigmaDelta, "due"),
     "counting": (Tally, "add"),
     "convolution": (PackedConvolution, "__call__"),
     "pooling": (CumulativeMaxPool, "forward"),

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.layout import per_channel
+from spiking_yolo.snn.layout import collapse_equal, per_channel
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import Clock
@@ -56,9 +56,11 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         super().start(z)
         # 0: as calibrated for this layer.
         gain = self.recipe.msat.gain or self.gain.item()
-        self.unit = self.p.theta / gain
-        if self.unit.numel() == 1:
-            self.unit = self.unit.item()
+        # On the host, of which nobody has to wait for a device.
+        unit = collapse_equal(self.theta).to(self.out.dtype) / gain
+        self.unit = per_channel(unit, self.out)
+        if unit.numel() == 1:
+            self.unit = unit.item()
         self.top = self.p.theta.new_full((1,), gain)
         self.total, self.sent = torch.zeros_like(self.out), torch.zeros_like(self.out)
         self.ratio = torch.ones_like(self.out)

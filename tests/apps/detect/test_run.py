@@ -31,7 +31,7 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
 
 def test_timesteps_of_an_image_and_of_a_frame(detect, image, clip, entries):
     for run, options, T in (
-        ("exp", ("--method", "dcgs"), (2, 1)),
+        ("exp", ("--method", "dcgs"), (2, 2)),
         ("exp2", ("--method", "dcgs", "--frames", "reset"), (2, 2)),
         ("exp3", ("--T", 5, "--steps", "2"), (5, 5)),
     ):
