@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
+from spiking_yolo.convert.calibration_file import find_statistics
 from spiking_yolo.convert.statistics import preprocessed
-from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.convert.thresholds import NeuronParameters, least_thetas
 from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture, read_image
@@ -76,7 +77,11 @@ def tune(
     else:
         pictures = RandomPictures(folders, *how)
         compared = preprocessed(validation, ann.spec)
-    tuning = Tuning(ann.graph, ann.spec, recipe, start, compared, device)
+    known = find_statistics(ann)
+    least: dict[str, torch.Tensor] = {}
+    if known is not None:
+        least = least_thetas(ann.graph, known.histograms)
+    tuning = Tuning(ann.graph, ann.spec, recipe, start, compared, device, least)
     job = {
         "weights": ann.sha256,
         "imgsz": ann.imgsz,

@@ -24,7 +24,7 @@ from spiking_yolo.convert.sensitivity import (
     sensitivity,
 )
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, least_theta
+from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, least_thetas
 from spiking_yolo.convert.training import train
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
@@ -148,9 +148,7 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     height, width = job.images[0].shape[2:]
     operations = budget(job.graph, recipe.calibration.operations)
     settings = replace(recipe.calibration, operations=operations)
-    least: dict[str, Tensor] = {}
-    for node in job.graph.activations:
-        least[node.name] = least_theta(node, job.statistics.histograms[node.name])
+    least = least_thetas(job.graph, job.statistics.histograms)
     network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, least)
     few = few_of(job.images)
     if recipe.threshold.rule == "sensitivity":

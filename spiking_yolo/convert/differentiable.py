@@ -18,11 +18,11 @@ from torch import Tensor
 from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
 from spiking_yolo.graph import OPS, Activation, Graph, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.integer.neuron import LARGEST
+from spiking_yolo.integer.neuron import send
 from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.snn import operations
-from spiking_yolo.snn.counting import count_digits, digit_saving_round
+from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.layout import channels_last, per_channel
 
 # Node -> theta, initial, bias, rest of its neurons.
@@ -264,12 +264,9 @@ class _Fire(torch.autograd.Function):
         for images, rows in _blocks(z.shape):
             m = before[images, rows]
             due = phi(z[images, rows] + bias).div_(theta).add_(shift).sub_(m)
-            n = digit_saving_round(due, slack)
-            if hysteresis:
-                n.mul_(due.abs() >= 0.5 + hysteresis)
-            n.add_(m).clamp_(-LARGEST, LARGEST)
-            spent[images] += count_digits(n - m).mul_(cost[rows]).sum((1, 2))
-            torch.mul(n.add_(rest), theta, out=value[images, rows])
+            k = send(due, m, slack, hysteresis)
+            spent[images] += count_digits(k - m).mul_(cost[rows]).sum((1, 2))
+            torch.mul(k.add_(rest), theta, out=value[images, rows])
         ctx.save_for_backward(z, theta, shift, bias, value, cost, before)
         ctx.phi = phi
         ctx.share = 1 / (1 + 2 * hysteresis)

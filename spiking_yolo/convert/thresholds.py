@@ -16,6 +16,7 @@ from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
+from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
@@ -60,7 +61,7 @@ NeuronParameters = Mapping[str, Mapping[str, Tensor]]
 # Of a theta: values at rest are multiples, so that sums of them and of events are exact.
 PARTS = 256
 # A threshold has settled when a step raises it by no more than this share.
-LARGEST = 127
+# Thetas that make up the range of a layer, at most.
 FINEST = 1 << 14
 _SETTLED = 1e-3
 # 95 steps of 1 % down from the maximum (Li 2021).
@@ -249,15 +250,18 @@ def least_theta(node: Node, histogram: Histogram) -> Tensor:
     return (largest / LARGEST).clamp(min=max(largest.max().item(), 1e-6) / FINEST)
 
 
+def least_thetas(graph: Graph, histograms: Mapping[str, Histogram]) -> dict[str, Tensor]:
+    """`least_theta` of every activation."""
+    return {node.name: least_theta(node, histograms[node.name]) for node in graph.activations}
+
+
 def within_bytes(
     graph: Graph, neurons: NeuronParameters, histograms: Mapping[str, Histogram]
 ) -> NeuronParameters:
     """The parameters with thetas that are large enough for events of 8 bits: see `least_theta`."""
     result = dict(neurons)
-    for node in graph.activations:
-        own = neurons[node.name]
-        least = least_theta(node, histograms[node.name])
-        result[node.name] = scaled(own, 1.0, node.phi.cap, least)
+    for name, least in least_thetas(graph, histograms).items():
+        result[name] = scaled(neurons[name], 1.0, graph[name].phi.cap, least)
     return result
 
 

@@ -24,8 +24,6 @@ from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
 
-# Thetas that make up the usual statistic, at most: a neuron may send many where events cost little.
-FINEST = 1 << 14
 # Learning rates of log theta, and of what is counted in thetas.
 RATES = (0.03, 0.02)
 # Of kernels, in units of the root mean square of an output channel.

@@ -15,7 +15,6 @@ from spiking_yolo.convert.differentiable import CompleteNetwork, Values, VideoNe
 from spiking_yolo.convert.sensitivity import TOLERANCE, budget, scaled_to
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.training import (
-    FINEST,
     OF_CLASSES,
     Plan,
     Shares,
@@ -74,6 +73,7 @@ class Tuning(Training):
         validation: Batches of pictures that are not trained on, and on which states are compared;
             of clips [N, K, C, H, W] where the recipe trains on them.
         device: Device to train on.
+        least: The smallest theta of each activation, [C]: see `thresholds.least_theta`.
 
     Attributes:
         rows: Figures, means of EVERY steps each.
@@ -88,7 +88,9 @@ class Tuning(Training):
         start: NeuronParameters,
         validation: Sequence[Tensor],
         device: torch.device | str = "cpu",
+        least: Mapping[str, Tensor] = {},
     ):
+        self.least = {name: theta.to(device) for name, theta in least.items()}
         self.device = torch.device(device)
         self.ann = ann.to(device)
         calibration = recipe.calibration
@@ -101,7 +103,7 @@ class Tuning(Training):
             self.validation.append(x)
             self.answers.append(self._answer(x))
         values = moved(start, self.device)
-        network = self._network(recipe, (spec.height, spec.width), values)
+        network = self._network(recipe, (spec.height, spec.width))
         values = scaled_to(self.goal, network, values, self.validation)
         shares = OF_BOXES
         if spec.task == "classify":
@@ -115,16 +117,12 @@ class Tuning(Training):
         self.best: Tuned | None = None
         self._sums: Row = {}
 
-    def _network(self, recipe: Recipe, size: tuple[int, int], start: Values) -> CompleteNetwork:
-        least: dict[str, Tensor] = {}
-        for name, own in start.items():
-            if "theta" in own:
-                least[name] = own["theta"] / FINEST
+    def _network(self, recipe: Recipe, size: tuple[int, int]) -> CompleteNetwork:
         neuron = recipe.neuron
         if self.video:
-            network = VideoNetwork(self.ann, size, neuron.slack, least, neuron.hysteresis)
+            network = VideoNetwork(self.ann, size, neuron.slack, self.least, neuron.hysteresis)
         else:
-            network = CompleteNetwork(self.ann, size, neuron.slack, least)
+            network = CompleteNetwork(self.ann, size, neuron.slack, self.least)
         for name, cost in network.costs.items():
             network.costs[name] = cost.to(self.device)
         return network

@@ -84,7 +84,14 @@ def fire(
     due = v.add_(_each(layer.offset, v))
     if before is not None:
         due = due.sub_(before)
-    change = digit_saving_round(due, layer.settings.slack)
+    return send(due, before, layer.settings.slack, dead_zone)
+
+
+def send(
+    due: Tensor, before: Tensor | None, slack: float, dead_zone: float | Tensor = 0.0
+) -> Tensor:
+    """k of neurons that had sent `before`, and to which 1/2 + `due` thetas are due."""
+    change = digit_saving_round(due, slack)
     # A tensor has no value while the neuron is exported.
     if torch.is_tensor(dead_zone) or dead_zone:
         change = change.mul_(due.abs() >= 0.5 + dead_zone)
