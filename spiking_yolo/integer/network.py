@@ -206,6 +206,8 @@ class IntegerNetwork(nn.Module):
             size = size - whole(before)
         size = size.abs()
         counts = Counts(size, self._digits(size), size.clamp(max=1))
+        if len(self.ends[name]) == 1:
+            return Counts.of(lambda count: count.sum(1, keepdim=True), counts)
         starts = [0, *self.ends[name][:-1]]
         parts = [slice(*part) for part in zip(starts, self.ends[name], strict=True)]
         return Counts.of(

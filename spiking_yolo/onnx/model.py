@@ -82,13 +82,15 @@ def spiking_model(
     For methods that send complete values, such as the default; with `stateful` the graph takes the
     frames of a video one after the other.
 
-    Input `images`, float32 [batch, 3, H, W], RGB / 255. Outputs `head_0`, ..., in the units of the
-    ANN (`logits` of a classifier).
+    Input `images`, float32 [batch, 3, H, W], RGB / 255, which are rounded to bytes. Outputs
+    `head_0`, ..., in the units of the ANN (`logits` of a classifier). Weights are held in 8 bits.
+    Heads and events are those of the package, to the bit: see onnx/step.py.
 
     Args:
         converted: A converted network.
         stateful: A state `state.NAME` goes in and comes out as `next.NAME`; all are zeros before
-            the first frame. Metadata `states` lists them.
+            the first frame. Metadata `states` lists them. Frames are taken as they come: noise is
+            not removed (encoding.denoise).
         boxes: Instead of the heads one output `detections`, [D, 7]: image of the batch, x1, y1, x2,
             y2 in pixels of the network's input and not clipped, confidence, class; best first.
         counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata

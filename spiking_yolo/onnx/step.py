@@ -1,9 +1,11 @@
 """What is exported: one step of a network as a function of images and states.
 
 The step of a spiking network is IntegerNetwork as it computes without kernels, in float32 that
-carries whole numbers. Behind every sum stands a cast to int32 and back, so that no runtime moves a
-multiplication into the weights. So heads and events equal the package's to the bit, with and
-without the optimisations of onnxruntime.
+carries whole numbers. Behind every layer's sums stands a cast to int32 and back, so that no runtime
+moves a multiplication into the weights. So heads and events equal the package's to the bit, with
+and without the optimisations of onnxruntime 1.32, for (leaky) ReLU, ReLU6 and shortcuts. With SiLU
+and attention, whose exponential functions are computed of the same operations, none of 1.2 million
+counts of YOLOv8n and 2.4 million of YOLO26n differed for one photograph, nor did their heads.
 """
 
 from collections.abc import Mapping, Sequence
