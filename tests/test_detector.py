@@ -226,7 +226,7 @@ def test_a_connected_head_takes_its_own_size_only(tmp_path):
 
 def test_layers_behind_connected_ones_have_no_place(tmp_path):
     detector = SpikingYOLO(write_tiny(tmp_path, "v1", CONNECTED))
-    assert len(detector.converted.neurons) == 2 and len(detector.layers) == 1
+    assert len(detector.converted.spiking_graph.activations) == 2 and len(detector.layers) == 1
     result = detector.detect(tmp_path / "photos" / "a.png", T=2, maps=True)
     assert list(result.maps[2]) == detector.layers
 

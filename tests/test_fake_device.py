@@ -46,8 +46,8 @@ WEIGHTS = {"graph/graph.py:Graph.to"}
 # Before it: the fingerprint of an image, where its spikes are random.
 KEYS = {"snn/coding.py:image_keys"}
 FRAME = {  # after it: whether a frame of a video is another scene, and how much of it was new
-    "snn/stream.py:unlike",
-    "snn/stream.py:Stream._operations",
+    "integer/stream.py:unlike",
+    "integer/stream.py:Stream._operations",
     "snn/operations.py:total_macs",
 }
 # After it: the heads are read, and decoded on the host.

@@ -52,7 +52,7 @@ def test_steps_count_until_the_last_spike(method):
             spikes = [0.0, *(one.steps[t].total_spikes for t in range(1, T + 1))]
             for t, step in one.steps.items():
                 last = t
-                while recipe.keeps_frames and last > 1 and spikes[last] == spikes[last - 1]:
+                while recipe.differential and last > 1 and spikes[last] == spikes[last - 1]:
                     last -= 1
                 assert step.active_steps == last
                 assert one.mean_rate(t) == pytest.approx(spikes[t] / one.neurons / last)

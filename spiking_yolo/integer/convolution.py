@@ -168,13 +168,10 @@ class WholeConvolution:
         if x.device.type == "cpu":
             return F.conv2d(x, weight, None, *size, a["groups"]).float()
         # A product of matrices: accelerators may convolve by transforms, which round.
-        height, width = F.conv2d(
-            x[:1, :1].to("meta"), weight[:1, :1].to("meta"), None, *size
-        ).shape[2:]
-        taps = F.unfold(x, weight.shape[2:], size[2], size[1], size[0])
-        columns = taps.unflatten(1, (a["groups"], -1))
-        sums = weight.flatten(1).unflatten(0, (a["groups"], -1)) @ columns
-        return sums.flatten(1, 2).unflatten(2, (height, width)).float()
+        columns = unfolded(x, weight.shape[2:], *size)
+        taps = columns.unflatten(1, (a["groups"], -1)).flatten(2, 3)
+        sums = weight.flatten(1).unflatten(0, (a["groups"], -1)) @ taps.flatten(3)
+        return sums.flatten(1, 2).unflatten(2, columns.shape[3:]).float()
 
     def to(self, device: torch.device) -> Self:
         """Itself, moved to another device."""
@@ -182,6 +179,25 @@ class WholeConvolution:
         if self.border is not None:
             self.border = self.border.to(device)
         return self
+
+
+def unfolded(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """What each tap of a kernel reads of a map: [N, C, kh * kw, H, W]."""
+    x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    spans = [(kernel[k] - 1) * dilation[k] for k in (0, 1)]
+    height, width = ((x.shape[k + 2] - spans[k] - 1) // stride[k] * stride[k] + 1 for k in (0, 1))
+    taps: list[Tensor] = []
+    for top in range(0, spans[0] + 1, dilation[0]):
+        for left in range(0, spans[1] + 1, dilation[1]):
+            rows = x[:, :, top : top + height : stride[0]]
+            taps.append(rows[:, :, :, left : left + width : stride[1]])
+    return torch.stack(taps, 2)
 
 
 def rounds_floats(device: torch.device) -> bool:

@@ -75,6 +75,7 @@ class IntegerNetwork(nn.Module):
         fast: bool = True,
     ):
         super().__init__()
+        self._given = graph, neurons, recipe, spec, device, fast
         device = torch.device(device)
         fast = fast and device.type == "cpu"
         self.recipe, self.fast = recipe, fast
@@ -111,6 +112,10 @@ class IntegerNetwork(nn.Module):
                     self._pooling[name] = pool
         self.graph = _without(self.graph, self._pooling)
         self._releases = _releases(self.graph, {*self.senders, self._input})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle is made anew: weights lie as kernels want them."""
+        return type(self), self._given
 
     def forward(self, x: Tensor, before: Frame | None = None, dead_zone: float = 0.0) -> Frame:
         """One step: a photograph, or the next frame of videos.
@@ -263,20 +268,38 @@ class IntegerNetwork(nn.Module):
         times = checked_times(T, steps, 0)
         frame = self(x, before, dead_zone)
         counts = {name: events.stacked() for name, events in frame.events.items()}
-        updates = torch.full(
-            (len(x),), sum(self.neurons.values()), dtype=torch.float64, device=x.device
-        )
         shown = None
         first: Mapping[str, Tensor] | None = counts
         if before is not None:
             changed = whole(frame.sent[self._input]) != whole(before.sent[self._input])
             shown, first = changed.sum(1, keepdim=True), None
+        updates = self._updates(frame.events, x, shown)
         active = torch.ones(len(x), dtype=torch.int64, device=x.device)
         costs = counts, self.sizes, updates, active, self.neurons, first
         snapshot = Snapshot.of(self.counted, 1, frame.outputs, *costs, maps=maps)
         macs = total_macs(self.counted, self.sizes, self.senders, shown)
         snapshots = {t: replace(snapshot, t=t) for t in times}
         return Run(snapshots, self.neurons, self._activations, 1, *macs, 1), frame
+
+    def _updates(self, events: Mapping[str, Counts], x: Tensor, shown: Tensor | None) -> Tensor:
+        """Neurons of layers that received something, float64 [N]. shown: See total_macs."""
+        updates = x.new_zeros(len(x), dtype=torch.float64)
+        # Node -> images in which it hands on something.
+        heard: dict[str, Tensor] = {}
+        for node in self.counted.nodes:
+            if node.op == "input":
+                heard[node.name] = torch.ones_like(updates, dtype=torch.bool)
+                if shown is not None:
+                    heard[node.name] = shown.flatten(1).any(1)
+                continue
+            arrived = torch.stack([heard[name] for name in node.inputs]).any(0)
+            if node.op == "activation":
+                updates += arrived * self.neurons[node.name]
+            if node.name in events:
+                arrived = events[node.name].messages.flatten(1).any(1)
+            # Biases arrive with a photograph.
+            heard[node.name] = arrived | (shown is None)
+        return updates
 
 
 def _without(graph: Graph, pooling: Mapping[str, Node]) -> Graph:
