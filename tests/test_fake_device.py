@@ -42,7 +42,13 @@ from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
 
 # Before it: weights go to the device.
-WEIGHTS = {"graph/graph.py:Graph.to"}
+WEIGHTS = {
+    "graph/graph.py:Graph.to",
+    "integer/convolution.py:WholeConvolution.to",
+    "integer/convolution.py:Border.to",
+    "integer/neuron.py:NeuronLayer.to",
+    "integer/parameters.py:NetworkParameters.to",
+}
 # Before it: the fingerprint of an image, where its spikes are random.
 KEYS = {"snn/coding.py:image_keys"}
 FRAME = {  # after it: whether a frame of a video is another scene, and how much of it was new

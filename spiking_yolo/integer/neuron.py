@@ -79,9 +79,9 @@ def fire(
     """
     v = activation(sums, layer)
     if layer.settings.kind != "sigma-delta":
-        size = (v.abs() + _each(layer.offset + 0.5, v)).floor_().clamp_(max=layer.settings.gamma)
+        size = (v.abs() + each(layer.offset + 0.5, v)).floor_().clamp_(max=layer.settings.gamma)
         return size * v.sign()
-    due = v.add_(_each(layer.offset, v))
+    due = v.add_(each(layer.offset, v))
     if before is not None:
         due = due.sub_(before)
     return send(due, before, layer.settings.slack, dead_zone)
@@ -102,19 +102,19 @@ def send(
 
 def activation(sums: Sequence[Tensor], layer: NeuronLayer) -> Tensor:
     """v of `fire`: phi of the scaled sums, in thetas."""
-    v = sums[0] * _each(layer.scales[0], sums[0])
+    v = sums[0] * each(layer.scales[0], sums[0])
     for k, scale in zip(sums[1:], layer.scales[1:], strict=True):
-        v.add_(k * _each(scale, k))
-    v.add_(_each(layer.bias, v))
+        v.add_(k * each(scale, k))
+    v.add_(each(layer.bias, v))
     phi = layer.phi
     if phi.softmax:
-        return softmax(v).mul_(_each(layer.per_value, v))
+        return softmax(v).mul_(each(layer.per_value, v))
     if phi.gate is not None:
         gate = sigmoid if phi.silu else mish_gate
-        return v.mul_(gate(v)).mul_(_each(layer.per_value, v))
+        return v.mul_(gate(v)).mul_(each(layer.per_value, v))
     v = F.leaky_relu(v, phi.slope)
     if layer.ceiling is not None:
-        v = torch.minimum(v, _each(layer.ceiling, v))
+        v = torch.minimum(v, each(layer.ceiling, v))
     return v
 
 
@@ -159,6 +159,6 @@ def softmax(x: Tensor) -> Tensor:
     return size / size.sum(-1, keepdim=True)
 
 
-def _each(value: Tensor, like: Tensor) -> Tensor:
+def each(value: Tensor, like: Tensor) -> Tensor:
     """[C] values in a shape that broadcasts against [N, C, ...]."""
     return value.reshape(-1, *[1] * (like.ndim - 2))

@@ -12,7 +12,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import channels, terms
 from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_input
-from spiking_yolo.integer.neuron import LARGEST, NeuronLayer
+from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, each
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
 from spiking_yolo.snn.units import fold, levels_and_step
@@ -69,7 +69,8 @@ class NetworkParameters:
         self._graph, self._settings = graph, settings
         self._sizes, self._users = shapes(graph, spec.height, spec.width), graph.consumers()
         self._neurons = tied(graph, neurons)
-        self._mean, self._std = (torch.tensor(x).double() for x in (spec.mean, spec.std))
+        self._mean, std = (torch.tensor(x).double() for x in (spec.mean, spec.std))
+        self._scale = 255 * std
         # The byte that stands for 0, rounded.
         self.input_zero = (255 * self._mean).round()
         self.convolutions: dict[str, WholeConvolution] = {}
@@ -77,6 +78,21 @@ class NetworkParameters:
         self.units: dict[str, Unit] = {}
         for node in graph.nodes:
             self.units[node.name] = self._unit(node)
+        # Scale and bias of each map that a head is, or is the sum of, in values of the ANN.
+        self._heads: dict[str, tuple[Tensor, Tensor]] = {}
+        self._corrections: dict[str, Tensor] = {}
+        for name in graph.outputs:
+            summands = terms(graph, name)
+            for one in summands:
+                self._heads[one] = self.units[one].scale.float(), self.units[one].bias.float()
+            if graph[name].op == "activation" or "bias" not in neurons.get(name, {}):
+                continue
+            correction = neurons[name]["bias"]
+            if len(summands) > 1:
+                self._corrections[name] = correction.float()
+            else:
+                unit = self.units[name]
+                self._heads[name] = unit.scale.float(), (unit.bias + correction).float()
 
     def to(self, device: torch.device) -> Self:
         """Itself, with weights and neurons on another device."""
@@ -84,6 +100,14 @@ class NetworkParameters:
             self.convolutions[name] = convolution.to(device)
         for name, layer in self.layers.items():
             self.layers[name] = layer.to(device)
+        for name, (scale, bias) in self._heads.items():
+            self._heads[name] = scale.to(device), bias.to(device)
+        for name, bias in self._corrections.items():
+            self._corrections[name] = bias.to(device)
+        if device.type != "cpu":
+            # Not all devices have float64.
+            image = self._mean, self._scale, self.input_zero
+            self._mean, self._scale, self.input_zero = (x.float().to(device) for x in image)
         return self
 
     def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:
@@ -91,7 +115,7 @@ class NetworkParameters:
 
         as_bytes: As uint8, where 0 is the byte of 0.
         """
-        mean, scale = (value.to(x)[:, None, None] for value in (self._mean, 255 * self._std))
+        mean, scale = (value.to(x)[:, None, None] for value in (self._mean, self._scale))
         x = (x * scale + 255 * mean).round_().clamp_(0, 255).float()
         if as_bytes and not self.input_zero.any():
             return x.to(torch.uint8)
@@ -101,21 +125,21 @@ class NetworkParameters:
         """A head in values of the ANN, with its correction."""
         if self._graph[name].op == "add":
             left, right = (self.output(source, values) for source in self._graph[name].inputs)
-            return left + right
-        unit, n = self.units[name], values[name]
+            total = left + right
+            if name in self._corrections:
+                total = total + each(self._corrections[name], total)
+            return total
+        n = values[name]
         if n.dtype == torch.uint8:
             n = n.float() - 128
-        bias = unit.bias
-        if self._graph[name].op != "activation" and "bias" in self._neurons.get(name, {}):
-            bias = bias + self._neurons[name]["bias"]
-        shape = (-1, *[1] * (n.ndim - 2))
-        return n * unit.scale.to(n).reshape(shape) + bias.to(n).reshape(shape)
+        scale, bias = self._heads[name]
+        return n * each(scale, n) + each(bias, n)
 
     def _unit(self, node: Node) -> Unit:
         """The unit of a node; prepares its weights or its neurons."""
         given = [self.units[name] for name in node.inputs]
         if node.op == "input":
-            return Unit.of(1 / (255 * self._std), 255)
+            return Unit.of(1 / self._scale, 255)
         if node.op == "activation":
             return self._layer(node)
         if node.weighted:
