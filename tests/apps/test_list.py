@@ -18,7 +18,7 @@ def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):
     for words, expected in [
         (["yolov3-tiny"], ["tuned-weights", "calibration.operations=0.9", "msat-tuned"]),
         (["msat", "--set", "msat.gain=2"], ["* msat.gain", "2.0", "  neuron.gamma"]),
-        (["--set", "neuron.gamma=7"], ["* neuron.gamma", "signed-digits"]),
+        (["--set", "neuron.slack=0.1"], ["* neuron.slack", "signed-digits"]),
     ]:
         assert run_tool("list", *words) == 0
         out = capsys.readouterr().out
