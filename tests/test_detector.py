@@ -3,10 +3,8 @@ refused.
 """
 
 import json
-import pickle
 import struct
 import typing
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -145,16 +143,11 @@ def test_ann_is_the_original_network(detector, weights, photo):
     torch.testing.assert_close(ann.boxes.xyxy, expected.xyxy, atol=1e-3, rtol=1e-4)
 
 
-def test_saved_network_is_bit_identical(detector, converted, photo):
-    x, _ = preprocess(read_image(photo), detector.spec)
-    expected = detector.converted.network().run(x[None], 5)
+def test_a_saved_network_is_the_same_detector(detector, converted, photo):
     for loaded in (SpikingYOLO.load(converted), SpikingYOLO(converted)):
         for name in ("names", "spec", "method"):
             assert getattr(loaded, name) == getattr(detector, name)
-        assert loaded.converted.recipe == detector.converted.recipe
         assert_same(detector.detect(photo, T=4, **CONF), loaded.detect(photo, T=4, **CONF))
-        again = loaded.converted.network().run(x[None], 5)
-        assert all(map(torch.equal, again.snapshots[5].outputs, expected.snapshots[5].outputs))
         ann, own = loaded.detect_ann(photo, **CONF), detector.detect_ann(photo, **CONF)
         assert torch.equal(ann.boxes.xyxy, own.boxes.xyxy)
 
@@ -174,26 +167,6 @@ def test_any_length_of_header_is_safetensors(tmp_path):
     for name in ("a.safetensors", "a.weights"):
         (tmp_path / name).write_bytes(struct.pack("<Q", 128) + header)
         assert file_kind(tmp_path / name) == "safetensors"
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".weights", ".safetensors"])
-def test_a_pickle_is_never_opened(tmp_path, suffix):
-    class Trap:
-        def __reduce__(self):
-            return open, (str(tmp_path / "sprung"), "w")
-
-    path = tmp_path / f"trap{suffix}"
-    for protocol, load in product(range(6), (SpikingYOLO, SpikingYOLO.load)):
-        path.write_bytes(pickle.dumps(Trap(), protocol))
-        with pytest.raises(UserError):
-            load(path)
-        assert not (tmp_path / "sprung").exists(), protocol
-
-
-def test_pytorch_checkpoint_is_refused_by_name(tmp_path):
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "net.weights")
-    with pytest.raises(UserError, match="it holds no network"):
-        SpikingYOLO(tmp_path / "net.weights")
 
 
 def test_a_rectangular_input(weights, detector, photo, tmp_path):
@@ -379,21 +352,6 @@ def test_a_converted_network_is_taken_as_it_is(detector, converted, photo):
                 SpikingYOLO(detector.converted, **{name: value})
             with pytest.raises(UserError, match="already converted"):
                 SpikingYOLO(converted, **{name: value})
-
-
-def test_weights_of_8_bits_are_those_of_both_networks(weights, detector, photo):
-    small = SpikingYOLO(weights, weight_bits=8)
-    a, b = (one.detect_ann(photo, **CONF) for one in (detector, small))
-    assert abs(len(a) - len(b)) < 5 and not torch.equal(a.boxes.conf[:50], b.boxes.conf[:50])
-    assert (a.boxes.conf[:50] - b.boxes.conf[:50]).abs().mean() < 0.02
-    # One theta per layer.
-    layer = {"threshold.scope": "layer"}
-    few = SpikingYOLO(weights, "dcgs", settings=layer, weight_bits=3).converted.graph.tensors
-    names = [name for name in few if name.endswith("weight")]
-    assert names and all(len(row.unique()) <= 7 for name in names for row in few[name].flatten(1))
-    for wrong in (1, 17, "8", 8.0, True):
-        with pytest.raises(UserError, match=f"weights need 2 to 16 bits, not {wrong}"):
-            SpikingYOLO(weights, weight_bits=wrong)
 
 
 def test_a_recipe_is_a_method(weights):

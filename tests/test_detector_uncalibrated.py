@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from helpers.calibrating import calibrate_on
-from helpers.tiny import YOLO, write_tiny
+from helpers.tiny import write_tiny
 from helpers.video import walk, write_frames
 
 from spiking_yolo import Result, SpikingYOLO, UserError
@@ -154,15 +152,6 @@ def test_pictures_on_request(weights: Path, photo: Path, other: Path, tmp_path: 
         detector.calibrate(write_frames(tmp_path / "clip.mp4", walk(12)))
 
 
-def test_eight_that_are_spread_over_a_list(weights: Path):
-    frames = [np.full((48, 80, 3), k, np.uint8) for k in range(0, 250, 10)]
-    frames[3] = frames[9] = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
-    detector, spread = SpikingYOLO(weights), SpikingYOLO(weights)
-    detector.calibrate(frames)
-    spread.calibrate(frames[0:24:3])
-    assert_same_thetas(detector.converted, spread.converted)
-
-
 def test_what_cannot_be_calibrated(weights: Path, photo: Path, tmp_path: Path):
     detector = SpikingYOLO(weights)
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -185,32 +174,9 @@ def test_what_cannot_be_calibrated(weights: Path, photo: Path, tmp_path: Path):
         SpikingYOLO(weights, "msat")
 
 
-def test_a_calibration_in_a_file_comes_first(photo: Path, tmp_path: Path):
-    other = write_tiny(tmp_path, cfg=YOLO)
-    calibrate_on(other, [str(photo)])
-    with silent():
-        SpikingYOLO(other).detect(photo, T=1)
-
-
 def test_a_copy_has_thresholds_of_its_own(weights: Path, photo: Path):
     detector = SpikingYOLO(weights)
     for twin in (copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
         with pytest.warns(Notice):
             twin.detect(photo, T=1)
         assert "no thresholds yet" in repr(detector) and "no thresholds" not in repr(twin)
-
-
-def test_without_gradients(weights: Path, photo: Path):
-    for mode in (torch.no_grad, torch.inference_mode):
-        with mode():
-            detector = SpikingYOLO(weights)
-            with pytest.warns(Notice):
-                detector.detect(photo, T=1)
-        assert_same_thetas(detector.converted, expected(weights, photo))
-
-
-def test_a_black_picture_can_be_the_first(weights: Path, photo: Path):
-    detector = SpikingYOLO(weights)
-    with pytest.warns(Notice):
-        detector.detect(np.zeros((48, 80, 3), np.uint8), T=1)
-    assert detector.detect(photo, T=4, **CONF).operations_per_mac > 0

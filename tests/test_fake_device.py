@@ -33,13 +33,8 @@ from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import default_weights
 from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.snn import coding as encoding
-from spiking_yolo.snn.counting import Tally
-from spiking_yolo.snn.fast.dense import PackedConvolution
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import SigmaDelta
-from spiking_yolo.snn.pooling import CumulativeMaxPool
-from spiking_yolo.snn.readout import OutputSum
 
 # Before it: weights go to the device.
 WEIGHTS = {
@@ -203,7 +198,7 @@ def test_an_evaluation(device: FakeDevice, task: str, tmp_path: Any):
     assert device.waits <= WEIGHTS | BOXES | DETECTOR
 
 
-# Whether the test above could fail: each of these mistakes, and each place, one at a time.
+# Whether the tests above could fail.
 
 
 def mask(x: Tensor) -> None:
@@ -225,30 +220,18 @@ MISTAKES: dict[str, tuple[type[AssertionError], Callable[[Tensor], Any]]] = {
     "a number of the host": (Mixed, lambda x: x * torch.tensor(2.0)),
     "an index of the host": (Mixed, lambda x: x[torch.tensor([0])]),
 }
-PLACES: dict[str, tuple[Any, str]] = {
-    "neurons": (SigmaDelta, "due"),
-    "counting": (Tally, "add"),
-    "convolution": (PackedConvolution, "__call__"),
-    "pooling": (CumulativeMaxPool, "forward"),
-    "readout": (OutputSum, "read"),
-    "input": (encoding, "spike_weight"),
-}
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_mistake_is_found(device: FakeDevice, monkeypatch: pytest.MonkeyPatch, place: str):
-    net, (owner, name) = converted(TinyLeaky, "sigma-delta"), PLACES[place]
-    correct = getattr(owner, name)
-    with device:
-        network, x = net.network(DEVICE), images(1).to(DEVICE)
-        network.run(x, 2)
-        for mistake in MISTAKES if place == "neurons" else (".cpu()", "a constant of the host"):
-            error, make_mistake = MISTAKES[mistake]
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(device: FakeDevice, monkeypatch: pytest.MonkeyPatch, mistake: str):
+    """In a neuron, one at a time."""
+    net, correct = converted(TinyLeaky, "sigma-delta"), SigmaDelta.due
+    error, make_mistake = MISTAKES[mistake]
 
-            def wrong(*args: Any, make_mistake: Any = make_mistake, **kwargs: Any) -> Any:
-                make_mistake(torch.zeros(2, 3, device=DEVICE))
-                return correct(*args, **kwargs)
+    def wrong(*args: Any, **kwargs: Any) -> Any:
+        make_mistake(torch.zeros(2, 3, device=DEVICE))
+        return correct(*args, **kwargs)
 
-            monkeypatch.setattr(owner, name, wrong)
-            with pytest.raises(error):
-                network.run(x, 2)
+    monkeypatch.setattr(SigmaDelta, "due", wrong)
+    with device, pytest.raises(error):
+        net.network(DEVICE).run(images(1).to(DEVICE), 2)

@@ -101,15 +101,6 @@ def test_boxes_are_read_off_the_outputs(detector):
         assert one.input.path == str(photo) and one.input.placement == placement
 
 
-def test_batches_give_the_same_boxes(detector):
-    converted, photos = detector
-    one, two = (observer(converted).observe(photos, T, want=("boxes",), batch=n) for n in (1, 2))
-    for a, b in zip(one, two, strict=True):
-        assert a.last.spikes == pytest.approx(b.last.spikes, rel=1e-4)
-        confidence = b.last.boxes.confidence.tolist()
-        assert a.last.boxes.confidence.tolist() == pytest.approx(confidence, abs=1e-4)
-
-
 def test_zero_steps_run_the_ann_alone(detector):
     converted, photos = detector
     ann = Observer(None, converted.graph, converted.spec)

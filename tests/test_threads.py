@@ -65,27 +65,6 @@ def test_a_server_with_eight_clients(detector, photos):
         assert_same(result, frame)
 
 
-def test_streams_and_calls_side_by_side(detector, photos):
-    """Two videos, photographs and the ANN in four threads."""
-    clips = [walk(6, seed=1), walk(6, seed=2)]
-
-    def watch(clip) -> list[Result]:
-        return list(detector.stream(clip, T=2, conf=0.05))
-
-    films = [watch(clip) for clip in clips]
-    alone, ann = detect(detector, photos[0]), detector.detect_ann(photos[1], conf=0.05)
-    with ThreadPoolExecutor(4) as pool:
-        streams = [pool.submit(watch, clip) for clip in clips]
-        calls = [pool.submit(detect, detector, photos[0]) for _ in range(10)]
-        anns = [pool.submit(detector.detect_ann, photos[1], conf=0.05) for _ in range(10)]
-    for stream, film in zip(streams, films, strict=True):
-        for result, expected in zip(stream.result(), film, strict=True):
-            assert_same(result, expected)
-    for call, again in zip(calls, anns, strict=True):
-        assert_same(call.result(), alone)
-        assert_same(again.result(), ann)
-
-
 def test_the_first_pictures_in_two_threads_calibrate_once(tmp_path, photos):
     weights = write_tiny(tmp_path)
     for path in tmp_path.glob("*.safetensors"):

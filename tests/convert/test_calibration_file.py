@@ -56,16 +56,6 @@ def test_round_trip(tmp_path: Path):
         assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
-def test_statistics_round_trip(path: Path):
-    known = statistics(trace(make(TinyLeaky), images(1)), images(2))
-    back = CalibrationFile.read(path).statistics()
-    assert list(back.histograms) == list(known.histograms) and back.images == known.images
-    for own, other in zip(back.histograms.values(), known.histograms.values(), strict=True):
-        for name in ("counts", "exponent", "minimum", "maximum"):
-            assert torch.equal(getattr(own, name), getattr(other, name))
-        assert own.total == other.total
-
-
 def test_one_is_added_or_replaced_and_the_others_stay(path: Path):
     save_calibrations(path, SHA, SIZE, [result(4.0, "own"), result(5.0, method="tsc")])
     file = CalibrationFile.read(path)

@@ -153,24 +153,6 @@ def test_the_tuned_network_is_simulated_and_the_ann_stays():
             convert(**plain, neurons=neurons, weights={name: wrong})
 
 
-def test_exported_it_is_what_is_simulated():
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    from spiking_yolo.onnx.model import spiking_model
-
-    net = spiking(make(TinyLeaky).float(), images(2).float(), RECIPE)
-    x = images(2, seed=5).float()
-    here = net.network().run(x, 1).snapshots[1].outputs
-    model = spiking_model(net, normalised=True)
-    there = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"images": x.numpy()})
-    for ours, theirs in zip(here, there, strict=True):
-        assert torch.equal(torch.from_numpy(theirs), ours)
-    ann = forward(net.graph, x)
-    assert any((a - b).abs().max() > 1e-3 for a, b in zip(here, ann, strict=True))
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    assert properties["remark"] == "weights tuned without labels"
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector with what `tune` writes beside it."""

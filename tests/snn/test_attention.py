@@ -24,9 +24,6 @@ from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.graph.graph import attend, attention_scores
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.integer.stream import Stream
-from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.synapses import Product
 
@@ -132,64 +129,6 @@ def test_it_approaches_the_ann(method: str, areas: int):
     assert errors[1] < errors[0]
 
 
-def test_a_still_camera_costs_nothing_and_a_moving_one_what_a_new_run_shows():
-    network = converted()
-    stream = Stream(network.network(), 1)
-    first, second = images(2)[:1], images(2)[1:]
-    # A few pixels change, so that it is no cut.
-    moved = torch.where(torch.arange(8) < 2, second, first)
-    stream(first)
-    assert stream(first).run.snapshots[1].operations.digits.item() == 0
-    later = stream(moved).run.snapshots[1]
-    fresh = network.network().run(moved, 1).snapshots[1]
-    assert later.operations.digits.item() > 0
-    torch.testing.assert_close(later.outputs, fresh.outputs, rtol=1e-4, atol=1e-5)
-
-
-def recounted(network: SpikingNetwork, node: Node, frames: list[dict[str, Tensor]]) -> float:
-    """Operations of a product by a loop over everything that its operands sent, frame by frame."""
-    heads, areas = node.attrs["heads"], node.attrs["areas"]
-    shapes = network._shapes
-    tokens = shapes[node.inputs[1]][2:].numel()
-    reached_by_right = tokens // areas
-    reached_by_left = reached_by_right
-    if node.op == "attend":
-        reached_by_left = shapes[node.inputs[1]][1] // heads
-    total = 0.0
-    for number, spikes in enumerate(frames):
-        for value in spikes[node.inputs[0]].flatten().tolist():
-            total += count_digits(torch.tensor([value])).item() * reached_by_left
-        if number == 0:
-            continue
-        for value in spikes[node.inputs[1]].flatten().tolist():
-            total += count_digits(torch.tensor([value])).item() * reached_by_right
-    return total
-
-
-@pytest.mark.parametrize("areas", [1, 4])
-def test_operations_of_products_are_recounted(areas: int):
-    """In the first step keys and values are stored as weights are; later their changes count."""
-    network = converted("sigma-delta", areas).simulator(observed=True)
-    frames: list[dict[str, Tensor]] = []
-    T = 4
-
-    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
-        if len(frames) < t:
-            names = [node.name for node in network.graph.activations]
-            frames.append(dict.fromkeys(names, torch.zeros(1)))
-        frames[t - 1][name] = layer.out.clone()
-
-    snapshots = network.run(images(1), T, range(1, T), probes=[probe]).snapshots
-    for t, snapshot in snapshots.items():
-        by_layer = snapshot.operations_by_layer
-        for node in network.graph.nodes:
-            if node.product:
-                expected = recounted(network, node, frames[:t])
-                assert by_layer[node.name].digits.item() == expected, (node.name, t)
-        totals = sum(count.digits.item() for count in by_layer.values())
-        assert snapshot.operations.digits.item() == totals
-
-
 def test_multiply_accumulates_include_the_products():
     run = converted().network().run(images(1), 1)
     # 16 tokens; stem, q and k, v, pe (cut at the border), both products, proj, ffn, head.
@@ -203,14 +142,6 @@ def test_multiply_accumulates_include_the_products():
     products = 4 * 16 * 16 + 6 * 16 * 16
     others = 16 * (6 * 4 * 2 + 6 * 6 + 6 * 6 + 6 * 8 * 2 + 6 * 5)
     assert run.macs == stem + pe + products + others
-
-
-def test_results_do_not_depend_on_the_batch():
-    network = converted()
-    both = network.network().run(images(2), 1).snapshots[1]
-    for k in range(2):
-        one = network.network().run(images(2)[k : k + 1], 1).snapshots[1]
-        torch.testing.assert_close(one.outputs[0][0], both.outputs[0][k], rtol=1e-4, atol=1e-5)
 
 
 def test_methods_of_rate_coding_refuse_it_with_the_way_out():

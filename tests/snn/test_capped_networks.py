@@ -3,31 +3,24 @@ method.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.methods import recipe_of, record, relative_error
+from helpers.methods import recipe_of, relative_error
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.classifiers import build
-from spiking_yolo.models.load import load_ann, save_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1
-from spiking_yolo.train.classify import classifier_spec
 
 METHODS = list(list_methods())
-# One method of each set of settings of a neuron.
-SIMULATED = [name for name in METHODS if not recipe_of(name).complete]
-KINDS = list({replace(recipe_of(name).neuron, initial=0): name for name in SIMULATED}.values())
 CAPS = (0.4, 0.3, 0.25)
 
 
@@ -119,26 +112,6 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
             assert one is network or (theta == torch.tensor(cap)).all()
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_no_layer_sends_more_than_its_cap(name: str):
-    """Rate coding: cap * t and half a spike at most, in every step; differential: once it has
-    settled.
-    """
-    one, T = converted(name), 48
-    for site, sent in record(one.simulator(observed=True), images(2, seed=7), T).items():
-        cap, theta = one.graph[site].phi.cap, one.neurons[site]["theta"].double()[:, None, None]
-        assert cap is not None
-        total = sent.cumsum(0) * theta
-        if not one.recipe.differential:
-            ceiling = cap * torch.arange(1, T + 1, dtype=torch.float64)
-            assert (total <= ceiling[:, None, None, None, None] + theta / 2 + 1e-6).all()
-            assert (total[-1] > 0.8 * T * cap).any() or one.recipe.neuron.reset == "zero"
-        else:
-            early = (one.neurons[site]["initial"].double() - 0.5).clamp(min=0).max()
-            assert (total[-1] <= cap + theta * (0.5 + early) + 1e-6).all()
-            assert (total[-1] > 0.8 * cap).any()
-
-
 @torch.no_grad()
 def test_differential_coding_settles_on_qcfs():
     """delta = cap / L: the grid of the neurons is that of the activation."""
@@ -146,35 +119,3 @@ def test_differential_coding_settles_on_qcfs():
     run = converted("sigma-delta", QUANTISED, **settings).network().run(x, 64)
     expected = make(Capped, activation=QUANTISED)(x)
     assert relative_error(run.snapshots[64].outputs, expected) < 1e-6
-
-
-@torch.no_grad()
-def test_one_layer_of_if_neurons_is_qcfs_after_as_many_steps_as_levels():
-    """Bu 2022, by the settings that make `opt` it: the threshold is the cap, the potential starts
-    at half of it.
-    """
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), QCFS(8, 0.4), nn.Conv2d(6, 5, 1)).double()
-    x, settings = images(2), {"neuron.shift": 0, "neuron.initial": 0.5}
-    network = spiking(model, x, get_recipe("opt"), settings)
-    assert (network.neurons["_1"]["theta"] == torch.tensor(0.4)).all()
-    run = network.network().run(x, 8, [7])
-    early, complete = (relative_error(run.snapshots[t].outputs, model(x)) for t in (7, 8))
-    assert complete < 1e-6 < 1e-3 < early
-
-
-def test_a_converted_network_keeps_caps_and_levels_in_its_file(tmp_path: Path):
-    one, x = converted("dcgs", QUANTISED), images(2)
-    one.save(tmp_path / "net.safetensors")
-    again = Converted.load(tmp_path / "net.safetensors")
-    assert again.graph.nodes == one.graph.nodes
-    a, b = (n.network().run(x, 5).snapshots[5].outputs[0] for n in (one, again))
-    assert torch.equal(a, b)
-
-
-def test_a_checkpoint_of_the_training_tool_loads_with_its_caps(tmp_path: Path):
-    options = {"activation": "qcfs", "levels": 4}
-    spec, path = classifier_spec(tuple("abcdefghij"), 32, 32), tmp_path / "net.safetensors"
-    save_checkpoint(path, build("resnet20", 10, **options), "resnet20", options, spec, {})
-    sites = load_ann(path).graph.activations
-    assert len(sites) == 19 and {node.phi for node in sites} == {Activation(cap=8.0, levels=4)}

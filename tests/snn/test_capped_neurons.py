@@ -15,7 +15,6 @@ from helpers.scalar_neurons import currents, gammas, initials, scalar_if, scalar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Msat, Neuron, Recipe
@@ -110,16 +109,6 @@ def test_no_neuron_sends_more_than_the_cap_allows(kind: str, zs: list, theta: fl
         total += send(tested, [z])[0] * theta
         largest = max(getattr(tested, "threshold", tested.theta).max().item(), theta)
         assert total <= cap * t + largest / 2 + 1e-9
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(-64, 640).map(lambda n: Fraction(n, 64)), caps)
-def test_differential_coding_settles_at_the_capped_value(z: Fraction, cap: Fraction):
-    theta = Fraction(1, 4)
-    recipe = get_recipe("signed-digits").with_settings({"neuron.slack": 0})
-    tested = neuron(recipe, theta, cap=float(cap))
-    sent = sum(send(tested, [z, *[0] * 60]))
-    assert sent == floor(min(max(z, Fraction(0)), cap) / theta + HALF)
 
 
 @given(

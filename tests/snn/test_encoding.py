@@ -12,8 +12,8 @@ from helpers.methods import points, relative_error
 from helpers.networks import Residual, TinyLeaky, images, make, same, spiking
 from torch import Tensor
 
-from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.coding import image_keys, uniform
+from spiking_yolo.recipe import Encoding, Recipe
+from spiking_yolo.snn.coding import SILENT, image_keys, schedule_end, spike_weight, uniform
 from spiking_yolo.snn.network import SpikingNetwork
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
@@ -129,3 +129,10 @@ def test_a_stream_is_that_of_the_generator():
         state = int.from_bytes(digest, "little")
         whole = np.random.SFC64(state).random_raw(16988).view("<u2")[: image.numel()]
         np.testing.assert_array_equal(image.movedim(0, -1).flatten().numpy() * 2**16, whole)
+
+
+def test_a_layer_sends_in_its_own_steps_from_coarse_to_fine():
+    e = Encoding(coarse=2)
+    assert [spike_weight(e, t) for t in range(1, 5)] == [4, 2, 1, SILENT]
+    assert [spike_weight(e, t, before=2) for t in range(1, 7)] == [SILENT] * 2 + [4, 2, 1, SILENT]
+    assert schedule_end(e, before=2) == 5 and schedule_end(Encoding(), before=2) == 0

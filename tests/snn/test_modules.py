@@ -96,12 +96,9 @@ def test_a_run_is_its_steps_and_can_go_on(method: str):
     assert same(ours.snapshot(), expected[T])
 
 
-def test_complete_values_are_not_simulated():
+def test_what_cannot_be_simulated():
     with pytest.raises(ValueError, match="IntegerNetwork"):
         spiking(make(TinyLeaky), images(2), get_recipe("sfn")).simulator()
-
-
-def test_probes_need_an_observed_network():
     with pytest.raises(ValueError, match="observed=True"):
         network().run(images(2), 2, probes=[lambda *_: None])
 
@@ -118,23 +115,3 @@ def test_without_a_run_there_is_no_step():
     ours.float()
     with pytest.raises(ValueError, match="start"):
         ours.step()
-
-
-def test_loading_changes_this_network_alone():
-    """Not the converted network that it was made of, nor others of it; a part may be loaded by
-    itself.
-    """
-    ours, other, x = network(), network(), images(2)
-    before = last(ours, x)
-    state = ours.neurons.state_dict()
-    # The neuron that stands for the pairs of a constant current has the threshold 1.
-    own = [name for name in state if not name.startswith("act1.on.")]
-    doubled = {**state, **{name: 2 * state[name] for name in own}}
-    ours.neurons.load_state_dict(doubled)
-    assert same(last(other, x), before) and same(last(network(), x), before)
-    thetas = {
-        name: {**site, "theta": 2 * site["theta"], "theta_off": 2 * site["theta_off"]}
-        for name, site in converted("p-norm").neurons.items()
-    }
-    fresh = SpikingNetwork(ours.graph, thetas, get_recipe("p-norm"))
-    assert same(last(ours, x), last(fresh, x))

@@ -1,17 +1,14 @@
 """What a run promises: convergence to the ANN, snapshots, batches, resets, units, memory."""
 
-import gc
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from helpers.methods import SIGMA_DELTA, record, relative_error
+from helpers.methods import relative_error
 from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, numbers, same, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -154,50 +151,3 @@ def test_progress_and_probes_see_every_step():
     net.run(x, 5, progress=seen.append, probes=[probe])
     assert seen == [1, 2, 3, 4, 5]
     assert probed == [(name, t) for t in seen for name in net.neurons]
-
-
-@pytest.mark.parametrize("rule", ["percentile", "mmse", "max"])
-def test_no_rule_of_thresholds_depends_on_the_unit(rule: str):
-    """Input and biases times 2^-3, with thresholds recomputed: every spike of every step is the
-    same, the output is scaled.
-    """
-    x, recipe = images(2), SIGMA_DELTA.with_settings({"threshold.rule": rule})
-    graph = trace(make(TinyLeaky), x[:1])
-    scaled = {k: v / 8 if k.endswith(".bias") else v for k, v in graph.tensors.items()}
-    one = spiking(graph, x, recipe).simulator(observed=True)
-    other = spiking(replace(graph, tensors=scaled), x / 8, recipe).simulator(observed=True)
-    before, after = record(one, x, 12), record(other, x / 8, 12)
-    assert all(torch.equal(after[name], sent) and sent.any() for name, sent in before.items())
-    for a, b in zip(one.snapshot().outputs, other.snapshot().outputs, strict=True):
-        assert torch.equal(a / 8, b)
-
-
-def live_bytes() -> int:
-    # Not what compilers leave behind.
-    tensors = [o for o in gc.get_objects() if type(o) in (Tensor, nn.Parameter)]
-    return sum(
-        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()
-    )
-
-
-@pytest.mark.parametrize("settings", [KINDS["if"], MEMORY])
-def test_memory_does_not_grow_with_time(settings: dict[str, Any]):
-    """Bytes of all live tensors, during and after a run of 256 steps and one of 16, with 16
-    snapshots each.
-    """
-    x = images(2, size=32)
-    converted = spiking(make(TinyLeaky), x, Recipe("tested"), settings)
-
-    def peak(T: int) -> int:
-        gc.collect()
-        before, net, seen = live_bytes(), converted.network(), []
-        watch = lambda t: t % (T // 4) or seen.append(live_bytes())  # noqa: E731
-        run = net.run(x, T, range(T // 16, T + 1, T // 16), progress=watch)
-        assert len(run.snapshots) == 16
-        return max([*seen, live_bytes()]) - before
-
-    # What the first run of a process allocates for good.
-    peak(16)
-    short = peak(16)
-    # less: a settled network's snapshots are one.
-    assert short > 100_000 and peak(256) <= 1.05 * short

@@ -6,7 +6,6 @@ no error.
 
 from fractions import Fraction
 from functools import partial
-from itertools import product
 from typing import Any
 
 import pytest
@@ -224,18 +223,6 @@ def test_one_of_eight_powers_of_two():
     # Only with a slope may it send what it has not sent before.
     assert spikes(layer(Neuron("dcgs"), 1, 0.5), [-2]) == [-1] and spikes(tested, [0]) == [-0.2]
     assert spikes(layer(Neuron("dcgs"), 1), [-2]) == [0]
-
-
-def test_reset_forgets_everything():
-    kinds: tuple[Any, ...] = ("if", "ibt", "sigma-delta")
-    for kind, slope in product(kinds, (0.0, 0.25)):
-        tested = layer(Neuron(kind, initial=0.5), 1, slope)
-        zs = [0.75, -2, 3, 0.25, -5, 1]
-        first, count = drive(tested, zs), tested.count.clone()
-        tested.reset()
-        assert drive(tested, zs) == first and torch.equal(tested.count, count)
-        tested.reset()
-        assert tested(torch.zeros(2, 1, 3, 3)).shape == (2, 1, 3, 3)  # another shape and dtype
 
 
 def test_thresholds_are_per_channel():

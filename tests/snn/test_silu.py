@@ -9,13 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.methods import SIGMA_DELTA, recipe_of, relative_error
-from helpers.networks import images, make, spiking, statistics
+from helpers.networks import images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spiking_yolo.apps.evaluate.costs import NetworkCosts
-from spiking_yolo.apps.evaluate.quantised import quantised_ann
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Histogram
 from spiking_yolo.convert.thresholds import YAML, layer_thresholds
@@ -93,18 +92,6 @@ def test_against_a_second_implementation(currents, theta, gamma, activation):
         sent += n
 
 
-def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
-    layer = neuron(SIGMA_DELTA.with_settings({"neuron.gamma": 1000}), 0.25)
-    generator, total, sent, back = torch.Generator().manual_seed(0), 0.0, 0.0, 0
-    for _ in range(200):
-        current = 3 * torch.randn((), generator=generator).item()
-        total += current
-        n = step(layer, current)
-        sent, back = sent + 0.25 * n, back + (n < 0)
-        assert abs(sent - silu(total)) <= 0.125 + 1e-9
-    assert back > 5  # some spikes were taken back
-
-
 @BOTH
 def test_differential_coding_settles_on_the_nearest_multiple_and_falls_silent(phi, function):
     for x in (-9.0, -1.2784645, -0.4, 0.0, 0.7, 3.0):
@@ -176,13 +163,6 @@ def test_reach_is_that_of_a_dense_grid(phi, function):
         found = phi.reach(*torch.tensor([[above], [below]], dtype=torch.float64))
         expected = [grid.max().item(), -grid.min().item()]
         assert [side.item() for side in found] == pytest.approx(expected, abs=1e-8)
-
-
-def test_the_quantised_rival_knows_the_dip():
-    model, x = network()
-    graph = trace(model, x[:1])
-    (exact,), (found,) = forward(graph, x), quantised_ann(graph, statistics(graph, x), 10, None)(x)
-    assert relative_error([found], exact) < 0.01
 
 
 def test_other_methods_refuse_with_the_ways_out():

@@ -3,7 +3,6 @@ them.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,23 +50,6 @@ def test_k_is_the_best_of_all_and_then_layers_move(cls: Any):
     assert {name: own["gain"].item() for name, own in chosen.neurons.items()} == pytest.approx(
         gains
     )
-
-
-def test_it_is_a_parameter_of_each_layer():
-    """The layers of a network with an open gain do what msat.gain says where it is the same for
-    all.
-    """
-    x = images(1, seed=3)
-    open_gain, known = (
-        spiking(make(TinyLeaky), images(2), MSAT, {"msat.gain": k, "calibration.T": 2})
-        for k in (0, 2.5)
-    )
-    neurons = {name: {**own, "gain": torch.tensor(2.5)} for name, own in known.neurons.items()}
-    a, b = (
-        c.network().run(x, 20).snapshots[20].outputs
-        for c in (replace(open_gain, neurons=neurons), known)
-    )
-    assert all(map(torch.equal, a, b))
 
 
 def test_only_an_open_gain_needs_the_network_to_be_run():

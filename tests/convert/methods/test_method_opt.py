@@ -4,9 +4,7 @@ from fractions import Fraction
 from math import floor
 
 import pytest
-import torch
-from helpers.methods import neuron, points, send
-from helpers.networks import spiking
+from helpers.methods import neuron, send
 from helpers.scalar_neurons import thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,23 +45,6 @@ def test_conservation_with_the_shift(ns: list[int]):
     layer = neuron(OPT.with_settings({"neuron.shift": 8}), 2)
     sent = send(layer, [n / 32 for n in ns])
     assert sum(ns) / 32 + len(ns) * 2 / 16 == 2 * sum(sent) + layer.potential.item()
-
-
-def test_a_network_reads_the_same_at_the_step_of_the_shift_whatever_the_run():
-    """One layer, T_shift = 8: at t = 8 of a run of 20 the output is that of a half-threshold
-    start.
-    """
-    graph = points([([[0.25], [-0.5], [1.0]], [0.1, 0.3, 0.0]), ([[1.0, -2.0, 0.5]], [0.0])])
-    x = torch.linspace(0, 1, 24, dtype=torch.float64).reshape(1, 1, 4, 6)
-    shifted = spiking(graph, x, OPT, {"neuron.shift": 8}).network().run(x, 20, [4, 8])
-    half = (
-        spiking(graph, x, OPT, {"neuron.shift": 0, "neuron.initial": 0.5})
-        .network()
-        .run(x, 20, [4, 8])
-    )
-    for t, same in ((4, False), (8, True), (20, False)):
-        a, b = (run.snapshots[t].outputs[0] for run in (shifted, half))
-        assert torch.allclose(a, b, rtol=0, atol=1e-12) == same
 
 
 def test_the_shift_takes_the_place_of_the_initial_potential():

@@ -5,14 +5,12 @@ import warnings
 import pytest
 import torch
 from helpers.methods import method, neuron, points, record, send
-from helpers.networks import TinyLeaky, images, spiking
+from helpers.networks import TinyLeaky, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import Notice
-from spiking_yolo.snn.neurons import NeuronLayer
 
 SPIKE_NORM = get_recipe("spike-norm")
 
@@ -50,35 +48,6 @@ def test_balanced_thresholds_by_hand():
     assert sent["act1"][:, 0, :, 0, 0].tolist() == [[0, 1], [1, 1]] * 3
     # Currents 7/4, 4 in turn: U = 7/4, 23/4 -> 0, and so on.
     assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
-
-
-def test_balanced_thresholds_of_rmp_by_hand():
-    """Layer 1: currents 1/2 and 1, theta = 1/2 * 1: both fire in every step. Layer 2 receives (3 +
-    2) * 1/2 = 5/2.
-    """
-    graph = points([([[0.5], [1.0]], [0.0, 0.0]), ([[3.0, 2.0]], [0.0]), ([[1.0]], [0.0])])
-    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    converted = spiking(graph, x, get_recipe("rmp"), {"threshold.scale": 0.5})
-    assert converted.neurons["act1"]["theta"].tolist() == [0.5, 0.5]
-    assert converted.neurons["act2"]["theta"].tolist() == [1.25]
-
-
-def test_the_input_is_spikes_and_the_run_repeats():
-    _, converted = method(TinyLeaky, "spike-norm")
-    x, network, currents = images(2), converted.simulator(observed=True), []
-
-    def watch(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
-        if name == "act1" and current is not None:
-            currents.append(current.clone())
-
-    a, b = record(network, x, 10), record(network, x, 10)
-    assert all(torch.equal(a[k], b[k]) and a[k].any() for k in a)
-    network.run(x, 6, probes=[watch])
-    assert not torch.equal(currents[0], currents[1]), (
-        "the current of the first layer should be random"
-    )
-    other = spiking(converted.graph, x, SPIKE_NORM, {"encoding.seed": 1})
-    assert not torch.equal(record(other.simulator(observed=True), x, 10)["act1"], a["act1"])
 
 
 def test_biases_are_part_of_the_balanced_current():
