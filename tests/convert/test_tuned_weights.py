@@ -2,7 +2,6 @@
 them beside the ANN's.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,6 @@ from helpers.networks import Grouped, Pooled, Residual, TinyLeaky, images, make,
 from helpers.tiny import write_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
@@ -181,7 +179,6 @@ def test_a_file_beside_the_weights_is_found(weights: Path, tmp_path: Path):
 
 TUNED = "tuned-weights"
 KERNEL = "layers_0_conv.weight"
-Change = Callable[[dict[str, Tensor]], Any]
 
 
 def test_damaged_weights_are_refused_by_one_line(weights: Path, tmp_path: Path):
