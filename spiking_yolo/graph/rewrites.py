@@ -8,6 +8,8 @@ from torch import Tensor
 
 from spiking_yolo.graph import Graph, Node
 
+# Operations that are linear in one map, channel by channel.
+_LINEAR = ("upsample", "slice", "avg_pool", "global_avg_pool")
 # Operations that move values without changing them.
 _MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")
 
@@ -48,13 +50,16 @@ def distribute_sums(graph: Graph) -> Graph:
     sum of the weights. Where each map has a scale of its own, only so are sums of scaled whole
     numbers exact. Sums that neurons read stay.
     """
-    widths = channels(graph)
     nodes: list[Node] = []
     tensors = dict(graph.tensors)
+    widths = channels(graph)
     for node in graph.nodes:
         pieces: list[list[str]] = []
         if node.weighted:
-            pieces = _pieces(graph, node.inputs[0])
+            made: dict[str, Node] = {}
+            pieces = _pieces(graph, node.inputs[0], widths, made)
+            known = {one.name for one in nodes}
+            nodes += [one for one in made.values() if one.name not in known]
         if any(len(piece) > 1 for piece in pieces):
             name = f"{node.name}.weight"
             parts = tensors[name].split([widths[piece[0]] for piece in pieces], 1)
@@ -70,12 +75,40 @@ def distribute_sums(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs)
 
 
-def _pieces(graph: Graph, name: str) -> list[list[str]]:
-    """The maps that are joined in a node, each as the maps whose sum it is."""
+def _pieces(
+    graph: Graph, name: str, widths: dict[str, int], made: dict[str, Node]
+) -> list[list[str]]:
+    """The maps that are joined in a node, each as the maps whose sum it is.
+
+    What moves a sum moves its terms; the nodes that do so are added to `made`, and to `widths`.
+    """
     node = graph[name]
     if node.op == "concat":
-        return [piece for source in node.inputs for piece in _pieces(graph, source)]
-    return [terms(graph, name)]
+        return [piece for one in node.inputs for piece in _pieces(graph, one, widths, made)]
+    if node.op not in _LINEAR:
+        return [terms(graph, name)]
+    pieces: list[list[str]] = []
+    first = 0
+    for piece in _pieces(graph, node.inputs[0], widths, made):
+        width = widths[piece[0]]
+        attrs = dict(node.attrs)
+        if node.op == "slice":
+            chosen = range(widths[node.inputs[0]])[slice(*attrs["slices"][0])]
+            own = [k - first for k in chosen if first <= k < first + width]
+            first += width
+            if not own:
+                continue
+            attrs["slices"] = [[own[0], own[-1] + 1, chosen.step], *attrs["slices"][1:]]
+            width = len(own)
+        moved: list[str] = []
+        for term in piece:
+            one = Node(f"{name}_of_{term}", node.op, (term,), attrs)
+            made[one.name], widths[one.name] = one, width
+            moved.append(one.name)
+        pieces.append(moved)
+    if all(len(piece) == 1 for piece in pieces):
+        return [[name]]
+    return pieces
 
 
 def terms(graph: Graph, name: str) -> list[str]:
