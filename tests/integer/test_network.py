@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.rewrites import product_sources, with_identities
+from spiking_yolo.graph import forward
+from spiking_yolo.graph.rewrites import distribute_sums, product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.integer import convolution
 from spiking_yolo.integer.network import Frame, IntegerNetwork
@@ -241,7 +242,32 @@ def test_steps_after_the_first_are_the_same_and_no_probe_looks():
         network.run(images(1), probes=[print])
 
 
-def test_sums_that_are_no_whole_numbers_are_refused():
-    """Of two scales, of which every second column is taken."""
-    with pytest.raises(UserError, match=r"adds maps of several scales.*concat"):
-        integer(converted(Split))
+def test_layers_read_sums_term_by_term():
+    """Also behind slices: the ANN is the same, and its layers read no sum; so is what is sent."""
+    for cls in (Split, Bottleneck):
+        one, x = converted(cls), images(2)
+        graph = distribute_sums(one.graph)
+        for y, wanted in zip(forward(graph, x), forward(one.graph, x), strict=True):
+            torch.testing.assert_close(y, wanted)
+        read = [name for node in graph.weighted for name in node.inputs]
+        assert "add" not in {graph[name].op for name in read}
+        fast, plain = (integer(one, fast=fast)(x) for fast in (True, False))
+        assert all(map(torch.equal, fast.outputs, plain.outputs))
+
+
+class PooledSum(nn.Module):
+    """The largest sums of two maps of neurons. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.one(x))
+        return self.head(F.max_pool2d(x + F.relu(self.two(x)), 2))
+
+
+def test_the_largest_of_sums_of_two_scales_is_refused():
+    with pytest.raises(UserError, match=r"adds maps of several scales.*max_pool"):
+        integer(converted(PooledSum))
