@@ -1,34 +1,25 @@
 """The settings of a method: fields of frozen dataclasses with documentation and range.
 
-The slots of a recipe are such dataclasses. The type of a field is bool, int, float, str, a Literal
-or Factors.
+The slots of a recipe are such dataclasses. The type of a field is bool, int, float, str or a
+Literal.
 """
 
 from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean
 
-TYPE_NAMES = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-}
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 # Of a whole number without another bound: random generators take no larger seed.
 LARGEST = 2**31 - 1
-# LAYER -> factor; as text LAYER:0.5,LAYER2:2.
-Factors = tuple[tuple[str, float], ...]
 
 
 def setting(
@@ -44,7 +35,7 @@ def setting(
     Args:
         default: Default of the field.
         doc: Meaning.
-        low: Smallest value, of each factor of Factors.
+        low: Smallest value.
         high: Largest value.
         choices: Allowed texts, besides those of a Literal; may grow later.
         provider: Module that adds choices when it is imported; imported when one is not known.
@@ -125,8 +116,6 @@ def checked(name: str, entry: Setting, value: Any) -> Any:
     Raises:
         UserError: It does not; the message calls it `name`.
     """
-    if entry.type == Factors:
-        return _checked_factors(name, entry, value)
     if entry.choices:
         return _checked_choice(name, entry, value)
     kind = entry.type
@@ -158,29 +147,3 @@ def _check_range(name: str, entry: Setting, value: Any) -> None:
         raise UserError(f"{name} must be at most {LARGEST}, not {str(value)[:40]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} must be a finite number, not {value}")
-
-
-def _checked_factors(name: str, entry: Setting, value: Any) -> Factors:
-    try:
-        factors = tuple((layer, float(factor)) for layer, factor in _pairs(value))
-    except (TypeError, ValueError):
-        factors = (("", 0.0),)
-    if not all(isinstance(layer, str) and layer for layer, _ in factors):
-        raise UserError(
-            f"{name} takes LAYER:FACTOR with commas, e.g. conv1:0.5,conv2:2, not {value!r}"
-        )
-    if len(dict(factors)) < len(factors):
-        raise UserError(f"{name} names a layer twice: give one factor for each")
-    for layer, factor in factors:
-        _check_range(f"{name} of {layer}", entry, factor)
-    return factors
-
-
-def _pairs(value: Any) -> Iterable[Any]:
-    """Layers and factors from "LAYER:0.5,LAYER2:2", a mapping, or pairs."""
-    if isinstance(value, Mapping):
-        return value.items()
-    if isinstance(value, str):
-        return [part.rpartition(":")[::2] for part in value.split(",") if part]
-    # A text of two letters would unpack like a pair.
-    return [() if isinstance(pair, str) else pair for pair in value]

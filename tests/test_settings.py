@@ -10,7 +10,7 @@ import pytest
 
 from spiking_yolo.errors import UserError, pip_install, require
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.settings import Factors, checked, parse, setting, settings_of
+from spiking_yolo.settings import checked, parse, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class Slot:
     count: int = setting(1, "how many", 1)
     on: bool = setting(False, "whether")
     mode: Literal["a", "b"] = setting("a", "which")
-    layers: Factors = setting((), "by layer", 0.1, 10)
 
 
 def read(name: str, value: Any) -> Any:
@@ -35,9 +34,6 @@ def test_values_and_texts():
         ("on", "True", True),
         ("on", "0", False),
         ("mode", "b", "b"),
-        ("layers", "conv:0.5,up:2", (("conv", 0.5), ("up", 2.0))),
-        ("layers", {"conv": 1}, (("conv", 1.0),)),
-        ("layers", [["conv", 1]], (("conv", 1.0),)),
     ):
         assert read(name, value) == expected
 
@@ -47,7 +43,6 @@ WRONG = {
     "count": (0, 1.5, "1.5", True, None, 2**70),
     "on": ("perhaps", 2, None),
     "mode": ("c", 1, None),
-    "layers": ("conv", "conv:0", "conv:1,conv:2", ("ab",), 4, {"": 1}),
 }
 
 

@@ -1,6 +1,5 @@
 """A converted network as one frozen value: statistics -> thresholds -> neurons."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from spiking_yolo.convert.calibration_file import check_neurons, check_values, p
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
 from spiking_yolo.convert.weight_bits import check_weights, rounded_weights
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
 from spiking_yolo.integer.network import IntegerNetwork
@@ -161,8 +160,6 @@ def convert(
     weights = dict(weights or {})
     if recipe.calibration.weights and not weights:
         raise UserError(f"method {recipe.name} tunes weights: use `{command('calibrate')} --tune`")
-    if note := _outside_its_paper(graph, recipe):
-        warnings.warn(note, Notice, stacklevel=2)
     if neurons is None:
         if recipe.runs_network:
             raise UserError(
@@ -184,23 +181,3 @@ def convert(
     if weights:
         origin["weights_tuned"] = "without labels"
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})}, weights)
-
-
-def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:
-    """A note on what this network has and those of the Spike-Norm paper lack, if anything."""
-    if recipe.threshold.rule != "balance" or recipe.neuron.reset != "zero":
-        return ""
-    counts = {"layers with a bias": 0, "max poolings": 0, "leaky ReLUs": 0}
-    for node in graph.nodes:
-        _, bias = graph.parameters(node)
-        counts["layers with a bias"] += bias is not None and bool(bias.any())
-        counts["max poolings"] += node.op == "max_pool"
-        counts["leaky ReLUs"] += node.op == "activation" and bool(node.phi.slope)
-    extras = [f"{count} {what}" for what, count in counts.items() if count]
-    if not extras:
-        return ""
-    return (
-        f"{recipe.name} was published for networks with none of these, and here are"
-        f" {', '.join(extras)}: biases are balanced as part of the current, the rest runs as in"
-        " every method"
-    )

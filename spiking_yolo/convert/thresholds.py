@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.convert.methods import list_methods
+from spiking_yolo.convert.methods import DEFAULT, list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
@@ -26,13 +26,13 @@ YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 def check_activations(graph: Graph, recipe: Recipe) -> None:
     """Raise UserError if the recipe's neurons cannot follow a SiLU, or attention, of the graph."""
     follows = recipe.neuron_kind.follows
+    attends = recipe.complete and "softmax" in follows
     for node in graph.nodes:
-        # A product of sums is no sum of products, unless the changes of both are known.
-        if node.product and "softmax" not in follows:
+        if node.product and not attends:
             raise UserError(
                 f"node {node.name!r} (attention) multiplies two maps, which needs neurons that send"
-                f" the changes of what they follow, and those of {recipe.name} do not: use --method"
-                f" {_methods_for('softmax')}; or give a detector without attention, such as YOLOv8"
+                f" complete values of either sign: use --method {DEFAULT}; or give a detector"
+                " without attention, such as YOLOv8"
             )
     for node in graph.activations:
         gate = node.phi.gate

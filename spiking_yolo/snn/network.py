@@ -173,8 +173,6 @@ class SpikingNetwork(nn.Module):
         self._active = torch.zeros_like(self._updates, dtype=torch.int64)
         # The step since which nothing changes any more: every layer has sent all that is due.
         self.settled: int | None = None
-        # The counts after the first step, where there are products: see product_operations.
-        self._first: dict[str, Tensor] | None = None
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
@@ -197,7 +195,7 @@ class SpikingNetwork(nn.Module):
             if self.t > 1 and name in self.plan.constant:
                 continue
             inputs = [values[i] for i in node.inputs]
-            weight = self.spike_weight(self.t, name)
+            weight = coding.spike_weight(self.recipe.encoding, self.t, self.plan.before[name])
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
@@ -214,8 +212,6 @@ class SpikingNetwork(nn.Module):
                 self._shapes[name] = value.shape
             for used in self.plan.releases[name]:
                 del values[used]
-        if self.t == 1 and self.synapses.products:
-            self._first = {name: count.stacked() for name, count in self.counts().items()}
         self._output.add(values, self.t)
         still = self.t >= self._schedule_end and all(one.settled for _, one in self.layers())
         if not self.plan.differential or not still:
@@ -249,7 +245,7 @@ class SpikingNetwork(nn.Module):
             self._updates,
             self._active.clone(),
             {name: self._neurons(layer) for name, layer in self.layers()},
-            self._first,
+            None,
             spikes,
             maps,
         )
@@ -257,13 +253,6 @@ class SpikingNetwork(nn.Module):
     def _check_started(self) -> None:
         if self._values is None:
             raise ValueError("there is no run to go on with: call start(x) first")
-
-    def spike_weight(self, t: int, name: str | None = None) -> float:
-        """The value of a spike in step t of an image, in thetas: of a layer, or the first one."""
-        before = 0
-        if name is not None:
-            before = self.plan.before[name]
-        return coding.spike_weight(self.recipe.encoding, t, before)
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
         """The layers of neurons by name, in order."""

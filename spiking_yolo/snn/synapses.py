@@ -1,7 +1,6 @@
-"""Everything between the layers of neurons: linear maps, products, max pooling, data movement."""
+"""Everything between the layers of neurons: linear maps, max pooling, data movement."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -101,44 +100,6 @@ class LinearMap(nn.Module):
         return result
 
 
-class Product:
-    """A product of two feature maps that arrive as changes: d(A B) = dA B + A' dB, where A' holds
-    dA already.
-
-    State is what both sides have sent. The sum of all results is the product of the sums.
-
-    Args:
-        node: An operation of `graph.PRODUCTS`.
-    """
-
-    def __init__(self, node: Node):
-        self.node = node
-        self._multiply = partial(OPS[node.op], node.attrs, None, None)
-        self.reset()
-
-    def reset(self) -> None:
-        """Nothing has arrived yet."""
-        self._left: Tensor | None = None
-        self._right: Tensor | None = None
-
-    def __call__(self, left: Tensor | None, right: Tensor | None) -> Tensor:
-        """The change of the product; None for no change, of one side at most, and not in the first
-        call.
-        """
-        if self._left is None or self._right is None:
-            assert left is not None and right is not None
-            self._left, self._right = left, right
-            return self._multiply(left, right)
-        changes: list[Tensor] = []
-        if left is not None:
-            changes.append(self._multiply(left, self._right))
-            self._left = self._left + left
-        if right is not None:
-            changes.append(self._multiply(self._left, right))
-            self._right = self._right + right
-        return sum(changes[1:], changes[0])
-
-
 class Synapses(nn.Module):
     """All nodes of a graph except its neurons. The weights absorb theta (units.py)."""
 
@@ -148,7 +109,6 @@ class Synapses(nn.Module):
         graph = plan.graph
         maps: dict[str, LinearMap] = {}
         pools: dict[str, CumulativeMaxPool] = {}
-        self.products: dict[str, Product] = {}
         for node in graph.nodes:
             if node.weighted:
                 weight, bias = graph.tensors[f"{node.name}.weight"], graph.parameters(node)[1]
@@ -157,8 +117,6 @@ class Synapses(nn.Module):
                 sends_sums = node.name in plan.sums.values()
                 by_channel = node.name in plan.sliced
                 pools[node.name] = CumulativeMaxPool(node.attrs, sends_sums, by_channel)
-            elif node.product:
-                self.products[node.name] = Product(node)
         self.maps, self.pools = modules(maps), modules(pools)
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
@@ -192,8 +150,6 @@ class Synapses(nn.Module):
         """
         for name, pool in self._pools():
             pool.reset(self.plan.graph[name].inputs[0] not in at_most_one)
-        for product in self.products.values():
-            product.reset()
         self._shapes.clear()
 
     def pooled_counts(self) -> dict[str, Counts]:
@@ -232,12 +188,6 @@ class Synapses(nn.Module):
             # In differential coding the first step brings the activations.
             complete = biased and self.plan.differential
             return self.maps[node.name](received[0], biased, complete)
-        if node.name in self.products:
-            operands: list[Tensor | None] = [None, None]
-            for side, (name, value) in enumerate(zip(node.inputs, given, strict=True)):
-                if value is not None:
-                    operands[side] = self.analogue(name, value)
-            return self.products[node.name](*operands)
         shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
         whole: list[Tensor] = []
         for name, value, shape in zip(node.inputs, given, shapes, strict=True):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from spiking_yolo.arguments import OUTPUT, WORDS, at_least
 from spiking_yolo.draw import FigureOptions
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.options import LimitOptions, MethodOptions, OutputOptions
 
@@ -52,10 +53,15 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     listed = open_photographs(data, options.split)
     photographs = drawn(listed, options)
     converted = load(options)
+    recipe = converted.recipe
+    if recipe.differential and not recipe.complete:
+        raise UserError(
+            f"{recipe.name} corrects its values over several steps, whose errors are not told"
+            " apart: choose a method of rate coding, or signed-digits"
+        )
     folder = run_directory(options.project, options.name)
     analysis = analyze(converted, photographs, options.T, options.device, Bars())
-    title = converted.recipe.title
-    print(f"{title}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
+    print(f"{recipe.title}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
     print(analysis.text())
     analysis.save(folder, options.figures)
     print(f"results saved to {folder}")

@@ -9,13 +9,11 @@ paper).
       -> sent in the SNN                                              inherited: uneven arrival
 
 The first three differences are the layer's own, the other two come from the layers below and
-together are the inherited part. In rate coding a value is what was sent divided by T; in
-differential coding it is what was sent, and the input comes once.
+together are the inherited part. A value is what was sent divided by T.
 
 The thresholds theta(t) of a neuron over its T ideal steps define its highest value,
 gamma * mean(theta), and its grid, mean(theta) / T. For a fixed theta these are the usual ones; a
-threshold that adapts is judged by what it became. The grid of a differential neuron is what
-rounding with each step's theta(t) in turn reaches. A layer of whole numbers sends all in one step:
+threshold that adapts is judged by what it became. A layer of whole numbers sends all in one step:
 its highest value is the largest k, its grid is what it makes of the ANN's input, and nothing is
 spike-inherent or uneven.
 """
@@ -37,7 +35,6 @@ from spiking_yolo.snn.plan import LayerPlan
 OWN = ("clipping", "quantisation", "spike-inherent")
 INHERITED = ("wrong input", "uneven arrival")
 PARTS = (*OWN, *INHERITED)
-SpikeWeight = Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,8 @@ def chain(
     received: Tensor,
     sent: Tensor,
     T: int,
-    spike_weight: SpikeWeight,
 ) -> Chain:
-    """The chain of one layer.
+    """The chain of one layer of rate coding.
 
     A calibrated bias counts as input: it corrects the error of the layers below.
 
@@ -81,29 +77,22 @@ def chain(
         received: Sum of the input current in the SNN over T steps.
         sent: Sum of the values that the SNN's neurons sent.
         T: Timesteps.
-        spike_weight: Timestep -> value of a spike in thetas.
     """
-    rate = not recipe.differential
-    per = 1
-    if rate:
-        per = T
     unbiased = {key: value for key, value in site.items() if key != "bias"}
     layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))
-    reach = Reach(before, phi)
-    ideal = feed(layer, before, T, spike_weight, reach.watch)
+    reach = Reach()
+    ideal = feed(layer, before, T, reach.watch)
     ann = phi(before).double()
-    highest = [layer.settings.gamma * total / per for total in reach.totals]
+    thetas = [total / T for total in reach.totals]
+    highest = [layer.settings.gamma * theta for theta in thetas]
     lowest = -highest[0]
     if len(highest) > 1:
         lowest = -phi.slope * highest[1]
     clipped = ann.clamp(min=lowest).minimum(highest[0])
-    if rate:
-        grid = layer.rate_grid(before.double(), [total / T for total in reach.totals], T)
-    else:
-        grid = reach.rounded.double().clamp(lowest, highest[0])
+    grid = layer.rate_grid(before.double(), thetas, T)
     biased = build_neurons(site, recipe, phi, LayerPlan(name))
-    even = feed(biased, received / per, T, spike_weight)
-    return Chain(ann, clipped, grid, ideal / per, even / per, sent.double() / per)
+    even = feed(biased, received / T, T)
+    return Chain(ann, clipped, grid, ideal / T, even / T, sent.double() / T)
 
 
 def whole_chain(
@@ -142,48 +131,31 @@ def feed(
     layer: NeuronLayer,
     current: Tensor,
     T: int,
-    spike_weight: SpikeWeight,
     watch: Callable[[NeuronLayer], None] = lambda layer: None,
 ) -> Tensor:
     """Run a layer on its own with constant input.
 
     Args:
         layer: The neurons.
-        current: Their input in every step; in differential coding, in the first step only.
+        current: Their input in every step.
         T: Timesteps.
-        spike_weight: Timestep -> value of a spike in thetas.
         watch: Called after every step.
 
     Returns:
         The value that was sent in T steps, float64.
     """
     layer.reset()
-    given: Tensor | None = current
     total = torch.zeros_like(current)
-    for t in range(1, T + 1):
-        total += layer(given, spike_weight(t))
+    for _ in range(T):
+        total += layer(current)
         watch(layer)
-        if layer.recipe.differential:
-            given = None
     return total.double() * per_channel(layer.theta.double(), total.double())
 
 
 class Reach:
-    """The values that thresholds allow a layer to send.
+    """The sums of the thresholds of a layer."""
 
-    Args:
-        before: The ANN's pre-activation, [N, C, ...].
-        phi: Its activation function.
-
-    Attributes:
-        target: The activation that rounding approaches.
-        rounded: What rounding with each step's threshold in turn has reached, in differential
-            coding.
-    """
-
-    def __init__(self, before: Tensor, phi: Activation):
-        self.target = phi.continuous(before)
-        self.rounded = torch.zeros_like(before)
+    def __init__(self) -> None:
         self._sums: list[Tensor] = []
 
     @property
@@ -198,8 +170,3 @@ class Reach:
             self._sums = list(map(torch.zeros_like, thetas))
         for k, theta in enumerate(thetas):
             self._sums[k] = self._sums[k] + theta
-        if not layer.recipe.differential:
-            return
-        due = (self.target - self.rounded) / thetas[0]
-        spikes = torch.floor(due + per_channel(layer.initial, self.target))
-        self.rounded.addcmul_(spikes, thetas[0].expand_as(spikes))

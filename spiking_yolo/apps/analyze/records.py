@@ -19,8 +19,7 @@ class LayerWatch:
     """One layer and one image: sums of its input and output, and its wrong spikes by step.
 
     A wrong spike has another sign than the ANN's activation. Of a pair, those are spikes of ON
-    neurons whose pre-activation is not positive and of OFF neurons whose is not negative. Of a
-    neuron with memory, which can take a spike back, the sign of the sum counts.
+    neurons whose pre-activation is not positive and of OFF neurons whose is not negative.
 
     Args:
         before: The ANN's pre-activation, [N, C, ...].
@@ -52,9 +51,8 @@ class LayerWatch:
 
     def see(self, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         """Record step t, in which the layer received `current`; see snn.network.Probe."""
-        self._repeat_until(t - 1)
-        if current is not None:
-            self.received += current
+        assert current is not None
+        self.received += current
         self.sent.addcmul_(layer.out, per_channel(layer.theta, layer.out))
         self.wrong.append(self._count_wrong(layer))
 
@@ -66,12 +64,8 @@ class LayerWatch:
         self.wrong.append(int(self._has_wrong_sign(value).sum()))
 
     def finish(self) -> None:
-        """Call this after the run."""
-        self._repeat_until(self.T)
-
-    def _repeat_until(self, t: int) -> None:
-        """A probe is not called for a settled layer, in which nothing changes."""
-        self.wrong += self.wrong[-1:] * (t - len(self.wrong))
+        """Call this after the run: nothing changes in the steps that are left of T."""
+        self.wrong += self.wrong[-1:] * (self.T - len(self.wrong))
 
     def _count_wrong(self, layer: NeuronLayer) -> int:
         if len(layer.sides) > 1 or not self.signed:
@@ -80,10 +74,7 @@ class LayerWatch:
                 self.eligible += int((~active).sum())
                 fired += int(((side.count > 0) & ~active).sum())
             return fired
-        output = layer.out
-        if layer.recipe.differential:
-            output = self.sent
-        wrong = self._has_wrong_sign(output)
+        wrong = self._has_wrong_sign(layer.out)
         if self._wrong_before is not None:
             wrong |= self._wrong_before
         self._wrong_before = wrong

@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,6 @@ def analyze(
                 links = whole_chain(network, name, watch.before, watch.phi, sent[name])
                 watch.see_whole(links.snn)
             else:
-                weight = partial(network.spike_weight, name=name)
                 links = chain(
                     converted.neurons[name],
                     converted.recipe,
@@ -174,7 +172,6 @@ def analyze(
                     watch.received,
                     watch.sent,
                     T,
-                    weight,
                 )
             watch.finish()
             spikes = seen.steps[T].spikes[name]

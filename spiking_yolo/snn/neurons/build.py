@@ -92,11 +92,8 @@ def _refusals(parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation)
             f"({phi.gate.title}) needs neurons that follow the sum of their input:"
             " neuron.kind=sigma-delta"
         )
-    if phi.softmax and "softmax" not in kind.follows:
-        yield (
-            "(softmax of attention) needs neurons that send the changes of what they follow:"
-            " neuron.kind=sigma-delta"
-        )
+    if phi.softmax:
+        yield "(softmax of attention) needs neurons that send complete values: signed-digits"
     if phi.cap is not None and phi.slope:
         yield "is a leaky ReLU with a cap, which cannot be converted: train with slope 0"
     if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":

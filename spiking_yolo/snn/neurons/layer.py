@@ -98,8 +98,6 @@ class NeuronLayer(nn.Module, ABC):
         self.phi = phi.continuous
         self.slope = phi.slope
         self.sign = sign
-        # A softmax is taken of the sum of all scores, before the neurons step.
-        self.reads_sums = plan.reads_sums or phi.softmax
         self.reset()
 
     # What a kind of neuron defines
@@ -170,13 +168,9 @@ class NeuronLayer(nn.Module, ABC):
         self.start(current)
 
     def _received(self, current: Tensor | None) -> Tensor | None:
-        """What the neurons see in this step: the current, the sum of all, or its softmax."""
-        if not self.reads_sums:
+        """What the neurons see in this step: the current, or the sum of all."""
+        if not self.plan.reads_sums:
             return current
-        if current is not None and self.phi.softmax:
-            if self.t > 0:
-                current = self._scores + current
-            self._scores, current = current, self.phi(current)
         if current is not None:
             self._sum = current
         return self._sum
@@ -196,7 +190,7 @@ class NeuronLayer(nn.Module, ABC):
         if z is None:
             return None
         z = z.to(self.out.dtype)
-        added = self.recipe.differential and not first and not self.reads_sums
+        added = self.recipe.differential and not first and not self.plan.reads_sums
         if self.p.bias is None or added:
             return z
         return z + self.p.bias
@@ -221,7 +215,7 @@ class NeuronLayer(nn.Module, ABC):
     @property
     def threshold(self) -> Tensor:
         """theta(t) of the last step, in a shape that broadcasts against the state."""
-        return per_channel(self.theta, self.count) * self.spike_weight
+        return per_channel(self.theta, self.count)
 
     @property
     def sides(self) -> "tuple[NeuronLayer, ...]":

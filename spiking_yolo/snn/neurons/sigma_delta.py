@@ -17,7 +17,7 @@ class SigmaDelta(NeuronLayer):
     n = clip(floor(due / q + u0), -gamma, gamma) of what is due, q the value of a spike and u0 the
     initial potential, in thetas; m += n q. What it has sent, m, follows phi(S), whatever order the
     input came in (after Wang 2022 and O'Connor and Welling 2017). For (leaky) ReLU, with a cap or
-    without, SiLU, mish and softmax.
+    without, SiLU and mish.
     """
 
     differential: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class SigmaDelta(NeuronLayer):
         S is the pre-activation itself, so that of an activation with a cap min(relu(S), cap) is
         due, and of SiLU and mish S * factor(S), see `graph.Gate`.
         """
-        if z is not None and self.reads_sums:
+        if z is not None and self.plan.reads_sums:
             self.potential = z
         elif z is not None:
             self.potential.add_(z)

@@ -4,25 +4,18 @@ neurons.
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
-from helpers.attention import Attending
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain, whole_chain
 from spiking_yolo.apps.analyze.records import Watch
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
-from spiking_yolo.graph.rewrites import with_identities
-from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 
 IF = Recipe("test")
-DIFFERENTIAL = IF.with_settings({"neuron.kind": "sigma-delta", "neuron.initial": 0.5})
 
 
 def column(values) -> torch.Tensor:
@@ -30,20 +23,16 @@ def column(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)[None, None, :, None]
 
 
-def links(
-    recipe, z, T, slope=0.0, received=None, sent=None, spike_weight=lambda t: 1.0, phi=None, **site
-) -> Chain:
+def links(recipe, z, T, slope=0.0, received=None, sent=None, phi=None, **site) -> Chain:
     """The chain of neurons with pre-activations z; the SNN's input and output are the ideal ones
     unless given.
     """
     site = {k: torch.tensor([v], dtype=torch.float64) for k, v in site.items()}
     site["initial"] = torch.tensor(recipe.neuron.initial)
-    ideal = column(z) * (1 if recipe.differential else T)
+    ideal = column(z) * T
     got = ideal if received is None else column(received)
     out = torch.zeros_like(ideal) if sent is None else column(sent)
-    return chain(
-        site, recipe, phi or Activation(slope), "layer", column(z), got, out, T, spike_weight
-    )
+    return chain(site, recipe, phi or Activation(slope), "layer", column(z), got, out, T)
 
 
 def values(tensor) -> list[float]:
@@ -100,17 +89,12 @@ def test_imbalanced_threshold_by_hand():
 
 
 def test_what_lies_beyond_a_cap_is_no_error():
-    """The ANN clips as well; burst and sigma-delta neurons stop there, 1.5 after 4 steps of at
-    most 2.
-    """
+    """The ANN clips as well; neurons with bursts stop there, 1.5 after 4 steps of at most 2."""
     clip, double = Activation(cap=1.5), {"neuron.gamma": 2}
     result = links(IF.with_settings(double), [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
     assert values(result.ann) == [0.5, 1.25, 1.5] and values(result.clipped) == [0.5, 1.25, 1.5]
     assert values(result.grid) == [0.5, 1.25, 1.5] and values(result.ideal) == [0.5, 1.25, 1.5]
     assert values(links(IF, [3.0], 4, phi=clip, theta=1.0).parts()["clipping"]) == [-0.5]
-    result = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
-    assert values(result.ann) == [1.5] and values(result.grid) == [1.5]
-    assert values(result.ideal) == [1.5]
 
 
 def test_the_levels_of_qcfs_are_the_anns():
@@ -130,36 +114,6 @@ def test_reset_to_zero_is_spike_inherent():
     result = links(zero, [0.7], 10, theta=1.0)
     assert values(result.grid) == [0.7] and values(result.ideal) == [0.5]
     assert values(result.parts()["spike-inherent"]) == [-0.2]
-
-
-def test_differential_coding_is_clipped_by_time():
-    assert values(links(DIFFERENTIAL, [0.6, -0.6], 2, slope=0.1, theta=0.25).clipped) == [
-        0.5,
-        -0.06,
-    ]
-    result = links(DIFFERENTIAL, [0.6], 8, theta=0.25, sent=[0.75])
-    assert values(result.clipped) == [0.6] and values(result.ideal) == [0.5]
-    assert values(result.even) == [0.5]
-    # What was sent is not divided by T.
-    assert values(result.parts()["uneven arrival"]) == [0.25]
-
-
-@given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
-def test_finer_spikes_against_a_loop(z, T):
-    spike_weight = lambda t: max(2.0 ** (3 - t), 1.0) * (0.7 if t > 6 else 1.0)  # noqa: E731
-    recipe = DIFFERENTIAL.with_settings({"neuron.gamma": 64})
-    result = links(recipe, z, T, slope=0.1, spike_weight=spike_weight, theta=0.125)
-    expected = []
-    for value in z:
-        target, sent = (value if value > 0 else 0.1 * value), 0.0
-        for t in range(1, T + 1):
-            step = 0.125 * spike_weight(t)
-            sent += math.floor((target - sent) / step + 0.5) * step
-        expected.append(sent)
-    assert pytest.approx(expected, abs=1e-9) == result.grid.flatten().tolist()
-    # Gamma does not slow anything down.
-    assert result.parts()["spike-inherent"].abs().max() < 1e-9
 
 
 def test_an_adaptive_threshold_is_judged_by_what_it_became():
@@ -188,7 +142,7 @@ def test_a_calibrated_bias_belongs_to_the_input():
 
 
 # One of each kind of neurons.
-METHODS = ("p-norm", "channel-norm", "msat", "css")
+METHODS = ("p-norm", "channel-norm", "msat")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -204,9 +158,8 @@ def test_the_parts_add_up(name):
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
         result = chain(
-            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T,
-            partial(network.spike_weight, name=site),
-        )  # fmt: skip
+            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T
+        )
         parts = result.parts()
         assert tuple(parts) == PARTS
         assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13
@@ -275,27 +228,3 @@ def test_whole_numbers_on_the_anns_input_by_a_loop():
                 value = value if value > 0 else 0.1 * value
                 n = min(math.floor(abs(value) / theta[c].item() + 0.5), 32)
                 assert float(grid) == pytest.approx(math.copysign(n * theta[c].item(), value))
-
-
-def test_the_parts_add_up_with_attention(name="css"):
-    """The softmax neurons too, of which nothing is clipped and no spike is wrong."""
-    x = images(2)
-    graph = with_identities(trace(make(Attending), x[:1]))
-    recipe = get_recipe(name).with_settings({"threshold.scale": 0.1})
-    converted = spiking(graph, x, recipe)
-    network = converted.simulator(observed=True)
-    before = {}
-    forward(graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
-    watch = Watch(before, 12)
-    network(x, 12, probes=[watch])
-    site = "attention_softmax"
-    seen, (scores, phi) = watch.layers[site], before[site]
-    result = chain(
-        converted.neurons[site], recipe, phi, site, scores, seen.received, seen.sent, 12,
-        network.spike_weight,
-    )  # fmt: skip
-    parts = result.parts()
-    torch.testing.assert_close(sum(parts.values()), result.snn - result.ann, rtol=0, atol=1e-13)
-    torch.testing.assert_close(result.ann, scores.softmax(-1))
-    assert parts["clipping"].abs().max() == 0
-    assert seen.wrong[-1] == 0

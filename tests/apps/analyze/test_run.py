@@ -69,6 +69,7 @@ def test_mistakes(weights, tmp_path, capsys):
         (("--limit", "0"), "--limit"),
         (("--method", "nonsense"), "unknown method"),
         (("--method", "msat"), "calibrate"),
+        (("--method", "css"), "steps"),
         (("--split", "val2017"), "--split"),
         (("--device", "abacus"), "abacus"),
         (("--data", "absent.jpg"), "absent.jpg"),

@@ -1,16 +1,12 @@
 """Spike-Norm: Poisson input, reset to zero, thresholds balanced while the layers before spike."""
 
-import warnings
-
-import pytest
 import torch
-from helpers.methods import method, neuron, points, record, send
-from helpers.networks import TinyLeaky, spiking
+from helpers.methods import neuron, points, record, send
+from helpers.networks import spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import Notice
 
 SPIKE_NORM = get_recipe("spike-norm")
 
@@ -59,19 +55,3 @@ def test_biases_are_part_of_the_balanced_current():
     converted = spiking(graph, x, SPIKE_NORM)
     assert converted.neurons["act1"]["theta"].tolist() == [2.0]
     assert converted.network().run(x, 8).snapshots[8].outputs[0].item() == 2.0
-
-
-def test_it_says_what_its_paper_does_not_have():
-    """The paper has no bias, no max pooling and no leaky ReLU. A network of its kind is converted
-    in silence.
-    """
-    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    with pytest.warns(
-        Notice, match=r"spike-norm .* here are 1 layers with a bias: biases are balanced"
-    ):
-        spiking(points([([[1.0]], [0.5]), ([[1.0]], [0.0])]), x, SPIKE_NORM)
-    with pytest.warns(Notice, match="leaky ReLUs"):
-        method(TinyLeaky, "spike-norm")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        spiking(points([([[1.0]], [0.0]), ([[1.0]], [0.0])]), x, SPIKE_NORM)
