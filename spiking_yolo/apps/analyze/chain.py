@@ -18,7 +18,7 @@ its highest value is the largest k, its grid is what it makes of the ANN's input
 spike-inherent or uneven.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -80,10 +80,8 @@ def chain(
     """
     unbiased = {key: value for key, value in site.items() if key != "bias"}
     layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))
-    reach = Reach()
-    ideal = feed(layer, before, T, reach.watch)
+    ideal, thetas = feed(layer, before, T)
     ann = phi(before).double()
-    thetas = [total / T for total in reach.totals]
     highest = [layer.settings.gamma * theta for theta in thetas]
     lowest = -highest[0]
     if len(highest) > 1:
@@ -91,7 +89,7 @@ def chain(
     clipped = ann.clamp(min=lowest).minimum(highest[0])
     grid = layer.rate_grid(before.double(), thetas, T)
     biased = build_neurons(site, recipe, phi, LayerPlan(name))
-    even = feed(biased, received / T, T)
+    even, _ = feed(biased, received / T, T)
     return Chain(ann, clipped, grid, ideal / T, even / T, sent.double() / T)
 
 
@@ -127,46 +125,24 @@ def whole_chain(
     return Chain(ann, clipped, grid, grid, snn, snn)
 
 
-def feed(
-    layer: NeuronLayer,
-    current: Tensor,
-    T: int,
-    watch: Callable[[NeuronLayer], None] = lambda layer: None,
-) -> Tensor:
+def feed(layer: NeuronLayer, current: Tensor, T: int) -> tuple[Tensor, list[Tensor]]:
     """Run a layer on its own with constant input.
 
     Args:
         layer: The neurons.
         current: Their input in every step.
         T: Timesteps.
-        watch: Called after every step.
 
     Returns:
-        The value that was sent in T steps, float64.
+        The value that was sent in T steps, and the mean of theta(t) of each side, float64.
     """
     layer.reset()
     total = torch.zeros_like(current)
+    sums: list[Tensor] = []
     for _ in range(T):
         total += layer(current)
-        watch(layer)
-    return total.double() * per_channel(layer.theta.double(), total.double())
-
-
-class Reach:
-    """The sums of the thresholds of a layer."""
-
-    def __init__(self) -> None:
-        self._sums: list[Tensor] = []
-
-    @property
-    def totals(self) -> list[Tensor]:
-        """Sum of theta(t) over the steps, float64, of each side."""
-        return [total.double() for total in self._sums]
-
-    def watch(self, layer: NeuronLayer) -> None:
-        """Take the thresholds of one step."""
         thetas = [side.threshold for side in layer.sides]
-        if not self._sums:
-            self._sums = list(map(torch.zeros_like, thetas))
-        for k, theta in enumerate(thetas):
-            self._sums[k] = self._sums[k] + theta
+        sums = sums or list(map(torch.zeros_like, thetas))
+        sums = [before + theta for before, theta in zip(sums, thetas, strict=True)]
+    sent = total.double() * per_channel(layer.theta.double(), total.double())
+    return sent, [one.double() / T for one in sums]

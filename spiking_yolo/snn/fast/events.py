@@ -62,22 +62,14 @@ LANES = 16
 PRICE, VISIT = 4.0, 1000.0
 
 
+# The fields of a struct of events.c.
+WINDOWS = "n h w out_h out_w kernel_h kernel_w stride_h stride_w top left"
+
+
 class Windows(ctypes.Structure):
     """See events.c."""
 
-    _fields_ = (
-        ("n", c_int64),
-        ("h", c_int64),
-        ("w", c_int64),
-        ("out_h", c_int64),
-        ("out_w", c_int64),
-        ("kernel_h", c_int64),
-        ("kernel_w", c_int64),
-        ("stride_h", c_int64),
-        ("stride_w", c_int64),
-        ("top", c_int64),
-        ("left", c_int64),
-    )
+    _fields_ = tuple((name, c_int64) for name in WINDOWS.split())
 
 
 class Rows(ctypes.Structure):

@@ -14,7 +14,7 @@ Where this differs from the draft: tau_rd is applied once, the current stands fo
 the sigmoid bounds what Eq. 17 leaves unbounded.
 
 The rule is not scale invariant: where U stays at its mean, theta settles at the fraction of Theta
-that `fraction_at_rest` gives, and Theta alone decides which. So it works on k U / Theta, k z /
+that `threshold_ratio` gives, and Theta alone decides which. So it works on k U / Theta, k z /
 Theta and V_T = -k, and the gain k is chosen for the network. The authors' released neuron works on
 U and z as they are, which is k = Theta in each layer, with msat.floor=0, msat.mu=false and
 threshold.rule=max, scope=layer.
@@ -166,12 +166,3 @@ def algorithm1(ratio: Tensor, sent: Tensor, potential: Tensor, s: Msat) -> Tenso
     sent: R, the mean of the values sent so far; it and the potential are in thresholds.
     """
     return ratio.add_(sent - potential, alpha=s.g).clamp_(min=s.floor)
-
-
-def fraction_at_rest(top: Tensor, s: Msat) -> Tensor:
-    """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0. top: Theta in the units
-    of the rule.
-
-    It is sigmoid(ln 2 - Theta) with the paper's DTT, and sigmoid(ln 2 + 1 - Theta) with DET too.
-    """
-    return threshold_ratio(torch.zeros_like(top), torch.zeros_like(top), None, top, s)

@@ -9,7 +9,13 @@ from helpers.msat import MSAT, SETTINGS, VALUES, drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.snn.neurons.msat import fraction_at_rest
+from spiking_yolo.recipe import Msat
+from spiking_yolo.snn.neurons.msat import threshold_ratio
+
+
+def fraction_at_rest(top: torch.Tensor, s: Msat) -> torch.Tensor:
+    """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0."""
+    return threshold_ratio(torch.zeros_like(top), torch.zeros_like(top), None, top, s)
 
 
 @settings(deadline=None, max_examples=40)
