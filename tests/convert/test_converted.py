@@ -67,9 +67,9 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path):
     assert os.listdir(tmp_path) == ["folder.safetensors"]
 
 
-def pickles(folder: Path) -> list[Path]:
+def pickles(folder: Path, protocol: int) -> list[Path]:
     """A plain pickle and a PyTorch checkpoint, under names that hide what they are."""
-    content = pickle.dumps(Calls(os.mkdir, str(folder / "executed")))
+    content = pickle.dumps(Calls(os.mkdir, str(folder / "executed")), protocol)
     paths = [
         folder / name
         for name in ("net.safetensors", "net.pt", "checkpoint.pt", "zipped.safetensors")
@@ -82,8 +82,9 @@ def pickles(folder: Path) -> list[Path]:
     return paths
 
 
-def test_a_pickle_is_refused_and_not_executed(tmp_path: Path):
-    for path in pickles(tmp_path):
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, protocol: int):
+    for path in pickles(tmp_path, protocol):
         for read in (load, Converted.load):
             with pytest.raises(UserError) as error:
                 read(path)
@@ -91,7 +92,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path):
         with pytest.raises(UserError, match="pickle"):
             load(path)
     assert not (tmp_path / "executed").exists()
-    pickle.loads(pickles(tmp_path)[0].read_bytes())
+    pickle.loads(pickles(tmp_path, protocol)[0].read_bytes())
     assert (tmp_path / "executed").exists(), "the bomb is a dud: the test shows nothing"
 
 

@@ -1,4 +1,4 @@
-"""What a run promises: convergence to the ANN, snapshots, batches, resets, units, memory."""
+"""What a run promises: convergence to the ANN, snapshots, batches, resets, progress."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Cumulative max pooling against loops, and against what goes wrong without it."""
+"""Cumulative max pooling against loops, by hand, and in networks."""
 
 from typing import Any
 
