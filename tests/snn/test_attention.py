@@ -1,4 +1,4 @@
-"""Attention in a spiking network: streams, costs, training, and refusals."""
+"""Attention in a spiking network: costs, training, maps, and refusals."""
 
 from dataclasses import replace
 from typing import Any
