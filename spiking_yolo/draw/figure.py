@@ -3,7 +3,7 @@
 with plot("accuracy.png", "timesteps T", "mAP50 (%)") as axes:
     draw_curves(axes, {"msat": (T, accuracy, low, high)})
     draw_reference(axes, "ANN", 41.0)
-    log_steps(axes, T)
+    log_steps(axes)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -166,22 +166,15 @@ def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = 
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
-def draw_reference(
-    axes: Axes, name: str, y: float, band: tuple[float, float] | None = None
-) -> None:
-    """Draw a dashed line, such as the accuracy of the ANN, and the band of its interval."""
+def draw_reference(axes: Axes, name: str, y: float) -> None:
+    """Draw a dashed line, such as the accuracy of the ANN."""
     axes.axhline(y, label=name, color=REFERENCE, linestyle="--", linewidth=1.1, zorder=1)
-    if band is not None:
-        axes.axhspan(*band, color=REFERENCE, alpha=0.1, linewidth=0, zorder=0.5)
 
 
-def log_steps(axes: Axes, steps: Values = ()) -> None:
-    """Make the x axis logarithmic, base 2; a few whole `steps` become its ticks."""
+def log_steps(axes: Axes) -> None:
+    """Make the x axis logarithmic, base 2."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.3g}")
-    if 0 < len(steps) <= 10:
-        axes.set_xticks(list(steps))
-        axes.minorticks_off()
 
 
 def least_height(axes: Axes, height: float) -> None:

@@ -28,14 +28,13 @@ def test_curves_bands_and_references(tmp_path, saved):
     t, y = [8, 16, 32], [1, 2, 3]
     with plot(tmp_path / "a.png", "T", "mAP") as axes:
         draw_curves(axes, {"a": (t, y, [0, 1, 2], [2, 3, 4]), "b": (t, np.array(y) + 1.0)})
-        draw_reference(axes, "ANN", 5.0, (4.5, 5.5))
-        log_steps(axes, t)
+        draw_reference(axes, "ANN", 5.0)
+        log_steps(axes)
     curves = {line.get_label(): line for line in axes.lines}
     assert list(curves["b"].get_ydata()) == [2, 3, 4] and set(curves["ANN"].get_ydata()) == {5.0}
     assert curves["a"].get_color() != curves["b"].get_color()
     assert curves["a"].get_marker() != curves["b"].get_marker()
-    assert len(axes.collections) == 1 and axes.patches[-1].get_y() == 4.5
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16", "32"]
+    assert len(axes.collections) == 1 and axes.get_xscale() == "log"
     legend = saved[0].legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "ANN"]
     saved[0].draw_without_rendering()
