@@ -27,7 +27,7 @@ from spiking_yolo.io.assets import default_weights, sample_clip, samples_folder
 from spiking_yolo.snn.readout import Run
 
 # To be replaced when the network, its calibration or the samples are: run this file.
-SHA256 = "48e192a6c3e5d8498bd9fdedd0e57926e272877676483aaa0d2c8b442d9ee42a"
+SHA256 = "6010d29d08553cba9e0d4074325c18c99936b7a51c901d07c423f01df10164bb"
 PHOTOGRAPHS = ("dog.jpg", "horses.jpg", "giraffe.jpg")
 FRAMES = 5
 # Instructions that PyTorch, and that oneDNN may use at most.
