@@ -3,10 +3,10 @@
 import pytest
 from helpers.tiny import write_tiny
 
-from spiking_yolo.apps.analyze.run import analyze
 from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
+from spiking_yolo.observe import Observer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import IntegrateAndFire, SigmaDelta, register
 
@@ -32,13 +32,13 @@ def weights(tmp_path_factory):
     return write_tiny(tmp_path_factory.mktemp("network"))
 
 
-def test_analysis_and_energy_are_the_same(weights):
+def test_events_and_energy_are_the_same(weights):
     found = []
     for settings in ({}, {"neuron.kind": "renamed-sigma-delta"}):
         network = load(weights, "css", settings)
-        analysis = analyze(network, [str(weights.parent / "photos" / "a.png")], 8)
-        rows = [layer.row() for layer in analysis.layers]
-        found.append((rows, analysis.text(), NetworkCosts.of(network)))
+        observer = Observer(network.network(), network.graph, network.spec)
+        (seen,) = observer.observe([str(weights.parent / "photos" / "a.png")], 8)
+        found.append((seen.last.spikes, seen.last.operations, NetworkCosts.of(network)))
     assert str(found[0]) == str(found[1])
 
 
