@@ -31,10 +31,8 @@ SHA256 = "6010d29d08553cba9e0d4074325c18c99936b7a51c901d07c423f01df10164bb"
 PHOTOGRAPHS = ("dog.jpg", "horses.jpg", "giraffe.jpg")
 FRAMES = 5
 # Instructions that PyTorch, and that oneDNN may use at most.
-ATEN = ("default", "avx2", "avx512")
-ONEDNN = ("SSE41", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
-WAYS = [*(("ATEN_CPU_CAPABILITY", name) for name in ATEN)]
-WAYS += [("ONEDNN_MAX_CPU_ISA", name) for name in ONEDNN]
+WAYS = [("ATEN_CPU_CAPABILITY", name) for name in ("default", "avx2")]
+WAYS += [("ONEDNN_MAX_CPU_ISA", name) for name in ("SSE41", "AVX2", "AVX512_CORE")]
 
 
 def pieces(run: Run, frame: Frame, k: int) -> Iterator[Tensor]:
@@ -83,17 +81,16 @@ def test_the_bits_of_the_shipped_network():
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions of x86-64")
 @pytest.mark.parametrize(("variable", "value"), WAYS)
 def test_the_same_bits_with_other_instructions(variable: str, value: str):
-    """For one and two threads, batches of one and two, and without kernels."""
+    """For a thread and a batch of two, two threads and single images, and without kernels."""
     environment = {**os.environ, variable: value}
     run = [sys.executable, __file__]
     found = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
-    assert set(found.stdout.split()) == {SHA256} and len(found.stdout.split()) == 5
+    assert set(found.stdout.split()) == {SHA256} and len(found.stdout.split()) == 3
 
 
 if __name__ == "__main__":
     network = shipped()
-    for threads in (1, 2):
+    for threads, batch in ((1, 2), (2, 1)):
         torch.set_num_threads(threads)
-        for batch in (1, 2):
-            print(digest(network, batch))
+        print(digest(network, batch))
     print(digest(network, fast=False))
