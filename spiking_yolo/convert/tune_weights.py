@@ -113,6 +113,7 @@ class Tuning(Training):
         if calibration.weights:
             kernels = TrainableKernels(network.graph)
         super().__init__(network, spec, values, self.answers[0], plan, kernels)
+        self.start = values
         self.rows: list[Row] = []
         self.best: Tuned | None = None
         self._sums: Row = {}
@@ -192,7 +193,8 @@ class Tuning(Training):
 
     @torch.no_grad()
     def result(self) -> Tuned:
-        """The best state, with thetas scaled so that it takes the operations of the goal.
+        """The best state, with thetas scaled so that it takes the operations of the goal; the start
+        where training has not made it better.
 
         A Notice says where the network cannot take so few.
         """
@@ -209,6 +211,11 @@ class Tuning(Training):
                 ),
                 stacklevel=2,
             )
+        tensors = self.network.tensors
+        start_error, start_operations = self._measured(self.start, tensors)
+        if start_error < error:
+            weights = {name: tensors[name] for name in best.weights}
+            return Tuned(self.start, weights, start_error, start_operations, 0)
         return Tuned(values, best.weights, error, operations, best.step)
 
     def _trained(self) -> list[Tensor]:

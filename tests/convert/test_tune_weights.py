@@ -62,7 +62,7 @@ def run(tuning: Tuning, steps: int) -> None:
 
 
 def test_tuning_lowers_the_error_at_the_same_operations():
-    """Weights and neurons move, and are nearer than what is only scaled; neurons alone stay near."""
+    """Weights and neurons move, or neurons alone; no result is worse than what is only scaled."""
     model = make(Wide)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -77,14 +77,16 @@ def test_tuning_lowers_the_error_at_the_same_operations():
         result = t.result()
         assert result.operations == pytest.approx(0.4, rel=0.02)
         assert bool(result.weights) == weights
-        # Nearer by 0.1 to 0.2, and of neurons alone by 0.05 to -0.13, by how the kernels round.
-        assert result.error < scaled + (-0.02 if weights else 0.3)
+        # Neurons alone gain 0.05 here, or nothing, according to how the processor's kernels round.
+        assert result.error < scaled - (0.02 if weights else -1e-6)
 
 
 def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pytest.MonkeyPatch):
     """Its figures are those of a network made from neurons and weights, by what runs too."""
     monkeypatch.setattr(tune_weights, "EVERY", 10)
     t = tuning(20)
+    # Worse than any state; in the test above it may be the best.
+    t.start = {name: {**own, "bias": torch.tensor(9.0)} for name, own in t.start.items()}
     run(t, 20)
     assert [row["step"] for row in t.rows] == [10, 20]
     best = min(
