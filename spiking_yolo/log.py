@@ -16,7 +16,8 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks
-from spiking_yolo.io.json import exact_json, flat, json_text
+from spiking_yolo.io.files import read_bytes
+from spiking_yolo.io.json import finite, flat
 
 R = TypeVar("R")
 
@@ -26,94 +27,61 @@ class RecordLog:
 
     Args:
         path: The file, which is made if it does not exist.
-        call: What decides the records. JSON keeps its floats exactly.
+        call: What decides the records.
 
     Raises:
-        UserError: The file was made by another call, and the message names what differs; or it
-            cannot be written.
+        UserError: The file was made by another call, and the message names what differs.
     """
 
     def __init__(self, path: Path, call: Mapping[str, Any]):
-        self.path = path
-        earlier, _, self._end = read_log(path)
-        if earlier:
-            check_call(earlier, call, path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}; check the folder") from error
+        lines, whole = read_log(path, call)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "ab")  # noqa: SIM115
         # A kill may have cut off the last line.
-        self._file.truncate(self._end)
-        if not earlier:
-            self.append({"call": call})
+        self._file.truncate(whole)
+        if not lines:
+            self.append({"call": finite(call)})
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Add a line, all of it or nothing.
-
-        Raises:
-            UserError: The disk is full; the lines before are safe.
-        """
-        data = exact_json(line, json_fields).encode() + b"\n"
-        written = 0
+        """Add a line. Raises UserError for nan and infinity."""
         try:
-            while written < len(data):
-                written += self._file.write(data[written:]) or 0
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._file.truncate(self._end)
+            text = json.dumps(line, allow_nan=False, separators=(",", ":"), default=json_fields)
+        except ValueError:
             raise UserError(
-                f"cannot write {self.path}: {error.strerror}; make room and go on with --resume"
-                f" {self.path.parent}"
-            ) from error
-        self._end += written
+                "the network's outputs are not finite: convert it with other settings"
+            ) from None
+        self._file.write(text.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
 
 
-def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
-    """The call and the other lines of a log, as JSON has them, and how many bytes are whole lines.
-
-    All are empty if there is no such file, or no whole line in it.
+def read_log(path: Path, call: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines of a log, as JSON has them, and how many bytes they are; none of no file.
 
     Raises:
-        UserError: A line other than the last is damaged.
+        UserError: It was made by another call, or a line other than the last is damaged.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return {}, [], 0
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+    if not path.exists():
+        return [], 0
+    data = read_bytes(path)
     whole = data.rfind(b"\n") + 1
-    lines: list[Any] = []
-    for n, line in enumerate(data[:whole].splitlines(), 1):
-        try:
-            lines.append(json.loads(line))
-        except (ValueError, RecursionError):
-            raise UserError(f"{path} line {n} is damaged: start the run anew") from None
-    if not lines:
-        return {}, [], 0
-    objects = all(isinstance(line, dict) for line in lines)
-    if not objects or not isinstance(lines[0].get("call"), dict):
-        raise UserError(
-            f"{path} does not begin with the call that made it, or holds no records: start the run"
-            " anew"
-        )
-    return lines[0]["call"], lines[1:], whole
-
-
-def check_call(earlier: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
-    """Raise UserError naming the first setting in which two calls differ."""
-    old = flat(json.loads(json_text(earlier)))
-    new = flat(json.loads(json_text(call)))
-    for key in [*new, *old]:
-        if old.get(key) != new.get(key):
-            raise UserError(
-                f"{path.parent} was made with {key}={_short(old.get(key))}, not"
-                f" {_short(new.get(key))}: resume with the same settings, or start a new run"
-            )
+    try:
+        lines = [json.loads(line) for line in data[:whole].splitlines()]
+        made_by = flat(lines[0]["call"]) if lines else {}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged: start the run anew") from None
+    if lines:
+        asked = flat(json.loads(json.dumps(finite(call))))
+        for key in [*asked, *made_by]:
+            if made_by.get(key) != asked.get(key):
+                raise UserError(
+                    f"{path.parent} was made with {key}={made_by.get(key)!s:.60}, not"
+                    f" {asked.get(key)!s:.60}: resume with the same settings, or start a new run"
+                )
+    return lines, whole
 
 
 def run_logged(
@@ -180,27 +148,17 @@ def _finished(
     if stem and ranks.first:
         try:
             for path in sorted(stem.parent.glob(f"{stem.name}.[0-9]*.jsonl")):
-                finished |= _batches(path, call, read)
+                for line in read_log(path, call)[0][1:]:
+                    finished[line["batch"]] = list(map(read, line["records"]))
         except UserError as error:
             problem = str(error)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            problem = f"a record in {stem.parent} is damaged: start the run anew"
     # All processes start together from what the first one has seen, before any of them writes.
     problem, known = ranks.broadcast((problem, list(finished)))
     if problem:
         raise UserError(problem)
     return finished if ranks.first else {start: [] for start in known}
-
-
-def _batches(
-    path: Path, call: Mapping[str, Any], read: Callable[[dict[str, Any]], R]
-) -> dict[int, list[R]]:
-    """The batches of a log that this call made."""
-    earlier, lines, _ = read_log(path)
-    if earlier:
-        check_call(earlier, call, path)
-    try:
-        return {line["batch"]: [read(record) for record in line["records"]] for line in lines}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path} holds a damaged record: start the run anew") from None
 
 
 def json_fields(value: Any) -> Any:
@@ -218,12 +176,3 @@ def json_fields(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is no record")
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    if isinstance(value, list):
-        text = ",".join(map(str, value))
-    if len(text) > 60:
-        text = text[:57] + "..."
-    return text

@@ -14,13 +14,9 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from glob import glob
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-
-from cyclopts import Parameter
-from cyclopts.completion import CompletionContext
 
 from spiking_yolo import __version__
 from spiking_yolo.arguments import (
@@ -38,7 +34,7 @@ from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import PROGRAM, default_weights
-from spiking_yolo.io.files import hold, run_directory
+from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.names import Size
 from spiking_yolo.recipe import Recipe
 
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
     from spiking_yolo.data.images import Picture
     from spiking_yolo.models.load import Ann
 
-METHOD = Parameter(completer=lambda _: list(list_methods()))
 Item = TypeVar("Item")
 # (what, how much of it is done, of how much or None, remark="").
 Progress = Callable[..., Any]
@@ -57,16 +52,11 @@ def silent(*_: object) -> None:
     """A callback that does nothing."""
 
 
-def _files(context: CompletionContext) -> list[str]:
-    """What a shell may complete a source to, which is an address or a number as well."""
-    return glob(f"{context.incomplete}*")
-
-
 @dataclass(frozen=True)
 class SourceOptions(Options):
     """What to look at. A class inherits this group last, so that its words come first."""
 
-    sources: Annotated[tuple[str, ...], Parameter(completer=_files)]
+    sources: tuple[str, ...]
     """Images, folders, globs, .txt lists of them, videos, addresses of pictures or streams (http,
     rtsp), or the number of a webcam.
     """
@@ -124,7 +114,7 @@ class ConversionOptions(WeightsOptions):
 class MethodOptions(ConversionOptions):
     """One conversion method."""
 
-    method: Annotated[str | None, METHOD, NETWORK] = None
+    method: Annotated[str | None, NETWORK] = None
     """Conversion method or recipe.json (default: signed-digits); see spiking-yolo list."""
 
 
@@ -132,7 +122,7 @@ class MethodOptions(ConversionOptions):
 class MethodsOptions(ConversionOptions):
     """Any number of conversion methods, side by side."""
 
-    methods: Annotated[tuple[str, ...], COMMAS, METHODS, METHOD, NETWORK] = ()
+    methods: Annotated[tuple[str, ...], COMMAS, METHODS, NETWORK] = ()
     """Methods or recipe.json files with commas, or all (default: signed-digits); see
     spiking-yolo list.
     """
@@ -170,9 +160,7 @@ class ResumableOptions(OutputOptions):
     """The output of a command that continues after an interruption."""
 
     resume: Annotated[Path | None, OUTPUT] = None
-    """Go on with an interrupted run: its folder, or latest for the newest of this project and
-    name.
-    """
+    """Go on with an interrupted run, whose folder this is."""
 
 
 def load_ann(options: WeightsOptions) -> "Ann":
@@ -188,20 +176,21 @@ def _reading(options: WeightsOptions) -> dict[str, Any]:
     return {**reading, "trust": options.trust_weights}
 
 
-def load(options: MethodOptions, photographs: "Iterable[Picture]" = ()) -> "Converted":
-    """The network, converted by the method. photographs: see `convert_ann`."""
-    return _load(options, options.method, photographs)
-
-
-def _load(
-    options: ConversionOptions, method: str | None, photographs: "Iterable[Picture]" = ()
+def load(
+    options: ConversionOptions, photographs: "Iterable[Picture]" = (), method: str | None = None
 ) -> "Converted":
-    """method: None for the default method, or that of a converted file."""
+    """The network, converted by the method of the options, or else by this one.
+
+    Args:
+        options: Of one method, or of several with `method`.
+        photographs: See `convert_ann`.
+        method: None for the default method, or that of a converted file.
+    """
     from spiking_yolo.convert.load import load
 
     return load(
         options.weights or default_weights(),
-        method,
+        getattr(options, "method", method),
         options.settings,
         calibration=options.calibration,
         statistics=options.statistics,
@@ -216,7 +205,7 @@ def load_all(options: MethodsOptions) -> "dict[str, Converted]":
     from spiking_yolo.convert.load import convert_ann, of_all
 
     if len(options.methods) <= 1 and options.methods != ("all",):
-        network = _load(options, next(iter(options.methods), None))
+        network = load(options, method=next(iter(options.methods), None))
         return {network.recipe.label: network}
     # Recipes first: a mistake in them is reported before the weights are read.
     by_name = recipes(options)
@@ -266,49 +255,23 @@ def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:
     return chosen
 
 
-# What --resume takes for the newest run.
-LATEST = Path("latest")
-
-
-def study_folder(options: ResumableOptions, records: str, last: str = "") -> Path:
+def study_folder(options: ResumableOptions, records: str, last: str) -> Path:
     """The folder that a run writes into: a new one, or that of the run which --resume names.
 
     Args:
         options: Project, name, and the run to resume.
         records: Pattern of the files that an interrupted run leaves.
-        last: File that a finished run has, if such a run cannot be resumed.
+        last: File that a finished run has.
 
     Raises:
-        UserError: Nothing can be written there, another process does, there is nothing to resume,
-            or the run is finished.
+        UserError: Nothing can be written there, or there is nothing to resume.
     """
     folder = options.resume
     if folder is None:
         return run_directory(options.project, options.name)
-    if folder == LATEST:
-        folder = _latest_run(options, records, last)
-    elif last and (folder / last).exists():
-        raise UserError(f"{folder} is finished: leave --resume out to start a new run")
-    elif not any(folder.glob(records)):
+    if (folder / last).exists() or not any(folder.glob(records)):
         raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
-    hold(folder)
     return folder
-
-
-def _latest_run(options: ResumableOptions, records: str, last: str) -> Path:
-    """The newest unfinished run of NAME, NAME2, NAME3, ..."""
-    runs: list[Path] = []
-    for folder in options.project.glob(f"{options.name}*"):
-        number = folder.name.removeprefix(Path(options.name).name)
-        finished = last and (folder / last).exists()
-        if (not number or number.isdigit()) and any(folder.glob(records)) and not finished:
-            runs.append(folder)
-    if not runs:
-        raise UserError(
-            f"no unfinished run {options.name} in {options.project}: leave --resume out, or name"
-            " its folder"
-        )
-    return max(runs, key=lambda folder: (len(folder.name), folder.name))
 
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pycocotools", "opencv-python")

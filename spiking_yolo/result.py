@@ -327,20 +327,17 @@ class Result:
             Image.fromarray(self.plot()).show()
 
     def _repr_html_(self) -> str:
-        """What a notebook displays: the picture, or a slider over the recorded timesteps."""
-        from spiking_yolo.draw.page import CELL_SIDE, figure_html, slider_html
+        """What a notebook displays: the picture."""
+        from spiking_yolo.draw.page import SIDE, figure_html
 
-        small = self.shrunk(CELL_SIDE)
-        if len(self.steps) < 2:
-            return figure_html(small.plot(), self._caption())
-        return slider_html(small.image, small.steps, self.names, self._caption(), repr(self))
+        return figure_html(self.shrunk(SIDE).plot(), self._caption())
 
     def _repr_png_(self) -> bytes:
         """The picture where a notebook is exported to a format without HTML."""
-        from spiking_yolo.draw.page import CELL_SIDE
+        from spiking_yolo.draw.page import SIDE
 
         png = io.BytesIO()
-        Image.fromarray(self.shrunk(CELL_SIDE).plot()).save(png, "png")
+        Image.fromarray(self.shrunk(SIDE).plot()).save(png, "png")
         return png.getvalue()
 
     def _caption(self) -> str:
@@ -499,11 +496,11 @@ class Results(list[Result]):
         return chosen
 
     def _repr_html_(self) -> str:
-        from spiking_yolo.draw.page import MOST_TILES, TILE_SIDE, grid_html
+        from spiking_yolo.draw.page import MOST_TILES, THUMBNAIL, grid_html
 
         tiles: list[tuple[np.ndarray, str]] = []
         for result in self[:MOST_TILES]:
-            tiles.append((result.shrunk(TILE_SIDE).plot(), result._caption()))
+            tiles.append((result.shrunk(THUMBNAIL).plot(), result._caption()))
         return grid_html(tiles, len(self) - len(tiles))
 
 

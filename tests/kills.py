@@ -100,7 +100,7 @@ def kill(name: str, case: Path, seconds: float, expected: dict[str, Any]) -> str
         return f"a file is torn: {error!r:.300}"
     status, said = 2, ""
     if name in RESUMED:
-        status, said = run((*CALLS[name], "--resume", "latest"), case)
+        status, said = run((*CALLS[name], "--resume", "out/exp"), case)
     if status:
         status, said = run(CALLS[name], case)
     if status:

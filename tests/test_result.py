@@ -156,7 +156,7 @@ def test_a_notebook_shows_a_picture_of_moderate_size():
     small = Image.open(io.BytesIO(result()._repr_png_()))
     assert small.format == "PNG" and (np.asarray(small) == result().plot()).all()
     large = result(image=np.zeros((1000, 2560, 3), np.uint8))
-    assert Image.open(io.BytesIO(large._repr_png_())).size == (1280, 500)
+    assert Image.open(io.BytesIO(large._repr_png_())).size == (960, 375)
 
 
 def test_supervision_gets_boxes_names_and_spikes():

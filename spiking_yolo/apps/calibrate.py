@@ -16,9 +16,6 @@ from spiking_yolo.options import LimitOptions, WeightsOptions
 if TYPE_CHECKING:
     from spiking_yolo.apps.calibrate_run import Calibrated
 
-# Seconds between lines of progress where stderr is a file.
-LINES = 30.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(WeightsOptions, LimitOptions):
@@ -96,7 +93,7 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
 
     if not options.images and not options.data:
         raise UserError("--images is missing, or --data: the images to learn from")
-    bars = Bars(lines=LINES)
+    bars = Bars()
 
     def on_part(part: "Calibrated") -> None:
         bars.close()

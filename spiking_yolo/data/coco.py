@@ -64,7 +64,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing or not COCO; names the first entry that is wrong.
     """
-    data = read_json_file(path, "the annotation file of the split")
+    data = read_json_file(path)
     _check_keys(path, data)
     for n, image in enumerate(data["images"]):
         if min(image["width"], image["height"]) < 1:
@@ -285,7 +285,7 @@ def read_predictions(
     Raises:
         UserError: It is no results file; names the first row that is wrong.
     """
-    rows = read_json_file(path, "the boxes that were found, a list in COCO's results format")
+    rows = read_json_file(path)
     if not isinstance(rows, list):
         raise UserError(f"{path} is no list of boxes: pass a file in COCO's results format")
     return [_row(path, n, row, image_ids, category_ids) for n, row in enumerate(rows)]

@@ -66,18 +66,6 @@ def _suffix(path: str) -> str:
     return Path(path).suffix.lower()
 
 
-def check_there(source: str) -> None:
-    """Raise UserError for a file that does not exist; nothing is opened."""
-    named_otherwise = is_webcam(source) or is_address(source) or glob.has_magic(source)
-    if named_otherwise or not source or os.path.exists(source):
-        return
-    if is_stream(source):
-        raise UserError(
-            f"cannot open the video {source}: it does not exist; give a complete video file"
-        )
-    raise UserError(f"{source} does not exist; check the path")
-
-
 def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
     """The files, addresses and webcams that `sources` name.
 

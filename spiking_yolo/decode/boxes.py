@@ -9,16 +9,11 @@ from typing import SupportsIndex, TypeGuard, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou
+from torchvision.ops import box_convert
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.heads import Decoded
 from spiking_yolo.models.spec import Spec
-
-# IoU from which two boxes are of one object.
-SAME_OBJECT = 0.5
-# A box that stands for an object, [4], and its class.
-Object = tuple[Tensor, int]
 
 
 @dataclass(frozen=True)
@@ -244,33 +239,3 @@ def ranked(logits: Tensor, k: int) -> Tensor:
     ordered = torch.where(known, logits, -torch.inf).sort(dim=1, descending=True, stable=True)
     order = ordered.indices[:, :k]
     return torch.where(known.gather(1, order), order, -1)
-
-
-def assign(objects: list[Object], boxes: Detections) -> dict[int, int]:
-    """Which boxes of another network stand for the same objects.
-
-    Returns:
-        Index of an object -> index of its box. The most confident boxes choose first, each the
-        object that it overlaps most.
-    """
-    if not objects or not len(boxes):
-        return {}
-    overlap = box_iou(boxes.xyxy, torch.stack([box for box, _ in objects]))
-    classes = torch.tensor([class_id for _, class_id in objects])
-    overlap = overlap * (boxes.class_id[:, None] == classes)
-    assigned: dict[int, int] = {}
-    for k in range(len(boxes)):
-        row = overlap[k].clone()
-        row[list(assigned)] = 0
-        best = int(row.argmax())
-        if row[best] > SAME_OBJECT:
-            assigned[best] = k
-    return assigned
-
-
-def unmatched(ann: Detections, snn: Detections) -> tuple[list[int], list[int]]:
-    """Indices of the boxes that only the first, and that only the second network has."""
-    objects = [(box, int(c)) for box, c in zip(ann.xyxy, ann.class_id, strict=True)]
-    assigned = assign(objects, snn)
-    missed = [k for k in range(len(ann)) if k not in assigned]
-    return missed, sorted(set(range(len(snn))) - set(assigned.values()))

@@ -110,10 +110,6 @@ class Selection(DetectionOptions):
             order = order[: self.max_det]
         return every.take(order)
 
-    def sure(self, boxes: Detections) -> Detections:
-        """Those of boxes that were selected with a smaller `conf` and a larger `max_det`."""
-        return boxes.take(boxes.confidence > self.conf).take(slice(self.max_det))
-
     def _of_classes(self, boxes: Detections) -> Detections:
         if self.classes is None:
             return boxes

@@ -9,7 +9,7 @@ with plot("accuracy.png", "timesteps T", "mAP50 (%)") as axes:
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,38 +17,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import colours_of
-from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
-DPI = 200
 STYLE: dict[Any, Any] = {
     # Names of classes may have a dollar sign.
     "text.parse_math": False,
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
     "legend.fontsize": 8,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.linewidth": 0.8,
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
     "lines.markersize": 5,
+    "savefig.dpi": 200,
     # Publishers reject Type 3 fonts.
     "pdf.fonttype": 42,
-    # The same figure is the same file, without random names of its parts.
-    "svg.hashsalt": "spiking_yolo",
 }
-# Nor with a date in it.
-_UNDATED: dict[str, Any] = {".png": None, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 # Width and height of a plot in inches, and the characters that fit into its width.
 SIZE = (4.6, 3.2)
 CHARACTERS = 72
@@ -61,51 +48,27 @@ Series = Mapping[str, tuple[Values, ...]]
 
 
 @contextmanager
-def paper_figure(
-    path: str | Path,
-    width: float,
-    height: float,
-    layout: Literal["constrained", "compressed"] = "constrained",
-    also: FigureFormat = "png",
-) -> Iterator[Figure]:
+def paper_figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
     """Yield an empty figure, and save it on success.
 
     Args:
         path: Ends in .png (200 dpi), .pdf or .svg.
         width: In inches.
         height: In inches.
-        layout: "compressed" suits axes of fixed aspect, such as pictures, and cuts empty margins.
-        also: A second format in which the figure is saved.
 
     Raises:
-        UserError: The path has another end, or the file cannot be written.
+        UserError: The file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in _UNDATED:
-        raise UserError(
-            f"cannot save a figure as {path.name!r}; end the path in .png, .pdf or .svg"
-        )
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout=layout)
+        figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        margins = None
-        if layout == "compressed":
-            margins = "tight"
-        for target in dict.fromkeys((path, path.with_suffix(f".{also}"))):
-            undated = _UNDATED[target.suffix.lower()]
-            with atomic_write(target) as temporary:
-                figure.savefig(
-                    temporary, dpi=DPI, metadata=undated, bbox_inches=margins, pad_inches=0.04
-                )
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary)
 
 
 @contextmanager
 def plot(
-    path: str | Path,
-    xlabel: str,
-    ylabel: str,
-    also: FigureFormat = "png",
-    size: tuple[float, float] = SIZE,
+    path: str | Path, xlabel: str, ylabel: str, size: tuple[float, float] = SIZE
 ) -> Iterator[Axes]:
     """Yield the axes of one plot; on success its legend goes above it, and the file is saved.
 
@@ -113,10 +76,9 @@ def plot(
         path: Ends in .png, .pdf or .svg.
         xlabel: Title of the x axis.
         ylabel: Title of the y axis.
-        also: A second format in which the figure is saved.
         size: Width and height in inches, without the rows of a long legend.
     """
-    with paper_figure(path, *size, also=also) as figure:
+    with paper_figure(path, *size) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(True)
         yield axes
@@ -137,17 +99,10 @@ def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = 
         series: What to draw.
         colours: Name -> colour, see `colours_of`, where figures have some of their series in
             common; its place among these names says its marker.
-
-    Raises:
-        UserError: There is nothing to draw, or lists differ in length.
     """
-    if not series:
-        raise UserError("there is nothing to plot; give at least one series")
     colours = colours or colours_of(series)
     places = list(colours)
     for name, (x, y, *band) in series.items():
-        if {len(column) for column in (y, *band)} != {len(x)} or len(band) not in (0, 2):
-            raise UserError(f"series {name!r} needs 2 or 4 lists of one length")
         axes.plot(
             x,
             y,
@@ -185,9 +140,7 @@ def least_height(axes: Axes, height: float) -> None:
         axes.set_ylim(middle - height / 2, middle + height / 2)
 
 
-def line_plot(
-    path: str | Path, series: Series, xlabel: str, ylabel: str, also: FigureFormat = "png"
-) -> None:
+def line_plot(path: str | Path, series: Series, xlabel: str, ylabel: str) -> None:
     """Save curves alone, such as a loss over the steps. See `plot` and `draw_curves`."""
-    with plot(path, xlabel, ylabel, also) as axes:
+    with plot(path, xlabel, ylabel) as axes:
         draw_curves(axes, series)

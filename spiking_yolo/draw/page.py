@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 
-# Longer side in pixels and quality of JPEGs, the best first.
-PHOTOGRAPHS = ((1280, 85), (1120, 80), (960, 75), (800, 70), (640, 60), (480, 50), (320, 40))
+# Longer side of pictures in pixels, and of those of which there are many.
+SIDE, THUMBNAIL = 960, 320
+QUALITY = 75
 HTML = files("spiking_yolo.draw") / "html"
 # Parts of the program that all pages share, in order.
 PROGRAM = (HTML / "dom.js", HTML / "boxes.js", HTML / "player.js")
@@ -129,90 +129,34 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def jpeg(pixels: np.ndarray, side: int, quality: int) -> bytes:
-    """uint8 [H, W, 3] RGB as a JPEG whose longer side has at most `side` pixels."""
+def picture_uri(pixels: np.ndarray, side: int = SIDE) -> str:
+    """uint8 [H, W, 3] RGB as the text of a JPEG whose longer side has at most `side` pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     content = io.BytesIO()
-    image.save(content, "jpeg", quality=quality, optimize=True, progressive=True)
-    return content.getvalue()
+    image.save(content, "jpeg", quality=QUALITY, optimize=True, progressive=True)
+    return data_uri(content.getvalue(), "jpeg")
 
 
-def photograph(pixels: np.ndarray, budget: int) -> str:
-    """The best JPEG of PHOTOGRAPHS whose data URI has at most `budget` characters, or the
-    smallest.
-    """
-    uri = ""
-    for side, quality in PHOTOGRAPHS:
-        uri = data_uri(jpeg(pixels, side, quality), "jpeg")
-        if len(uri) <= budget:
-            break
-    return uri
-
-
-# Longer sides in pixels, and quality of the JPEGs.
-CELL_SIDE, TILE_SIDE, QUALITY = 1280, 480, 85
-# Characters of the photograph below the slider.
-BUDGET = 400_000
 # Pictures of a grid.
 MOST_TILES = 60
-# Where a notebook is not trusted, frames are left out of its cells and only the picture stays.
-_FRAME = """<iframe srcdoc="{page}" title="{title}" style="width: 100%; height: 40rem; border: 0"
-onload="this.previousElementSibling.remove();
-this.style.height = this.contentDocument.documentElement.scrollHeight + 'px'"></iframe>"""
 _GRID = "display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr))"
 
 
-def figure_html(pixels: np.ndarray, caption: str, side: int = CELL_SIDE) -> str:
+def figure_html(pixels: np.ndarray, caption: str, side: int = SIDE) -> str:
     """A picture, uint8 RGB [H, W, 3], with a line below it."""
-    uri = data_uri(jpeg(pixels, side, QUALITY), "jpeg")
     text = html.escape(caption)
     return (
-        f'<figure style="margin: 0"><img src="{uri}" alt="{text}" style="max-width: 100%">'
-        f"<figcaption>{text}</figcaption></figure>"
+        f'<figure style="margin: 0"><img src="{picture_uri(pixels, side)}" alt="{text}"'
+        f' style="max-width: 100%"><figcaption>{text}</figcaption></figure>'
     )
-
-
-def slider_html(
-    image: np.ndarray,
-    steps: Mapping[int, Detections],
-    names: Sequence[str],
-    title: str,
-    summary: str,
-) -> str:
-    """The slider of a report over the recorded timesteps of one image.
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-        steps: t -> boxes after t timesteps, in pixels of the image.
-        names: Class names, by id.
-        title: A heading.
-        summary: A line below it.
-    """
-    times = sorted(steps)
-    last = steps[times[-1]]
-    height, width = image.shape[:2]
-    data = {
-        "width": width,
-        "height": height,
-        "image": photograph(image, BUDGET),
-        "steps": times,
-        "boxes": [box_rows(steps[t]) for t in times],
-        "classes": legend(class_ids(steps.values()), names),
-        "summary": summary,
-    }
-    page = Page(title, data, [HTML / "result.js"]).text()
-    frame = _FRAME.format(page=html.escape(page), title=html.escape(title))
-    return figure_html(draw_detections(image, last, names), summary, TILE_SIDE) + frame
 
 
 def grid_html(tiles: Sequence[tuple[np.ndarray, str]], more: int) -> str:
     """Pictures, each uint8 RGB with a caption, in columns. more: how many are left out."""
-    figures = [figure_html(pixels, caption, TILE_SIDE) for pixels, caption in tiles]
-    rest = ""
-    if more:
-        rest = f"<p>and {more} more</p>"
-    return f'<div style="{_GRID}">{"".join(figures)}</div>{rest}'
+    figures = "".join(figure_html(pixels, caption, THUMBNAIL) for pixels, caption in tiles)
+    rest = f"<p>and {more} more</p>" * bool(more)
+    return f'<div style="{_GRID}">{figures}</div>{rest}'
 
 
 def display_inline(value: Any) -> bool:

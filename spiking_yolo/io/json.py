@@ -6,14 +6,14 @@ import codecs
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, regular
+from spiking_yolo.io.files import atomic_write, read_bytes
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
@@ -25,19 +25,6 @@ def write_json(path: str | Path, content: Any, indent: int | None = None) -> Non
 def json_text(value: Any, **layout: Any) -> str:
     """The JSON of a value, with null for nan and infinity. layout: keywords of json.dumps."""
     return json.dumps(finite(value), allow_nan=False, **layout)
-
-
-def exact_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """The JSON of figures, which reads back exactly. Raises UserError for nan and infinity.
-
-    default: what JSON has of values that it does not know.
-    """
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=default)
-    except ValueError:
-        raise UserError(
-            "the network's outputs are not finite: convert it with other settings"
-        ) from None
 
 
 def finite(value: Any, digits: int | None = None) -> Any:
@@ -90,22 +77,12 @@ def read_json(text: str | bytes, kind: Any = Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-def read_json_file(path: Path, expected: str) -> Any:
-    """The value of a JSON file. Raises UserError if it is missing or no JSON.
-
-    Args:
-        path: Path of the file.
-        expected: What the message asks for.
-    """
+def read_json_file(path: Path) -> Any:
+    """The value of a JSON file. Raises UserError if it is missing or no JSON."""
+    content = read_bytes(path).removeprefix(codecs.BOM_UTF8)
     try:
-        content = regular(path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: pass {expected}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; pass {expected}") from None
-    try:
-        return read_json(content.removeprefix(codecs.BOM_UTF8))
-    except ValueError as error:  # not JSON, or not UTF-8
+        return read_json(content)
+    except ValueError as error:
         raise UserError(
             f"{path} is not readable json ({str(error)[:80]}): write or fetch it again"
         ) from None

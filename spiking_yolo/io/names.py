@@ -68,19 +68,10 @@ def plain_name(text: object, what: str) -> str:
     return text
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like this one, upper and lower case being the same; "" if none
-    is.
-    """
-    by_lower = {one.lower(): one for one in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, 1)
-    return by_lower.get("".join(matches), "")
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'msat'?" if a known name resembles this one, else ""."""
-    near = nearest(name, known)
-    return near and f"; did you mean {near!r}?"
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # Pixels of the input per cell of the coarsest map, in all detectors here.

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from spiking_yolo.arguments import SIZE, above, at_least, within
-from spiking_yolo.draw import FigureOptions
+from spiking_yolo.arguments import SIZE, Options, above, at_least, within
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size
 
@@ -20,7 +19,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(FigureOptions):
+class TrainOptions(Options):
     """What is trained, on what, how, and where it goes."""
 
     task: Literal["detect", "classify"]

@@ -27,7 +27,7 @@ AVERAGE = 0.998
 CLIP = 10.0
 # Options that may change when a training is resumed: paths, and what does not change results.
 FREE = {"data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache"}
-FREE |= {"figures", "val_every", "calibrate"}
+FREE |= {"val_every", "calibrate"}
 # In percent.
 SCORES = {
     "mAP50": "mAP50",

@@ -12,7 +12,6 @@ from torch import nn
 from spiking_yolo.data.classification import to_arrays
 from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
-from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, has_bf16, processes
 from spiking_yolo.io.files import run_directory, sha256
@@ -185,7 +184,7 @@ def _train(
     facts = provenance(options, command)
 
     def export(average: nn.Module, rows: Rows) -> None:
-        plot(rows, folder, options.figures)
+        plot(rows, folder)
         record = facts | {"epochs_done": len(rows), "last": rows[-1]}
         save_checkpoint(last, average, options.model, shape, data.spec, record)
         if best_row(rows) is rows[-1]:
@@ -210,7 +209,7 @@ def _train(
     return Trained(weights, rows, best_row(rows), data.pictures)
 
 
-def plot(rows: Rows, folder: Path, figures: FigureFormat = "png") -> None:
+def plot(rows: Rows, folder: Path) -> None:
     """Draw folder/loss.png and, once an epoch was validated, folder/score.png."""
     from spiking_yolo.draw.figure import line_plot
 
@@ -223,9 +222,9 @@ def plot(rows: Rows, folder: Path, figures: FigureFormat = "png") -> None:
         return lines
 
     terms = [name for name in rows[0] if name not in ("epoch", "lr", *SCORES)]
-    line_plot(folder / "loss.png", series(terms), "epoch", "loss", also=figures)
+    line_plot(folder / "loss.png", series(terms), "epoch", "loss")
     if curves := series(SCORES):
-        line_plot(folder / "score.png", curves, "epoch", "validation, %", also=figures)
+        line_plot(folder / "score.png", curves, "epoch", "validation, %")
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:

@@ -69,18 +69,3 @@ def test_nobody_reads_on() -> None:
             ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=env
         )
         assert done.stderr == "" and done.stdout in ("0\n", "1\n")
-
-
-def test_an_opencv_without_its_libraries_is_one_line(capsys):
-    def run() -> int:
-        raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
-
-    def other() -> int:
-        raise ImportError("no module", name="torch")
-
-    assert status(run) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and len(err.splitlines()) == 1
-    assert "libGL.so.1" in err and "opencv-python-headless" in err
-    with pytest.raises(ImportError):
-        status(other)

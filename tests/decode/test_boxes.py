@@ -7,13 +7,11 @@ import torch
 from spiking_yolo.decode.boxes import (
     Boxes,
     Detections,
-    assign,
     counted,
     decode,
     listed,
     ranked,
     top_classes,
-    unmatched,
 )
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -70,20 +68,6 @@ def test_what_was_found_in_words():
     assert counted(detections([1, 2, 1]), NAMES) == "2 x dog, bird"
     assert listed(detections([1, 2, 1]), NAMES) == "2 x dog 0.62-0.75, bird 0.69"
     assert counted(detections([]), NAMES) == listed(detections([]), NAMES) == "nothing"
-
-
-def test_boxes_of_two_networks_are_matched():
-    """An IoU above a half and the same class; the most confident box chooses first."""
-    corners = [[0.0, 0, 12, 12], [0, 2, 12, 14], [40, 40, 52, 52]]
-    first = detections([0, 0, 1], torch.tensor(corners))
-    # The second overlaps the first object most, 12/13, which is taken, and the next by 11/14. The
-    # third overlaps by just a half, the fourth is of another class.
-    corners = [[0.0, 0, 12, 12], [0, 0, 12, 13], [40, 40, 52, 46], [40, 40, 52, 52]]
-    second = detections([0, 0, 1, 2], torch.tensor(corners))
-    objects = [(box, int(c)) for box, c in zip(first.xyxy, first.class_id, strict=True)]
-    assert assign(objects, second) == {0: 0, 1: 1}
-    assert assign([], second) == assign(objects, detections([], torch.zeros(0, 4))) == {}
-    assert unmatched(first, second) == ([2], [2, 3])
 
 
 def test_top_classes():

@@ -23,9 +23,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+from cyclopts import CycloptsError
+from helpers.tiny import parse
 
-from spiking_yolo.cli import COMMANDS, parse, program
-from spiking_yolo.errors import UserError
+from spiking_yolo.cli import COMMANDS, program
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN = "*.md", "docs/**/*.md", "weights/*.md", "data/README.md"
@@ -214,7 +215,9 @@ def test_commands_in_a_sentence_parse():
             if argv and not argv[0].startswith("--"):
                 try:
                     parse(argv)
-                except UserError as error:  # a sentence names a command without all that it needs
+                except (
+                    CycloptsError
+                ) as error:  # a sentence names a command without all that it needs
                     said = str(error)
                     assert "requires an argument" in said or "is missing" in said, f"{page}: {code}"
 

@@ -1,7 +1,6 @@
-"""Results in the cells of a notebook: pictures, the slider in a real browser, grids, and `show`."""
+"""Results in the cells of a notebook: pictures, grids, and `show`."""
 
 import base64
-import html
 import io
 import re
 import sys
@@ -11,7 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.pages import parsed
 from helpers.tiny import write_tiny
 from PIL import Image
 
@@ -48,40 +46,20 @@ def pictures(text: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))) for code in codes]
 
 
-def test_one_step_is_a_picture(detector, photos):
+def test_a_result_is_a_picture(detector, photos):
     result = detector.detect(photos[0], T=4, conf=CONF)
     text = result._repr_html_()
     (picture,) = pictures(text)
     assert picture.shape == result.plot().shape
-    assert np.abs(picture.astype(int) - result.plot()).mean() < 12
+    assert np.abs(picture.astype(int) - result.plot()).mean() < 16
     assert f'alt="a.png: {result.counts()}"' in text and "<script" not in text
-    assert "<iframe" not in detector.detect_ann(photos[0])._repr_html_()
-
-
-def test_several_steps_are_a_page_that_loads_nothing(run, tmp_path):
-    text = run._repr_html_()
-    (picture,) = pictures(text)
-    assert picture.shape == run.plot().shape  # where the notebook is not trusted
-    frame = re.search(r'<iframe srcdoc="([^"]*)"', text)
-    assert frame
-    path = tmp_path / "page.html"
-    path.write_text(html.unescape(frame[1]))
-    page = parsed(path)
-    assert page.policy.startswith("default-src 'none'")
-    assert all(address.startswith(("data:", "#")) for address in page.addresses)
-    assert page.data["steps"] == [1, 2, 3, 4]
-    assert [len(boxes) for boxes in page.data["boxes"]] == [len(run.steps[t]) for t in range(1, 5)]
-    assert page.data["boxes"][-1][0][:4] == run.boxes.xyxy[0].round().int().tolist()
 
 
 def test_names_cannot_become_html(run):
     seen = replace(run.seen, input=replace(run.seen.input, path="/a/<i>.png"))
-    evil = replace(run, seen=seen, names=("<script>", '"><b>', "&"))
-    last = replace(seen, steps={evil.T: seen.last})
-    for text in (evil._repr_html_(), replace(evil, seen=last)._repr_html_()):
-        outside = re.sub(r'srcdoc="[^"]*"', "", text)
-        assert not {"<script>", "<b>", "<i>"} & set(re.findall(r"<\w+>", outside))
-        assert "&lt;i&gt;.png" in outside
+    text = replace(run, seen=seen, names=("<script>", '"><b>', "&"))._repr_html_()
+    assert not {"<script>", "<b>", "<i>"} & set(re.findall(r"<\w+>", text))
+    assert "&lt;i&gt;.png" in text
 
 
 def test_a_list_is_a_grid(detector, photos, monkeypatch):

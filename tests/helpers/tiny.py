@@ -5,6 +5,7 @@ process.
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from helpers.calibrating import calibrate_on
 from helpers.darknet_files import write_weights
-from spiking_yolo.cli import call
+from spiking_yolo.cli import call, program
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
 
@@ -67,6 +68,13 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
     photos = [str(photo(folder / "photos" / f"{stem}.png", seed)) for seed, stem in enumerate("ab")]
     calibrate_on(weights, photos)
     return weights
+
+
+def parse(argv: list[str]) -> Any:
+    """The options of a command, which is not run."""
+    _, bound, _ = program().parse_args(argv, exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    return bound.arguments["options"]
 
 
 def run_tool(tool: str, *args: object) -> int:

@@ -1,13 +1,9 @@
-"""What is a file is read, writes leave the old file or the whole new one, and folders of runs belong to
-one process at a time.
+"""What is a file is read, writes leave the old file or the whole new one, and every run has a folder
+of its own.
 """
 
 import multiprocessing
 import os
-import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,19 +11,15 @@ from typing import Any
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io import files
 from spiking_yolo.io.files import (
-    GradualFile,
     atomic_write,
     derived_file,
-    hold,
-    leave_folders,
     read_text,
+    remove_empty_folders,
     run_directory,
     sha256,
 )
 
-ROOT = Path(__file__).parents[2]
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -69,35 +61,6 @@ def test_a_name_as_long_as_the_system_allows(tmp_path):
     assert len(next(tmp_path.iterdir()).name) == 255
 
 
-def test_a_gradual_file_appears_when_it_is_closed(tmp_path):
-    file = GradualFile(tmp_path / "x", "]")
-    file.close()
-    assert not list(tmp_path.iterdir())
-    for text in "[a":
-        file.write(text)
-        assert not (tmp_path / "x").exists()
-    file.close()
-    file.close()
-    assert (tmp_path / "x").read_text() == "[a]" and len(list(tmp_path.iterdir())) == 1
-
-
-@pytest.mark.parametrize("size", [1, 1 << 20])
-def test_a_gradual_file_on_a_full_disk(tmp_path, size):
-    """A small text is noticed when it leaves the buffer, at the end."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    file = GradualFile(tmp_path / "x", "]")
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-        with pytest.raises(UserError, match=r"cannot write .*x: File too large"):
-            file.write("a" * size)
-            file.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
-    assert not file.begun and not list(tmp_path.iterdir())
-
-
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert (
@@ -121,7 +84,7 @@ def test_text_is_utf8_with_or_without_mark(tmp_path):
     (tmp_path / "x").write_bytes(b"caf\xe9")
     with pytest.raises(UserError, match="x is not a text file in UTF-8"):
         read_text(tmp_path / "x")
-    with pytest.raises(UserError, match="y is missing"):
+    with pytest.raises(UserError, match="No such file"):
         read_text(tmp_path / "y")
 
 
@@ -147,7 +110,7 @@ def test_beside_or_in_the_cache(tmp_path: Path, monkeypatch):
 @pytest.fixture(autouse=True)
 def tidy() -> Iterator[None]:
     yield
-    leave_folders()
+    remove_empty_folders()
 
 
 def test_each_call_gets_a_folder_of_its_own_and_empty_ones_go(tmp_path: Path) -> None:
@@ -155,10 +118,10 @@ def test_each_call_gets_a_folder_of_its_own_and_empty_ones_go(tmp_path: Path) ->
     assert [run_directory(project, "exp").name for _ in range(3)] == ["exp", "exp2", "exp3"]
     assert run_directory(project, "exp", exist_ok=True).name == "exp"
     (project / "exp2" / "result").write_text("x")
-    leave_folders()
+    remove_empty_folders()
     assert [p.name for p in project.iterdir()] == ["exp2"]
     (project / "exp2" / "result").unlink()
-    leave_folders()  # what was full once stays
+    remove_empty_folders()  # what was full once stays
     assert (project / "exp2").is_dir()
 
 
@@ -189,79 +152,3 @@ def test_processes_that_start_together_share_no_folder(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [len(list(path.glob("[0-9]*"))) for path in (tmp_path / "runs").iterdir()] == [1, 1, 1]
-
-
-def holding(folder: Path, pipe: Any) -> None:
-    hold(folder)
-    pipe.send(None)
-    pipe.recv()
-
-
-def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path: Path) -> None:
-    here, there = PROCESSES.Pipe()
-    other = PROCESSES.Process(target=holding, args=(tmp_path, there))
-    other.start()
-    here.recv()
-    with pytest.raises(UserError, match="another process works in"):
-        hold(tmp_path)
-    other.kill()
-    other.join()
-    hold(tmp_path)
-    hold(tmp_path)  # which is its own
-
-
-FORKING = """
-import os, sys, time
-from pathlib import Path
-from spiking_yolo.io.files import hold
-hold(Path(sys.argv[1]))
-if not os.fork():  # the child says so, once it has let go of what it does not own
-    print("begun", flush=True)
-time.sleep(60)
-"""
-
-
-def start(program: str, folder: Path) -> subprocess.Popen[bytes]:
-    """A process that has begun, in a session of its own."""
-    command = [sys.executable, "-c", program, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True)
-    assert process.stdout is not None and process.stdout.readline() == b"begun\n"
-    return process
-
-
-def test_a_forked_child_does_not_keep_the_folder(tmp_path: Path) -> None:
-    """As the worker of a training does, which notices only after seconds that its parent was
-    killed.
-    """
-    with start(FORKING, tmp_path) as process:
-        with pytest.raises(UserError, match="another process works in"):
-            hold(tmp_path)
-        process.kill()
-        process.wait()
-        hold(tmp_path)
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-WRITING = """
-import sys, time
-from pathlib import Path
-from spiking_yolo.io.files import atomic_write
-with atomic_write(Path(sys.argv[1]) / "x") as temporary:
-    temporary.write_text("half")
-    print("begun", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_the_next_write_removes_what_a_killed_process_left(tmp_path: Path, monkeypatch) -> None:
-    def write() -> list[Path]:
-        monkeypatch.setattr(files, "_swept", set())
-        with atomic_write(tmp_path / "y") as temporary:
-            temporary.write_text("whole")
-        return sorted(tmp_path.iterdir())
-
-    with start(WRITING, tmp_path) as process:
-        assert len(write()) == 2  # the other process is still writing
-        process.kill()
-        process.wait()
-        assert write() == [tmp_path / "y"]

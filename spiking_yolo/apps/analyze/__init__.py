@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 from spiking_yolo.arguments import OUTPUT, WORDS, at_least
-from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.options import LimitOptions, MethodOptions, OutputOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions(LimitOptions, MethodOptions, FigureOptions, OutputOptions):
+class AnalyzeOptions(LimitOptions, MethodOptions, OutputOptions):
     """The network and images to analyse, and for how long."""
 
     data: Annotated[tuple[Path, ...], WORDS] = ()
@@ -63,5 +62,5 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     analysis = analyze(converted, photographs, options.T, options.device, Bars())
     print(f"{recipe.title}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
     print(analysis.text())
-    analysis.save(folder, options.figures)
+    analysis.save(folder)
     print(f"results saved to {folder}")

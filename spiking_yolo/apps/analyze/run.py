@@ -16,7 +16,6 @@ from torch import Tensor
 from spiking_yolo.apps.analyze.chain import INHERITED, OWN, PARTS, chain, whole_chain
 from spiking_yolo.apps.analyze.records import LayerTotals, Watch
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.figure import MARKERS, paper_figure
 from spiking_yolo.graph import Activation, Graph, Node, forward
@@ -74,12 +73,12 @@ class Analysis:
         )
         return f"{layer_table(self)}\n\n{NOTE}\n\n{textwrap.fill(said, WIDTH)}"
 
-    def save(self, folder: Path, figures: FigureFormat = "png") -> None:
-        """Write layers.csv, analysis.json and the figures, as .png and in the format `figures`."""
+    def save(self, folder: Path) -> None:
+        """Write layers.csv, analysis.json and the figures."""
         write_csv(folder / "layers.csv", [layer.row() for layer in self.layers])
         write_json(folder / "analysis.json", self.content(), indent=1)
-        error_by_layer(self, folder / "error.png", figures)
-        wrong_spikes(self, folder / "wrong-spikes.png", figures)
+        error_by_layer(self, folder / "error.png")
+        wrong_spikes(self, folder / "wrong-spikes.png")
 
     def content(self) -> dict[str, Any]:
         """analysis.json: the rows of layers.csv with the SIN ratio of every step, and where all of
@@ -200,11 +199,11 @@ CURVES = 6
 _PART_COLOURS = (COLOURS[3], COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[5])
 
 
-def error_by_layer(analysis: Analysis, path: Path, also: FigureFormat = "png") -> None:
+def error_by_layer(analysis: Analysis, path: Path) -> None:
     """Fig. 2: the relative error of every layer, as a stack of what each part contributes."""
     layers = analysis.layers
     place = np.arange(len(layers))
-    with paper_figure(path, max(4.6, 0.36 * len(layers) + 1.4), 3.2, also=also) as figure:
+    with paper_figure(path, max(4.6, 0.36 * len(layers) + 1.4), 3.2) as figure:
         axes = figure.subplots()
         up = np.zeros(len(layers))
         down = np.zeros(len(layers))
@@ -230,10 +229,10 @@ def error_by_layer(analysis: Analysis, path: Path, also: FigureFormat = "png") -
         _legend(axes)
 
 
-def wrong_spikes(analysis: Analysis, path: Path, also: FigureFormat = "png") -> None:
+def wrong_spikes(analysis: Analysis, path: Path) -> None:
     """Fig. 3: the neurons that are inactive in the ANN and have fired, over time."""
     layers = analysis.layers
-    with paper_figure(path, 4.6, 3.2, also=also) as figure:
+    with paper_figure(path, 4.6, 3.2) as figure:
         axes = figure.subplots()
         places = np.linspace(0, len(layers) - 1, CURVES).round().astype(int)
         shown = [layers[i] for i in sorted(set(places))]

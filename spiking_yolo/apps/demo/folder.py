@@ -25,7 +25,7 @@ from spiking_yolo.draw.page import HTML as PAGE
 from spiking_yolo.draw.page import embedded, legend
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.assets import sample_clip
-from spiking_yolo.io.files import atomic_write, cache_folder, regular, temporary_folder
+from spiking_yolo.io.files import atomic_write, cache_folder, regular
 from spiking_yolo.options import load
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -108,8 +108,11 @@ def _unpack(archive: Path, target: Path) -> None:
     if target.is_dir():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(target.parent) as folder, tarfile.open(archive, "r:gz") as tar:
-        part = folder / target.name
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent) as folder,
+        tarfile.open(archive, "r:gz") as tar,
+    ):
+        part = Path(folder) / target.name
         part.mkdir()
         for name in FILES:
             member = tar.extractfile(f"package/dist/{name}")

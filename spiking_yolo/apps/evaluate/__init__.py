@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, at_least, within
-from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import SRAM, CostModel, every_cost_model
 from spiking_yolo.options import (
@@ -22,7 +21,7 @@ LONGEST = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, FigureOptions, ResumableOptions):
+class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptions):
     """Which networks, which data, which rows and columns."""
 
     data: Path | None = None
@@ -154,6 +153,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
             raise
     if table is not None:
         print(table.text(options.per_class))
-        save_plots(table, folder, options.figures)
+        save_plots(table, folder)
         table.save(folder)
         print(f"\nresults saved to {folder}")

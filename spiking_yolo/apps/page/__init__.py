@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.images import Placement
 from spiking_yolo.draw.colours import COST_MODEL_COLOURS
-from spiking_yolo.draw.overlay import map_on_image
-from spiking_yolo.draw.page import Page, data_uri, jpeg
+from spiking_yolo.draw.page import Page, data_uri
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
 from spiking_yolo.metrics.energy import CostModel, every_cost_model
@@ -34,9 +33,6 @@ COST_MODELS = {
     "reuse": "8 bit, each byte moved once per pass",
     "loihi": "SANA-FE's energies per event of Loihi, 14 nm: a lower bound; no ANN runs on it",
 }
-
-# Longer side in pixels and quality of JPEGs, the best first.
-THUMBNAILS = ((480, 70), (400, 60), (320, 50), (256, 45), (192, 40), (128, 35))
 
 # Pixels; browsers do not draw a higher PNG.
 PNG_HEIGHT = 8192
@@ -75,23 +71,6 @@ def make_page(title: str, data: Mapping[str, Any]) -> Page:
     return Page(title, data, [HTML / f"{name}.js" for name in ("chart", "energy", data["kind"])])
 
 
-def thumbnails(frames: Sequence[bytes], budget: int) -> list[str]:
-    """Data URIs of JPEGs, made smaller until all together have at most `budget` characters.
-
-    frames: JPEGs of the first size of THUMBNAILS.
-    """
-    for side, quality in THUMBNAILS[1:]:
-        # base64 makes four characters of three bytes.
-        if sum(map(len, frames)) * 4 / 3 <= budget:
-            break
-        smaller: list[bytes] = []
-        for frame in frames:
-            picture = np.asarray(Image.open(io.BytesIO(frame)))
-            smaller.append(jpeg(picture, side, quality))
-        frames = smaller
-    return [data_uri(frame, "jpeg") for frame in frames]
-
-
 def sprite(tiles: np.ndarray) -> dict[str, Any]:
     """Tiles uint8 [n, h, w], row by row in one grey PNG, in which equal tiles cost next to nothing.
 
@@ -123,10 +102,12 @@ def small_map(rate: Tensor, placement: Placement, side: int) -> Tensor:
     """A map [h, w] of the network's input, cut to the photograph, with at most `side` cells on its
     longer side. Cells are averaged, so that the mean stays.
     """
-    part = map_on_image(rate, placement)
-    scale = min(1.0, side / max(part.shape))
-    height, width = (max(1, round(n * scale)) for n in part.shape)
-    return adaptive_avg_pool2d(part[None], (height, width))[0]
+    whole = interpolate(rate[None, None], placement.network[::-1], mode="nearest-exact")[0, 0]
+    width, height = placement.resized
+    left, top = map(round, placement.pad)
+    scale = min(1.0, side / max(width, height))
+    small = max(1, round(scale * height)), max(1, round(scale * width))
+    return adaptive_avg_pool2d(whole[None, top : top + height, left : left + width], small)[0]
 
 
 def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float], list[float]]:

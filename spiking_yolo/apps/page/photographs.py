@@ -1,25 +1,20 @@
 """The page of photographs: boxes, spikes, error and energy at every timestep."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.detect.run import DetectRun, ImageResult, Sink
+from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.apps.page import as_bytes, facts, make_page, rounded, small_map, sprite
-from spiking_yolo.decode.boxes import Detections, Object, assign
-from spiking_yolo.draw.page import box_rows, class_ids, legend, photograph
+from spiking_yolo.draw.page import box_rows, class_ids, legend, picture_uri
 from spiking_yolo.metrics.energy import every_cost_model
 from spiking_yolo.observe import Observation
 from spiking_yolo.snn.operations import LayerSize, layer_sizes
 
 MAP_SIDE = 52  # cells on the longer side of a heat map
-PLOTTED_OBJECTS = 12
-# Characters of a photograph and its maps, so that ten stay below 5 MB.
-PER_PHOTOGRAPH = 440_000
 
 
 class PhotographsPage(Sink):
@@ -40,9 +35,9 @@ class PhotographsPage(Sink):
         self.classes: set[int] = set()
         self.neurons: Mapping[str, int] = {}
 
-    def image(self, seen: ImageResult) -> None:
-        self.photographs.append(self._content(seen.source, seen.seen))
-        self.neurons = seen.seen.neurons_by_layer
+    def image(self, seen: Seen) -> None:
+        self.photographs.append(self._content(seen.source, seen.observation))
+        self.neurons = seen.observation.neurons_by_layer
 
     def close(self) -> None:
         if not self.photographs:
@@ -70,33 +65,20 @@ class PhotographsPage(Sink):
 
     def _content(self, source: str, seen: Observation) -> dict[str, Any]:
         """What the page shows of a photograph, of JSON's types."""
-        maps = self._maps(seen)
-        used = sum(len(sprites["sprite"]) for sprites in maps if sprites)
         assert seen.input.image is not None
         height, width = seen.input.image.shape[:2]
+        boxes = [seen.steps[t].boxes for t in self.run.steps]
+        self.classes |= class_ids([seen.ann_boxes, *boxes])
         return {
             "name": Path(source).name,
             "width": width,
             "height": height,
-            "image": photograph(seen.input.image, PER_PHOTOGRAPH - used),
-            **self._boxes(seen),
+            "image": picture_uri(seen.input.image),
+            "ann": box_rows(seen.ann_boxes),
+            "boxes": list(map(box_rows, boxes)),
             **self._costs(seen),
             "layers": [self._layer(layer, seen) for layer in self.layers],
-            "maps": maps,
-        }
-
-    def _boxes(self, seen: Observation) -> dict[str, Any]:
-        """Boxes of the ANN and at every step, and the objects among them."""
-        sure = self.run.selection.sure
-        by_step = {t: seen.steps[t].boxes for t in self.run.steps}
-        ann = sure(seen.ann_boxes)
-        shown = [sure(boxes) for boxes in by_step.values()]
-        self.classes |= class_ids([ann, *shown])
-        objects = follow(seen.ann_boxes, by_step, self.run.selection.conf)[:PLOTTED_OBJECTS]
-        return {
-            "ann": box_rows(ann),
-            "boxes": list(map(box_rows, shown)),
-            "objects": [rounded(asdict(one)) for one in objects],
+            "maps": self._maps(seen),
         }
 
     def _costs(self, seen: Observation) -> dict[str, Any]:
@@ -160,60 +142,3 @@ class PhotographsPage(Sink):
             tiles, low, high = as_bytes(torch.stack(maps))
             sprites.append({**sprite(tiles), **rounded({"low": low, "high": high, "mean": mean})})
         return sprites
-
-
-@dataclass(frozen=True)
-class Followed:
-    """An object over time.
-
-    Attributes:
-        class_id: Its class.
-        ann: The ANN's confidence; None below FAINT.
-        confidence: The spiking network's at each step; None below FAINT.
-    """
-
-    class_id: int
-    ann: float | None
-    confidence: list[float | None]
-
-
-def follow(ann: Detections, steps: Mapping[int, Detections], conf: float) -> list[Followed]:
-    """Follow the objects that the ANN or any step detects with a confidence above `conf`.
-
-    A box belongs to an object of its class that it overlaps by more than SAME_OBJECT; each object
-    has at most one box at a time, the most confident.
-
-    Args:
-        ann: The ANN's boxes, from FAINT on.
-        steps: t -> boxes of the spiking network, from FAINT on.
-        conf: Confidence that makes a box an object.
-
-    Returns:
-        The ANN's objects first, then the most confident first.
-    """
-    objects: list[Object] = []
-    for boxes in (ann, *reversed(list(steps.values()))):
-        sure = boxes.take(boxes.confidence > conf)
-        assigned = set(assign(objects, sure).values())
-        for k in range(len(sure)):
-            if k not in assigned:
-                objects.append((sure.xyxy[k], int(sure.class_id[k])))
-    by_ann = _confidences(objects, ann)
-    by_step = [_confidences(objects, boxes) for boxes in steps.values()]
-    followed: list[Followed] = []
-    for k, (_, class_id) in enumerate(objects):
-        followed.append(Followed(class_id, by_ann[k], [of_step[k] for of_step in by_step]))
-
-    def order(one: Followed) -> tuple[bool, float]:
-        highest = max(confidence or 0.0 for confidence in (one.ann, *one.confidence))
-        return one.ann is None or one.ann <= conf, -highest
-
-    return sorted(followed, key=order)
-
-
-def _confidences(objects: list[Object], boxes: Detections) -> list[float | None]:
-    """Confidence of each object's box."""
-    confidences: list[float | None] = [None] * len(objects)
-    for index, k in assign(objects, boxes).items():
-        confidences[index] = float(boxes.confidence[k])
-    return confidences

@@ -6,23 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from spiking_yolo.apps.detect.run import DetectRun, FrameResult, Sink
-from spiking_yolo.apps.page import (
-    THUMBNAILS,
-    facts,
-    make_page,
-    rounded,
-    small_map,
-    sprite,
-    thumbnails,
-)
+from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
+from spiking_yolo.apps.page import facts, make_page, rounded, small_map, sprite
 from spiking_yolo.draw.colours import hexadecimal, track_colour
-from spiking_yolo.draw.page import box_rows, class_ids, jpeg, legend
+from spiking_yolo.draw.page import THUMBNAIL, box_rows, class_ids, legend, picture_uri
 from spiking_yolo.metrics.energy import every_cost_model
+from spiking_yolo.observe import layer_operations
 
 HEAT_SIDE = 48  # cells on the longer side
-# Characters of all thumbnails, so that the page stays below 5 MB.
-FRAMES = 4_000_000
 
 
 class VideoPage(Sink):
@@ -42,19 +33,20 @@ class VideoPage(Sink):
         }
         self.ann_energy: dict[str, float] = {}
         self.classes: set[int] = set()
-        self.thumbnails: list[bytes] = []
+        self.images: list[str] = []
         self.heat: list[np.ndarray] = []
         # Id and class -> positions of the frames in which the track is seen.
         self.tracks: dict[tuple[int, str], list[int]] = {}
         self.layers: dict[str, list[float]] = {}
 
-    def frame(self, seen: FrameResult) -> None:
-        result, ann = seen.result, seen.seen.ann_boxes
+    def frame(self, seen: Seen) -> None:
+        result, observation = seen.result, seen.observation
+        converted, costs = self.run.detector.converted, self.run.costs
         row = {
-            "frame": seen.frame,
+            "frame": result.frame,
             "time": result.time,
             "boxes": box_rows(result.detections),
-            "ann": box_rows(ann),
+            "ann": box_rows(observation.ann_boxes),
             "operations": result.operations_per_mac,
             "spikes": result.spikes,
             "cut": result.cut,
@@ -66,13 +58,16 @@ class VideoPage(Sink):
             if box.get("track_id") is not None:
                 at = len(self.columns["frame"]) - 1
                 self.tracks.setdefault((box["track_id"], box["class"]), []).append(at)
-        for layer, operations in seen.layers.items():
+        by_layer = observation.last.operations_by_layer
+        how = (converted.graph, costs.counting, observation.macs)
+        for layer, operations in layer_operations(by_layer, *how).items():
             self.layers.setdefault(layer, []).append(operations)
+        work, size = costs.observed(observation, result.T)
         for cost_model in every_cost_model():
-            self.energy[cost_model.key].append(cost_model.snn(seen.work, seen.size))
-            self.ann_energy[cost_model.key] = cost_model.ann(seen.size)
-        self.classes |= class_ids([result.detections, ann])
-        self.thumbnails.append(jpeg(result.image, *THUMBNAILS[0]))
+            self.energy[cost_model.key].append(cost_model.snn(work, size))
+            self.ann_energy[cost_model.key] = cost_model.ann(size)
+        self.classes |= class_ids([result.detections, observation.ann_boxes])
+        self.images.append(picture_uri(result.image, THUMBNAIL))
         layers = []
         for layer in result.maps[result.T].values():
             layers.append(small_map(layer, result.placement, HEAT_SIDE))
@@ -96,7 +91,7 @@ class VideoPage(Sink):
             "layers": rounded(layers),
             "width": width,
             "height": height,
-            "images": thumbnails(self.thumbnails, FRAMES),
+            "images": self.images,
             **rounded(numbers),
             "heat": self._heat(),
             "T": result.T,

@@ -10,9 +10,6 @@ from helpers.tiny import files, photo
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.detect import detect as detect_in_python
-from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.errors import Notice
 from spiking_yolo.integer.stream import Stream
 
@@ -73,7 +70,7 @@ def test_one_line_for_a_video(detect, tmp_path, entries, capsys):
     costs = f"{np.mean(later):.2g} operations per MAC of the ANN, first frame {first:.2g}; "
     birds = sum(box["class"] == "bird" for one in said for box in one["detections"])
     assert costs in line and f"{birds} x bird" in line and "; ANN: " in line
-    assert "; 1 scene cut; " in line
+    assert "; scene cuts: 1; " in line
     assert [one["cut"] for one in said] == [False, False, False, True, False]
 
 
@@ -137,11 +134,11 @@ def test_an_interrupted_video_keeps_its_frames(detect, clip, tmp_path, monkeypat
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Stream, "__call__", some)
-    everything = ("--overlay", "--timeline", "--save-mot", "--save-json")
+    everything = ("--save-mot", "--save-json")
     assert detect(clip, *everything, "--page", tmp_path / "clip.html") == 130
     assert capsys.readouterr().err == "interrupted\n"
     if frames:
-        names = "clip.mp4 clip-events.mp4 clip-mot.txt clip-timeline.png detections.json"
+        names = "clip.mp4 clip-mot.txt detections.json"
         assert files(tmp_path / "runs/exp") == set(names.split())
         assert len(read_frames(tmp_path / "runs/exp/clip.mp4")) == frames
         assert (tmp_path / "clip.html").read_text().rstrip().endswith("</html>")
@@ -149,46 +146,15 @@ def test_an_interrupted_video_keeps_its_frames(detect, clip, tmp_path, monkeypat
         assert not (tmp_path / "runs").exists() and not (tmp_path / "clip.html").exists()
 
 
-def test_from_python_results_are_those_of_the_detector(weights, clip, tmp_path):
-    photos = [str(weights.parent / "photos" / name) for name in ("a.png", "b.png")]
-    options = DetectOptions(
-        sources=(*photos, str(clip), "gone.jpg"), T=3, conf=0.3, weights=weights, project=tmp_path
-    )
-    steps: list[tuple[str, int, int]] = []
-    summary = detect_in_python(options, lambda *said: steps.append(said[:3]))
-    detector = SpikingYOLO(weights)
-    expected = detector.detect(photos, T=3, conf=0.3)
-    expected += list(detector.stream(clip, T=3, conf=0.3))
-    assert [result.frame for result in summary.results] == [None, None, 0, 1, 2, 3, 4]
-    for result, other in zip(summary.results, expected, strict=True):
-        assert result.boxes.xyxy.equal(other.boxes.xyxy) and result.operations == other.operations
-    assert list(summary.failures) == ["gone.jpg"]
-    # Timesteps are those of all images together.
-    done = [k for what, k, _ in steps if what == "timesteps"]
-    assert done == sorted(done) and done[-1] == 6
-    assert {total for what, _, total in steps if what == "timesteps"} == {9}
-
-
-def test_steps_of_a_long_run_are_denser_at_the_start():
-    for T in [1, 2, 16, 17, 64, 1000]:
-        steps = spread_steps(T, 16)
-        assert steps[0] == 1 and steps[-1] == T and steps == sorted(set(steps)) and len(steps) <= 16
-        assert len(steps) == T or T > 16
-
-
 def test_mistakes(detect, clip, image, tmp_path, capsys):
     for options, word in [
         (["C", "--frames", "keep", *RATES], "--frames reset"),
         (["C", "--refresh", -1], "refresh"),
-        (["P", "--save-mot", "--timeline"], "--save-mot and --timeline"),
-        (["P", "--track"], "--track"),
-        (["P", "--frames", "reset"], "--frames"),
-        (["P", "--layers", "all"], "--overlay"),
         (["P", "--page", "a.txt"], "end in .html"),
         (["P", "C", "--page", "a.html"], "one video"),
         (["P", "--steps", 9, "--T", 4], "1..4"),
-        (["V", "--timeline"], "has no frames"),
-        (["B", "--overlay"], "cannot open the video"),
+        (["V"], "has no frames"),
+        (["B"], "cannot open the video"),
     ]:
         (tmp_path / "text.mp4").write_text("hello")
         void = tmp_path / "void.avi"

@@ -107,15 +107,15 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
     lines = (done / "records-dcgs.0.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "records-dcgs.0.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
     assert run_tool("eval_coco", *call, "--T", 8, "--resume", folder) == 2
-    assert "was made with steps=2,4" in capsys.readouterr().err
-    assert run_tool("eval_coco", *call, *QUICK, "--resume", "latest") == 0
+    assert "was made with steps=[2, 4]" in capsys.readouterr().err
+    assert run_tool("eval_coco", *call, *QUICK, "--resume", folder) == 0
     again, first = results(folder)["steps"], results(done / "dcgs")["steps"]
     for row, other in zip(again, first, strict=True):
         assert {k: v for k, v in row.items() if k != "seconds"} == {
             k: v for k, v in other.items() if k not in ("seconds", "interval_95")
         }
     assert run_tool("eval_coco", *call, *QUICK, "--resume", folder) == 2
-    assert "is finished" in capsys.readouterr().err
+    assert "no interrupted run" in capsys.readouterr().err
 
 
 def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
@@ -208,7 +208,7 @@ def test_mistakes_are_one_line(scene, classes, tmp_path, capsys):
         (("--data", "{images}", "--weights", "{detector}"), "detection dataset"),
         (("--data", "{photos}", "--weights", "{detector}", "--year", 2012), "year"),
         (("--data", "{photos}", "--weights", "{detector}", "--split", "odd"), "no splits"),
-        (("--data", "gone", "--weights", "{detector}"), "does not exist"),
+        (("--data", "gone", "--weights", "{detector}"), "gone is no"),
     ]:
         places = {"photos": scene[1], "detector": scene[0], "classifier": classes[0]}
         places["images"] = classes[1]

@@ -112,7 +112,7 @@ def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, caps
     lines = log.read_bytes().splitlines(keepends=True)
     assert len(lines) == 3
     log.write_bytes(b"".join(lines[:2]))
-    assert run_tool("eval_video", *call, "--resume", "latest") == 0
+    assert run_tool("eval_video", *call, "--resume", tmp_path / "exp") == 0
     again = results(folder / "signed-digits")
     for row in (again["steps"][0], first["steps"][0]):
         del row["seconds"]

@@ -13,18 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.drawing import detections
 from helpers.pages import parsed
 from helpers.tiny import NAMES, photo, run_tool, write_tiny
 from helpers.video import read_frames, walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.page import as_bytes, rounded, small_map, sprite, thumbnails
-from spiking_yolo.apps.page.photographs import follow
+from spiking_yolo.apps.page import as_bytes, rounded, small_map, sprite
 from spiking_yolo.data.images import Placement
-from spiking_yolo.draw.page import jpeg
-from spiking_yolo.draw.page import photograph as best_jpeg
 
 NASTY = "</script><img src=x onerror=alert(1)><!--"
 
@@ -107,17 +103,6 @@ def test_photographs_have_the_detectors_numbers(page, weights):
         assert [box[5] for box in shown["ann"]] == of_ann.boxes.cls.tolist()
 
 
-def test_an_object_is_followed_over_time():
-    ann = detections((0, 0, 10, 10, 0.9, 0))
-    faint = detections((0, 0, 10, 9, 0.1, 0))
-    late = detections((50, 50, 70, 70, 0.8, 1), (0, 0, 9, 10, 0.7, 0), (0, 0, 10, 10, 0.05, 0))
-    first, second = follow(ann, {1: faint, 2: detections(), 3: late}, 0.25)
-    assert (first.class_id, first.ann) == (0, pytest.approx(0.9))
-    assert (second.class_id, second.ann) == (1, None)
-    assert first.confidence == [pytest.approx(0.1), None, pytest.approx(0.7)]
-    assert second.confidence == [None, None, pytest.approx(0.8)]
-
-
 @pytest.fixture
 def write_page(weights, tmp_path):
     def call(*args: object) -> dict:
@@ -129,10 +114,9 @@ def write_page(weights, tmp_path):
     return call
 
 
-def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path, capsys):
+def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path):
     clip = write_frames(tmp_path / "clip.mp4", walk(6))
     data = write_page(clip, "--every", 2)
-    assert "page.html, 0." in capsys.readouterr().out
     frames = list(SpikingYOLO(weights).stream(clip, conf=0.3, every=2))
     assert data["frame"] == [0, 2, 4] == [one.frame for one in frames] and len(data["images"]) == 3
     assert np.allclose(data["operations"], [one.operations_per_mac for one in frames], rtol=1e-3)
@@ -181,14 +165,6 @@ def test_tiles_lie_where_the_page_looks_for_them():
     assert of["columns"] == 2 and image.shape == (150 * 40, 6)
     for k in (0, 1, 149, 299):
         assert image[k // 2 * 40 + 39, k % 2 * 3] == k % 256
-
-
-def test_pictures_keep_to_their_budget():
-    noise = np.random.default_rng(0).integers(0, 256, (900, 1400, 3), np.uint8)
-    assert len(best_jpeg(noise, 200_000)) <= 200_000 < len(best_jpeg(noise, 10**7))
-    frames = [jpeg(noise, 480, 70)] * 4
-    assert sum(map(len, thumbnails(frames, 100_000))) <= 100_000
-    assert sum(map(len, thumbnails(frames, 10**7))) > 100_000
 
 
 def test_numbers_are_short():

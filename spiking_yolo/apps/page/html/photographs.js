@@ -1,7 +1,6 @@
 "use strict";
 // Photographs, timestep by timestep.
 const shown = { photo: 0, layer: -1, snn: true, ann: false };
-const DASHES = [null, "7 4", "2 3", "9 3 2 3", "14 4"];
 const photo = () => data.photographs[shown.photo];
 const one = data.steps.length === 1;
 const consecutive = data.steps.length - 1 === data.steps.at(-1) - data.steps[0];
@@ -19,16 +18,6 @@ const slider = player({
   show: draw,
   pace: Math.max(120, Math.min(600, 9000 / data.steps.length)),
 });
-
-/** "dog", or "dog 1", "dog 2" where there are several. */
-function called(objects) {
-  const seen = {}, total = {};
-  for (const object of objects) total[object.class_id] = (total[object.class_id] || 0) + 1;
-  return objects.map(({ class_id: c }) => {
-    seen[c] = (seen[c] || 0) + 1;
-    return { name: data.classes[c].name + (total[c] > 1 ? ` ${seen[c]}` : ""), nth: seen[c] - 1 };
-  });
-}
 
 /** Whether later steps change what is seen at t. settled: the last step that does, or null. */
 function activity(settled, t) {
@@ -78,12 +67,8 @@ function drawLayers(now, k) {
 }
 
 function drawPlots() {
-  const now = photo(), names = called(now.objects), axis = { xs: data.steps, xname: "timestep T", logx: !consecutive, onpick: (k) => slider.go(k) };
+  const now = photo(), axis = { xs: data.steps, xname: "timestep T", logx: !consecutive, onpick: (k) => slider.go(k) };
   plots = one ? [] : [
-    plot({ ...axis, title: "Confidence of each object", note: "The ring at the right edge is the ANN's confidence. Below the dashed line no box is shown.", low: 0, high: 1,
-      format: (value) => (value ?? 0).toFixed(2), references: [{ name: "shown from", value: data.conf }],
-      series: now.objects.map((object, i) => ({ name: names[i].name, dash: DASHES[names[i].nth % DASHES.length], colour: data.classes[object.class_id].colour,
-        values: object.confidence.map((c) => c ?? 0), end: object.ann, remark: object.ann === null ? "not the ANN" : `ANN ${object.ann.toFixed(2)}` })) }),
     plot({ ...axis, title: "Output error", note: "Distance of the head's output from the ANN's, relative to it: 0 is a perfect conversion.",
       series: [{ name: "error", colour: "var(--accent)", values: now.error }] }),
     plot({ ...axis, title: "Operations", note: "Synaptic operations so far per multiply-accumulate of the ANN.",
