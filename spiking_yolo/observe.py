@@ -32,7 +32,7 @@ from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
-from spiking_yolo.integer.stream import FrameRun, Network, Stream
+from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.network import Probe
 from spiking_yolo.snn.readout import Run, Snapshot
@@ -336,8 +336,7 @@ class Observer:
                 assert self.network is not None
                 maps = "maps" in want
                 run = self.network.run(x, T, steps, maps=maps, probes=probes, progress=progress)
-            of = FrameRun(run, fresh=True, cut=False)
-            yield from self._observations(inputs, x, of, T, want, start)
+            yield from self._observations(inputs, x, run, T, want, start)
 
     def follow(
         self,
@@ -359,8 +358,8 @@ class Observer:
             inputs = [self._read(frame)]
             x = self._stack(inputs)
             start = time.perf_counter()
-            of = stream(x, steps=steps, maps="maps" in want)
-            yield from self._observations(inputs, x, of, stream.T, want, start)
+            run = stream(x, steps=steps, maps="maps" in want)
+            yield from self._observations(inputs, x, run, stream.T, want, start)
 
     def predict(
         self, outputs: Sequence[Tensor], placements: Sequence[Placement]
@@ -384,13 +383,13 @@ class Observer:
         self,
         inputs: Sequence[Input],
         x: Tensor,
-        of: FrameRun,
+        run: Run,
         T: int,
         want: Collection[Want],
         start: float,
     ) -> list[Observation]:
         """The records of a batch x whose run began at `start`."""
-        n, run = len(inputs), of.run
+        n = len(inputs)
         outputs = _each_once(_on_cpu, {t: s.outputs for t, s in run.snapshots.items()})
         simulated = time.perf_counter()
 
@@ -440,8 +439,8 @@ class Observer:
                 analogue_macs=run.analogue_macs,
                 simulated=run.steps,
                 settled=run.settled,
-                fresh=of.fresh,
-                cut=of.cut,
+                fresh=run.fresh,
+                cut=run.cut,
             )
             observations.append(seen)
         return observations

@@ -124,7 +124,8 @@ def test_frames_cost_what_changes(detector):
     frame, factor = None, 0.0
     for k, one in enumerate(inputs):
         dead_zone = factor * converted.recipe.neuron.hysteresis
-        run, frame = network.next(one.x[None], before=frame, dead_zone=dead_zone)
+        run = network.run(one.x[None], before=frame, dead_zone=dead_zone)
+        frame = run.frame
         found = run.snapshots[1].operations.digits.item()
         assert seen[k].last.operations["digits"] == found
         factor = 1.0

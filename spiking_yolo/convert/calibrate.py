@@ -119,9 +119,9 @@ def _extreme_currents(network: SpikingNetwork, layer: str, job: Job) -> tuple[Te
     """The largest current above and below zero that a layer receives, [C] each."""
     highest = lowest = torch.zeros(())
 
-    def watch(name: str, t: int, neurons: NeuronLayer, current: Tensor | None) -> None:
+    def watch(name: str, t: int, neurons: NeuronLayer, current: Tensor) -> None:
         nonlocal highest, lowest
-        if name == layer and current is not None:
+        if name == layer:
             flat = current.transpose(0, 1).flatten(1).float()
             highest = torch.maximum(highest, flat.amax(1))
             lowest = torch.minimum(lowest, flat.amin(1))

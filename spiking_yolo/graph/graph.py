@@ -126,17 +126,17 @@ class Node:
     inputs: tuple[str, ...] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def weighted(self) -> bool:
         """Whether it is a convolution or a linear layer."""
         return self.op in WEIGHTED
 
-    @property
+    @cached_property
     def product(self) -> bool:
         """Whether it multiplies two feature maps."""
         return self.op in PRODUCTS
 
-    @property
+    @cached_property
     def multiplies(self) -> bool:
         """Whether it is a layer: weighted, or a product."""
         return self.op in MULTIPLYING

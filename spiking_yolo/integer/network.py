@@ -79,7 +79,7 @@ class IntegerNetwork(nn.Module):
         device = torch.device(device)
         fast = fast and device.type == "cpu"
         self.recipe, self.fast = recipe, fast
-        plan = NetworkPlan.of(graph, neurons, recipe)
+        plan = NetworkPlan.of(graph, recipe)
         self.graph = distribute_sums(plan.graph)
         self.sizes = shapes(plan.graph, spec.height, spec.width)
         self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec).to(device)
@@ -94,10 +94,11 @@ class IntegerNetwork(nn.Module):
         self._pools = [name for name in pools if name in carrying]
         self.senders = (*self.layers, *self._pools)
         self.neurons = {name: math.prod(self.sizes[name][1:]) for name in self.layers}
-        self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources.values())
+        self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources)
         channels = {name: size[1] for name, size in self.sizes.items()}
         self.ends = segments(plan.graph, channels, self.senders, plan.sliced)
         self.counted = of_segments(plan.graph, self.ends)
+        self._macs = total_macs(self.counted, self.sizes, self.senders)
         self._digits = count_digits
         if recipe.neuron_kind.events == "digits":
             self._digits = count_binary_digits
@@ -226,79 +227,65 @@ class IntegerNetwork(nn.Module):
         T: int = 1,
         steps: Iterable[int] = (),
         *,
+        before: Frame | None = None,
+        dead_zone: float = 0.0,
         maps: bool = False,
         probes: Iterable[Any] = (),
         progress: Callable[[int], Any] | None = None,
     ) -> Run:
-        """Photographs: complete at T = 1, and the same at every later step.
+        """Photographs, or the next frames of videos: complete at T = 1, and the same afterwards.
 
         Args:
             x: Images, [N, C, H, W].
             T: Number of timesteps.
             steps: Where to take snapshots, besides T.
+            before: The frame before, of the same videos; None for photographs and first frames.
+            dead_zone: Of the neurons in a later frame, in thetas.
             maps: Snapshots carry spike maps.
             probes: None: those are of SpikingNetwork.
             progress: progress(1), called at the end.
+
+        Returns:
+            The run; its `frame` is what the next one needs to know.
         """
         if tuple(probes):
             raise ValueError("probes look at steps of a SpikingNetwork")
-        run, _ = self.next(x, T, steps, maps=maps)
-        if progress is not None:
-            progress(1)
-        return run
-
-    @torch.no_grad()
-    def next(
-        self,
-        x: Tensor,
-        T: int = 1,
-        steps: Iterable[int] = (),
-        *,
-        before: Frame | None = None,
-        dead_zone: float = 0.0,
-        maps: bool = False,
-    ) -> tuple[Run, Frame]:
-        """The next frames of videos, and what the frames after them need to know.
-
-        Args:
-            x, T, steps, maps: See `run`.
-            before: The frame before, of the same videos; None for a first one.
-            dead_zone: Of the neurons in a later frame, in thetas.
-        """
         times = checked_times(T, steps, 0)
-        frame = self(x, before, dead_zone)
+        frame = self.forward(x, before, dead_zone)
         counts = {name: events.stacked() for name, events in frame.events.items()}
-        shown = None
+        updates = x.new_full((len(x),), sum(self.neurons.values()), dtype=torch.float64)
+        macs = self._macs
         first: Mapping[str, Tensor] | None = counts
         if before is not None:
             changed = whole(frame.sent[self._input]) != whole(before.sent[self._input])
             shown, first = changed.sum(1, keepdim=True), None
-        updates = self._updates(frame.events, x, shown)
+            updates = self._updates(frame.events, x, shown)
+            macs = total_macs(self.counted, self.sizes, self.senders, shown)
         active = torch.ones(len(x), dtype=torch.int64, device=x.device)
         costs = counts, self.sizes, updates, active, self.neurons, first
         snapshot = Snapshot.of(self.counted, 1, frame.outputs, *costs, maps=maps)
-        macs = total_macs(self.counted, self.sizes, self.senders, shown)
         snapshots = {t: replace(snapshot, t=t) for t in times}
-        return Run(snapshots, self.neurons, self._activations, 1, *macs, 1), frame
+        if progress is not None:
+            progress(1)
+        return Run(snapshots, self.neurons, self._activations, 1, *macs, 1, frame)
 
-    def _updates(self, events: Mapping[str, Counts], x: Tensor, shown: Tensor | None) -> Tensor:
-        """Neurons of layers that received something, float64 [N]. shown: See total_macs."""
+    def _updates(self, events: Mapping[str, Counts], x: Tensor, shown: Tensor) -> Tensor:
+        """Neurons of layers that received something in a later frame, float64 [N]. shown: See
+        total_macs.
+        """
         updates = x.new_zeros(len(x), dtype=torch.float64)
         # Node -> images in which it hands on something.
         heard: dict[str, Tensor] = {}
         for node in self.counted.nodes:
             if node.op == "input":
-                heard[node.name] = torch.ones_like(updates, dtype=torch.bool)
-                if shown is not None:
-                    heard[node.name] = shown.flatten(1).any(1)
+                heard[node.name] = shown.flatten(1).any(1)
                 continue
             arrived = torch.stack([heard[name] for name in node.inputs]).any(0)
             if node.op == "activation":
                 updates += arrived * self.neurons[node.name]
             if node.name in events:
                 arrived = events[node.name].messages.flatten(1).any(1)
-            # Biases arrive with a photograph.
-            heard[node.name] = arrived | (shown is None)
+            heard[node.name] = arrived
         return updates
 
 

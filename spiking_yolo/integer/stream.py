@@ -1,6 +1,6 @@
 """A video, frame by frame: neurons remember what they have sent, and only changes travel."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,23 +19,8 @@ STEPS = 4
 UNLIKE = 1.0
 
 
-@dataclass(frozen=True)
-class FrameRun:
-    """One frame.
-
-    Attributes:
-        run: The run, with the costs of this frame alone.
-        fresh: Whether the state started anew.
-        cut: Whether the scene is another one.
-    """
-
-    run: Run
-    fresh: bool
-    cut: bool
-
-
 class Stream:
-    """A video, frame by frame: stream(x) -> FrameRun.
+    """A video, frame by frame: stream(x) -> Run, with the costs of this frame alone.
 
     The first frame costs what a photograph costs. The state starts anew for a frame of another
     size, and at a cut (see `unlike`), because cancelling the old scene would cost as much again. A
@@ -63,7 +48,7 @@ class Stream:
         self._factor = 1.0
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, **options: Any) -> FrameRun:
+    def __call__(self, x: Tensor, **options: Any) -> Run:
         """Compute the next frame.
 
         Args:
@@ -71,20 +56,21 @@ class Stream:
             **options: steps and maps, as of `run`.
         """
         if not isinstance(self.network, IntegerNetwork) or not self._recipe.keeps_frames:
-            return FrameRun(self.network.run(x, self.T, **options), True, False)
+            return self.network.run(x, self.T, **options)
         image = self._image
         cut = image is not None and (x.shape != image.shape or unlike(x, image))
         if image is None or cut:
-            return FrameRun(self._start(x, options), True, cut)
+            return replace(self._start(x, options), cut=cut)
         self._image = self._transmitted(x, image)
         dead_zone = self._factor * self._recipe.neuron.hysteresis
         options |= {"before": self._last, "dead_zone": dead_zone}
-        run, self._last = self.network.next(self._image, self.T, **options)
+        run = self.network.run(self._image, self.T, **options)
+        self._last = run.frame
         spent = self._operations(run)
         self._factor = 1.0
         if busy := self._recipe.neuron.busy * self._first:
             self._factor = min(1.0, round(STEPS * spent / busy) / STEPS)
-        return FrameRun(run, False, cut=spent > self._first)
+        return replace(run, fresh=False, cut=spent > self._first)
 
     def _start(self, x: Tensor, options: dict[str, Any]) -> Run:
         """A first frame."""
@@ -93,7 +79,8 @@ class Stream:
         self._image, self._noise, self._factor = x.clone(), None, 1.0
         if self._recipe.encoding.denoise:
             self._noise = NoiseFilter(self._image)
-        run, self._last = self.network.next(self._image, self.T, **options)
+        run = self.network.run(self._image, self.T, **options)
+        self._last = run.frame
         self._first = self._operations(run)
         return run
 

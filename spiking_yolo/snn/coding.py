@@ -2,15 +2,15 @@
 
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.recipe import Encoding, Recipe, allow_choices
+from spiking_yolo.recipe import Encoding, Recipe
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import channels_last, to_like
+from spiking_yolo.snn.layout import channels_last
 
 
 def image_keys(x: Tensor) -> list[int]:
@@ -32,7 +32,7 @@ def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) ->
         bits = np.random.SFC64(int.from_bytes(digest, "little")).random_raw((size + 3) // 4)
         np.multiply(bits.view("<u2")[:size], np.float32(2.0**-16), out=row)
     values = torch.from_numpy(numbers).view(len(keys), *like.shape[2:], like.shape[1])
-    return to_like(values.movedim(-1, 1), like, like.dtype)
+    return values.movedim(-1, 1).to(like)
 
 
 # The value of a spike while a layer is silent: no neuron has half of it to send.
@@ -62,11 +62,6 @@ def schedule_end(e: Encoding, before: int) -> int:
     return e.coarse + before + 1
 
 
-def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:
-    """The image itself as a current; no spikes."""
-    return x, None
-
-
 def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
     """Poisson spikes: a pixel fires with a probability proportional to its intensity.
 
@@ -82,14 +77,6 @@ def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tup
     top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
     fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
     return x.sign() * fired * top, fired
-
-
-# encoding.input -> what enters in step t, and where there was a spike (0 or 1; None: no spikes).
-INPUTS: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
-    "analogue": analogue,
-    "poisson": poisson,
-}
-allow_choices("encoding.input", INPUTS)
 
 
 class ImageInput:
@@ -114,17 +101,14 @@ class ImageInput:
         self._image = image
         self._fired: dict[str, Tensor] = {}
 
-    def send(self, name: str, t: int) -> Tensor | None:
-        """What the input node of this name sends in step t; None for nothing new."""
+    def send(self, name: str, t: int) -> Tensor:
+        """What the input node of this name sends in step t."""
         if self._once:
-            return self._image if t == 1 else None
-        sent, fired = INPUTS[self._settings.input](
-            self._image, self._settings.seed, self.keys, name, t
-        )
-        if fired is not None and t == 1:
-            self._fired[name] = fired
-        elif fired is not None:
-            self._fired[name].add_(fired)
+            return self._image if t == 1 else torch.zeros_like(self._image)
+        if self._settings.input == "analogue":
+            return self._image
+        sent, fired = poisson(self._image, self._settings.seed, self.keys, name, t)
+        self._fired[name] = self._fired.get(name, 0) + fired
         return sent
 
     def counts(self) -> dict[str, Counts]:

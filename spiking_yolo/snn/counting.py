@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.layout import empty, to_like
+from spiking_yolo.snn.layout import empty
 
 P = ParamSpec("P")
 LIBRARY = torch.library.Library("spiking_yolo", "FRAGMENT")
@@ -160,10 +160,7 @@ MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
 
 @cache
 def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return to_like(
-        torch.tensor(MORE, dtype=dtype).mul_(slack).add_(0.5),
-        torch.empty(0, dtype=dtype, device=device),
-    )
+    return torch.tensor(MORE, dtype=dtype).mul_(slack).add_(0.5).to(device)
 
 
 @operator

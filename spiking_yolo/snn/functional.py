@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.recipe import allow_choices
-
 
 def integrate_and_fire(
     potential: Tensor,
@@ -58,7 +56,6 @@ def zero(potential: Tensor, spikes: Tensor, theta: Tensor) -> None:
 
 # neuron.reset -> what it does to U after n spikes.
 RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}
-allow_choices("neuron.reset", RESETS)
 
 
 def room(cap: Tensor | None, t: int, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor | None:

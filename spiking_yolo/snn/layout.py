@@ -37,17 +37,8 @@ def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a tensor of `like`'s
     shape [N, C, ...].
     """
-    values = to_like(values, like)
+    values = values.to(like)
     return values.reshape(values.shape + (1,) * (like.ndim - 1 - values.ndim))
-
-
-def spread(values: Tensor, shape: torch.Size) -> Tensor:
-    """A parameter, [] or [C] or [C, H, W], in a shape that broadcasts against the rows of a tensor
-    [N, C, H, W].
-    """
-    if values.ndim < 2:
-        return values
-    return rows(values.expand(shape[0], *values.shape))
 
 
 def collapse_equal(values: Tensor) -> Tensor:
@@ -55,23 +46,6 @@ def collapse_equal(values: Tensor) -> Tensor:
     if values.ndim == 1 and bool((values == values[0]).all()):
         return values[:1]
     return values
-
-
-def to_like(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Copy a tensor of the host to the device and dtype of `like`, without waiting for the device.
-
-    The host's memory has been read when the call returns, so it may be changed or freed.
-    """
-    return value.to(like.device, dtype or like.dtype, non_blocking=not on_cpu(like))
-
-
-def on_cpu(x: Tensor) -> bool:
-    """Whether values can be read at once.
-
-    On an accelerator, reading one waits for the device, which costs more than to compute zeros: the
-    time loop never does so.
-    """
-    return x.device.type == "cpu"
 
 
 @dataclass(frozen=True)
@@ -89,15 +63,3 @@ class SparseRows:
         result = empty(self.shape, self.values, self.values.dtype).zero_()
         rows(result).index_copy_(0, self.where, self.values)
         return result
-
-
-def images_of(value: Tensor | None) -> Tensor | int:
-    """1 for each image of a batch in which something of a value is not zero, else 0: [N], or a
-    number where all are alike.
-    """
-    if value is None:
-        return 0
-    # On the processor, one that is all zero comes as None.
-    if on_cpu(value) and len(value) == 1:
-        return 1
-    return value.flatten(1).any(1)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
@@ -14,16 +14,15 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Kernels, library
-from spiking_yolo.snn.layout import images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
-from spiking_yolo.snn.synapses import Synapses, modules
+from spiking_yolo.snn.synapses import Synapses
 
-Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]
+Probe = Callable[[str, int, NeuronLayer, Tensor], None]
 
 
-class SpikingNetwork(nn.Module):
+class SpikingNetwork:
     """A graph with a layer of spiking neurons at every activation.
 
     State is allocated at the first step for the shape of the batch and reused from then on, so
@@ -31,7 +30,7 @@ class SpikingNetwork(nn.Module):
     and costs at any time: `run` is made of these.
 
     Args:
-        graph: The network. Its tensors decide dtype and device, which `.to` changes.
+        graph: The network. Its tensors decide dtype and device.
         neurons: Activation node -> parameters of its neurons, {"theta": [C], "initial": ...,
             "theta_off"}; output node -> {"bias": [C]}, a correction added to that output.
         recipe: The conversion method.
@@ -39,9 +38,13 @@ class SpikingNetwork(nn.Module):
             they reach is computed alone. Results differ by the order of sums.
         observed: Keep everything that a probe may read, and pass each layer the input of each step;
             slower.
-    """
 
-    neurons: nn.ModuleDict
+    Attributes:
+        neurons: The layers of neurons by name, in order.
+        t: Steps since `start`.
+        settled: The step after which nothing changes any more, since every layer has sent all that
+            is due; None before, and in rate coding.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,6 @@ class SpikingNetwork(nn.Module):
         event_driven: bool = True,
         observed: bool = False,
     ):
-        super().__init__()
         if recipe.complete:
             raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
         for node in graph.activations:
@@ -59,40 +61,33 @@ class SpikingNetwork(nn.Module):
                 raise UserError(
                     f"no threshold for the activation {node.name!r}: convert the network again"
                 )
-        event_driven = event_driven and not observed
         self.recipe = recipe
-        self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
+        self.plan = NetworkPlan.of(graph, recipe, observed)
+        # As it is simulated, with max pooling before the neurons if the recipe says so.
+        self.graph = self.plan.graph
         deepest = max(self.plan.before.values())
         self._schedule_end = coding.schedule_end(recipe.encoding, deepest)
-        kernels = Kernels() if event_driven and library() is not None else None
-        self.synapses = Synapses(self.plan, kernels)
-        layers: dict[str, NeuronLayer] = {}
-        for node in self.plan.graph.activations:
-            layer_plan = self.plan.layer(node.name)
-            layers[node.name] = build_neurons(neurons[node.name], recipe, node.phi, layer_plan)
-        self.neurons = modules(layers)
+        self.neurons: dict[str, NeuronLayer] = {}
+        for node in self.graph.activations:
+            plan = self.plan.layer(node.name)
+            self.neurons[node.name] = build_neurons(neurons[node.name], recipe, node.phi, plan)
+        kernels = None
+        if event_driven and not observed and library() is not None:
+            kernels = Kernels()
+        thetas = {name: layer.theta for name, layer in self.neurons.items()}
+        self.synapses = Synapses(self.plan, thetas, kernels)
         # An output that is an activation adds its correction itself.
-        corrections = {
-            name: neurons[name]["bias"]
-            for name in self.plan.graph.outputs
-            if self.plan.graph[name].op != "activation" and "bias" in neurons.get(name, {})
-        }
+        corrections: dict[str, Tensor] = {}
+        for name in self.graph.outputs:
+            if self.graph[name].op != "activation" and "bias" in neurons.get(name, {}):
+                corrections[name] = neurons[name]["bias"]
         self._input = ImageInput(recipe)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
-        # The values of the nodes in this run; None before the first run.
-        self._values: dict[str, Tensor | None] | None = None
         self.t = 0
-
-    @property
-    def graph(self) -> Graph:
-        """The graph as simulated: with max pooling before the neurons if the recipe says so."""
-        return self.plan.graph
-
-    # `run` is `__call__`, so forward hooks fire either way. See `forward` for the arguments.
-    run = nn.Module.__call__
+        self.settled: int | None = None
 
     @torch.no_grad()
-    def forward(
+    def run(
         self,
         x: Tensor,
         T: int,
@@ -125,114 +120,89 @@ class SpikingNetwork(nn.Module):
             raise ValueError("probes need a network made with observed=True")
         self.start(x)
         snapshots: dict[int, Snapshot] = {}
-        for t in range(1, T + 1):
-            active = self.step(probes)
-            if t in times:
-                snapshots[t] = self.snapshot(maps)
+        while self.t < T and self.settled is None:
+            self.step(probes)
+            if self.t in times:
+                snapshots[self.t] = self.snapshot(maps)
             if progress is not None:
-                progress(t)
-            if not active and t >= self._schedule_end:
-                break
+                progress(self.t)
         if self.t < T:
             # Nothing changes up to T.
             last = self.snapshot(maps)
             for t in times:
                 if t >= self.t:
                     snapshots[t] = replace(last, t=t)
-        return self._record(snapshots)
-
-    def _record(self, snapshots: dict[int, Snapshot]) -> Run:
-        """The snapshots with what is known of the whole run; releases what no later step reads."""
-        values = self._values or {}
-        self._values = {name: values[name] for name in values if name in self.plan.constant}
-        neurons = {name: self._neurons(layer) for name, layer in self.layers()}
-        activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        senders = {*self.neurons, *self.synapses.pooled_counts(), *self._input.counts()}
-        macs, analogue_macs = operations.total_macs(self.graph, self._shapes, senders)
+        activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources)
+        neurons = self._neurons()
+        macs, analogue_macs = operations.total_macs(self.graph, self._shapes, self.counts())
         return Run(snapshots, neurons, activations, self.t, macs, analogue_macs, self.settled)
-
-    def absorb(self) -> None:
-        """Fold the thresholds into the weights, unless they are the same as before."""
-        self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
 
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
-        self.absorb()
         self._input.start(x)
-        for _, layer in self.layers():
+        for layer in self.neurons.values():
             layer.reset()
-        self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        single = {name for name, layer in self.layers() if layer.sends_at_most_one}
+        single = {name for name, layer in self.neurons.items() if layer.sends_at_most_one}
         self.synapses.reset(single)
         self._output.reset()
-        self._shapes: dict[str, torch.Size] = {}
-        self._values = {}
-        # Steps since `start`.
-        self.t = 0
-        # The last of these in which a neuron sent something, by image; at least 1.
+        self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        # The last step in which a neuron sent something, by image; at least 1.
         self._active = torch.zeros_like(self._updates, dtype=torch.int64)
-        # The step since which nothing changes any more: every layer has sent all that is due.
-        self.settled: int | None = None
+        self._shapes: dict[str, torch.Size] = {}
+        self._constant: dict[str, Tensor] = {}
+        self.t, self.settled = 0, None
 
     @torch.no_grad()
-    def step(self, probes: tuple[Probe, ...] = ()) -> bool:
-        """Simulate one timestep, up to the nodes from which the output is read.
-
-        Returns:
-            Whether a further step may change something while spikes keep their value; in rate
-            coding always.
-        """
-        self._check_started()
-        assert self._values is not None
+    def step(self, probes: Iterable[Probe] = ()) -> None:
+        """Simulate one timestep, up to the nodes from which the output is read."""
         self.t += 1
-        values = self._values
-        active = False
         biased = self.t == 1 or not self.plan.differential
         if biased:
             self._active.fill_(self.t)
+        values = dict(self._constant)
+        settled = self.plan.differential and self.t >= self._schedule_end
         for node in self.plan.stepped:
             name = node.name
-            if self.t > 1 and name in self.plan.constant:
+            if name in values:
                 continue
-            inputs = [values[i] for i in node.inputs]
             weight = coding.spike_weight(self.recipe.encoding, self.t, self.plan.before[name])
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
-                sent = self._fire(name, node.inputs[0], inputs[0], weight, probes)
-                values[name] = sent
+                layer, source = self.neurons[name], node.inputs[0]
+                current = self.synapses.analogue(source, values[source])
+                values[name] = layer(current, weight)
+                sent = values[name].flatten(1).any(1)
+                settled = settled and layer.settles and not bool(sent.any())
                 if not biased:
-                    self._mark_active(sent)
-                active = active or sent is not None or not self.layer(name).settled
+                    self._active.masked_fill_(sent, self.t)
+                self._updates += layer.neurons * self._received(name, current)
+                for probe in probes:
+                    probe(name, self.t, layer, current)
             else:
+                inputs = [values[source] for source in node.inputs]
                 values[name] = self.synapses(node, inputs, weight, biased)
-            if self.t == 1:
-                value = values[name]
-                assert isinstance(value, Tensor)
-                self._shapes[name] = value.shape
-            for used in self.plan.releases[name]:
-                del values[used]
+            self._shapes[name] = values[name].shape
+        if self.t == 1:
+            self._constant = {name: values[name] for name in self.plan.constant & values.keys()}
         self._output.add(values, self.t)
-        still = self.t >= self._schedule_end and all(one.settled for _, one in self.layers())
-        if not self.plan.differential or not still:
-            self.settled = None
-        elif self.settled is None:
+        if settled:
             self.settled = self.t
-        return active or not self.plan.differential
+
+    def _received(self, name: str, current: Tensor) -> Tensor | int:
+        """1 for each image for which a layer received input in this step, else 0."""
+        if self.t == 1 or not self.plan.differential:
+            return 1
+        if name in self.plan.sums:
+            return self.synapses.pools[self.plan.sums[name]].arrived
+        return current.flatten(1).any(1)
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far; with spike maps if `maps`.
-
-        Raises:
-            ValueError: No step has been simulated.
-        """
-        self._check_started()
-        if self.t == 0:
-            raise ValueError("nothing has happened yet: call step() first")
+        """The output and the costs so far; with spike maps if `maps`."""
         spikes: dict[str, Tensor] | None = None
         if self.recipe.neuron.events == "switches":
             # The events are switches, not spikes.
-            spikes = {name: layer.count for name, layer in self.layers()}
+            spikes = {name: layer.count for name, layer in self.neurons.items()}
         counts = {name: count.stacked() for name, count in self.counts().items()}
         # Reading them adds the shapes of the nodes that are computed then.
         outputs = self._output.read(self.t, self._shapes)
@@ -243,78 +213,17 @@ class SpikingNetwork(nn.Module):
             counts,
             self._shapes,
             self._updates,
-            self._active.clone(),
-            {name: self._neurons(layer) for name, layer in self.layers()},
+            self._active,
+            self._neurons(),
             None,
             spikes,
             maps,
         )
 
-    def _check_started(self) -> None:
-        if self._values is None:
-            raise ValueError("there is no run to go on with: call start(x) first")
-
-    def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
-        """The layers of neurons by name, in order."""
-        for name in self.neurons:
-            yield name, self.layer(name)
-
-    def layer(self, name: str) -> NeuronLayer:
-        """The layer of neurons at an activation."""
-        layer = self.neurons[name]
-        assert isinstance(layer, NeuronLayer)
-        return layer
-
-    def _fire(
-        self, name: str, source: str, value: Tensor | None, weight: float, probes: tuple[Probe, ...]
-    ) -> Tensor | None:
-        """Run one layer; returns its spikes, or None for silence in differential coding."""
-        layer, current = self.layer(name), value
-        if value is not None:
-            current = self.synapses.analogue(source, value)
-        if current is None and layer.settled and layer.spike_weight == weight:
-            layer.t += 1
-            return None
-        spikes: Tensor | None = layer(current, weight)
-        self._updates += self._neurons(layer) * self._received(name, current)
-        if self.plan.differential and self.t > 1 and layer.silent:
-            spikes = None
-        for probe in probes:
-            probe(name, self.t, layer, current)
-        return spikes
-
-    def _received(self, name: str, current: Tensor | None) -> Tensor | int:
-        """1 for each image for which a layer received input in this step, else 0."""
-        if self.t == 1 or not self.plan.differential:
-            return 1
-        received = images_of(current)
-        pool = self.plan.sums.get(name)
-        if pool is None or current is None or on_cpu(current):
-            return received
-        return received & self.synapses.arrived[pool]
-
-    def _mark_active(self, sent: Tensor | None) -> None:
-        """Note which images a layer sent something for in this step of differential coding."""
-        images = images_of(sent)
-        if isinstance(images, Tensor):
-            self._active.masked_fill_(images > 0, self.t)
-        elif images:
-            self._active.fill_(self.t)
-
-    @staticmethod
-    def _neurons(layer: NeuronLayer) -> int:
-        return layer.count[0].numel() * layer.neurons_per_site
-
     def counts(self) -> dict[str, Counts]:
         """Events so far by sender and position: layers, max poolings, the image."""
-        layers = {name: layer.counts for name, layer in self.layers()}
+        layers = {name: layer.counts for name, layer in self.neurons.items()}
         return {**layers, **self.synapses.pooled_counts(), **self._input.counts()}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy or a pickle holds no run."""
-        return {**self.__dict__, "_values": None}
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Moved to another device or dtype: the run is over."""
-        self._values = None
-        return super()._apply(fn, recurse)
+    def _neurons(self) -> dict[str, int]:
+        return {name: layer.neurons for name, layer in self.neurons.items()}

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.snn.layout import on_cpu
-
 # Noise is measured on so many frames, in squares of 8 x 8 of every second pixel.
 FRAMES = 8
 SIDE = 8
@@ -109,8 +107,7 @@ class NoiseFilter:
         before = self._last[-1]
         if len(self._levels) < FRAMES:
             self._measure(x)
-        # An accelerator would have to be waited for; there the mean is the frame where none is.
-        if on_cpu(x) and not self.level.any():
+        if not self.level.any():
             return x
         if self._mean is None:
             self._mean = self._sent = before

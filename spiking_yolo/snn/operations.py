@@ -16,7 +16,6 @@ from torch import Tensor
 from spiking_yolo.graph import OPS, Graph, Node, product_fan_out, shapes
 from spiking_yolo.graph.titles import layer_before, layer_titles
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import to_like
 
 
 @lru_cache(maxsize=1024)
@@ -115,7 +114,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
         reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
-    reach = to_like(fan_out(node, weight, *arrived.shape[2:]), reaching)
+    reach = fan_out(node, weight, *arrived.shape[2:]).to(reaching)
     return reaching.flatten(1) @ reach.flatten()
 
 
@@ -160,7 +159,9 @@ def operations_by_layer(
         first: The counts after the first step, see `product_operations`.
     """
     arrived, stored = events(graph, counts), dict[str, Tensor]()
-    if first is not None:
+    if first is counts:
+        stored = arrived
+    elif first is not None:
         stored = events(graph, first)
     operations: dict[str, Counts] = {}
     for node in graph.layers:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from torch import Tensor
-
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
 from spiking_yolo.recipe import Recipe
@@ -18,16 +16,14 @@ class LayerPlan:
     """What one layer of neurons may rely on.
 
     reads_sums: what it receives is the sum of its input so far, which the max pooling before it
-    keeps, and not the input of a step. constant: it receives the same current in every step.
-    observed: somebody will look at its neurons, so that all thresholds, and both neurons of a pair,
-    are kept. by_channel: a slice of channels
-    is taken of what it sends, so that its events are counted for each channel.
+    keeps, and not the input of a step. constant: it receives the same current in every step, and
+    nobody looks at its neurons. by_channel: a slice of channels is taken of what it sends, so that
+    its events are counted for each channel.
     """
 
     name: str = ""
     reads_sums: bool = False
     constant: bool = False
-    observed: bool = True
     by_channel: bool = False
 
 
@@ -38,10 +34,9 @@ class NetworkPlan:
     graph: as it is simulated, with max pooling before the neurons where the recipe says so.
     observed: see SpikingNetwork. constant: nodes whose value is the same in every step, computed in
     the first. readout: the linear end of the graph, computed only where the output is read;
-    stepped: all other nodes, in order. releases: node -> values that nobody needs after it. sliced:
-    nodes of whose events a slice is taken. sums: layer of neurons -> max pooling whose sum it
-    reads. sources: activation -> the node that it reads in the ANN. before: node -> layers of
-    neurons, at most, before the one that it is or hears.
+    stepped: all other nodes, in order. sliced: nodes of whose events a slice is taken. sums: layer
+    of neurons -> max pooling whose sum it reads. sources: the nodes that activations read in the
+    ANN. before: node -> layers of neurons, at most, before the one that it is or hears.
     """
 
     graph: Graph
@@ -50,22 +45,15 @@ class NetworkPlan:
     constant: frozenset[str]
     readout: tuple[Node, ...]
     stepped: tuple[Node, ...]
-    releases: Mapping[str, tuple[str, ...]]
     sliced: frozenset[str]
     sums: Mapping[str, str]
-    sources: Mapping[str, str]
+    sources: tuple[str, ...]
     before: Mapping[str, int]
 
     @classmethod
-    def of(
-        cls,
-        graph: Graph,
-        neurons: Mapping[str, Mapping[str, Tensor]],
-        recipe: Recipe,
-        observed: bool = False,
-    ) -> Self:
-        """neurons: activation node -> parameters of its neurons."""
-        sources = {node.name: node.inputs[0] for node in graph.activations}
+    def of(cls, graph: Graph, recipe: Recipe, observed: bool = False) -> Self:
+        """The plan of a network."""
+        sources = tuple([node.inputs[0] for node in graph.activations])
         graph = as_simulated(graph, recipe)
         constant = frozenset[str]()
         if not recipe.differential and recipe.encoding.input == "analogue":
@@ -83,7 +71,6 @@ class NetworkPlan:
             constant,
             readout,
             stepped,
-            _releases(graph, stepped, readout, constant),
             _sliced(graph),
             sums,
             sources,
@@ -92,8 +79,8 @@ class NetworkPlan:
 
     def layer(self, name: str) -> LayerPlan:
         """The plan of a layer."""
-        constant = set(self.graph[name].inputs) <= self.constant
-        return LayerPlan(name, name in self.sums, constant, self.observed, name in self.sliced)
+        constant = not self.observed and set(self.graph[name].inputs) <= self.constant
+        return LayerPlan(name, name in self.sums, constant, name in self.sliced)
 
 
 def as_simulated(graph: Graph, recipe: Recipe) -> Graph:
@@ -132,19 +119,6 @@ def _pools_alone(graph: Graph) -> dict[str, str]:
         if pool.op == "max_pool" and alone:
             sums[layer.name] = pool.name
     return sums
-
-
-def _releases(
-    graph: Graph, stepped: tuple[Node, ...], readout: tuple[Node, ...], constant: frozenset[str]
-) -> dict[str, tuple[str, ...]]:
-    """Node -> the values that nobody needs after it."""
-    last: dict[str, str] = {}
-    for node in stepped:
-        last.update(dict.fromkeys(node.inputs, node.name))
-    releases: dict[str, tuple[str, ...]] = {node.name: () for node in stepped}
-    for name in last.keys() - readout_sources(graph, readout) - constant:
-        releases[last[name]] += (name,)
-    return releases
 
 
 def readout_sources(graph: Graph, readout: tuple[Node, ...]) -> set[str]:

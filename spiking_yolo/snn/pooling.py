@@ -1,21 +1,21 @@
 """Max pooling of running sums of currents or spikes, exact for any geometry and signed input."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking_yolo.graph import max_pool
 from spiking_yolo.snn.counting import Counts, Tally
 from spiking_yolo.snn.fast import pool_in_pairs, tiles
-from spiking_yolo.snn.layout import on_cpu, rows
+from spiking_yolo.snn.layout import rows
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
 
 
-class CumulativeMaxPool(nn.Module):
+class CumulativeMaxPool:
     """Sends the change of the maximum of the input's running sum over each window.
 
     The sum of what is sent is then the pooled sum. (Pooling the spikes of single steps would count
@@ -31,13 +31,12 @@ class CumulativeMaxPool(nn.Module):
     """
 
     sent: Tensor
-    # Whether there was input in the last step: sums do not show it on an accelerator.
-    arrived: Tensor | None = None
+    # Whether there was input in the last step, for each image: sums do not show it.
+    arrived: Tensor
 
     def __init__(
         self, attrs: Mapping[str, Any], sends_sums: bool = False, by_channel: bool = False
     ):
-        super().__init__()
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
@@ -51,7 +50,7 @@ class CumulativeMaxPool(nn.Module):
         self._fresh = True
         self._bursts = bursts
 
-    def forward(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
+    def __call__(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """One timestep.
 
         Args:
@@ -64,9 +63,7 @@ class CumulativeMaxPool(nn.Module):
         first, self._fresh = self._fresh, False
         pooled = self._pool(current, first)
         if self.sends_sums:
-            self.arrived = None
-            if not on_cpu(current):
-                self.arrived = current.any()
+            self.arrived = current.flatten(1).any(1)
             return pooled
         if first:
             self.sent = torch.zeros_like(pooled)
@@ -93,11 +90,6 @@ class CumulativeMaxPool(nn.Module):
     def counts(self) -> Counts:
         """Events so far, see Tally.counts."""
         return self.tally.counts()
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Moved to another device or dtype: the run is over."""
-        self.reset()
-        return super()._apply(fn, recurse)
 
 
 def events_of(out: Tensor, bursts: bool = True, spike_weight: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import per_channel, to_like
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 
@@ -31,30 +32,23 @@ class OutputSum:
         self._plan = plan
         self._synapses = synapses
         self._skip = skip
-        self._biases = corrections
+        self._corrections = corrections
         self._sources = readout_sources(plan.graph, plan.readout)
         self.reset()
 
     def reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._corrections = {
-            name: to_like(bias, self._synapses.like) for name, bias in self._biases.items()
-        }
-        # The outputs as last read, valid until more input arrives.
-        self._outputs: tuple[Tensor, ...] | None = None
 
-    def add(self, values: Mapping[str, Tensor | None], t: int) -> None:
-        """Accumulate step t. values: of all nodes; None is silence, but never in the first step."""
+    def add(self, values: Mapping[str, Tensor], t: int) -> None:
+        """Accumulate step t. values: of all nodes."""
         for name in self._sources:
-            value = values[name]
-            if t > self._skip and value is not None:
-                self._outputs = None
-                if t > 1:
-                    self._sums[name].add_(value)
-                else:
-                    self._sums[name] = value.to(self._synapses.like.dtype, copy=True)
-            elif t == 1 and value is not None:
-                self._sums[name] = torch.zeros_like(value, dtype=self._synapses.like.dtype)
+            value = values[name].to(self._synapses.like.dtype)
+            if t <= self._skip:
+                value = torch.zeros_like(value)
+            if t == 1:
+                self._sums[name] = value.clone()
+            else:
+                self._sums[name].add_(value)
 
     def read(self, t: int, shapes: dict[str, torch.Size]) -> tuple[Tensor, ...]:
         """The outputs after t steps, in the units of the ANN; 0 while no step counts.
@@ -63,8 +57,6 @@ class OutputSum:
             t: Steps so far.
             shapes: Receives the shapes of the nodes that are computed here.
         """
-        if self._outputs is not None and self._plan.differential:
-            return self._outputs
         steps = t - self._skip
         # How often the sum of these steps contains the activations.
         divisor = 1
@@ -73,8 +65,6 @@ class OutputSum:
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, True)
-            # With biases it is never None.
-            assert value is not None
             shapes[node.name] = value.shape
             if steps <= 0:
                 value = torch.zeros_like(value)
@@ -85,8 +75,7 @@ class OutputSum:
             if name in self._corrections:
                 value = value + per_channel(self._corrections[name], value)
             outputs.append(value)
-        self._outputs = tuple(outputs)
-        return self._outputs
+        return tuple(outputs)
 
 
 def checked_times(T: int, steps: Iterable[int], skip: int) -> list[int]:
@@ -257,6 +246,9 @@ class Run:
             differential, else per step.
         settled: The last step that changed anything, however long the run; None if that is not
             certain, as in rate coding.
+        frame: Of an IntegerNetwork: what the next frame of a video needs to know.
+        fresh: Whether the network's state started anew.
+        cut: Of a frame of a video: whether the scene is another one.
     """
 
     snapshots: dict[int, Snapshot]
@@ -266,3 +258,6 @@ class Run:
     macs: int
     analogue_macs: int
     settled: int | None = None
+    frame: Any = None
+    fresh: bool = True
+    cut: bool = False

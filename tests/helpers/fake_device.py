@@ -6,9 +6,7 @@ device. What mixes the two is refused, numbers without a dimension included, and
 wait is noticed.
 """
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,22 +48,17 @@ class Mixed(AssertionError):
 
 
 class Waited(AssertionError):
-    """The host waits for the device where it must not, or for something that noise cannot stand
-    for.
-    """
+    """The host reads something that noise cannot stand for."""
 
 
 class FakeDevice(TorchDispatchMode):
     """While it is entered there is a device "cuda:0".
 
-    waits: where the package has waited for it, as "module.py:function". What it reads there is
-    noise.
+    What is read off it is noise.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.waits: set[str] = set()
-        self._must_not_wait = False
         self._fake, self._unguarded = FakeTensorMode(), _Unguarded()
         self._noise = torch.Generator().manual_seed(0)
 
@@ -82,19 +75,6 @@ class FakeDevice(TorchDispatchMode):
         # It holds a tensor of each device.
         _more.cache_clear()
 
-    def without_waiting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, in which every wait is a Waited."""
-
-        @functools.wraps(function)
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            before, self._must_not_wait = self._must_not_wait, True
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._must_not_wait = before
-
-        return watched
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func.overloadpacket.__name__
         if name == "device" and self._unguarded.active:
@@ -108,14 +88,13 @@ class FakeDevice(TorchDispatchMode):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
         if name == "_to_copy" and there != [target]:
-            return self._copy(func, args, kwargs, kwargs.get("non_blocking"))
+            return self._copy(func, args, kwargs)
         if name == "copy_" and there[0] != there[1]:
-            return self._copy(func, args, kwargs, len(args) > 2 and args[2])
+            return self._copy(func, args, kwargs)
         if not all(there):
             shapes = " and ".join(f"{tuple(value.shape)} on {value.device}" for value in tensors)
             raise Mixed(f"{func} in {_place()}: {shapes}")
         if name == "_local_scalar_dense":
-            self._wait(func)
             with unset_fake_temporarily():
                 return self._host(*args).item()
         masked = name == "index" and any(
@@ -124,19 +103,13 @@ class FakeDevice(TorchDispatchMode):
         if masked or name in _SHAPED_BY_VALUES:
             raise Waited(f"{func} in {_place()}: the shape depends on values of the device")
         if name == "equal":
-            self._wait(func)
             return False
         return func(*args, **kwargs)
 
-    def _copy(self, func: Any, args: Any, kwargs: Any, non_blocking: Any) -> Any:
-        """Between host and device. Copies to the device need not be waited for, others
-        always are.
-        """
+    def _copy(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Between host and device."""
         *into, value = [x for x in args if isinstance(x, Tensor)]
-        to_device = not isinstance(value, FakeTensor)
-        if not (to_device and non_blocking):
-            self._wait(func)
-        if to_device:
+        if not isinstance(value, FakeTensor):
             return func(*into, self._fake.from_tensor(value), **kwargs)
         with unset_fake_temporarily():
             return func(*into, self._host(value), **kwargs)
@@ -146,11 +119,6 @@ class FakeDevice(TorchDispatchMode):
         with unset_fake_temporarily():
             noise = torch.rand(value.shape, generator=self._noise, dtype=torch.float64)
             return noise.to(value.dtype) if value.dtype != torch.bool else noise > 1
-
-    def _wait(self, func: Any) -> None:
-        self.waits.add(_place())
-        if self._must_not_wait:
-            raise Waited(f"{func} in {_place()}")
 
 
 class _Unguarded(TorchFunctionMode):

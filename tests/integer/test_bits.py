@@ -49,7 +49,8 @@ def digest(converted: Converted, batch: int = 1, fast: bool = True) -> str:
     given = converted.spiking_graph, converted.neurons, converted.recipe, converted.spec
     network, hashed = IntegerNetwork(*given, fast=fast), hashlib.sha256()
 
-    def add(run: Run, frame: Frame) -> None:
+    def add(run: Run) -> None:
+        frame = run.frame
         for k in range(len(frame.outputs[0])):
             for piece in pieces(run, frame, k):
                 # 0 has one sign.
@@ -58,12 +59,10 @@ def digest(converted: Converted, batch: int = 1, fast: bool = True) -> str:
     paths = [str(samples_folder() / name) for name in PHOTOGRAPHS]
     photographs = [preprocess(read_image(path), converted.spec)[0] for path in paths]
     for x in torch.stack(photographs).split(batch):
-        add(*network.next(x))
+        add(network.run(x))
     stream = Stream(network)
     for picture in islice(frames_of(str(sample_clip())).images, FRAMES):
-        seen = stream(preprocess(picture, converted.spec)[0][None])
-        assert stream._last is not None
-        add(seen.run, stream._last)
+        add(stream(preprocess(picture, converted.spec)[0][None]))
     return hashed.hexdigest()
 
 

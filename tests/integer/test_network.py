@@ -118,7 +118,8 @@ def follow(
 ) -> Iterator[tuple[Any, Frame]]:
     frame = None
     for x in frames(size=size):
-        run, frame = network.next(x, before=frame, dead_zone=dead_zone * (frame is not None))
+        run = network.run(x, before=frame, dead_zone=dead_zone * (frame is not None))
+        frame = run.frame
         yield run.snapshots[1], frame
 
 
@@ -147,7 +148,7 @@ def test_against_a_second_implementation(route: str, cls: Any, method: str, dead
         return
     for x, (snapshot, frame) in zip(frames(), follow(network, dead_zone), strict=True):
         if not given.recipe.keeps_frames:
-            _, frame = network.next(x)
+            frame = network.run(x).frame
             before = None
         found = reference.frame(x.numpy(), before, dead_zone)
         before = dict(found.sent)
@@ -212,10 +213,10 @@ def test_few_events_in_large_maps_change_the_sums_that_they_reach(route: str, cl
 def test_a_frame_may_be_followed_twice():
     """By two streams; and by the first one again, whose sums another frame has changed."""
     network, (x, y, _, z, _) = integer(converted(TinyLeaky)), frames()
-    _, first = network.next(x)
-    _, second = network.next(y, before=first)
-    expected = [network.next(z, before=replace(one, memory=None))[1] for one in (second, first)]
-    found = [network.next(z, before=one)[1] for one in (second, first, second)]
+    first = network.run(x).frame
+    second = network.run(y, before=first).frame
+    expected = [network.run(z, before=replace(one, memory=None)).frame for one in (second, first)]
+    found = [network.run(z, before=one).frame for one in (second, first, second)]
     for one, other in zip(found, [*expected, expected[0]], strict=True):
         assert all(map(torch.equal, one.outputs, other.outputs))
         assert Counts.of(torch.equal, *(f.events["act2"] for f in (one, other))) == (True,) * 3

@@ -26,7 +26,7 @@ def network(method: str = "signed-digits", **changes: Any) -> Network:
 
 
 def operations(stream: Stream, x: Tensor) -> float:
-    return stream(x).run.snapshots[stream.T].operations.digits.item()
+    return stream(x).snapshots[stream.T].operations.digits.item()
 
 
 def patched(x: Tensor) -> Tensor:
@@ -41,11 +41,11 @@ def test_a_still_camera_costs_nothing(method: str):
     x, T = images(1), 8
     stream, photograph = Stream(network(method), T), network(method).run(x, T).snapshots[T]
     first = stream(x)
-    assert first.fresh and not first.cut and same(first.run.snapshots[T], photograph)
+    assert first.fresh and not first.cut and same(first.snapshots[T], photograph)
     for _ in range(3):
         later = stream(x)
-        assert not later.fresh and not later.cut and later.run.analogue_macs == 0
-        snapshot = later.run.snapshots[T]
+        assert not later.fresh and not later.cut and later.analogue_macs == 0
+        snapshot = later.snapshots[T]
         assert snapshot.operations.spikes.item() == snapshot.sent.messages.item() == 0
         assert all(map(torch.equal, snapshot.outputs, photograph.outputs))
 
@@ -58,10 +58,10 @@ def test_only_the_pixels_that_changed_are_multiplied():
     y = x.clone()
     y[:, :, 0, 0] += 0.5 - (x[:, :, 0, 0] > 0.5).double()
     stream = Stream(network())
-    full = stream(x).run.analogue_macs
-    assert full == 3 * 4 * (3 * 8 - 2) ** 2 and stream(y).run.analogue_macs == 48
+    full = stream(x).analogue_macs
+    assert full == 3 * 4 * (3 * 8 - 2) ** 2 and stream(y).analogue_macs == 48
     few = stream(x)
-    assert few.run.analogue_macs == 48 and few.run.macs > full
+    assert few.analogue_macs == 48 and few.macs > full
 
 
 def test_two_states_do_not_mix():
@@ -69,11 +69,11 @@ def test_two_states_do_not_mix():
     (a, b), net = images(2).split(1), network()
     pairs = ((a, b), (patched(a), a), (a, patched(b)))
     both = [Stream(net) for _ in range(2)]
-    mixed = [[s(x).run.snapshots[1] for s, x in zip(both, pair, strict=True)] for pair in pairs]
+    mixed = [[s(x).snapshots[1] for s, x in zip(both, pair, strict=True)] for pair in pairs]
     for k, frames in enumerate(zip(*pairs, strict=True)):
         alone = Stream(network())
         for t, x in enumerate(frames):
-            assert same(alone(x).run.snapshots[1], mixed[t][k])
+            assert same(alone(x).snapshots[1], mixed[t][k])
 
 
 @pytest.mark.parametrize("method", ["signed-digits", "p-norm", "dcgs", "css"])
@@ -85,8 +85,8 @@ def test_each_frame_is_a_photograph(method: str):
     stream, alone = Stream(network(method, **settings), 4), network(method, **settings)
     for x in (*images(2).split(1), images(1)):
         given, run = stream(x), alone.run(x, 4)
-        assert given.fresh and not given.cut and given.run.analogue_macs == run.analogue_macs
-        assert same(given.run.snapshots[4], run.snapshots[4])
+        assert given.fresh and not given.cut and given.analogue_macs == run.analogue_macs
+        assert same(given.snapshots[4], run.snapshots[4])
 
 
 def test_a_frame_of_another_size_and_a_reset_start_anew():
@@ -107,7 +107,7 @@ def test_a_cut_costs_one_first_frame():
     cut, after = stream(y), stream(y)
     alone = network().run(y, 1).snapshots[1]
     assert cut.cut and cut.fresh and not after.cut
-    assert same(cut.run.snapshots[1], alone)
+    assert same(cut.snapshots[1], alone)
     assert unlike(y, x) and not unlike(y, y * 0.9)
 
 
@@ -117,9 +117,9 @@ def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(
     monkeypatch.setattr("spiking_yolo.integer.stream.unlike", lambda x, sent: False)
     stream, k = Stream(network(**{"neuron.slack": 0})), torch.arange(8)
     checks = ((k[:, None] + k) % 2).double().expand(1, 3, 8, 8)
-    first = stream(checks).run.snapshots[1].operations.digits
+    first = stream(checks).snapshots[1].operations.digits
     seen = stream(checks * 0)
-    assert not seen.fresh and seen.cut and seen.run.snapshots[1].operations.digits > first
+    assert not seen.fresh and seen.cut and seen.snapshots[1].operations.digits > first
 
 
 BUSY = {"neuron.hysteresis": 0.8, "neuron.busy": 0.5, "neuron.slack": 0}
@@ -130,13 +130,13 @@ def test_the_dead_zone_follows_the_frame_before(monkeypatch: pytest.MonkeyPatch)
     whole after it.
     """
     net, zones = network(**BUSY), list[float]()
-    follow = net.next
+    follow = net.run
 
     def recorded(*args: Any, dead_zone: float = 0.0, **options: Any) -> Any:
         zones.append(dead_zone)
         return follow(*args, dead_zone=dead_zone, **options)
 
-    monkeypatch.setattr(net, "next", recorded)
+    monkeypatch.setattr(net, "run", recorded)
     stream, x = Stream(net), images(1)
     shares = [operations(stream, x)]
     for k in range(1, 6):
@@ -156,9 +156,9 @@ def test_what_was_held_back_is_sent_when_the_dead_zone_falls():
     """
     net, x = network(**BUSY), images(1)
     y = x + 0.1 * (images(1, seed=3) - 0.5)
-    _, first = net.next(x)
-    _, held = net.next(y, before=first, dead_zone=0.8)
-    _, sent = net.next(y, before=held)
+    first = net.run(x).frame
+    held = net.run(y, before=first, dead_zone=0.8).frame
+    sent = net.run(y, before=held).frame
     alone = net(y)
     assert not torch.equal(held.sent["act1"], alone.sent["act1"])
     assert all(torch.equal(sent.sent[name], k) for name, k in alone.sent.items())
@@ -188,7 +188,7 @@ def test_many_frames_leave_no_trace():
     net = network(**{"neuron.slack": 0})
     stream = Stream(net)
     assert sum(stream(frames[k % 10]).fresh for k in range(300)) == 1
-    last = stream(frames[9]).run.snapshots[1].outputs
+    last = stream(frames[9]).snapshots[1].outputs
     assert all(map(torch.equal, last, net(frames[9]).outputs))
 
 

@@ -231,7 +231,7 @@ def test_frames_equal_those_of_a_stream_to_the_bit(tau):
     for k in range(5):
         results = dict(zip(outputs, runner.run(None, {"images": x.numpy(), **states}), strict=True))
         states = {entry["input"]: results[entry["output"]] for entry in table}
-        snapshot = stream(x).run.snapshots[1]
+        snapshot = stream(x).snapshots[1]
         np.testing.assert_array_equal(results["head_0"], snapshot.outputs[0].numpy())
         np.testing.assert_allclose(results["operations"][:, 1], snapshot.operations.digits.numpy())
         if not tau:

@@ -210,10 +210,10 @@ def test_networks_send_the_same_spikes_to_the_bit(
     """
     plain, tested = both(make(cls), recipe_of(method).with_settings(changes))
     x = picture(2)
-    a, b = (network(x, 8, [2, 4]).snapshots for network in (plain, tested))
+    a, b = (network.run(x, 8, [2, 4]).snapshots for network in (plain, tested))
     assert served and all(same(a[t], b[t]) for t in (2, 4, 8))
-    for name, layer in tested.layers():
-        assert torch.equal(layer.count, plain.layer(name).count)
+    for name, layer in tested.neurons.items():
+        assert torch.equal(layer.count, plain.neurons[name].count)
 
 
 @needs_kernels
@@ -223,7 +223,6 @@ def test_a_bias_arrives_where_no_event_does():
     for share, bias in product((0.0, 0.1, 1.0), (None, torch.arange(5.0))):
         x = some((2, 3, 9, 7), 0, share) if share else torch.zeros(2, 3, 9, 7)
         linear = LinearMap(weight, bias, UNIT, Kernels())
-        linear.absorb(None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(linear._events, "_price", 0.0)
             patch.setattr(linear._events, "_visit", 0.0)

@@ -8,6 +8,7 @@ from helpers.methods import relative_error
 from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, numbers, same, spiking
 from torch import Tensor, nn
 
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
@@ -151,3 +152,25 @@ def test_progress_and_probes_see_every_step():
     net.run(x, 5, progress=seen.append, probes=[probe])
     assert seen == [1, 2, 3, 4, 5]
     assert probed == [(name, t) for t in seen for name in net.neurons]
+
+
+@pytest.mark.parametrize("kind", ["if", "memory"])
+def test_a_run_is_its_steps_and_can_go_on(kind: str):
+    x = images(2)
+    net = network(TinyLeaky, KINDS.get(kind, DIFFERENTIAL), x)
+    expected = net.run(x, 12, [5]).snapshots
+    net.start(x)
+    for t in range(1, 13):
+        net.step()
+        assert t not in expected or same(net.snapshot(), expected[t])
+    net.run(x, 5)
+    for _ in range(5, 12):
+        net.step()
+    assert same(net.snapshot(), expected[12])
+
+
+def test_what_cannot_be_simulated():
+    with pytest.raises(ValueError, match="IntegerNetwork"):
+        spiking(make(TinyLeaky), images(2), get_recipe("sfn")).simulator()
+    with pytest.raises(ValueError, match="observed=True"):
+        network(TinyLeaky, {}, images(2)).run(images(2), 2, probes=[lambda *_: None])

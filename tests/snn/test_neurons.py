@@ -202,8 +202,9 @@ def test_memory_with_a_smaller_spike_and_with_silence():
     """
     tested = layer(Neuron("sigma-delta", gamma=4, initial=0.5), 1)
     assert tested(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
-    assert tested(None, spike_weight=0.5).item() == 0.5
-    assert tested(None, spike_weight=0.25).item() == 0
+    nothing = torch.zeros(1, 1, dtype=torch.float64)
+    assert tested(nothing, spike_weight=0.5).item() == 0.5
+    assert tested(nothing, spike_weight=0.25).item() == 0
     assert tested(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
     assert tested.count.item() == 1 + 1 + 4
 

@@ -67,18 +67,13 @@ ENDS = {
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_the_linear_end_is_computed_only_where_it_is_read(cls):
-    """All that no neuron and no max pooling depends on; what is read does not depend on how
-    often.
-    """
+def test_the_linear_end_is_what_no_neuron_and_no_pooling_reads(cls):
+    """What is read does not depend on how often."""
     x = images(2)
     network = network_of(cls, {})
     end = ENDS[cls.__name__].split()
     assert [node.name for node in readout_nodes(network.graph)] == end
-    often, calls = network.run(x, 12, range(1, 13)), []
-    network.synapses.register_forward_pre_hook(lambda module, args: calls.append(args[0].name))
-    seldom = network.run(x, 12, [5])
-    assert [name for name in calls if name in end] == 2 * end
+    often, seldom = network.run(x, 12, range(1, 13)), network.run(x, 12, [5])
     for t in (5, 12):
         assert all(map(torch.equal, seldom.snapshots[t].outputs, often.snapshots[t].outputs))
 

@@ -49,9 +49,8 @@ class LayerWatch:
         self._negative = signs < 0
         self._wrong_before: Tensor | None = None
 
-    def see(self, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+    def see(self, t: int, layer: NeuronLayer, current: Tensor) -> None:
         """Record step t, in which the layer received `current`; see snn.network.Probe."""
-        assert current is not None
         self.received += current
         self.sent.addcmul_(layer.out, per_channel(layer.theta, layer.out))
         self.wrong.append(self._count_wrong(layer))
@@ -96,7 +95,7 @@ class Watch:
     def __init__(self, before: Mapping[str, tuple[Tensor, Activation]], T: int):
         self.layers = {name: LayerWatch(z, phi, T) for name, (z, phi) in before.items()}
 
-    def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+    def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor) -> None:
         self.layers[name].see(t, layer, current)
 
 

@@ -47,14 +47,6 @@ class PackedConvolution:
             )
         return self._convolve(x, self._packed, bias)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied or pickled: oneDNN's weights cannot be, and are packed again."""
-        return {
-            **self.__dict__,
-            "_packed": None,
-            "_pack_next": self._pack_next or self._packed is not None,
-        }
-
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         sizes = self.padding, self.stride, self.dilation, self.groups
         return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *sizes, "none", [], "")

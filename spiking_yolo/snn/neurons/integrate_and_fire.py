@@ -33,9 +33,7 @@ class IntegrateAndFire(NeuronLayer):
             phi = Activation()
         super().__init__(parameters, recipe, phi, *others, sign=sign)
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
-        # Rate coding: there is a current in every step.
-        assert z is not None
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         self.charge()
         out = F.integrate_and_fire(
             self.potential,
@@ -59,9 +57,7 @@ class IntegrateAndFire(NeuronLayer):
 class ImbalancedThreshold(NeuronLayer):
     """IBT neuron of Spiking-YOLO for leaky ReLU (Kim 2020, section 4.2)."""
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
-        # Rate coding: there is a current in every step.
-        assert z is not None
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         out = F.imbalanced_threshold(
             self.potential, z, self.p.theta, self.slope, self.settings.gamma, self.out
         )

@@ -7,15 +7,15 @@ what one is worth.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, Tally
-from spiking_yolo.snn.layout import collapse_equal, empty, on_cpu, per_channel, to_like
+from spiking_yolo.snn.layout import collapse_equal, empty, per_channel
 from spiking_yolo.snn.plan import LayerPlan
 
 
@@ -48,7 +48,7 @@ class Clock(NamedTuple):
     spike_weight: float
 
 
-class NeuronLayer(nn.Module, ABC):
+class NeuronLayer(ABC):
     """A layer of neurons at an activation site: parameters, and the state of a run.
 
     A kind of neuron is a subclass that says how it starts and what a step does. Calling the layer
@@ -73,8 +73,8 @@ class NeuronLayer(nn.Module, ABC):
     neurons_per_site: ClassVar[int] = 1
     # Whether it sends changes, see Kind.differential.
     differential: ClassVar[bool] = False
-    theta: Tensor
-    initial: Tensor
+    # Whether one that has sent nothing sends nothing until it receives something.
+    settles: ClassVar[bool] = True
     p: Parameters
     out: Tensor
     potential: Tensor
@@ -88,10 +88,8 @@ class NeuronLayer(nn.Module, ABC):
         plan: LayerPlan = LayerPlan(),
         sign: int = 1,
     ):
-        super().__init__()
-        for name, value in parameters.items():
-            # Loading others must not change the converted network.
-            self.register_buffer(name, value.clone())
+        self.parameters = parameters
+        self.theta, self.initial = parameters["theta"], parameters["initial"]
         self.recipe = recipe
         self.settings = recipe.neuron
         self.plan = plan
@@ -103,10 +101,10 @@ class NeuronLayer(nn.Module, ABC):
     # What a kind of neuron defines
 
     @abstractmethod
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         """One timestep: updates the state, tallies spikes, and returns what is sent, in thetas.
 
-        z: What the neurons received, [N, C, ...]; None for nothing. The result may be `out`.
+        z: What the neurons received, [N, C, ...]. The result may be `out`.
         """
 
     def start(self, z: Tensor) -> None:
@@ -115,45 +113,27 @@ class NeuronLayer(nn.Module, ABC):
         bursts, switches = self.settings.gamma > 1, self.settings.events == "switches"
         self.tally = Tally(self.out, bursts, self.plan.by_channel, switches)
 
-    def settles(self) -> bool:
-        """Whether nothing will be sent until something is received: asked after a step, in
-        differential coding.
-        """
-        return self.silent
-
     # Time
 
     def reset(self) -> None:
         """Forget everything: the next step starts a new run, of any shape."""
         self.t = 0
-        self.spike_weight = 1.0
-        # Whether nothing was sent in the last step of differential coding; False where one would
-        # have to wait for the answer.
-        self.silent = False
-        # Whether nothing was sent, and nothing will be until something is received.
-        self.settled = False
 
-    def forward(self, current: Tensor | None, spike_weight: float = 1.0) -> Tensor:
+    def __call__(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """One timestep.
 
         Args:
-            current: What was received, [N, C, ...], in the units of the ANN; None for nothing new;
-                with plan.reads_sums the sum of all input so far.
+            current: What was received, [N, C, ...], in the units of the ANN; with plan.reads_sums
+                the sum of all input so far.
             spike_weight: What a spike is worth, in thetas.
 
         Returns:
             What is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
         """
         if self.t == 0:
-            if current is None:
-                raise ValueError("the first step needs a current")
             self.begin(current)
-        self.emit(self._received(current), Clock(self.t, spike_weight))
+        self.emit(self.biased(current), Clock(self.t, spike_weight))
         self.t += 1
-        self.spike_weight = spike_weight
-        if self.recipe.differential:
-            self.silent = on_cpu(self.out) and not bool(self.out.any())
-            self.settled = self.settles()
         return self.out
 
     def begin(self, current: Tensor) -> None:
@@ -161,41 +141,37 @@ class NeuronLayer(nn.Module, ABC):
         dtype = torch.promote_types(current.dtype, torch.float32)
         self.out = empty(current.shape, current, dtype)
         theta, initial = self._own("theta"), self._own("initial")
-        assert theta is not None and initial is not None
-        self.p = Parameters(theta, initial, self._own("bias"))
+        self.p = Parameters(theta, initial)
+        if "bias" in self.parameters:
+            self.p.bias = self._own("bias")
         if self.phi.cap is not None:
             self.p.cap = self.phi.cap / theta
         self.start(current)
 
-    def _received(self, current: Tensor | None) -> Tensor | None:
-        """What the neurons see in this step: the current, or the sum of all."""
-        if not self.plan.reads_sums:
-            return current
-        if current is not None:
-            self._sum = current
-        return self._sum
-
-    def emit(self, z: Tensor | None, clock: Clock) -> Tensor:
-        """One `step` with the calibrated bias; counts switches."""
-        self.out = self.step(self.biased(z, clock.t == 0), clock)
+    def emit(self, z: Tensor, clock: Clock) -> Tensor:
+        """One `step`; counts switches."""
+        self.out = self.step(z, clock)
         if self.settings.events == "switches":
             self.tally.switch(self.out, clock.spike_weight)
         return self.out
 
-    def biased(self, z: Tensor | None, first: bool) -> Tensor | None:
+    def biased(self, z: Tensor) -> Tensor:
         """The current with the calibrated bias, in the dtype of the state.
 
         Differential coding adds it once: to the first current, or to the sum.
         """
-        if z is None:
-            return None
         z = z.to(self.out.dtype)
-        added = self.recipe.differential and not first and not self.plan.reads_sums
+        added = self.recipe.differential and self.t > 0 and not self.plan.reads_sums
         if self.p.bias is None or added:
             return z
         return z + self.p.bias
 
     # What a run left behind
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of one image."""
+        return self.out[0].numel() * self.neurons_per_site
 
     @property
     def count(self) -> Tensor:
@@ -248,26 +224,6 @@ class NeuronLayer(nn.Module, ABC):
         most = self.settings.gamma * T
         return counts.clamp(-most, most) * theta / T
 
-    def _own(self, name: str) -> Tensor | None:
-        """A parameter as the steps take it; None if there is none."""
-        value = getattr(self, name, None)
-        if value is None:
-            return None
-        return per_channel(to_like(collapse_equal(value), self.out), self.out)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Moved to another device or dtype: the run is over.
-
-        Parameters stay with the host, which reads them without waiting, and follow the state when
-        a run begins.
-        """
-        self.reset()
-        super()._apply(fn, recurse)
-        for name, value in self.named_buffers(recurse=False):
-            self.register_buffer(name, value.cpu())
-        return self
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Other parameters: the run is over."""
-        self.reset()
-        super()._load_from_state_dict(*args, **kwargs)
+    def _own(self, name: str) -> Tensor:
+        """A parameter as the steps take it."""
+        return per_channel(collapse_equal(self.parameters[name]).to(self.out), self.out)

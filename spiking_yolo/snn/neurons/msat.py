@@ -40,7 +40,6 @@ class MsatIntegrateAndFire(IntegrateAndFire):
     """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
 
     Attributes:
-        gain: k, as calibrated for this layer.
         top: k as a tensor, the Theta of the rule.
         unit: Unit of the potential in the rule: Theta / k.
         total: Sum of the potentials over time.
@@ -48,15 +47,13 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         sent: Net value, in thetas.
     """
 
-    gain: Tensor
     top: Tensor
     unit: Tensor | float
 
     def start(self, z: Tensor) -> None:
         super().start(z)
         # 0: as calibrated for this layer.
-        gain = self.recipe.msat.gain or self.gain.item()
-        # On the host, of which nobody has to wait for a device.
+        gain = self.recipe.msat.gain or self.parameters["gain"].item()
         unit = collapse_equal(self.theta).to(self.out.dtype) / gain
         self.unit = per_channel(unit, self.out)
         if unit.numel() == 1:
@@ -68,9 +65,7 @@ class MsatIntegrateAndFire(IntegrateAndFire):
             # It starts at half the maximum.
             self.ratio.fill_(0.5)
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
-        # Rate coding: there is a current in every step.
-        assert z is not None
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         if clock.t > 0:
             self.adapt(z, clock.t)
         self.charge()

@@ -26,7 +26,6 @@ class OnOff(NeuronLayer):
     """
 
     neurons_per_site: ClassVar[int] = 2
-    theta_off: Tensor
 
     def __init__(
         self,
@@ -37,6 +36,7 @@ class OnOff(NeuronLayer):
         member: Callable[..., NeuronLayer],
     ):
         super().__init__(parameters, recipe, phi, plan)
+        self.theta_off = parameters["theta_off"]
         own = LayerPlan(plan.name, by_channel=plan.by_channel)
         names = ("theta", "initial", "gain")
         on = {name: parameters[name] for name in names if name in parameters}
@@ -55,17 +55,16 @@ class OnOff(NeuronLayer):
 
     def start(self, z: Tensor) -> None:
         theta_off = self._own("theta_off")
-        assert theta_off is not None
         # Worth of an OFF spike, in thetas of the ON neuron.
         self.weight = -self.slope * theta_off / self.p.theta
         for side in self.sides:
             side.begin(z)
 
-    def emit(self, z: Tensor | None, clock: Clock) -> Tensor:
-        self.out = self.step(self.biased(z, clock.t == 0), clock)
+    def emit(self, z: Tensor, clock: Clock) -> Tensor:
+        self.out = self.step(z, clock)
         return self.out
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         on, off = self.on.emit(z, clock), self.off.emit(z, clock)
         return torch.addcmul(on, off, self.weight, out=self.out)
 
@@ -101,7 +100,7 @@ class ConstantOnOff(OnOff):
         unit = {"theta": torch.ones(1), "initial": torch.zeros(())}
         if "gain" in parameters:
             unit["gain"] = parameters["gain"]
-        self.on = member(unit, recipe, Activation(), LayerPlan(plan.name, observed=False))
+        self.on = member(unit, recipe, Activation(), LayerPlan(plan.name))
 
     @staticmethod
     def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe, plan: LayerPlan) -> bool:
@@ -109,20 +108,18 @@ class ConstantOnOff(OnOff):
         initial, neuron = parameters["initial"], recipe.neuron
         charged = initial.any() or parameters.get("initial_off", initial).any() or neuron.shift
         known = recipe.neuron_kind.plain or recipe.neuron_kind.msat
-        unseen = plan.constant and not plan.observed and neuron.events != "switches"
+        unseen = plan.constant and neuron.events != "switches"
         return known and unseen and not charged
 
     def start(self, z: Tensor) -> None:
-        theta_off = self._own("theta_off")
-        current = self.biased(z, first=True)
-        assert theta_off is not None and current is not None
+        theta_off, current = self._own("theta_off"), self.biased(z)
         positive = current > 0
         # As the neuron that fires receives it, and what its spikes are worth, in thetas of ON.
         self._current = current.abs() / torch.where(positive, self.p.theta, theta_off)
         self._value = torch.where(positive, 1.0, -self.slope * theta_off / self.p.theta)
         self.on.begin(self._current)
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         return torch.mul(self.on.emit(self._current, clock), self._value, out=self.out)
 
     @property

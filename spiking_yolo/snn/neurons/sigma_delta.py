@@ -28,7 +28,7 @@ class SigmaDelta(NeuronLayer):
         # Net value that was sent, in thetas.
         self.sent = torch.zeros_like(self.out)
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         due = self.due(z).div_(clock.spike_weight)
         n = due.add_(self.p.initial).floor_().clamp_(-self.settings.gamma, self.settings.gamma)
         self.tally.add(n.abs())
@@ -36,15 +36,15 @@ class SigmaDelta(NeuronLayer):
         self.sent.add_(out)
         return out
 
-    def due(self, z: Tensor | None) -> Tensor:
+    def due(self, z: Tensor) -> Tensor:
         """What has not been sent yet, in thetas, after z has arrived: phi(S) / theta - m.
 
         S is the pre-activation itself, so that of an activation with a cap min(relu(S), cap) is
         due, and of SiLU and mish S * factor(S), see `graph.Gate`.
         """
-        if z is not None and self.plan.reads_sums:
+        if self.plan.reads_sums:
             self.potential = z
-        elif z is not None:
+        else:
             self.potential.add_(z)
         out = torch.div(self.potential, self.p.theta, out=self.out)
         if self.phi.gate is not None:
@@ -91,7 +91,10 @@ class MultiThreshold(SigmaDelta):
     m), without that bound: ours, the paper has ReLU only.
     """
 
-    def step(self, z: Tensor | None, clock: Clock) -> Tensor:
+    # What is due grows with t until it is sent.
+    settles: ClassVar[bool] = False
+
+    def step(self, z: Tensor, clock: Clock) -> Tensor:
         t = clock.t + 1
         due = self.due(z).mul_(t)
         least = None
@@ -102,7 +105,3 @@ class MultiThreshold(SigmaDelta):
         out = fired.div_(t)
         self.sent.add_(out)
         return out
-
-    def settles(self) -> bool:
-        """False: what is due grows with t until it is sent."""
-        return False

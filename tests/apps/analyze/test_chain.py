@@ -154,7 +154,7 @@ def test_the_parts_add_up(name):
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, T)
-    network(x, T, probes=[watch])
+    network.run(x, T, probes=[watch])
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
         result = chain(
@@ -180,7 +180,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
         converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())})
     )
     watch = Watch(before, 9)
-    network(x, 9, probes=[watch])
+    network.run(x, 9, probes=[watch])
     for name, seen in watch.layers.items():
         assert torch.allclose(seen.received - network.neurons[name].potential, seen.sent, atol=1e-9)
         assert seen.sent.max() > 0

@@ -32,7 +32,7 @@ def recorded(model, name, T, settings=None):
         record.setdefault(name, {})[t] = (layer.out.clone(), on, off)
 
     network, watch = converted.simulator(observed=True), Watch(before, T)
-    network(x, T, probes=[watch, keep])
+    network.run(x, T, probes=[watch, keep])
     for seen in watch.layers.values():
         seen.finish()
     return watch, network, record

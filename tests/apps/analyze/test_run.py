@@ -54,7 +54,7 @@ def test_output_error_is_that_of_the_tensors(weights):
     errors = []
     for path in paths:
         x = preprocess(read_image(path), converted.spec)[0][None]
-        snn = converted.network()(x, 6).snapshots[6].outputs[0]
+        snn = converted.network().run(x, 6).snapshots[6].outputs[0]
         ann = forward(converted.graph, x)[0]
         errors.append(float((snn - ann).norm() / ann.norm()))
     assert errors[0] != errors[1]

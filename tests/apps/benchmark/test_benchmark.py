@@ -3,7 +3,6 @@
 import itertools
 import json
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ from spiking_yolo.apps.benchmark import BenchmarkOptions, run
 from spiking_yolo.apps.benchmark.run import Timing, interleaved
 from spiking_yolo.errors import pip_install
 from spiking_yolo.graph import forward
-from spiking_yolo.integer.stream import FrameRun
 from spiking_yolo.options import MethodOptions, load
+from spiking_yolo.snn.readout import Run
 
 
 def test_ratios_are_medians_of_pairs():
@@ -56,9 +55,9 @@ def test_only_later_frames_are_timed(monkeypatch):
     def spend(amount: float) -> None:
         clock[0] += amount
 
-    def stream(frame: Tensor) -> FrameRun:
+    def stream(frame: Tensor) -> Run:
         spend(6 if frame >= 4 else 600)
-        return FrameRun(cast(Any, None), fresh=bool(frame == 0 or frame == 5), cut=False)
+        return Run({}, {}, 0, 1, 0, 0, fresh=bool(frame == 0 or frame == 5))
 
     row = run.later_frames(stream, frames, lambda x: spend(8))
     assert row["ratios"] == [0.75] * 3 and row["mean"] == row["ratio"] == 0.75
