@@ -3,9 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -24,24 +22,23 @@ from spiking_yolo.decode.selection import (
     Classes,
     Selection,
     check_count,
-    check_flags,
     check_image,
     checked_steps,
     class_ids,
-    kind,
 )
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, shapes
-from spiking_yolo.graph.titles import activation_named, layer_titles, listed_activations
+from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
-from spiking_yolo.io.names import Size, input_size, size_name
-from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
+from spiking_yolo.io.names import Size
+from spiking_yolo.observe import Input, Observer, read_input
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.result import Result, Results
-from spiking_yolo.snn.plan import as_simulated
+from spiking_yolo.result import Result
+
+# Two first pictures in two threads calibrate once.
+_CALIBRATING = threading.Lock()
 
 
 class BoxOptions(TypedDict, total=False):
@@ -68,9 +65,8 @@ class SpikingYOLO:
     Where no file has a calibration of the weights, thresholds are taken from the first picture that
     `detect` or `stream` is given, or from those given to `calibrate`, and a Notice says so.
 
-    Threads may share a detector: calls of `detect` take turns, and each stream has a network of
-    its own. So has a call that `progress` makes; `progress` must not wait for a call in another
-    thread, whose turn comes after this one.
+    Threads may share a detector: calls that run at the same time, and streams, have networks of
+    their own.
 
     Args:
         weights: A darknet .weights file, a checkpoint (.safetensors) of `train`, a converted
@@ -89,7 +85,6 @@ class SpikingYOLO:
             first, whose boxes need no suppression: `iou` has no effect.
         resize: "stretch" or "letterbox", how photographs get the shape of the input. By default as
             the network's file says.
-        weight_bits: Bits of the weights, also of the ANN: 8, as a chip stores them.
         device: "cpu", "cuda", "cuda:1", ...
 
     Raises:
@@ -116,52 +111,32 @@ class SpikingYOLO:
         trust: bool = False,
         head: str | None = None,
         resize: str | None = None,
-        weight_bits: int | None = None,
         device: str | torch.device = "cpu",
     ):
-        check_flags(trust=trust)
         self.device = usable_device(device)
-        if not isinstance(weights, str | Path | Converted | None):
-            raise UserError(f"weights must be a path or a Converted network, not {kind(weights)}")
-        if not isinstance(settings, Mapping | None):
-            example = '{"neuron.gamma": 4}'
-            raise UserError(f"settings must be a dict such as {example}, not {settings!r}")
-        files: dict[str, Any] = {
-            "calibration": calibration,
-            "cfg": cfg,
-            "names": names,
-            "imgsz": imgsz,
-            "statistics": statistics,
-            "head": head,
-            "resize": resize,
-            "weight_bits": weight_bits,
-        }
-        self._again: Callable[..., SpikingYOLO] | None = None
-        self._of_sizes: dict[Size, SpikingYOLO] = {}
-        if isinstance(weights, Converted):
-            conversion = {"method": method, "settings": settings or None, **files}
-            if unused := [name for name, value in conversion.items() if value is not None]:
-                names_ = " and ".join(unused)
-                raise UserError(f"the network is already converted: leave out {names_}")
-            network = weights
-        else:
-            path = weights
-            if path is None:
-                path = default_weights()
-            network = prepare(path, method, settings, trust=trust, **files)
-            files_of_any_size = {**files, "trust": trust, "device": device}
-            self._again = partial(SpikingYOLO, path, method, settings, **files_of_any_size)
+        network = prepare(
+            default_weights() if weights is None else weights,
+            method,
+            settings,
+            calibration=calibration,
+            statistics=statistics,
+            trust=trust,
+            cfg=cfg,
+            names=names,
+            imgsz=imgsz,
+            head=head,
+            resize=resize,
+        )
         self.spec = network.spec
         if self.spec.task != "detect":
             raise UserError(
                 f"this network is a classifier, which finds no boxes: use `{command('eval')}`"
             )
         self._graph = network.graph.to(self.device)
-        self._turn = _Turn()
-        self._calibrating = _Turn()
-        self._building = _Turn()
         self._uncalibrated: Uncalibrated | None = None
         self._converted: Converted | None = None
+        # Networks that no call uses now.
+        self._idle: list[Network] = []
         if isinstance(network, Uncalibrated):
             self._uncalibrated = network
         else:
@@ -204,15 +179,12 @@ class SpikingYOLO:
             >>> detector.calibrate("photos/")
             >>> detector.save("best-spiking.safetensors")
         """
-        check_flags(bgr=bgr)
         if self._uncalibrated is None:
             raise UserError(
                 "the thresholds of this network come from a file: use it as it is, or make them"
                 f" again by `{command('calibrate')}`"
             )
-        pictures = _pictures(images, bgr)
-        with self._calibrating:
-            self._use(self._uncalibrated.convert(pictures))
+        self._use(self._uncalibrated.convert(_pictures(images, bgr)))
 
     @property
     def converted(self) -> Converted:
@@ -253,41 +225,6 @@ class SpikingYOLO:
         """Name of the conversion method."""
         return self._source.recipe.name
 
-    @property
-    def layers(self) -> list[str]:
-        """Names of the layers of neurons that have a place in the image, in order."""
-        flat: set[str] = set()
-        graph = self._simulated_graph()
-        for node in graph.nodes:
-            flattens = node.op in ("flatten", "linear", "attention_scores")
-            if flattens or (node.op != "attend" and not flat.isdisjoint(node.inputs)):
-                flat.add(node.name)
-        return [node.name for node in graph.activations if node.name not in flat]
-
-    def layer_titles(self) -> dict[str, str]:
-        """Titles of `layers` for pictures, such as "conv 5, 26 x 26, 256 channels"."""
-        graph = self._simulated_graph()
-        return layer_titles(graph, shapes(graph, self.spec.height, self.spec.width))
-
-    def layer_named(self, text: str) -> str:
-        """The layer of neurons that is meant by its name, such as layers_10_act or 10, or by its
-        title, such as "conv 6".
-
-        Raises:
-            UserError: There is none.
-
-        Example:
-            >>> result.spikes_by_layer[detector.layer_named("conv 6")]
-        """
-        graph = self._simulated_graph()
-        name = activation_named(graph, text)
-        if name is None:
-            raise UserError(f"no layer {text!r}; the layers are {listed_activations(graph)}")
-        return name
-
-    def _simulated_graph(self) -> Graph:
-        return as_simulated(self._graph, self._source.recipe)
-
     @overload
     def detect(
         self,
@@ -296,12 +233,11 @@ class SpikingYOLO:
         steps: int | Iterable[int] = ...,
         *,
         bgr: bool = ...,
-        maps: bool = ...,
         progress: Callable[[int], Any] | None = ...,
         **boxes: Unpack[BoxOptions],
     ) -> Result: ...
     @overload
-    def detect(self, image: Sequence[ImageSource], *args: Any, **options: Any) -> Results: ...
+    def detect(self, image: Sequence[ImageSource], *args: Any, **options: Any) -> list[Result]: ...
     def detect(
         self,
         image: ImageSource | Sequence[ImageSource],
@@ -309,10 +245,9 @@ class SpikingYOLO:
         steps: int | Iterable[int] = (),
         *,
         bgr: bool = False,
-        maps: bool = False,
         progress: Callable[[int], Any] | None = None,
         **boxes: Unpack[BoxOptions],
-    ) -> Result | Results:
+    ) -> Result | list[Result]:
         """Detect objects in one image or a list of images.
 
         Args:
@@ -324,7 +259,6 @@ class SpikingYOLO:
             steps: Read the boxes after these timesteps too, one or several in 1..T; see
                 Result.steps.
             bgr: Whether arrays are BGR, as those of OpenCV.
-            maps: Record spike maps; see Result.maps.
             progress: Called with t after every timestep.
             boxes: Which boxes count, see BoxOptions: conf, iou, classes, max_det, agnostic_nms.
 
@@ -344,71 +278,44 @@ class SpikingYOLO:
             T = check_count("T", T)
         times = checked_steps(steps, T)
         T = T or max(times, default=needed_timesteps(self.method))
-        check_flags(bgr=bgr, maps=maps)
-        if not (progress is None or callable(progress)):
-            raise UserError(f"progress must be a function of the timestep, not {progress!r}")
         images, several = _listed_images(image)
         for one in images:
             check_image(one)
         if images:
             self._calibrate_once(_listed(images, bgr))
-        results = Results()
+        results: list[Result] = []
         for one in images:
             prepared = read_input(one, self.spec, bgr)
-            with self._available_network() as network:
-                observer = Observer(network, self._graph, self.spec, selection)
-                for seen in observer.observe(
-                    [prepared], T, times, want=_want(maps), progress=progress
-                ):
-                    results.append(self._result(seen))
+            network = self._free_network()
+            observer = Observer(network, self._graph, self.spec, selection)
+            (seen,) = observer.observe([prepared], T, times, progress=progress)
+            if not isinstance(network, IntegerNetwork):
+                self._idle.append(network)
+            results.append(Result.of(seen, self.names, self._source.recipe))
         if several:
             return results
         return results[0]
 
     __call__ = detect
 
-    def predict(
-        self,
-        source: ImageSource | Sequence[ImageSource],
-        *,
-        imgsz: int | Size | None = None,
-        **options: Any,
-    ) -> Results:
+    def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
         """As `detect`, by the name that Ultralytics has for it: always a list.
 
         Args:
             source: As of `detect`.
-            imgsz: Another input size, for which a network of its own is kept.
             options: As of `detect`: T, conf, iou, classes, ...
 
         Raises:
-            UserError: As `detect`; or another size is asked of a network that is converted already.
+            UserError: As `detect`.
 
         Example:
-            >>> for result in SpikingYOLO().predict("photos/", imgsz=320):
+            >>> for result in SpikingYOLO().predict("photos/"):
             ...     print(result.path, result.boxes.xyxy)
         """
-        detector = self
-        if imgsz is not None:
-            detector = self._of_size(input_size(imgsz))
-        results = detector.detect(source, **options)
+        results = self.detect(source, **options)
         if isinstance(results, Result):
-            return Results([results])
+            return [results]
         return results
-
-    def _of_size(self, size: Size) -> "SpikingYOLO":
-        """This detector for another input size."""
-        if size == (self.spec.height, self.spec.width):
-            return self
-        if self._again is None:
-            own = size_name((self.spec.height, self.spec.width))
-            raise UserError(
-                f"the network is converted for {own} pixels: make a SpikingYOLO of the original"
-                f" weights with imgsz={size_name(size)}"
-            )
-        if size not in self._of_sizes:
-            self._of_sizes[size] = self._again(imgsz=size)
-        return self._of_sizes[size]
 
     def detect_ann(
         self, image: ImageSource, *, bgr: bool = False, **boxes: Unpack[BoxOptions]
@@ -427,11 +334,7 @@ class SpikingYOLO:
             UserError: As `detect`.
         """
         selection = self._selection(boxes)
-        check_flags(bgr=bgr)
         check_image(image)
-        if self._uncalibrated is not None and self._uncalibrated.weight_bits is not None:
-            # What a chip stores are weights times thresholds.
-            self._calibrate_once(_listed([image], bgr))
         observer = Observer(None, self._graph, self.spec, selection)
         prepared = read_input(image, self.spec, bgr)
         (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
@@ -447,7 +350,6 @@ class SpikingYOLO:
         track: bool = False,
         track_conf: float = START,
         bgr: bool = False,
-        maps: bool = False,
         **boxes: Unpack[BoxOptions],
     ) -> Iterator[Result]:
         """Detect objects in a video, frame by frame.
@@ -466,7 +368,6 @@ class SpikingYOLO:
             track: Give each box the id of its object, by ByteTrack; see Result.track_id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
             bgr: See `detect`.
-            maps: See `detect`.
             boxes: See `detect`.
 
         Yields:
@@ -483,7 +384,6 @@ class SpikingYOLO:
         selection = self._selection(boxes)
         T = check_count("T", T)
         times = checked_steps(steps, T)
-        check_flags(bgr=bgr, maps=maps, track=track)
         every = check_count("every", every)
         images, fps, _ = frames_of(frames)
         tracker: Tracker | None = None
@@ -502,11 +402,11 @@ class SpikingYOLO:
                 return
             assert first.image is not None
             self._calibrate_once([Picture("the first frame", first.image)])
-            video = Stream(self._new_network(), T)
+            video = Stream(self._free_network(), T)
             observer = Observer(None, self._graph, self.spec, selection)
             frames_read = chain([first], waiting)
-            for seen in observer.follow(frames_read, video, times, want=_want(maps)):
-                result = self._result(seen)
+            for seen in observer.follow(frames_read, video, times):
+                result = Result.of(seen, self.names, self._source.recipe)
                 if tracker is not None:
                     result = result.tracked(tracker)
                 yield result
@@ -515,50 +415,42 @@ class SpikingYOLO:
 
     def observer(self, selection: Selection | None = None) -> Observer:
         """An Observer with a network of its own: it sees more than a Result holds."""
-        return Observer(self._new_network(), self._graph, self.spec, selection)
+        return Observer(self._free_network(), self._graph, self.spec, selection)
 
     def _selection(self, boxes: BoxOptions) -> Selection:
         """The options of a call, checked."""
         classes = class_ids(boxes.get("classes"), self.names)
         return Selection(**{**boxes, "classes": classes})
 
-    def _result(self, seen: Observation) -> Result:
-        return Result.of(seen, self.names, self._source.recipe)
-
     def _calibrate_once(self, pictures: Iterable[Picture]) -> None:
         """Take the thresholds from pictures unless there are any."""
         if self._uncalibrated is None or self._converted is not None:
             return
-        with self._calibrating:
+        with _CALIBRATING:
             # Another thread may have been faster.
             if self._converted is None:
                 self._use(self._uncalibrated.convert(pictures))
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
-        # Of `detect`.
-        self._network: Network | None = None
+        self._idle = []
         # Last, so that other threads see all of it.
         self._converted = converted
 
-    def _new_network(self) -> Network:
-        """One with a state of its own; whole numbers have none, and are held once."""
+    def _free_network(self) -> Network:
+        """One that no other call uses; whole numbers have no state, and are held once."""
         converted = self.converted
-        if not converted.recipe.complete:
+        if converted.recipe.complete:
+            self._idle = self._idle or [converted.network(self.device)]
+            return self._idle[0]
+        try:
+            return self._idle.pop()
+        except IndexError:
             return converted.network(self.device)
-        with self._building:
-            self._network = self._network or converted.network(self.device)
-            return self._network
 
-    @contextmanager
-    def _available_network(self) -> Iterator[Network]:
-        """The detector's network when no other thread uses it; a new one where this thread does."""
-        if self._turn.is_mine():
-            yield self._new_network()
-        else:
-            with self._turn:
-                self._network = self._network or self._new_network()
-                yield self._network
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is pickled, makes its networks anew."""
+        return {**self.__dict__, "_idle": []}
 
 
 def _listed_images(image: Any) -> tuple[Sequence[Any], bool]:
@@ -583,12 +475,6 @@ def _listed_images(image: Any) -> tuple[Sequence[Any], bool]:
     return paths, several
 
 
-def _want(maps: bool) -> tuple[Want, ...]:
-    if maps:
-        return "boxes", "maps"
-    return ("boxes",)
-
-
 def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
     """What `calibrate` was given, FEW that are spread over it first."""
     if isinstance(images, (str, os.PathLike)):
@@ -609,25 +495,3 @@ def _listed(images: Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
             yield Picture("an array", read_image(one)[..., ::-1])
         else:
             yield Picture("an image", one)
-
-
-class _Turn:
-    """A lock that knows whether this thread holds it. A copy, or what is pickled, is a new one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: int | None = None
-
-    def is_mine(self) -> bool:
-        return self._thread == threading.get_ident()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._thread = threading.get_ident()
-
-    def __exit__(self, *error: object) -> None:
-        self._thread = None
-        self._lock.release()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Turn, ()

@@ -28,7 +28,6 @@ from spiking_yolo.arguments import (
     Options,
     Settings,
     at_least,
-    within,
 )
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
@@ -106,8 +105,6 @@ class ConversionOptions(WeightsOptions):
     """File of statistics and calibrations, if it does not lie beside the weights."""
     device: Annotated[str, NETWORK] = "cpu"
     """cpu, cuda, cuda:1, ..."""
-    weight_bits: Annotated[int | None, within(2, 16), NETWORK] = None
-    """Bits of the weights, of the ANN too: 8, as a chip holds them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +191,6 @@ def load(
         options.settings,
         calibration=options.calibration,
         statistics=options.statistics,
-        weight_bits=options.weight_bits,
         photographs=photographs,
         **_reading(options),
     )
@@ -214,7 +210,7 @@ def load_all(options: MethodsOptions) -> "dict[str, Converted]":
         by_name = of_all(ann, by_name, options.statistics)
     networks = {}
     for name, recipe in by_name.items():
-        networks[name] = convert_ann(ann, recipe, options.statistics, options.weight_bits)
+        networks[name] = convert_ann(ann, recipe, options.statistics)
     return networks
 
 

@@ -1,20 +1,16 @@
 """The result of a detection: boxes of one image, their costs, and how to draw and write them."""
 
-import importlib
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, SupportsIndex, overload
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Boxes, Detections, Index, counted, listed
-from spiking_yolo.decode.selection import check_count, check_flags
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
@@ -23,7 +19,10 @@ from spiking_yolo.io.names import printable
 from spiking_yolo.observe import NOTHING, Observation, StepObservation
 from spiking_yolo.recipe import Recipe
 
-_IN_REPR = 5  # boxes
+# Boxes.
+_IN_REPR = 5
+# Of the picture in a notebook, in pixels.
+SIDE = 960
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,15 +159,6 @@ class Result:
         return self.seen.last
 
     @property
-    def settled(self) -> int | None:
-        """The step after which no later one changes anything, however large T; None where that is
-        not certain.
-
-        Rate coding never settles, and css only once all layers have had their steps.
-        """
-        return self.seen.settled
-
-    @property
     def spikes(self) -> float:
         """Spikes that the neurons of all layers sent; a burst of n counts n."""
         return self.last.total_spikes
@@ -187,13 +177,6 @@ class Result:
     def macs(self) -> int:
         """Multiply-accumulates of one pass of the ANN."""
         return self.seen.macs
-
-    @property
-    def maps(self) -> dict[int, dict[str, Tensor]]:
-        """t -> layer -> spikes so far per neuron at each position of the network input, [h, w], if
-        requested.
-        """
-        return {t: step.maps for t, step in self.seen.steps.items() if step.maps}
 
     @property
     def mean_rate(self) -> float:
@@ -260,15 +243,9 @@ class Result:
 
         Returns:
             A picture, uint8 [H, W, 3] RGB.
-
-        Raises:
-            UserError: `line_width` is no whole number of at least 1, or a flag is none.
         """
         from spiking_yolo.draw.boxes import draw_detections
 
-        check_flags(hide_labels=hide_labels, hide_conf=hide_conf)
-        if line_width is not None:
-            line_width = check_count("line_width", line_width)
         return draw_detections(
             self.image,
             self.detections,
@@ -289,13 +266,9 @@ class Result:
         Raises:
             UserError: The name has no such ending, or the file cannot be written.
         """
-        if not isinstance(path, (str, os.PathLike)):
-            raise UserError(f"the picture needs a path such as dog.png, not {path!r}")
         Image.init()
         if Image.EXTENSION.get(Path(path).suffix.lower()) not in Image.SAVE:
-            raise UserError(
-                f"cannot save a picture as {path}: give a name that ends in .png or .jpg"
-            )
+            raise UserError(f"cannot save a picture as {path}: let its name end in .png or .jpg")
         with atomic_write(path) as temporary:
             Image.fromarray(self.plot(**style)).save(temporary, quality=95)
 
@@ -326,26 +299,12 @@ class Result:
         if not display_inline(self):
             Image.fromarray(self.plot()).show()
 
-    def _repr_html_(self) -> str:
-        """What a notebook displays: the picture."""
-        from spiking_yolo.draw.page import SIDE, figure_html
-
-        return figure_html(self.shrunk(SIDE).plot(), self._caption())
-
     def _repr_png_(self) -> bytes:
-        """The picture where a notebook is exported to a format without HTML."""
-        from spiking_yolo.draw.page import SIDE
-
-        png = io.BytesIO()
-        Image.fromarray(self.shrunk(SIDE).plot()).save(png, "png")
+        """What a notebook displays: the picture."""
+        png, picture = io.BytesIO(), Image.fromarray(self.plot())
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+        picture.save(png, "png")
         return png.getvalue()
-
-    def _caption(self) -> str:
-        """Its file, and what was found; for a cell."""
-        name = printable(Path(self.path or "image").name)
-        if self.frame is not None:
-            name = f"frame {self.frame}"
-        return f"{name}: {self.counts()}"
 
     def summary(self, steps: Iterable[int] | None = None, name: str | None = None) -> str:
         """One line for the image and one for each of `steps`: by default all steps before T.
@@ -361,12 +320,8 @@ class Result:
         if self.recipe is None:
             words.append("ANN")
         else:
-            settled = ""
-            if self.settled is not None and self.settled < self.T:
-                settled = f" (nothing changes after step {self.settled})"
             words.append(
-                f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations"
-                " per MAC"
+                f"T={self.T}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC"
             )
             if self.remark:
                 words.append(self.remark)
@@ -453,7 +408,11 @@ class Result:
         tracks: np.ndarray | None = None
         if found.track_id is not None:
             tracks = found.track_id.numpy()
-        return _optional("supervision", "to_supervision").Detections(
+        try:
+            from supervision import Detections as Supervised
+        except ImportError:
+            raise UserError("to_supervision() needs supervision: pip install supervision") from None
+        return Supervised(
             xyxy=found.xyxy.numpy(),
             confidence=found.confidence.numpy(),
             class_id=found.class_id.numpy(),
@@ -461,47 +420,6 @@ class Result:
             data={"class_name": np.array([self.names[k] for k in found.class_id], dtype=str)},
             metadata=metadata,
         )
-
-    def shrunk(self, side: int) -> "Result":
-        """The same result for a copy of the image whose longer side has at most `side` pixels."""
-        height, width = self.image.shape[:2]
-        scale = side / max(height, width)
-        if scale >= 1:
-            return self
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = np.asarray(Image.fromarray(self.image).resize(size, Image.Resampling.BOX))
-        ratio = self.detections.xyxy.new_tensor([size[0] / width, size[1] / height] * 2)
-        steps = dict(self.seen.steps)
-        for t, boxes in self.steps.items():
-            steps[t] = replace(steps[t], prediction=replace(boxes, xyxy=boxes.xyxy * ratio))
-        placed = replace(
-            self.seen.input, image=small, placement=replace(self.placement, image=size)
-        )
-        detections = replace(self.detections, xyxy=self.detections.xyxy * ratio)
-        seen = replace(self.seen, input=placed, steps=steps)
-        return replace(self, seen=seen, detections=detections)
-
-
-class Results(list[Result]):
-    """The results of several images, which a notebook displays as a grid."""
-
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Results": ...
-    def __getitem__(self, index: SupportsIndex | slice) -> "Result | Results":
-        chosen = super().__getitem__(index)
-        if isinstance(chosen, list):
-            return Results(chosen)
-        return chosen
-
-    def _repr_html_(self) -> str:
-        from spiking_yolo.draw.page import MOST_TILES, THUMBNAIL, grid_html
-
-        tiles: list[tuple[np.ndarray, str]] = []
-        for result in self[:MOST_TILES]:
-            tiles.append((result.shrunk(THUMBNAIL).plot(), result._caption()))
-        return grid_html(tiles, len(self) - len(tiles))
 
 
 def _entries(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -517,10 +435,3 @@ def _entries(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
                 entry["track_id"] = None
         entries.append({**entry, "box_xyxy": corners})
     return entries
-
-
-def _optional(package: str, method: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise UserError(f"{method}() needs {package}: pip install {package}") from None

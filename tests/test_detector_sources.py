@@ -64,21 +64,6 @@ def test_predict_is_always_a_list(detector, folder):
     assert len(detector.predict([photo, photo])) == 2
 
 
-def test_another_size(detector, folder):
-    photo = folder / "photos" / "a.png"
-    own, (other,) = detector.detect(photo, T=1), detector.predict(photo, T=1, imgsz=96)
-    assert own.placement.network == (64, 64) and other.placement.network == (96, 96)
-    expected = SpikingYOLO(folder / "tiny.weights", imgsz=96).detect(photo, T=1)
-    assert other.spikes_by_layer == expected.spikes_by_layer
-    assert detector.predict(photo, imgsz=(64, 64), T=1)[0].spikes == own.spikes
-    # It is kept, with the thresholds of its first picture.
-    assert detector.predict(photo, T=1, imgsz="96x96")[0].spikes == other.spikes
-    with pytest.raises(UserError, match="imgsz=96"):
-        SpikingYOLO(detector.converted).predict(photo, imgsz=96)
-    with pytest.raises(UserError, match="multiple of 32"):
-        detector.predict(photo, imgsz=100)
-
-
 def test_pictures_at_an_address(detector, folder, address, tmp_path, monkeypatch):
     result = detector.detect(f"{address}/photos/a.png", conf=0.3)
     expected = detector.detect(folder / "photos/a.png", conf=0.3)

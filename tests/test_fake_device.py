@@ -81,7 +81,7 @@ def test_a_detector(device: FakeDevice, method: str | None, tmp_path: Any):
     one, other = (photo(tmp_path / f"{seed}.png", seed) for seed in range(2))
     with device:
         found = SpikingYOLO(net, device=DEVICE)
-        result = found.detect(one, T=3, steps=[1, 2], maps=True, conf=0.5)
+        result = found.detect(one, T=3, steps=[1, 2], conf=0.5)
         assert len(found.detect_ann(one, conf=0.5)) and len(result) and result.operations
         frames = list(found.stream([one, other], T=2, conf=0.5))
     assert len(frames) == 2

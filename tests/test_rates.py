@@ -77,7 +77,7 @@ def test_one_number_everywhere(method, tmp_path):
     network = load(path, method)
     detector = SpikingYOLO(network)
     photos = [sample.path for sample in dataset.samples]
-    results = [detector.detect(photo, T, STEPS, maps=True) for photo in photos]
+    results = [detector.detect(photo, T, STEPS) for photo in photos]
     expected = results[0].mean_rate
     assert json.loads(results[0].to_json())["mean_rate"] == expected
     seen, last = results[0].seen, results[0].last

@@ -84,12 +84,11 @@ def test_repr_is_one_line():
 def test_summary():
     lines = result().summary().splitlines()
     assert lines[0] == (
-        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8 (nothing changes after step 5), 5.1 M spikes, "
+        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8, 5.1 M spikes, "
         "1.20 operations per MAC; 500 ms, 100.0 ms per timestep"
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
     assert result().summary([8]).splitlines()[1:] == ["  T=8: 2 x dog 0.62-0.75, bird 0.69"]
-    assert "settled" not in result(settled=8).summary() + result(settled=None).summary()
     assert result(path=None).summary().startswith("image: 80x48")
     assert result().summary(name="b").startswith("b: 80x48")
     assert ann().summary() == "a.png: 80x48, dog 0.75; ANN; 500 ms"
@@ -122,7 +121,7 @@ def test_tracked_boxes_have_ids():
     for r in (result(tracks=True), result(cut=True).tracked(Stub())):  # type: ignore[arg-type]
         assert r.boxes.id is not None and r.boxes.id.tolist() == [7, -1, 5]
         assert [box["track_id"] for box in r.entries()] == [7, None, 5]
-        assert r[[2]].boxes.id.tolist() == [5] and r.shrunk(20).boxes.id.tolist() == [7, -1, 5]
+        assert r[[2]].boxes.id.tolist() == [5]
         assert r.steps[8].track_id is not None and r.steps[4].track_id is None
     assert result().boxes.id is None
 
@@ -134,9 +133,8 @@ def test_a_picture_is_saved_in_the_format_of_its_name(tmp_path):
     assert (np.asarray(Image.open(tmp_path / "new" / "a.png")) == r.plot()).all()
     assert Image.open(tmp_path / "a.JPG").format == "JPEG"
     wrong: list[tuple[Any, str]] = [
-        (None, "needs a path"),
-        (tmp_path / "a.txt", "ends in"),
-        (tmp_path / "a", "ends in"),
+        (tmp_path / "a.txt", "let its name end in"),
+        (tmp_path / "a", "let its name end in"),
         (tmp_path / "a.JPG" / "a.png", "cannot write"),
     ]
     for path, message in wrong:
@@ -206,7 +204,3 @@ def test_boxes_are_drawn_as_asked_for(tmp_path):
     assert not np.array_equal(one.plot(), one.plot(hide_conf=True))
     one.save(tmp_path / "a.png", line_width=4, hide_labels=True)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), thick)
-    with pytest.raises(UserError, match="line_width"):
-        one.plot(line_width=0)
-    with pytest.raises(UserError, match="hide_labels"):
-        one.plot(hide_labels="yes")  # type: ignore[arg-type]

@@ -381,14 +381,6 @@ def find_calibration(
     return None
 
 
-def known_calibrations(ann: Ann, method: str, chosen: Path | None = None) -> list[str]:
-    """Names of a method's calibrations that this network has."""
-    names: dict[str, None] = {}
-    for file in calibration_files(ann, chosen):
-        names |= dict.fromkeys(file.names(method))
-    return list(names)
-
-
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line that calibrates this network by a recipe."""
     words = [ann.calibrate_command]

@@ -11,7 +11,7 @@ from torch import Tensor
 from spiking_yolo.convert.calibration_file import check_neurons, check_values, pack, unpack
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
-from spiking_yolo.convert.weight_bits import check_weights, rounded_weights
+from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
@@ -67,20 +67,10 @@ class Converted:
         return IntegerNetwork(self.spiking_graph, self.neurons, self.recipe, self.spec, device)
 
     def simulator(
-        self,
-        *to: torch.dtype | torch.device | str,
-        event_driven: bool = True,
-        observed: bool = False,
+        self, device: torch.device | str = "cpu", event_driven: bool = True, observed: bool = False
     ) -> SpikingNetwork:
-        """The simulator of T steps, for methods whose values are not complete in the first.
-
-        Args:
-            to: Device or dtype, as of Tensor.to.
-            event_driven, observed: See SpikingNetwork.
-        """
-        graph = self.spiking_graph
-        for where in to:
-            graph = graph.to(where)
+        """The simulator of T steps, for methods whose values are not complete in the first."""
+        graph = self.spiking_graph.to(device)
         return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -136,7 +126,6 @@ def convert(
     recipe: Recipe,
     provenance: Mapping[str, str] | None = None,
     neurons: NeuronParameters | None = None,
-    weight_bits: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
@@ -145,8 +134,6 @@ def convert(
         statistics: None where neurons are given, and the provenance has `weights_sha256`.
         neurons: What `calibrate` returned, for recipes that run the network; other recipes need
             the statistics only.
-        weight_bits: Bits of the weights with theta in them, also of the ANN's; the thresholds stay
-            those of the original weights.
         weights: What tuning returned, see Converted.
 
     Raises:
@@ -172,12 +159,6 @@ def convert(
         neurons = rescaled(graph, neurons, recipe)
     check_values(neurons)
     check_weights(graph, weights)
-    if weight_bits is not None:
-        thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-        tensors = rounded_weights(graph, graph.tensors, weight_bits, thetas)
-        weights = rounded_weights(graph, weights, weight_bits, thetas)
-        graph = replace(graph, tensors=tensors)
-        origin["weight_bits"] = str(weight_bits)
     if weights:
         origin["weights_tuned"] = "without labels"
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})}, weights)

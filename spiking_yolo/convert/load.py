@@ -4,7 +4,7 @@ A network without a calibration takes its thresholds from the pictures that it i
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,10 @@ from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import (
     CalibrationResult,
     calibrate_command,
+    calibration_files,
     find_calibration,
     find_statistics,
-    known_calibrations,
+    settings_of,
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
@@ -27,7 +28,7 @@ from spiking_yolo.convert.thresholds import within_bytes
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.io.names import did_you_mean, size_name
+from spiking_yolo.io.names import size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
@@ -55,14 +56,10 @@ class Uncalibrated:
     Attributes:
         ann: The network.
         recipe: A method that `converts_at_once`.
-        weight_bits: See convert.
-        finer: Spend more operations where the recipe would train the neurons.
     """
 
     ann: Ann
     recipe: Recipe
-    weight_bits: int | None = None
-    finer: bool = True
 
     @property
     def graph(self) -> Graph:
@@ -84,16 +81,22 @@ class Uncalibrated:
     def convert(self, photographs: Iterable[Picture]) -> Converted:
         """The network with statistics of the first FEW readable photographs; a Notice says so.
 
-        Neurons are not trained, whatever the recipe says.
+        Neurons are not trained, whatever the recipe says, but spend more operations.
 
         Raises:
             UserError: There are no photographs, or none can be read.
         """
         ann, recipe = self.ann, self.recipe
-        pictures, tried = _read(photographs)
-        if not tried:
+        pictures = _read(photographs)
+        if not pictures:
             raise UserError(no_statistics(ann, recipe))
-        warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=3)
+        untrained = ", untrained" if recipe.by_gradient else ""
+        notice = (
+            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so"
+            f" thresholds are taken from the first pictures{untrained}; better:"
+            f" {calibrate_command(ann, recipe)}"
+        )
+        warnings.warn(Notice(notice), stacklevel=3)
         images = preprocessed(pictures, ann.spec)
         names = ImageList.of([picture.name for picture in pictures])
         # Copies: weights that were read in inference mode have no gradients.
@@ -104,29 +107,12 @@ class Uncalibrated:
             histograms = collect_histograms(graph, images)
             statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
             if recipe.by_gradient:
-                recipe = recipe.with_settings({"calibration.kind": "none"})
-                if self.finer:
-                    finer = {"calibration.operations": UNTRAINED_OPERATIONS}
-                    recipe = recipe.with_settings(finer)
+                settings: dict[str, Any] = {"calibration.kind": "none"}
+                if "calibration.operations" not in settings_of(recipe):
+                    settings["calibration.operations"] = UNTRAINED_OPERATIONS
+                recipe = recipe.with_settings(settings)
                 neurons = calibrate(graph, ann.spec, statistics, recipe, images)
-        return convert(
-            ann.graph, ann.spec, statistics, recipe, self.provenance, neurons, self.weight_bits
-        )
-
-    def _notice(self, used: int, tried: int) -> str:
-        ann, recipe = self.ann, self.recipe
-        source = f"{used} of the pictures themselves"
-        if tried == 1:
-            source = "the picture itself"
-        spent = ""
-        if recipe.by_gradient:
-            spent = ", untrained"
-            if self.finer:
-                spent += ", for more operations"
-        return (
-            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so"
-            f" thresholds are taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
-        )
+        return convert(ann.graph, ann.spec, statistics, recipe, self.provenance, neurons)
 
 
 @contextmanager
@@ -144,8 +130,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _read(photographs: Iterable[Picture]) -> tuple[list[Picture], int]:
-    """The pixels of the first FEW that can be read, and how many were tried for that.
+def _read(photographs: Iterable[Picture]) -> list[Picture]:
+    """The pixels of the first FEW that can be read.
 
     Raises the UserError of the first where none can be read.
     """
@@ -160,11 +146,11 @@ def _read(photographs: Iterable[Picture]) -> tuple[list[Picture], int]:
             break
     if errors and not pictures:
         raise errors[0]
-    return pictures, len(pictures) + len(errors)
+    return pictures
 
 
 def load(
-    weights: str | Path,
+    weights: str | Path | Converted,
     method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
@@ -181,63 +167,47 @@ def load(
         UserError: Something is missing, damaged, or does not fit the rest.
     """
     network = prepare(weights, method, settings, **options)
-    if isinstance(network, Converted):
-        return network
-    return network.convert(photographs)
+    return network if isinstance(network, Converted) else network.convert(photographs)
 
 
 def prepare(
-    weights: str | Path,
+    weights: str | Path | Converted,
     method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
     calibration: str | None = None,
     statistics: str | Path | None = None,
-    weight_bits: int | None = None,
     trust: bool = False,
     **reading: Any,
 ) -> Converted | Uncalibrated:
     """The spiking network of a weights file, as far as files tell it.
 
     Args:
-        weights: A file, or the name of a network that `list networks` has.
+        weights: A file, the name of a network that `list networks` has, or a converted network.
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
         calibration: Name of the method's calibration; "default" if None.
         statistics: File of statistics and calibrations, instead of that which belongs to the
             weights.
-        weight_bits: See convert.
         trust, reading: See load_ann: cfg, names, imgsz, head, resize.
 
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
     """
-    path = located(weights)
-    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
-        options = {
-            "method": method,
-            "calibration": calibration,
-            "set": settings or None,
-            **reading,
-            "statistics": statistics,
-            "weight-bits": weight_bits,
-        }
-        return _load_converted(path, [name for name, value in options.items() if value is not None])
-    settings = settings or {}
-    recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings)
-    ann = load_ann(path, trust=trust, **reading)
-    finer = "calibration.operations" not in settings
-    return _prepare_ann(ann, recipe, statistics, weight_bits, finer)
-
-
-def _load_converted(path: Path, options: Sequence[str]) -> Converted:
-    network = Converted.load(path)
-    if options:
-        size = size_name((network.spec.height, network.spec.width))
-        surplus = " and ".join(f"--{name}" for name in options)
+    network = weights
+    if not isinstance(network, Converted):
+        path = located(network)
+        if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
+            network = Converted.load(path)
+        else:
+            recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings or {})
+            return _prepared(load_ann(path, trust=trust, **reading), recipe, statistics)
+    given = {"method": method, "settings": settings or None, "calibration": calibration}
+    given |= {"statistics": statistics, **reading}
+    if surplus := [name for name, value in given.items() if value is not None]:
         raise UserError(
-            f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave out"
-            f" {surplus}, or convert the original weights again"
+            f"the network is already converted: leave out {' and '.join(surplus)}, or convert the"
+            " original weights again"
         )
     return network
 
@@ -246,7 +216,6 @@ def convert_ann(
     ann: Ann,
     recipe: Recipe,
     statistics: str | Path | None = None,
-    weight_bits: int | None = None,
     photographs: Iterable[Picture] = (),
 ) -> Converted:
     """The spiking network by a recipe, from statistics and calibration in files.
@@ -256,52 +225,47 @@ def convert_ann(
         recipe: The method.
         statistics: File of statistics and calibrations, instead of that which belongs to the
             weights.
-        weight_bits: See convert.
         photographs: Used only where the files do not exist, see Uncalibrated.
 
     Raises:
         UserError: Statistics and calibration are missing or do not belong together.
     """
-    network = _prepare_ann(ann, recipe, statistics, weight_bits)
+    network = _prepared(ann, recipe, statistics)
     return network if isinstance(network, Converted) else network.convert(photographs)
 
 
-def _prepare_ann(
-    ann: Ann,
-    recipe: Recipe,
-    statistics: str | Path | None,
-    weight_bits: int | None,
-    finer: bool = True,
-) -> Converted | Uncalibrated:
+def _prepared(ann: Ann, recipe: Recipe, statistics: str | Path | None) -> Converted | Uncalibrated:
     """The network converted, or as it is where no files exist and pictures can replace them."""
-    chosen = None
-    if statistics is not None:
-        chosen = Path(statistics)
+    chosen = None if statistics is None else Path(statistics)
     at_once = chosen is None and converts_at_once(recipe)
-    if recipe.runs_network:
-        recipe, result = _calibration(ann, recipe, chosen)
-        if result is None and at_once:
-            return Uncalibrated(ann, recipe, weight_bits, finer)
-        if result is None:
-            raise UserError(_missing(ann, recipe, chosen))
-        origin = {
-            "weights": ann.weights.name,
-            "weights_sha256": ann.sha256,
-            "calibration_images": str(result.images.count),
-        }
-        neurons = result.neurons
-        known = find_statistics(ann, chosen)
-        if recipe.complete and known is not None:
-            neurons = within_bytes(ann.graph, neurons, known.histograms)
-        learned = neurons, weight_bits, result.weights
-        return convert(ann.graph, ann.spec, None, recipe, origin, *learned)
     known = find_statistics(ann, chosen)
-    if known is None and at_once:
-        return Uncalibrated(ann, recipe, weight_bits, finer)
-    if known is None:
+    if not recipe.runs_network:
+        if known is not None:
+            return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name})
+        if at_once:
+            return Uncalibrated(ann, recipe)
         raise UserError(no_statistics(ann, recipe))
-    origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, known, recipe, origin, None, weight_bits)
+    recipe, result = _calibration(ann, recipe, chosen)
+    if result is None and at_once:
+        return Uncalibrated(ann, recipe)
+    if result is None:
+        listed: list[str] = []
+        for file in calibration_files(ann, chosen):
+            listed += file.names(recipe.name)
+        raise UserError(
+            f"{ann.weights.name} has no calibration {recipe.calibration.name} of {recipe.name} with"
+            f" these settings at {size_name(ann.imgsz)} pixels (found:"
+            f" {', '.join(listed) or 'none'}): make it with {calibrate_command(ann, recipe)}"
+        )
+    origin = {
+        "weights": ann.weights.name,
+        "weights_sha256": ann.sha256,
+        "calibration_images": str(result.images.count),
+    }
+    neurons = result.neurons
+    if recipe.complete and known is not None:
+        neurons = within_bytes(ann.graph, neurons, known.histograms)
+    return convert(ann.graph, ann.spec, None, recipe, origin, neurons, result.weights)
 
 
 def _calibration(
@@ -320,25 +284,6 @@ def _calibration(
     if result is not None and not result.fits(recipe):
         result = None
     return recipe, result
-
-
-def _missing(ann: Ann, recipe: Recipe, chosen: Path | None) -> str:
-    """That a calibration is missing, which others there are, and how to make it."""
-    name = recipe.calibration.name
-    known = known_calibrations(ann, recipe.name, chosen)
-    if name in known:
-        return (
-            f"the calibration {name} of {recipe.name} was made with other settings: leave --set"
-            f" out, or make one of another name, {calibrate_command(ann, recipe)}"
-        )
-    hint = did_you_mean(name, known)
-    if not hint:
-        hint = f": make it with {calibrate_command(ann, recipe)}"
-    listed = ", ".join(known) or "none"
-    return (
-        f"{ann.weights.name} has no calibration {name} of {recipe.name} at"
-        f" {size_name(ann.imgsz)} pixels (found: {listed}){hint}"
-    )
 
 
 def load_statistics(ann: Ann, path: Path | None = None) -> Statistics:

@@ -6,20 +6,16 @@ levels of 8 bits.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.decode.selection import is_whole
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.names import label
 from spiking_yolo.io.tensors import check_finite
 from spiking_yolo.snn.units import fold, levels_and_step, per_output, propagate
 
-# Bits of weights.
-MIN_BITS, MAX_BITS = 2, 16
 # Of the weights in a file.
 STORED_BITS = 8
 # What a file holds of a tuned tensor: LEVELS, STEP and perhaps UNIT of a kernel, VALUE of a bias.
@@ -40,15 +36,10 @@ def rounded_weights(
     Args:
         graph: The network.
         weights: "NODE.weight" and "NODE.bias", of all layers or of some.
-        bits: 2 to 16.
+        bits: Such as 8.
         received: Activation node -> what one unit of what it sends is worth, [C]: theta of its
             spikes, or the step of its integers. A chip stores the weights times that.
-
-    Raises:
-        UserError: bits is out of range.
     """
-    if not is_whole(bits) or not MIN_BITS <= bits <= MAX_BITS:
-        raise UserError(f"weights need {MIN_BITS} to {MAX_BITS} bits, not {bits}")
     units = propagate(graph, received)
     rounded = dict(weights)
     for node in graph.weighted:
@@ -60,11 +51,6 @@ def rounded_weights(
             if unit is not None:
                 rounded[name] = fold(rounded[name], 1 / unit, groups)
     return rounded
-
-
-def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) -> Graph:
-    """The graph whose weights have so many bits; see `rounded_weights`."""
-    return replace(graph, tensors=rounded_weights(graph, graph.tensors, bits, received))
 
 
 def stored_weights(
@@ -104,44 +90,28 @@ def restored_weights(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         UserError: They are damaged.
     """
     check_finite(stored, "the tuned weights")
-    entries: dict[str, dict[str, Tensor]] = {}
-    for key, value in stored.items():
-        name, _, part = key.rpartition("/")
-        entries.setdefault(name, {})[part] = value
     weights: dict[str, Tensor] = {}
-    for name, parts in entries.items():
-        weight = parts.get(VALUE)
-        if weight is None or len(parts) > 1:
-            weight = _kernel(parts)
-        if weight is None or weight.dtype != torch.float32:
-            raise UserError(f"the tuned tensor {label(name)!r} is incomplete, or of other shapes")
-        weights[name] = weight
+    for name in dict.fromkeys(key.rpartition("/")[0] for key in stored):
+        try:
+            weights[name] = _restored(name, stored)
+        except (LookupError, RuntimeError, ZeroDivisionError) as error:
+            raise UserError(
+                f"the tuned tensor {label(name)!r} is incomplete, or of other shapes"
+            ) from error
     return weights
 
 
-def _kernel(parts: Mapping[str, Tensor]) -> Tensor | None:
-    """levels * step / unit; None where these do not belong together."""
-    if not {LEVELS, STEP} <= parts.keys() <= {LEVELS, STEP, UNIT}:
-        return None
-    levels, step, unit = parts[LEVELS], parts[STEP], parts.get(UNIT)
-    if levels.dtype != torch.int8 or levels.ndim not in (2, 4) or not levels.numel():
-        return None
-    if step.shape != levels.shape[:1] or not (step > 0).all():
-        return None
-    weight = levels * per_output(step, levels)
+def _restored(name: str, stored: Mapping[str, Tensor]) -> Tensor:
+    value, unit = stored.get(f"{name}/{VALUE}"), stored.get(f"{name}/{UNIT}")
+    if value is not None:
+        return value.float()
+    levels = stored[f"{name}/{LEVELS}"]
+    weight = levels * per_output(stored[f"{name}/{STEP}"], levels)
     if unit is None:
         return weight
-    if unit.ndim != 1 or not unit.numel() or not (unit > 0).all():
-        return None
-    inputs = levels.shape[1]
-    if levels.ndim == 2:
-        # It may read flattened maps, of one unit per channel.
-        if inputs % len(unit):
-            return None
-        return fold(weight, 1 / unit)
-    groups, surplus = divmod(len(unit), inputs)
-    if surplus or not groups or len(levels) % groups:
-        return None
+    groups = 1
+    if levels.ndim == 4:
+        groups = len(unit) // levels.shape[1]
     return fold(weight, 1 / unit, groups)
 
 

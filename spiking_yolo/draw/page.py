@@ -138,27 +138,6 @@ def picture_uri(pixels: np.ndarray, side: int = SIDE) -> str:
     return data_uri(content.getvalue(), "jpeg")
 
 
-# Pictures of a grid.
-MOST_TILES = 60
-_GRID = "display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr))"
-
-
-def figure_html(pixels: np.ndarray, caption: str, side: int = SIDE) -> str:
-    """A picture, uint8 RGB [H, W, 3], with a line below it."""
-    text = html.escape(caption)
-    return (
-        f'<figure style="margin: 0"><img src="{picture_uri(pixels, side)}" alt="{text}"'
-        f' style="max-width: 100%"><figcaption>{text}</figcaption></figure>'
-    )
-
-
-def grid_html(tiles: Sequence[tuple[np.ndarray, str]], more: int) -> str:
-    """Pictures, each uint8 RGB with a caption, in columns. more: how many are left out."""
-    figures = "".join(figure_html(pixels, caption, THUMBNAIL) for pixels, caption in tiles)
-    rest = f"<p>and {more} more</p>" * bool(more)
-    return f'<div style="{_GRID}">{figures}</div>{rest}'
-
-
 def display_inline(value: Any) -> bool:
     """Display an object below the cell that is running; returns whether there is a notebook."""
     ipython = sys.modules.get("IPython")

@@ -165,15 +165,10 @@ def test_a_file_beside_the_weights_is_found(weights: Path, tmp_path: Path):
     assert net.weights and net.provenance["weights_tuned"] == "without labels"
     ann = load_ann(weights).graph.tensors
     assert all(torch.equal(net.graph.tensors[name], tensor) for name, tensor in ann.items())
-    # As a chip holds them they are already, and so is what they do.
-    small = load(weights, calibration=TUNED, weight_bits=8)
-    for name, weight in net.weights.items():
-        torch.testing.assert_close(small.weights[name], weight, rtol=1e-6, atol=1e-8)
-    assert not torch.equal(small.graph.tensors["layers_0_conv.weight"], ann[KERNEL])
     # Finer thetas take the same calibration, other goals another one.
     finer = load(weights, None, {"threshold.scale": 0.5}, calibration=TUNED)
     assert all(torch.equal(finer.weights[name], weight) for name, weight in net.weights.items())
-    with pytest.raises(UserError, match="made with other settings"):
+    with pytest.raises(UserError, match="with these settings"):
         load(weights, None, {"calibration.operations": 0.28}, calibration=TUNED)
 
 
@@ -184,15 +179,11 @@ KERNEL = "layers_0_conv.weight"
 def test_damaged_weights_are_refused_by_one_line(weights: Path, tmp_path: Path):
     for change in [
         lambda t: t.pop(f"{KERNEL}/step"),
-        lambda t: t.update({f"{KERNEL}/levels": t[f"{KERNEL}/levels"].float()}),
         lambda t: t.update({f"{KERNEL}/levels": t[f"{KERNEL}/levels"][:, :, 0]}),
-        lambda t: t.update({f"{KERNEL}/step": -t[f"{KERNEL}/step"]}),
         lambda t: t.update({f"{KERNEL}/step": t[f"{KERNEL}/step"][1:]}),
         lambda t: t.update({f"{KERNEL}/step": t[f"{KERNEL}/step"] * torch.nan}),
         lambda t: t.update({f"{KERNEL}/unit": torch.ones(4)}),
         lambda t: t.update({"layers_9_conv.bias/value": torch.ones(3)}),
-        lambda t: t.update({"layers_0_conv.bias/value": torch.ones(4, dtype=torch.int32)}),
-        lambda t: t.update({"layers_0_conv.bias/step": torch.ones(4)}),
         lambda t: t.clear(),
     ]:
         file = CalibrationFile.read(calibrations_path(weights, (64, 64)))

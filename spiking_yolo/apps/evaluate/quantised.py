@@ -8,13 +8,14 @@ train2017 photographs, 40.4 to 40.6 for 42.1 to 42.4 (ANN 42.6).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.convert.statistics import Histogram, Statistics
 from spiking_yolo.convert.thresholds import at_most, extreme, mmse, percentile
-from spiking_yolo.convert.weight_bits import with_weight_bits
+from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
 from spiking_yolo.observe import relative_error
@@ -92,7 +93,8 @@ def quantised_ann(
         ranges[node.name] = below, above
         steps[node.name] = torch.where(below + above > 0, below + above, 1.0)
     if weight_bits is not None:
-        graph = with_weight_bits(graph, weight_bits, steps)
+        tensors = rounded_weights(graph, graph.tensors, weight_bits, steps)
+        graph = replace(graph, tensors=tensors)
 
     def put_on_grid(node: Node, before: Tensor, after: Tensor) -> None:
         below, above = ranges[node.name]

@@ -69,7 +69,7 @@ class VideoPage(Sink):
         self.classes |= class_ids([result.detections, observation.ann_boxes])
         self.images.append(picture_uri(result.image, THUMBNAIL))
         layers = []
-        for layer in result.maps[result.T].values():
+        for layer in observation.last.maps.values():
             layers.append(small_map(layer, result.placement, HEAT_SIDE))
         self.heat.append(torch.stack(layers).sum(0).numpy())
         self._last = seen

@@ -84,7 +84,7 @@ def test_photographs_have_the_detectors_numbers(page, weights):
     neurons = [layer["neurons"] for layer in data["layers"] if layer["neurons"]]
     for shown in data["photographs"]:
         path = weights.parent / "photos" / shown["name"]
-        result = detector.detect(path, T=4, steps=range(1, 5), conf=0.3, maps=True)
+        result = detector.detect(path, T=4, steps=range(1, 5), conf=0.3)
         assert (shown["width"], shown["height"]) == (80, 48)
         for k, t in enumerate(data["steps"]):
             found = result.steps[t]
