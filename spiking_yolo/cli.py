@@ -37,7 +37,7 @@ COMMANDS = {
     "list": "apps.list",
 }
 # What a folder that somebody sent must not be able to set.
-TYPED = ("--trust-weights", "--overwrite-shipped")
+TYPED = ("--overwrite-shipped",)
 # A command that cannot run need not be interpreted by cyclopts.
 HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
 MESSAGES = Group("Messages", sort_key=1)

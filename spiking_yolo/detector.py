@@ -70,7 +70,7 @@ class SpikingYOLO:
 
     Args:
         weights: A darknet .weights file, a checkpoint (.safetensors) of `train`, a converted
-            network, a .pt of YOLOv5 or Ultralytics, an .onnx of these, YOLOv7-tiny or YOLOX, or a
+            network, a .pt of YOLOv5 or Ultralytics, an .onnx of these or YOLOv7-tiny, or a
             Converted. Default: the public Tiny-YOLOv3 that comes with the package.
         method: A registered conversion method (see `list_methods`), a recipe.json or a Recipe.
         settings: Settings of the method to change, such as {"neuron.gamma": 4}.
@@ -80,11 +80,6 @@ class SpikingYOLO:
         names: Class names, one per line, if they do not lie beside the weights.
         imgsz: Input size in pixels: the side of a square, or (height, width).
         statistics: File of statistics and calibrations, if it does not lie beside the weights.
-        trust: Let Ultralytics open a .pt that is not recognised. It can run code hidden in it.
-        head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26). By default the
-            first, whose boxes need no suppression: `iou` has no effect.
-        resize: "stretch" or "letterbox", how photographs get the shape of the input. By default as
-            the network's file says.
         device: "cpu", "cuda", "cuda:1", ...
 
     Raises:
@@ -108,9 +103,6 @@ class SpikingYOLO:
         names: str | Path | None = None,
         imgsz: int | Size | None = None,
         statistics: str | Path | None = None,
-        trust: bool = False,
-        head: str | None = None,
-        resize: str | None = None,
         device: str | torch.device = "cpu",
     ):
         self.device = usable_device(device)
@@ -120,12 +112,9 @@ class SpikingYOLO:
             settings,
             calibration=calibration,
             statistics=statistics,
-            trust=trust,
             cfg=cfg,
             names=names,
             imgsz=imgsz,
-            head=head,
-            resize=resize,
         )
         self.spec = network.spec
         if self.spec.task != "detect":

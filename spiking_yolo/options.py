@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from spiking_yolo import __version__
 from spiking_yolo.arguments import (
@@ -66,23 +66,13 @@ class WeightsOptions(Options):
     """The network to convert."""
 
     weights: Annotated[Path | None, NETWORK] = None
-    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these,
-    YOLOv7-tiny or YOLOX, or a name of spiking-yolo list (default: the Tiny-YOLOv3 that comes with
-    the package).
+    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these or
+    YOLOv7-tiny, or a name of spiking-yolo list (default: the Tiny-YOLOv3 that comes with the
+    package).
     """
-    trust_weights: Annotated[bool, NETWORK] = False
-    """Open a .pt that is not known here, which can run code hidden in it."""
     imgsz: Annotated[Size | None, SIZE, NETWORK] = None
     """Network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32, or of 64 with
     P6.
-    """
-    resize: Annotated[Literal["stretch", "letterbox"] | None, NETWORK] = None
-    """How photographs get the shape of the input, if not as the network's file says: distorted,
-    or in a grey frame.
-    """
-    head: Annotated[Literal["one2one", "one2many"] | None, NETWORK] = None
-    """Which of the two heads of YOLOv10 and YOLO26: one2one (default) finds each object once,
-    one2many needs boxes suppressed.
     """
     cfg: Annotated[Path | None, NETWORK] = None
     """Darknet cfg, if it does not lie beside the weights; or torchvision:NAME."""
@@ -169,8 +159,7 @@ def load_ann(options: WeightsOptions) -> "Ann":
 
 def _reading(options: WeightsOptions) -> dict[str, Any]:
     """How to read the file of the weights, as `load_ann` takes it."""
-    reading = {name: getattr(options, name) for name in ("cfg", "names", "imgsz", "head", "resize")}
-    return {**reading, "trust": options.trust_weights}
+    return {name: getattr(options, name) for name in ("cfg", "names", "imgsz")}
 
 
 def load(

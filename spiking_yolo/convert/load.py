@@ -177,7 +177,6 @@ def prepare(
     *,
     calibration: str | None = None,
     statistics: str | Path | None = None,
-    trust: bool = False,
     **reading: Any,
 ) -> Converted | Uncalibrated:
     """The spiking network of a weights file, as far as files tell it.
@@ -189,7 +188,7 @@ def prepare(
         calibration: Name of the method's calibration; "default" if None.
         statistics: File of statistics and calibrations, instead of that which belongs to the
             weights.
-        trust, reading: See load_ann: cfg, names, imgsz, head, resize.
+        reading: See load_ann: cfg, names, imgsz.
 
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
@@ -201,7 +200,7 @@ def prepare(
             network = Converted.load(path)
         else:
             recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings or {})
-            return _prepared(load_ann(path, trust=trust, **reading), recipe, statistics)
+            return _prepared(load_ann(path, **reading), recipe, statistics)
     given = {"method": method, "settings": settings or None, "calibration": calibration}
     given |= {"statistics": statistics, **reading}
     if surplus := [name for name, value in given.items() if value is not None]:

@@ -23,7 +23,7 @@ from spiking_yolo.io.names import reason
 # to Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
-Resize = Literal["letterbox", "letterbox-114", "corner-114", "stretch", "crop"]
+Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
 GREY_114 = 114 / 255
 # Pixels of a side, at most: annotated pictures are JPEGs.
@@ -221,10 +221,9 @@ class Placement:
 
 
 def place(width: int, height: int, spec: InputFormat) -> Placement:
-    """Placement of a width x height image: stretched, or with its aspect ratio, centred or, for
-    YOLOX, in the upper left corner.
+    """Placement of a width x height image: stretched, or centred with its aspect ratio.
 
-    Sides are rounded down as in darknet and YOLOX, or to the nearest pixel as in Ultralytics, and
+    Sides are rounded down as in darknet, or to the nearest pixel as in Ultralytics, and
     are at least 1.
     """
     if spec.resize == "crop":
@@ -240,8 +239,6 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
     else:
         resized = (max(1, width * spec.height // height), spec.height)
     pad = ((network[0] - resized[0]) // 2, (network[1] - resized[1]) // 2)
-    if spec.resize == "corner-114":
-        pad = (0, 0)
     return Placement((width, height), resized, pad, network)
 
 
@@ -271,8 +268,7 @@ def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]
     """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
 
     Bilinear resizing; values in [0, 1], then (x - mean) / std. The letterbox is grey, 0.5 as in
-    darknet or 114 / 255 as in Ultralytics and YOLOX, which also round resized values to whole
-    255ths.
+    darknet or 114 / 255 as in Ultralytics, which also rounds resized values to whole 255ths.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -300,7 +296,7 @@ def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.nd
     width, height = placement.resized
     left, top = map(int, placement.pad)
     source, grey = image.astype(np.float32), GREY
-    if spec.resize.endswith("-114"):
+    if spec.resize == "letterbox-114":
         source, grey = image, GREY_114
     canvas = np.full((spec.height, spec.width, 3), grey, np.float32)
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(

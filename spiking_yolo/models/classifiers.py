@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
-from spiking_yolo.io.files import sha256
 from spiking_yolo.io.names import did_you_mean, reason
 from spiking_yolo.models.spec import Spec, class_names
 
@@ -145,7 +144,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def load_torchvision(
     weights: str | Path, arch: str, names: str | Path | None = None
-) -> tuple[nn.Module, Spec, str]:
+) -> tuple[nn.Module, Spec]:
     """A torchvision classifier with weights from a file.
 
     Args:
@@ -155,12 +154,11 @@ def load_torchvision(
             classes are numbered.
 
     Returns:
-        The network in eval mode, its Spec and the SHA-256 of the weights.
+        The network in eval mode, and its Spec.
 
     Raises:
         UserError: The network is unknown, or the weights are not its state dict.
     """
-    digest = sha256(weights)
     state = read_state_dict(weights)
     # Bias of the last layer.
     classes = len(next(value for value in reversed(state.values()) if value.ndim))
@@ -174,7 +172,7 @@ def load_torchvision(
         ) from e
     labels = class_names(Path(weights), names, classes)
     spec = Spec("classify", labels, SIZE, SIZE, "crop", mean=MEAN, std=STD)
-    return model.float().eval(), spec, digest
+    return model.float().eval(), spec
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -1,20 +1,211 @@
 """The network of a darknet cfg: its layers, which of them reads which, and its interface."""
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 
+import torch
 from torch import Tensor, nn
 
 from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.validate import MAX_NUMBERS
-from spiking_yolo.io.names import LARGEST
-from spiking_yolo.models.darknet_cfg import FORK_KEYS, FORK_NET_KEYS, HEADS, Section, head_spec
-from spiking_yolo.models.darknet_layers import IGNORED, Shape, build_layer
+from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.validate import ERRORS, MAX_NUMBERS
+from spiking_yolo.io.names import LARGEST, reason
+from spiking_yolo.models.darknet_cfg import HEADS, Section, head_spec
 from spiking_yolo.models.spec import HeadSpec, Spec
+
+Shape = tuple[int, ...]
+# Options that change a layer's meaning, with the value that does not.
+NEUTRAL = {
+    "flipped": "0",
+    "binary": "0",
+    "xnor": "0",
+    "antialiasing": "0",
+    "deform": "0",
+    "coordconv": "0",
+    "dilation": "1",
+    "share_index": "",
+    "maxpool_depth": "0",
+    "maxpool_zero_nonmax": "0",
+    "weights_type": "none",
+    "alpha": "1",
+    "beta": "1",
+    "scale": "1",
+    "tree": "",
+    "background": "0",
+    "coords": "4",
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky": lambda: nn.LeakyReLU(0.1),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+}
+# Keys of AlexeyAB's fork alone.
+FORK_KEYS = {"scale_x_y", "new_coords", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"}
+FORK_KEYS |= {"letter_box", "mosaic", "cutmix"}
+
+
+class Route(nn.Module):
+    """A [route]: its inputs, or a slice of the channels of each, one after the other.
+
+    slices: One per input; none takes them whole.
+    """
+
+    def __init__(self, slices: Sequence[slice] = ()) -> None:
+        super().__init__()
+        self.slices = tuple(slices)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.slices:
+            inputs = tuple([x[:, part] for x, part in zip(inputs, self.slices, strict=True)])
+        if len(inputs) == 1:
+            return inputs[0]
+        return torch.cat(inputs, 1)
+
+
+class Shortcut(nn.Module):
+    """A [shortcut]: the sum of its inputs, then its activation.
+
+    The output has the channels of the first input. Of another, those that both have are added.
+
+    Args:
+        channels: Channels of each input.
+        act: The activation.
+    """
+
+    def __init__(self, channels: Sequence[int], act: nn.Module) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.act = act
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        own = self.channels[0]
+        for other, channels in zip(others, self.channels[1:], strict=True):
+            if channels < own:
+                x = torch.cat([x[:, :channels] + other, x[:, channels:]], 1)
+            elif channels > own:
+                x = x + other[:, :own]
+            else:
+                x = x + other
+        return self.act(x)
+
+
+def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
+    """The module of a section.
+
+    Args:
+        section: Section of the cfg.
+        inputs: Shapes of the maps it reads.
+
+    Raises:
+        UserError: The layer is unknown, or has options that are not supported.
+    """
+    for key, value in NEUTRAL.items():
+        if section.options.get(key, value) not in (value, f"{value}.0"):
+            raise section.error(f"{key}={section.options[key]} is not supported, only {value!r}")
+    match section.kind:
+        case "convolutional":
+            return _convolutional(section, inputs[0])
+        case "connected":
+            size = math.prod(inputs[0])
+            output = section.integer("output", 1, minimum=1)
+            _check_weights(section, output * size)
+            bn = bool(section.integer("batch_normalize", 0))
+            parts = {"flatten": nn.Flatten(), "linear": nn.Linear(size, output, bias=not bn)}
+            return _with_activation(section, parts, bn and nn.BatchNorm1d(output, eps=1e-5))
+        case "maxpool":
+            return _maxpool(section)
+        case "upsample":
+            return nn.Upsample(scale_factor=section.integer("stride", 2, minimum=1))
+        case "route":
+            return _route(section, inputs)
+        case "shortcut":
+            act = _activation(section, "linear") or nn.Identity()
+            return Shortcut([shape[0] for shape in inputs], act)
+        case "dropout" | "cost" | "crop":
+            return nn.Identity()
+        case "detection":
+            # It reads the map as a flat vector, channel by channel.
+            return nn.Flatten() if len(inputs[0]) > 1 else nn.Identity()
+        case "region" | "yolo":
+            return nn.Identity()
+    raise section.error("this kind of layer cannot be converted; give a detector without it")
+
+
+def _activation(section: Section, default: str) -> nn.Module | None:
+    """The activation of a section; None for a linear one."""
+    name = section.options.get("activation", default)
+    if name == "linear":
+        return None
+    if name not in ACTIVATIONS:
+        raise section.error(
+            f"activation={name} cannot be converted; fine-tune it with {', '.join(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[name]()
+
+
+def _with_activation(
+    section: Section, parts: dict[str, nn.Module], norm: nn.Module | bool
+) -> nn.Module:
+    """The parts, then their batch norm and the activation of the section."""
+    if isinstance(norm, nn.Module):
+        parts["bn"] = norm
+    if act := _activation(section, "logistic"):
+        parts["act"] = act
+    return nn.Sequential(OrderedDict(parts))
+
+
+def _convolutional(section: Section, shape: Shape) -> nn.Module:
+    filters = section.integer("filters", 1, minimum=1)
+    size = section.integer("size", 1, minimum=1)
+    stride = section.integer("stride", 1, minimum=1)
+    groups = section.integer("groups", 1, minimum=1)
+    padding = section.integer("padding", 0)
+    if section.integer("pad", 0):
+        padding = size // 2
+    strides = {section.integer(key, stride) for key in ("stride_x", "stride_y")}
+    if strides != {stride}:
+        raise section.error("stride_x and stride_y must be the stride")
+    _check_weights(section, filters * shape[0] // groups * size**2)
+    bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
+    conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
+    return _with_activation(section, {"conv": conv}, bn and nn.BatchNorm2d(filters, eps=1e-5))
+
+
+def _check_weights(section: Section, weights: int) -> None:
+    if weights > MAX_NUMBERS:
+        raise section.error(f"{weights} weights are too many; make the layer smaller")
+
+
+def _maxpool(section: Section) -> nn.Module:
+    """`padding` is the total of both sides; half of it, rounded down, goes to the left and top."""
+    stride = section.integer("stride", 1, minimum=1)
+    size = section.integer("size", stride, minimum=1)
+    total = section.integer("padding", size - 1)
+    if not total:
+        return nn.MaxPool2d(size, stride)
+    before = total // 2
+    after = total - before
+    return PaddedMaxPool2d(size, stride, (before, after, before, after))
+
+
+def _route(section: Section, inputs: Sequence[Shape]) -> nn.Module:
+    groups = section.integer("groups", 1, minimum=1)
+    group = section.integer("group_id", 0)
+    if group >= groups or any(shape[0] % groups for shape in inputs):
+        raise section.error(f"groups={groups} must divide all channels, and group_id be below it")
+    if groups == 1:
+        return Route()
+    slices: list[slice] = []
+    for shape in inputs:
+        part = shape[0] // groups
+        slices.append(slice(group * part, (group + 1) * part))
+    return Route(slices)
 
 
 def sources(section: Section) -> tuple[int, ...]:
@@ -52,27 +243,20 @@ def _sigmoids_to_decoding(sections: Sequence[Section]) -> tuple[Section, ...]:
     layers = list(sections)
     readers = Counter(chain.from_iterable(map(sources, sections)))
     for head in sections:
-        if head.kind != "yolo" or not head.number("new_coords", 0.0):
+        if head.kind != "yolo" or not head.integer("new_coords", 0):
             continue
-        index = head.index - 1
-        before = layers[index] if index >= 0 else head
-        activation = before.options.get("activation", "logistic")
-        if before.kind != "convolutional" or activation != "logistic":
-            raise head.error(
-                "new_coords=1 needs a [convolutional] with activation=logistic in front of it"
-            )
-        if readers[index] > 1:
-            raise before.error(
-                f"activation=logistic is supported for layer {head.index} [yolo] alone; let no"
-                " other layer read this one"
-            )
-        layers[index] = replace(before, options={**before.options, "activation": "linear"})
+        before = layers[head.index - 1]
+        logistic = before.options.get("activation", "logistic") == "logistic"
+        if not logistic or readers[before.index] > 1:
+            raise head.error("new_coords=1 needs a layer with activation=logistic of its own")
+        linear = {**before.options, "activation": "linear"}
+        layers[before.index] = replace(before, options=linear)
     return tuple(layers)
 
 
 class DarknetNet(nn.Module):
     """The network of a cfg: [N, 3, H, W] to the input of every head, in cfg order, before any
-    sigmoid or softmax.
+    sigmoid or softmax. It is on the meta device, without memory, until `read_weights` fills it.
 
     layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis.
 
@@ -88,49 +272,37 @@ class DarknetNet(nn.Module):
         self.net = net = sections[0]
         self.height = net.integer("height", minimum=1)
         self.width = net.integer("width", minimum=1)
-        if max(self.height, self.width) > LARGEST:
-            raise net.error(f"height and width can be at most {LARGEST}")
-        if net.integer("channels", 3) != 3:
-            raise net.error("only channels=3 (RGB) is supported")
+        if max(self.height, self.width) > LARGEST or net.integer("channels", 3) != 3:
+            raise net.error(f"height and width can be at most {LARGEST}, and channels must be 3")
         self.sections = _sigmoids_to_decoding(sections[1:])
         self.layers = nn.ModuleList()
         self.shapes: list[Shape] = []
         self.sources: list[tuple[int, ...]] = []
         for section in self.sections:
             indices = sources(section)
-            self._refuse_heads(section, indices)
+            if any(i >= 0 and self.sections[i].kind in HEADS for i in indices):
+                raise section.error("no layer can read a head; put a [route] in front")
             inputs: list[Shape] = []
             for i in indices:
                 inputs.append(self.shapes[i] if i >= 0 else (3, self.height, self.width))
-            if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
-                raise section.error("cannot follow a [connected] layer")
-            layer, shape = build_layer(section, inputs)
-            if math.prod(shape) > MAX_NUMBERS:
-                raise section.error(
-                    f"a map of {shape} has more than {MAX_NUMBERS} numbers;"
-                    " make the network smaller"
-                )
-            if min(shape) < 1:
-                raise section.error(
-                    f"the map shrinks to nothing; enlarge width and height of [net] ({self.width})"
-                )
-            self.layers.append(layer)
-            self.shapes.append(shape)
+            self._add(section, inputs)
             self.sources.append(indices)
         self.head_indices = tuple(s.index for s in self.sections if s.kind in HEADS)
-        if not self.head_indices:
-            raise UserError(
-                "cfg: there is no [yolo], [region] or [detection] section; a detector needs one"
-            )
 
-    def _refuse_heads(self, section: Section, indices: tuple[int, ...]) -> None:
-        """Raise UserError for a layer that reads a head, behind which darknet has sigmoids."""
-        for i in indices:
-            if i >= 0 and self.sections[i].kind in HEADS and section.kind not in IGNORED:
-                raise section.error(
-                    f"layer {i} [{self.sections[i].kind}] is a head, which no layer can read; put"
-                    " a [route] to another layer in front"
-                )
+    def _add(self, section: Section, inputs: Sequence[Shape]) -> None:
+        """Build a layer. PyTorch says whether its inputs fit, and the shape of its output."""
+        try:
+            with torch.device("meta"):
+                layer = build_layer(section, inputs).eval()
+                output = layer(*[torch.empty(1, *shape) for shape in inputs])
+        except UserError:
+            raise
+        except ERRORS as error:
+            raise section.error(f"it does not fit its input: {reason(error)}") from error
+        if not 0 < output.numel() <= MAX_NUMBERS:
+            raise section.error(f"a map of {tuple(output.shape[1:])} cannot be computed")
+        self.layers.append(layer)
+        self.shapes.append(tuple(output.shape[1:]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[int, Tensor] = {-1: x}
@@ -146,16 +318,12 @@ class DarknetNet(nn.Module):
         does not have.
         """
         heads: list[HeadSpec] = []
-        fork = bool(FORK_NET_KEYS & self.net.options.keys())
-        stretch = False
+        fork = bool(FORK_KEYS & self.net.options.keys())
         for i in self.head_indices:
-            head = head_spec(self.sections[i])
-            heads.append(head)
+            heads.append(head_spec(self.sections[i]))
             fork = fork or bool(FORK_KEYS & self.sections[i].options.keys())
-            stretch = stretch or head.kind == "yolov1"
-        if fork and not stretch and not self.net.integer("letter_box", 0):
-            stretch = True
         resize: Resize = "letterbox"
-        if stretch:
+        first = any(head.kind == "yolov1" for head in heads)
+        if first or (fork and not self.net.integer("letter_box", 0)):
             resize = "stretch"
         return Spec("detect", tuple(names), self.height, self.width, resize, tuple(heads))

@@ -3,8 +3,7 @@
 Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3), as in
 darknet. Ultralytics' heads without anchors (v3u, v5u, v8 and later): Ultralytics YOLOv8, 2023, and
 Li et al., Generalized Focal Loss, NeurIPS 2020, Eq. 4 (a side of a box is the mean of a
-distribution over whole numbers of grid cells). YOLOX: Ge et al., "YOLOX: Exceeding YOLO series in
-2021", 2021.
+distribution over whole numbers of grid cells).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +24,8 @@ class HeadSpec:
     Attributes:
         kind: The layout, a key of HEADS: "yolov1" (darknet's [detection], connected or
             convolutional), "yolov2" ([region]), "yolov3" ([yolo]), "yolov5" (the original's, with
-            anchors, YOLOv7's, and darknet's with new_coords=1), "yolox" (without anchors), or
-            "yolov8" (the anchor-free head of Ultralytics' v3u, v5u, v8 and later).
+            anchors, YOLOv7's, and darknet's with new_coords=1), or "yolov8" (the anchor-free head
+            of Ultralytics' v3u, v5u, v8 and later).
         classes: Number of classes.
         num: Boxes per cell.
         anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for others.
@@ -204,22 +203,6 @@ def yolov8(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
     cx, cy = col + 0.5, row + 0.5
     sides = (cx - left) / width, (cy - top) / height, (cx + right) / width, (cy + bottom) / height
     return torch.stack(sides, 3).flatten(1, 2), classes.sigmoid().flatten(1, 2)
-
-
-@register("yolox", values=lambda head: 5 + head.classes, overlap=True)
-def yolox(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
-    """[N, 5 + C, H, W]: the centre in cells from the corner of its cell, logarithms of the size in
-    cells, logits of objectness and classes; K runs row, column.
-    """
-    height, width = x.shape[-2:]
-    cells = x.permute(0, 2, 3, 1)
-    col, row = grid(x, height, width)
-    cx = (cells[..., 0] + col) / width
-    cy = (cells[..., 1] + row) / height
-    w = cells[..., 2].exp() / width
-    h = cells[..., 3].exp() / height
-    scores = cells[..., 4:5].sigmoid() * cells[..., 5:].sigmoid()
-    return corners(cx, cy, w, h).flatten(1, 2), scores.flatten(1, 2)
 
 
 def grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """Load any weights file as an ANN: its graph, its Spec and its origin."""
 
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.merge import with_merged_weights
@@ -27,8 +25,7 @@ from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
 from spiking_yolo.models.spec import Spec, check_network, check_spec
-from spiking_yolo.models.ultralytics import open_isolated
-from spiking_yolo.models.yolo_checkpoint import BRANCHES, read_checkpoint
+from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1
 
 FORMAT = "spiking_yolo-ann"
@@ -72,13 +69,12 @@ def save_checkpoint(
     write_safetensors(path, {k: _compact(v) for k, v in model.state_dict().items()}, metadata)
 
 
-def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
-    """The network in eval mode with float32 weights, its Spec, and the file's SHA-256.
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
+    """The network in eval mode with float32 weights, and its Spec.
 
     Raises:
         UserError: The file is missing, damaged or not written by `save_checkpoint`.
     """
-    digest = sha256(path)
     metadata, tensors = read_safetensors(path)
     if metadata.get("format", "").startswith("spiking_yolo-network"):
         raise UserError(f"{path} is already converted: give the original weights")
@@ -95,7 +91,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
         raise UserError(
             f"{path} does not describe a network ({reason(e)}): train or fetch it again"
         ) from e
-    return model.float().eval(), spec, digest
+    return model.float().eval(), spec
 
 
 def _compact(tensor: Tensor) -> Tensor:
@@ -142,9 +138,6 @@ def load_ann(
     cfg: str | Path | None = None,
     names: str | Path | None = None,
     imgsz: int | Size | None = None,
-    trust: bool = False,
-    head: str | None = None,
-    resize: str | None = None,
 ) -> Ann:
     """Load a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision, ONNX.
 
@@ -153,14 +146,9 @@ def load_ann(
         cfg: Cfg of a darknet network; or torchvision:NAME, for a state dict of that network.
         names: File of class names, by default beside the weights.
         imgsz: Input size in pixels, the side of a square or (height, width).
-        trust: Let Ultralytics open a .pt that is not known here, which can run the file's code.
-        head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26); by default the
-            first, whose boxes need no non-maximum suppression.
-        resize: "stretch" or "letterbox", how images get the shape of a detector's input; by default
-            as the file says.
 
     Raises:
-        UserError: A file cannot be read, does not fit, or is not trusted.
+        UserError: A file cannot be read, or does not fit.
 
     Example:
         >>> load_ann("yolov3-tiny").imgsz
@@ -170,50 +158,32 @@ def load_ann(
     kind = "torchvision"
     if not str(cfg).startswith(TORCHVISION):
         kind = file_kind(path)
-    options: list[str] = []
-    for name, value in (("--cfg", cfg), ("--names", names)):
-        if value is not None:
-            options += [name, str(value)]
-    if kind in ("safetensors", "pickle") and options:
-        raise UserError(
-            f"{path} holds its own layers and class names: leave out {' and '.join(options[::2])}"
-        )
-    if kind == "onnx" and cfg is not None:
-        raise UserError(f"{path} holds its own layers: leave out --cfg")
-    size: Size | None = None
+    size = None
     if imgsz is not None:
         size = input_size(imgsz)
-        options += ["--imgsz", size_name(size)]
-    if head is not None:
-        if head not in BRANCHES:
-            raise UserError(f"head must be one of {', '.join(BRANCHES)}, not {head!r}")
-        if kind != "pickle":
-            raise UserError(f"{path} has one head alone: leave out --head")
-        options += ["--head", head]
-    if resize is not None:
-        options += ["--resize", resize]
-    if kind in ("pickle", "onnx"):
-        if kind == "onnx":
-            graph, spec = load_onnx(path, names, size)
-        else:
-            try:
-                graph, spec = read_checkpoint(path, head, size is not None)
-            except UserError:
-                if not trust:
-                    raise
-                graph, spec = open_isolated(path, head)
-                options.append("--trust-weights")
-        spec = _resized(spec, size, resize)
-        digest = sha256(path)
+    options: list[str] = []
+    for name, value in (("--cfg", cfg), ("--names", names), ("--imgsz", size and size_name(size))):
+        if value is not None:
+            options += [name, str(value)]
+    if (cfg and kind not in ("torchvision", "darknet")) or (names and kind in OWN_NAMES):
+        raise UserError(f"{path} holds its own layers or names: leave out {options[0]}")
+    match kind:
+        case "onnx":
+            network, spec = load_onnx(path, names, size)
+        case "pickle":
+            network, spec = read_checkpoint(path, size is not None)
+        case "torchvision":
+            network, spec = load_torchvision(path, str(cfg), names)
+        case "safetensors":
+            network, spec = load_checkpoint(path)
+        case _:
+            network, spec = load_darknet(path, cfg, names)
+    if size is not None:
+        spec = _resized(spec, size)
+    if isinstance(network, Graph):
+        graph = network
     else:
-        if kind == "torchvision":
-            model, spec, digest = load_torchvision(path, str(cfg), names)
-        elif kind == "safetensors":
-            model, spec, digest = load_checkpoint(path)
-        else:
-            model, spec, digest = load_darknet(path, cfg, names)
-        spec = _resized(spec, size, resize)
-        graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+        graph = trace(network, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
     # Nodes that no output depends on have no statistics that could determine their thresholds.
     graph = graph.up_to(*graph.outputs)
@@ -222,115 +192,42 @@ def load_ann(
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     graph = with_identities(with_merged_weights(graph, (spec.height, spec.width)))
-    return Ann(graph, spec, path, digest, tuple(options))
+    return Ann(graph, spec, path, sha256(path), tuple(options))
 
 
-# Bytes at the start of a file that tell what it is.
-HEAD = 256
-# Ends of the names of exports that cannot be converted, files and folders.
-EXPORTS = (
-    *(".tflite", ".pb", "_saved_model", "_web_model", ".h5", ".hdf5", ".keras", ".mlmodel"),
-    *(".mlpackage", ".engine", ".plan", ".trt", ".xml", "_openvino_model", ".param", "_ncnn_model"),
-    *(".pdmodel", ".pdiparams", "_paddle_model", ".mnn", ".rknn", ".pte", ".torchscript", ".pt2"),
-)
+# Suffix -> what a file is.
+KINDS = {
+    ".weights": "darknet",
+    ".safetensors": "safetensors",
+    ".pt": "pickle",
+    ".pth": "pickle",
+    ".onnx": "onnx",
+}
+# Their files have the names of the classes.
+OWN_NAMES = ("safetensors", "pickle")
 
 
 def file_kind(path: Path) -> str:
-    """ "safetensors", "pickle", "onnx" or "darknet", by the first bytes of a file.
+    """ "safetensors", "pickle", "onnx" or "darknet", by the suffix.
 
     Raises:
-        UserError: There is no file, it cannot be read, or it is another export.
+        UserError: There is no such file, or it has another suffix.
     """
-    if os.path.isdir(path):
-        refuse_export(path, b"")
-    try:
-        with open(regular(path), "rb") as file:
-            head = file.read(HEAD)
-            size = file.seek(0, os.SEEK_END)
-    except OSError as error:
-        raise UserError(
-            f"cannot read the weights {path}: {error.strerror}; check the path"
-        ) from error
-    # safetensors: the length of the JSON header, then the header.
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
-        return "safetensors"
-    refuse_export(path, head)
-    if is_onnx(path, head):
-        return "onnx"
-    if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
-        return "pickle"
-    if path.suffix == ".safetensors":
-        return "safetensors"
-    return "darknet"
+    if not os.path.isfile(regular(path)):
+        raise UserError(f"cannot read the weights {path}: there is no such file; check the path")
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"{path} cannot be opened: give a file that ends in {', '.join(KINDS)}")
+    return kind
 
 
-def refuse_export(path: Path, head: bytes) -> None:
-    """Raise UserError for a file that is something else than the weights that it was meant to be.
-
-    Args:
-        path: A file, or a folder as some exports are.
-        head: The first HEAD bytes of the file.
-    """
-    if head.startswith(b"version https://git-lfs.github.com/"):
-        raise UserError(
-            f"cannot open {path}: it is a pointer of Git LFS to the file: run `git lfs pull` in its"
-            " repository, or download the file itself"
-        )
-    if re.match(rb"\s*<(!doctype )?html", head, re.IGNORECASE):
-        raise UserError(f"cannot open {path}: it is a web page: download the file itself")
-    # TFLite is also found under the name of the checkpoint that it was made from.
-    if path.name.lower().endswith(EXPORTS) or head[4:8] == b"TFL3":
-        raise UserError(
-            f"cannot open {path}: exports of this format cannot be converted, only .onnx: give that"
-            " or the .pt that it was made from"
-        )
-
-
-def is_onnx(path: Path, head: bytes) -> bool:
-    """Whether a file is an ONNX model: by its content, or else by its name.
-
-    Args:
-        path: The file.
-        head: Its first HEAD bytes.
-    """
-    # Protocol buffers: the version, then the producer's name or the graph.
-    if re.match(rb"\x08[\x03-\x20](\x12[\x01-\x7f][ -~]|:)", head):
-        return True
-    return path.suffix.lower() == ".onnx" and not head.startswith((b"PK", b"\x80"))
-
-
-def _resized(spec: Spec, size: Size | None, resize: str | None) -> Spec:
-    """The Spec at another input size, or with images resized otherwise.
-
-    Raises:
-        UserError: The network has a fixed size, or is a classifier, which crops images.
-    """
-    if resize is not None:
-        spec = replace(spec, resize=_resize(spec, resize))
-    if size is None:
-        return spec
-    fixed = spec.height, spec.width
-    if any(head.side for head in spec.heads) and size != fixed:
-        raise UserError(
-            f"this network has a connected head and takes {size_name(fixed)} pixels only: leave"
-            " --imgsz out"
-        )
+def _resized(spec: Spec, size: Size) -> Spec:
+    """The Spec at another input size. Raises UserError if it does not fit the network."""
+    if any(head.side for head in spec.heads) and size != (spec.height, spec.width):
+        raise UserError("this network has a connected head and one size: leave --imgsz out")
     if size[0] % spec.stride or size[1] % spec.stride:
         raise UserError(
             f"each side of this network's input must be a multiple of {spec.stride} pixels, not"
             f" {size_name(size)}: give another --imgsz"
         )
     return replace(spec, height=size[0], width=size[1])
-
-
-def _resize(spec: Spec, name: str) -> Resize:
-    if spec.task != "detect":
-        raise UserError("this network is a classifier, which has its own way: leave --resize out")
-    if name == "stretch":
-        return "stretch"
-    if name != "letterbox":
-        raise UserError(f"resize must be stretch or letterbox, not {name!r}")
-    # Each family has a grey of its own.
-    if spec.resize.startswith(("letterbox", "corner")):
-        return spec.resize
-    return "letterbox"

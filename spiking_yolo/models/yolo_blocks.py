@@ -72,6 +72,14 @@ class C2(Block):
         return self.cv2(torch.cat((self.m(left), right), 1))
 
 
+class C2PSA(Block):
+    """Blocks with attention for half the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = _halves(self.cv1(x))
+        return self.cv2(torch.cat((left, self.m(right)), 1))
+
+
 class C2f(Block):
     """Aggregation of a chain of bottlenecks (C2f, C3k2, C2fCIB), as in ELAN."""
 
@@ -106,17 +114,10 @@ class Attention(Block):
         heads = numbers["num_heads"]
         channels: Any = self.pe.get_parameter("conv.weight").shape[0]
         values = channels // heads
-        if "qkv" in children:
-            weight, bias = _folded(children["qkv"])
-            keys = (len(weight) // heads - values) // 2
-            by_head = torch.arange(len(weight)).unflatten(0, (heads, -1))
-            rows = by_head.split([keys, keys, values], 1)
-        else:
-            keys = values
-            both, values_only = _folded(children["qk"]), _folded(children["v"])
-            weight = torch.cat((both[0], values_only[0]))
-            bias = torch.cat((both[1], values_only[1]))
-            rows = torch.arange(len(weight)).split([channels] * 3)
+        weight, bias = _folded(children["qkv"])
+        keys = (len(weight) // heads - values) // 2
+        by_head = torch.arange(len(weight)).unflatten(0, (heads, -1))
+        rows = by_head.split([keys, keys, values], 1)
         for name, of_name in zip("qkv", rows, strict=True):
             scale = 1.0
             if name == "q":
@@ -186,14 +187,6 @@ class PSA(Block):
         return self.cv2(torch.cat((left, right), 1))
 
 
-class C2PSA(Block):
-    """Blocks with attention for half the channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        left, right = _halves(self.cv1(x))
-        return self.cv2(torch.cat((left, self.m(right)), 1))
-
-
 class A2C2f(Block):
     """Aggregation of a chain of blocks with area attention; large scales add a scaled shortcut."""
 
@@ -224,14 +217,6 @@ class SPPELAN(Block):
         return last(_joined([first(x)], chain))
 
 
-class SPP(Block):
-    """Spatial pyramid pooling by poolings of several sizes."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.cv1(x)
-        return self.cv2(torch.cat([y, *(pool(y) for pool in self.m.children())], 1))
-
-
 class RepConv(Block):
     """The sum of convolutions of one map, and an activation (RepVGG, Ding et al. 2021)."""
 
@@ -256,32 +241,6 @@ class ADown(Block):
     def forward(self, x: Tensor) -> Tensor:
         left, right = _halves(F.avg_pool2d(x, 2, 1))
         return torch.cat((self.cv1(left), self.cv2(F.max_pool2d(right, 3, 2, 1))), 1)
-
-
-class Focus(Block):
-    """A convolution over space-to-depth channels, as one of twice the side, stride and padding.
-
-    The pixels of each 2 x 2 square become channels in the order above left, below left, above
-    right, below right.
-    """
-
-    def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
-        super().__init__(children, numbers)
-        conv: Any = children["conv"].get_submodule("conv")
-        w = conv.weight.detach().unflatten(1, (4, -1))
-        height, width = conv.kernel_size
-        if conv.groups != 1 or conv.dilation != (1, 1):
-            raise ValueError
-        spread = w.new_zeros(len(w), w.shape[2], 2 * height, 2 * width)
-        for k in range(4):
-            spread[:, :, k % 2 :: 2, k // 2 :: 2] = w[:, k]
-        conv.weight = nn.Parameter(spread)
-        conv.in_channels //= 4
-        for name in ("kernel_size", "stride", "padding"):
-            setattr(conv, name, tuple(2 * side for side in getattr(conv, name)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return dict(self.named_children())["conv"](x)
 
 
 class Concat(Block):
@@ -314,22 +273,19 @@ BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
     "CIB": (Chain, ("cv1",)),
     **dict.fromkeys(["C3", "C3k", "RepCSP"], (C3, (_C3,))),
     "C2": (C2, (_C2F,)),
+    "C2PSA": (C2PSA, (_C2F,)),
     **dict.fromkeys(["C2f", "C3k2", "C2fCIB", "C2fPSA"], (C2f, (_C2F,))),
     **dict.fromkeys(["RepNCSPELAN4", "ELAN1"], (ELAN, (_ELAN,))),
     "A2C2f": (A2C2f, (_C2F, f"{_C2F} gamma")),
-    "Attention": (Attention, ("qkv proj pe",)),
-    "AAttn": (Attention, ("qkv proj pe", "qk v proj pe")),
+    **dict.fromkeys(["Attention", "AAttn"], (Attention, ("qkv proj pe",))),
     "PSABlock": (PSABlock, ("attn ffn",)),
     "ABlock": (PSABlock, ("attn mlp",)),
     "PSA": (PSA, ("cv1 cv2 attn ffn",)),
-    "C2PSA": (C2PSA, (_C2F,)),
     "SPPF": (SPPF, (_C2F,)),
     "SPPELAN": (SPPELAN, ("cv1 cv2 cv3 cv4 cv5",)),
-    "SPP": (SPP, (_C2F,)),
     "RepConv": (RepConv, ("conv1 conv2 act", "conv act")),
     "RepVGGDW": (RepConv, ("conv conv1 act", "conv act")),
     "AConv": (AConv, ("cv1",)),
     "ADown": (ADown, ("cv1 cv2",)),
-    "Focus": (Focus, ("conv",)),
     "Concat": (Concat, ("",)),
 }

@@ -1,86 +1,144 @@
-"""Modules built from the Records of a checkpoint: layers of torch.nn, and the trainers' blocks."""
+"""Checkpoints of torch.save read as data, and the modules that their records describe.
 
+torch's safe unpickler accepts only classes that it was told about. It is told about inert
+stand-ins for every class that the file names, so nothing of the file can run.
+"""
+
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint_file import Record, tensor_of
+from spiking_yolo.io.names import label, reason
 from spiking_yolo.models.yolo_blocks import BLOCKS, scaling
 
-# Of kernels, strides and paddings, at most.
-SIDE = 64
+FAMILIES = (
+    "give a detector of YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or"
+    " 26, or its .onnx"
+)
+# At most: modules in all, poolings of SPPF.
+MODULES, POOLS = 5000, 8
+
+
+class Record:
+    """Stand-in for an object of a checkpoint: data, whatever the object's class would do.
+
+    Attributes:
+        name: Full name of the class, such as "torch.nn.modules.conv.Conv2d".
+        args: What the class or function would have been called with.
+        state: The object's attributes, usually a dict.
+    """
+
+    name: ClassVar[str] = ""
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: Any) -> Self:
+        record = object.__new__(cls)
+        record.args = args
+        record.state = None
+        return record
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def read_objects(path: Path) -> Any:
+    """What torch.save wrote, with Records in place of objects other than tensors and containers.
+
+    Raises:
+        UserError: The file is damaged, or no file of torch.save.
+    """
+    # Classes that other code of this process has declared safe would be called, not replaced.
+    declared = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with zipfile.ZipFile(path) as file:
+            size = sum([entry.file_size for entry in file.infolist()])
+        # torch.save compresses nothing. Compressed and overlapping entries could become terabytes.
+        if size > path.stat().st_size:
+            raise ValueError("its entries are larger than the file")
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        stand_ins: list[Any] = [(type("Record", (Record,), {"name": one}), one) for one in names]
+        # torch warns of some damages before it raises.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the damage leads to
+        cause = reason(str(error).split("WeightsUnpickler error: ")[-1])
+        if cause.startswith("Weights only load failed"):
+            # What follows is torch's advice to load the file unsafely.
+            cause = "it uses what no detector needs"
+        raise UserError(
+            f"it is no whole file of torch.save ({cause}): fetch it again, or save it again"
+        ) from error
+    finally:
+        torch.serialization.add_safe_globals(declared)
+
+
+def tensor_of(value: Any, name: str) -> Tensor:
+    """A value of a file as a float32 tensor of its own memory.
+
+    Raises:
+        UserError: `name` is no tensor, or claims more numbers than the file holds.
+    """
+    if type(value) not in (Tensor, torch.nn.Parameter) or value.is_complex():
+        raise UserError(f"{name} is no tensor: give another checkpoint")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise UserError(f"{name} has more numbers than the file holds: give another checkpoint")
+    return value.detach().to(torch.float32, copy=True)
+
+
 State = Mapping[str, Any]
-# Parameter or buffer -> its values in float32.
-Numbers = Callable[[str], Tensor | None]
+# A module's parameters and buffers.
+Numbers = Mapping[str, Tensor]
 Children = Mapping[str, nn.Module]
 
 
 def _geometry(state: State, *keys: str) -> dict[str, Any]:
-    """Attributes that are integers or pairs of them. Raises ValueError for unreasonable ones."""
-    geometry = {key: state[key] for key in keys}
-    for value in geometry.values():
-        sides = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(side, int) and 0 <= side <= SIDE for side in sides):
-            raise ValueError
-    return geometry
+    return {key: state[key] for key in keys}
 
 
 def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    weight = numbers("weight")
-    bias = numbers("bias")
-    if weight is None or weight.ndim != 4 or not weight.numel() or state["padding_mode"] != "zeros":
-        raise ValueError
+    weight = numbers["weight"]
     groups = int(state["groups"])
+    if state["padding_mode"] != "zeros":
+        raise ValueError("its padding is not of zeros")
     conv = nn.Conv2d(
         weight.shape[1] * groups,
         len(weight),
         (weight.shape[2], weight.shape[3]),
         groups=groups,
-        bias=bias is not None,
+        bias="bias" in numbers,
         device="meta",
         **_geometry(state, "stride", "padding", "dilation"),
     )
-    parameters = {"weight": weight}
-    if bias is not None:
-        parameters["bias"] = bias
-    conv.load_state_dict(parameters, assign=True)
+    conv.load_state_dict(numbers, assign=True)
     return conv
 
 
 def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    values: dict[str, Tensor] = {}
-    for key in ("weight", "bias", "running_mean", "running_var"):
-        value = numbers(key)
-        if value is not None:
-            values[key] = value
-    norm = nn.BatchNorm2d(len(values["weight"]), eps=float(state["eps"]), device="meta")
-    norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(0)}, assign=True)
+    norm = nn.BatchNorm2d(len(numbers["weight"]), eps=float(state["eps"]), device="meta")
+    norm.load_state_dict({**numbers, "num_batches_tracked": torch.tensor(0)}, assign=True)
     return norm
 
 
 def _max_pool(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.MaxPool2d(
-        **_geometry(state, "kernel_size", "stride", "padding", "dilation"),
-        ceil_mode=bool(state["ceil_mode"]),
-    )
+    geometry = _geometry(state, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    return nn.MaxPool2d(**geometry)
 
 
 def _upsample(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    scale = float(state["scale_factor"])
-    if state["mode"] != "nearest" or not 1 <= scale <= 8:
-        raise ValueError
-    return nn.Upsample(scale_factor=scale)
+    return nn.Upsample(scale_factor=state["scale_factor"], mode=state["mode"])
 
 
 def _leaky(state: State, numbers: Numbers, children: Children) -> nn.Module:
     return nn.LeakyReLU(float(state["negative_slope"]))
-
-
-def _pad(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.ZeroPad2d(_geometry(state, "padding")["padding"])
 
 
 # class of torch.nn -> f(attributes, numbers, children)
@@ -90,7 +148,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "MaxPool2d": _max_pool,
     "Upsample": _upsample,
     "LeakyReLU": _leaky,
-    "ZeroPad2d": _pad,
+    "ZeroPad2d": lambda state, *_: nn.ZeroPad2d(state["padding"]),
     "ReLU": lambda *_: nn.ReLU(),
     "ReLU6": lambda *_: nn.ReLU6(),
     "SiLU": lambda *_: nn.SiLU(),
@@ -100,143 +158,57 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "ModuleList": lambda state, numbers, children: nn.ModuleList(children.values()),
 }
 
-# At most: modules in all, poolings of SPPF.
-MODULES, POOLS = 5000, 8
-# What a layer's constructor raises for attributes that are missing or unusual.
-DAMAGE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError)
-FAMILIES = (
-    "give a detector of YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or 26"
-)
-OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
-# YOLOv5's own classes that are not known here: any other is of a fork of it.
-YOLOV5 = {
-    *("BottleneckCSP", "C3Ghost", "C3SPP", "C3TR", "C3x", "Classify", "Contract", "CrossConv"),
-    *("DWConvTranspose2d", "Expand", "GhostBottleneck", "GhostConv", "MixConv2d", "Model"),
-    *("Proto", "Segment", "Sum", "TransformerBlock", "TransformerLayer"),
-}
-# Where the trainers' blocks come from.
-SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
-
 
 class Builder:
-    """Builds modules from Records.
+    """Builds modules from Records."""
 
-    Args:
-        foreign: Gives modules of records that are of unknown classes, or unlike those known here;
-            None: they are errors.
-    """
-
-    def __init__(self, foreign: Callable[[Record], nn.Module] | None = None) -> None:
-        self.foreign = foreign
+    def __init__(self) -> None:
         self.count = 0
 
     def build(self, record: Any, name: str) -> nn.Module:
         """The module of a record, which is called `name` in the network.
 
         Raises:
-            UserError: The record is of an unknown class, or damaged.
+            UserError: The record is of an unknown class.
+            Exception: It is damaged: whatever a layer's constructor raises.
         """
-        try:
-            return self._build(record, name)
-        except UserError:
-            if self.foreign is None:
-                raise
-            return self.foreign(record)
-
-    def _build(self, record: Any, name: str) -> nn.Module:
         self.count += 1
         if self.count > MODULES:
-            raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
-        kind, state = described(record, name)
-        origin = "torch.nn.modules." if kind in LAYERS else SOURCES
-        if not (kind in LAYERS or kind in BLOCKS) or not record.name.startswith(origin):
-            raise unknown(record, name)
+            raise UserError(f"it has more modules than any detector: {FAMILIES}")
+        kind = record.name.rsplit(".", 1)[-1]
+        state = record.state
         children: dict[str, nn.Module] = {}
-        for key, child in state["_modules"].items():
-            # Fusing leaves None behind.
-            if child is not None:
-                children[key] = self.build(child, f"{name}.{key}")
-        try:
-            if kind in LAYERS:
-                return LAYERS[kind](state, lambda key: tensor(state, key, name), children)
-            block, variants = BLOCKS[kind]
-            if (gamma := tensor(state, "gamma", name)) is not None:
-                children["gamma"] = scaling(gamma)
-            ordered = _in_order(children, variants)
-            if ordered is None:
-                # A fork may have a block of this name that computes something else.
-                needed = ", ".join(variants[0].split()) or "none"
-                raise unknown(record, name, f"does not have the children {needed}")
-            return block(ordered, _numbers(state))
-        except UserError:
-            raise
-        except DAMAGE as error:
-            raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error
+        if kind in LAYERS or kind in BLOCKS:
+            for key, child in state["_modules"].items():
+                # Fusing leaves None behind.
+                if child is not None:
+                    children[key] = self.build(child, f"{name}.{key}")
+        numbers = _numbers(state, name)
+        if kind in LAYERS:
+            return LAYERS[kind](state, numbers, children)
+        if "gamma" in numbers:
+            children["gamma"] = scaling(numbers["gamma"])
+        for names in map(str.split, BLOCKS.get(kind, (None, ()))[1]):
+            # A fork may have a block of this name that computes something else.
+            if set(children) == set(names):
+                ordered = {key: children[key] for key in names}
+                return BLOCKS[kind][0](ordered, _options(state))
+        raise UserError(f"node {label(name)!r} ({label(kind)}) is not known here: {FAMILIES}")
 
 
-def tensor(state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
-    """A parameter or buffer in float32, None where there is none."""
-    value = {**state["_buffers"], **state["_parameters"]}.get(key)
-    if value is None:
-        return None
-    return tensor_of(value, f"{name}.{key}")
-
-
-def is_of_fork(record: Record) -> bool:
-    """Whether the class lies where those of YOLOv5 do, but is none of them."""
-    kind = record.name.rsplit(".", 1)[-1]
-    return record.name.startswith("models.") and kind not in {*YOLOV5, *BLOCKS}
-
-
-def unknown(record: Record, name: str, problem: str = "is not known here") -> UserError:
-    """The error for a module that cannot be built, with the way out that can help.
-
-    Args:
-        record: The module.
-        name: Its name in the network.
-        problem: What is wrong with it.
-    """
-    kind = record.name.rsplit(".", 1)[-1]
-    if is_of_fork(record):
-        problem = "is no layer of YOLOv5 but of a fork of it, which cannot be opened"
-    way_out = FAMILIES
-    if record.name.startswith("ultralytics."):
-        way_out = f"{FAMILIES}; {OTHERS}"
-    return UserError(f"node {name!r} ({kind}) {problem}: {way_out}")
-
-
-def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """Class, without its package, and attributes of a module. Raises UserError for no module."""
-    state = record.state if isinstance(record, Record) else None
-    parts = ("_modules", "_parameters", "_buffers")
-    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
-        raise UserError(
-            f"node {name!r} is no module: give a checkpoint of YOLOv5's or Ultralytics' trainer"
-        )
-    return record.name.rsplit(".", 1)[-1], state
-
-
-def _in_order(
-    children: Mapping[str, nn.Module], variants: tuple[str, ...]
-) -> dict[str, nn.Module] | None:
-    """The children in the order of the variant of a block that has just these; None: none has."""
-    for variant in variants:
-        names = variant.split()
-        if set(children) == set(names):
-            return {name: children[name] for name in names}
-    return None
-
-
-def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers that a block's forward pass needs. Raises ValueError for unreasonable ones."""
-    keys = ("add", "d", "n", "num_heads", "area")
-    numbers: dict[str, Any] = {key: state[key] for key in keys if key in state}
-    if not all(isinstance(value, int) for value in numbers.values()):
-        raise ValueError
-    if "scale" in state:
-        numbers["scale"] = float(state["scale"])
-        if not 0 < numbers["scale"] < 1e6:
-            raise ValueError
-    if not 0 < numbers.get("n", 3) <= POOLS:
-        raise ValueError
+def _numbers(state: State, name: str) -> dict[str, Tensor]:
+    """Parameters and buffers in float32, without those that are None, and without counters."""
+    numbers: dict[str, Tensor] = {}
+    for key, value in {**state["_parameters"], **state["_buffers"]}.items():
+        if value is not None and key != "num_batches_tracked":
+            numbers[key] = tensor_of(value, f"{name}.{key}")
     return numbers
+
+
+def _options(state: State) -> dict[str, Any]:
+    """The numbers that a block's forward pass needs."""
+    keys = ("add", "d", "n", "num_heads", "area", "scale")
+    options = {key: state[key] for key in keys if key in state}
+    if not 0 < options.get("n", 3) <= POOLS:
+        raise ValueError(f"{options['n']} poolings")
+    return options

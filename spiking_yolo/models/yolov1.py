@@ -88,7 +88,7 @@ class YOLOv1(nn.Module):
         """
         from spiking_yolo.models.darknet_weights import load_darknet
 
-        source, spec, _ = load_darknet(Path(path))
+        source, spec = load_darknet(Path(path))
         theirs, ours = _weighted(source), _weighted(self)
         if len(theirs) < len(ours) or theirs[0].weight.shape != ours[0].weight.shape:
             raise UserError(f"{path} is no Tiny-YOLOv3: pass weights/yolov3-tiny.weights to --init")

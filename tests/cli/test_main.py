@@ -62,12 +62,7 @@ def test_values_of_a_file_and_of_the_environment(folder: Path, monkeypatch: pyte
 
 
 def test_a_file_that_may_not_or_cannot(folder: Path):
-    for content, word in (
-        ("trust-weights = true", "--trust-weights"),
-        ("nonsense = 1", "nonsense"),
-        ("conf = 3", "<= 1"),
-        ("conf = [", "TOML"),
-    ):
+    for content, word in (("nonsense = 1", "nonsense"), ("conf = 3", "<= 1"), ("conf = [", "TOML")):
         (folder / "pyproject.toml").write_text(f"[tool.spiking-yolo.detect]\n{content}\n")
         with pytest.raises((UserError, CycloptsError), match=word):
             options("detect a.jpg")

@@ -16,7 +16,7 @@ from spiking_yolo.graph import Graph, Node
 from spiking_yolo.models.heads import HEADS, HeadSpec
 from spiking_yolo.models.spec import Spec, check_network, check_spec
 
-SPEC = Spec("detect", ("a", "b"), 64, 96, heads=(HeadSpec("yolox", classes=2, num=1),))
+SPEC = Spec("detect", ("a", "b"), 64, 96, heads=(HeadSpec("yolov8", classes=2, num=1, bins=1),))
 
 
 def spec(*heads: HeadSpec, size: int = 416) -> Spec:
@@ -158,23 +158,12 @@ def test_v8_with_one_bin_reads_distances():
     assert scores[0, 1].item() == pytest.approx(sigmoid(2.0))
 
 
-def test_yolox():
-    """On a map of 2 x 3 cells the middle of the second cell of the first row, 2 x 1 cells large."""
-    x = torch.zeros(1, 7, 2, 3)
-    x[0, :4, 0, 1] = torch.tensor([0.5, 0.5, math.log(2), 0.0])
-    x[0, 4, 0, 1] = 50.0
-    boxes, scores = decode([x], SPEC)
-    assert boxes.shape == (1, 6, 4) and scores.shape == (1, 6, 2)
-    assert boxes[0, 1].tolist() == pytest.approx([0.5 / 3, 0.0, 2.5 / 3, 0.5], abs=1e-6)
-    assert scores[0, :, 0].tolist() == pytest.approx([0.25, 0.5, 0.25, 0.25, 0.25, 0.25])
-
-
-def test_yolox_is_checked():
+def test_a_head_is_checked():
     check_spec(SPEC)
     nodes = Node("x", "input"), Node("head", "concat", ("x", "x", "x"))
-    head = Node("cut", "slice", ("head",), {"slices": [[0, 7, None]]})
+    head = Node("cut", "slice", ("head",), {"slices": [[0, 6, None]]})
     graph = Graph((*nodes, head), ("cut",), {})
-    assert check_network(graph, SPEC)["cut"] == (1, 7, 64, 96)
+    assert check_network(graph, SPEC)["cut"] == (1, 6, 64, 96)
     with pytest.raises(UserError, match="are not those of 2 classes"):
         check_network(Graph(nodes, ("head",), {}), SPEC)
     with pytest.raises(UserError, match="does not fit its spec"):
@@ -183,19 +172,20 @@ def test_yolox_is_checked():
         check_spec(replace(SPEC, heads=(HeadSpec("yolo-none", classes=2, num=1),)))
 
 
-def test_yolox_is_trained_by_overlap(monkeypatch: pytest.MonkeyPatch):
-    """Two errors of the same size in the values: a box that grows loses more overlap than one that
-    moves. Trained by squared errors both would count alike.
+def test_yolov8_is_trained_by_overlap(monkeypatch: pytest.MonkeyPatch):
+    """Two errors of the same size in the values: a box that moves loses more overlap than one that
+    grows. Trained by squared errors both would count alike.
     """
-    ann = torch.ones(1, 7, 2, 3)
+    ann = torch.ones(1, 6, 2, 3)
     moved, grown = ann.clone(), ann.clone()
-    moved[0, 0] += 1
-    grown[0, 2] += 1
+    moved[0, 0] += 0.5
+    moved[0, 2] -= 0.5
+    grown[0, [0, 2]] += 0.5
 
     def gap() -> float:
         errors = [answer_error([y], [ann], SPEC, shares_of(SPEC)).item() for y in (moved, grown)]
         return errors[0] - errors[1]
 
-    assert gap() < -0.02
-    monkeypatch.setitem(HEADS, "yolox", replace(HEADS["yolox"], overlap=False))
+    assert gap() > 0.02
+    monkeypatch.setitem(HEADS, "yolov8", replace(HEADS["yolov8"], overlap=False))
     assert gap() == pytest.approx(0, abs=1e-6)

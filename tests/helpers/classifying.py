@@ -45,7 +45,7 @@ def write_data(folder: Path, weights: Path, train: int = 16, test: int = 12) -> 
     """folder/{train,test}/CLASS/*.png. Of four test images one has the next label but one of what
     the ANN says.
     """
-    model, spec, _ = load_checkpoint(weights)
+    model, spec = load_checkpoint(weights)
     for split, count, first in (("train", train, 1000), ("test", test, 0)):
         for name in NAMES:
             (folder / split / name).mkdir(parents=True)

@@ -2,12 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
-from helpers.darknet_files import write_weights
-from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import arrays
+from helpers.darknet_files import random_network, write_weights
 
 # Of AlexeyAB's [yolo] sections, besides what concerns the boxes.
 TRAINING = {
@@ -142,16 +137,8 @@ def yolov4(size: int = 608, classes: int = 80, narrow: int = 1) -> str:
 
 
 def write_random(path: Path, cfg: str, seed: int = 0) -> Path:
-    """PATH.cfg and PATH.weights; maps keep the size of their values from layer to layer."""
+    """PATH.cfg and PATH.weights."""
     weights = path.with_suffix(".weights")
     path.with_suffix(".cfg").write_text(cfg)
-    network = DarknetNet(parse_cfg(cfg))
-    generator = torch.Generator().manual_seed(seed)
-    for _, name, tensor in arrays(network):
-        tensor.normal_(0, 0.2, generator=generator)
-        if name == "weights":
-            tensor.mul_(5 * (2 / tensor[0].numel()) ** 0.5)
-        elif name in ("scales", "variance"):
-            tensor.abs_().add_(0.8)
-    write_weights(network, weights)
+    write_weights(random_network(cfg, seed), weights)
     return weights

@@ -4,18 +4,29 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import Header, arrays
+from spiking_yolo.models.darknet_weights import arrays
 
 
-def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
-    """Write the file that `read_weights` reads, in the version of the header."""
-    header = header or Header()
-    parts = [struct.pack(header.layout, header.major, header.minor, header.revision, header.seen)]
-    for _, _, tensor in arrays(net):
-        array = tensor.float().cpu().numpy()
-        if header.transposed and array.ndim == 2:
-            array = array.T
-        parts.append(np.asarray(array, "<f4").tobytes())
+def random_network(cfg: str, seed: int = 0) -> DarknetNet:
+    """A network whose maps keep the size of their values from layer to layer."""
+    network = DarknetNet(parse_cfg(cfg)).to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in arrays(network):
+        tensor.normal_(0, 0.2, generator=generator)
+        if name == "weights":
+            tensor.mul_(5 * (2 / tensor[0].numel()) ** 0.5)
+        elif name in ("scales", "variance"):
+            tensor.abs_().add_(0.8)
+    return network.eval()
+
+
+def write_weights(net: DarknetNet, path: str | Path) -> None:
+    """Write the file that `read_weights` reads."""
+    parts = [struct.pack("<3iQ", 0, 2, 0, 3)]
+    for _, tensor in arrays(net):
+        parts.append(np.asarray(tensor.float().cpu().numpy(), "<f4").tobytes())
     Path(path).write_bytes(b"".join(parts))

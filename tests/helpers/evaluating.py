@@ -31,7 +31,10 @@ def make_network(folder: Path, photos: list[Path]) -> Path:
     weights.with_suffix(".cfg").write_text(CFG)
     weights.with_suffix(".names").write_text("\n".join(NAMES))
     torch.manual_seed(0)
-    net = DarknetNet(read_cfg(weights.with_suffix(".cfg"))).eval()
+    net = DarknetNet(read_cfg(weights.with_suffix(".cfg"))).to_empty(device="cpu")
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.BatchNorm2d):
+            module.reset_parameters()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(std=0.25)

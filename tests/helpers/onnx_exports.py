@@ -1,4 +1,4 @@
-"""Small detectors with the heads of YOLOv5, YOLOv7-tiny and YOLOX, exported as these projects do it."""
+"""Small detectors with the head of YOLOv5, exported as that project does it."""
 
 import warnings
 from pathlib import Path
@@ -27,12 +27,10 @@ class Backbone(nn.Module):
     several sizes, upsampling, halves of the channels, and joined maps.
     """
 
-    def __init__(self, act: nn.Module, focus: bool = False) -> None:
+    def __init__(self, act: nn.Module) -> None:
         super().__init__()
-        self.focus = focus
-        self.stem = block(12, 8, 3, 1, act) if focus else block(3, 8, 6, 2, act)
-        if not focus:
-            self.stem[0].padding = (2, 2)
+        self.stem = block(3, 8, 6, 2, act)
+        self.stem[0].padding = (2, 2)
         self.down = nn.ModuleList([block(8, 8, 3, 2, act) for _ in range(4)])
         self.inner = nn.ModuleList([block(4, 4, 3, 1, act), block(4, 4, 3, 1, act)])
         self.joined = block(12, 8, 1, 1, act)
@@ -41,9 +39,6 @@ class Backbone(nn.Module):
         self.laterals = nn.ModuleList([block(16, 8, 1, 1, act) for _ in range(2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        if self.focus:
-            corners = [x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]]
-            x = torch.cat(corners, 1)
         x = self.down[0](self.stem(x))
         fine = self.down[1](x)
         left, right = fine.chunk(2, 1)
@@ -65,74 +60,26 @@ def cells(x: Tensor) -> Tensor:
 
 
 class Anchored(nn.Module):
-    """Of YOLOv5, or of YOLOv7 with trained numbers that are added and multiplied.
+    """Of YOLOv5."""
 
-    decoded: Give boxes, as v5's export and v7's with --grid; else the maps.
-    """
-
-    def __init__(self, act: nn.Module, decoded: bool = True, implicit: bool = False) -> None:
+    def __init__(self, act: nn.Module) -> None:
         super().__init__()
         self.backbone = Backbone(act)
         values = 3 * (5 + CLASSES)
         self.m = nn.ModuleList([nn.Conv2d(8, values, 1) for _ in STRIDES])
-        self.decoded = decoded
-        self.implicit = implicit
-        self.added = nn.ParameterList([torch.randn(1, 8, 1, 1) for _ in STRIDES])
-        self.factors = nn.ParameterList([1 + torch.rand(1, values, 1, 1) for _ in STRIDES])
 
     def forward(self, x: Tensor) -> Any:
-        maps: list[Tensor] = []
         rows: list[Tensor] = []
         for k, feature in enumerate(self.backbone(x)):
-            if self.implicit:
-                y = self.m[k](self.added[k] + feature) * self.factors[k]
-            else:
-                y = self.m[k](feature)
+            y = self.m[k](feature)
             height, width = int(y.shape[2]), int(y.shape[3])
             y = y.view(1, 3, 5 + CLASSES, height, width).permute(0, 1, 3, 4, 2).contiguous()
-            maps.append(y)
             xy, wh, sure = y.sigmoid().split((2, 2, 1 + CLASSES), 4)
             sizes = torch.tensor(ANCHORS[k]).float().view(1, 3, 1, 1, 2)
             xy = (xy * 2 + (cells(feature) - 0.5)) * STRIDES[k]
             wh = (wh * 2) ** 2 * sizes
             rows.append(torch.cat((xy, wh, sure), 4).view(1, 3 * height * width, 5 + CLASSES))
-        return torch.cat(rows, 1) if self.decoded else maps
-
-
-class YOLOX(nn.Module):
-    """With a stem of space to depth; decoded: as with --decode_in_inference."""
-
-    def __init__(self, decoded: bool = False) -> None:
-        super().__init__()
-        act = nn.SiLU()
-        self.backbone = Backbone(act, focus=True)
-        self.cls = nn.ModuleList([block(8, 8, 3, 1, act) for _ in STRIDES])
-        self.reg = nn.ModuleList([block(8, 8, 3, 1, act) for _ in STRIDES])
-        self.cls_preds = nn.ModuleList([nn.Conv2d(8, CLASSES, 1) for _ in STRIDES])
-        self.reg_preds = nn.ModuleList([nn.Conv2d(8, 4, 1) for _ in STRIDES])
-        self.obj_preds = nn.ModuleList([nn.Conv2d(8, 1, 1) for _ in STRIDES])
-        self.decoded = decoded
-        for conv in self.reg_preds:
-            # Boxes of a width that float32 can centre.
-            nn.init.uniform_(conv.weight, -0.02, 0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows: list[Tensor] = []
-        grids: list[Tensor] = []
-        strides: list[Tensor] = []
-        for k, feature in enumerate(self.backbone(x)):
-            sure = self.cls_preds[k](self.cls[k](feature))
-            branch = self.reg[k](feature)
-            parts = [self.reg_preds[k](branch), self.obj_preds[k](branch).sigmoid(), sure.sigmoid()]
-            rows.append(torch.cat(parts, 1).flatten(2))
-            grids.append(cells(feature).view(1, -1, 2))
-            strides.append(torch.full((1, grids[-1].shape[1], 1), float(STRIDES[k])))
-        y = torch.cat(rows, 2).permute(0, 2, 1)
-        if not self.decoded:
-            return y
-        stride = torch.cat(strides, 1)
-        xy = (y[..., 0:2] + torch.cat(grids, 1)) * stride
-        return torch.cat([xy, y[..., 2:4].exp() * stride, y[..., 4:]], 2)
+        return torch.cat(rows, 1)
 
 
 def lively(model: nn.Module) -> nn.Module:

@@ -56,7 +56,7 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
     weights.with_suffix(".cfg").write_text(cfg)
     weights.with_suffix(".names").write_text("\n".join(NAMES))
     generator = torch.Generator().manual_seed(3)
-    net = DarknetNet(parse_cfg(cfg))
+    net = DarknetNet(parse_cfg(cfg)).to_empty(device="cpu")
     with torch.no_grad():
         for key, tensor in net.state_dict().items():
             if tensor.is_floating_point():

@@ -15,7 +15,6 @@ from ultralytics import YOLO
 EXPORTS = {
     "yolov8n": ("yolov8n.yaml", {}),
     "yolov8n-dynamic": ("yolov8n.yaml", {"dynamic": True}),
-    "yolov8n-half": ("yolov8n.yaml", {"half": True}),
     "yolo11n": ("yolo11n.yaml", {"opset": 12}),
     "yolov10n": ("yolov10n.yaml", {}),
     "yolov10n-sorted": ("yolov10n.yaml", {"nms": False}),
@@ -23,8 +22,6 @@ EXPORTS = {
     "yolo26n-sorted": ("yolo26n.yaml", {"nms": False}),
     "yolo12n": ("yolo12n.yaml", {}),
     "yolov9t": ("yolov9t.yaml", {}),
-    "yolov8n-seg": ("yolov8n-seg.yaml", {}),
-    "yolov8n-cls": ("yolov8n-cls.yaml", {}),
 }
 SIZE = 96
 

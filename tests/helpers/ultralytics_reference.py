@@ -10,7 +10,6 @@ FAMILIES NAME.pt, and NAME.safetensors with the raw heads of one tensor. And ref
 adapter says to other networks, which are written too.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -26,10 +25,7 @@ from ultralytics.nn.tasks import (
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywh2xyxy
 
-from spiking_yolo.errors import UserError
-from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.tensors import write_safetensors
-from spiking_yolo.models.ultralytics import adapt, write_network
 
 FOLDER = Path(sys.argv[1])
 NETWORKS = {
@@ -114,7 +110,6 @@ def reference(name: str) -> None:
     tensors |= {"raw boxes": raw["boxes"], "raw scores": raw["scores"]}
     tensors |= {"photo": torch.from_numpy(photo), "predicted": predicted}
     write_safetensors(FOLDER / f"{name}.safetensors", tensors, {})
-    write_network(path, FOLDER / f"{name}.network.safetensors")
 
 
 @torch.no_grad()
@@ -145,36 +140,9 @@ def family(name: str) -> None:
     torch.save({"model": model, "train_args": {"imgsz": 128}}, FOLDER / f"{name}.pt")
     x = smooth(1, 128, 7)[..., :64, :] if model.stride.max() == 32 else smooth(1, 128, 7)
     raw = model(x)[1]
-    heads = {key: raw[key] for key in ("one2one", "one2many")} if "one2one" in raw else {"": raw}
-    tensors = {key: torch.cat([y["boxes"], y["scores"]], 1) for key, y in heads.items()}
-    write_safetensors(FOLDER / f"{name}.safetensors", {"x": x.contiguous(), **tensors}, {})
-
-
-@torch.no_grad()
-def mixed() -> None:
-    """A network with a layer that is known to Ultralytics alone, beside attention."""
-    conv, odd = [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "GhostConv", [16, 3, 1]]
-    backbone = [conv, conv, conv, odd, [-1, 1, "C2PSA", [16]], conv]
-    head = [[[4, 5], 1, "Detect", ["nc"]]]
-    torch.manual_seed(0)
-    model = DetectionModel({"nc": 3, "backbone": backbone, "head": head}, verbose=False).eval()
-    model.names = dict(enumerate(NAMES))
-    torch.save({"model": model, "train_args": {"imgsz": 96}}, FOLDER / "mixed.pt")
-    write_network(FOLDER / "mixed.pt", FOLDER / "mixed.network.safetensors")
-    x = smooth(1, 96, 7)
-    raw = model(x)[1]
-    expected = torch.cat([raw["boxes"], raw["scores"]], 1)
-    write_safetensors(FOLDER / "mixed.safetensors", {"x": x, "raw": expected}, {})
-
-
-def refusal(name: str, kind=DetectionModel) -> str:
-    model = build(name, kind=kind)
-    torch.save({"model": model}, FOLDER / f"{name}.pt")
-    try:
-        trace(adapt(model)[0], torch.zeros(1, 3, 64, 64))
-    except UserError as error:
-        return str(error)
-    return ""
+    raw = raw.get("one2one", raw)
+    tensors = {"x": x.contiguous(), "raw": torch.cat([raw["boxes"], raw["scores"]], 1)}
+    write_safetensors(FOLDER / f"{name}.safetensors", tensors, {})
 
 
 if __name__ == "__main__":
@@ -182,6 +150,4 @@ if __name__ == "__main__":
         reference(name)
     for name in FAMILIES:
         family(name)
-    mixed()
-    refusals = {"yolov6n": refusal("yolov6n"), "yolo11n-obb": refusal("yolo11n-obb", OBBModel)}
-    (FOLDER / "refusals.json").write_text(json.dumps(refusals))
+    torch.save({"model": build("yolo11n-obb", kind=OBBModel)}, FOLDER / "yolo11n-obb.pt")

@@ -6,7 +6,6 @@ from helpers.checkpoints import read_provenance
 from safetensors.torch import save_file
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import sha256
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.classify import classifier_spec
@@ -29,8 +28,8 @@ def test_round_trip(tmp_path):
                     module.running_var.fill_(1e6)  # beyond float16
         path = tmp_path / "net.safetensors"
         save_checkpoint(path, model, arch, options, spec, {"seed": 3})
-        loaded, loaded_spec, digest = load_checkpoint(path)
-        assert loaded_spec == spec and digest == sha256(path) and not loaded.training
+        loaded, loaded_spec = load_checkpoint(path)
+        assert loaded_spec == spec and not loaded.training
         assert read_provenance(path) == {"seed": 3}
         for (name, a), b in zip(
             model.state_dict().items(), loaded.state_dict().values(), strict=True
@@ -80,5 +79,5 @@ def test_a_file_of_another_kind_is_a_user_error(tmp_path):
 
 
 def test_missing_file():
-    with pytest.raises(UserError, match="check the path"):
+    with pytest.raises(UserError, match="nowhere"):
         load_checkpoint("nowhere.safetensors")

@@ -35,9 +35,8 @@ def build(layers: str, size: int = 8) -> DarknetNet:
     ("cfg", "floats", "gflop"), PUBLISHED, ids=lambda v: getattr(v, "stem", "")
 )
 def test_published_networks(cfg, floats, gflop):
-    with torch.device("meta"):
-        net = DarknetNet(read_cfg(cfg)).eval()
-        image = torch.rand(1, 3, net.height, net.width)
+    net = DarknetNet(read_cfg(cfg)).eval()
+    image = torch.empty(1, 3, net.height, net.width, device="meta")
     assert count_floats(net) == floats
     with FlopCounterMode(display=False) as counter:
         heads = net(image)
@@ -75,34 +74,19 @@ TWO = "[conv]\nfilters=4\nactivation=leaky\n[conv]\nfilters=4\nactivation=linear
 ONE = "[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
 MISTAKES = [
     ("[conv]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic cannot be converted"),
-    ("[conv]\nfilters=7\nactivation=linear", "need an input of"),
-    ("[conv]\nactivation=selu", "activation=selu cannot be converted; use linear, leaky"),
-    (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "groups=3 must divide 4 inputs"),
-    (f"{LINEAR}share_index=0", "share_index=0 is not supported; .* without it"),
+    (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "layer 2 .*does not fit"),
+    (f"{LINEAR}share_index=0", "share_index=0 is not supported"),
     ("[route]\nlayers=0", "must name earlier layers"),
-    ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "differ in"),
-    (f"{LINEAR}[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "layer 1 .*group_id=2 is not"),
-    (f"{LINEAR}[route]\nlayers=-1\ngroups=two\n", "groups=two is not a whole number"),
+    ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "layer 3 .*not fit"),
+    (f"{LINEAR}[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "group_id be below"),
     (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
-    (f"{TWO}[shortcut]\nfrom=-2\nalpha=0.5", "alpha=0.5 is not supported; .* alpha=1"),
-    ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted; .* convolutional"),
-    ("[max]\nsize=20\nstride=20\npadding=0", "shrinks to nothing"),
-    ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "cannot follow"),
-    ("[crop]\ncrop_width=4\ncrop_height=8\nnoadjust=1", "must be of the whole map, 8 x 8"),
-    ("[crop]\ncrop_width=8\ncrop_height=8", "without noadjust=1 values are rescaled"),
-    (f"{LINEAR}[yolo]\nclasses=1\nnum=2000000000\n", "num=2000000000 must be at most 64"),
-    (f"{LINEAR}{ONE.replace('8,4', '0,4')}", "an anchor of 0 has no size"),
-    (f"{LINEAR}{ONE.replace('8,4', '8,4,3')}", "a width and a height each, not 3"),
-    (f"{LINEAR}{ONE}mask=1", "points outside"),
-    (f"{LINEAR}{ONE}scale_x_y=nan", "scale_x_y=nan is not a list of numbers"),
-    (f"{LINEAR}{ONE}scale_x_y=0.5", "scale_x_y=0.5 must be at least 1"),
-    (f"{LINEAR}{ONE}[route]\nlayers=1", "layer 1 .* is a head"),
-    (f"{LINEAR}{ONE}new_coords=1", "new_coords=1 needs .* activation=logistic"),
-    (
-        f"[conv]\nfilters=6\nactivation=logistic\n{ONE}new_coords=1\n[route]\nlayers=0",
-        "line 4: layer 0 .* for layer 1 .yolo. alone",
-    ),
-]
+    ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted"),
+    ("[max]\nsize=20\nstride=20\npadding=0", "layer 0 .*not fit"),
+    ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "layer 1 .*not fit"),
+    (f"{LINEAR}{ONE}[route]\nlayers=1", "can read a head"),
+    (f"{LINEAR}{ONE}new_coords=1", "new_coords=1 needs"),
+    (f"[conv]\nfilters=6\nactivation=logistic\n{ONE}new_coords=1\n[route]\nlayers=0", "of its own"),
+]  # fmt: skip
 
 
 def test_mistakes_name_the_layer():
@@ -111,7 +95,6 @@ def test_mistakes_name_the_layer():
             build(layers)
 
 
-def test_a_cfg_without_head_or_with_grey_input():
-    for options, message in [("", "needs one"), ("channels=1\n", "RGB")]:
-        with pytest.raises(UserError, match=message):
-            DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{options}[max]\n"))
+def test_grey_input():
+    with pytest.raises(UserError, match="channels must be 3"):
+        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\nchannels=1\n[max]\n"))

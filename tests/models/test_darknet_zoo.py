@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.darknet_cfgs import write_random
 from helpers.darknet_files import write_weights
 from helpers.darknet_reference import heads as reference
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import Header, arrays, count_floats, read_weights
+from spiking_yolo.models.darknet_weights import count_floats, read_weights
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -136,18 +137,12 @@ def test_random_networks_are_read_and_computed_alike(
     tmp_path_factory: pytest.TempPathFactory, cfg: str, seed: int
 ):
     folder = tmp_path_factory.mktemp("random")
-    net, again = (DarknetNet(parse_cfg(cfg)).eval() for _ in range(2))
-    generator = torch.Generator().manual_seed(seed)
-    for _, name, tensor in arrays(net):
-        tensor.copy_(
-            torch.rand(tensor.shape, generator=generator) - (0.5 if name != "variance" else -0.1)
-        )
-    (folder / "a.cfg").write_text(cfg)
-    write_weights(net, folder / "a.weights", Header(seen=3))
-    assert (folder / "a.weights").stat().st_size == 20 + 4 * count_floats(net)
-    assert read_weights(again, folder / "a.weights") == Header(seen=3)
-    write_weights(again, folder / "b.weights", Header(seen=3))
-    assert (folder / "a.weights").read_bytes() == (folder / "b.weights").read_bytes()
-    x = torch.rand(1, 3, 16, 8, generator=generator).double()
+    path = write_random(folder / "a", cfg, seed)
+    again = DarknetNet(parse_cfg(cfg))
+    assert path.stat().st_size == 20 + 4 * count_floats(again)
+    read_weights(again, path)
+    write_weights(again, folder / "b.weights")
+    assert path.read_bytes() == (folder / "b.weights").read_bytes()
+    x = torch.rand(1, 3, 16, 8, generator=torch.Generator().manual_seed(seed)).double()
     (wanted,) = reference(folder / "a.cfg", folder / "a.weights", x)
     assert torch.allclose(again.double()(x)[0], wanted, atol=1e-6)

@@ -2,14 +2,13 @@
 network, refusals.
 """
 
-import json
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.checkpoints import ultralytics_environment
 from torchvision.ops import box_iou
 
 from spiking_yolo.data.images import place
@@ -18,7 +17,6 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
-from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
@@ -41,7 +39,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ultralytics")
     script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
     subprocess.run(
-        [sys.executable, str(script), str(folder)], env=isolated.environment(folder), check=True
+        [sys.executable, str(script), str(folder)], env=ultralytics_environment(folder), check=True
     )
     return folder
 
@@ -50,7 +48,7 @@ def folder(tmp_path_factory):
 def network(request, folder):
     """Name, graph, spec, and what Ultralytics says."""
     name = request.param
-    graph, spec = isolated.read_network(folder / f"{name}.network.safetensors")
+    graph, spec = read_checkpoint(folder / f"{name}.pt")
     return name, graph, spec, read_safetensors(folder / f"{name}.safetensors")[1]
 
 
@@ -62,13 +60,6 @@ def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(netw
     }
     # 187 rounded up.
     assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)
-
-
-def test_the_checkpoint_is_read_alike_without_ultralytics(network, folder):
-    name, graph, spec, _ = network
-    read, own = read_checkpoint(folder / f"{name}.pt")
-    assert own == spec and read.nodes == graph.nodes and read.outputs == graph.outputs
-    assert all(torch.equal(read.tensors[key], value) for key, value in graph.tensors.items())
 
 
 def test_raw_heads_are_those_of_ultralytics(network):
@@ -124,77 +115,41 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
     assert_same_detections(ours, inside(theirs["found"], SIZE, SIZE))
 
 
-# Strides of the maps, layers of neurons, and what the notice says is left out.
-FAMILIES: dict[str, tuple[list[int], int, str]] = {
-    "yolov8n-p6": ([8, 16, 32, 64], 75, ""),
-    "yolov8n-pose": ([8, 16, 32], 57, "key points"),
-    "yolov9t": ([8, 16, 32], 179, ""),
-    "yolov9c": ([8, 16, 32], 138, ""),
-    "yolov10n": ([8, 16, 32], 70, ""),
-    "yolo11n-seg": ([8, 16, 32], 78, "masks"),
-    "yolo12n": ([8, 16, 32], 89, ""),
-    "yolo12l": ([8, 16, 32], 157, ""),
-    "yolo26n": ([8, 16, 32], 89, ""),
+# Strides of the maps, and layers of neurons.
+FAMILIES: dict[str, tuple[list[int], int]] = {
+    "yolov8n-p6": ([8, 16, 32, 64], 75),
+    "yolov8n-pose": ([8, 16, 32], 57),
+    "yolov9t": ([8, 16, 32], 179),
+    "yolov9c": ([8, 16, 32], 138),
+    "yolov10n": ([8, 16, 32], 70),
+    "yolo11n-seg": ([8, 16, 32], 78),
+    "yolo12n": ([8, 16, 32], 89),
+    "yolo12l": ([8, 16, 32], 157),
+    "yolo26n": ([8, 16, 32], 89),
 }
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
-    strides, layers, left_out = FAMILIES[name]
+    strides, layers = FAMILIES[name]
     theirs = read_safetensors(folder / f"{name}.safetensors")[1]
-    x = theirs.pop("x")
-    for head, expected in theirs.items():
-        with warnings.catch_warnings(record=True) as notices:
-            warnings.simplefilter("always")
-            graph, spec = read_checkpoint(folder / f"{name}.pt", head or None)
-        assert [left_out in str(notice.message) for notice in notices] == [True] * bool(left_out)
-        assert spec.stride == strides[-1] and (spec.height, spec.width) == (128, 128)
-        assert spec.names == ("cat", "dog", "bird") and spec.nms == (head != "one2one")
-        assert len(graph.activations) == layers
-        outputs = forward(graph, x)
-        assert [x.shape[3] // y.shape[3] for y in outputs] == strides
-        raw = torch.cat([y.flatten(2) for y in outputs], 2)
-        assert (raw - expected).abs().max() < 1e-4 * expected.abs().max()
-    assert (len(theirs) == 2) == (name in ("yolov10n", "yolo26n"))
-    if len(theirs) == 2:
-        assert (theirs["one2one"] - theirs["one2many"]).abs().max() > 0.01
+    graph, spec = read_checkpoint(folder / f"{name}.pt")
+    assert spec.stride == strides[-1] and (spec.height, spec.width) == (128, 128)
+    assert spec.names == ("cat", "dog", "bird")
+    assert spec.nms == (name not in ("yolov10n", "yolo26n"))
+    assert len(graph.activations) == layers
+    outputs = forward(graph, theirs["x"])
+    assert [theirs["x"].shape[3] // y.shape[3] for y in outputs] == strides
+    raw = torch.cat([y.flatten(2) for y in outputs], 2)
+    assert (raw - theirs["raw"]).abs().max() < 1e-4 * theirs["raw"].abs().max()
 
 
-def test_a_size_fits_the_coarsest_map_and_a_head_exists(folder):
+def test_a_size_fits_the_coarsest_map(folder):
     with pytest.raises(UserError, match="multiple of 64 pixels, not 96x128"):
         load_ann(folder / "yolov8n-p6.pt", imgsz=(96, 128))
     assert load_ann(folder / "yolov8n-p6.pt", imgsz=(64, 192)).imgsz == (64, 192)
-    assert load_ann(folder / "yolo26n.pt", head="one2many").options == ("--head", "one2many")
-    for name, head in (("yolo12n", "one2one"), ("yolo26n", "two"), ("yolov3-tiny", "one2many")):
-        with pytest.raises(UserError, match=r"--head chooses|one of one2one, one2many, not 'two'"):
-            load_ann(folder / f"{name}.pt", head=head)
 
 
-def test_what_ultralytics_alone_knows_goes_with_what_is_known_here(folder):
-    with pytest.raises(UserError, match=r"'model\.3' \(GhostConv\) is not known"):
-        read_checkpoint(folder / "mixed.pt")
-    graph, _ = isolated.read_network(folder / "mixed.network.safetensors")
-    theirs = read_safetensors(folder / "mixed.safetensors")[1]
-    outputs = forward(graph, theirs["x"])
-    raw = torch.cat([y.flatten(2) for y in outputs], 2)
-    torch.testing.assert_close(raw, theirs["raw"], rtol=1e-4, atol=1e-4)
-    assert "model_4_m_0_attn_q" in {node.name for node in graph.nodes}
-
-
-def test_both_heads_and_notices_pass_the_separate_process(folder):
-    for name, head in (("yolo26n", "one2many"), ("yolo11n-seg", None)):
-        with warnings.catch_warnings(record=True) as notices:
-            warnings.simplefilter("always")
-            graph, spec = isolated.open_isolated(folder / f"{name}.pt", head)
-            own, known = read_checkpoint(folder / f"{name}.pt", head)
-        assert graph.nodes == own.nodes and spec == known
-        assert len(notices) == (2 if "seg" in name else 0)
-
-
-def test_what_cannot_be_converted_is_named(folder):
-    for name, node, advice in (
-        ("yolo11n-obb", "'model.23' (OBB)", "the task detect"),
-        ("yolov6n", "'model_11' (ConvTranspose2d)", "upsample"),
-    ):
-        said = json.loads((folder / "refusals.json").read_text())[name]
-        assert node in said and advice in said and "\n" not in said
+def test_rotated_boxes_are_refused(folder):
+    with pytest.raises(UserError, match=r"'model.23' \(OBB\) is no head"):
+        read_checkpoint(folder / "yolo11n-obb.pt")

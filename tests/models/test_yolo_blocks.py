@@ -3,10 +3,9 @@ compute.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spiking_yolo.models.yolo_blocks import SPP, A2C2f, Attention, Chain, Focus, scaling
+from spiking_yolo.models.yolo_blocks import A2C2f, Attention, Chain, scaling
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> Chain:
@@ -25,31 +24,6 @@ def linear(inputs: int, outputs: int, kernel: int) -> Chain:
     return Chain({"conv": layer, "bn": norm, "act": nn.Identity()}, {})
 
 
-@torch.no_grad()
-def test_focus_reads_every_second_pixel_as_a_channel():
-    for kernel in [1, 3]:
-        torch.manual_seed(kernel)
-        inner, x = conv(12, 5, kernel), torch.randn(2, 3, 8, 10)
-        squares = [x[..., row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
-        expected = inner(torch.cat(squares, 1))
-        # Which changes the convolution.
-        torch.testing.assert_close(Focus({"conv": inner}, {})(x), expected)
-
-
-@torch.no_grad()
-def test_spp_joins_poolings_of_its_first_convolution():
-    torch.manual_seed(0)
-    first = conv(4, 2, 1)
-    last = conv(8, 3, 1)
-    pools = nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13))
-    x = torch.randn(1, 4, 16, 16)
-    y: Tensor = first(x)
-    joined = [y, *(F.max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))]
-    torch.testing.assert_close(
-        SPP({"cv1": first, "cv2": last, "m": pools}, {})(x), last(torch.cat(joined, 1))
-    )
-
-
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, areas: int) -> Tensor:
     """Of one head, [D, T] each, as in the papers: queries are rows, and the scale is 1 / sqrt(D)."""
     results: list[Tensor] = []
@@ -61,27 +35,17 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, areas: int) -> Tensor:
 
 
 @torch.no_grad()
-def test_area_attention_of_early_and_later_checkpoints():
-    """YOLO12 of 2025 had a convolution for queries and keys, head after head within each of them,
-    and one for values; the later one holds queries, keys and values of each head together.
-    """
-    for fused, areas in [(True, 1), (True, 2), (False, 1), (False, 4)]:
+def test_area_attention():
+    """One convolution holds queries, keys and values of each head together."""
+    for areas in [1, 2, 4]:
         torch.manual_seed(areas)
         heads, size = 3, 4
         channels = heads * size
         children: dict[str, nn.Module] = {"proj": linear(channels, channels, 1)}
         children["pe"] = linear(channels, channels, 5)
         x = torch.randn(1, channels, 4, 6)
-        if fused:
-            children["qkv"] = linear(channels, 3 * channels, 1)
-            by_head = children["qkv"](x)[0].view(heads, 3, size, 24)
-        else:
-            children |= {
-                "qk": linear(channels, 2 * channels, 1),
-                "v": linear(channels, channels, 1),
-            }
-            joined = torch.cat([children["qk"](x), children["v"](x)], 1)
-            by_head = joined[0].view(3, heads, size, 24).transpose(0, 1)
+        children["qkv"] = linear(channels, 3 * channels, 1)
+        by_head = children["qkv"](x)[0].view(heads, 3, size, 24)
         outputs = [plain_attention(q, k, v, areas) for q, k, v in by_head]
         values = by_head[:, 2].reshape(1, channels, 4, 6)
         expected = children["proj"](torch.cat(outputs).view(x.shape) + children["pe"](values))

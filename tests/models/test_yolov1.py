@@ -72,7 +72,7 @@ def test_starts_as_the_public_network():
     """With leaky ReLU the features before the output are those of Tiny-YOLOv3's coarse head."""
     net = YOLOv1(classes=1, activation="leaky")
     net.init_from_darknet(WEIGHTS, yolov1_spec(("dog",), 416))
-    source, spec, _ = load_darknet(WEIGHTS)
+    source, spec = load_darknet(WEIGHTS)
     x = torch.rand(1, 3, 416, 416)
     with torch.no_grad():
         coarse = source(x)[0].view(3, 85, 13, 13)

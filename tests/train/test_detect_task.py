@@ -149,7 +149,7 @@ def test_own_classes_from_a_data_yaml(tmp_path):
         assert trained is not None
         row = trained.rows[-1]
         init = tmp_path / "runs" / str(len(names)) / "last.safetensors"
-        model, spec, _ = load_checkpoint(init)
+        model, spec = load_checkpoint(init)
         assert spec.names == tuple(names) and spec.heads[0].classes == len(names)
         size = [spec.height, spec.width]
         assert read_provenance(init)["job"]["imgsz"] == size == list(imgsz)

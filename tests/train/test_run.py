@@ -52,7 +52,7 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
     folder = squares.parent / "runs" / "exp"
     files = {"best.safetensors", "last.safetensors", "state.pt", "results.csv", "loss.png"}
     assert files <= {p.name for p in folder.iterdir()}
-    model, spec, _ = load_checkpoint(folder / "last.safetensors")
+    model, spec = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
     where = ("--data", str(squares), "--project", str(squares.parent / "runs"))

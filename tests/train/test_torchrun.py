@@ -46,7 +46,7 @@ def test_two_processes_make_one_checkpoint(tmp_path):
     best, checkpoint = sorted(tmp_path.rglob("*.safetensors"))
     assert checkpoint == tmp_path / "runs" / "exp" / "last.safetensors"
     assert best == checkpoint.with_stem("best")
-    model, spec, _ = load_checkpoint(checkpoint)
+    model, spec = load_checkpoint(checkpoint)
     assert spec.names == ("cat", "dog") and all(p.isfinite().all() for p in model.parameters())
     # 16 images in batches of 4 in each of 2 processes are 2 steps an epoch: each process saw half
     # of the images.

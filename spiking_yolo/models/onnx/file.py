@@ -7,7 +7,7 @@ shapes of an image of fixed size. No model of the file is run.
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,16 +26,12 @@ NODES = 20_000
 FOLDED = 1 << 22
 # Of these, attributes and inputs have the forms that are read here.
 OLDEST_OPSET = 11
-EXPORT_AGAIN = "export the network again"
-DAMAGED = "it is damaged or no ONNX file"
-SIZE_WAY_OUT = "give the size by --imgsz (imgsz=...), or export the network with a fixed size"
+EXPORT_AGAIN = "export the network again, in float32, from opset 11 on, without quantisation"
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 # Domains of the operators of the standard.
 STANDARD = ("", "ai.onnx")
-# TensorProto.DataType: float32, and what becomes float32: float16, float64 and bfloat16.
-FLOAT, OTHER_FLOATS = 1, (10, 11, 16)
-# AttributeProto.AttributeType of a tensor, and of graphs.
-TENSOR, GRAPHS = 4, (5, 10)
+# Of onnx' TensorProto.DataType and AttributeProto.AttributeType.
+FLOAT, GRAPHS = 1, (5, 10)
 
 
 @dataclass(frozen=True)
@@ -111,157 +107,79 @@ def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
     onnx: Any = require("onnx", "onnx")
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"it has more than {LARGEST_FILE} bytes, as no ONNX file does")
-    proto: Any = onnx.ModelProto()
     try:
+        proto: Any = onnx.ModelProto()
         proto.ParseFromString(path.read_bytes())
-    except Exception as error:  # protobuf's own, which has no public name
-        raise UserError(f"{DAMAGED}: fetch it or {EXPORT_AGAIN}") from error
-    opset = _check(proto)
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    images = _images(proto)
-    size = _fix_size(images, metadata, imgsz)
-    _make_float32(proto)
-    try:
+        opset = _check(proto)
+        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        images = _images(proto)
+        size = _fix_size(images, metadata, imgsz)
         proto = _optimized(proto)
         constants: dict[str, Tensor] = {}
         for one in proto.graph.initializer:
             # A copy, since the file's bytes cannot be written to.
             constants[one.name] = torch.from_numpy(onnx.numpy_helper.to_array(one).copy())
+    except UserError:
+        raise
     except Exception as error:  # onnx and onnxscript raise whatever the damage leads to
         cause = reason(error.__cause__ or error)
-        raise UserError(f"{DAMAGED} ({cause}): fetch it or {EXPORT_AGAIN}") from error
-    return OnnxModel(
-        proto,
-        tuple(map(_node, proto.graph.node)),
-        constants,
-        _shapes(proto),
-        images.name,
-        size,
-        tuple([value.name for value in proto.graph.output]),
-        metadata,
-        opset,
-    )
+        raise UserError(f"it is damaged or no ONNX file ({cause}): {EXPORT_AGAIN}") from error
+    outputs = tuple([value.name for value in proto.graph.output])
+    nodes = tuple(map(_node, proto.graph.node))
+    shapes = _shapes(proto)
+    return OnnxModel(proto, nodes, constants, shapes, images.name, size, outputs, metadata, opset)
 
 
 def _check(proto: Any) -> int:
     """The version of the operators. Raises UserError for files of a kind that is not read."""
     graph = proto.graph
-    if not graph.node:
-        raise UserError(f"{DAMAGED}, since it has no nodes: {EXPORT_AGAIN}")
-    opset = 0
-    for entry in proto.opset_import:
-        if entry.domain in STANDARD:
-            opset = max(opset, entry.version)
+    opset = max([entry.version for entry in proto.opset_import if entry.domain in STANDARD])
+    problem = ""
     if opset < OLDEST_OPSET:
-        raise UserError(
-            f"it is of opset {opset}, and {OLDEST_OPSET} is the oldest that is read: {EXPORT_AGAIN}"
-            " with a newer one (opset=17)"
-        )
-    if len(graph.node) > NODES or graph.sparse_initializer or proto.functions:
-        raise UserError(
-            f"it has more than {NODES} nodes, sparse weights or functions of its own, which cannot"
-            " be converted: give another file"
-        )
+        problem = f"it is of opset {opset}"
+    elif not graph.node or len(graph.node) > NODES or proto.functions:
+        problem = f"it is damaged: it has {len(graph.node)} nodes"
     for node in graph.node:
-        title = f"node {label(node.name)!r} ({label(node.op_type)})"
-        if node.op_type.startswith(QUANTISED):
-            raise UserError(
-                f"{title} is of a quantised export: {EXPORT_AGAIN} in float32, without int8"
-            )
-        if node.domain not in STANDARD:
-            raise UserError(
-                f"{title} is an operator of {label(node.domain)}, not of the ONNX standard: give"
-                " the file as it was exported, before it was optimised"
-            )
-        if any(attribute.type in GRAPHS for attribute in node.attribute):
-            raise UserError(
-                f"{title} branches or loops, which cannot be converted: {EXPORT_AGAIN} without"
-                " non-maximum suppression and with fixed sizes"
-            )
-    for tensor in _tensors(proto):
+        quantised = node.op_type.startswith(QUANTISED)
+        branches = any(attribute.type in GRAPHS for attribute in node.attribute)
+        if quantised or branches or node.domain not in STANDARD:
+            problem = f"node {label(node.name)!r} ({label(node.op_type)}) cannot be converted"
+    for tensor in graph.initializer:
         if tensor.data_location == 1 or tensor.external_data:
-            raise UserError(
-                "its weights are in another file, which is not opened: save it as one, by"
-                " onnx.save(onnx.load('best.onnx'), 'one.onnx')"
-            )
+            problem = "its weights are in another file, which is not opened"
+    if problem:
+        raise UserError(f"{problem}: {EXPORT_AGAIN}")
     return opset
-
-
-def _tensors(proto: Any) -> Iterator[Any]:
-    """The constants, and those of the nodes."""
-    yield from proto.graph.initializer
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            if attribute.type == TENSOR:
-                yield attribute.t
 
 
 def _images(proto: Any) -> Any:
     """The input. Raises UserError unless it is one batch of RGB images."""
     constants = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        raise UserError(f"a network of images has one input, and this has {len(inputs)}")
     kind = inputs[0].type.tensor_type
-    sides = kind.shape.dim
-    if kind.elem_type not in (FLOAT, *OTHER_FLOATS) or len(sides) != 4:
+    sides = [side.dim_value for side in kind.shape.dim]
+    # 0 is an open size.
+    fit = len(inputs) == 1 and kind.elem_type == FLOAT and len(sides) == 4
+    if not fit or sides[0] not in (0, 1) or sides[1] not in (0, 3):
         raise UserError(
-            f"its input {label(inputs[0].name)!r} is no batch of images in floating point, [N, 3,"
-            f" H, W]: {EXPORT_AGAIN} in float32"
+            f"its input is no RGB image in float32, [1, 3, H, W]: {EXPORT_AGAIN}, with batch=1"
         )
-    if sides[1].dim_value not in (0, 3):
-        raise UserError(
-            f"its images have {sides[1].dim_value} channels in the second place: only RGB with the"
-            " channels first, [N, 3, H, W], can be converted"
-        )
-    if sides[0].dim_value not in (0, 1):
-        raise UserError(f"it takes {sides[0].dim_value} images at a time: export it with batch=1")
     return inputs[0]
 
 
 def _fix_size(images: Any, metadata: Mapping[str, str], imgsz: Size | None) -> Size:
     """Write the size into the file's input. Raises UserError if nobody says it."""
-    kind = images.type.tensor_type
-    sides = kind.shape.dim
+    sides = images.type.tensor_type.shape.dim
     height, width = sides[2].dim_value, sides[3].dim_value
-    if not (sides[2].HasField("dim_value") and sides[3].HasField("dim_value")):
-        size = imgsz or _sides(metadata.get("imgsz", ""))
-        if size is None:
-            raise UserError(f"the size of its images is open: {SIZE_WAY_OUT}")
-        height, width = size
+    if not (height and width):
+        # Ultralytics writes [640, 640].
+        said = re.findall(r"\d{1,9}", metadata.get("imgsz", "0 0"))
+        height, width = imgsz or map(int, said[:2])
     if not (0 < height <= LARGEST and 0 < width <= LARGEST):
-        raise UserError(f"its images have {height} x {width} pixels: {SIZE_WAY_OUT}")
+        raise UserError("the size of its images is open: give it by --imgsz (imgsz=...)")
     for side, value in zip(sides, (1, 3, height, width), strict=True):
         side.dim_value = value
-    kind.elem_type = FLOAT
     return height, width
-
-
-def _sides(text: str) -> Size | None:
-    """The size that Ultralytics writes, "[640, 640]"."""
-    sides = re.fullmatch(r"\[? *(\d{1,9}) *, *(\d{1,9}) *\]?", text.strip())
-    if sides is None:
-        return None
-    return int(sides[1]), int(sides[2])
-
-
-def _make_float32(proto: Any) -> None:
-    """Make every constant and cast in floating point one in float32."""
-    onnx: Any = require("onnx", "onnx")
-    for tensor in _tensors(proto):
-        if tensor.data_type in OTHER_FLOATS:
-            try:
-                values = onnx.numpy_helper.to_array(tensor).astype("float32")
-            except ValueError as error:
-                raise UserError(
-                    f"the tensor {label(tensor.name)!r} does not hold the numbers of its shape:"
-                    " fetch the file again"
-                ) from error
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in OTHER_FLOATS:
-                attribute.i = FLOAT
 
 
 def _optimized(proto: Any) -> Any:

@@ -26,10 +26,6 @@ Values = Mapping[str, Value]
 TRIAL = 1 << 28
 # Maps of a level that are joined, at most.
 PARTS = 3
-EXPORTS = (
-    "exports of YOLOv5, YOLOX and Ultralytics' detectors, made with default options, and of"
-    " YOLOv7-tiny with --grid can be opened"
-)
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def find_head(model: OnnxModel, values: Values) -> HeadMaps:
     if best is not None and set(maps.values()) == set(chain(*best.levels)):
         ops = {node.op for node in tail}
         return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
-    raise _refusal(model, tail)
+    raise _refusal(tail)
 
 
 def _behind(
@@ -188,8 +184,6 @@ def _candidates(rows: Tensor, x: Tensor, num: int) -> Iterator[HeadSpec]:
         anchors = _anchors(rows, x, num)
         if min(chain(*anchors)) > 0.01:
             yield HeadSpec("yolov5", values - 5, num=num, anchors=anchors, scale=2.0)
-        if num == 1:
-            yield HeadSpec("yolox", values - 5, num=1)
     bins = (channels - values + 4) // 4
     if num == 1 and channels == 4 * bins + values - 4 and 0 < bins <= BINS:
         yield HeadSpec("yolov8", values - 4, num=1, bins=bins)
@@ -207,7 +201,7 @@ def _anchors(rows: Tensor, x: Tensor, num: int) -> tuple[tuple[float, float], ..
 
 
 def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
-    """Whether the rows are the boxes and scores of a head; of a YOLOX also before decoding."""
+    """Whether the rows are the boxes and scores of a head."""
     boxes, scores = head.decode(x, size)
     confidence = rows[:, -head.classes :]
     if head.kind != "yolov8":
@@ -219,8 +213,6 @@ def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     left, top, right, bottom = corners.unbind(1)
     centres = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
     forms = [corners, torch.stack(centres, 1)]
-    if head.kind == "yolox":
-        forms.append(x[0, :4].flatten(1).T)
     # Of the distribution's numbers 0, 1, ..., some files hold rounded ones.
     near = 1e-2
     if head.kind == "yolov8" and head.bins > 1:
@@ -228,18 +220,12 @@ def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     return any(torch.allclose(rows[:, :4], form, rtol=1e-3, atol=near) for form in forms)
 
 
-def _refusal(model: OnnxModel, tail: Sequence[OnnxNode]) -> UserError:
+def _refusal(tail: Sequence[OnnxNode]) -> UserError:
     """What was not recognised."""
-    task = model.metadata.get("task", "detect")
-    if task != "detect":
-        return UserError(f"it was exported for the task {task:.20}, not detect: {EXPORTS}")
-    sizes = [len(model.shapes.get(name, ())) for name in model.outputs]
-    if sizes == [2] and any(node.op in ("Gemm", "MatMul") for node in tail):
-        return UserError(f"it is a classifier, which has no boxes: {EXPORTS}")
-    if sizes and set(sizes) == {5}:
-        return UserError(
-            "it gives maps without their anchors: export it again with boxes (--grid in YOLOv7)"
-        )
+    problem = "what its outputs mean is not known here"
     if any(node.op == "Conv" for node in tail[1:]):
-        return UserError(f"{tail[0].title} cannot be converted to a spiking network: {EXPORTS}")
-    return UserError(f"what its outputs mean is not known here: {EXPORTS}")
+        problem = f"{tail[0].title} cannot be converted to a spiking network"
+    return UserError(
+        f"{problem}: detectors exported by YOLOv5 and Ultralytics with default options can be"
+        " opened, and YOLOv7-tiny with --grid"
+    )

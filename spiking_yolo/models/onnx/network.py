@@ -5,19 +5,17 @@ value: a sigmoid, which may turn out to be a part of SiLU, and the decoding behi
 """
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.rewrites import renamed
+from spiking_yolo.graph import Graph
 from spiking_yolo.graph.validate import ERRORS
-from spiking_yolo.io.names import STRIDE, Size, label, printable, reason
+from spiking_yolo.io.names import STRIDE, Size, printable
 from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
 from spiking_yolo.models.onnx.builder import Feature, GraphBuilder, Layout, Scores, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode, read_onnx
@@ -32,7 +30,6 @@ LONGEST_NAMES = 1 << 18
 IDENTITIES = {"Identity", "Dropout", "Cast"}
 # They move values without changing them.
 MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"}
-NAMED = "it holds its own class names: leave out --names"
 
 
 def load_onnx(
@@ -42,7 +39,7 @@ def load_onnx(
 
     Args:
         path: The file.
-        names: A file of class names, for one that holds none.
+        names: A file of class names, instead of those that it may hold.
         imgsz: Height and width in pixels, for a file that leaves them open.
 
     Raises:
@@ -50,41 +47,12 @@ def load_onnx(
     """
     try:
         model = read_onnx(path, imgsz)
-        if model.metadata.get("kind") == "spiking":
-            raise UserError("it is converted already: give the weights that it was made from")
         builder, values = translate(model)
-        if "spec" in model.metadata:
-            graph, spec = _own(model, builder, values, names)
-        else:
-            head = find_head(model, values)
-            graph = _graph(builder, head)
-            spec = _spec(path, model, head, names)
-            if head.heads[0].kind == "yolox":
-                graph = _of_rgb(graph)
-        return _without_normalisation(graph, spec)
-    except UserError as error:
-        raise UserError(
-            f"cannot open {path}: {printable(' '.join(str(error)[:400].split()))}"
-        ) from error
-
-
-def _own(
-    model: OnnxModel, builder: GraphBuilder, values: Mapping[str, Value], names: str | Path | None
-) -> tuple[Graph, Spec]:
-    """Graph and Spec of an export of this package, which describes its heads."""
-    if names is not None:
-        raise UserError(NAMED)
-    outputs: list[str] = []
-    for name in model.outputs:
-        feature = builder.feature(values.get(name))
-        if feature is None:
-            raise UserError(f"its output {label(name)!r} is no map: export it without boxes")
-        outputs.append(feature.node)
-    try:
-        spec = Spec.from_json(model.metadata["spec"])
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"what it says of itself is damaged ({reason(error)})") from error
-    return builder.graph(outputs), spec
+        head = find_head(model, values)
+        return _graph(builder, head), _spec(path, model, head, names)
+    except (*ERRORS, SyntaxError, MemoryError, RecursionError) as error:
+        said = printable(" ".join(str(error)[:400].split()))
+        raise UserError(f"cannot open {path}: {said}") from error
 
 
 def _graph(builder: GraphBuilder, head: HeadMaps) -> Graph:
@@ -101,74 +69,16 @@ def _graph(builder: GraphBuilder, head: HeadMaps) -> Graph:
 def _spec(path: Path, model: OnnxModel, head: HeadMaps, names: str | Path | None) -> Spec:
     classes = head.heads[0].classes
     stride = STRIDE
-    size = model.size
     for level in head.levels:
-        height, width = level[0].shape[2:]
-        if size[0] % height or size[1] % width or size[0] // height != size[1] // width:
-            raise UserError(
-                f"its images of {size[0]} x {size[1]} pixels are no whole number of cells"
-            )
-        stride = max(stride, size[0] // height)
-    texts = _names(model, classes)
-    if texts is not None and names is not None:
-        raise UserError(NAMED)
-    if texts is None:
-        texts = class_names(path, names, classes)
-    resize: Resize = "letterbox-114"
-    if head.heads[0].kind == "yolox":
-        resize = "corner-114"
-    return Spec("detect", texts, *size, resize, head.heads, stride=stride, nms=head.nms)
-
-
-def _names(model: OnnxModel, classes: int) -> tuple[str, ...] | None:
-    """The class names in a file, a list or dict as Python writes it; None if there are none."""
+        stride = max(stride, model.size[0] // level[0].shape[2])
+    # As Python writes a list or a dict.
     text = model.metadata.get("names", "")
-    if not text:
-        return None
-    try:
-        if len(text) > LONGEST_NAMES:
-            raise ValueError
-        value: Any = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    return names_of(value, classes)
-
-
-def _without_normalisation(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
-    """Mean and standard deviation that the file itself applies to the image, moved to the Spec."""
-    image = next(node for node in graph.nodes if node.op == "input")
-    users = graph.consumers()[image.name]
-    if len(users) != 1 or users[0].op != "conv" or users[0].attrs["groups"] != 3:
-        return graph, spec
-    first = users[0]
-    weight, bias = graph.parameters(first)
-    if weight is None or bias is None or weight.shape != (3, 1, 1, 1) or not (weight > 0).all():
-        return graph, spec
-    scale = weight.flatten()
-    if scale.max() < 0.02:
-        # Of values up to 255, which no network leaves as large.
-        scale = scale * 255
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if node != first:
-            inputs = renamed(node.inputs, {first.name: image.name})
-            nodes.append(replace(node, inputs=inputs))
-    tensors = dict(graph.tensors)
-    del tensors[f"{first.name}.weight"], tensors[f"{first.name}.bias"]
-    mean, std = tuple((-bias / scale).tolist()), tuple((1 / scale).tolist())
-    return Graph(tuple(nodes), graph.outputs, tensors), replace(spec, mean=mean, std=std)
-
-
-def _of_rgb(graph: Graph) -> Graph:
-    """A network of RGB images in 0..1, from one of BGR images in 0..255."""
-    tensors = dict(graph.tensors)
-    image = next(node for node in graph.nodes if node.op == "input")
-    for node in graph.consumers()[image.name]:
-        if node.op != "conv" or node.attrs["groups"] != 1:
-            raise UserError(f"node {node.name!r} reads the image, where a convolution is expected")
-        key = f"{node.name}.weight"
-        tensors[key] = tensors[key].flip(1) * 255
-    return Graph(graph.nodes, graph.outputs, tensors)
+    if names is None and 0 < len(text) < LONGEST_NAMES:
+        texts = names_of(ast.literal_eval(text), classes)
+    else:
+        texts = class_names(path, names, classes)
+    size = model.size
+    return Spec("detect", texts, *size, "letterbox-114", head.heads, stride=stride, nms=head.nms)
 
 
 def translate(model: OnnxModel) -> tuple[GraphBuilder, dict[str, Value]]:
@@ -188,15 +98,7 @@ def translate(model: OnnxModel) -> tuple[GraphBuilder, dict[str, Value]]:
     values[model.input] = builder.start(model.input, (1, 3, *model.size))
     for node in model.nodes:
         args = [values.get(name) for name in node.inputs]
-        try:
-            results = _results(builder, node, args)
-        except UserError:
-            raise
-        except ERRORS as error:
-            raise UserError(
-                f"{node.title} is damaged: fetch the file or export it again"
-            ) from error
-        values.update(zip(node.outputs, results, strict=False))
+        values.update(zip(node.outputs, _results(builder, node, args), strict=False))
     return builder, values
 
 
@@ -205,16 +107,13 @@ def _results(builder: GraphBuilder, node: OnnxNode, args: Args) -> Sequence[Valu
     first = args[0] if args else None
     if first is not None and node.op in IDENTITIES:
         return [first]
-    result: Any = None
+    result = None
     if node.op in LAYERS:
         result = LAYERS[node.op](builder, node, args)
-    if result is None and isinstance(first, Feature | Layout) and node.op in MOVES:
+    elif isinstance(first, Feature | Layout) and node.op in MOVES:
         return _moved(builder.model, node, first)
-    if result is None:
-        result = _part_of_attention(builder, node, args)
-    if result is None:
-        return []
-    return result if isinstance(result, list) else [result]
+    result = result or _part_of_attention(builder, node, args)
+    return [] if result is None else [result]
 
 
 def _moved(model: OnnxModel, node: OnnxNode, value: Feature | Layout) -> list[Value]:
