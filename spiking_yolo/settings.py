@@ -11,7 +11,6 @@ import typing
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from importlib import import_module
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
@@ -28,7 +27,6 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: Iterable[str] | None = None,
-    provider: str | None = None,
 ) -> Any:
     """A field of a slot, with its documentation and range.
 
@@ -38,11 +36,10 @@ def setting(
         low: Smallest value.
         high: Largest value.
         choices: Allowed texts, besides those of a Literal; may grow later.
-        provider: Module that adds choices when it is imported; imported when one is not known.
     """
     if choices is None:
         choices = []
-    metadata = {"text": doc, "low": low, "high": high, "more": choices, "provider": provider}
+    metadata = {"text": doc, "low": low, "high": high, "more": choices}
     return field(default=default, metadata=metadata)
 
 
@@ -57,7 +54,6 @@ class Setting:
     low: float | None
     high: float | None
     more: Any
-    provider: str | None
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -129,8 +125,6 @@ def checked(name: str, entry: Setting, value: Any) -> Any:
 
 
 def _checked_choice(name: str, entry: Setting, value: Any) -> str:
-    if value not in entry.choices and entry.provider:
-        import_module(entry.provider)
     if value not in entry.choices:
         hint = ""
         if isinstance(value, str):

@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import pytest
@@ -53,25 +52,6 @@ def test_anything_else_is_a_user_error_that_names_the_setting(name: str, value: 
     with pytest.raises(UserError, match=name) as error:
         read(name, value)
     assert "\n" not in str(error.value)
-
-
-def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_path, monkeypatch):
-    """As kinds of neurons do, which register themselves."""
-    (tmp_path / "more_moods.py").write_text("import moods\nmoods.MOODS.append('sad')\n")
-    (tmp_path / "moods.py").write_text("MOODS = ['glad']\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    moods = import_module("moods").MOODS
-
-    @dataclass(frozen=True)
-    class Mood:
-        mood: str = setting("glad", "how", choices=moods, provider="more_moods")
-
-    entry = settings_of(Mood)["mood"]
-    assert entry.choices == ("glad",)
-    assert checked("mood", entry, "sad") == "sad"
-    assert entry.documentation == "how [glad|sad]"
-    with pytest.raises(UserError, match="did you mean 'glad'"):
-        checked("mood", entry, "glat")
 
 
 def test_every_setting_of_a_recipe_that_plug_ins_extend_refuses_others():

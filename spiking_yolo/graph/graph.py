@@ -395,12 +395,5 @@ def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Gr
     """The graph of `graph_metadata`. Raises KeyError or ValueError (so UserError too) for anything
     else.
     """
-    nodes: list[Node] = []
-    for given in entry(metadata, "nodes", list[dict[str, Any]]):
-        inputs, attrs = given["inputs"], given["attrs"]
-        if not isinstance(inputs, list) or not isinstance(attrs, dict):
-            raise ValueError("a node needs the names of its inputs and attributes")
-        if not all(isinstance(text, str) for text in (given["name"], given["op"], *inputs)):
-            raise ValueError("the names of nodes, operations and inputs must be text")
-        nodes.append(Node(given["name"], given["op"], tuple(inputs), attrs))
-    return Graph(tuple(nodes), tuple(entry(metadata, "outputs", list[str])), tensors)
+    nodes = tuple(entry(metadata, "nodes", list[Node]))
+    return Graph(nodes, tuple(entry(metadata, "outputs", list[str])), tensors)

@@ -1,6 +1,5 @@
-"""What layers are called: titles for tables and pictures, and the layer that a user names."""
+"""What layers are called in tables and pictures."""
 
-import re
 from collections.abc import Mapping
 
 from torch import Size
@@ -67,41 +66,3 @@ def layer_before(graph: Graph) -> dict[str, str]:
             last = None
         before[node.name] = last
     return found
-
-
-def short_name(name: str) -> str:
-    """A layer's name without what those of a darknet network share: layers_10_act -> 10."""
-    return name.removeprefix("layers_").removesuffix("_act")
-
-
-def activation_named(graph: Graph, text: str) -> str | None:
-    """The activation that is meant by its name, layers_10_act or 10, or by its title, "conv 6".
-
-    None if there is none. Upper and lower case, spaces, - and _ make no difference in a title.
-    """
-    labels = layer_labels(graph)
-    titles: dict[str, str] = {}
-    names: dict[str, str] = {}
-    for node in graph.activations:
-        titles[_plain(labels.get(node.name, ""))] = node.name
-        names[short_name(node.name)] = node.name
-    for node in graph.activations:
-        names[node.name] = node.name
-    every = titles | names
-    return every.get(text.strip(), every.get(_plain(text)))
-
-
-def _plain(title: str) -> str:
-    return re.sub(r"[\s_-]", "", title.lower())
-
-
-def listed_activations(graph: Graph) -> str:
-    """Titles and names of all, "conv 1 (layers_0_act), ...", for messages."""
-    labels = layer_labels(graph)
-    listed: list[str] = []
-    for node in graph.activations:
-        title = node.name
-        if node.name in labels:
-            title = f"{labels[node.name]} ({node.name})"
-        listed.append(title)
-    return ", ".join(listed)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
-from itertools import chain
 from typing import Any
 
 import torch
@@ -56,8 +55,10 @@ class Call:
         source = self.node.all_input_nodes[0]
         return source.meta["tensor_meta"].shape, self.node.meta["tensor_meta"].shape
 
-    def error(self, problem: str) -> UserError:
-        return UserError(f"node {self.node.name!r}: {problem}")
+    def check(self, fits: bool, needed: str) -> None:
+        """Raise UserError, naming the node, unless it is what can be converted."""
+        if not fits:
+            raise UserError(f"node {self.node.name!r}: only {needed} can be converted")
 
 
 def pair(value: Any) -> list[int]:
@@ -67,10 +68,8 @@ def pair(value: Any) -> list[int]:
 
 
 def conv(call: Call, x: str, m: nn.Conv2d) -> str:
-    if m.padding_mode != "zeros" or isinstance(m.padding, str):
-        raise call.error(
-            f"use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted"
-        )
+    plain = m.padding_mode == "zeros" and not isinstance(m.padding, str)
+    call.check(plain, "numeric zero padding")
     call.weights(m)
     return call.emit(
         "conv",
@@ -100,24 +99,19 @@ relu, silu, mish = activation(), activation(silu=True), activation(mish=True)
 
 
 def leaky(call: Call, x: str, negative_slope: float = 0.01, inplace: bool = False) -> str:
-    if not 0 <= negative_slope < 1:
-        raise call.error(f"leaky ReLU needs a slope in [0, 1), not {negative_slope}")
+    call.check(0 <= negative_slope < 1, "a leaky ReLU with a slope in [0, 1)")
     return call.emit("activation", x, slope=float(negative_slope))
 
 
 def capped(call: Call, x: str, cap: float, **levels: int) -> str:
-    if not 0 < cap < float("inf"):
-        raise call.error(f"a ReLU needs a cap above zero, not {cap:g}: train the network again")
+    call.check(0 < cap < float("inf"), "a ReLU with a cap above zero")
     return call.emit("activation", x, slope=0.0, cap=float(cap), **levels)
 
 
 def hardtanh(
     call: Call, x: str, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> str:
-    if min_val != 0:
-        raise call.error(
-            f"clipping to [{min_val:g}, {max_val:g}] cannot be converted: clip at 0 below"
-        )
+    call.check(min_val == 0, "a hardtanh that clips at 0 below")
     return capped(call, x, max_val)
 
 
@@ -135,10 +129,7 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> str:
-    if pair(dilation) != [1, 1] or return_indices:
-        raise call.error(
-            "max pooling with dilation or indices cannot be converted: use plain pooling"
-        )
+    call.check(pair(dilation) == [1, 1] and not return_indices, "plain pooling")
     ph, pw = pair(padding)
     border = {"padding": [pw, pw, ph, ph], "ceil": ceil_mode}
     return call.emit("max_pool", x, **window(kernel_size, stride), **border)
@@ -157,10 +148,7 @@ def avg_pool(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
-    divisor_override: int | None = None,
 ) -> str:
-    if divisor_override:
-        raise call.error("average pooling with divisor_override cannot be converted: leave it out")
     border = {"padding": pair(padding), "ceil": ceil_mode, "count_include_pad": count_include_pad}
     return call.emit("avg_pool", x, **window(kernel_size, stride), **border)
 
@@ -171,17 +159,13 @@ def adaptive_avg_pool(call: Call, x: str, output_size: Any) -> str:
         return call.emit("global_avg_pool", x)
     if (h, w) == (height, width):
         return x
-    if height % h or width % w:
-        raise call.error(
-            f"adaptive pooling of {height}x{width} to {h}x{w} cannot be converted: use an input"
-            " size that it divides evenly, or output size 1"
-        )
+    fits = height % h == 0 and width % w == 0
+    call.check(fits, "adaptive pooling to a size that divides evenly")
     return avg_pool(call, x, (height // h, width // w))
 
 
 def mean(call: Call, x: str, dim: Any, keepdim: bool = False) -> str:
-    if sorted(d % 4 for d in pair(dim)) != [2, 3]:
-        raise call.error(f"only the mean over height and width can be converted, not over {dim}")
+    call.check(sorted(d % 4 for d in pair(dim)) == [2, 3], "the mean over height and width")
     if keepdim:
         return call.emit("global_avg_pool", x)
     mean = Node(f"{call.node.name}.mean", "global_avg_pool", (x,))
@@ -199,21 +183,19 @@ def upsample(
 ) -> str:
     scale = pair(scale_factor or 0)
     exact = scale_factor in (scale[0], scale, tuple(scale))
-    if size is not None or mode != "nearest" or not exact:
-        raise call.error("only nearest upsampling by a whole scale_factor can be converted")
+    plain = size is None and mode == "nearest" and exact
+    call.check(plain, "nearest upsampling by a whole scale_factor")
     return call.emit("upsample", x, scale=scale)
 
 
 def concat(call: Call, xs: list[str], dim: int = 0) -> str:
-    if dim not in (1, -3):
-        raise call.error(f"only concatenation of channels (dim 1) can be converted, not dim {dim}")
+    call.check(dim in (1, -3), "concatenation of channels (dim 1)")
     return call.emit("concat", *xs)
 
 
 def split(call: Call, x: str, *args: Any, **kwargs: Any) -> Split:
     dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-    if dim not in (1, -3):
-        raise call.error(f"only channels (dim 1) can be split, not dim {dim}")
+    call.check(dim in (1, -3), "a split of channels (dim 1)")
     parts: list[tuple[int, int]] = []
     start = 0
     for part in call.node.meta["tensor_meta"]:
@@ -231,34 +213,26 @@ def getitem(call: Call, source: str | Split | None, index: Any) -> str | None:
         return call.emit("slice", source[0], slices=[[*source[1][index], 1]])
     if not isinstance(index, tuple):
         index = (index,)
-    if any(not isinstance(i, slice) for i in index) or index[0] != slice(None):
-        raise call.error("only slices that keep the batch dimension can be converted")
+    plain = all(isinstance(i, slice) for i in index) and index[0] == slice(None)
+    call.check(plain, "slices that keep the batch dimension")
     slices = [[s.start, s.stop, s.step] for s in index[1:]]
     return call.emit("slice", source, slices=slices or [[None, None, None]])
 
 
 def add(call: Call, x: Any, y: Any, alpha: float = 1) -> str:
-    if not (isinstance(x, str) and isinstance(y, str)) or alpha != 1:
-        raise call.error("only the plain sum of two feature maps can be converted")
+    plain = isinstance(x, str) and isinstance(y, str) and alpha == 1
+    call.check(plain, "the plain sum of two feature maps")
     return call.emit("add", x, y)
 
 
-def flatten(call: Call, x: str, start_dim: int = 0, end_dim: int = -1) -> str:
-    if start_dim != 1 or end_dim != -1:
-        raise call.error("flatten must keep the batch dimension and nothing else (start_dim=1)")
-    return call.emit("flatten", x)
-
-
-def reshape(call: Call, x: str, *shape: Any, **named: Any) -> str:
+def flatten(call: Call, x: str, *shape: Any, **named: Any) -> str:
     before, after = call.shapes
-    if len(after) != 2 or after[0] != before[0]:
-        raise call.error("only flattening to [N, features] can be converted, not another reshape")
+    call.check(len(after) == 2 and after[0] == before[0], "flattening to [N, features]")
     return call.emit("flatten", x)
 
 
 def pad(call: Call, x: str, pad: Any, mode: str = "constant", value: float | None = None) -> str:
-    if mode != "constant" or value not in (0, None):
-        raise call.error(f"only zero padding can be converted, not {mode} {value}")
+    call.check(mode == "constant" and value in (0, None), "zero padding")
     return call.emit("pad", x, padding=list(map(int, pad)))
 
 
@@ -300,10 +274,10 @@ MODULES: dict[type, Callable[..., str]] = {
     QCFS: lambda call, x, m: capped(call, x, m.theta.item(), levels=m.levels),
     nn.MaxPool2d: _fields(max_pool, *_POOL, "dilation", "return_indices"),
     PaddedMaxPool2d: padded_max_pool,
-    nn.AvgPool2d: _fields(avg_pool, *_POOL, "count_include_pad", "divisor_override"),
+    nn.AvgPool2d: _fields(avg_pool, *_POOL, "count_include_pad"),
     nn.AdaptiveAvgPool2d: _fields(adaptive_avg_pool, "output_size"),
     nn.Upsample: _fields(upsample, "size", "scale_factor", "mode"),
-    nn.Flatten: _fields(flatten, "start_dim", "end_dim"),
+    nn.Flatten: lambda call, x, m: flatten(call, x),
     nn.ZeroPad2d: lambda call, x, m: pad(call, x, m.padding),
     **dict.fromkeys([nn.Identity, nn.Dropout, nn.Dropout2d], identity),
 }
@@ -325,27 +299,18 @@ FUNCTIONS: dict[Any, Callable[..., str | Split | None]] = {
     **dict.fromkeys([torch.chunk, torch.split, "chunk", "split"], split),
     operator.getitem: getitem,
     **dict.fromkeys([operator.add, operator.iadd, torch.add, "add", "add_"], add),
-    **dict.fromkeys([torch.flatten, "flatten"], flatten),
-    **dict.fromkeys([torch.reshape, "reshape", "view"], reshape),
+    **dict.fromkeys([torch.flatten, "flatten", torch.reshape, "reshape", "view"], flatten),
     F.pad: pad,
     **dict.fromkeys([F.dropout, "contiguous"], identity),
     **dict.fromkeys(["size", "dim"], shape),
 }
 
 ADVICE: dict[Any, str] = {
-    nn.BatchNorm2d: (
-        "only a batch norm directly after a convolution can be folded: reorder to conv, norm,"
-        " activation"
-    ),
-    **dict.fromkeys([nn.GELU, F.gelu], "fine-tune the network with ReLU or LeakyReLU first"),
+    nn.BatchNorm2d: "reorder to convolution, norm, activation, so that the norm can be folded",
     **dict.fromkeys(
-        [nn.Sigmoid, torch.sigmoid, "sigmoid"],
-        "a sigmoid belongs into the decoding, behind the output",
-    ),
-    **dict.fromkeys(
-        [nn.Softmax, F.softmax, torch.softmax, "softmax"],
-        "write attention as spiking_yolo.graph.modules.Attention; a softmax of scores belongs into"
-        " the decoding, behind the output",
+        [nn.Sigmoid, torch.sigmoid, "sigmoid", nn.Softmax, F.softmax, torch.softmax, "softmax"],
+        "it belongs into the decoding, behind the output; attention is"
+        " spiking_yolo.graph.modules.Attention",
     ),
 }
 
@@ -406,8 +371,7 @@ def _translate(fused: fx.GraphModule) -> Graph:
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: names[n])
         if node.op == "placeholder":
             # Placeholders come first.
-            if nodes:
-                raise call.error("a network with more than one input cannot be converted")
+            call.check(not nodes, "a network with one input")
             names[node] = call.emit("input")
         elif node.op == "output":
             outputs = _flat(args[0])
@@ -421,8 +385,9 @@ def _translate(fused: fx.GraphModule) -> Graph:
                 names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
             except TypeError as error:
                 # The translator does not have such an argument.
-                raise call.error(
-                    f"it is called in a way that cannot be converted ({reason(error)})"
+                raise UserError(
+                    f"node {node.name!r}: it is called in a way that cannot be converted"
+                    f" ({reason(error)})"
                 ) from error
         else:
             raise _refusal(node, modules)
@@ -443,19 +408,17 @@ def _flat(value: Any) -> tuple[str, ...]:
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
     """Raise UserError for a convolution that is called twice, each time before a batch norm."""
     modules: dict[Any, nn.Module] = dict(traced.named_modules())
-    calls: dict[str, list[fx.Node]] = {}
+    called: set[Any] = set()
     for node in traced.graph.nodes:
-        if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d):
-            calls.setdefault(node.target, []).append(node)
-    for target, nodes in calls.items():
-        if len(nodes) == 1:
+        if node.op != "call_module" or not isinstance(modules[node.target], nn.Conv2d):
             continue
-        for user in chain.from_iterable(node.users for node in nodes):
-            if user.op == "call_module" and isinstance(modules[user.target], nn.BatchNorm2d):
-                raise UserError(
-                    f"node {nodes[1].name!r}: {target} is called twice with a batch norm behind:"
-                    " copy the module"
-                )
+        users = [modules.get(user.target) for user in node.users if user.op == "call_module"]
+        if node.target in called and any(isinstance(user, nn.BatchNorm2d) for user in users):
+            raise UserError(
+                f"node {node.name!r}: {node.target} is called twice with a batch norm behind: copy"
+                " the module"
+            )
+        called.add(node.target)
 
 
 def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
@@ -465,10 +428,8 @@ def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
     else:
         kind = node.target
         what = getattr(kind, "__name__", str(kind))
-    advice = ADVICE.get(
-        kind,
-        "use convolution, linear, (leaky) ReLU, pooling, add, concat, upsample or flatten instead",
-    )
+    known = "use convolution, linear, ReLU, pooling, add, concat, upsample or flatten instead"
+    advice = ADVICE.get(kind, known)
     return UserError(
         f"node {node.name!r} ({what}) cannot be converted to a spiking network: {advice}"
     )

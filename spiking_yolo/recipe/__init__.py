@@ -10,7 +10,6 @@ from spiking_yolo.recipe.slots import (
     Neuron,
     Readout,
     Threshold,
-    allow_choices,
     settings_table,
 )
 
@@ -25,6 +24,5 @@ __all__ = [
     "Readout",
     "Recipe",
     "Threshold",
-    "allow_choices",
     "settings_table",
 ]

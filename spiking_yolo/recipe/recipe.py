@@ -218,7 +218,7 @@ class Recipe:
 def _conflicts(recipe: Recipe) -> Iterator[str]:
     """Why the slots of a recipe do not fit together, and what to set instead."""
     neuron, encoding, calibration = recipe.neuron, recipe.encoding, recipe.calibration
-    kind, tuned = recipe.neuron_kind, calibration.kind == "tuned"
+    kind = recipe.neuron_kind
     read_by_some = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
         ("initial", "neuron.initial", neuron.initial),
@@ -253,27 +253,7 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
                 f"{setting} needs complete values: --set neuron.kind=sigma-delta,"
                 f" neuron.events=digits, neuron.gamma={MAX_GAMMA}"
             )
-    needs = (
-        (neuron.shift and neuron.initial, "neuron.shift needs neuron.initial=0"),
-        (
-            (encoding.tau or encoding.denoise) and not recipe.complete,
-            "encoding.tau and encoding.denoise are for methods that keep their state from frame to"
-            " frame, such as signed-digits",
-        ),
-        (neuron.busy and not neuron.hysteresis, "neuron.busy needs neuron.hysteresis"),
-        (
-            kind.msat and neuron.events == "switches",
-            "neuron.events=switches needs spikes of one value: neuron.kind=if",
-        ),
-        (
-            kind.msat and not recipe.msat.floor and neuron.gamma > 1,
-            "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold",
-        ),
-        (
-            (calibration.weights or calibration.frames > 1) and not tuned,
-            "calibration.weights and calibration.frames need calibration.kind=tuned",
-        ),
-    )
-    for is_wrong, reason in needs:
-        if is_wrong:
-            yield reason
+    if kind.msat and neuron.events == "switches":
+        yield "neuron.events=switches needs spikes of one value: neuron.kind=if"
+    if kind.msat and not recipe.msat.floor and neuron.gamma > 1:
+        yield "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold"

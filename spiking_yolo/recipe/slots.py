@@ -1,6 +1,5 @@
 """The slots of a method: thresholds, neuron and MSAT, calibration, encoding, readout."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,15 +41,10 @@ class Neuron:
     """(b) What a neuron does with its input current in a timestep."""
 
     kind: str = setting(
-        "if",
-        "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()),
-        choices=KINDS,
-        provider="spiking_yolo.snn.neurons",
+        "if", "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()), choices=KINDS
     )
     reset: Literal["subtract", "zero"] = setting(
-        "subtract",
-        "for kind=if and msat: subtract the threshold, or reset to zero",
-        provider="spiking_yolo.snn.functional",
+        "subtract", "for kind=if and msat: subtract the threshold, or reset to zero"
     )
     gamma: int = setting(1, "largest number of spikes per timestep", 1, MAX_GAMMA)
     initial: float = setting(
@@ -171,9 +165,7 @@ class Encoding:
     """(d) What travels: the image into the network, and values between layers."""
 
     input: Literal["analogue", "poisson"] = setting(
-        "analogue",
-        "the image itself, or random spikes at its intensities",
-        provider="spiking_yolo.snn.coding",
+        "analogue", "the image itself, or random spikes at its intensities"
     )
     frames: Literal["keep", "reset"] = setting(
         "keep",
@@ -225,12 +217,6 @@ SLOTS: dict[str, type] = {
     "encoding": Encoding,
     "readout": Readout,
 }
-
-
-def allow_choices(key: str, choices: Iterable[str]) -> None:
-    """Let a setting such as "encoding.input" take these values too, for code that adds them."""
-    slot, _, name = key.partition(".")
-    settings_of(SLOTS[slot])[name].more.extend(choices)
 
 
 def settings_table() -> list[tuple[str, Any, str]]:

@@ -118,7 +118,6 @@ BAD = {
         k=Node("k", "slice", ("x",), {"slices": [[0, 3, 1]]})
     ),
     "a softmax of a map": attention(p=Node("p", "activation", ("q",), {"softmax": True})),
-    "weights that are no softmax": attention(o=Node("o", "attend", ("s", "q"), ATTRS)),
     "values of other heads": attention(o=Node("o", "attend", ("p", "q"), {"heads": 1, "areas": 1})),
     "zero heads": attention(o=Node("o", "attend", ("p", "q"), {"heads": 0, "areas": 1})),
 }

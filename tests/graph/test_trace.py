@@ -159,13 +159,13 @@ class Branches(nn.Module):
 
 REFUSED = {
     "sigmoid": (Calls(nn.Sigmoid()), "'f'", "decoding"),
-    "GELU": (Calls(nn.GELU()), "'f'", "fine-tune"),
+    "GELU": (Calls(nn.GELU()), "'f'", "use convolution"),
     "norm behind activation": (
         Calls(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))),
         "'f_1'",
-        "conv, norm, activation",
+        "convolution, norm, activation",
     ),
-    "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
+    "softmax": (Calls(nn.Softmax(1)), "'f'", "Attention"),
     "unknown function": (Calls(torch.erf), "'erf'", "use convolution"),
     "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
     "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),
@@ -176,13 +176,17 @@ REFUSED = {
     ),
     "uneven adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(3)), "'f'", "divides evenly"),
     "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
-    "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clip at 0 below"),
-    "cap below zero": (Calls(ClippedReLU(-0.5)), "'f'", "a cap above zero, not -0.5"),
+    "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clips at 0 below"),
+    "cap below zero": (Calls(ClippedReLU(-0.5)), "'f'", "a cap above zero"),
     "steep leak": (Calls(nn.LeakyReLU(2.0)), "'f'", "slope in [0, 1)"),
     "concat in space": (Calls(lambda x: torch.cat([x, x], 2)), "'cat'", "dim 1"),
     "reshape": (Calls(lambda x: x.view(-1, 4, 2, 8)), "'view'", "flattening"),
     "conv and norm called twice": (ConvCalledTwice(), "'conv_1'", "copy the module"),
-    "norm behind a shared activation": (ReluCalledTwice(), "'norm'", "conv, norm, activation"),
+    "norm behind a shared activation": (
+        ReluCalledTwice(),
+        "'norm'",
+        "convolution, norm, activation",
+    ),
     "untraceable": (Branches(), "Branches", "must not branch"),
 }
 

@@ -64,7 +64,6 @@ def test_bad_settings_are_refused_in_one_line():
         ({"threshold.scale": "inf"}, "scale"),
         ({"readout.skip": "-1"}, "at least 0"),
         ({"neuron.events": "digits"}, "neuron.kind"),
-        ({"neuron.shift": 8, "neuron.initial": 0.5}, "neuron.initial=0"),
         ({"neuron.slack": 0.1}, "neuron.events=digits"),
         ({"threshold.rule": "sensitivity"}, "complete values"),
         ({"calibration.kind": "trained"}, "complete values"),

@@ -19,7 +19,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.figure import MARKERS, paper_figure
 from spiking_yolo.graph import Activation, Graph, Node, forward
-from spiking_yolo.graph.titles import layer_labels, short_name
+from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.json import WIDTH, columns, percent, write_csv, write_json
@@ -59,7 +59,7 @@ class Analysis:
     def labels(self) -> dict[str, str]:
         """Layer -> what tables and figures call it, such as "conv 5"."""
         labels = layer_labels(self.converted.graph)
-        return {one.name: labels.get(one.name) or short_name(one.name) for one in self.layers}
+        return {one.name: labels.get(one.name, one.name) for one in self.layers}
 
     def text(self) -> str:
         """A table that fits 100 columns, and the largest error in a sentence."""
