@@ -10,7 +10,12 @@ from torch import Tensor
 
 from spiking_yolo.convert.calibration_file import check_neurons, check_values, pack, unpack
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
+from spiking_yolo.convert.thresholds import (
+    NeuronParameters,
+    base_parameters,
+    check_activations,
+    rescaled,
+)
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
@@ -147,6 +152,7 @@ def convert(
     weights = dict(weights or {})
     if recipe.calibration.weights and not weights:
         raise UserError(f"method {recipe.name} tunes weights: use `{command('calibrate')} --tune`")
+    check_activations(graph, recipe)
     if neurons is None:
         if recipe.runs_network:
             raise UserError(

@@ -17,52 +17,53 @@ from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.integer.neuron import LARGEST
-from spiking_yolo.io.assets import command
+from spiking_yolo.integer.parameters import on_grid
 from spiking_yolo.recipe import Recipe
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
 
 def check_activations(graph: Graph, recipe: Recipe) -> None:
-    """Raise UserError if the recipe's neurons cannot follow a SiLU, or attention, of the graph."""
-    follows = recipe.neuron_kind.follows
-    attends = recipe.complete and "softmax" in follows
+    """Raise UserError, naming the node, if the recipe's neurons cannot follow the graph."""
+    kind = recipe.neuron_kind
     for node in graph.nodes:
-        if node.product and not attends:
+        if node.product and not (recipe.complete and "softmax" in kind.follows):
             raise UserError(
                 f"node {node.name!r} (attention) multiplies two maps, which needs neurons that send"
-                f" complete values of either sign: use --method {DEFAULT}; or give a detector"
-                " without attention, such as YOLOv8"
+                f" complete values of either sign: use --method {DEFAULT}"
             )
     for node in graph.activations:
-        gate = node.phi.gate
-        if gate is not None and gate.name not in follows:
+        phi, title = node.phi, ""
+        if phi.gate is not None:
+            title = f" ({phi.gate.title})"
+        needed = {"slope": phi.slope, "cap": phi.cap, "silu": phi.silu, "mish": phi.mish}
+        for what, value in needed.items():
+            if value and what not in kind.follows:
+                methods = list_methods().items()
+                others = [name for name, one in methods if what in one.recipe.neuron_kind.follows]
+                raise UserError(
+                    f"node {node.name!r}{title} has a {what}, which neurons of kind"
+                    f" {recipe.neuron.kind} do not follow: use --method {', '.join(others)}; or"
+                    f" train the network with ReLU, as Ultralytics does with model={YAML}"
+                )
+        if phi.cap is not None and phi.slope:
             raise UserError(
-                f"node {node.name!r} ({gate.title}) needs neurons that follow the sum of their"
-                f" input, and those of {recipe.name} do not: use --method"
-                f" {_methods_for(gate.name)}; or fine-tune the network with ReLU, as Ultralytics"
-                f" does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt data=DATA.yaml"
-                f" imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
-                " runs/detect/train/weights/best.pt --images DIR`"
+                f"node {node.name!r} is a leaky ReLU with a cap, which cannot be converted: train"
+                " with slope 0"
             )
-
-
-def _methods_for(function: str) -> str:
-    """Names of the methods whose neurons follow an activation function."""
-    names: list[str] = []
-    for name, method in list_methods().items():
-        if function in method.recipe.neuron_kind.follows:
-            names.append(name)
-    return ", ".join(names)
+        if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
+            # Its threshold falls to nothing while the potential of a saturated neuron grows.
+            raise UserError(
+                f"node {node.name!r} has a cap, which msat.variant=algorithm1 cannot keep: --set"
+                " msat.variant=eq17"
+            )
 
 
 # Node -> parameters of its neurons, see SpikingNetwork.
 NeuronParameters = Mapping[str, Mapping[str, Tensor]]
-# Of a theta: values at rest are multiples, so that sums of them and of events are exact.
-PARTS = 256
-# A threshold has settled when a step raises it by no more than this share.
 # Thetas that make up the range of a layer, at most.
 FINEST = 1 << 14
+# A threshold has settled when a step raises it by no more than this share.
 _SETTLED = 1e-3
 # 95 steps of 1 % down from the maximum (Li 2021).
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
@@ -226,12 +227,7 @@ def _quantisation_error(
 def base_parameters(
     graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
 ) -> NeuronParameters:
-    """Thresholds and initial potential of every activation node, from the statistics.
-
-    Raises:
-        UserError: The recipe cannot convert one of the layers.
-    """
-    check_activations(graph, recipe)
+    """Thresholds and initial potential of every activation node, from the statistics."""
     neurons = {}
     for node in graph.activations:
         thresholds = layer_thresholds(histograms[node.name], node.phi, recipe)
@@ -285,8 +281,7 @@ def scaled(
         theta = theta.maximum(least)
     result = {**parameters, "theta": theta}
     if "rest" in parameters:
-        rest = parameters["rest"] * (parameters["theta"] / theta)
-        result["rest"] = (rest * PARTS).round() / PARTS
+        result["rest"] = on_grid(parameters["rest"] * (parameters["theta"] / theta))
     return result
 
 

@@ -5,7 +5,6 @@ from helpers.tiny import write_tiny
 
 from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import load
-from spiking_yolo.errors import UserError
 from spiking_yolo.observe import Observer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import IntegrateAndFire, SigmaDelta, register
@@ -50,17 +49,3 @@ def test_what_an_event_carries():
     recipe = Recipe("test").with_settings({"neuron.kind": "heavy", "neuron.gamma": 7})
     assert recipe.neuron_kind.carries == "any"
     assert recipe.counting == "digits" and recipe.events_per_step == 3
-
-
-def test_wrong_properties_are_refused():
-    """A sigma-delta neuron that does not say so would be converted wrongly, in silence."""
-    for properties, wrong in [
-        ({"signed": True}, "differential=True"),
-        ({"differential": True}, "signed=True"),
-        ({"signed": True, "differential": True, "supports": ("digit",)}, "digit"),
-        ({"signed": True, "differential": True, "follows": ("relu6",)}, "relu6"),
-    ]:
-        with pytest.raises(ValueError, match=wrong):
-            register("wrong", **properties)(RenamedSigmaDelta)
-        with pytest.raises(UserError, match="wrong"):
-            Recipe("test").with_settings({"neuron.kind": "wrong"})

@@ -7,18 +7,17 @@ import pytest
 import torch
 from helpers.attention import Attending
 from helpers.methods import recipe_of, relative_error
-from helpers.networks import images, make, spiking, statistics
+from helpers.networks import images, make, spiking
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.convert.thresholds import base_parameters
+from spiking_yolo.convert.methods import list_methods
+from spiking_yolo.convert.thresholds import check_activations
 from spiking_yolo.convert.training import TrainableNeurons
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph import forward
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.snn.neurons import build_neurons
 
 PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}
 
@@ -59,17 +58,12 @@ def test_multiply_accumulates_include_the_products():
 
 def test_methods_of_rate_coding_refuse_it_with_the_way_out():
     graph = with_identities(trace(make(Attending), images(1)))
-    histograms = statistics(graph, images(2)).histograms
     for name, method in list_methods().items():
         if name == "signed-digits":
-            base_parameters(graph, histograms, method.recipe)
+            check_activations(graph, method.recipe)
             continue
         with pytest.raises(UserError, match=r"node 'attention_scores'.*signed-digits"):
-            base_parameters(graph, histograms, method.recipe)
-    # And by themselves.
-    parameters = {"theta": torch.ones(2), "initial": torch.tensor(0.5)}
-    with pytest.raises(UserError, match=r"softmax of attention.*signed-digits"):
-        build_neurons(parameters, get_recipe("p-norm"), Activation(softmax=True))
+            check_activations(graph, method.recipe)
 
 
 def test_trained_neurons_are_the_simulated_ones():

@@ -15,11 +15,10 @@ from helpers.scalar_neurons import currents, gammas, initials, scalar_if, scalar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spiking_yolo.convert.thresholds import check_activations
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation
+from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Msat, Neuron, Recipe
-from spiking_yolo.snn.neurons import build_neurons
-from spiking_yolo.snn.plan import LayerPlan
 
 thetas = st.sampled_from([Fraction(1, 4), Fraction(1), Fraction(2)])
 caps = st.integers(1, 300).map(lambda n: Fraction(n, 64))
@@ -144,10 +143,13 @@ def test_qcfs_error_has_no_mean_for_any_number_of_steps():
 
 
 def test_what_no_neuron_can_do_is_refused():
-    params = {k: torch.ones(1) for k in ("theta", "theta_off", "initial")}
+    def check(recipe: Recipe, phi: Activation) -> None:
+        act = Node("act3", "activation", ("x",), vars(phi))
+        check_activations(Graph((Node("x", "input"), act), ("act3",), {}), recipe)
+
     with pytest.raises(UserError, match=r"node 'act3'.* slope 0"):
-        build_neurons(params, Recipe("r"), Activation(0.1, 6.0), LayerPlan("act3"))
+        check(Recipe("r"), Activation(0.1, 6.0))
     recipe = Recipe("r", neuron=Neuron("msat"), msat=Msat(variant="algorithm1"))
     with pytest.raises(UserError, match=r"node 'act3' has a cap.* --set msat.variant=eq17"):
-        build_neurons(params, recipe, Activation(cap=6.0), LayerPlan("act3"))
-    build_neurons(params, recipe, Activation(), LayerPlan("act3"))
+        check(recipe, Activation(cap=6.0))
+    check(recipe, Activation())

@@ -1,10 +1,4 @@
-"""Spiking neurons: a family of kinds per file, and the layer that they share.
-
-Every file here is imported, so that a new kind can be a new file.
-"""
-
-from importlib import import_module
-from pkgutil import iter_modules
+"""Spiking neurons: a family of kinds per file, and the layer that they share."""
 
 from spiking_yolo.snn.neurons.build import build_neurons, register
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
@@ -25,6 +19,3 @@ __all__ = [
     "build_neurons",
     "register",
 ]
-
-for _module in iter_modules(__path__, f"{__name__}."):
-    import_module(_module.name)

@@ -1,11 +1,10 @@
 """The layer of spiking neurons that a recipe asks for, and the registration of new kinds."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.recipe.kinds import KINDS, Kind
@@ -68,13 +67,8 @@ def build_neurons(
     Args:
         parameters: See NeuronLayer.
         recipe: Says which kind of neuron it is.
-        phi: The activation to follow.
-
-    Raises:
-        UserError: The neurons cannot follow phi.
+        phi: The activation to follow; see convert.thresholds.check_activations.
     """
-    for reason in _refusals(parameters, recipe, phi):
-        raise UserError(f"node {plan.name!r} {reason}")
     builder = BUILDERS[recipe.neuron.kind]
     if not phi.slope or recipe.neuron_kind.signed:
         return builder(parameters, recipe, phi, plan)
@@ -82,26 +76,3 @@ def build_neurons(
     if ConstantOnOff.is_enough(parameters, recipe, plan):
         pair = ConstantOnOff
     return pair(parameters, recipe, phi, plan, builder)
-
-
-def _refusals(parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation) -> Iterator[str]:
-    """Why neurons of a recipe cannot take this place."""
-    kind = recipe.neuron_kind
-    if phi.gate is not None and phi.gate.name not in kind.follows:
-        yield (
-            f"({phi.gate.title}) needs neurons that follow the sum of their input:"
-            " neuron.kind=sigma-delta"
-        )
-    if phi.softmax:
-        yield "(softmax of attention) needs neurons that send complete values: signed-digits"
-    if phi.cap is not None and phi.slope:
-        yield "is a leaky ReLU with a cap, which cannot be converted: train with slope 0"
-    if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
-        # Its threshold falls to nothing while the potential of a saturated neuron grows.
-        yield "has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17"
-    for what, value in (("slope", phi.slope), ("cap", phi.cap)):
-        if value and what not in kind.follows:
-            yield (
-                f"has a {what} of {value:g}, which neuron.kind={recipe.neuron.kind} cannot follow:"
-                " sigma-delta can, and if as ON/OFF pairs"
-            )
