@@ -38,8 +38,7 @@ from spiking_yolo.models.heads import HeadSpec  # noqa: E402
 from spiking_yolo.models.spec import Spec  # noqa: E402
 from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
-from spiking_yolo.onnx.model import ann_model, detections, spiking_model  # noqa: E402
-from spiking_yolo.onnx.step import ExportedConvolution  # noqa: E402
+from spiking_yolo.onnx.model import ExportedConvolution, ann_model, detections, spiking_model  # noqa: E402
 from spiking_yolo.snn import counting  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +163,7 @@ def assert_equal(results: dict[str, np.ndarray], frame: Frame) -> None:
 def test_a_photograph_equals_the_package_to_the_bit(cls, method, optimised):
     net = tiny(cls, method)
     x = images(3, seed=4).float()
-    model = spiking_model(net, counts="maps", normalised=True)
+    model = spiking_model(net, counts=True)
     assert_equal(run(model, x, optimised=optimised), net.network()(x))
 
 
@@ -174,7 +173,7 @@ def test_a_photograph_equals_the_package_to_the_bit(cls, method, optimised):
 def test_exponential_functions_have_the_same_bits(cls):
     net = tiny(cls)
     x = images(3, seed=4).float()
-    assert_equal(run(spiking_model(net, counts="maps", normalised=True), x), net.network()(x))
+    assert_equal(run(spiking_model(net, counts=True), x), net.network()(x))
 
 
 def test_sums_that_pass_24_bits_are_added_as_integers():
@@ -197,7 +196,7 @@ def test_sums_that_pass_24_bits_are_added_as_integers():
 def test_counts_and_operations():
     net = tiny()
     x = images(3, seed=4).float()
-    model = spiking_model(net, counts="totals")
+    model = spiking_model(net, counts=True)
     results = run(model, x)
     executed = net.network().run(x, 1)
     snapshot = executed.snapshots[1]
@@ -218,7 +217,7 @@ def test_counts_and_operations():
 def test_frames_equal_those_of_a_stream_to_the_bit(tau):
     changes = {"neuron__hysteresis": 0.33, "encoding__denoise": False, "encoding__tau": tau}
     net = tiny(**changes)
-    model = spiking_model(net, stateful=True, counts="all")
+    model = spiking_model(net, stateful=True, counts=True)
     runner, table = session(model), json.loads(metadata(model)["states"])
     outputs = [output.name for output in runner.get_outputs()]
     states = {}
@@ -249,7 +248,7 @@ def test_a_graph_does_not_follow_the_operations_of_a_frame():
 def test_a_photograph_of_the_shipped_network_to_the_bit():
     detector = SpikingYOLO()
     x = read_input(ROOT / "data" / "samples" / "dog.jpg", detector.spec).x[None]
-    model = spiking_model(detector.converted, counts="maps")
+    model = spiking_model(detector.converted, counts=True)
     frame = detector.converted.network()(x)
     for optimised in (True, False):
         assert_equal(run(model, x, optimised=optimised), frame)

@@ -198,7 +198,7 @@ def write(options: DemoOptions) -> int:
     _check_network(converted)
     runtime = runtime_folder(options.runtime)
     print("writing the network, which takes up to a minute", file=sys.stderr)
-    model = spiking_model(converted, stateful=True, boxes=options, counts="all")
+    model = spiking_model(converted, stateful=True, boxes=options, counts=True)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     contents: dict[str, bytes | Path] = {
         "index.html": _page(converted, metadata, options.conf).encode(),

@@ -5,7 +5,7 @@ Intermediate Representation), by the suffix of --output.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -42,9 +42,9 @@ class ExportOptions(MethodOptions, DetectionOptions, NetworkArgument):
     """For .onnx: what each layer has sent goes in and comes out, for frames of a video."""
     boxes: bool = False
     """For .onnx: boxes as --conf and --iou choose them, in place of the heads."""
-    counts: Literal["none", "totals", "maps"] = "none"
-    """For .onnx: spikes, digits and messages by layer, and the operations of all, come out too;
-    maps: at each position instead.
+    counts: bool = False
+    """For .onnx: spikes, digits and messages by layer and position, and the operations of all,
+    come out too.
     """
 
     def __post_init__(self) -> None:
@@ -58,11 +58,11 @@ class ExportOptions(MethodOptions, DetectionOptions, NetworkArgument):
                 f"--output {self.output}: give a name that ends in .safetensors, .onnx or .nir"
             )
         chosen = {"ann": self.ann, "stateful": self.stateful, "boxes": self.boxes}
-        chosen["counts"] = self.counts != "none"
+        chosen["counts"] = self.counts
         for name, value in chosen.items():
             if value and suffix != ".onnx":
                 raise UserError(f"--{name} is for .onnx, not {suffix}: leave it out")
-        if self.ann and (self.stateful or self.counts != "none"):
+        if self.ann and (self.stateful or self.counts):
             raise UserError("--ann has no states and sends no events: leave the others out")
         if self.output.exists() and not self.overwrite:
             raise UserError(f"{self.output} exists: give another --output, or --overwrite")
@@ -75,7 +75,7 @@ def main(options: ExportOptions) -> None:
     ```
     spiking-yolo export best.pt -o net.safetensors  # a checkpoint of YOLOv5 or Ultralytics
     spiking-yolo export --weights W -o net.onnx
-    spiking-yolo export --weights W --stateful --boxes --counts totals -o net.onnx
+    spiking-yolo export --weights W --stateful --boxes --counts -o net.onnx
     spiking-yolo export --weights W --method p-norm -o net.nir
     ```
 
