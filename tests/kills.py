@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "calibrate": ("calibrate", *_TINY, "--images", "photos"),
     "export": ("export", *_TINY, "-o", "out/net.safetensors", "--overwrite"),
     "train": ("train", "--task", "classify", "--model", "resnet20", *_TRAIN, *_OUT),
-    "benchmark": ("benchmark", *_TINY, *_OUT, "--images", "photos", "--T", "2", "--repeats", "1"),
+    "benchmark": ("benchmark", *_TINY, *_OUT, "--T", "2", "--repeats", "1"),
 }
 # Commands that go on where they were interrupted.
 RESUMED = ("eval", "eval classes", "train")

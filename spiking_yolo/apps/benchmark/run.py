@@ -4,7 +4,7 @@ limits.
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,22 +17,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.benchmark import BenchmarkOptions
+from spiking_yolo.apps.benchmark import BenchmarkOptions, Rival
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.data.sources import expand, is_stream
 from spiking_yolo.data.video import frames_of
-from spiking_yolo.errors import UserError, require
-from spiking_yolo.graph import Graph, forward
+from spiking_yolo.errors import require
+from spiking_yolo.graph import forward
 from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.json import columns
-from spiking_yolo.models.spec import Spec
 from spiking_yolo.options import load_all, versions
 
 # Seconds in which threads that wait for more work of one library stop spinning.
 PAUSE = 0.05
+# First frames of a video, which build what the later ones use.
+WARM = 3
+# (part, rival, row) -> the largest allowed ratio.
+LIMITS = {
+    ("one_step", "pytorch", "signed-digits"): 1.1,
+    ("steps", "pytorch", "msat"): 1.3,
+    ("one_step", "onnxruntime", "signed-digits"): 1.2,
+    ("video", "pytorch", "sample clip"): 0.8,
+    ("video", "pytorch", "still camera"): 0.16,
+    ("video", "onnxruntime", "sample clip"): 0.7,
+}
+Reference = Callable[[Tensor], Any]
+Rows = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,20 +65,13 @@ class Timing:
         """One step as a multiple of the reference, for each run."""
         return [s / self.steps / r for s, r in zip(self.seconds, self.reference, strict=True)]
 
-    @property
-    def ratio(self) -> float:
-        """The median of the ratios, which a machine that is busy for a while does not move."""
-        return median(self.ratios)
-
     def figures(self) -> dict[str, Any]:
-        """As benchmark.json holds them.
+        """As benchmark.json holds them; "ms" are of one step.
 
-        "ratio" is of medians, "mean" of all runs together, for frames that differ; "ms" are of one
-        step.
+        "ratio" is the median of the ratios, which a machine that is busy for a while does not move.
         """
         return {
-            "ratio": self.ratio,
-            "mean": mean(self.seconds) / mean(self.reference) / self.steps,
+            "ratio": median(self.ratios),
             "ratios": self.ratios,
             "ms": 1e3 * median(self.seconds) / self.steps,
             "ann_ms": 1e3 * median(self.reference),
@@ -131,41 +135,6 @@ def interleaved(
     return {name: Timing(tuple(runs[name]), tuple(beside[name]), steps[name]) for name in cases}
 
 
-# First frames of a video, which build what the later ones use.
-WARM = 3
-# Photographs that int8 models are calibrated on, at most.
-CALIBRATION = 100
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The largest allowed ratio: its place in the results, and which one, "ratio" or "mean"."""
-
-    part: str
-    rival: str
-    name: str
-    figure: str
-    at_most: float
-
-    def ratio(self, results: Mapping[str, Any]) -> float | None:
-        """The measured ratio; None where this machine did not measure it."""
-        row = results.get(self.part, {}).get(self.rival, {}).get(self.name)
-        return row and row[self.figure]
-
-    def __str__(self) -> str:
-        return f"{self.part}, {self.name} / ANN in {self.rival} ({self.figure})"
-
-
-LIMITS = (
-    Limit("one_step", "pytorch", "signed-digits", "ratio", 1.1),
-    Limit("steps", "pytorch", "msat", "ratio", 1.3),
-    Limit("one_step", "onnxruntime", "signed-digits", "ratio", 1.2),
-    Limit("video", "pytorch", "sample clip", "mean", 0.8),
-    Limit("video", "pytorch", "still camera", "mean", 0.16),
-    Limit("video", "onnxruntime", "sample clip", "mean", 0.7),
-)
-
-
 def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     """Measure the parts of the options against every rival.
 
@@ -174,54 +143,24 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
         Timing.figures.
 
     Raises:
-        UserError: A method is unknown, a file, an extra or a device is missing, or a clip is too
-            short.
+        UserError: A method is unknown, or an extra or a device is missing.
     """
     usable_device(options.device)
-    for path in options.video:
-        # Refused now rather than after minutes.
-        frames_of(path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads or threads)
-    try:
-        networks = load_all(options)
-        first = next(iter(networks.values()))
-        call = {
-            "weights": (options.weights or Path("yolov3-tiny")).name,
-            "imgsz": [first.spec.height, first.spec.width],
-            "T": options.T,
-            "repeats": options.repeats,
-        }
-        results: dict[str, Any] = {"machine": machine(), "call": call}
-        photographs = read_photographs(options, first.spec)
-        with TemporaryDirectory() as folder:
-            for rival in options.rivals:
-                run = _RIVALS[rival](first, photographs, Path(folder))
-                pause = 0.0
-                if rival != "pytorch":
-                    pause = PAUSE
-                case = Case(options, networks, photographs[:1], run, pause)
-                for part in options.parts:
-                    results.setdefault(part, {})[rival] = _PARTS[part](case)
-    finally:
-        torch.set_num_threads(threads)
+    networks = load_all(options)
+    spec = next(iter(networks.values())).spec
+    photograph = read_image(min(samples_folder().glob("*.jpg")))
+    x = preprocess(photograph, spec)[0][None].to(options.device)
+    results: dict[str, Any] = {
+        "machine": {"threads": torch.get_num_threads(), "cpu": platform.processor(), **versions()},
+        "call": {"imgsz": [spec.height, spec.width], "T": options.T, "repeats": options.repeats},
+    }
+    for rival in options.rivals:
+        case = Case(
+            options, networks, photograph, x, *ann_run(next(iter(networks.values())), rival, x)
+        )
+        for part in options.parts:
+            results.setdefault(part, {})[rival] = _PARTS[part](case)
     return results
-
-
-def read_photographs(options: BenchmarkOptions, spec: Spec) -> Tensor:
-    """[n, 3, H, W]: the photographs of the folder as the network takes them."""
-    paths = photograph_paths(options)[:CALIBRATION]
-    x = torch.stack([preprocess(read_image(path), spec)[0] for path in paths])
-    return x.to(options.device)
-
-
-def photograph_paths(options: BenchmarkOptions) -> list[str]:
-    paths = expand([str(options.images or samples_folder())])
-    return [path for path in paths if not is_stream(path)]
-
-
-Reference = Callable[[Tensor], Any]
-Rows = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -231,13 +170,15 @@ class Case:
     Attributes:
         options: Settings of the benchmark.
         networks: Converted networks by method.
-        x: The photograph, [1, 3, H, W].
+        photograph: uint8 [H, W, 3].
+        x: The photograph as the network takes it, [1, 3, H, W].
         rival: Runs the ANN.
         pause: Seconds to wait between a run and the rival, see PAUSE.
     """
 
     options: BenchmarkOptions
     networks: Mapping[str, Converted]
+    photograph: np.ndarray
     x: Tensor
     rival: Reference
     pause: float
@@ -264,164 +205,97 @@ def one_step_rows(case: Case) -> Rows:
 
 def video_rows(case: Case) -> Rows:
     """Clip -> figures of a later frame of the first network, whose state stays."""
-    options = case.options
     first = next(iter(case.networks.values()))
+    still = [case.photograph] * case.options.frames
+    clips: dict[str, Iterable[np.ndarray]] = {
+        "sample clip": frames_of(sample_clip()).images,
+        "still camera": still,
+    }
     rows: Rows = {}
-    for name, images in clips(options).items():
-        frames = []
-        for image in islice(images, options.frames):
+    for name, images in clips.items():
+        frames: list[Tensor] = []
+        for image in islice(images, case.options.frames):
             frames.append(preprocess(image, first.spec)[0][None].to(case.x.device))
-        if len(frames) < WARM + 3:
-            raise UserError(f"{name} has {len(frames)} frames: give a video of {WARM + 3} or more")
-        stream = Stream(first.network(options.device))
+        stream = Stream(first.network(case.options.device))
         rows[name] = later_frames(stream, frames, case.rival, case.pause)
     return rows
-
-
-def clips(options: BenchmarkOptions) -> dict[str, Iterable[np.ndarray]]:
-    """Name -> frames, uint8 [H, W, 3]: the videos, and a camera that sees one photograph."""
-    photograph = read_image(photograph_paths(options)[0])
-    clips: dict[str, Iterable[np.ndarray]] = {}
-    for path in options.video:
-        clips[str(path)] = frames_of(path).images
-    if not clips:
-        clips["sample clip"] = frames_of(sample_clip()).images
-    clips["still camera"] = [photograph] * options.frames
-    return clips
 
 
 def later_frames(
     stream: Callable[[Tensor], Any], x: list[Tensor], rival: Reference, pause: float = 0.0
 ) -> Rows:
-    """Figures of every frame but the first WARM + 1, each between two calls of the rival."""
+    """Figures of every frame but the first WARM + 1, each between two calls of the rival.
+
+    Frames differ, so the ratio is of all together.
+    """
     for frame in x[:WARM]:
         stream(frame)
-    later: Iterator[Tensor] = iter(x[WARM:])
-    cuts = 0
+    later = iter(x[WARM:])
 
     def run() -> int:
-        nonlocal cuts
-        cuts += stream(next(later)).fresh
+        stream(next(later))
         return 1
 
     reference, repeats = partial(rival, x[0]), len(x) - WARM - 1
     timing = interleaved({"": run}, reference, repeats, x[0].device, calls=1, pause=pause)[""]
-    return {**timing.figures(), "cuts": cuts}
+    return {**timing.figures(), "ratio": mean(timing.seconds) / mean(timing.reference)}
 
 
 _PARTS = {"one_step": one_step_rows, "steps": step_rows, "video": video_rows}
 
 
-def pytorch(converted: Converted, photographs: Tensor, folder: Path) -> Reference:
-    """The ANN in float32, as PyTorch runs it by default."""
-    graph: Graph = converted.graph.to(photographs.device)
+def ann_run(converted: Converted, rival: Rival, x: Tensor) -> tuple[Reference, float]:
+    """A forward pass of the ANN in float32, and the pause that it needs beside PyTorch."""
+    if rival == "onnxruntime":
+        return onnxruntime(converted), PAUSE
+    graph = converted.graph.to(x.device)
 
     @torch.no_grad()
     def run(x: Tensor) -> None:
         forward(graph, x)
 
-    return run
+    return run, 0.0
 
 
-def onnxruntime(converted: Converted, photographs: Tensor, folder: Path) -> Reference:
+def onnxruntime(converted: Converted) -> Reference:
     """The ANN in onnxruntime, float32."""
-    return _session(_ann_file(converted, folder))
-
-
-def int8(converted: Converted, photographs: Tensor, folder: Path) -> Reference:
-    """The ANN in onnxruntime with 8-bit weights per channel and static 8-bit activations."""
-    ort = require("onnxruntime.quantization", "onnx")
-    source, plain = _ann_file(converted, folder), folder / "plain.onnx"
-    ort.quant_pre_process(source, plain, skip_symbolic_shape=True)
-    ort.quantize_static(
-        plain,
-        folder / "int8.onnx",
-        _Calibration(photographs.cpu().numpy()),
-        # Equally fast and accurate as QOperator, and recommended.
-        quant_format=ort.QuantFormat.QDQ,
-        nodes_to_exclude=_padding(plain),
-        per_channel=True,
-        activation_type=ort.QuantType.QUInt8,
-        weight_type=ort.QuantType.QInt8,
-    )
-    return _session(folder / "int8.onnx")
-
-
-_RIVALS = {"pytorch": pytorch, "onnxruntime": onnxruntime, "int8": int8}
-
-
-def _ann_file(converted: Converted, folder: Path) -> Path:
-    onnx = require("onnx", "onnx")
+    onnx, ort = require("onnx", "onnx"), require("onnxruntime", "onnx")
     require("onnxscript", "onnx")
     from spiking_yolo.onnx.model import ann_model
 
     # Photographs come normalised.
     spec = replace(converted.spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    path = folder / "ann.onnx"
-    onnx.save(ann_model(converted.graph, spec), path)
-    return path
-
-
-def _session(path: Path) -> Reference:
-    ort = require("onnxruntime", "onnx")
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that wait by spinning slow whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "ann.onnx"
+        onnx.save(ann_model(converted.graph, spec), path)
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {"images": x.cpu().numpy()})
 
 
-class _Calibration:
-    """Hands photographs to onnxruntime's calibration, as its CalibrationDataReader does."""
-
-    def __init__(self, images: np.ndarray):
-        self._images = iter(images)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        for image in self._images:
-            return {"images": image[None]}
-        return None
-
-
-def _padding(path: Path) -> list[str]:
-    """Nodes that pad for max pooling, and the pooling: -inf has no place in 8 bits."""
-    nodes = require("onnx", "onnx").load(path).graph.node
-    padded: set[str] = set()
-    found: list[str] = []
-    # They are in the order of execution.
-    for node in nodes:
-        if node.op_type == "Pad":
-            padded.update(node.output)
-        if padded.intersection((*node.input, *node.output)):
-            found.append(node.name)
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    processor = platform.processor() or platform.machine()
-    # Linux has its model name there.
-    described = Path("/proc/cpuinfo")
-    if described.is_file():
-        for line in described.read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-    return {
-        "processor": processor,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        **versions(),
-    }
+def too_slow(results: Mapping[str, Any]) -> list[str]:
+    """A line for every limit that was measured and broken."""
+    lines: list[str] = []
+    for (part, rival, name), limit in LIMITS.items():
+        row = results.get(part, {}).get(rival, {}).get(name)
+        if row and row["ratio"] > limit:
+            lines.append(
+                f"too slow: {part}, {name} / ANN in {rival} is {row['ratio']:.3f}, limit {limit:g}"
+            )
+    return lines
 
 
 def table(results: Mapping[str, Any], part: str) -> str:
     """A line per row and rival."""
-    lines = [[part, "ANN in", "ratio", "mean", "from", "to", "ms", "ANN ms", "steps", "runs"]]
+    lines = [[part, "ANN in", "ratio", "from", "to", "ms", "ANN ms", "steps", "runs"]]
     for rival, rows in results[part].items():
         for name, row in rows.items():
-            ratios = row["ratio"], row["mean"], min(row["ratios"]), max(row["ratios"])
-            cells = [f"{ratio:.2f}" for ratio in ratios]
+            cells = [
+                f"{value:.2f}" for value in (row["ratio"], min(row["ratios"]), max(row["ratios"]))
+            ]
             cells += [f"{row['ms']:.1f}", f"{row['ann_ms']:.1f}"]
             lines.append([name, rival, *cells, str(row["steps"]), str(len(row["ratios"]))])
     return columns(lines)
