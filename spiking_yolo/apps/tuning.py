@@ -12,7 +12,7 @@ from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert.calibration_file import find_statistics
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.convert.thresholds import NeuronParameters, least_thetas
-from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
+from spiking_yolo.convert.training import LOWEST, Row, Tuned, Tuning
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.data.mot import VideoSequence, open_sequences

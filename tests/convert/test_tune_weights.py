@@ -9,12 +9,12 @@ from helpers.methods import relative_error
 from helpers.networks import Pooled, images, make, spiking
 from torch import nn
 
-from spiking_yolo.convert import tune_weights
+from spiking_yolo.convert import training as tune_weights
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.sensitivity import scaled_to
-from spiking_yolo.convert.tune_weights import ELASTICITY, Tuning
+from spiking_yolo.convert.training import ELASTICITY, Tuning
 from spiking_yolo.errors import Notice
 from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import Spec

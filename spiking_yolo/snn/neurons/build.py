@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.recipe import Recipe
-from spiking_yolo.recipe.kinds import KINDS, Kind
+from spiking_yolo.recipe import KINDS, Kind, Recipe
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.plan import LayerPlan
@@ -26,7 +25,7 @@ def register(kind: str, **properties: Any) -> Callable[[B], B]:
 
     Args:
         kind: Its name.
-        properties: The fields of `spiking_yolo.recipe.kinds.Kind` that say what it is and can do;
+        properties: The fields of `spiking_yolo.recipe.Kind` that say what it is and can do;
             the kinds of this package have theirs in that file.
 
     Raises:

@@ -14,8 +14,7 @@ from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import Recipe
-from spiking_yolo.recipe.kinds import KINDS
+from spiking_yolo.recipe import KINDS, Recipe
 
 METHODS = list(list_methods())
 TRAINED = {name for name in METHODS if get_recipe(name).calibration.kind == "trained"}

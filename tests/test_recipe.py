@@ -8,8 +8,7 @@ import pytest
 
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import Neuron, Recipe, settings_table
-from spiking_yolo.recipe.slots import SLOTS
+from spiking_yolo.recipe import SLOTS, Neuron, Recipe, settings_table
 
 
 def test_json_round_trip_of_every_method(tmp_path: Path):

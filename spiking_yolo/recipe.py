@@ -1,0 +1,554 @@
+"""A conversion method as data: a frozen Recipe of slots, read and written as JSON; its settings,
+and the kinds of neurons that it can have.
+
+The layers of neurons are in snn/neurons, whose `register` adds a new kind to the table here, which
+is what can be known without torch.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text
+from spiking_yolo.io.json import json_text, read_json
+from spiking_yolo.io.names import did_you_mean, plain_name
+from spiking_yolo.settings import checked, parse, setting, settings_of
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The properties of a kind of neuron.
+
+    Attributes:
+        doc: What it does, in a few words.
+        signed: One neuron sends spikes of both signs. For leaky ReLU other kinds form a pair, whose
+            OFF neuron has a threshold of its own.
+        differential: Image and biases enter once, and a neuron remembers the net value that it has
+            sent, which follows phi of the sum of its input in whatever order that arrives: it sends
+            changes (sigma-delta neurons). It can stand behind its max pooling, and its threshold
+            covers the activations of both signs. Other kinds work in rate coding: image and biases
+            enter in every step.
+        msat: Its threshold adapts by the rules of MSAT, so that its spikes are graded.
+        events: "digits" if it sends the binary digits of its value whatever neuron.events says.
+        carries: What an event carries besides its sign, for estimates of energy.
+        follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
+            (ReLU6), "silu", "mish" and "softmax" (attention). Networks with others are refused.
+        supports: The settings that it reads; others are refused: "gamma", "initial", "reset",
+            "shift", "digits" and "schedule". "digits" is
+            neuron.events=digits, "schedule" encoding.coarse (spikes that are worth
+            clock.spike_weight thetas).
+        plain: For ReLU it is integrate and fire as NIR defines it.
+    """
+
+    doc: str = ""
+    signed: bool = False
+    differential: bool = False
+    msat: bool = False
+    events: Literal["spikes", "digits"] = "spikes"
+    carries: Literal["none", "power of two", "any"] = "none"
+    follows: tuple[str, ...] = ()
+    supports: tuple[str, ...] = ("gamma", "initial")
+    plain: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "if": Kind(
+        "integrate and fire, an ON/OFF pair on leaky ReLU",
+        follows=("slope", "cap"),
+        supports=("gamma", "initial", "reset", "shift"),
+        plain=True,
+    ),
+    "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
+    "msat": Kind(
+        "as if, with the threshold of MSAT",
+        msat=True,
+        follows=("slope", "cap"),
+        supports=("gamma", "initial", "reset", "shift"),
+    ),
+    "sigma-delta": Kind(
+        "sends changes of its activation",
+        signed=True,
+        differential=True,
+        follows=("slope", "cap", "silu", "mish", "softmax"),
+        supports=("gamma", "initial", "digits", "schedule"),
+    ),
+    "dcgs": Kind(
+        "signed, one of 8 powers of two per step",
+        signed=True,
+        differential=True,
+        carries="power of two",
+        follows=("slope", "cap"),
+        supports=(),
+    ),
+    "few-spikes": Kind(
+        "binary digits of a value",
+        signed=True,
+        differential=True,
+        events="digits",
+        carries="power of two",
+        follows=("slope", "cap"),
+    ),
+    "multi-level": Kind(
+        "a value as one message",
+        signed=True,
+        differential=True,
+        carries="any",
+        follows=("slope", "cap"),
+    ),
+}
+
+# spikes per timestep: as many as needed.
+MAX_GAMMA = 65536
+# calibration.operations where nothing is trained, which takes finer thetas: 1.2 (here 1.6 per MAC)
+# found as much as the ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95)
+# three quarters of it.
+UNTRAINED_OPERATIONS = 1.2
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """(a) How the threshold theta of each neuron follows from the activation statistics."""
+
+    rule: Literal["max", "percentile", "shared", "mmse", "excess", "balance", "sensitivity"] = (
+        setting(
+            "percentile",
+            "what theta starts from: a statistic of the activations (max of one with a cap: the"
+            " cap; shared: the percentile / gamma; excess: raised by twice the mean excess until it"
+            " settles), balance: the largest input current of the layer while the layers before it"
+            " spike, or sensitivity: how much an error matters to the output, and what an event"
+            " costs, for calibration.operations",
+        )
+    )
+    scope: Literal["channel", "layer"] = setting(
+        "channel", "one statistic per channel, or one per layer"
+    )
+    percentile: float = setting(99.9, "in percent, over the positive values", 0.001, 100)
+    levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 1024)
+    scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """(b) What a neuron does with its input current in a timestep."""
+
+    kind: str = setting(
+        "if", "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()), choices=KINDS
+    )
+    reset: Literal["subtract", "zero"] = setting(
+        "subtract", "for kind=if and msat: subtract the threshold, or reset to zero"
+    )
+    gamma: int = setting(1, "largest number of spikes per timestep", 1, MAX_GAMMA)
+    initial: float = setting(
+        0.0,
+        "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding",
+        -10,
+        10,
+    )
+    shift: int = setting(
+        0,
+        "for kind=if and msat: add theta / (2 * shift) to the potential in every step; 0: never",
+        0,
+    )
+    events: Literal["spikes", "switches", "digits"] = setting(
+        "spikes",
+        "what travels along synapses: spikes, the switching on and off of runs of spikes, or for"
+        " kind=sigma-delta the signed digits +-2^k of what is due",
+    )
+    slack: float = setting(
+        0.0,
+        "for events=digits: how much farther than half a threshold a value is rounded, in"
+        " thresholds, where that saves a digit",
+        0,
+        0.5,
+    )
+    hysteresis: float = setting(
+        0.0,
+        "for kind=sigma-delta: how much more than half a threshold must be due before a neuron"
+        " fires in a later frame of a video, in thresholds; then it sends all that is due",
+        0,
+        16,
+    )
+    busy: float = setting(
+        0.0,
+        "for hysteresis: the operations of the frame before, as a share of a first frame's, from"
+        " which it is whole; below it is in proportion; 0: always whole",
+        0,
+        1,
+    )
+    pool_first: bool = setting(
+        True, "for neurons that follow the sum of their input: put them behind their max pooling"
+    )
+
+
+@dataclass(frozen=True)
+class Msat:
+    """(b) The multi-stage adaptive threshold of neuron.kind=msat; see snn/neurons/msat.py."""
+
+    variant: Literal["eq17", "algorithm1"] = setting(
+        "eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it"
+    )
+    dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
+    det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
+    mu: bool = setting(False, "the term exp(-|mean potential|) of Eq. 16")
+    gain: float = setting(
+        1.0,
+        "k: the rule takes Theta as k, and a potential U as k U / Theta; 0: chosen on the"
+        " calibration images",
+        0,
+        100,
+    )
+    alpha: float = setting(0.03, "slope of the tracking threshold", 0, 100)
+    k_a: float = setting(1.0, "weight of its logarithm", 0, 100)
+    k_i: float = setting(1.0, "scale of its logarithm", 1e-6, 1e6)
+    c: float = setting(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
+    tau_mp: float = setting(1.0, "weight of the tracking threshold", 0, 100)
+    tau_rd: float = setting(1.0, "weight of the evoked threshold", 0, 100)
+    g: float = setting(0.1, "for variant=algorithm1: gain", 0, 100)
+    floor: float = setting(1e-3, "smallest threshold, in theta; the authors have none", 0, 1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """(c) What is corrected by running the network on the calibration images."""
+
+    name: str = setting("default", "of the calibration in its file; see --calibration")
+    kind: Literal["none", "light", "advanced", "trained", "tuned"] = setting(
+        "none",
+        "light: bias; advanced: initial potential; trained: both, theta and a value at rest, by"
+        " gradient descent without labels, for events=digits; tuned: the same for longer, on random"
+        " crops",
+    )
+    T: int = setting(
+        32,
+        "timesteps of the calibration, and of threshold.rule=balance; does not follow --T",
+        1,
+        65536,
+    )
+    operations: float = setting(
+        0.8,
+        "for rule=sensitivity and kind=trained or tuned: the digits to aim at, as operations per"
+        " MAC of the ANN; a third more in networks of more than 40 layers, a half more in those of"
+        " more than 80, twice as many where a quarter of them are depthwise",
+        0.01,
+        100,
+    )
+    steps: int = setting(400, "for kind=trained or tuned: steps of the descent", 1, 65536)
+    weights: bool = setting(
+        False,
+        "for kind=tuned: the network's weights are trained as well, against the ANN's outputs",
+    )
+    frames: int = setting(
+        1,
+        "for kind=tuned: more than 1 to train on clips of so many frames, whose last ones count,"
+        " made of photographs",
+        1,
+        64,
+    )
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether gradient descent decides what is learned."""
+        return self.kind in ("trained", "tuned")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """(d) What travels: the image into the network, and values between layers."""
+
+    input: Literal["analogue", "poisson"] = setting(
+        "analogue", "the image itself, or random spikes at its intensities"
+    )
+    frames: Literal["keep", "reset"] = setting(
+        "keep",
+        "in a video, keep: the state stays from frame to frame, and neurons that send changes send"
+        " what changes; reset: each frame is a new image",
+    )
+    tau: float = setting(
+        0.0,
+        "for frames=keep: a pixel of a later frame is sent if a channel differs by more than this"
+        " from what was sent for it, of 1",
+        0,
+        1,
+    )
+    denoise: bool = setting(
+        False,
+        "for frames=keep: the camera's noise is measured on the first frames of a video, and"
+        " averaged out of the pixels that do not move",
+    )
+    seed: int = setting(0, "of the Poisson spikes", 0)
+    coarse: int = setting(
+        0,
+        "for kind=sigma-delta: a spike of a layer's first step is worth 2^coarse thetas, halved"
+        " in each step down to 1, and each layer starts one step after the layer before it; 0: a"
+        " spike is worth a theta, and all layers send in every step",
+        0,
+        16,
+    )
+
+
+@dataclass(frozen=True)
+class Readout:
+    """(d) How the head's potential becomes the output tensor.
+
+    With skip > 0 the mean is taken over the steps after a warm-up: output(t) = (sum of z over skip
+    < k <= t) / (t - skip). The conservation identities (sum of z = what was emitted + potential)
+    then no longer tie the output to the whole run.
+    """
+
+    skip: int = setting(
+        0, "leave out the first steps of the head's mean; below T; rate coding only", 0
+    )
+
+
+SLOTS: dict[str, type] = {
+    "threshold": Threshold,
+    "neuron": Neuron,
+    "msat": Msat,
+    "calibration": Calibration,
+    "encoding": Encoding,
+    "readout": Readout,
+}
+
+
+def settings_table() -> list[tuple[str, Any, str]]:
+    """Every key of --set with its default and documentation: the one list of them."""
+    entries = [(slot, entry) for slot, cls in SLOTS.items() for entry in settings_of(cls).values()]
+    return [(f"{slot}.{entry.name}", entry.default, entry.documentation) for slot, entry in entries]
+
+
+# Neurons of which a value that is out of reach is clipped, and not sent later.
+CLIPPED = ("few-spikes", "multi-level")
+# Of methods whose weights move.
+TUNED_REMARK = "weights tuned without labels"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One conversion method.
+
+    Raises:
+        UserError: A value is out of range, or two slots do not fit together.
+
+    Example:
+        >>> Recipe("mine", neuron=Neuron(gamma=4)).with_settings({"neuron.gamma": "5"}).neuron.gamma
+        5
+    """
+
+    name: str
+    threshold: Threshold = Threshold()
+    neuron: Neuron = Neuron()
+    msat: Msat = Msat()
+    calibration: Calibration = Calibration()
+    encoding: Encoding = Encoding()
+    readout: Readout = Readout()
+
+    def __post_init__(self):
+        plain_name(self.name, "a method")
+        plain_name(self.calibration.name, "a calibration")
+        for slot, cls in SLOTS.items():
+            values = getattr(self, slot)
+            changes = {}
+            for name, entry in settings_of(cls).items():
+                value = getattr(values, name)
+                # Defaults are sound, and most values are defaults.
+                if type(value) is not type(entry.default) or value != entry.default:
+                    changes[name] = checked(f"{slot}.{name}", entry, value)
+            if changes:
+                object.__setattr__(self, slot, replace(values, **changes))
+        for reason in _conflicts(self):
+            raise UserError(reason)
+
+    @property
+    def neuron_kind(self) -> Kind:
+        """What the neurons of this method are and can do."""
+        return KINDS[self.neuron.kind]
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether it runs the network on calibration images; what it learns is kept in a file."""
+        corrects = self.threshold.rule == "balance" or self.calibration.kind != "none"
+        return self.chooses_gain or corrects or self.by_gradient
+
+    @property
+    def chooses_gain(self) -> bool:
+        """Whether MSAT's gains are chosen on the calibration images."""
+        return self.neuron_kind.msat and not self.msat.gain
+
+    @property
+    def differential(self) -> bool:
+        """Whether the image enters once and layers send changes; otherwise it is rate coding."""
+        return self.neuron_kind.differential
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether gradients decide the thresholds.
+
+        They then hold for every setting but those of the calibration.
+        """
+        return self.threshold.rule == "sensitivity" or self.calibration.by_gradient
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the state stays from frame to frame of a video."""
+        return self.complete and self.encoding.frames == "keep"
+
+    @property
+    def complete(self) -> bool:
+        """Whether a layer sends all that is due in every step, so that one step is enough."""
+        neuron = self.neuron
+        if neuron.kind in CLIPPED:
+            return True
+        unbounded = neuron.events == "digits" and neuron.gamma == MAX_GAMMA
+        return neuron.kind == "sigma-delta" and unbounded and not self.encoding.coarse
+
+    @property
+    def events_per_step(self) -> int:
+        """The largest number of events of a neuron in one step: spikes of a burst, digits, or one
+        message of any value.
+        """
+        kind = self.neuron_kind
+        if kind.carries == "any" and kind.events != "digits":
+            return 1
+        bits = self.neuron.gamma.bit_length()
+        if self.neuron.events == "digits":
+            return (bits + 2) // 2
+        if kind.events == "digits":
+            return bits
+        return self.neuron.gamma
+
+    @property
+    def remark(self) -> str:
+        """What to say wherever its figures stand; empty for methods that leave the weights."""
+        return TUNED_REMARK if self.calibration.weights else ""
+
+    @property
+    def title(self) -> str:
+        """Its label, with the remark."""
+        if not self.remark:
+            return self.label
+        return f"{self.label} ({self.remark})"
+
+    @property
+    def label(self) -> str:
+        """The method, and its calibration if that is not the default one: "signed-digits-tuned"."""
+        if self.calibration.name == "default":
+            return self.name
+        return f"{self.name}-{self.calibration.name}"
+
+    def facts(self) -> dict[str, Any]:
+        """Method, remark if any, and recipe, for a record of figures; of JSON's types."""
+        facts: dict[str, Any] = {"method": self.label}
+        if self.remark:
+            facts["remark"] = self.remark
+        facts["recipe"] = json.loads(self.to_json())
+        return facts
+
+    @property
+    def counting(self) -> Literal["spikes", "digits"]:
+        """How the events of this method are counted, see snn/counting.py."""
+        if "digits" in (self.neuron.events, self.neuron_kind.events):
+            return "digits"
+        return "spikes"
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
+        """A copy with some keys changed; text is parsed to the type of the key.
+
+        Args:
+            settings: Values by key, e.g. {"neuron.gamma": "4"}.
+
+        Raises:
+            UserError: A key is unknown, or a value does not fit.
+        """
+        changes: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            slot, _, name = key.partition(".")
+            if slot not in SLOTS or name not in settings_of(SLOTS[slot]):
+                keys = [key for key, _, _ in settings_table()]
+                hint = did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
+                raise UserError(f"unknown setting {key!r}{hint}")
+            expected = settings_of(SLOTS[slot])[name].type
+            changes.setdefault(slot, {})[name] = parse(key, expected, value)
+        slots = {slot: replace(getattr(self, slot), **new) for slot, new in changes.items()}
+        return replace(self, **slots)
+
+    def changes(self, start: "Recipe") -> dict[str, Any]:
+        """The settings in which this differs from another recipe, by key.
+
+        The readout is left out: it needs no calibration of its own.
+        """
+        changes = {}
+        for slot in SLOTS:
+            values, others = vars(getattr(self, slot)), vars(getattr(start, slot))
+            for name, value in values.items():
+                if value != others[name] and slot != "readout":
+                    changes[f"{slot}.{name}"] = value
+        return changes
+
+    def to_json(self) -> str:
+        return json_text(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        try:
+            data = read_json(text, dict[str, Any])
+            slots = {slot: values for slot, values in data.items() if slot != "name"}
+            flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
+            unknown = set(slots) - set(SLOTS)
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"not a recipe: {error}") from error
+        if unknown or not isinstance(data.get("name"), str):
+            raise UserError(
+                f"not a recipe: it needs a name and the slots {', '.join(SLOTS)}, and nothing else"
+            )
+        return cls(data["name"]).with_settings(flat)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Recipe":
+        return cls.from_json(read_text(path))
+
+
+def _conflicts(recipe: Recipe) -> Iterator[str]:
+    """Why the slots of a recipe do not fit together, and what to set instead."""
+    neuron, encoding, calibration = recipe.neuron, recipe.encoding, recipe.calibration
+    kind = recipe.neuron_kind
+    read_by_some = (
+        ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
+        ("initial", "neuron.initial", neuron.initial),
+        ("reset", f"neuron.reset={neuron.reset}", neuron.reset != "subtract"),
+        ("shift", "neuron.shift", neuron.shift),
+        ("digits", "neuron.events=digits", neuron.events == "digits"),
+        ("schedule", "encoding.coarse", encoding.coarse),
+    )
+    for option, what, is_set in read_by_some:
+        if is_set and option not in kind.supports:
+            names = " or ".join(name for name, kind in KINDS.items() if option in kind.supports)
+            yield f"{what} needs neuron.kind={names}, not {neuron.kind}"
+    rate_only = (
+        ("readout.skip", recipe.readout.skip),
+        ("encoding.input=poisson", encoding.input == "poisson"),
+        ("threshold.rule=balance", recipe.threshold.rule == "balance"),
+        ("neuron.events=switches", neuron.events == "switches"),
+        (f"calibration.kind={calibration.kind}", calibration.kind in ("light", "advanced")),
+    )
+    for what, is_set in rate_only:
+        if is_set and kind.differential:
+            yield f"{what} needs rate coding, and neuron.kind={neuron.kind} sends changes"
+    complete_only = (
+        ("neuron.slack", neuron.slack),
+        ("neuron.hysteresis", neuron.hysteresis),
+        ("threshold.rule=sensitivity", recipe.threshold.rule == "sensitivity"),
+        (f"calibration.kind={calibration.kind}", calibration.by_gradient),
+    )
+    for what, is_set in complete_only:
+        if is_set and not (recipe.complete and neuron.kind == "sigma-delta"):
+            yield (
+                f"{what} needs complete values: --set neuron.kind=sigma-delta,"
+                f" neuron.events=digits, neuron.gamma={MAX_GAMMA}"
+            )
+    if kind.msat and neuron.events == "switches":
+        yield "neuron.events=switches needs spikes of one value: neuron.kind=if"
+    if kind.msat and not recipe.msat.floor and neuron.gamma > 1:
+        yield "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold"
