@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from spiking_yolo.arguments import Options
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
@@ -17,19 +16,9 @@ from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
 if TYPE_CHECKING:
     from spiking_yolo.convert.converted import Converted
 
-SUFFIXES = (".safetensors", ".onnx", ".nir")
-
-
-@dataclass(frozen=True)
-class NetworkArgument(Options):
-    """The network as the first word."""
-
-    network: Path | None = None
-    """The same as --weights."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(MethodOptions, DetectionOptions, NetworkArgument):
+class ExportOptions(MethodOptions, DetectionOptions):
     """The network, and where its file goes."""
 
     output: Annotated[Path, Parameter(alias="-o")]
@@ -49,20 +38,15 @@ class ExportOptions(MethodOptions, DetectionOptions, NetworkArgument):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.network and self.weights:
-            raise UserError("give the weights once: as the first argument or with --weights")
-        object.__setattr__(self, "weights", self.network or self.weights)
         suffix = self.output.suffix
-        if suffix not in SUFFIXES:
+        if suffix not in _WRITERS:
             raise UserError(
                 f"--output {self.output}: give a name that ends in .safetensors, .onnx or .nir"
             )
-        chosen = {"ann": self.ann, "stateful": self.stateful, "boxes": self.boxes}
-        chosen["counts"] = self.counts
-        for name, value in chosen.items():
-            if value and suffix != ".onnx":
-                raise UserError(f"--{name} is for .onnx, not {suffix}: leave it out")
-        if self.ann and (self.stateful or self.counts):
+        events = self.stateful or self.counts
+        if suffix != ".onnx" and (self.ann or self.boxes or events):
+            raise UserError(f"--ann, --stateful, --boxes and --counts are for .onnx, not {suffix}")
+        if self.ann and events:
             raise UserError("--ann has no states and sends no events: leave the others out")
         if self.output.exists() and not self.overwrite:
             raise UserError(f"{self.output} exists: give another --output, or --overwrite")
@@ -73,7 +57,7 @@ def main(options: ExportOptions) -> None:
     Intermediate Representation), by the suffix of --output.
 
     ```
-    spiking-yolo export best.pt -o net.safetensors  # a checkpoint of YOLOv5 or Ultralytics
+    spiking-yolo export --weights best.pt -o net.safetensors
     spiking-yolo export --weights W -o net.onnx
     spiking-yolo export --weights W --stateful --boxes --counts -o net.onnx
     spiking-yolo export --weights W --method p-norm -o net.nir
@@ -87,7 +71,7 @@ def main(options: ExportOptions) -> None:
     after the other. Needs the extra "onnx".
 
     .nir: for simulators and neuromorphic chips, of networks with ReLU, average pooling, strides and
-    additions, by methods with IF neurons of one spike per step (p-norm, channel-norm, rmp, opt,
+    additions, by methods with IF neurons of one spike per step (p-norm, channel-norm, rmp,
     spike-norm). Spikes are ones; the file's metadata say how the input is presented and what a
     timestep is. Needs the extra "export".
     """
@@ -102,7 +86,7 @@ def write_converted(options: ExportOptions) -> str:
 
 
 def write_nir(options: ExportOptions) -> str:
-    """Write a NIR graph; raises UserError, and writes nothing, where NIR cannot express a node."""
+    """Write a NIR graph. Raises UserError where NIR cannot express a node."""
     nir = require("nir", "export")
     from spiking_yolo.apps.export.nir_graph import to_nir
 

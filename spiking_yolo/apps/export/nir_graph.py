@@ -4,13 +4,13 @@ folded thresholds.
 Pedersen et al., "Neuromorphic intermediate representation: A unified instruction set for
 interoperable brain-inspired computing", Nature Communications 2024. Its spiking neurons send one
 positive spike of value 1 per step, start at zero and have a fixed threshold; its pooling is linear.
-Thresholds and constant currents are folded into weights and biases: W theta_in / theta_out and
-b / theta_out, with threshold 1 (Rueckauer et al. 2017, section 2.2.2).
+Thresholds are folded into weights and biases: W theta_in / theta_out and b / theta_out, with
+threshold 1 (Rueckauer et al. 2017, section 2.2.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,6 @@ _POISSON = (
     "random spikes of the image x in the units of spec: in every step sign(x) * top with"
     " probability |x| / top, else 0, where top = max(1, max |x|)"
 )
-_EXPRESSIBLE = (
-    *("input", "conv", "linear", "activation", "add", "flatten"),
-    *("avg_pool", "global_avg_pool"),
-)
 
 
 def to_nir(converted: Converted) -> nir.NIRGraph:
@@ -65,103 +61,55 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
     for node in graph.nodes:
         if reason := _obstacle(node, converted, sizes):
-            raise _refusal(node, reason)
-    return _Writer(package, with_offsets(converted), sizes).nir_graph()
-
-
-def _refusal(node: Node, reason: str) -> UserError:
-    return UserError(
-        f"NIR cannot express node {node.name!r} ({node.op}): {reason}; a .safetensors file takes"
-        " every network"
-    )
+            raise UserError(
+                f"NIR cannot express node {node.name!r} ({node.op}): {reason}; a .safetensors file"
+                " takes every network"
+            )
+    return _Writer(package, converted, sizes).nir_graph()
 
 
 def _obstacle(node: Node, converted: Converted, sizes: Mapping[str, torch.Size]) -> str:
     """Why NIR cannot express a node, with the way out; empty where it can."""
-    if node.op not in _EXPRESSIBLE:
-        return "train with average pooling (--pool avg) or strides, and without concatenations"
-    if node.op == "activation":
-        return _neuron_obstacle(node, converted)
     attrs = node.attrs
-    if node.op == "conv":
-        height, width = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
-        if height != width:
-            return "the package nir takes square kernels only"
-    if node.op == "avg_pool":
-        if any(attrs["padding"]) and not attrs["count_include_pad"]:
-            return "its average counts the padding; train with count_include_pad=True"
-        for axis in (0, 1):
-            padded = sizes[node.inputs[0]][2 + axis] + 2 * attrs["padding"][axis]
-            windows = (padded - attrs["kernel"][axis]) // attrs["stride"][axis] + 1
-            if windows != sizes[node.name][2 + axis]:
-                return "no pooling windows reach beyond the border; train with ceil_mode=False"
+    match node.op:
+        case "activation":
+            if not _fits(node, converted):
+                return (
+                    "its neurons start at zero, take no constant current and send one positive"
+                    " spike per step; use ReLU and --method p-norm"
+                )
+        case "conv":
+            height, width = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
+            if height != width:
+                return "the package nir takes square kernels only"
+        case "avg_pool":
+            padded = any(attrs["padding"]) and not attrs["count_include_pad"]
+            for axis in (0, 1):
+                size = sizes[node.inputs[0]][2 + axis] + 2 * attrs["padding"][axis]
+                windows = (size - attrs["kernel"][axis]) // attrs["stride"][axis] + 1
+                padded = padded or windows != sizes[node.name][2 + axis]
+            if padded:
+                return "its average counts all of a window; train with AvgPool2d's defaults"
+        case "input" | "linear" | "add" | "flatten" | "global_avg_pool":
+            pass
+        case _:
+            return "train with average pooling (--pool avg) or strides, and without concatenations"
     return ""
 
 
-def _neuron_obstacle(node: Node, converted: Converted) -> str:
-    phi, recipe, neurons = node.phi, converted.recipe, converted.neurons[node.name]
-    if not recipe.neuron_kind.plain or phi.slope or phi.gate or phi.softmax:
-        return "its neurons send one positive spike; use ReLU and --method p-norm"
-    if recipe.neuron.gamma > 1:
-        return "its neurons send one spike per step; use --set neuron.gamma=1"
-    if recipe.neuron.events != "spikes":
-        return "its neurons send spikes; use --set neuron.events=spikes"
-    if neurons["initial"].any():
-        return (
-            "its neurons start at zero; use --set neuron.initial=0, with neuron.shift=T for the"
-            " same potential at step T"
-        )
-    if phi.cap is not None and bool((neurons["theta"] > phi.cap).any()):
-        return f"the threshold is above the cap {phi.cap}; lower threshold.scale"
-    return ""
-
-
-def _offset(node: Node, converted: Converted) -> Tensor | None:
-    """The constant current of a node, [C]: a calibrated bias, and theta / (2 shift) of neurons."""
-    own, shift = converted.neurons.get(node.name, {}), converted.recipe.neuron.shift
-    currents = [own["bias"]] if "bias" in own else []
-    if node.op == "activation" and shift:
-        currents.append(own["theta"] / (2 * shift))
-    return sum(currents[1:], currents[0]) if currents else None
-
-
-def _carrier(graph: Graph, names: Sequence[str]) -> str:
-    """The first layer with weights of `names`, or of the operands of sums, that has one reader."""
-    users = graph.consumers()
-    for name in names:
-        node = graph[name]
-        if len(users[name]) + graph.outputs.count(name) != 1:
-            continue
-        if node.weighted:
-            return name
-        if node.op == "add" and (carrier := _carrier(graph, node.inputs)):
-            return carrier
-    return ""
-
-
-def with_offsets(converted: Converted) -> Converted:
-    """The network with constant currents in the bias of the layer before them.
-
-    Raises:
-        UserError: No layer with weights feeds some neurons alone.
-    """
-    graph = converted.graph
-    tensors = dict(graph.tensors)
-    for node in graph.nodes:
-        offset = _offset(node, converted)
-        if offset is None:
-            continue
-        before = (node.name,)
-        if node.op == "activation":
-            before = node.inputs
-        carrier = _carrier(graph, before)
-        if not carrier:
-            raise _refusal(
-                node, "no layer with weights feeds it alone, to take its constant current"
-            )
-        bias = f"{carrier}.bias"
-        tensors[bias] = tensors[bias] + offset.to(tensors[bias])
-    return replace(converted, graph=replace(graph, tensors=tensors))
+def _fits(node: Node, converted: Converted) -> bool:
+    """Whether neurons are IF neurons of NIR."""
+    phi, recipe, site = node.phi, converted.recipe, converted.neurons[node.name]
+    neuron = recipe.neuron
+    below_cap = phi.cap is None or not bool((site["theta"] > phi.cap).any())
+    return (
+        recipe.neuron_kind.plain
+        and not (phi.slope or phi.gate or phi.softmax)
+        and (neuron.gamma, neuron.events, neuron.shift) == (1, "spikes", 0)
+        and not site["initial"].any()
+        and "bias" not in site
+        and below_cap
+    )
 
 
 class _Writer:

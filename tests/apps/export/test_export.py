@@ -31,7 +31,7 @@ def classifier(tmp_path):
 def test_nir(classifier, tmp_path, capsys):
     pytest.importorskip("nir")
     path = tmp_path / "new folder" / "net.nir"
-    assert run_tool("export", classifier, "--method", "p-norm", "-o", path) == 0
+    assert run_tool("export", "--weights", classifier, "--method", "p-norm", "-o", path) == 0
     said = capsys.readouterr().out
     assert "13 layers of neurons, method p-norm" in said and str(path) in said
     from helpers.nir_interpreter import simulate
@@ -74,6 +74,6 @@ def test_refuses(tmp_path, capsys):
 def test_without_the_package(classifier, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nir", None)
     path = tmp_path / "net.nir"
-    assert run_tool("export", classifier, "--method", "p-norm", "-o", path) == 2
+    assert run_tool("export", "--weights", classifier, "--method", "p-norm", "-o", path) == 2
     assert pip_install("export") in capsys.readouterr().err and not path.exists()
     assert 'export = ["nir>=1.0.6,<2"]' in (ROOT / "pyproject.toml").read_text()

@@ -28,7 +28,6 @@ from helpers.nir_interpreter import simulate  # noqa: E402  (needs nir)
 from spiking_yolo.apps.export.nir_graph import to_nir  # noqa: E402
 
 T = 32
-METHODS = ("p-norm", "opt")
 
 
 def averaged() -> nn.Module:
@@ -87,8 +86,7 @@ def compare(net: Converted, path, steps: Callable[[Tensor, int], Tensor] = lambd
 
 
 @pytest.mark.parametrize(
-    ("model", "method"),
-    [(networks.Residual, m) for m in METHODS] + [(averaged, "opt"), (Odd, "channel-norm")],
+    ("model", "method"), [(networks.Residual, "p-norm"), (averaged, "rmp"), (Odd, "channel-norm")]
 )
 def test_same_spikes(model, method, tmp_path):
     compare(converted(make(model), method), tmp_path / "net.nir")
@@ -110,7 +108,6 @@ def test_same_spikes_with_settings(tmp_path):
     for method, settings in (
         ("p-norm", {"neuron.reset": "zero"}),
         ("burst", {"neuron.gamma": 1}),
-        ("calibration-light", {"neuron.initial": 0, "calibration.T": 4}),
         ("tsc", {"neuron.events": "spikes"}),
     ):
         graph = compare(converted(make(networks.Residual), method, settings), tmp_path / "net.nir")
@@ -184,19 +181,18 @@ def test_refuses_by_name():
         (networks.Split, "p-norm", "getitem", "average pooling"),
         (sequence(nn.SiLU()), "signed-digits", "_1", "use ReLU"),
         (networks.Residual, "msat", "relu", "--method p-norm"),
-        (networks.Residual, "burst", "relu", "neuron.gamma=1"),
-        (networks.Residual, "tsc", "relu", "neuron.events=spikes"),
-        (networks.Residual, "calibration-light", "relu", "neuron.initial=0"),
+        (networks.Residual, "burst", "relu", "--method p-norm"),
+        (networks.Residual, "tsc", "relu", "--method p-norm"),
+        (networks.Residual, "opt", "relu", "constant current"),
+        (networks.Residual, "calibration-light", "relu", "constant current"),
         (sequence(nn.Conv2d(3, 3, (3, 1)), nn.ReLU()), "p-norm", "_1", "square kernels"),
-        (sequence(nn.ReLU(), nn.AvgPool2d(3, ceil_mode=True)), "p-norm", "_2", "ceil_mode"),
+        (sequence(nn.ReLU(), nn.AvgPool2d(3, ceil_mode=True)), "p-norm", "_2", "all of a window"),
         (
             sequence(nn.ReLU(), nn.AvgPool2d(2, 2, 1, count_include_pad=False)),
             "p-norm",
             "_2",
-            "count_include_pad",
+            "all of a window",
         ),
-        (sequence(nn.AvgPool2d(2), nn.ReLU()), "opt", "_2", "constant current"),
-        (Odd, "opt", "relu", "constant current"),
     ]:
         with pytest.raises(UserError, match="NIR cannot express") as refused:
             to_nir(converted(make(model), method, {"calibration.T": 2}))
@@ -211,5 +207,5 @@ def test_a_threshold_above_the_cap_is_refused(tmp_path):
         make(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU6(), nn.Conv2d(3, 2, 1))), "p-norm"
     )
     compare(net, tmp_path / "net.nir")
-    with pytest.raises(UserError, match=r"node '_1' .* above the cap"):
+    with pytest.raises(UserError, match=r"node '_1' .*--method p-norm"):
         to_nir(replace(net, neurons={"_1": {**net.neurons["_1"], "theta": torch.full((3,), 7.0)}}))
