@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
-from spiking_yolo.apps.evaluate.quantised import choose
 from spiking_yolo.convert.calibrate import calibrate as run_network
 from spiking_yolo.convert.calibration_file import (
     STATISTICS,
@@ -30,8 +29,6 @@ from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.options import Progress, drawn, load_ann, silent
 from spiking_yolo.recipe import Recipe
 
-# Images on which the quantisers of the rival ANN are chosen.
-QUANTISER_IMAGES = 16
 # Of --data, whose images are small: images for the statistics.
 STATISTICS_IMAGES = 1000
 
@@ -230,7 +227,7 @@ class _Job:
             file = CalibrationFile.read(self.path)
             same_network = (file.weights_sha256, file.imgsz) == (ann.sha256, ann.imgsz)
             old = file.statistics()
-            if old.quantisers and old.images == names and same_network:
+            if old.images == names and same_network:
                 return old, self.pictures, Calibrated(self.path, STATISTICS, names.count, kept=True)
 
         def counted() -> Iterator[Picture]:
@@ -241,9 +238,6 @@ class _Job:
         statistics, used, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
         readable = set(used)
         usable = [picture for picture in self.pictures if picture.name in readable]
-        batches = preprocessed(spread(usable, QUANTISER_IMAGES), ann.spec)
-        self.progress("quantisers", 1, None)
-        statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
         return statistics, usable, Calibrated(self.path, STATISTICS, len(used), tuple(skipped))
 
     def _learn(

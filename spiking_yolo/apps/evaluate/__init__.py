@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, at_least, within
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.energy import SRAM, CostModel, every_cost_model
 from spiking_yolo.options import (
     DetectionOptions,
     LimitOptions,
@@ -51,15 +50,11 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptio
     classifier 25,000 pixels).
     """
     baseline: bool = False
-    """A row of the 8-bit ANN, and where both take the same energy."""
+    """A row of the 8-bit ANN."""
     bootstrap: Annotated[int, within(0, 100000)] = 0
     """95 % intervals by N resamplings, e.g. 1000, also of the differences to the ANN and to the
     first method.
     """
-    per_class: bool = False
-    """Print the accuracy of every class."""
-    sram_energy: Annotated[float, within(0.01, 10000.0)] = SRAM
-    """pJ per byte that is read or written; larger memories cost more."""
     conf: Annotated[float, within(0, 1), BOXES] = 0.001
     """Smallest confidence."""
     max_det: Annotated[int, at_least(1), BOXES] = 100
@@ -84,11 +79,6 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptio
         """The timesteps that are reported, ascending; the last one is T."""
         T = self.T or max(self.steps, default=LONGEST)
         return tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))
-
-    @property
-    def cost_models(self) -> tuple[CostModel, ...]:
-        """Models of energy."""
-        return every_cost_model(self.sram_energy)
 
 
 def main(options: EvalOptions = EvalOptions()) -> None:
@@ -129,7 +119,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     if options.predictions:
         table = score_predictions(options)
         folder = study_folder(options, TABLE, TABLE)
-        print("\n".join([*table.facts["notes"], "", table.text(options.per_class)]))
+        print("\n".join([*table.facts["notes"], "", table.text()]))
         table.save(folder)
         print(f"\nresults saved to {folder}")
         return
@@ -152,7 +142,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
             write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise
     if table is not None:
-        print(table.text(options.per_class))
+        print(table.text())
         save_plots(table, folder)
         table.save(folder)
         print(f"\nresults saved to {folder}")

@@ -1,6 +1,5 @@
 """What a converted network costs: what a run counts, and what the energy rests on besides."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ import numpy as np
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.metrics.energy import NetworkSize, Value, Work, charged, neurobench
+from spiking_yolo.metrics.energy import NetworkSize, Value, Work, charged, every_cost_model
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counting, Counts
@@ -18,9 +17,14 @@ from spiking_yolo.snn.operations import spiking
 
 @dataclass(frozen=True)
 class NetworkCosts:
-    """counting: in which the method's operations are reported. value: what events carry. streams:
-    layers with analogue input compute in every step instead of once. exponentials: per neuron and
-    step. weights, inputs, outputs, ann_exponentials: see NetworkSize.
+    """What a network costs besides what a run counts.
+
+    Attributes:
+        counting: In which the method's operations are reported.
+        value: What events carry.
+        streams: Layers with analogue input compute in every step instead of once.
+        exponentials: Per neuron and step.
+        weights, inputs, outputs, ann_exponentials: See NetworkSize.
     """
 
     counting: Counting = "spikes"
@@ -50,50 +54,34 @@ class NetworkCosts:
         for node in graph.activations:
             if not node.phi.monotone:
                 ann_exponentials += sizes[node.name].numel()
-        streams = streams and not recipe.differential
-        per_neuron = exponentials(recipe, silu=ann_exponentials > 0)
         return cls(
             recipe.counting,
             spike_value(recipe),
-            streams,
-            per_neuron,
+            streams and not recipe.differential,
+            exponentials(recipe, silu=ann_exponentials > 0),
             weights,
             inputs,
             outputs,
             ann_exponentials,
         )
 
-    def size(self, macs: float, neurons: float) -> NetworkSize:
-        """macs, neurons: of one image."""
-        return NetworkSize(
-            macs, self.weights, self.inputs, self.outputs, neurons, self.ann_exponentials
-        )
+    def size(self, seen: Observation) -> NetworkSize:
+        """The size of the network."""
+        sizes = self.weights, self.inputs, self.outputs, seen.neurons, self.ann_exponentials
+        return NetworkSize(seen.macs, *sizes)
 
-    def work(
-        self,
-        t: float,
-        size: NetworkSize,
-        operations: float,
-        events: float,
-        updates: float,
-        analogue_macs: float,
-    ) -> Work:
-        """What was done in t steps; operations and events as `charged(value)`.
-
-        analogue_macs: of one step.
-        """
-        if self.streams:
-            analogue_macs *= t
-        exponentials = self.exponentials * size.neurons * t
-        return Work(t, operations, events, updates, analogue_macs, self.value, exponentials)
-
-    def observed(self, seen: Observation, t: int) -> tuple[Work, NetworkSize]:
-        """What was done for an image in t steps, and the size of the network."""
+    def work(self, seen: Observation, t: int) -> Work:
+        """What was done for an image in t steps."""
         step, counting = seen.steps[t], charged(self.value)
-        size = self.size(seen.macs, seen.neurons)
-        operations, events = step.operations[counting], step.events[counting]
-        work = self.work(t, size, operations, events, step.updates, seen.analogue_macs)
-        return work, size
+        return Work(
+            t,
+            step.operations[counting],
+            step.events[counting],
+            step.updates,
+            seen.analogue_macs * (t if self.streams else 1),
+            self.value,
+            self.exponentials * seen.neurons * t,
+        )
 
 
 def spike_value(recipe: Recipe) -> Value:
@@ -122,54 +110,28 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 
 
-def mean_size(seen: Sequence[Observation], model: NetworkCosts) -> NetworkSize:
-    """Size of the network, per image."""
-    return model.size(mean(one.macs for one in seen), mean(one.neurons for one in seen))
-
-
-def mean_costs(
-    seen: Sequence[Observation], t: int, model: NetworkCosts, size: NetworkSize
-) -> tuple[dict[str, float], Work]:
-    """What t steps cost per image, by column, and the work that energies are computed from."""
-    each: dict[str, list[float]] = defaultdict(list)
-    for one in seen:
-        step = one.steps[t]
-        each["messages"].append(step.sent["messages"])
-        each["analogue"].append(one.analogue_macs)
-        each["updates"].append(step.updates)
-        each["spikes"].append(step.total_spikes)
-        each["rate"].append(one.mean_rate(t))
-        each["error"].append(step.error)
-        each["seconds"].append(one.seconds.network + one.seconds.decode)
-        for counting in Counts._fields:
-            each[f"operations {counting}"].append(step.operations[counting])
-            each[f"events {counting}"].append(step.events[counting])
-            if step.products:
-                each[f"products {counting}"].append(step.products[counting])
-    means = {name: mean(values) for name, values in each.items()}
-    charge = charged(model.value)
-    operations = means[f"operations {model.counting}"]
-    work = model.work(
-        t,
-        size,
-        means[f"operations {charge}"],
-        means[f"events {charge}"],
-        means["updates"],
-        means["analogue"],
-    )
-    costs = {
-        "spikes_per_image": means["spikes"],
-        "mean_rate": means["rate"],
-        "sops_per_image": operations,
+def costs(seen: Observation, t: int, model: NetworkCosts) -> dict[str, float]:
+    """What t steps cost for an image, by column; energies in mJ."""
+    step = seen.steps[t]
+    columns = {
+        "spikes_per_image": step.total_spikes,
+        "mean_rate": seen.mean_rate(t),
+        "sops_per_image": step.operations[model.counting],
+        "output_error": step.error,
+        "seconds": seen.seconds.network + seen.seconds.decode,
     }
     for counting in Counts._fields:
-        costs[f"sops_per_mac_{counting}"] = means[f"operations {counting}"] / size.macs
-    costs["output_error"] = means["error"]
-    costs["worst_error"] = max(each["error"])
-    costs["seconds"] = means["seconds"]
-    if f"products {model.counting}" in means:
-        costs["products_share"] = means[f"products {model.counting}"] / operations
-    return {**costs, **neurobench(work, size, means["messages"])}, work
+        columns[f"sops_per_mac_{counting}"] = step.operations[counting] / seen.macs
+    work, size = model.work(seen, t), model.size(seen)
+    for cost_model in every_cost_model():
+        columns[cost_model.energy] = cost_model.snn(work, size)
+    return columns
+
+
+def mean_costs(images: Sequence[Observation], t: int, model: NetworkCosts) -> dict[str, float]:
+    """The means of `costs` over images."""
+    each = [costs(one, t, model) for one in images]
+    return {name: mean(one[name] for one in each) for name in each[0]}
 
 
 def mean(values: Iterable[float]) -> float:

@@ -21,7 +21,7 @@ def save_plots(table: Table, folder: Path) -> None:
     ann, figure = table.total[0], table.main[0]
     methods: dict[str, list[Row]] = {}
     for row in table.total:
-        if row.work:
+        if row.T is not None:
             methods.setdefault(row.method, []).append(row)
     if not methods or math.isnan(ann.figures[figure]):
         return

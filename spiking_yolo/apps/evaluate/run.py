@@ -114,7 +114,7 @@ def evaluate(
         networks: By method; all converted before the first run, so that a missing calibration is
             found at once.
         scorer: Scorer of the images.
-        options: Timesteps, batch size, bootstrap and cost models.
+        options: Timesteps, batch size and bootstrap.
         setup: Where and how it is computed.
         statistics: Activation statistics; with them there is a row of the 8-bit ANN, the rival of a
             spiking network.
@@ -129,7 +129,7 @@ def evaluate(
         for title, variant in variants(name, network, scorer).items():
             rivals: dict[int, Forward] = {}
             if statistics and not rows:
-                rivals[8] = quantised_ann(network.graph, statistics, 8)
+                rivals[8] = quantised_ann(network.graph, statistics)
             seen = observe_all(title, variant, scorer, options, setup, rivals)
             if not setup.ranks.first:
                 continue
@@ -140,14 +140,13 @@ def evaluate(
                 if own.name not in known:
                     rows += ann_rows(seen[part], own, model, options)
                 rows += step_rows(title, seen[part], own, model, options)
-            facts = network.recipe.facts()
-            methods[title] = {**facts, "events_per_step": network.recipe.events_per_step}
+            methods[title] = network.recipe.facts()
     if not setup.ranks.first:
         return None
     data = [own.name for _, own in scorer.parts()]
     rows.sort(key=lambda row: data.index(row.data))
     facts = run_facts(next(iter(networks.values())), scorer, options)
-    return Table(with_intervals(rows), scorer.main, options.cost_models, facts, methods)
+    return Table(with_intervals(rows), scorer.main, facts, methods)
 
 
 def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
@@ -281,4 +280,4 @@ def score_predictions(options: EvalOptions) -> Table:
     notes = [*data.notes, f"{len(boxes)} boxes; {without} of {len(scorer)} images have none"]
     facts = {"dataset": scorer.name, "images": len(scorer), "notes": notes}
     facts |= {"command": command_line(), "date": date.today().isoformat()}
-    return Table(with_intervals([row]), scorer.main, (), facts)
+    return Table(with_intervals([row]), scorer.main, facts)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 
 from spiking_yolo.data.classification import LabelledSet
@@ -203,18 +202,15 @@ class VocScorer(CocoScorer):
             by_image[row["image_id"]].append(row)
         detections: list[Detections] = []
         for number in self.image_ids:
-            corners: list[list[float]] = []
-            scores: list[float] = []
-            classes: list[int] = []
+            table: list[list[float]] = []
             for row in by_image[number]:
                 x, y, w, h = row["bbox"]
-                corners.append([x, y, x + w, y + h])
-                scores.append(row["score"])
-                classes.append(self.category_ids.index(row["category_id"]))
-            xyxy = torch.from_numpy(np.array(corners, np.float32).reshape(-1, 4))
-            class_id = torch.tensor(classes, dtype=torch.int64)
-            boxes = Detections(xyxy, torch.tensor(scores, dtype=torch.float32), class_id)
-            detections.append(boxes)
+                index = self.category_ids.index(row["category_id"])
+                table.append([x, y, x + w, y + h, row["score"], index])
+            boxes = torch.tensor(table, dtype=torch.float64).reshape(-1, 6)
+            detections.append(
+                Detections(boxes[:, :4].float(), boxes[:, 4].float(), boxes[:, 5].long())
+            )
         return detections
 
 

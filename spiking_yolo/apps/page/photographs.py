@@ -86,7 +86,7 @@ class PhotographsPage(Sink):
         cost model.
         """
         costs = self.run.costs
-        size = costs.size(seen.macs, seen.neurons)
+        size = costs.size(seen)
         columns: dict[str, list[Any]] = {}
         energy: dict[str, list[float]] = {}
         for t in self.run.steps:
@@ -100,7 +100,7 @@ class PhotographsPage(Sink):
             }
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
-            work, _ = costs.observed(seen, t)
+            work = costs.work(seen, t)
             for cost_model in every_cost_model():
                 energy.setdefault(cost_model.key, []).append(cost_model.snn(work, size))
         of_ann = {cost_model.key: cost_model.ann(size) for cost_model in every_cost_model()}

@@ -62,7 +62,7 @@ class VideoPage(Sink):
         how = (converted.graph, costs.counting, observation.macs)
         for layer, operations in layer_operations(by_layer, *how).items():
             self.layers.setdefault(layer, []).append(operations)
-        work, size = costs.observed(observation, result.T)
+        work, size = costs.work(observation, result.T), costs.size(observation)
         for cost_model in every_cost_model():
             self.energy[cost_model.key].append(cost_model.snn(work, size))
             self.ann_energy[cost_model.key] = cost_model.ann(size)

@@ -1,17 +1,17 @@
-"""Rows, intervals and break-even by hand."""
+"""Rows, intervals and costs by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.costs import NetworkCosts, exponentials, spike_value
 from spiking_yolo.apps.evaluate.scoring import Scored
-from spiking_yolo.apps.evaluate.table import ANN, ANN_8_BIT, Row, Table, settled, with_intervals
+from spiking_yolo.apps.evaluate.table import ANN, Row, Table, changing, with_intervals
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
-from spiking_yolo.metrics.energy import NetworkSize, Work, cost_models
+from spiking_yolo.metrics.energy import Work
 from spiking_yolo.recipe import Recipe
 
 
@@ -51,42 +51,17 @@ def test_without_a_bootstrap_there_are_no_intervals():
 def test_steps_after_nothing_changes():
     def step(T: int, top1: float, error: float) -> Row:
         costs = {"output_error": error, "sops_per_mac_spikes": 1.0}
-        figures = {"top1": top1}
-        return Row(data="d", method="m", T=T, figures=figures, costs=costs, work=Work(T, 1))
+        return Row(data="d", method="m", T=T, scored=Scored({"top1": top1}), costs=costs)
 
     moving = [step(1, 0.5, 0.2), step(2, 0.5, 0.1), step(4, 0.6, 0.1)]
-    assert settled(moving, "top1") == moving
+    assert changing(moving) == moving
     still = [*moving, step(8, 0.6, 0.1), step(16, 0.6, 0.1)]
-    assert settled(still, "top1") == moving
-
-
-def test_break_even_is_printed_of_the_last_step():
-    """3e9 operations of .9 pJ, and 1e8 analogue MACs of 4.6 pJ: (4.6 - .46) / .9 operations per MAC
-    in the cost model without memory.
-    """
-    size, chosen = NetworkSize(macs=1e9, neurons=1e6), cost_models()
-    work = Work(4, 3e9, analogue_macs=1e8)
-    even = {cost_model.key: cost_model.break_even(work, size) for cost_model in chosen}
-    energies = {cost_model.energy: cost_model.snn(work, size) for cost_model in chosen}
-    costs = {**energies, "output_error": 0.1}
-    costs |= {f"sops_per_mac_{c}": 3.0 for c in ("spikes", "digits", "messages")}
-    ann = {cost_model.energy: cost_model.ann(size) for cost_model in chosen}
-    rows = [
-        Row(data="d", method=ANN, figures={"top1": 0.5}, costs={"macs": 1e9, **ann}),
-        Row(data="d", method=ANN_8_BIT, figures={"top1": 0.5}, costs={"macs": 1e9}),
-        Row(data="d", method="m", T=4, figures={"top1": 0.5}, costs=costs, work=work, even=even),
-    ]
-    table = Table(rows, ("top1",), chosen, {"images": 1})
-    assert even["fp32"] == pytest.approx((4.6 - 0.46) / 0.9)
-    (line,) = [line for line in table.text().splitlines() if line.startswith("even")]
-    assert line.split()[4] == "4.6"
-    content = table.results("m")
-    assert content["break_even"] == even and content["baseline"][0]["bits"] == 8
+    assert changing(still) == moving
 
 
 def test_what_cannot_be_measured_is_null_in_json():
-    nothing = Row(data="d", method="predictions", figures={"mAP50": math.nan})
-    table = Table([nothing], ("mAP50",), (), {"images": 1})
+    nothing = Row(data="d", method="predictions", scored=Scored({"mAP50": math.nan}))
+    table = Table([nothing], ("mAP50",), {"images": 1})
     assert table.results("predictions")["ann"]["mAP50"] is None
     assert "-" in table.text()
 
@@ -102,8 +77,9 @@ def test_what_events_carry():
 
 
 def test_rate_coding_computes_analogue_layers_in_every_step():
-    size = NetworkSize(5, neurons=7)
+    step = SimpleNamespace(operations={"messages": 1.0}, events={"messages": 2.0}, updates=3.0)
+    seen = SimpleNamespace(steps={3: step}, neurons=7, macs=5.0, analogue_macs=4.0)
     streams = NetworkCosts("spikes", "any", True, 2)
-    assert streams.work(3, size, 1, 2, 3, 4) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
-    cached = NetworkCosts("spikes", "any", False, 2)
-    assert cached.work(3, size, 1, 2, 3, 4).analogue_macs == 4
+    assert streams.work(seen, 3) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
+    assert NetworkCosts("spikes", "any", False, 2).work(seen, 3).analogue_macs == 4
+    assert streams.size(seen).macs == 5 and streams.size(seen).neurons == 7
