@@ -291,13 +291,8 @@ class Result:
             temporary.write_text(text)
 
     def show(self) -> None:
-        """Show the image with its boxes: below the cell of a notebook, else in the system's
-        viewer.
-        """
-        from spiking_yolo.draw.page import display_inline
-
-        if not display_inline(self):
-            Image.fromarray(self.plot()).show()
+        """Show the image with its boxes in the system's viewer."""
+        Image.fromarray(self.plot()).show()
 
     def _repr_png_(self) -> bytes:
         """What a notebook displays: the picture."""

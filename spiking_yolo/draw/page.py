@@ -1,12 +1,9 @@
-"""HTML that opens offline: a page with its data, style, program and pictures in one file, and cells
-of a notebook.
-"""
+"""HTML that opens offline: a page with its data, style, program and pictures in one file."""
 
 import base64
 import hashlib
 import html
 import io
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -136,16 +133,3 @@ def picture_uri(pixels: np.ndarray, side: int = SIDE) -> str:
     content = io.BytesIO()
     image.save(content, "jpeg", quality=QUALITY, optimize=True, progressive=True)
     return data_uri(content.getvalue(), "jpeg")
-
-
-def display_inline(value: Any) -> bool:
-    """Display an object below the cell that is running; returns whether there is a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython and ipython.get_ipython()
-    # A shell in a terminal has no kernel.
-    if not hasattr(shell, "kernel"):
-        return False
-    from IPython.display import display
-
-    display(value)
-    return True
