@@ -4,6 +4,8 @@ still, and everything that can go wrong, in one sentence each.
 Screenshots go to the folder that SCREENSHOTS names, where that is set.
 """
 
+import base64
+import hashlib
 import os
 import shutil
 import threading
@@ -19,7 +21,7 @@ from torchvision.ops import box_iou
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.demo.folder import open_server, runtime_folder
-from spiking_yolo.data.images import place
+from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.models.spec import Spec
@@ -28,6 +30,19 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
 ]
+# Runs a network on bytes, red, green and blue, one plane each; the SHA-256 of its outputs by name.
+HASHED = """(async () => {
+  const ort = await import("./ort.wasm.bundle.min.mjs");
+  const network = new Uint8Array(await (await fetch("heads.onnx")).arrayBuffer());
+  const session = await ort.InferenceSession.create(network, { executionProviders: ["wasm"] });
+  const images = Float32Array.from(atob("%s"), (letter) => letter.charCodeAt(0) / 255);
+  const shape = [1, 3, %d, %d];
+  const found = await session.run({ images: new ort.Tensor("float32", images, shape) });
+  const values = session.outputNames.slice().sort().flatMap((name) => Array.from(found[name].data));
+  const all = Float32Array.from(values, (value) => value + 0);
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+})()"""
 # Seconds in which a slow machine computes a few frames.
 PATIENCE = 40
 
@@ -178,6 +193,28 @@ def test_a_photograph_gives_the_boxes_of_detect(chromium, serve, folder, tmp_pat
     assert sorted(names) == sorted(box["class"] for box in sure)
     confidences = [box["confidence"] for box in sure]
     assert rows[: len(sure), 4].tolist() == pytest.approx(confidences, abs=0.1)
+
+
+def test_the_bits_of_heads_and_events_are_those_of_python(chromium, serve, folder, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from spiking_yolo.onnx.model import spiking_model
+
+    converted = SpikingYOLO("yolo-fastest").converted
+    part = tmp_path / "part"
+    shutil.copytree(folder, part)
+    onnx.save(spiking_model(converted, counts="maps"), part / "heads.onnx")
+    x = preprocess(read_image(samples_folder() / "dog.jpg"), converted.spec)[0]
+    pixels = (x * 255).round().to(torch.uint8)
+    frame = converted.network()(pixels[None] / 255)
+    outputs = {f"head_{k}": head for k, head in enumerate(frame.outputs)}
+    outputs |= {f"events.{name}": torch.cat(counts, 1) for name, counts in frame.events.items()}
+    hashed = hashlib.sha256()
+    for name in sorted(outputs):
+        hashed.update((outputs[name] + 0.0).contiguous().numpy().tobytes())
+    chromium.open(serve(part))
+    wait_until_ready(chromium)
+    written = base64.b64encode(pixels.numpy().tobytes()).decode()
+    assert chromium.value(HASHED % (written, *pixels.shape[1:])) == hashed.hexdigest()
 
 
 def test_pictures_are_placed_as_by_detect(chromium, serve, folder):
