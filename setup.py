@@ -5,6 +5,7 @@ and the README as an index shows it.
 import platform
 import re
 import tomllib
+import zlib
 from pathlib import Path
 
 from setuptools import Extension, find_namespace_packages, setup
@@ -61,10 +62,13 @@ class AnyPython(bdist_wheel):
 def kernels(source: str, level: str) -> Extension:
     """A file in C for processors of one level; the package also works without it."""
     contraction = f"-ffp-contract={CONTRACTION[source]}"
+    # By which a library is known that was made of another state of the file.
+    checksum = zlib.crc32((ROOT / f"spiking_yolo/{source}.c").read_bytes()) >> 1
     return Extension(
         f"spiking_yolo.{source.replace('/', '.')}_{level}",
         [f"spiking_yolo/{source}.c"],
         depends=["setup.py"],
+        define_macros=[("SOURCE", str(checksum))],
         extra_compile_args=[*FLAGS, contraction, *LEVELS[level]],
         libraries=["m"],
         optional=True,

@@ -174,3 +174,6 @@ void neurons(const Layer *g, const Input *x, const int32_t *ends, int64_t segmen
     for (int64_t i = 0; i < x->rows; i++)
         position(g, x, x->where ? x->where[i] : i, ends, segments, out, spent);
 }
+
+/* Of which state of this file the library was made; setup.py gives it. */
+int source(void) { return SOURCE; }

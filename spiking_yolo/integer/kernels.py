@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.integer.neuron import NeuronLayer
-from spiking_yolo.snn.fast import usable_levels
+from spiking_yolo.snn.fast import load, usable_levels
 from spiking_yolo.snn.layout import channels_last, empty
 
 # Neurons of a vector in kernels.c, and what a byte of 0 events is.
@@ -51,11 +51,7 @@ class Input(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """The functions of kernels.c for this processor; None where they were not built."""
-    file = Path(__file__).with_name(f"kernels_{usable_levels()[-1]}.so")
-    try:
-        return ctypes.CDLL(str(file))
-    except OSError:
-        return None
+    return load(Path(__file__).with_name("kernels.c"), usable_levels()[-1])
 
 
 class NeuronKernel:

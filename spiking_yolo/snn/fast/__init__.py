@@ -4,7 +4,14 @@ A reader can skip this folder: its results differ from the plain formulas by rou
 """
 
 from spiking_yolo.snn.fast.dense import PackedConvolution, pool_in_pairs, tiles
-from spiking_yolo.snn.fast.events import PRICE, EventConvolution, Kernels, library, usable_levels
+from spiking_yolo.snn.fast.events import (
+    PRICE,
+    EventConvolution,
+    Kernels,
+    library,
+    load,
+    usable_levels,
+)
 
 __all__ = [
     "PRICE",
@@ -12,6 +19,7 @@ __all__ = [
     "Kernels",
     "PackedConvolution",
     "library",
+    "load",
     "pool_in_pairs",
     "tiles",
     "usable_levels",

@@ -5,6 +5,7 @@ plain form, but for the order of sums. Float32 on a CPU alone.
 """
 
 import ctypes
+import zlib
 from collections.abc import Mapping
 from copy import copy
 from ctypes import c_double, c_int, c_int64, c_void_p
@@ -21,7 +22,6 @@ from spiking_yolo.snn.layout import SparseRows, rows
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
-FUNCTIONS = ("convolve",)
 
 
 def usable_levels() -> tuple[str, ...]:
@@ -34,18 +34,24 @@ def usable_levels() -> tuple[str, ...]:
     return LEVELS[: LEVELS.index(capability) + 1]
 
 
-def load(level: str) -> ctypes.CDLL | None:
-    """The functions of events.c for processors of a level; None if they were not built, are of an
-    older release, or do not load.
+def load(source: Path, level: str) -> ctypes.CDLL | None:
+    """What setup.py made of a file in C for processors of a level.
+
+    None if it was not built, does not load, or was made of another state of the file.
     """
-    file = Path(__file__).with_name(f"events_{level}.so")
     try:
-        functions = ctypes.CDLL(str(file))
+        functions = ctypes.CDLL(str(source.with_name(f"{source.stem}_{level}.so")))
     except OSError:
         return None
-    if not all(hasattr(functions, name) for name in FUNCTIONS):
+    built = getattr(functions, "source", lambda: None)()
+    if source.exists() and built != checksum(source):
         return None
     return functions
+
+
+def checksum(source: Path) -> int:
+    """Of a file in C, as a C int."""
+    return zlib.crc32(source.read_bytes()) >> 1
 
 
 @cache
@@ -53,7 +59,7 @@ def library() -> ctypes.CDLL | None:
     """The functions of events.c for this processor; None where no compiler was at hand when the
     package was built.
     """
-    return load(usable_levels()[-1])
+    return load(Path(__file__).with_name("events.c"), usable_levels()[-1])
 
 
 # Numbers of a vector in events.c.
