@@ -236,7 +236,7 @@ class CocoResampled:
         image_ids: Iterable[int] | None = None,
     ) -> "CocoResampled":
         """Match once; the arguments are those of `coco_score`."""
-        run = evaluator(gt, predictions, image_ids, "pycocotools")
+        run = evaluator(gt, predictions, image_ids)
         # All areas.
         run.params.areaRng = run.params.areaRng[:1]
         run.params.areaRngLbl = run.params.areaRngLbl[:1]

@@ -1,19 +1,19 @@
-"""COCO's metrics by pycocotools, or by faster-coco-eval, which gives the same numbers faster."""
+"""COCO's metrics by pycocotools."""
 
 import contextlib
-import importlib.util
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
 
 from spiking_yolo.decode.boxes import Detections
 
-Backend = Literal["auto", "pycocotools", "faster"]
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 FIGURES += ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 
@@ -58,10 +58,7 @@ def to_coco(
 
 
 def coco_score(
-    gt: dict[str, Any],
-    predictions: list[dict[str, Any]],
-    image_ids: Iterable[int] | None = None,
-    backend: Backend = "auto",
+    gt: dict[str, Any], predictions: list[dict[str, Any]], image_ids: Iterable[int] | None = None
 ) -> CocoScore:
     """Score boxes by COCO's rules, without printing.
 
@@ -70,14 +67,11 @@ def coco_score(
         predictions: Rows of `to_coco` for images of `gt`.
         image_ids: The images that count, by default all of `gt`; predictions for other images are
             ignored.
-        backend: "auto" takes faster-coco-eval where it is installed.
 
     Raises:
         ValueError: An image is not in `gt`.
     """
-    if backend == "auto":
-        backend = "faster" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
-    run = evaluator(gt, predictions, image_ids, backend)
+    run = evaluator(gt, predictions, image_ids)
     with contextlib.redirect_stdout(io.StringIO()):
         run.evaluate()
         run.accumulate()
@@ -103,18 +97,9 @@ def coco_score(
 
 
 def evaluator(
-    gt: dict[str, Any],
-    predictions: list[dict[str, Any]],
-    image_ids: Iterable[int] | None,
-    backend: Literal["pycocotools", "faster"],
+    gt: dict[str, Any], predictions: list[dict[str, Any]], image_ids: Iterable[int] | None
 ) -> Any:
-    """A COCOeval of the chosen library, ready to run on the images that count."""
-    if backend == "faster":
-        from faster_coco_eval import COCO
-        from faster_coco_eval import COCOeval_faster as COCOeval
-    else:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+    """A COCOeval, ready to run on the images that count."""
 
     def index(content: dict[str, Any]) -> Any:
         coco: Any = COCO()
@@ -142,9 +127,9 @@ def evaluator(
 
 
 def complete(gt: dict[str, Any]) -> dict[str, Any]:
-    """A copy with what the libraries expect: info, iscrowd, area, and ids from 1.
+    """A copy with what pycocotools expects: info, iscrowd, area, and ids from 1.
 
-    They mark a match by the object's id, so an object with id 0 would never count as detected.
+    It marks a match by the object's id, so an object with id 0 would never count as detected.
     """
     annotations: list[dict[str, Any]] = []
     ids: set[int] = set()

@@ -7,7 +7,7 @@ Detections of difficult objects are neither true nor false. Equal confidences ra
 Classes without objects are left out of the mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -200,31 +200,6 @@ def voc_map(
         mAP_area = float(np.mean(list(area.values())))
         mAP_07 = float(np.mean(eleven_point))
     return VocScore(mAP_area, mAP_07, area, npos, ranked)
-
-
-def best_f1(ranked: Mapping[str, Ranked]) -> tuple[float, float]:
-    """Precision and recall of all classes together, at the confidence of the largest F1.
-
-    Returns:
-        Fractions; both 0 without detections.
-
-    Raises:
-        ValueError: There are no objects.
-    """
-    objects = sum(int(r.positives.sum()) for r in ranked.values())
-    if not objects:
-        raise ValueError("there are no objects to find")
-    confidence = np.concatenate([r.confidence for r in ranked.values()])
-    if not len(confidence):
-        return 0.0, 0.0
-    best_first = np.argsort(-confidence, kind="stable")
-    hits = np.cumsum(np.concatenate([r.tp for r in ranked.values()])[best_first])
-    # A threshold cannot separate equal confidences.
-    ends = np.flatnonzero(np.diff(confidence[best_first], append=-np.inf))
-    hits, shown = hits[ends], ends + 1
-    # F1 is twice this.
-    best = (hits / (shown + objects)).argmax()
-    return float(hits[best] / shown[best]), float(hits[best] / objects)
 
 
 def relabel(detections: Detections, index: Sequence[int]) -> Detections:

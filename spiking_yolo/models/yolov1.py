@@ -7,7 +7,6 @@ convolutions, so that any input size works. Stride 32: a 288 x 416 input has 9 r
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
@@ -74,64 +73,23 @@ class YOLOv1(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.neck(self.backbone(x)))
 
-    def init_from_darknet(self, path: str | Path, own: Spec) -> None:
-        """Start from the public Tiny-YOLOv3 weights, whose backbone has the same shapes.
-
-        The output layer starts as a linear approximation of COCO's for the common class names.
-
-        Args:
-            path: The .weights file.
-            own: This network's Spec.
+    def init_from_darknet(self, path: Path) -> None:
+        """Take all but the output from Tiny-YOLOv3's weights, whose first layers have the same
+        shapes.
 
         Raises:
             UserError: The file cannot be read, or is of another network.
         """
         from spiking_yolo.models.darknet_weights import load_darknet
 
-        source, spec = load_darknet(Path(path))
-        theirs, ours = _weighted(source), _weighted(self)
-        if len(theirs) < len(ours) or theirs[0].weight.shape != ours[0].weight.shape:
-            raise UserError(f"{path} is no Tiny-YOLOv3: pass weights/yolov3-tiny.weights to --init")
-        for a, b in zip(ours[:-1], theirs, strict=False):
-            a.load_state_dict(b.state_dict())
-        output = theirs[len(ours) - 1]
-        assert isinstance(output, nn.Conv2d) and output.bias is not None
-        self.read_output(output.weight.detach(), output.bias.detach(), spec, own)
-
-    @torch.no_grad()
-    def read_output(self, weight: Tensor, bias: Tensor, theirs: Spec, own: Spec) -> None:
-        """Set the output layer to a first-order approximation of a YOLOv3 output layer.
-
-        The boxes take anchors evenly spaced from small to large. w = anchor exp(t) becomes
-        sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors as fractions of this network's input, since
-        receptive fields span as many pixels at any input size. Classes are means over the anchors.
-
-        Args:
-            weight: Weight of the YOLOv3 layer, [A (5 + K), 512, 1, 1].
-            bias: [A (5 + K)].
-            theirs: Its Spec.
-            own: This network's Spec.
-        """
-        head: HeadSpec = theirs.heads[0]
-        full = torch.cat([weight.flatten(1), bias[:, None]], 1).view(head.num, 5 + head.classes, -1)
-        out = torch.zeros(self.classes + 5 * self.num, full.shape[2])
-        for c, name in enumerate(own.names):
-            if name in theirs.names:
-                out[c] = full[:, 5 + theirs.names.index(name)].mean(0)
-            else:
-                out[c, -1] = full[:, 5:, -1].mean()
-        for b in range(self.num):
-            a = round((b + 0.5) * head.num / self.num - 0.5 + 1e-6)
-            rows = full[a]
-            out[self.classes + b] = rows[4]
-            box = out[self.classes + self.num + 4 * b :][:4]
-            box[:2] = rows[:2]
-            side = torch.tensor(head.anchors[a]) / torch.tensor([own.width, own.height])
-            box[2:] = side.sqrt()[:, None] * rows[2:4] / 2
-            box[2:, -1] += side.sqrt()
-        self.head.weight.copy_(out[:, :-1].view_as(self.head.weight))
-        assert self.head.bias is not None
-        self.head.bias.copy_(out[:, -1])
+        theirs, ours = _weighted(load_darknet(path)[0]), _weighted(self)
+        try:
+            for own, other in zip(ours[:-1], theirs, strict=False):
+                own.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} is no Tiny-YOLOv3: give weights/yolov3-tiny.weights"
+            ) from error
 
 
 def yolov1_spec(

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,17 +24,12 @@ Progress = Callable[..., Any]
 AVERAGE = 0.998
 # Largest norm of the gradient.
 CLIP = 10.0
+# Share of the training in which the rate rises.
+WARMUP = {"detect": 0.05, "classify": 0.2}
 # Options that may change when a training is resumed: paths, and what does not change results.
-FREE = {"data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache"}
-FREE |= {"val_every", "calibrate"}
+FREE = {"data", "project", "name", "resume", "init", "device", "workers", "val_every", "calibrate"}
 # In percent.
-SCORES = {
-    "mAP50": "mAP50",
-    "mAP50_20": "mAP50_20",
-    "precision": "P",
-    "recall": "R",
-    "top1": "top-1",
-}
+SCORES = {"mAP50": "mAP50", "top1": "top-1"}
 
 
 def silent(*_: object) -> None:
@@ -59,7 +53,7 @@ class Batches:
         world: Number of processes.
     """
 
-    count: int = field(init=False)
+    count: int
     batch: int
     seed: int = 0
     rank: int = 0
@@ -87,28 +81,25 @@ class Batches:
 class Task(Protocol):
     """The data of a training and its loss.
 
-    A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets). `contents` describes
-    each split, `batches` yields those of an epoch, and `evaluate` returns the figures of the
-    validation, none where there is nothing to validate on.
+    A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets). `batches` yields those
+    of an epoch, and `evaluate` returns the figure of the validation.
     """
 
     @property
     def steps(self) -> int: ...
-    def contents(self) -> dict[str, str]: ...
     def batches(self, epoch: int) -> Iterable[tuple[Tensor, Any]]: ...
     def loss(self, output: Tensor, targets: Any) -> dict[str, Tensor]: ...
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
 
 
-def learning_rate(progress: float, options: TrainOptions) -> float:
+def learning_rate(progress: float, peak: float, warmup: float) -> float:
     """Learning rate at a progress of 0 to 1.
 
     It rises linearly in the warm-up, then falls as a cosine to 1 % of the peak.
     """
-    peak, warmup = options.lr or 0.0, options.warmup or 0.0
     if progress < warmup:
         return peak * (0.01 + 0.99 * progress / warmup)
-    fall = (progress - warmup) / max(1 - warmup, 1e-9)
+    fall = (progress - warmup) / (1 - warmup)
     return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fall, 1))) / 2)
 
 
@@ -117,9 +108,9 @@ def moving_average(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
     return average + (current - average) * (1 - min(AVERAGE, (1 + int(n)) / (10 + int(n))))
 
 
-def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """An optimizer whose weight decay acts on matrices and kernels only, not on biases, batch norm
-    and thresholds.
+def make_optimizer(model: nn.Module, task: str) -> torch.optim.Optimizer:
+    """AdamW for detectors, SGD with momentum for classifiers. Weight decay acts on matrices and
+    kernels only, not on biases, batch norm and thresholds.
     """
     kernels: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -128,13 +119,11 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
             kernels.append(parameter)
         else:
             others.append(parameter)
-    groups = [
-        {"params": kernels, "weight_decay": options.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=options.lr or 0.0, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=options.lr or 0.0)
+    decay = 0.05 if task == "detect" else 5e-4
+    groups = [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    if task == "detect":
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
 
 
 class Trainer:
@@ -145,25 +134,17 @@ class Trainer:
         task: Its data and loss.
         options: How to train; `options.folder` gets results.csv and state.pt after every epoch.
         device: Device to train on.
-        bf16: Whether to use bfloat16 autocast.
 
     Attributes:
         average: The averaged model.
         rows: Figures, one row per epoch.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        options: TrainOptions,
-        device: torch.device,
-        bf16: bool = False,
-    ):
+    def __init__(self, model: nn.Module, task: Task, options: TrainOptions, device: torch.device):
         self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.task, self.options, self.device, self.bf16 = task, options, device, bf16
+        self.task, self.options, self.device = task, options, device
         self.average = AveragedModel(self.model, avg_fn=moving_average, use_buffers=True)
-        self.optimizer = make_optimizer(self.model, options)
+        self.optimizer = make_optimizer(self.model, options.task)
         self.rows: Rows = []
 
     def run(
@@ -190,15 +171,17 @@ class Trainer:
         epochs, every = self.options.epochs, self.options.val_every
         for epoch in range(len(self.rows), epochs):
             row = {"epoch": epoch + 1, **self._epoch(trained, epoch, progress)}
-            if leader and (epoch + 1 == epochs or (every and (epoch + 1) % every == 0)):
+            if leader and (epoch + 1 == epochs or (epoch + 1) % every == 0):
                 row |= self.task.evaluate(self.average.module.eval())
             self.rows.append(row)
             if leader:
-                record(self.rows, self.options.folder)
+                names = dict.fromkeys([name for one in self.rows for name in one])
+                write_csv(self.options.folder / "results.csv", self.rows, list(names))
                 export(self.average.module, self.rows)
                 # At the end, since it finishes the epoch.
                 self.save()
-                say(epoch_line(row, epochs))
+                figures = [f"epoch {epoch + 1}/{epochs}: loss {row['loss']:.4g}", *scores(row)]
+                say(", ".join(figures))
             if parallel:
                 dist.barrier()
         return self.rows
@@ -211,11 +194,13 @@ class Trainer:
         lr = 0.0
         torch.manual_seed(int(generator(options.seed, epoch).integers(2**63)))
         for step, (images, targets) in enumerate(self.task.batches(epoch)):
-            lr = learning_rate((epoch + step / steps) / options.epochs, options)
+            done = (epoch + step / steps) / options.epochs
+            lr = learning_rate(done, options.lr or 0.0, WARMUP[options.task])
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             images = images.to(self.device, memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            cuda = self.device.type == "cuda"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda):
                 output = model(images)
             terms = self.task.loss(output, targets)
             loss = torch.stack(list(terms.values())).sum()
@@ -254,24 +239,23 @@ class Trainer:
         path = self.options.folder / "state.pt"
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
-            rows = [dict(row) for row in saved["rows"]]
-            before = dict(saved["job"])
+            changed = [
+                name for name, value in job(self.options).items() if saved["job"][name] != value
+            ]
+            if not changed:
+                for name, part in self._parts().items():
+                    part.load_state_dict(saved[name])
+            self.rows = saved["rows"]
         # torch.load may raise anything for a damaged file.
         except Exception as error:
-            raise UserError(f"{path} is damaged: train anew, with another --name") from error
-        for option, value in job(self.options).items():
-            if before.get(option) != value:
-                raise UserError(
-                    f"{path.parent} was trained with --{option.replace('_', '-')}"
-                    f" {before.get(option)}, not {value}: go on with the same, or choose another"
-                    " --name"
-                )
-        try:
-            for name, part in self._parts().items():
-                part.load_state_dict(saved[name])
-        except (LookupError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is of another network: choose another --name") from error
-        self.rows = rows
+            raise UserError(
+                f"{path} is damaged or of another network: train anew, with another --name"
+            ) from error
+        if changed:
+            raise UserError(
+                f"{path.parent} was trained with other options ({', '.join(changed)}): go on with"
+                " the same, or choose another --name"
+            )
 
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
@@ -294,15 +278,3 @@ def best_row(rows: Rows) -> dict[str, float] | None:
 
 def scores(row: Mapping[str, float]) -> list[str]:
     return [f"{label} {row[key]:.1f} %" for key, label in SCORES.items() if key in row]
-
-
-def epoch_line(row: Mapping[str, float], epochs: int) -> str:
-    return ", ".join([f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4g}", *scores(row)])
-
-
-def record(rows: Rows, folder: Path) -> None:
-    """Write folder/results.csv: one line per epoch, with empty cells where it was not validated."""
-    names: dict[str, None] = {}
-    for row in rows:
-        names.update(dict.fromkeys(row))
-    write_csv(folder / "results.csv", rows, list(names))

@@ -7,7 +7,6 @@ error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,24 +18,11 @@ from spiking_yolo.models.spec import HeadSpec
 
 # Rows R and columns S of cells.
 Grid = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms.
-
-    Attributes:
-        coord: Weight of the coordinates.
-        noobj: Weight of the confidence of empty boxes.
-        giou: Weight of 1 - GIoU of the responsible boxes, which the paper does not have.
-        ignore: A box that overlaps an object by more than this IoU does not count as empty; at 1,
-            as in the paper, it always does.
-    """
-
-    coord: float = 5.0
-    noobj: float = 0.5
-    giou: float = 0.0
-    ignore: float = 1.0
+# Weights of the coordinates, of the confidence of empty boxes, and of 1 - GIoU of the responsible
+# boxes, which the paper does not have.
+COORD, NOOBJ, GIOU = 5.0, 0.5, 2.0
+# A box that overlaps an object by more than this IoU does not count as empty.
+IGNORE = 0.6
 
 
 class Targets(NamedTuple):
@@ -119,11 +105,7 @@ def overlaps(predicted: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
 
 def yolov1_loss(
-    output: Tensor,
-    boxes: Sequence[Tensor],
-    labels: Sequence[Tensor],
-    head: HeadSpec,
-    weights: LossWeights,
+    output: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], head: HeadSpec
 ) -> dict[str, Tensor]:
     """The terms of the loss, which is their sum.
 
@@ -134,10 +116,9 @@ def yolov1_loss(
         boxes: Per image, xyxy as fractions, [n, 4].
         labels: Per image, [n].
         head: Head of the network.
-        weights: Weights of the terms.
 
     Returns:
-        Weighted scalars "coord", "obj", "noobj", "class" and, with a weight, "giou".
+        Weighted scalars "coord", "obj", "noobj", "class" and "giou".
     """
     output = output.float()
     grid = (output.shape[2], output.shape[3])
@@ -159,16 +140,15 @@ def yolov1_loss(
     best, b = iou.max(1)
     chosen = (*at, b)
 
-    empty = (overlaps(corners.detach(), boxes) <= weights.ignore).float()
+    empty = (overlaps(corners.detach(), boxes) <= IGNORE).float()
     empty[chosen] = 0
     nothing = torch.zeros_like(confidence)
     terms = {
-        "coord": weights.coord * (xywh[chosen] - t.xywh).square().sum(),
+        "coord": COORD * (xywh[chosen] - t.xywh).square().sum(),
         "obj": distance(confidence[chosen], best, reduction="sum"),
-        "noobj": weights.noobj * (distance(confidence, nothing, reduction="none") * empty).sum(),
+        "noobj": NOOBJ * (distance(confidence, nothing, reduction="none") * empty).sum(),
         "class": distance(classes[at], F.one_hot(t.label, head.classes).float(), reduction="sum"),
     }
-    if weights.giou:
-        giou = generalized_box_iou_loss(corners[chosen], truth, reduction="sum")
-        terms["giou"] = weights.giou * giou
+    giou = generalized_box_iou_loss(corners[chosen], truth, reduction="sum")
+    terms["giou"] = GIOU * giou
     return {name: term / len(output) for name, term in terms.items()}

@@ -1,7 +1,7 @@
 """From options to a trained network on disk."""
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from spiking_yolo.data.classification import to_arrays
 from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.distributed import Ranks, has_bf16, processes
+from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import run_directory, sha256
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.classifiers import TORCHVISION
@@ -23,11 +23,7 @@ from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.detect import DetectTask
-from spiking_yolo.train.loop import SCORES, Progress, Rows, Task, Trainer, best_row, silent
-
-# Of a dataset, printed at most.
-NAMES = 5
-NOTES = 5
+from spiking_yolo.train.loop import Progress, Rows, Task, Trainer, best_row, silent
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class TrainingData:
         spec: Interface of the network.
         task: Batches, loss and validation.
         pictures: The images to train on, without augmentation.
-        notes: Notes on the datasets.
+        notes: Lines about the datasets.
     """
 
     spec: Spec
@@ -47,58 +43,34 @@ class TrainingData:
     notes: Sequence[str]
 
 
-def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
-    """Data of a detector. common: the options of every task."""
-    train_set = open_detection(options.data, options.split, year=options.year, training=True)
-    val_set = open_detection(options.data, options.val_split, year=options.year)
-    spec = yolov1_spec(train_set.classes, options.imgsz)
-    task = DetectTask(
-        train=train_set,
-        val=val_set,
-        spec=spec,
-        epochs=options.epochs,
-        workers=options.workers,
-        mosaic=options.mosaic,
-        cache=options.cache,
-        **common,
-    )
-    pictures = [Picture.file(str(sample.path)) for sample in train_set.samples]
-    notes = list(dict.fromkeys(train_set.notes + val_set.notes))
+def training_data(options: TrainOptions, ranks: Ranks) -> TrainingData:
+    """Open the datasets, of which this process gets its share."""
+    shares: dict[str, Any] = {
+        "batch": options.batch,
+        "seed": options.seed,
+        "rank": ranks.rank,
+        "world": ranks.size,
+    }
+    if options.task == "detect":
+        train_set = open_detection(options.data, options.split, training=True)
+        val_set = open_detection(options.data, options.val_split)
+        spec = yolov1_spec(train_set.classes, options.imgsz)
+        pictures = [Picture.file(str(sample.path)) for sample in train_set.samples]
+        shares |= {"count": len(train_set), "workers": options.workers}
+        task: Task = DetectTask(train=train_set, val=val_set.indexed(), spec=spec, **shares)
+    else:
+        train_set = open_classification(options.data, options.split or "train")
+        val_set = open_classification(options.data, options.val_split)
+        images, labels = to_arrays(train_set)
+        spec = classifier_spec(train_set.classes, *images.shape[1:3])
+        pictures = train_set.pictures
+        shares |= {"count": len(labels)}
+        task = ClassifyTask(train=(images, labels), val=to_arrays(val_set), spec=spec, **shares)
+    if not len(train_set) or not len(val_set):
+        raise UserError(f"{options.data} has no images to train on or to validate on")
+    notes = [f"note: {note}" for note in dict.fromkeys([*train_set.notes, *val_set.notes])]
+    notes.append(f"training: {len(train_set):,} images, validation: {len(val_set):,}")
     return TrainingData(spec, task, pictures, notes)
-
-
-def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
-    """Data of a classifier. common: the options of every task."""
-    train_set = open_classification(options.data, options.split or "train")
-    val_set = open_classification(options.data, options.val_split)
-    images, labels = to_arrays(train_set)
-    spec = classifier_spec(train_set.classes, *images.shape[1:3])
-    task = ClassifyTask(train=(images, labels), val=to_arrays(val_set), spec=spec, **common)
-    return TrainingData(spec, task, train_set.pictures, [*train_set.notes, *val_set.notes])
-
-
-def opening(data: TrainingData, model: nn.Module, name: str, where: str) -> list[str]:
-    """Lines about the data and the network.
-
-    Args:
-        data: Training data.
-        model: The network.
-        name: Name of its architecture.
-        where: The device and its precision.
-    """
-    lines = [f"note: {note}" for note in data.notes[:NOTES]]
-    if len(data.notes) > NOTES:
-        lines.append(f"note: and {len(data.notes) - NOTES} more of this kind")
-    lines += [f"{split}: {text}" for split, text in data.task.contents().items()]
-    spec = data.spec
-    names = ", ".join(spec.names[:NAMES])
-    if len(spec.names) > NAMES:
-        names += ", ..."
-    lines.append(f"{len(spec.names)} classes: {names}")
-    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    size = size_name((spec.height, spec.width))
-    lines.append(f"{name}: {millions:.2f} M parameters, input {size}, on {where}")
-    return lines
 
 
 @dataclass(frozen=True)
@@ -106,9 +78,9 @@ class Trained:
     """A finished training.
 
     Attributes:
-        weights: The network of the best validated epoch, else of the last one.
+        weights: The network of the best validated epoch.
         rows: Figures, one row per epoch.
-        best: The row of the best epoch; None where no epoch was validated.
+        best: The row of the best epoch.
         pictures: The images that it was trained on.
     """
 
@@ -124,7 +96,7 @@ def train(
     progress: Progress = silent,
     say: Callable[[str], Any] = silent,
 ) -> Trained | None:
-    """Train a network and write its checkpoints and curves into options.folder.
+    """Train a network and write its checkpoints and figures into options.folder.
 
     Calibration (options.calibrate) is up to the caller.
 
@@ -141,19 +113,14 @@ def train(
         UserError: The options, the data or the folder are not usable.
     """
     folder = options.folder
-    started = (folder / "state.pt").exists()
-    if options.resume and not started:
-        raise UserError(f"{folder} holds no training: leave --resume out to start one")
-    if started and not options.resume:
+    if (folder / "state.pt").exists() != bool(options.resume):
         raise UserError(
-            f"{folder} holds a training already: go on with --resume {folder}, or give another"
-            " --name"
+            f"{folder}: give --resume FOLDER to go on with a training that is there, or another"
+            " --name to start one"
         )
     device = options.device
     if device == "auto":
-        device = "cpu"
-        if torch.cuda.is_available():
-            device = "cuda"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     with processes(device) as ranks:
         if not ranks.first:
             progress = say = silent
@@ -165,66 +132,36 @@ def _train(
 ) -> Trained | None:
     """One process of a training."""
     folder = options.folder
-    device = torch.device(ranks.device)
     last, best = folder / "last.safetensors", folder / "best.safetensors"
     if ranks.first:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
-        if not options.resume:
-            # Of a training that was killed before its first checkpoint.
-            best.unlink(missing_ok=True)
     torch.manual_seed(options.seed)
-    common = {"batch": options.batch, "seed": options.seed, "rank": ranks.rank, "world": ranks.size}
-    data = {"detect": detection, "classify": classification}[options.task](options, common)
+    data = training_data(options, ranks)
     shape = architecture(options)
     model = build_model(options.model, data.spec, shape)
     if options.init is not None:
-        initialise(model, options.init, data.spec)
-    bf16 = options.bf16 == "on" or (options.bf16 == "auto" and has_bf16(device))
-    trainer = Trainer(model, data.task, options, device, bf16)
+        initialise(model, options.init)
+    trainer = Trainer(model, data.task, options, torch.device(ranks.device))
     facts = provenance(options, command)
 
     def export(average: nn.Module, rows: Rows) -> None:
-        plot(rows, folder)
         record = facts | {"epochs_done": len(rows), "last": rows[-1]}
         save_checkpoint(last, average, options.model, shape, data.spec, record)
         if best_row(rows) is rows[-1]:
             save_checkpoint(best, average, options.model, shape, data.spec, record)
 
-    where = str(device)
-    if ranks.size > 1:
-        where += f", {ranks.size} processes"
-    if bf16:
-        where += " in bfloat16"
-    for line in opening(data, model, options.model, where):
+    for line in data.notes:
         say(line)
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    size = size_name((data.spec.height, data.spec.width))
+    say(f"{options.model}: {millions:.2f} M parameters, input {size}, on {ranks.device}")
     if options.resume:
         trainer.load()
         say(f"going on after {len(trainer.rows)} epochs")
     rows = trainer.run(export, progress, say)
     if not ranks.first:
         return None
-    weights = last
-    if best.is_file():
-        weights = best
-    return Trained(weights, rows, best_row(rows), data.pictures)
-
-
-def plot(rows: Rows, folder: Path) -> None:
-    """Draw folder/loss.png and, once an epoch was validated, folder/score.png."""
-    from spiking_yolo.draw.figure import line_plot
-
-    def series(names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
-        lines: dict[str, tuple[list[float], list[float]]] = {}
-        for name in names:
-            seen = [row for row in rows if name in row]
-            if seen:
-                lines[name] = [row["epoch"] for row in seen], [row[name] for row in seen]
-        return lines
-
-    terms = [name for name in rows[0] if name not in ("epoch", "lr", *SCORES)]
-    line_plot(folder / "loss.png", series(terms), "epoch", "loss")
-    if curves := series(SCORES):
-        line_plot(folder / "score.png", curves, "epoch", "validation, %")
+    return Trained(best, rows, best_row(rows), data.pictures)
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:
@@ -240,7 +177,7 @@ def architecture(options: TrainOptions) -> dict[str, Any]:
     return shape
 
 
-def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
+def initialise(model: nn.Module, path: Path) -> None:
     """Start from darknet weights, or from a checkpoint of the same network.
 
     An output layer for another number of classes keeps its random weights, and thresholds that the
@@ -252,7 +189,7 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
     if path.suffix == ".weights":
         if not isinstance(model, YOLOv1):
             raise UserError(f"{path} are darknet weights: only --model yolov1 can start from them")
-        return model.init_from_darknet(path, spec)
+        return model.init_from_darknet(path)
     source = load_checkpoint(path)[0].state_dict()
     own = model.state_dict()
     # Weight and bias of the last layer.
@@ -267,13 +204,13 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
 
 def provenance(options: TrainOptions, command: str) -> dict[str, Any]:
     """The checkpoint's record of its training; of paths only the last part."""
-    job = asdict(options)
-    for name, value in job.items():
+    record = asdict(options)
+    for name, value in record.items():
         if isinstance(value, Path):
-            job[name] = value.name
+            record[name] = value.name
     return {
         "command": command,
-        "job": job,
+        "job": record,
         "init_sha256": options.init and sha256(options.init),
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

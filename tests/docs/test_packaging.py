@@ -23,9 +23,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOK = (ROOT / "docs" / "tutorial.ipynb").read_text()
 
 
-def test_requirements_are_the_dependencies_and_the_extras_of_the_design():
-    extras = PROJECT["optional-dependencies"]
-    wanted = {*PROJECT["dependencies"], *extras["ultralytics"], *extras["train"]}
+def test_requirements_are_the_dependencies():
+    wanted = set(PROJECT["dependencies"])
     assert set((ROOT / "requirements.txt").read_text().split()) == wanted
 
 

@@ -88,7 +88,7 @@ def test_coco_weights_equal_copied_images() -> None:
     for row, w in zip(fast, weights, strict=True):
         chosen = copies(w)
         gt = replace(data, samples=[data.samples[i] for i in chosen]).as_coco().annotations
-        slow = coco_score(gt, coco_rows([found[i] for i in chosen]), backend="pycocotools").stats
+        slow = coco_score(gt, coco_rows([found[i] for i in chosen])).stats
         np.testing.assert_allclose(row, [slow["AP"], slow["AP50"]], atol=1e-12)
     assert fast.std(0).min() > 0.01
 
@@ -102,7 +102,7 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
         for score in (rng.integers(1, 4, 60) / 4).tolist():
             box = (np.array(row["bbox"]) + rng.normal(0, 9, 4) * [1, 1, 0, 0]).tolist()
             rows.append({**row, "bbox": box, "score": score})
-    expected = coco_score(data.as_coco().annotations, rows, backend="pycocotools").stats
+    expected = coco_score(data.as_coco().annotations, rows).stats
     ours = CocoResampled.of(data.as_coco().annotations, rows).score(np.ones((1, IMAGES), int))[0]
     np.testing.assert_allclose(ours, [expected["AP"], expected["AP50"]], rtol=1e-12)
 
@@ -110,9 +110,7 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
 def test_coco_counts_only_the_chosen_images() -> None:
     data, found = scene(noise=12)
     some = CocoResampled.of(data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11])
-    expected = coco_score(
-        data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11], backend="pycocotools"
-    ).stats
+    expected = coco_score(data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11]).stats
     assert some.images == 4
     np.testing.assert_allclose(
         some.score(np.ones((1, 4), int))[0], [expected["AP"], expected["AP50"]], rtol=1e-12

@@ -1,7 +1,6 @@
-"""The COCO scorer: twelve known figures, by both libraries, through our own rows and id mapping."""
+"""The COCO scorer: twelve known figures, through our own rows and id mapping."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,6 @@ from spiking_yolo.data.coco import category_index
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
-
-# Each with the backend "faster" too, where faster-coco-eval is installed.
-BACKENDS = ["pycocotools", *["faster"] * bool(importlib.util.find_spec("faster_coco_eval"))]
 
 
 def predictions() -> list[dict[str, Any]]:
@@ -44,55 +40,50 @@ def figures(score: CocoScore) -> list[float]:
 
 
 def test_the_twelve_figures() -> None:
-    for backend in BACKENDS:
-        score = coco_score(ground_truth(), predictions(), backend=backend)
-        assert [round(value, 6) for value in figures(score)] == EXPECTED
-        assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
-        ap = {"person": 0.629538, "dog": 0.564604, "toothbrush": 0.9}
-        assert score.per_class == pytest.approx(ap, abs=1e-6)
-        assert score.per_class_50 == pytest.approx(
-            {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6
-        )
+    score = coco_score(ground_truth(), predictions())
+    assert [round(value, 6) for value in figures(score)] == EXPECTED
+    assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
+    ap = {"person": 0.629538, "dog": 0.564604, "toothbrush": 0.9}
+    assert score.per_class == pytest.approx(ap, abs=1e-6)
+    assert score.per_class_50 == pytest.approx(
+        {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6
+    )
 
 
 def test_nothing_is_printed_and_no_argument_changes(capfd: pytest.CaptureFixture[str]) -> None:
-    for backend in BACKENDS:
-        gt, rows = ground_truth(), predictions()
-        before = copy.deepcopy((gt, rows))
-        coco_score(gt, rows, backend=backend)
-        assert (gt, rows) == before
-        assert capfd.readouterr() == ("", "")
+    gt, rows = ground_truth(), predictions()
+    before = copy.deepcopy((gt, rows))
+    coco_score(gt, rows)
+    assert (gt, rows) == before
+    assert capfd.readouterr() == ("", "")
 
 
 def test_only_the_chosen_images_count() -> None:
     """As if the file held no other image, which the second scoring shows."""
-    for backend in BACKENDS:
-        gt = ground_truth()
-        some = {
-            **gt,
-            "images": gt["images"][::2],
-            "annotations": [a for a in gt["annotations"] if a["image_id"] != 2],
-        }
-        chosen = coco_score(gt, predictions(), [3, 1], backend=backend)
-        alone = coco_score(some, [r for r in predictions() if r["image_id"] != 2], backend=backend)
-        assert figures(chosen) == figures(alone)
-        assert figures(chosen) != pytest.approx(EXPECTED, abs=1e-3)
+    gt = ground_truth()
+    some = {
+        **gt,
+        "images": gt["images"][::2],
+        "annotations": [a for a in gt["annotations"] if a["image_id"] != 2],
+    }
+    chosen = coco_score(gt, predictions(), [3, 1])
+    alone = coco_score(some, [r for r in predictions() if r["image_id"] != 2])
+    assert figures(chosen) == figures(alone)
+    assert figures(chosen) != pytest.approx(EXPECTED, abs=1e-3)
 
 
 def test_no_detections_and_no_objects() -> None:
-    for backend in BACKENDS:
-        assert figures(coco_score(ground_truth(), [], backend=backend)) == [0.0] * 12
-        empty = {**ground_truth(), "annotations": []}
-        assert figures(coco_score(empty, predictions(), backend=backend)) == [-1.0] * 12
+    assert figures(coco_score(ground_truth(), [])) == [0.0] * 12
+    empty = {**ground_truth(), "annotations": []}
+    assert figures(coco_score(empty, predictions())) == [-1.0] * 12
 
 
 def test_categories_without_objects_have_no_score() -> None:
     """Image 3 alone: no person, whose false detection therefore costs nothing."""
-    for backend in BACKENDS:
-        score = coco_score(ground_truth(), predictions(), [3], backend=backend)
-        assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
-        assert score.objects == {"dog": 1, "toothbrush": 1}
-        assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
+    score = coco_score(ground_truth(), predictions(), [3])
+    assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
+    assert score.objects == {"dog": 1, "toothbrush": 1}
+    assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
 
 
 def test_an_object_with_the_id_zero_can_be_found() -> None:
@@ -100,9 +91,8 @@ def test_an_object_with_the_id_zero_can_be_found() -> None:
     for annotation in gt["annotations"]:
         annotation["id"] -= 1
         del annotation["area"]
-    for backend in BACKENDS:
-        score = coco_score(gt, predictions(), backend=backend)
-        assert [round(value, 6) for value in figures(score)] == EXPECTED
+    score = coco_score(gt, predictions())
+    assert [round(value, 6) for value in figures(score)] == EXPECTED
 
 
 def test_unknown_images_are_refused() -> None:
@@ -139,5 +129,5 @@ def test_any_set_scores_as_coco() -> None:
     data = DetectionSet("mini", ("toothbrush", "person", "dog"), samples, [], (90, 1, 18))
     ours = {90: 1, 1: 2, 18: 3}
     rows = [{**row, "category_id": ours[row["category_id"]]} for row in predictions()]
-    score = coco_score(data.as_coco().annotations, rows, backend="pycocotools")
+    score = coco_score(data.as_coco().annotations, rows)
     assert [round(value, 6) for value in figures(score)] == EXPECTED

@@ -7,16 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.counting import work_by_loops
-from helpers.networks import TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spiking_yolo import UserError, count, counting
-from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.metrics.count import spike_unit
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.operations import operations_by_layer
 
 CONVOLUTIONS = {
     False: (nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -346,40 +343,3 @@ def idle() -> Any:
     with counting(nn.Linear(3, 2)) as counts:
         pass
     return counts
-
-
-@pytest.mark.parametrize("method", ["p-norm", "burst"])
-def test_against_our_own_counts(method: str):
-    """What each layer of a converted network receives, shown to plain layers of torch. With ReLU,
-    for spikes of an ON/OFF pair are of two sizes; without the heads, which run once for all steps.
-    """
-    x, T = images(2), 3
-    recipe = get_recipe(method).with_settings({"calibration.kind": "none"})
-    network = spiking(make(TinyLeaky, slope=0.0), x, recipe).network()
-    graph = network.graph
-    hidden = [node for node in graph.weighted if node.name not in graph.outputs]
-    plain = nn.ModuleDict()
-    for node in hidden:
-        out, within, *kernel = graph.tensors[f"{node.name}.weight"].shape
-        geometry: Any = {"kernel_size": tuple(kernel), **node.attrs}
-        plain[node.name] = nn.Conv2d(within * node.attrs["groups"], out, **geometry)
-
-    def show(layer: nn.Module) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            layer(args[0].float())
-
-        return hook
-
-    for name, layer in plain.items():
-        network.synapses.maps[name].register_forward_pre_hook(show(layer))
-    with counting(plain) as counts, torch.no_grad():
-        run = network.run(x, T)
-    counted = counts.result(T=T, N=2)
-    events = {name: sent.stacked() for name, sent in network.counts().items()}
-    ours = operations_by_layer(graph, events, network._shapes)
-    assert [layer.name for layer in counted.layers] == list(plain)
-    first, *others = counted.layers
-    assert first.unit is None and first.ann_macs == run.analogue_macs
-    for layer in others:
-        means = Counts.of(lambda each: each.mean().item(), ours[layer.name])
-        assert means.spikes > 0 and layer.operations == Counts.of(pytest.approx, means)

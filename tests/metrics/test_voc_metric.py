@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.voc import (
-    average_precision,
-    best_f1,
-    inclusive_iou,
-    match,
-    relabel,
-    voc_map,
-)
+from spiking_yolo.metrics.voc import average_precision, inclusive_iou, match, relabel, voc_map
 
 
 def truth(
@@ -56,24 +49,6 @@ def test_average_precision_of_worked_lists() -> None:
         ranked = np.array(tp, dtype=bool)
         assert average_precision(ranked, npos, "11point") == pytest.approx(eleven, abs=1e-9)
         assert average_precision(ranked, npos, "area") == pytest.approx(area, abs=1e-9)
-
-
-def test_precision_and_recall_at_the_best_f1() -> None:
-    """Two classes together: hits at .9, .8 (class 1) and .3, misses at .8, .4 and .3, and four
-    objects. F1 is 2/5 at .9, 4/7 at .8, 4/8 at .4, and 6/10 at .3, where hit and miss cannot be
-    parted; without the last hit .8 is best.
-    """
-    boxes = [[0, 0, 9, 9], [50, 0, 59, 9], [0, 50, 9, 59], [50, 50, 59, 59]]
-    missed = [[100, 100, 109, 109]]
-    data = of([truth(boxes, [0, 1, 0, 0]), truth([], name=1)], ("a", "b"))
-    first = found([*boxes[:3], *missed, *missed], [0.9, 0.8, 0.3, 0.8, 0.4], [0, 1, 0, 1, 0])
-    scores = voc_map([first, found(missed, [0.3])], data)
-    assert best_f1(scores.ranked) == (3 / 6, 3 / 4)
-    fewer = found([*boxes[:2], *missed, *missed], [0.9, 0.8, 0.8, 0.4], [0, 1, 1, 0])
-    assert best_f1(voc_map([fewer, found(missed, [0.3])], data).ranked) == (2 / 3, 2 / 4)
-    assert best_f1(voc_map([found([], []), found([], [])], data).ranked) == (0, 0)
-    with pytest.raises(ValueError, match="no objects"):
-        best_f1(voc_map([found(missed, [0.3])], of([truth([])])).ranked)
 
 
 def test_eleven_points_are_compared_exactly() -> None:

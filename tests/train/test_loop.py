@@ -1,7 +1,6 @@
 """The loop on a classifier of a few weights: schedules, resuming after a kill, mistakes."""
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import (
+    WARMUP,
     Batches,
     Rows,
     Trainer,
     best_row,
-    epoch_line,
     learning_rate,
     make_optimizer,
 )
@@ -46,13 +45,19 @@ def task(seed: int = 0) -> ClassifyTask:
     images = rng.integers(0, 100, (32, 8, 8, 3)) + labels[:, None, None, None] * 150
     data = (images.astype(np.uint8), labels)
     spec = classifier_spec(("dark", "bright"), 8, 8)
-    return ClassifyTask(train=data, val=data, spec=spec, batch=8, seed=seed)
+    return ClassifyTask(train=data, val=data, spec=spec, batch=8, count=32, seed=seed)
 
 
 def options(folder: Path, **changed: Any) -> TrainOptions:
-    given = {"epochs": 4, "lr": 0.05, "warmup": 0.05, "val_every": 2, **changed}
+    given = {"epochs": 4, "lr": 0.05, "val_every": 2, **changed}
     return TrainOptions(
-        task="classify", model="m", data=Path("d"), project=folder.parent, name=folder.name, **given
+        task="classify",
+        model="m",
+        batch=8,
+        data=Path("d"),
+        project=folder.parent,
+        name=folder.name,
+        **given,
     )
 
 
@@ -69,12 +74,11 @@ def run(folder: Path, resume: bool = False, stop: int = 99, **changed: Any) -> R
     return trainer.run(progress=interrupt)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_resuming_gives_the_same_curve(tmp_path, optimizer):
-    whole = run(tmp_path / "whole", optimizer=optimizer)
+def test_resuming_gives_the_same_curve(tmp_path):
+    whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", stop=3, optimizer=optimizer)
-    assert run(tmp_path / "cut", resume=True, optimizer=optimizer) == whole
+        run(tmp_path / "cut", stop=3)
+    assert run(tmp_path / "cut", resume=True) == whole
     with open(tmp_path / "cut" / "results.csv") as f:
         rows = list(csv.DictReader(f))
     assert [float(r["loss"]) for r in rows] == pytest.approx([r["loss"] for r in whole], rel=1e-5)
@@ -82,29 +86,26 @@ def test_resuming_gives_the_same_curve(tmp_path, optimizer):
 
 
 def test_learns(tmp_path):
-    rows = run(tmp_path / "a", optimizer="adamw")
+    rows = run(tmp_path / "a")
     assert rows[-1]["loss"] < rows[0]["loss"] and rows[-1]["top1"] > 90
 
 
-def test_learning_rate_by_hand(tmp_path):
-    given = options(tmp_path, lr=1.0, warmup=0.2)
-    assert learning_rate(0.0, given) == pytest.approx(0.01)
-    assert learning_rate(0.1, given) == pytest.approx(0.505)
-    assert learning_rate(0.2, given) == pytest.approx(1.0)
-    assert learning_rate(0.6, given) == pytest.approx(0.01 + 0.99 / 2)
-    assert learning_rate(1.0, given) == pytest.approx(0.01)
-    assert learning_rate(0.0, replace(given, warmup=0.0)) == pytest.approx(1.0)
+def test_learning_rate_by_hand():
+    for progress, rate in ((0.0, 0.01), (0.1, 0.505), (0.2, 1.0), (0.6, 0.505), (1.0, 0.01)):
+        assert learning_rate(progress, 2.0, 0.2) == pytest.approx(2 * rate)
 
 
-def test_weight_decay_spares_vectors(tmp_path):
-    decayed, spared = make_optimizer(tiny(), options(tmp_path)).param_groups
-    assert [p.ndim for p in decayed["params"]] == [4, 2] and decayed["weight_decay"] == 5e-4
+@pytest.mark.parametrize(("task", "decay"), [("classify", 5e-4), ("detect", 0.05)])
+def test_weight_decay_spares_vectors(task, decay):
+    decayed, spared = make_optimizer(tiny(), task).param_groups
+    assert [p.ndim for p in decayed["params"]] == [4, 2] and decayed["weight_decay"] == decay
     assert {p.ndim for p in spared["params"]} == {1} and spared["weight_decay"] == 0
 
 
-def test_a_loss_that_explodes_is_a_user_error(tmp_path):
+def test_a_loss_that_explodes_is_a_user_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(WARMUP, "classify", 0.0)
     with pytest.raises(UserError, match="lower --lr"):
-        run(tmp_path / "a", lr=1e9, warmup=0.0)
+        run(tmp_path / "a", lr=1e9)
 
 
 def test_order_is_a_seeded_permutation_shared_among_ranks():
@@ -118,18 +119,14 @@ def test_order_is_a_seeded_permutation_shared_among_ranks():
 
 
 def batches(count: int, size: int, **more: int) -> Batches:
-    made = Batches(batch=size, **more)
-    made.count = count
-    return made
+    return Batches(count=count, batch=size, **more)
 
 
-@pytest.mark.parametrize(
-    "option", [{"lr": 0.1}, {"seed": 1}, {"optimizer": "adamw"}, {"epochs": 2}]
-)
+@pytest.mark.parametrize("option", [{"lr": 0.1}, {"seed": 1}, {"epochs": 2}])
 def test_going_on_with_other_options_is_refused(tmp_path, option):
     run(tmp_path / "a", epochs=1)
     (name,) = option
-    with pytest.raises(UserError, match=f"was trained with --{name}"):
+    with pytest.raises(UserError, match=rf"was trained with other options \({name}\)"):
         run(tmp_path / "a", resume=True, **{"epochs": 1, **option})
 
 
@@ -146,21 +143,19 @@ def test_a_damaged_state_is_named(tmp_path, keep):
 def test_a_state_of_another_network_is_refused(tmp_path):
     run(tmp_path / "a", epochs=1)
     trainer = Trainer(nn.Linear(2, 2), task(), options(tmp_path / "a", epochs=1), CPU)
-    with pytest.raises(UserError, match="of another network"):
+    with pytest.raises(UserError, match="or of another network"):
         trainer.load()
 
 
 ROWS = [
-    {"epoch": 1.0, "loss": 2.5, "mAP50": 12.34, "precision": 60.0, "recall": 40.04},
+    {"epoch": 1.0, "loss": 2.5, "mAP50": 12.34},
     {"epoch": 2.0, "loss": 1.25},
-    {"epoch": 3.0, "loss": 0.5, "mAP50": 30.0, "precision": 71.0, "recall": 52.0},
-    {"epoch": 4.0, "loss": 0.25, "mAP50": 29.9, "precision": 80.0, "recall": 50.0},
+    {"epoch": 3.0, "loss": 0.5, "mAP50": 30.0},
+    {"epoch": 4.0, "loss": 0.25, "mAP50": 29.9},
 ]
 
 
-def test_lines_and_the_best_epoch():
-    assert epoch_line(ROWS[0], 40) == "epoch 1/40: loss 2.5, mAP50 12.3 %, P 60.0 %, R 40.0 %"
-    assert epoch_line(ROWS[1], 40) == "epoch 2/40: loss 1.25"
+def test_the_best_epoch():
     assert best_row(ROWS) is ROWS[2]
     assert best_row(ROWS[1:2]) is None and best_row([]) is None
     equal = [{"top1": 100.0, "epoch": k} for k in (1.0, 2.0)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.models.yolov1 import yolov1_spec
-from spiking_yolo.train.loss_yolov1 import LossWeights, encode, split, to_xyxy, yolov1_loss
+from spiking_yolo.train.loss_yolov1 import encode, split, to_xyxy, yolov1_loss
 
 LINEAR = HeadSpec("yolov1", classes=2, num=2)
 LOGISTIC = HeadSpec("yolov1", classes=2, num=2, logistic=True)
@@ -32,7 +32,7 @@ def linear_example() -> tuple[Tensor, list[Tensor], list[Tensor]]:
 
 def test_linear_terms_by_hand():
     output, boxes, labels = linear_example()
-    terms = yolov1_loss(output, boxes, labels, LINEAR, LossWeights(giou=2.0))
+    terms = yolov1_loss(output, boxes, labels, LINEAR)
     # Shifted by 0.05 along a side of 0.25.
     iou = 0.2 / 0.3
     assert terms["coord"].item() == pytest.approx(5 * 0.1**2, abs=1e-6)
@@ -44,16 +44,14 @@ def test_linear_terms_by_hand():
 
 def test_terms_are_means_over_images():
     output, boxes, labels = linear_example()
-    one = yolov1_loss(output, boxes, labels, LINEAR, LossWeights())
+    one = yolov1_loss(output, boxes, labels, LINEAR)
     nothing = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
     two = yolov1_loss(
         torch.cat([output, torch.zeros_like(output)]),
         boxes + nothing[0],
         labels + nothing[1],
         LINEAR,
-        LossWeights(),
     )
-    assert "giou" not in one
     for name in one:
         assert two[name].item() == pytest.approx(one[name].item() / 2)
 
@@ -62,7 +60,7 @@ def test_logistic_terms_by_hand():
     output, boxes, labels = linear_example()
     output[0, 8:10, 0, 1] = torch.tensor([0.4, 0.5]).logit()
     output[0, 2, 1, 0] = 0.0
-    terms = yolov1_loss(output, boxes, labels, LOGISTIC, LossWeights())
+    terms = yolov1_loss(output, boxes, labels, LOGISTIC)
 
     def entropy(logit: float, target: float) -> float:
         p = 1 / (1 + math.exp(-logit))
@@ -77,19 +75,20 @@ def test_logistic_terms_by_hand():
 
 
 def test_a_box_on_an_object_is_not_told_to_be_empty():
-    """Box 0 of the cell below lies on the object too; only ignore=1 punishes its confidence."""
+    """Box 0 of the cell below lies on the object too, until it is moved away."""
     output, boxes, labels = linear_example()
     output[0, 4:8, 1, 1] = torch.tensor([0.5, -0.5, 0.5, 0.5])
     output[0, 2, 1, 1] = 0.9
-    strict = yolov1_loss(output, boxes, labels, LINEAR, LossWeights())["noobj"]
-    lenient = yolov1_loss(output, boxes, labels, LINEAR, LossWeights(ignore=0.6))["noobj"]
-    assert (strict - lenient).item() == pytest.approx(0.5 * 0.9**2, abs=1e-6)
+    there = yolov1_loss(output, boxes, labels, LINEAR)["noobj"]
+    output[0, 5, 1, 1] = 0.5
+    away = yolov1_loss(output, boxes, labels, LINEAR)["noobj"]
+    assert (away - there).item() == pytest.approx(0.5 * 0.9**2, abs=1e-6)
 
 
 def test_no_objects_at_all():
     output = torch.full((2, 12, 3, 3), 0.1, requires_grad=True)
     none = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.long)] * 2
-    terms = yolov1_loss(output, *none, LINEAR, LossWeights(giou=1.0))
+    terms = yolov1_loss(output, *none, LINEAR)
     assert terms["noobj"].item() == pytest.approx(0.5 * 18 * 0.01)
     assert sum(v.item() for k, v in terms.items() if k != "noobj") == 0
     sum(terms.values(), torch.zeros(())).backward()
@@ -175,7 +174,7 @@ def test_encoding_and_decoding_are_inverses(scene, logistic):
     torch.testing.assert_close(
         torch.tensor(sorted(mine)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0
     )
-    terms = yolov1_loss(output, [boxes], [labels], spec.heads[0], LossWeights(giou=2.0))
+    terms = yolov1_loss(output, [boxes], [labels], spec.heads[0])
     assert sum(terms.values()) < 1e-2
 
 

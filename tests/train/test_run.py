@@ -12,9 +12,10 @@ from helpers.tiny import ROOT
 from spiking_yolo.cli import call as call_cli
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.run import Trained, detection, train
+from spiking_yolo.train.run import Trained, train, training_data
 
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
 
@@ -50,7 +51,7 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
     """A loadable checkpoint, and no silent overwriting."""
     assert trained(options(squares), "python tools/train.py").weights.name == "best.safetensors"
     folder = squares.parent / "runs" / "exp"
-    files = {"best.safetensors", "last.safetensors", "state.pt", "results.csv", "loss.png"}
+    files = {"best.safetensors", "last.safetensors", "state.pt", "results.csv"}
     assert files <= {p.name for p in folder.iterdir()}
     model, spec = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
@@ -61,9 +62,9 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "--resume" in said
     # It has nothing left to do.
-    assert trained(options(squares, resume="latest")).rows[-1]["epoch"] == 1
+    assert trained(options(squares, resume=folder)).rows[-1]["epoch"] == 1
     assert epochs_done(folder / "last.safetensors") == 1
-    with pytest.raises(UserError, match="holds no training"):
+    with pytest.raises(UserError, match="--resume FOLDER"):
         train(options(squares, resume=squares.parent))
 
 
@@ -73,13 +74,11 @@ def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) 
         "spiking_yolo.train.classify.ClassifyTask.evaluate", lambda *_: {"top1": next(figures)}
     )
     folder = squares.parent / "runs" / "exp"
-    folder.mkdir(parents=True)
-    (folder / "best.safetensors").write_text("of a training that left no state")
     said: list[str] = []
     result = trained(options(squares, epochs=4, val_every=1), say=said.append)
     assert result.weights == folder / "best.safetensors" and result.best == result.rows[2]
     assert (epochs_done(result.weights), epochs_done(folder / "last.safetensors")) == (3, 4)
-    assert said[0] == "training: 8 images" and said[-1].endswith("top-1 25.0 %")
+    assert said[0] == "training: 8 images, validation: 8" and said[-1].endswith("top-1 25.0 %")
 
 
 @pytest.mark.slow
@@ -106,9 +105,9 @@ def test_the_command_calibrates_and_says_what_comes_next(
     assert call_cli(command) == 0
     lines = capsys.readouterr().out.splitlines()
     weights = squares.parent / "runs" / "exp" / "best.safetensors"
-    assert lines[0] == "training: 8 images" and lines[2] == "2 classes: class0, class1"
-    assert lines[4].startswith("epoch 1/1: loss ") and lines[4].endswith(" %")
-    assert lines[5].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
+    assert lines[0] == "training: 8 images, validation: 8"
+    assert lines[2].startswith("epoch 1/1: loss ") and lines[2].endswith(" %")
+    assert lines[3].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
     assert lines[-2].startswith("statistics of 8 images: saved to ")
     assert "signed-digits" in lines[-1]
     # Which wants the statistics and the file of the default method.
@@ -129,5 +128,5 @@ def test_a_folder_without_splits():
     coco = TrainOptions(
         task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96)
     )
-    read = detection(coco, {"batch": 2, "seed": 0, "rank": 0, "world": 1})
+    read = training_data(coco, Ranks())
     assert len(read.pictures) == 5 and "dog" in read.spec.names

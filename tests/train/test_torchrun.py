@@ -37,12 +37,16 @@ def test_two_processes_make_one_checkpoint(tmp_path):
         "--lr",
         "0.01",
     ]
-    command += ["--device", "cpu", "--bf16", "off"]
+    command += ["--device", "cpu"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     # The first one speaks.
-    assert done.stdout.count("training: 16 images") == done.stdout.count("epoch 2/2: ") == 1
+    assert (
+        done.stdout.count("training: 16 images, validation: 16")
+        == done.stdout.count("epoch 2/2: ")
+        == 1
+    )
     best, checkpoint = sorted(tmp_path.rglob("*.safetensors"))
     assert checkpoint == tmp_path / "runs" / "exp" / "last.safetensors"
     assert best == checkpoint.with_stem("best")
