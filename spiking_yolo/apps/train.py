@@ -37,10 +37,10 @@ def main(options: TrainOptions) -> int:
     ```
 
     Photographs are stretched to the detector's input: --imgsz 288x416 keeps the shapes of those
-    that are wider than high. The folder PROJECT/NAME gets results.csv, last.safetensors (float16) and, of the
-    epoch with the best validation, best.safetensors. mAP50 is by VOC's rule. At the end the network is calibrated for the default method, which takes minutes
-    (--no-calibrate). --resume DIR goes on after the last epoch that an interrupted training
-    finished.
+    that are wider than high. The folder PROJECT/NAME gets results.csv, last.safetensors (float16)
+    and, of the epoch with the best validation, best.safetensors. mAP50 is by VOC's rule. At the end
+    the network is calibrated for the default method, which takes minutes (--no-calibrate).
+    --resume DIR goes on after the last epoch that an interrupted training finished.
     """
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
