@@ -34,6 +34,7 @@ from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.network import Probe
 from spiking_yolo.snn.readout import Run, Snapshot
 
@@ -390,48 +391,40 @@ class Observer:
     ) -> list[Observation]:
         """The records of a batch x whose run began at `start`."""
         n = len(inputs)
-        outputs = _each_once(_on_cpu, {t: s.outputs for t, s in run.snapshots.items()})
-        simulated = time.perf_counter()
+        placements = [one.placement for one in inputs if one.placement is not None]
 
         def predict(heads: Sequence[Tensor]) -> Sequence[Any]:
             if "boxes" not in want or not heads:
                 return [None] * n
-            placements = [one.placement for one in inputs if one.placement is not None]
             return self.predict(heads, placements)
 
+        outputs = _each_once(_on_cpu, {t: s.outputs for t, s in run.snapshots.items()})
+        simulated = time.perf_counter()
         predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()
-        ann_outputs: Sequence[Tensor] = ()
+        ann_outputs: tuple[Tensor, ...] = ()
         if "ann" in want:
             ann_outputs = _on_cpu(forward(self.graph, x))
         passed = time.perf_counter()
         ann = predict(ann_outputs)
         read_ann = time.perf_counter()
+        spent = (simulated - start, decoded - simulated, passed - decoded, read_ann - passed)
         quantised = {bits: predict(_on_cpu(rival(x))) for bits, rival in self.quantised.items()}
-
         observations: list[Observation] = []
         for k, image in enumerate(inputs):
-            steps = {}
+            expected = _of_image(ann_outputs, k)
+            steps: dict[int, StepObservation] = {}
             for t, snapshot in run.snapshots.items():
-                step = _step(snapshot, k, outputs[t], predictions[t][k], want)
-                if ann_outputs:
-                    error = relative_error(step.outputs, _of_image(ann_outputs, k))
-                    step = replace(step, error=error)
-                steps[t] = step
-            seconds = Seconds(
-                read=image.seconds,
-                network=(simulated - start) / n,
-                decode=(decoded - simulated) / n,
-                ann=(passed - decoded) / n,
-                ann_decode=(read_ann - passed) / n,
-            )
+                own = _of_image(outputs[t], k)
+                error = relative_error(own, expected) if expected else math.nan
+                steps[t] = _step(snapshot, k, own, predictions[t][k], "layers" in want, error)
             seen = Observation(
                 input=image,
                 T=T,
                 steps=steps,
-                seconds=seconds,
+                seconds=Seconds(image.seconds, *(seconds / n for seconds in spent)),
                 ann=ann[k],
-                ann_outputs=_of_image(ann_outputs, k),
+                ann_outputs=expected,
                 quantised={bits: of_bits[k] for bits, of_bits in quantised.items()},
                 neurons_by_layer=run.neurons,
                 activations=run.activations,
@@ -449,32 +442,28 @@ class Observer:
 def _step(
     snapshot: Snapshot,
     k: int,
-    outputs: Sequence[Tensor],
+    outputs: tuple[Tensor, ...],
     prediction: Prediction | None,
-    want: Collection[Want],
+    layers: bool,
+    error: float,
 ) -> StepObservation:
     """Image k of a batch."""
-    step = StepObservation(
-        snapshot.t,
-        prediction,
-        _of_image(outputs, k),
-        {name: total[k].item() for name, total in snapshot.spikes.items()},
-        snapshot.sent.of_image(k),
-        snapshot.pooled.of_image(k),
-        snapshot.encoded.of_image(k),
-        snapshot.operations.of_image(k),
-        snapshot.updates[k].item(),
-        int(snapshot.active_steps[k]),
-        {} if snapshot.products is None else snapshot.products.of_image(k),
-    )
-    for name, spikes in snapshot.maps.items():
-        step.maps[name] = spikes[k].cpu()
-    if "layers" in want:
-        for name, sent in snapshot.sent_by_layer.items():
-            step.sent_by_layer[name] = sent.of_image(k)
-        for name, operations in snapshot.operations_by_layer.items():
-            step.operations_by_layer[name] = operations.of_image(k)
-    return step
+    values: dict[str, Any] = {}
+    for name, value in vars(snapshot).items():
+        if name == "maps":
+            values[name] = {layer: spikes[k].cpu() for layer, spikes in value.items()}
+        elif layers or not name.endswith("_by_layer"):
+            values[name] = _plain(value, k)
+    return StepObservation(**{**values, "outputs": outputs}, prediction=prediction, error=error)
+
+
+def _plain(value: Any, k: int) -> Any:
+    """What a snapshot has of image k of a batch, as numbers."""
+    if isinstance(value, Counts):
+        return value.of_image(k)
+    if isinstance(value, dict):
+        return {name: _plain(one, k) for name, one in value.items()}
+    return value[k].item() if isinstance(value, Tensor) else value
 
 
 def _each_once(f: Callable[[Any], Any], values: Mapping[int, Any]) -> dict[int, Any]:

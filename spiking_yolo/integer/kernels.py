@@ -91,8 +91,9 @@ class NeuronKernel:
         """Whether sums and bytes are as C reads them."""
         if sums[0].ndim != 4 or sums[0].device.type != "cpu" or sums[0].dtype != torch.float32:
             return False
-        bytewise = [x for x in (*sums[1:], before) if x is not None]
-        return all(x.dtype == torch.uint8 for x in bytewise)
+        if len(sums) > 1 and sums[1].dtype != torch.uint8:
+            return False
+        return before is None or before.dtype == torch.uint8
 
     def __call__(
         self,

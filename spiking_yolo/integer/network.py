@@ -112,6 +112,8 @@ class IntegerNetwork(nn.Module):
                 if name in plan.sums and pools_in_pairs(pool, self.sizes[pool.inputs[0]]):
                     self._pooling[name] = pool
         self.graph = _without(self.graph, self._pooling)
+        # Layers of neurons -> the maps whose sum they read.
+        self._terms = {name: terms(self.graph, self.graph[name].inputs[0]) for name in self.layers}
         self._releases = _releases(self.graph, {*self.senders, self._input})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -175,7 +177,7 @@ class IntegerNetwork(nn.Module):
         """The positions of neurons that may have received something; None: any."""
         if node.name not in self._kernels:
             return None
-        places = [memory.changed.get(name) for name in terms(self.graph, node.inputs[0])]
+        places = [memory.changed.get(name) for name in self._terms[node.name]]
         where = united(places)
         if where is not None and node.name in self._pooling:
             where = reached_windows(where, self.sizes[self._pooling[node.name].inputs[0]][3])
@@ -191,7 +193,7 @@ class IntegerNetwork(nn.Module):
     ) -> tuple[Tensor, Counts]:
         """What a layer of neurons has sent by now, and its events in this step."""
         name = node.name
-        sums = [values[one] for one in terms(self.graph, node.inputs[0])]
+        sums = list(map(values.__getitem__, self._terms[name]))
         kernel = self._kernels.get(name)
         if kernel is not None and kernel.takes(sums, before):
             sent, spent = kernel(sums, before, name in self._pooling, dead_zone, where)

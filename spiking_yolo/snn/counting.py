@@ -37,7 +37,7 @@ class Counts(NamedTuple):
     @classmethod
     def of(cls, f: Callable[..., Any], *counts: "Counts") -> Self:
         """f of the same counting of each."""
-        return cls(*(f(*values) for values in zip(*counts, strict=True)))
+        return cls(*map(f, *counts))
 
     def stacked(self) -> Tensor:
         """All three in one tensor, [3 * N, ...]; of [N, ...] each."""

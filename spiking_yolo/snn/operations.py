@@ -167,12 +167,12 @@ def operations_by_layer(
     for node in graph.layers:
         if not arrived.keys() >= set(node.inputs):
             continue
-        inputs = [arrived[name] for name in node.inputs]
         if node.product:
+            inputs = [arrived[name] for name in node.inputs]
             sizes = [shapes[name] for name in node.inputs]
             spent = product_operations(node, inputs, sizes, stored.get(node.inputs[1]))
         else:
-            spent = synaptic_operations(graph, node, inputs[0])
+            spent = synaptic_operations(graph, node, arrived[node.inputs[0]])
         operations[node.name] = Counts.unstacked(spent)
     return operations
 

@@ -115,7 +115,7 @@ class Snapshot:
             unless asked for.
         sent_by_layer: Events so far of each sender: neurons, max poolings and the image.
         operations_by_layer: `operations` of each layer that receives events.
-        products: `operations` of the products of attention; None where there are none.
+        products: `operations` of the products of attention; empty where there are none.
     """
 
     t: int
@@ -130,7 +130,7 @@ class Snapshot:
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, Counts] = field(default_factory=dict)
     operations_by_layer: dict[str, Counts] = field(default_factory=dict)
-    products: Counts | None = None
+    products: Counts | dict[str, float] = field(default_factory=dict)
 
     @property
     def events(self) -> Counts:
@@ -178,7 +178,7 @@ class Snapshot:
             kinds[graph[name].op].append(count)
         by_layer = operations.operations_by_layer(graph, counts, shapes, first)
         none = Counts.alike(torch.zeros_like(updates))
-        products: Counts | None = None
+        products: Counts | dict[str, float] = {}
         reached = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
         if reached:
             products = _total(reached)

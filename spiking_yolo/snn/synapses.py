@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import EventConvolution, Kernels, PackedConvolution
-from spiking_yolo.snn.layout import SparseRows, empty, per_channel, rows
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -46,24 +45,13 @@ class LinearMap:
         if self._events is not None and not complete:
             reached = self._events(x)
             if reached is not None and biased and self.bias is not None:
-                return self._everywhere(reached, self.bias)
+                return reached.dense().add_(self.bias[:, None, None])
             if reached is not None:
                 return reached.dense()
         if self._convolution is not None:
             return self._convolution(x, biased)
         bias = self.bias if biased else None
         return F.linear(x.to(self.weight.dtype), self.weight, bias)
-
-    def _everywhere(self, reached: SparseRows, bias: Tensor) -> Tensor:
-        """The map of which some rows are `reached`, with the bias."""
-        values = reached.values
-        result = empty(reached.shape, values, values.dtype)
-        every = rows(result)
-        if len(values) == len(every):
-            torch.add(values, bias, out=every)
-        else:
-            every.copy_(bias.expand_as(every)).index_add_(0, reached.where, values)
-        return result
 
 
 class Synapses:

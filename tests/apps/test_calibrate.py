@@ -9,7 +9,7 @@ import torch
 from helpers.tiny import photo, run_tool, write_tiny
 
 from spiking_yolo.apps import tuning
-from spiking_yolo.convert import tune_weights
+from spiking_yolo.convert import training
 from spiking_yolo.convert.calibration_file import CalibrationFile
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
@@ -89,7 +89,7 @@ def test_a_shipped_network_is_calibrated_in_the_cache(
 @pytest.fixture
 def pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Forty photographs, and a comparison every two steps."""
-    monkeypatch.setattr(tune_weights, "EVERY", 2)
+    monkeypatch.setattr(training, "EVERY", 2)
     monkeypatch.setenv("SPIKING_YOLO_CACHE", str(folder / "cache"))
     shutil.rmtree("photos")
     Path("photos").mkdir()
@@ -118,9 +118,9 @@ def test_an_interrupted_tuning_goes_on_with_the_same_result(
         calibrate("--tune", "--calibration", "tuned-weights", *STEPS, "-o", "whole.safetensors")
         == 0
     )
-    step, done = tune_weights.Tuning.train_on, []
+    step, done = training.Tuning.train_on, []
 
-    def stopped(self: tune_weights.Tuning, x: torch.Tensor) -> None:
+    def stopped(self: training.Tuning, x: torch.Tensor) -> None:
         if len(done) == 5:
             raise KeyboardInterrupt
         done.append(x)

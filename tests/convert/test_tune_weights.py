@@ -9,7 +9,7 @@ from helpers.methods import relative_error
 from helpers.networks import Pooled, images, make, spiking
 from torch import nn
 
-from spiking_yolo.convert import training as tune_weights
+from spiking_yolo.convert import training
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
@@ -83,7 +83,7 @@ def test_tuning_lowers_the_error_at_the_same_operations():
 
 def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pytest.MonkeyPatch):
     """Its figures are those of a network made from neurons and weights, by what runs too."""
-    monkeypatch.setattr(tune_weights, "EVERY", 10)
+    monkeypatch.setattr(training, "EVERY", 10)
     t = tuning(20)
     # Worse than any state; in the test above it may be the best.
     t.start = {name: {**own, "bias": torch.tensor(9.0)} for name, own in t.start.items()}
