@@ -52,24 +52,19 @@ def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: Neuron
             raise UserError(f"node {node.name!r} has no threshold")
     check_values(neurons)
     for name, parameters in neurons.items():
-        shapes: list[tuple[int, ...]] = []
-        if name in sizes:
-            shapes = [(), (1,), tuple(sizes[name][1:2])]
-        for key, value in parameters.items():
-            if tuple(value.shape) not in shapes:
-                raise UserError(f"{label(key)} of node {label(name)!r} is not for its channels")
+        fitting = [(), (1,), tuple(sizes[name][1:2])] if name in sizes else []
+        if any(tuple(value.shape) not in fitting for value in parameters.values()):
+            raise UserError(f"the parameters of node {label(name)!r} are not for its channels")
 
 
 def check_values(neurons: NeuronParameters) -> None:
     """Raise UserError, naming the node, for values that no neuron can have."""
     for name, parameters in neurons.items():
-        where = f"node {label(name)!r}"
-        check_finite(parameters, where)
+        check_finite(parameters, f"node {label(name)!r}")
         for key, value in parameters.items():
-            if not value.is_floating_point():
-                raise UserError(f"{where}: {label(key)} must be a number")
-            if key in THRESHOLD_KEYS and not (value > 0).all():
-                raise UserError(f"{where}: {label(key)} must be a number above 0")
+            low = key in THRESHOLD_KEYS and not (value > 0).all()
+            if low or not value.is_floating_point():
+                raise UserError(f"node {label(name)!r}: {label(key)} must be a number above 0")
 
 
 def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
@@ -217,7 +212,14 @@ class CalibrationFile:
         tensors, content = self._part(STATISTICS)
         try:
             return Statistics.of_contents(tensors, content, self.weights_sha256, self.imgsz)
-        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise damaged(self.path, error) from error
 
     def calibration(self, method: str, name: str) -> CalibrationResult:
@@ -290,17 +292,14 @@ def save_calibrations(
         with suppress(UserError):
             old = CalibrationFile.read(path)
             if (old.weights_sha256, old.imgsz) == (weights_sha256, tuple(imgsz)):
-                kept = old._tensors("")
-                entries, tensors = dict(old.entries), kept
+                tensors, entries = old._tensors(""), dict(old.entries)
         parts = {one.key: one.contents() for one in calibrations}
         if statistics is not None:
             parts[STATISTICS] = statistics.contents()
         for key, (own, content) in parts.items():
-            for name in list(tensors):
-                if name.startswith(f"{key}/"):
-                    del tensors[name]
-            for name, value in own.items():
-                tensors[f"{key}/{name}"] = value
+            prefix = f"{key}/"
+            tensors = {k: value for k, value in tensors.items() if not k.startswith(prefix)}
+            tensors |= {prefix + name: value for name, value in own.items()}
             entries[key] = entry_text(key, content, own)
         common = {"format": FORMAT, "weights_sha256": weights_sha256, "imgsz": json_text(imgsz)}
         write_safetensors(path, tensors, {**common, **entries})
@@ -349,6 +348,9 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
         paths = [chosen]
     files = [CalibrationFile.read(path) for path in paths if chosen or path.is_file()]
     for file in files:
+        if file.path == user_path(ann):
+            own = f"using your calibration in {file.path}, remove it to return to the shipped one"
+            warnings.warn(Notice(own), stacklevel=1)
         mend = f"run {ann.calibrate_command}"
         if file.weights_sha256 != ann.sha256:
             raise UserError(f"{file.path} is of other weights than {ann.weights}: {mend}")
@@ -362,7 +364,6 @@ def find_statistics(ann: Ann, chosen: Path | None = None) -> Statistics | None:
     """The network's statistics, from the first file that has them; None if there are none."""
     for file in calibration_files(ann, chosen):
         if STATISTICS in file.entries:
-            notify_of_own(ann, file.path)
             statistics = file.statistics()
             statistics.check(ann.sha256, ann.imgsz, ann.graph)
             return statistics
@@ -376,7 +377,6 @@ def find_calibration(
     name = recipe.calibration.name
     for file in calibration_files(ann, chosen):
         if name in file.names(recipe.name):
-            notify_of_own(ann, file.path)
             return file.calibration(recipe.name, name)
     return None
 
@@ -393,10 +393,3 @@ def calibrate_command(ann: Ann, recipe: Recipe) -> str:
         start = get_recipe(recipe.name, recipe.calibration.name)
         words += [f"--set {key}={value}" for key, value in recipe.changes(start).items()]
     return " ".join(words)
-
-
-def notify_of_own(ann: Ann, path: Path) -> None:
-    """Say that a file of the user replaces a shipped one; Python shows the same notice once."""
-    if is_shipped(ann.weights) and path == user_path(ann):
-        what = f"using your calibration in {path}, remove it to return to the shipped one"
-        warnings.warn(Notice(what), stacklevel=1)

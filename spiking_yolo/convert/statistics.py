@@ -146,9 +146,7 @@ def unpack_histograms(
     take.
     """
     per_channel = [tensors[key] for key in ("exponent", "minimum", "maximum")]
-    everything = sum(channels)
-    if min(channels, default=0) < 0 or any(t.shape != (everything,) for t in per_channel):
-        raise ValueError("the number of channels is not that of the tensors")
+    everything = len(per_channel[0])
     if everything > CHANNELS:
         raise ValueError(f"{everything} channels, where {CHANNELS} are the most")
     size = 2 * everything * BINS
@@ -233,15 +231,10 @@ class Statistics:
         """
         mend = f"run `{command('calibrate')}` for this network"
         if self.weights_sha256 != weights_sha256:
-            raise UserError(
-                f"the statistics are of other weights ({self.weights_sha256[:12]}, not"
-                f" {weights_sha256[:12]}): {mend}"
-            )
+            raise UserError(f"the statistics are of other weights: {mend}")
         if self.imgsz != tuple(imgsz):
             own, wanted = size_name(self.imgsz), size_name(imgsz)
-            raise UserError(
-                f"the statistics were taken at {own} pixels, not {wanted}: {mend} with --imgsz"
-            )
+            raise UserError(f"the statistics are of {own} pixels, not {wanted}: {mend}")
         if set(self.histograms) != {node.name for node in graph.activations}:
             raise UserError(f"the statistics name other activations than the network has: {mend}")
 
@@ -285,17 +278,13 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
     W]; of softmax, whose range follows from no range of scores, of the results.
     """
     if not graph.activations:
-        raise UserError(
-            "the network has no activation, such as ReLU, where neurons could spike: give"
-            " another one"
-        )
+        raise UserError("the network has no activation, such as ReLU, where neurons could spike")
     histograms: dict[str, Histogram] = {}
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
         if not before.float().isfinite().all():
             raise UserError(
-                f"the input of node {node.name!r} is not finite: the weights are damaged, fetch"
-                " them again"
+                f"the input of node {node.name!r} is not finite: fetch the weights again"
             )
         if node.name not in histograms:
             histograms[node.name] = Histogram.empty(before.shape[1])
@@ -304,8 +293,6 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
 
     for batch in batches:
         forward(graph, batch, tap)
-    if not histograms:
-        raise UserError("there is nothing to calibrate on: give at least one image")
     return histograms
 
 
