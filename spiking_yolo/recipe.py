@@ -15,7 +15,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import did_you_mean, plain_name
-from spiking_yolo.settings import checked, parse, setting, settings_of
+from spiking_yolo.settings import checked, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -469,8 +469,7 @@ class Recipe:
                 keys = [key for key, _, _ in settings_table()]
                 hint = did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
                 raise UserError(f"unknown setting {key!r}{hint}")
-            expected = settings_of(SLOTS[slot])[name].type
-            changes.setdefault(slot, {})[name] = parse(key, expected, value)
+            changes.setdefault(slot, {})[name] = value
         slots = {slot: replace(getattr(self, slot), **new) for slot, new in changes.items()}
         return replace(self, **slots)
 

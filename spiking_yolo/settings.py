@@ -6,17 +6,17 @@ Literal.
 
 from __future__ import annotations
 
-import math
+import sys
 import typing
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import did_you_mean
 
-TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 # Of a whole number without another bound: random generators take no larger seed.
 LARGEST = 2**31 - 1
 
@@ -64,13 +64,6 @@ class Setting:
         return tuple(dict.fromkeys(choices))
 
     @property
-    def range(self) -> str:
-        """The range in words, such as "at least 1"."""
-        if self.high is not None:
-            return f"in {self.low}..{self.high}"
-        return f"at least {self.low}"
-
-    @property
     def documentation(self) -> str:
         """The meaning, with the choices if there are some."""
         if not self.choices:
@@ -89,55 +82,25 @@ def settings_of(cls: type) -> dict[str, Setting]:
     return settings
 
 
-def parse(name: str, kind: Any, value: Any) -> Any:
-    """A value from a command line or from JSON, in the type of its field.
-
-    name: what messages call it. Text of other types than numbers and flags stays as it is.
-    """
-    if kind is float and type(value) is int:
-        return float(value)
-    if not isinstance(value, str) or kind not in (bool, int, float):
-        return value
-    try:
-        if kind is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        return kind(value)
-    except (ValueError, KeyError):
-        raise UserError(f"{name} must be {TYPE_NAMES[kind]}, not {value!r}") from None
-
-
 def checked(name: str, entry: Setting, value: Any) -> Any:
-    """The value of a field, if it has its type and range.
+    """The value of a field in its type, also from the text of a command line.
 
     Raises:
-        UserError: It does not; the message calls it `name`.
+        UserError: It has another type, or is out of range; the message calls it `name`.
     """
     if entry.choices:
-        return _checked_choice(name, entry, value)
+        if value in entry.choices:
+            return value
+        raise UserError(f"{name} must be one of {', '.join(entry.choices)}, not {value!r}")
     kind = entry.type
-    if kind is float and type(value) is int:
-        value = float(value)
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if not fits or "\0" in str(value):
-        raise UserError(f"{name} must be {TYPE_NAMES[kind]}, not {value!r}")
-    _check_range(name, entry, value)
-    return value
-
-
-def _checked_choice(name: str, entry: Setting, value: Any) -> str:
-    if value not in entry.choices:
-        hint = ""
-        if isinstance(value, str):
-            hint = did_you_mean(value, entry.choices)
-        raise UserError(f"{name} must be one of {', '.join(entry.choices)}, not {value!r}{hint}")
-    return value
-
-
-def _check_range(name: str, entry: Setting, value: Any) -> None:
-    low, high = entry.low, entry.high
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise UserError(f"{name} must be {entry.range}, not {value}")
-    if isinstance(value, int) and value > LARGEST:
-        raise UserError(f"{name} must be at most {LARGEST}, not {str(value)[:40]}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{name} must be a finite number, not {value}")
+    if kind in (int, float):
+        # The largest float is below infinity.
+        highest = LARGEST if kind is int else sys.float_info.max
+        lowest = -highest if entry.low is None else entry.low
+        bounds = msgspec.Meta(ge=lowest, le=highest if entry.high is None else entry.high)
+        kind = Annotated[kind, bounds]
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        said = str(error).replace("Expected", "must be").replace("`", "")
+        raise UserError(f"{name} {said}, not {value!r:.60}") from None

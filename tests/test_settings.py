@@ -9,7 +9,7 @@ import pytest
 
 from spiking_yolo.errors import UserError, pip_install, require
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.settings import checked, parse, setting, settings_of
+from spiking_yolo.settings import checked, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,7 @@ class Slot:
 
 
 def read(name: str, value: Any) -> Any:
-    entry = settings_of(Slot)[name]
-    return checked(name, entry, parse(name, entry.type, value))
+    return checked(name, settings_of(Slot)[name], value)
 
 
 def test_values_and_texts():
