@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.analyze.chain import INHERITED, OWN, PARTS, Chain
+from spiking_yolo.apps.analyze.chain import PARTS, Chain
 from spiking_yolo.graph import Activation
-from spiking_yolo.io.json import finite
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import NeuronLayer
 
@@ -49,8 +48,8 @@ class LayerWatch:
         self._negative = signs < 0
         self._wrong_before: Tensor | None = None
 
-    def see(self, t: int, layer: NeuronLayer, current: Tensor) -> None:
-        """Record step t, in which the layer received `current`; see snn.network.Probe."""
+    def see(self, layer: NeuronLayer, current: Tensor) -> None:
+        """Record a step in which the layer received `current`; see snn.network.Probe."""
         self.received += current
         self.sent.addcmul_(layer.out, per_channel(layer.theta, layer.out))
         self.wrong.append(self._count_wrong(layer))
@@ -96,7 +95,7 @@ class Watch:
         self.layers = {name: LayerWatch(z, phi, T) for name, (z, phi) in before.items()}
 
     def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor) -> None:
-        self.layers[name].see(t, layer, current)
+        self.layers[name].see(layer, current)
 
 
 @dataclass
@@ -122,9 +121,7 @@ class LayerTotals:
     images: int = 0
     ann: float = 0.0
     error: float = 0.0
-    squares: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys((*PARTS, "own", "inherited"), 0.0)
-    )
+    squares: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     products: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     spikes: float = 0.0
     rates: float = 0.0
@@ -134,11 +131,8 @@ class LayerTotals:
     def add(self, chain: Chain, watch: LayerWatch, spikes: float, rate: float) -> None:
         """Add one image."""
         total = chain.snn - chain.ann
-        parts = chain.parts()
-        sums = {"own": chain.ideal - chain.ann, "inherited": chain.snn - chain.ideal}
-        for name, part in (parts | sums).items():
+        for name, part in chain.parts().items():
             self.squares[name] += _dot(part, part)
-        for name, part in parts.items():
             self.products[name] += _dot(part, total)
         self.ann += _dot(chain.ann, chain.ann)
         self.error += _dot(total, total)
@@ -150,19 +144,10 @@ class LayerTotals:
 
     def relative(self, square: float) -> float:
         """A squared norm as a norm relative to the ANN activation's; nan if that is zero."""
-        if not self.ann:
-            return math.nan
-        return math.sqrt(square / self.ann)
-
-    @property
-    def relative_error(self) -> float:
-        return self.relative(self.error)
+        return math.sqrt(square / self.ann) if self.ann else math.nan
 
     def norms(self) -> dict[str, float]:
-        """The relative norm of each part, and of the sums "own" and "inherited".
-
-        Norms do not add up, since parts can cancel each other.
-        """
+        """The relative norm of each part. They do not add up, since parts can cancel each other."""
         return {name: self.relative(square) for name, square in self.squares.items()}
 
     def shares(self) -> dict[str, float]:
@@ -178,32 +163,19 @@ class LayerTotals:
     def sin(self, t: int) -> float:
         """SIN ratio: the fraction of inactivated neurons that sent a wrong spike within t steps.
 
-        nan beyond T, and where no neuron could.
+        nan where no neuron could.
         """
-        if t > self.T or not self.eligible:
-            return math.nan
-        return float(self.wrong[t - 1]) / self.eligible
+        return float(self.wrong[t - 1]) / self.eligible if self.eligible else math.nan
 
     def row(self) -> dict[str, Any]:
-        """The row of layers.csv; None where there is nothing to measure. Spikes are per image."""
-        norms = self.norms()
-        row: dict[str, Any] = {"layer": self.name, "error": self.relative_error}
-        for name in (*OWN, "own", "inherited", *INHERITED):
-            row[_key(name)] = norms[name]
-        for name, share in self.shares().items():
-            row[f"share_{_key(name)}"] = share
-        row["sin_16"] = self.sin(16)
-        row["sin_T"] = self.sin(self.T)
+        """The row of layers.csv; nan where there is nothing to measure. Spikes are per image."""
+        row: dict[str, Any] = {"layer": self.name, "error": self.relative(self.error)}
+        row |= self.norms()
+        row |= {f"share {name}": share for name, share in self.shares().items()}
+        row["SIN"] = self.sin(self.T)
         row["rate"] = self.rates / self.images
         row["spikes"] = self.spikes / self.images
-        return finite(row)
-
-
-def _key(part: str) -> str:
-    name = part.replace(" ", "_").replace("-", "_")
-    if part in INHERITED:
-        name = f"inherited_{name}"
-    return name
+        return row
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
