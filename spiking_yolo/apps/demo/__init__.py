@@ -24,7 +24,7 @@ class DemoOptions(MethodOptions, DetectionOptions):
     port: Annotated[int, within(1, 65535)] = 8000
     """Port of --serve."""
     runtime: Path | None = None
-    """Onnxruntime-web from disk: the file of `npm pack`, or a folder (default: by npm)."""
+    """Onnxruntime-web from disk, the file of `npm pack` (default: by npm)."""
     weights: Path | None = Path("yolo-fastest")
     """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of spiking-yolo
     list; small networks are faster.

@@ -4,6 +4,7 @@ server for it on this machine alone.
 
 import hashlib
 import html
+import io
 import json
 import shutil
 import subprocess
@@ -25,7 +26,8 @@ from spiking_yolo.draw.page import HTML as PAGE
 from spiking_yolo.draw.page import embedded, legend
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.assets import sample_clip
-from spiking_yolo.io.files import atomic_write, cache_folder, regular
+from spiking_yolo.io.files import atomic_write, cache_folder, read_bytes
+from spiking_yolo.io.names import reason
 from spiking_yolo.options import load
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -40,86 +42,48 @@ FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 PATIENCE = 600
 
 
-def runtime_folder(chosen: Path | None) -> Path:
-    """A folder that holds FILES.
+def runtime(chosen: Path | None) -> dict[str, bytes]:
+    """The FILES of the published package, by name.
 
     Args:
-        chosen: The .tgz of `npm pack`, which must be that of VERSION, or a folder with the files or
-            with the unpacked package. None: the cache, filled by npm the first time.
+        chosen: The .tgz of `npm pack`; None: the cache, filled by npm the first time.
 
     Raises:
-        UserError: They are not there, the file is not the published one, or npm fails.
+        UserError: The file is not the published one, or npm fails.
     """
-    cached = cache_folder() / f"{PACKAGE}-{VERSION}"
-    if chosen is None:
-        if not cached.is_dir():
-            _fetch(cached)
-        return cached
-    if not chosen.is_dir():
-        _unpack(chosen, cached)
-        return cached
-    for folder in (chosen, chosen / "dist", chosen / "package" / "dist"):
-        if all((folder / name).is_file() for name in FILES):
-            return folder
-    raise UserError(
-        f"{chosen} does not hold {' and '.join(FILES)}: give the folder of {PACKAGE}, or the file"
-        f" of `npm pack {PACKAGE}@{VERSION}`"
-    )
-
-
-def _fetch(target: Path) -> None:
-    """Get the package by npm, which knows where, and unpack it."""
-    wanted = f"{PACKAGE}@{VERSION}"
-    npm = shutil.which("npm")
-    if npm is None:
+    archive = chosen or cache_folder() / f"{PACKAGE}-{VERSION}.tgz"
+    if chosen is None and not archive.is_file():
+        _fetch(archive)
+    content = read_bytes(archive)
+    if hashlib.sha512(content).hexdigest() != SHA512:
         raise UserError(
-            f"{PACKAGE} is not in the cache and npm is not installed: install Node.js, or run `npm"
-            f" pack {wanted}` elsewhere and give its file by --runtime"
+            f"{archive} is not {PACKAGE} {VERSION} as published (its SHA-512 differs): remove it,"
+            f" or give the file of `npm pack {PACKAGE}@{VERSION}` by --runtime"
         )
-    print(f"fetching {wanted} by npm", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:
-        call = [npm, "pack", wanted, "--ignore-scripts", "--pack-destination", folder]
-        try:
-            # Its own folder, so that no settings of a project beside it apply.
-            subprocess.run(
-                call, cwd=folder, check=True, capture_output=True, text=True, timeout=PATIENCE
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            raise UserError(
-                f"npm cannot fetch {wanted} ({said[0] if said else error}): check the network, or"
-                " give the file of `npm pack` by --runtime"
-            ) from error
-        _unpack(Path(folder) / f"{PACKAGE}-{VERSION}.tgz", target)
-
-
-def _unpack(archive: Path, target: Path) -> None:
-    """Write the FILES of the published package, and of no other, into a new folder."""
-    try:
-        with open(regular(archive), "rb") as file:
-            digest = hashlib.file_digest(file, "sha512").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read {archive}: {error.strerror}; check --runtime") from error
-    if digest != SHA512:
-        raise UserError(
-            f"{archive} is not {PACKAGE} {VERSION} as published (its SHA-512 differs): run `npm"
-            f" pack {PACKAGE}@{VERSION}` again"
-        )
-    if target.is_dir():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=target.parent) as folder,
-        tarfile.open(archive, "r:gz") as tar,
-    ):
-        part = Path(folder) / target.name
-        part.mkdir()
+    found: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
         for name in FILES:
             member = tar.extractfile(f"package/dist/{name}")
             assert member is not None
-            with member, open(part / name, "wb") as out:
-                shutil.copyfileobj(member, out)
-        part.rename(target)
+            found[name] = member.read()
+    return found
+
+
+def _fetch(target: Path) -> None:
+    """Get the package by npm, which knows where."""
+    wanted = f"{PACKAGE}@{VERSION}"
+    print(f"fetching {wanted} by npm", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder, atomic_write(target) as temporary:
+        call = ["npm", "pack", wanted, "--ignore-scripts", "--pack-destination", folder]
+        try:
+            # Its own folder, so that no settings of a project beside it apply.
+            subprocess.run(call, cwd=folder, check=True, capture_output=True, timeout=PATIENCE)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise UserError(
+                f"npm cannot fetch {wanted} ({reason(error)}): install Node.js, or run `npm pack"
+                f" {wanted}` elsewhere and give its file by --runtime"
+            ) from error
+        shutil.copyfile(Path(folder) / f"{PACKAGE}-{VERSION}.tgz", temporary)
 
 
 # Of the page, and by the server of its worker too: nothing is loaded from elsewhere.
@@ -193,50 +157,30 @@ def write(options: DemoOptions) -> int:
     from spiking_yolo.onnx.model import spiking_model
 
     folder = options.output
-    _check_folder(folder)
-    converted = load(options)
-    _check_network(converted)
-    runtime = runtime_folder(options.runtime)
-    print("writing the network, which takes up to a minute", file=sys.stderr)
-    model = spiking_model(converted, stateful=True, boxes=options, counts=True)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    contents: dict[str, bytes | Path] = {
-        "index.html": _page(converted, metadata, options.conf).encode(),
-        "page.css": _joined(STYLE).encode(),
-        "page.js": _joined(PROGRAM).encode(),
-        "network.js": _joined((HTML / "network.js",)).encode(),
-        "network.onnx": model.SerializeToString(),
-        "clip.mp4": sample_clip(),
-    }
-    for name in FILES:
-        contents[name] = runtime / name
-    for name, content in contents.items():
-        with atomic_write(folder / name) as temporary:
-            if isinstance(content, Path):
-                shutil.copyfile(content, temporary)
-            else:
-                temporary.write_bytes(content)
-    return sum((folder / name).stat().st_size for name in contents)
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output {folder} is a file: give a folder")
     others = sorted(path.name for path in folder.glob("*") if path.name not in NAMES)
     if others:
         raise UserError(
             f"--output {folder} holds {others[0]}, which is not of a demo: give a new folder"
         )
-
-
-def _check_network(converted: Converted) -> None:
+    converted = load(options)
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
-    if not converted.recipe.complete:
-        raise UserError(
-            f"{converted.recipe.name} takes several timesteps for a frame: give a method that takes"
-            " one, such as --method signed-digits"
-        )
+    files = runtime(options.runtime)
+    print("writing the network, which takes up to a minute", file=sys.stderr)
+    model = spiking_model(converted, stateful=True, boxes=options, counts=True)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    files |= {
+        "index.html": _page(converted, metadata, options.conf).encode(),
+        "page.css": _joined(STYLE).encode(),
+        "page.js": _joined(PROGRAM).encode(),
+        "network.js": _joined((HTML / "network.js",)).encode(),
+        "network.onnx": model.SerializeToString(),
+        "clip.mp4": sample_clip().read_bytes(),
+    }
+    for name, content in files.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return sum(map(len, files.values()))
 
 
 def _page(converted: Converted, metadata: dict[str, str], conf: float) -> str:

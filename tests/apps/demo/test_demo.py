@@ -5,6 +5,7 @@ served.
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 import threading
@@ -15,18 +16,8 @@ from helpers.classifying import write_all
 from helpers.tiny import run_tool, write_tiny
 
 from spiking_yolo.apps.demo import folder as demo
-from spiking_yolo.apps.demo.folder import FILES, NAMES, open_server, runtime_folder
+from spiking_yolo.apps.demo.folder import FILES, NAMES, open_server, runtime
 from spiking_yolo.errors import UserError
-
-
-@pytest.fixture
-def runtime_files(tmp_path):
-    """A folder with files of the runtime's names."""
-    folder = tmp_path / "runtime" / "dist"
-    folder.mkdir(parents=True)
-    for name in FILES:
-        (folder / name).write_text(name)
-    return folder.parent
 
 
 @pytest.fixture
@@ -46,11 +37,19 @@ def package(path, names=FILES):
     return path
 
 
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    """A package that counts as the published one."""
+    path = package(tmp_path / "package.tgz")
+    monkeypatch.setattr(demo, "SHA512", hashlib.sha512(path.read_bytes()).hexdigest())
+    return path
+
+
 @pytest.mark.slow
-def test_the_folder_holds_the_page_and_nothing_else(tmp_path, runtime_files):
+def test_the_folder_holds_the_page_and_nothing_else(tmp_path, archive):
     pytest.importorskip("onnx")
     weights = write_tiny(tmp_path)
-    call = ("-o", tmp_path / "page", "--weights", weights, "--runtime", runtime_files)
+    call = ("-o", tmp_path / "page", "--weights", weights, "--runtime", archive)
     assert run_tool("demo", *call) == 0
     folder = tmp_path / "page"
     assert {path.name for path in folder.iterdir()} == NAMES
@@ -73,71 +72,58 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
     assert run_tool("demo", "-o", tmp_path) == 2
     assert "thesis.txt" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    assert run_tool("demo", "-o", tmp_path / "thesis.txt") == 2
-    assert "give a folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_network_without_boxes_and_a_method_of_many_steps_are_refused(
-    tmp_path, runtime_files, capsys
-):
+def test_a_network_without_boxes_and_a_method_of_many_steps_are_refused(tmp_path, archive, capsys):
     pytest.importorskip("onnx")
     weights, _ = write_all(tmp_path)
-    call = ("-o", tmp_path / "page", "--weights", weights, "--runtime", runtime_files)
+    call = ("-o", tmp_path / "page", "--weights", weights, "--runtime", archive)
     assert run_tool("demo", *call) == 2
     assert "a detector" in capsys.readouterr().err
     tiny = ("--weights", write_tiny(tmp_path), "--method", "dcgs")
-    assert run_tool("demo", "-o", tmp_path / "page", *tiny, "--runtime", runtime_files) == 2
+    assert run_tool("demo", "-o", tmp_path / "page", *tiny, "--runtime", archive) == 2
     assert "--method signed-digits" in capsys.readouterr().err
     assert not (tmp_path / "page").exists()
 
 
-def test_the_published_package_is_unpacked_and_no_other(tmp_path, empty_cache, monkeypatch):
-    archive = package(tmp_path / "package.tgz")
+def test_the_published_package_and_no_other(tmp_path, archive):
+    files = runtime(archive)
+    assert files == {name: f"package/dist/{name}".encode() for name in FILES}
+    other = package(tmp_path / "other.tgz", FILES[:1])
     with pytest.raises(UserError, match="SHA-512"):
-        runtime_folder(archive)
-    assert not empty_cache.exists()
-    monkeypatch.setattr(demo, "SHA512", hashlib.sha512(archive.read_bytes()).hexdigest())
-    folder = runtime_folder(archive)
-    assert {path.name for path in folder.iterdir()} == set(FILES)
-    assert (folder / FILES[0]).read_text() == f"package/dist/{FILES[0]}"
-    assert not list(tmp_path.rglob("evil"))
-    # From now on neither npm nor the file is needed.
-    assert runtime_folder(None) == folder
+        runtime(other)
+    with pytest.raises(UserError, match="No such file"):
+        runtime(tmp_path / "missing.tgz")
 
 
 def test_without_npm_the_way_out_is_said(empty_cache, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="--runtime"):
-        runtime_folder(None)
+        runtime(None)
 
 
-def test_what_npm_fetches_is_checked(tmp_path, empty_cache, monkeypatch):
+def test_npm_is_asked_once(tmp_path, empty_cache, archive, monkeypatch):
     npm = tmp_path / "npm"
     npm.write_text(
-        "#!/bin/sh\n"
-        f'for folder; do :; done\necho other > "$folder/onnxruntime-web-{demo.VERSION}.tgz"\n'
+        f"#!/bin/sh\nfor folder; do :; done\ncp {archive}"
+        f' "$folder/onnxruntime-web-{demo.VERSION}.tgz"\n'
     )
     npm.chmod(0o755)
-    monkeypatch.setattr(demo.shutil, "which", lambda name: str(npm))
-    with pytest.raises(UserError, match="SHA-512"):
-        runtime_folder(None)
-    npm.write_text("#!/bin/sh\necho no such host >&2; exit 1\n")
-    with pytest.raises(UserError, match="no such host"):
-        runtime_folder(None)
-    assert not empty_cache.exists()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    files = runtime(None)
+    npm.write_text("#!/bin/sh\nexit 1\n")
+    assert runtime(None) == files
+    next(empty_cache.iterdir()).unlink()
+    with pytest.raises(UserError, match="npm cannot fetch"):
+        runtime(None)
+    assert not list(empty_cache.iterdir())
 
 
-def test_a_folder_without_the_runtime_is_refused(tmp_path, runtime_files):
-    assert runtime_folder(runtime_files) == runtime_folder(runtime_files / "dist")
-    with pytest.raises(UserError, match=re.escape(FILES[1])):
-        runtime_folder(tmp_path)
-    with pytest.raises(UserError, match="No such file"):
-        runtime_folder(tmp_path / "missing.tgz")
-
-
-def test_the_server_gives_the_types_and_headers_that_browsers_need(runtime_files):
-    with open_server(runtime_files / "dist", 0) as http:
+def test_the_server_gives_the_types_and_headers_that_browsers_need(tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_text(name)
+    with open_server(tmp_path, 0) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         types = {}
         for name in FILES:
@@ -147,5 +133,5 @@ def test_the_server_gives_the_types_and_headers_that_browsers_need(runtime_files
             assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         assert list(types.values()) == ["text/javascript", "application/wasm"]
         with pytest.raises(UserError, match="--port"):
-            open_server(runtime_files, http.server_port)
+            open_server(tmp_path, http.server_port)
         http.shutdown()

@@ -20,7 +20,7 @@ from helpers.tiny import run_tool
 from torchvision.ops import box_iou
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.demo.folder import open_server, runtime_folder
+from spiking_yolo.apps.demo.folder import open_server, runtime
 from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip, samples_folder
@@ -51,7 +51,7 @@ PATIENCE = 40
 def folder(tmp_path_factory):
     pytest.importorskip("onnx")
     try:
-        runtime_folder(None)
+        runtime(None)
     except UserError as error:
         pytest.skip(str(error))
     path = tmp_path_factory.mktemp("demo") / "page"
