@@ -19,7 +19,7 @@ ZERO = 128
 
 
 def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
-    """What a bias [in] at every input of a layer brings to each output, [out]."""
+    """The sum of each output, [out], where every input is the `bias`, [in], of its channel."""
     if weight.ndim == 2:
         return weight @ bias.repeat_interleave(weight.shape[1] // len(bias))
     taps = weight.sum((2, 3)).unflatten(0, (groups, -1))
@@ -28,11 +28,13 @@ def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Border:
-    """What sums near the border lack of what the neurons hand on at rest: there is padding.
+    """What zero points bring less to sums near the border, where padding has none.
 
-    In the units of the sums, rounded once, to whole numbers: exact multiples of 1 / PARTS before,
-    where what the inputs hand on is. Rows above and below
-    [1, out, rows, W]; between them columns [1, out, 1, columns].
+    A neuron sends k, and k * theta + zero point is its value. The share of the zero points in a sum
+    is part of the bias of the next layer, as if there were no border; this is the difference. It is
+    in the units of the sums, exact in multiples of 1 / PARTS and then rounded once, to whole
+    numbers. above, below: rows, [1, out, rows, W]; left, right: columns between them, [1, out, 1,
+    columns].
     """
 
     above: Tensor
@@ -42,30 +44,30 @@ class Border:
 
     @classmethod
     def of(
-        cls, levels: Tensor, attrs: Mapping[str, Any], resting: Tensor, size: Sequence[int]
+        cls, levels: Tensor, attrs: Mapping[str, Any], zero_points: Tensor, size: Sequence[int]
     ) -> "Border | None":
-        """That of a convolution; None where nothing is lacking.
+        """That of a convolution; None without padding or zero points.
 
         Args:
             levels: Its weights, float64.
             attrs: Its geometry.
-            resting: What its inputs hand on at rest, [in].
+            zero_points: Of its inputs, [in], in the units of their events.
             size: Height and width of its input.
         """
-        if levels.ndim != 4 or not resting.any() or not any(attrs["padding"]):
+        if levels.ndim != 4 or not zero_points.any() or not any(attrs["padding"]):
             return None
-        everywhere = resting.reshape(1, -1, 1, 1).expand(1, -1, *size)
+        everywhere = zero_points.reshape(1, -1, 1, 1).expand(1, -1, *size)
         geometry = attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
         sums = F.conv2d(everywhere, levels, None, *geometry)
-        inside = at_every_input(levels, resting, attrs["groups"]).reshape(1, -1, 1, 1)
-        lacking = (sums - inside).round_().float()
-        top, bottom = _edges(lacking, 2)
-        row = lacking[:, :, top : top + 1]
+        inside = at_every_input(levels, zero_points, attrs["groups"]).reshape(1, -1, 1, 1)
+        difference = (sums - inside).round_().float()
+        top, bottom = _edges(difference, 2)
+        row = difference[:, :, top : top + 1]
         left, right = _edges(row, 3)
         if row[..., left:right].any():
             # A small map, of which every position is near the border.
-            top = bottom = lacking.shape[2]
-        above, below = lacking[:, :, :top], lacking[:, :, bottom:]
+            top = bottom = difference.shape[2]
+        above, below = difference[:, :, :top], difference[:, :, bottom:]
         return cls(above, below, row[..., :left], row[..., right:])
 
     def to(self, device: torch.device) -> Self:
@@ -73,7 +75,7 @@ class Border:
         return type(self)(**{name: value.to(device) for name, value in vars(self).items()})
 
     def add_to(self, sums: Tensor) -> Tensor:
-        """The sums [N, out, H, W], to which it is added in place."""
+        """Add it to sums, [N, out, H, W], in place."""
         top, bottom = self.above.shape[2], sums.shape[2] - self.below.shape[2]
         left, right = self.left.shape[3], sums.shape[3] - self.right.shape[3]
         sums[:, :, :top] += self.above
@@ -83,7 +85,7 @@ class Border:
         return sums
 
     def whole(self, height: int, width: int) -> Tensor:
-        """The same for all sums, [1, out, height, width], where nothing is written in place."""
+        """The same as one map, [1, out, height, width]: exported graphs write nothing in place."""
         rows = height - self.above.shape[2] - self.below.shape[2]
         columns = width - self.left.shape[3] - self.right.shape[3]
         nothing = self.left.new_zeros(1, self.left.shape[1], 1, columns)
@@ -91,9 +93,9 @@ class Border:
         return torch.cat([self.above, between, self.below], 2)
 
 
-def _edges(lacking: Tensor, axis: int) -> tuple[int, int]:
+def _edges(difference: Tensor, axis: int) -> tuple[int, int]:
     """The range along an axis in which a map does not change: that of its middle."""
-    slices = lacking.unbind(axis)
+    slices = difference.unbind(axis)
     middle = len(slices) // 2
     first = last = middle
     while first and torch.equal(slices[first - 1], slices[middle]):
@@ -120,7 +122,7 @@ class WholeConvolution:
         self.levels, self.border = levels.float(), border
         self.attrs, self.largest = attrs, largest
         rows = levels.flatten(1)
-        # The most that one unit everywhere brings to an output, and that many units do.
+        # Largest sum of an output where every input is 1 or -1, and where every input is 1.
         self.reach, lean = rows.abs().sum(1).max().item(), rows.sum(1).abs().max().item()
         most = self.reach * largest
         self.wide = most >= EXACT
@@ -137,8 +139,8 @@ class WholeConvolution:
         return sums if self.border is None else self.border.add_to(sums)
 
     def by_events(self, kernels: Kernels, price: float) -> EventConvolution:
-        """The same of few events, float32. price: See EventConvolution. The weights are held once
-        for all videos.
+        """The convolution of few events, float32. price: See EventConvolution. All videos share its
+        weights.
         """
         if self._by_events is None:
             self._by_events = EventConvolution(kernels, self.levels, self.attrs, price)

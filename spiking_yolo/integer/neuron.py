@@ -34,8 +34,8 @@ class NeuronLayer:
             or in values of the ANN before SiLU, mish and softmax.
         bias: Added to the scaled sums, in the same unit.
         per_value: 1 / theta, which makes thetas of values of the ANN.
-        offset: Added before rounding: initial - 1/2 - rest, of the value at rest, which the next
-            layers have in their bias.
+        offset: Added before rounding: initial - 1/2 - zero point. The next layers have the zero
+            point in their bias.
         ceiling: Cap of the activation, in thetas; None without one.
     """
 
@@ -64,8 +64,10 @@ def fire(
 ) -> Tensor:
     """What the neurons of a layer have sent by the end of this step: k, whole numbers.
 
-    v = phi(acc * scale + bias) / theta; k = before + round(v + initial - 1/2 - rest - before),
-    where rounding saves digits (`digit_saving_round`). In a later frame a neuron sends nothing
+    v = phi(acc * scale + bias) / theta
+    k = before + round(v + initial - 1/2 - zero point - before)
+
+    Rounding saves digits (`digit_saving_round`). In a later frame a neuron sends nothing
     while less than 1/2 + dead zone is due. |k| <= 127.
 
     Few-spikes and multi-level neurons (settings.kind) send k = sign(v) * min(floor(|v| + initial),

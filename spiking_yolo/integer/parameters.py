@@ -19,7 +19,7 @@ from spiking_yolo.snn.units import fold, levels_and_step
 
 # Bits of weights.
 BITS = 8
-# Of the unit of a value at rest.
+# Zero points are multiples of theta / PARTS.
 PARTS = 256
 Neurons = Mapping[str, Mapping[str, Tensor]]
 
@@ -177,12 +177,12 @@ class NetworkParameters:
         assert weight is not None
         groups = node.attrs.get("groups", 1)
         levels, step = levels_and_step(fold(weight.double(), given.scale, groups), BITS)
-        resting = on_grid(given.bias / given.scale)
+        zero_points = on_grid(given.bias / given.scale)
         size = self._sizes[node.inputs[0]][2:]
-        border = Border.of(levels, node.attrs, resting, size)
+        border = Border.of(levels, node.attrs, zero_points, size)
         convolution = WholeConvolution(levels, node.attrs, given.largest, border)
         self.convolutions[node.name] = convolution
-        known = at_every_input(levels, resting, groups) * step
+        known = at_every_input(levels, zero_points, groups) * step
         if bias is not None:
             known = known + bias.double()
         return Unit(step, known, levels.flatten(1).abs().sum(1).max().item() * given.largest)
@@ -221,7 +221,7 @@ class NetworkParameters:
 
 
 def on_grid(rest: Tensor) -> Tensor:
-    """Values at rest as multiples of 1 / PARTS, of which weighted sums are exact in float64."""
+    """Zero points, as multiples of 1 / PARTS: their weighted sums are exact in float64."""
     return (rest * PARTS).round() / PARTS
 
 
@@ -240,7 +240,7 @@ def tied(graph: Graph, neurons: Neurons) -> Neurons:
 
 
 def with_theta(parameters: Mapping[str, Tensor], theta: Tensor) -> Mapping[str, Tensor]:
-    """The parameters of a layer at another theta; what it is at rest stays the same."""
+    """The parameters of a layer at another theta; its zero point keeps its value."""
     changed = {**parameters, "theta": theta}
     if "rest" in parameters:
         changed["rest"] = parameters["rest"] * (parameters["theta"] / theta)
