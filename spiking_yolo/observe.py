@@ -29,7 +29,6 @@ from torch import Tensor
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection, path_of
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.integer.stream import Network, Stream
@@ -323,10 +322,6 @@ class Observer:
         """
         steps = tuple(steps)
         probes = tuple(probes)
-        if batch < 1 or (not T and steps):
-            raise UserError(
-                f"batch must be at least 1, and steps lie in 1..T, not {batch} and {steps}"
-            )
         left = iter(images)
         while chunk := list(islice(left, batch)):
             inputs = [self._read(image) for image in chunk]

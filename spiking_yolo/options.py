@@ -169,7 +169,7 @@ def load(
 
     Args:
         options: Of one method, or of several with `method`.
-        photographs: See `convert_ann`.
+        photographs: See `convert.load.load`.
         method: None for the default method, or that of a converted file.
     """
     from spiking_yolo.convert.load import load
@@ -187,7 +187,8 @@ def load(
 
 def load_all(options: MethodsOptions) -> "dict[str, Converted]":
     """The network converted by every method, by its name."""
-    from spiking_yolo.convert.load import convert_ann, of_all
+    from spiking_yolo.convert.load import load as load_converted
+    from spiking_yolo.convert.load import of_all
 
     if len(options.methods) <= 1 and options.methods != ("all",):
         network = load(options, method=next(iter(options.methods), None))
@@ -199,7 +200,7 @@ def load_all(options: MethodsOptions) -> "dict[str, Converted]":
         by_name = of_all(ann, by_name, options.statistics)
     networks = {}
     for name, recipe in by_name.items():
-        networks[name] = convert_ann(ann, recipe, options.statistics)
+        networks[name] = load_converted(ann, recipe, statistics=options.statistics)
     return networks
 
 

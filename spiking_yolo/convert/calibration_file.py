@@ -212,14 +212,7 @@ class CalibrationFile:
         tensors, content = self._part(STATISTICS)
         try:
             return Statistics.of_contents(tensors, content, self.weights_sha256, self.imgsz)
-        except (
-            ArithmeticError,
-            LookupError,
-            OSError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise damaged(self.path, error) from error
 
     def calibration(self, method: str, name: str) -> CalibrationResult:

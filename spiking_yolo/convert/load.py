@@ -150,7 +150,7 @@ def _read(photographs: Iterable[Picture]) -> list[Picture]:
 
 
 def load(
-    weights: str | Path | Converted,
+    weights: str | Path | Ann | Converted,
     method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
@@ -161,7 +161,7 @@ def load(
 
     Args:
         weights, method, settings, options: See `prepare`.
-        photographs: See `convert_ann`.
+        photographs: Used only where no file has what the method needs, see Uncalibrated.
 
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
@@ -171,7 +171,7 @@ def load(
 
 
 def prepare(
-    weights: str | Path | Converted,
+    weights: str | Path | Ann | Converted,
     method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
@@ -182,7 +182,8 @@ def prepare(
     """The spiking network of a weights file, as far as files tell it.
 
     Args:
-        weights: A file, the name of a network that `list networks` has, or a converted network.
+        weights: A file, the name of a network that `list networks` has, a network that was read
+            already, or a converted one.
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
         calibration: Name of the method's calibration; "default" if None.
@@ -193,14 +194,17 @@ def prepare(
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
     """
-    network = weights
-    if not isinstance(network, Converted):
-        path = located(network)
+    ann, network = weights, weights
+    if isinstance(weights, str | Path):
+        path = located(weights)
         if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
             network = Converted.load(path)
         else:
-            recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings or {})
-            return _prepared(load_ann(path, **reading), recipe, statistics)
+            ann = load_ann(path, **reading)
+    if isinstance(ann, Ann):
+        recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings or {})
+        return _prepared(ann, recipe, statistics)
+    assert isinstance(network, Converted)
     given = {"method": method, "settings": settings or None, "calibration": calibration}
     given |= {"statistics": statistics, **reading}
     if surplus := [name for name, value in given.items() if value is not None]:
@@ -209,28 +213,6 @@ def prepare(
             " original weights again"
         )
     return network
-
-
-def convert_ann(
-    ann: Ann,
-    recipe: Recipe,
-    statistics: str | Path | None = None,
-    photographs: Iterable[Picture] = (),
-) -> Converted:
-    """The spiking network by a recipe, from statistics and calibration in files.
-
-    Args:
-        ann: The network.
-        recipe: The method.
-        statistics: File of statistics and calibrations, instead of that which belongs to the
-            weights.
-        photographs: Used only where the files do not exist, see Uncalibrated.
-
-    Raises:
-        UserError: Statistics and calibration are missing or do not belong together.
-    """
-    network = _prepared(ann, recipe, statistics)
-    return network if isinstance(network, Converted) else network.convert(photographs)
 
 
 def _prepared(ann: Ann, recipe: Recipe, statistics: str | Path | None) -> Converted | Uncalibrated:

@@ -145,7 +145,7 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     mine = load(weights, calibration="mine", settings={"neuron.slack": 0.1})
     assert mine.recipe.calibration.operations == 0.5 and mine.recipe.neuron.slack == 0.1
     assert mine.recipe.label == "signed-digits-mine"
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="with these settings"):
         load(weights, calibration="mine", settings={"calibration.operations": 0.6})
 
 

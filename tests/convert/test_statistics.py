@@ -124,9 +124,7 @@ def test_histograms_count_every_pre_activation_of_every_site():
         assert split[name].total == before[:, 0].numel()
 
 
-def test_histograms_without_images_or_activations():
-    with pytest.raises(UserError, match="at least one image"):
-        collect_histograms(trace(make(TinyLeaky), images(1)), [])
+def test_histograms_without_activations():
     with pytest.raises(UserError, match="has no activation"):
         collect_histograms(
             trace(nn.Sequential(nn.Conv2d(3, 1, 1)).double(), images(1)), [images(1)]
@@ -168,7 +166,7 @@ def test_contents_come_back_and_damaged_ones_are_refused():
     for change in HOSTILE.values():
         tensors, content = whole.contents()
         change(content, tensors)
-        with pytest.raises((AttributeError, LookupError, OSError, TypeError, ValueError)):
+        with pytest.raises((LookupError, OSError, RuntimeError, TypeError, ValueError)):
             Statistics.of_contents(tensors, content, "0" * 64, (8, 8))
 
 
@@ -178,7 +176,7 @@ def test_statistics_of_another_network_are_refused():
     s.check("0" * 64, (8, 8), graph)
     with pytest.raises(UserError, match=r"other weights.*calibrate"):
         s.check("1" * 64, (8, 8), graph)
-    with pytest.raises(UserError, match=r"at 8 pixels, not 8x16: .*--imgsz"):
+    with pytest.raises(UserError, match="of 8 pixels, not 8x16"):
         s.check("0" * 64, (8, 16), graph)
     missing = Statistics(dict(list(s.histograms.items())[1:]), s.weights_sha256, s.imgsz, s.images)
     with pytest.raises(UserError, match="other activations"):

@@ -12,7 +12,7 @@ from helpers.video import noise, write_frames
 
 from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import FEW, convert_ann, load
+from spiking_yolo.convert.load import FEW, load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.data.images import Picture
@@ -88,20 +88,20 @@ def test_a_calibration_comes_first_and_pictures_are_not_looked_at(tmp_path: Path
 
 def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictures: list[Picture]):
     with pytest.raises(UserError, match=r" calibrate .* --method msat"):
-        convert_ann(ann, get_recipe("msat"), photographs=pictures)
+        load(ann, get_recipe("msat"), photographs=pictures)
     with pytest.warns(Notice, match=r"better: .*--images DIR --method channel-norm$"):
-        convert_ann(ann, get_recipe("channel-norm"), photographs=pictures)
+        load(ann, get_recipe("channel-norm"), photographs=pictures)
     trained = get_recipe("signed-digits").with_settings({"threshold.rule": "percentile"})
     for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
         with pytest.raises(
             UserError, match=r"no (activation statistics|calibration)|has no calibration"
         ):
-            convert_ann(ann, recipe, photographs=seen)
+            load(ann, recipe, photographs=seen)
     # Of which files have made other recipes.
     for name, wanted in (("msat", "DIR --method mine"), ("p-norm", "DIR")):
         assert calibrate_command(ann, replace(get_recipe(name), name="mine")).endswith(wanted)
     with pytest.raises(UserError, match="elsewhere"):
-        convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)
+        load(ann, get_recipe("p-norm"), statistics="elsewhere", photographs=pictures)
 
 
 def test_broken_pictures_are_left_out(
@@ -110,12 +110,12 @@ def test_broken_pictures_are_left_out(
     (tmp_path / "a.png").write_bytes(b"no image")  # called like a good one
     broken, recipe = Picture.file(str(tmp_path / "a.png")), get_recipe("signed-digits")
     with pytest.raises(UserError, match=r"a\.png"):
-        convert_ann(ann, recipe, photographs=[broken])
+        load(ann, recipe, photographs=[broken])
     assert not [w for w in recwarn if w.category is Notice]
     with pytest.warns(Notice, match="from the first pictures"):
-        both = convert_ann(ann, recipe, photographs=[broken, pictures[0]])
+        both = load(ann, recipe, photographs=[broken, pictures[0]])
     with pytest.warns(Notice, match="from the first pictures"):
-        one = convert_ann(ann, recipe, photographs=pictures[:1])
+        one = load(ann, recipe, photographs=pictures[:1])
     assert all(
         torch.equal(both.neurons[n][k], v) for n, own in one.neurons.items() for k, v in own.items()
     )
@@ -202,7 +202,7 @@ def test_any_number_of_threads_gives_the_same_thresholds(tmp_path: Path):
     before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        networks.append(convert_ann(wide, get_recipe("signed-digits"), photographs=photographs))
+        networks.append(load(wide, get_recipe("signed-digits"), photographs=photographs))
     torch.set_num_threads(before)
     one, two = networks
     for name, own in one.neurons.items():

@@ -21,15 +21,10 @@ BUILDERS: dict[str, Builder] = {}
 def register(kind: str, **properties: Any) -> Callable[[B], B]:
     """Decorator: let neuron.kind=KIND ask for this subclass of NeuronLayer, or for this function.
 
-    The same class may be registered again, as in the cell of a notebook.
-
     Args:
         kind: Its name.
         properties: The fields of `spiking_yolo.recipe.Kind` that say what it is and can do;
             the kinds of this package have theirs in that file.
-
-    Raises:
-        ValueError: The name is taken by another class, or the properties are wrong.
 
     Example:
         >>> @register("leaky", follows=("slope",))
@@ -37,17 +32,9 @@ def register(kind: str, **properties: Any) -> Callable[[B], B]:
     """
 
     def add(builder: B) -> B:
-        owner = BUILDERS.get(kind, builder)
-        if (owner.__module__, owner.__qualname__) != (builder.__module__, builder.__qualname__):
-            raise ValueError(
-                f"neuron.kind={kind} is taken by {owner.__module__}.{owner.__qualname__}:"
-                " choose another name"
-            )
         new = KINDS.get(kind)
         if new is None or properties:
             new = Kind(**properties)
-        if getattr(builder, "differential", False) and not new.differential:
-            raise ValueError(f"{kind} sends changes: register it with differential=True")
         KINDS[kind] = new
         BUILDERS[kind] = builder
         return builder

@@ -17,22 +17,6 @@ from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer
 class IntegrateAndFire(NeuronLayer):
     """IF neuron for ReLU (Diehl 2015, Rueckauer 2017), reset by subtraction or to zero."""
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        recipe: Recipe,
-        phi: Activation,
-        *others: Any,
-        sign: int = 1,
-    ):
-        # A neuron whose spikes are worth no more than the cap in each step cannot exceed it: so it
-        # is with theta at the cap, the neuron of Deng 2021 and Bu 2022. MSAT's thresholds stay
-        # below Theta.
-        most = recipe.neuron.gamma * parameters["theta"]
-        if phi.cap is not None and not bool((most > phi.cap).any()):
-            phi = Activation()
-        super().__init__(parameters, recipe, phi, *others, sign=sign)
-
     def step(self, z: Tensor, clock: Clock) -> Tensor:
         self.charge()
         out = F.integrate_and_fire(
