@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
-from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
 from spiking_yolo import __version__
@@ -36,8 +35,6 @@ COMMANDS = {
     "benchmark": "apps.benchmark",
     "list": "apps.list",
 }
-# What a folder that somebody sent must not be able to set.
-TYPED = ("--overwrite-shipped",)
 # A command that cannot run need not be interpreted by cyclopts.
 HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
 MESSAGES = Group("Messages", sort_key=1)
@@ -75,6 +72,9 @@ def _run(argv: list[str]) -> int | None:
 
 def program() -> App:
     """All commands, whose modules are imported when they are run."""
+    # Options in [tool.spiking-yolo.COMMAND] of a pyproject.toml here or in a folder above.
+    keys = ("tool", "spiking-yolo")
+    file = Toml("pyproject.toml", root_keys=keys, search_parents=True, must_exist=False)
     app = App(
         name=PROGRAM,
         help="Spiking neural networks from trained YOLO detectors and classifiers.",
@@ -84,7 +84,7 @@ def program() -> App:
         default_parameter=Parameter(
             name_transform=lambda name: name.replace("_", "-"), negative=(), show_default=_shown
         ),
-        config=(Env("SPIKING_YOLO_", show=False), _from_file),
+        config=(Env("SPIKING_YOLO_", show=False), file),
     )
     for name, module in COMMANDS.items():
         app.command(f"spiking_yolo.{module}:main", name=name)
@@ -117,16 +117,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return value
-
-
-def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Options in [tool.spiking-yolo.COMMAND] of a pyproject.toml here or in a folder above."""
-    keys = ("tool", "spiking-yolo")
-    file = Toml("pyproject.toml", root_keys=keys, search_parents=True, must_exist=False)
-    file(app, commands, arguments)
-    for argument in arguments:
-        if argument.name in TYPED and any(t.source not in ("cli", "env") for t in argument.tokens):
-            raise UserError(f"{argument.name} has to be typed: take it out of {file.source}")
 
 
 def _message(error: CycloptsError, argv: Sequence[str]) -> str:

@@ -1,20 +1,15 @@
 """Take the activation statistics of a network, and let methods learn from calibration images."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from spiking_yolo.arguments import COMMAS, METHODS, WORDS, Settings, at_least
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import is_shipped
 from spiking_yolo.options import LimitOptions, WeightsOptions
-
-if TYPE_CHECKING:
-    from spiking_yolo.apps.calibrate_run import Calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +26,6 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     """Folder, or .safetensors file (default: beside the weights; for a network of the package
     the user's cache, $SPIKING_YOLO_CACHE).
     """
-    overwrite_shipped: bool = False
-    """Let what comes with the package be replaced; for its maintainers."""
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = (DEFAULT,)
     """Run the network as these methods need it, and keep what they learn; or all."""
     calibration: str | None = None
@@ -54,11 +47,6 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
         super().__post_init__()
         if self.images and self.data:
             raise UserError("--images and --data are two: give one")
-        if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
-            raise UserError(
-                f"--output {self.output} is in the folder of the shipped networks: give another"
-                " place, or leave it out"
-            )
 
 
 def main(options: CalibrateOptions = CalibrateOptions()) -> int:
@@ -94,17 +82,10 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     if not options.images and not options.data:
         raise UserError("--images is missing, or --data: the images to learn from")
     bars = Bars()
-
-    def on_part(part: "Calibrated") -> None:
-        bars.close()
-        for reason in part.skipped:
-            print(f"skipped: {reason}", file=sys.stderr)
-        print(part.text())
-
     try:
-        parts = calibrate(options, on_part, bars, write)
+        job = calibrate(options, write, bars)
     finally:
         bars.close()
     if options.output is not None:
-        print(f"use it with --statistics {parts[0].path}")
-    return int(any(part.skipped for part in parts))
+        print(f"use it with --statistics {job.path}")
+    return int(job.skipped > 0)

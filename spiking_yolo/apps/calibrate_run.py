@@ -1,6 +1,7 @@
 """The engine of `calibrate`: statistics, what methods learn by running the network, and tuning."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,7 +11,6 @@ from typing import Any
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert.calibrate import calibrate as run_network
 from spiking_yolo.convert.calibration_file import (
-    STATISTICS,
     CalibrationFile,
     CalibrationResult,
     destination,
@@ -26,57 +26,22 @@ from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
-from spiking_yolo.options import Progress, drawn, load_ann, silent
+from spiking_yolo.options import Progress, drawn, load_ann
 from spiking_yolo.recipe import Recipe
 
 # Of --data, whose images are small: images for the statistics.
 STATISTICS_IMAGES = 1000
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """A part of a calibration file.
-
-    Attributes:
-        path: The file; None where a method needs the statistics only.
-        name: "statistics", or the method and the name of its calibration.
-        images: Number of images that were used.
-        skipped: What is wrong with the images that could not be read.
-        kept: Whether the file had this of these images already.
-        remark: What to say of it.
-    """
-
-    path: Path | None
-    name: str
-    images: int = 0
-    skipped: tuple[str, ...] = ()
-    kept: bool = False
-    remark: str = ""
-
-    def text(self) -> str:
-        """One line about it."""
-        if self.path is None:
-            return f"method {self.name} needs the statistics only"
-        if self.kept:
-            return f"{self.name} of these {self.images} images: kept in {self.path}"
-        return f"{self.name} of {self.images} images{self.remark}: saved to {self.path}"
-
-
-def calibrate(
-    options: CalibrateOptions,
-    on_part: Callable[[Calibrated], Any] = silent,
-    progress: Progress = silent,
-    say: Callable[[str], Any] = silent,
-) -> list[Calibrated]:
+def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Progress) -> "Job":
     """Write the statistics, and a calibration for each method that learns by running the network.
 
     Tuning starts from the default method's calibration, which is made first where there is none.
 
     Args:
         options: Network, images, methods, and where the file goes.
-        on_part: Called with each part as soon as it is written.
+        say: say(line), called with what was written, and the figures of tuning.
         progress: Called as the progress of a study.
-        say: say(line), called with the figures of tuning.
 
     Raises:
         UserError: The options or the images do not fit the methods.
@@ -88,32 +53,22 @@ def calibrate(
     if options.limit or options.data:
         number = options.limit or STATISTICS_IMAGES
         pictures = drawn(pictures, replace(options, limit=number))
-    path = destination(ann, options.output, options.overwrite_shipped)
-    job = _Job(ann, path, pictures, options.data is not None, on_part, progress)
-    results: list[Calibrated] = []
+    job = Job(ann, destination(ann, options.output), pictures, say, progress)
     if others := [recipe for recipe in recipes if recipe.calibration.kind != "tuned"]:
-        results = job.run(others, options.run_images)
+        job.run(others, options.run_images)
     for recipe in recipes:
         if recipe.calibration.kind == "tuned":
-            results += job.tune(recipe, options, folders, say)
-    return results
+            job.tune(recipe, options, folders)
+    return job
 
 
 def calibrate_trained(
-    weights: Path,
-    pictures: Sequence[Picture],
-    seed: int = 0,
-    on_part: Callable[[Calibrated], Any] = silent,
-    progress: Progress = silent,
-) -> list[Calibrated]:
+    weights: Path, pictures: Sequence[Picture], seed: int, say: Callable[[str], Any], bars: Progress
+) -> None:
     """Calibrate a trained network for the default method, on some of its training images."""
-    ann = load(weights)
-    small = ann.spec.task == "classify"
-    recipe = get_recipe(DEFAULT)
-    number = _run_images(recipe, small)
-    path = destination(ann)
-    job = _Job(ann, path, draw(pictures, number, seed), small, on_part, progress)
-    return job.run([recipe])
+    ann, recipe = load(weights), get_recipe(DEFAULT)
+    number = _run_images(recipe, ann)
+    Job(ann, destination(ann), draw(pictures, number, seed), say, bars).run([recipe])
 
 
 def recipes_of(options: CalibrateOptions) -> list[Recipe]:
@@ -139,18 +94,18 @@ def recipes_of(options: CalibrateOptions) -> list[Recipe]:
     return recipes
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A network, the images to calibrate it on, and its file. small: are the images?"""
+@dataclass
+class Job:
+    """A network, the images to calibrate it on, and its file. skipped: images that are none."""
 
     ann: Ann
     path: Path
     pictures: Sequence[Picture]
-    small: bool
-    on_part: Callable[[Calibrated], Any]
+    say: Callable[[str], Any]
     progress: Progress
+    skipped: int = 0
 
-    def run(self, recipes: Sequence[Recipe], run_images: int | None = None) -> list[Calibrated]:
+    def run(self, recipes: Sequence[Recipe], run_images: int | None = None) -> None:
         """Write the statistics, and what the recipes learn.
 
         The statistics are written together with what the first recipe learns.
@@ -159,45 +114,32 @@ class _Job:
             recipes: None of them is tuned.
             run_images: On which the network is run; None for the default of each method.
         """
-        statistics, usable, part = self._statistics()
-        unsaved = None
-        if not part.kept:
-            unsaved = statistics
-        results = [part]
-        if unsaved is not None and not any(recipe.runs_network for recipe in recipes):
-            self._save((), unsaved)
-        self.on_part(part)
+        statistics, usable, unsaved = self._statistics()
+        if unsaved and not any(recipe.runs_network for recipe in recipes):
+            self._save((), statistics)
         for recipe in recipes:
-            if recipe.runs_network:
-                used = spread(usable, run_images or _run_images(recipe, self.small))
-                result = self._learn(recipe, statistics, used)
-                self._save([result], unsaved)
-                unsaved = None
-                results.append(Calibrated(self.path, _title(recipe), len(used)))
-            else:
-                results.append(Calibrated(None, recipe.name))
-            self.on_part(results[-1])
-        return results
+            if not recipe.runs_network:
+                self.say(f"method {recipe.name} needs the statistics only")
+                continue
+            used = spread(usable, run_images or _run_images(recipe, self.ann))
+            self._save([self._learn(recipe, statistics, used)], statistics if unsaved else None)
+            unsaved = False
+            self._say_saved(recipe, len(used))
 
     def tune(
-        self,
-        recipe: Recipe,
-        options: CalibrateOptions,
-        folders: Sequence[Sequence[Picture]],
-        say: Callable[[str], Any],
-    ) -> list[Calibrated]:
+        self, recipe: Recipe, options: CalibrateOptions, folders: Sequence[Sequence[Picture]]
+    ) -> None:
         """Tune by a recipe, and write what was learned."""
         from spiking_yolo.apps.tuning import tune
 
-        results: list[Calibrated] = []
         default = find_calibration(self.ann, get_recipe(DEFAULT))
         if default is None:
-            results = self.run([get_recipe(DEFAULT)])
+            self.run([get_recipe(DEFAULT)])
             default = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
         start = find_calibration(self.ann, get_recipe(DEFAULT, "tuned"))
         if recipe.calibration.frames == 1 or start is None:
             start = default
-        tuned = tune(self.ann, recipe, start.neurons, folders, options, self.progress, say)
+        tuned = tune(self.ann, recipe, start.neurons, folders, options, self.progress, self.say)
         thetas = {
             node.name: tuned.neurons[node.name]["theta"] for node in self.ann.graph.activations
         }
@@ -205,20 +147,21 @@ class _Job:
         names = [picture.name for picture in itertools.chain(*folders)]
         names += map(str, options.videos)
         self._save([CalibrationResult.of(recipe, tuned.neurons, names, stored)])
-        remark = f" ({tuned.operations:.3g} operations per MAC, error {tuned.error:.3g})"
-        results.append(Calibrated(self.path, _title(recipe), len(names), remark=remark))
-        self.on_part(results[-1])
-        return results
+        self._say_saved(recipe, len(names))
+
+    def _say_saved(self, recipe: Recipe, images: int) -> None:
+        name = f"{recipe.name}, calibration {recipe.calibration.name}"
+        self.say(f"{name} of {images} images: saved to {self.path}")
 
     def _save(
         self, results: Sequence[CalibrationResult], statistics: Statistics | None = None
     ) -> None:
         save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, results, statistics)
 
-    def _statistics(self) -> tuple[Statistics, Sequence[Picture], Calibrated]:
-        """Those in the file if they are of these pictures, or new ones, which are not saved yet.
+    def _statistics(self) -> tuple[Statistics, Sequence[Picture], bool]:
+        """Those in the file if they are of these pictures, or new ones.
 
-        And the pictures that can be read, and what to say of the statistics.
+        And the pictures that can be read, and whether the statistics are not in the file yet.
         """
         ann = self.ann
         names = ImageList.of([picture.name for picture in self.pictures])
@@ -228,7 +171,8 @@ class _Job:
             same_network = (file.weights_sha256, file.imgsz) == (ann.sha256, ann.imgsz)
             old = file.statistics()
             if old.images == names and same_network:
-                return old, self.pictures, Calibrated(self.path, STATISTICS, names.count, kept=True)
+                self.say(f"statistics of these {names.count} images: kept in {self.path}")
+                return old, self.pictures, False
 
         def counted() -> Iterator[Picture]:
             for k, picture in enumerate(self.pictures):
@@ -236,9 +180,12 @@ class _Job:
                 self.progress("images", k + 1, len(self.pictures))
 
         statistics, used, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
-        readable = set(used)
-        usable = [picture for picture in self.pictures if picture.name in readable]
-        return statistics, usable, Calibrated(self.path, STATISTICS, len(used), tuple(skipped))
+        for line in skipped:
+            print(f"skipped: {line}", file=sys.stderr)
+        self.skipped = len(skipped)
+        self.say(f"statistics of {len(used)} images: saved to {self.path}")
+        usable = [picture for picture in self.pictures if picture.name in set(used)]
+        return statistics, usable, True
 
     def _learn(
         self, recipe: Recipe, statistics: Statistics, pictures: Sequence[Picture]
@@ -259,20 +206,12 @@ class _Job:
         return CalibrationResult.of(recipe, neurons, [picture.name for picture in pictures])
 
 
-def _title(recipe: Recipe) -> str:
-    """The method and the name of its calibration."""
-    return f"{recipe.name}, calibration {recipe.calibration.name}"
-
-
-def _run_images(recipe: Recipe, small: bool) -> int:
+def _run_images(recipe: Recipe, ann: Ann) -> int:
     """The number of images that a method runs on: those that train their neurons need more."""
+    small = ann.spec.task == "classify"
     if recipe.by_gradient:
-        photographs, small_images = 128, 1000
-    else:
-        photographs, small_images = 16, 100
-    if small:
-        return small_images
-    return photographs
+        return 1000 if small else 128
+    return 100 if small else 16
 
 
 def _folders(options: CalibrateOptions, ann: Ann) -> list[list[Picture]]:

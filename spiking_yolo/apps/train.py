@@ -70,9 +70,7 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
         flush=True,
     )
     try:
-        calibrate_trained(
-            trained.weights, trained.pictures, seed, lambda part: print(part.text()), bars
-        )
+        calibrate_trained(trained.weights, trained.pictures, seed, print, bars)
     except UserError as error:
         print(f"not calibrated: {error}", file=sys.stderr)
         return False

@@ -309,7 +309,7 @@ def user_path(ann: Ann) -> Path:
     return cache_folder() / "calibrations" / ann.sha256[:16] / name
 
 
-def destination(ann: Ann, output: Path | None = None, overwrite_shipped: bool = False) -> Path:
+def destination(ann: Ann, output: Path | None = None) -> Path:
     """Where `calibrate` writes.
 
     output: A folder, or the .safetensors file; by default beside the weights, for a network of the
@@ -320,7 +320,7 @@ def destination(ann: Ann, output: Path | None = None, overwrite_shipped: bool = 
         if output.suffix == ".safetensors" and not output.is_dir():
             return output
         return output / path.name
-    if is_shipped(ann.weights) and not overwrite_shipped:
+    if is_shipped(ann.weights):
         return user_path(ann)
     return path
 
