@@ -1,7 +1,7 @@
 """From the ANN and the parameters of its neurons to whole weights, scales and biases."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -68,7 +68,7 @@ class NetworkParameters:
     def __init__(self, graph: Graph, neurons: Neurons, settings: Neuron, spec: Spec):
         self._graph, self._settings = graph, settings
         self._sizes, self._users = shapes(graph, spec.height, spec.width), graph.consumers()
-        self._neurons = tied(graph, neurons)
+        self._neurons = centred(graph, tied(graph, neurons))
         self._mean, std = (torch.tensor(x).double() for x in (spec.mean, spec.std))
         self._scale = 255 * std
         # The byte that stands for 0, rounded.
@@ -237,6 +237,27 @@ def tied(graph: Graph, neurons: Neurons) -> Neurons:
             one = heads.amax(1, keepdim=True).expand_as(heads).flatten()
             result[name] = with_theta(neurons[name], one)
     return result
+
+
+def centred(graph: Graph, neurons: Neurons) -> Neurons:
+    """The neurons, without zero points where a map is padded outside of convolutions: what is added
+    there is 0, and not the zero point of a channel.
+    """
+    result = dict(neurons)
+    for node in graph.nodes:
+        if node.op == "pad" or (node.op == "avg_pool" and any(node.attrs["padding"])):
+            for name in _senders(graph, graph[node.inputs[0]]):
+                result[name] = {key: x for key, x in neurons[name].items() if key != "rest"}
+    return result
+
+
+def _senders(graph: Graph, node: Node) -> Iterator[str]:
+    """The layers of neurons whose events a node hands on."""
+    if node.op == "activation":
+        yield node.name
+    elif not node.multiplies:
+        for name in node.inputs:
+            yield from _senders(graph, graph[name])
 
 
 def with_theta(parameters: Mapping[str, Tensor], theta: Tensor) -> Mapping[str, Tensor]:

@@ -256,6 +256,37 @@ def test_layers_read_sums_term_by_term():
         assert all(map(torch.equal, fast.outputs, plain.outputs))
 
 
+class Padded(nn.Module):
+    """Maps that are padded outside of convolutions. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3)
+        self.side, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        body = F.relu(self.body(F.pad(F.relu(self.stem(x)), (1, 1, 1, 1))))
+        pooled = F.avg_pool2d(F.leaky_relu(self.side(x), 0.1), 3, 1, 1)
+        return self.head(torch.cat([body, pooled], 1))
+
+
+def test_padded_maps_have_no_zero_points():
+    given = converted(Padded)
+    padded = {node.inputs[0] for node in given.graph.nodes if node.op in ("pad", "avg_pool")}
+    assert len(padded) == 2
+    x = images(2).float()
+
+    def outputs(without: set[str]) -> Tensor:
+        neurons = dict(given.neurons)
+        for name in without:
+            neurons[name] = {key: one for key, one in neurons[name].items() if key != "rest"}
+        return integer(replace(given, neurons=neurons))(x).outputs[0]
+
+    assert torch.equal(outputs(set()), outputs(padded))
+    every = {node.name for node in given.graph.activations}
+    assert not torch.equal(outputs(set()), outputs(every))
+
+
 class PooledSum(nn.Module):
     """The largest sums of two maps of neurons. [N, 3, 8, 8]."""
 
