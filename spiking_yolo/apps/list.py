@@ -1,17 +1,14 @@
 """List methods, networks, the calibrations of a network, or the settings of a method."""
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
 
-from spiking_yolo.arguments import Options, Settings
+from spiking_yolo.arguments import Options
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import columns
-from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.index import fetch, find, networks, notes
-from spiking_yolo.recipe import Recipe, settings_table
+from spiking_yolo.recipe import settings_table
 
 NOTE = (
     "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 206 COCO photographs"
@@ -28,8 +25,6 @@ class ListOptions(Options):
     file of weights, whose calibrations are.
     """
     _: KW_ONLY
-    settings: Settings = field(default_factory=dict)
-    """Change a setting, in the list of settings."""
     get: str | None = None
     """Fetch the files of the network of this name."""
     release: str | None = None
@@ -54,56 +49,25 @@ def main(options: ListOptions = ListOptions()) -> None:
     if options.get:
         file = fetch(options.get, options.release)
         print(f"{file}: give it as --weights {options.get}")
-    elif what is None and not options.settings:
+    elif what is None:
         print(f"{methods_text()}\n\n{networks_text()}")
     elif what == "methods":
         print(methods_text())
     elif what == "networks":
         print(networks_text())
-    elif what is not None and (find(what) or Path(what).is_file()) and not what.endswith(".json"):
+    elif (find(what) or Path(what).is_file()) and not what.endswith(".json"):
         print(calibrations_text(what))
     else:
-        known = [*list_methods(), *(network.name for network in networks())]
-        if what and what not in known and (hint := did_you_mean(what, known)):
-            raise UserError(f"there is no method or network {what}{hint}")
-        print(settings_text(what, options.settings))
+        print(settings_text(what))
 
 
 def methods_text() -> str:
     """A table of the conversion methods."""
-    rows = [("method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits")]
+    rows = [("method", "year", "T", "calibration", "limits")]
     for name, method in list_methods().items():
-        recipe = method.recipe
-        title = name
-        if name == DEFAULT:
-            title += " (default)"
-        events = str(recipe.events_per_step)
-        cells = (_threshold(recipe), _neuron(recipe), events, recipe.calibration.kind)
-        rows.append((title, str(method.year), method.needs, *cells, method.limits))
-    return f"{columns(rows, words=True)}\n{NOTE}"
-
-
-def _threshold(recipe: Recipe) -> str:
-    """The thresholds of a recipe in a few words."""
-    threshold = recipe.threshold
-    rules = {
-        "percentile": f"{threshold.percentile:g} %",
-        "shared": f"{threshold.percentile:g} % / gamma",
-        "mmse": f"mmse({threshold.levels})",
-    }
-    text = f"{threshold.scope} {rules.get(threshold.rule, threshold.rule)}"
-    if threshold.scale != 1:
-        text += f" x {threshold.scale:.3g}"
-    return text
-
-
-def _neuron(recipe: Recipe) -> str:
-    """The neurons of a recipe in a few words."""
-    neuron = recipe.neuron
-    kind = neuron.kind
-    if neuron.reset == "zero":
-        kind += " to zero"
-    return f"{kind}, gamma {neuron.gamma}"
+        kind = method.recipe.calibration.kind
+        rows.append((name, str(method.year), method.needs, kind, method.limits))
+    return f"{columns(rows, words=True)}\nThe default is {DEFAULT}. {NOTE}"
 
 
 def networks_text() -> str:
@@ -145,23 +109,13 @@ def calibrations_text(weights: str) -> str:
     return "\n".join([columns(rows, words=True), *(str(file.path) for file in files)])
 
 
-def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
-    """The keys of --set with meaning and default.
-
-    With a method or settings also the values of its recipe, with a * where they differ.
-    """
-    table = settings_table()
-    if method is None and not settings:
-        return columns(
-            [(key, f"{doc} (default {default})") for key, default, doc in table], words=True
-        )
-    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
+def settings_text(method: str) -> str:
+    """The keys of --set with meaning, default, and the values of a method; * where they differ."""
+    recipe = get_recipe(method)
     rows = [("  setting", recipe.name, "")]
-    for key, default, doc in table:
+    for key, default, doc in settings_table():
         slot, _, name = key.partition(".")
         value = getattr(getattr(recipe, slot), name)
-        mark = "*"
-        if value == default:
-            mark = " "
+        mark = " " if value == default else "*"
         rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
     return f"{columns(rows, words=True)}\n* differs from the default"
