@@ -405,21 +405,6 @@ class Recipe:
         return neuron.kind == "sigma-delta" and unbounded and not self.encoding.coarse
 
     @property
-    def events_per_step(self) -> int:
-        """The largest number of events of a neuron in one step: spikes of a burst, digits, or one
-        message of any value.
-        """
-        kind = self.neuron_kind
-        if kind.carries == "any" and kind.events != "digits":
-            return 1
-        bits = self.neuron.gamma.bit_length()
-        if self.neuron.events == "digits":
-            return (bits + 2) // 2
-        if kind.events == "digits":
-            return bits
-        return self.neuron.gamma
-
-    @property
     def remark(self) -> str:
         """What to say wherever its figures stand; empty for methods that leave the weights."""
         return TUNED_REMARK if self.calibration.weights else ""

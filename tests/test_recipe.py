@@ -88,15 +88,3 @@ def test_bad_json_is_refused_in_one_line():
         with pytest.raises(UserError) as error:
             Recipe.from_json(text)
         assert "\n" not in str(error.value)
-
-
-def test_events_per_step():
-    for method, events in (
-        ("p-norm", 1),
-        ("burst", 5),
-        ("signed-digits", 9),  # 17 bits
-        ("few-spikes", 8),
-        ("sfn", 1),
-        ("css", 1),
-    ):
-        assert get_recipe(method).events_per_step == events

@@ -1,7 +1,6 @@
 """Tuning of a network for `calibrate --tune`: its pictures, its steps, and its state on disk."""
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert.calibration_file import find_statistics
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.convert.thresholds import NeuronParameters, least_thetas
-from spiking_yolo.convert.training import LOWEST, Row, Tuned, Tuning
+from spiking_yolo.convert.training import Row, Tuned, Tuning
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.data.mot import VideoSequence, open_sequences
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import atomic_write, cache_folder
 from spiking_yolo.io.json import json_text
@@ -57,9 +56,6 @@ def tune(
         UserError: There are too few pictures, or the loss is not finite before anything was
             learned.
     """
-    if recipe.calibration.operations < LOWEST and recipe.calibration.frames == 1:
-        text = f"no network was of use with fewer than {LOWEST:g} operations per MAC so far"
-        warnings.warn(Notice(f"{text}: expect lost objects"), stacklevel=2)
     device = usable_device(options.device)
     folders, validation = _split(folders)
     batch = options.batch or max(BATCH, ann.spec.images_at_once)

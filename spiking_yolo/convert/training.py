@@ -409,8 +409,6 @@ OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
 # Steps between comparisons of the state on validation pictures.
 EVERY = 100
-# No network was ever tuned to fewer operations per MAC with a result that was of use.
-LOWEST = 0.2
 
 Row = dict[str, float]
 

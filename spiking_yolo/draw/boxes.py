@@ -107,8 +107,6 @@ def draw_detections(
 
     Tracked boxes have a colour per track, and its number in front: "3 person 0.62".
 
-    A label lies inside the picture, where it overlaps labels of better boxes least.
-
     Args:
         image: uint8 RGB [H, W, 3]; it stays as it is.
         detections: Boxes in pixels of the image.
@@ -140,7 +138,7 @@ def draw_detections(
     thickness = line_width or max(1, round(size / 6))
     for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
-    labels: list[tuple[Rectangle, Text, Colour]] = []
+    labels: list[tuple[int, int, Text, Colour]] = []
     written: list[str] = []
     if not hide_labels:
         written = _labels(visible, names)
@@ -150,10 +148,11 @@ def draw_detections(
         if not hide_conf and confident.fits(width, height):
             label = confident
         if label.fits(width, height):
-            cell = _place(boxes[k], label, (width, height), [cell for cell, *_ in labels])
-            labels.append((cell, label, colours[k]))
-    for (left, top, right, bottom), label, colour in reversed(labels):
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+            # Above the box, as far as that is inside of the picture.
+            left = max(0, min(boxes[k][0], width - label.width))
+            labels.append((left, max(0, boxes[k][1] - label.height), label, colours[k]))
+    for left, top, label, colour in reversed(labels):
+        draw.rectangle((left, top, left + label.width - 1, top + label.height - 1), fill=colour)
         label.draw(draw, left, top, text_colour(colour))
     drawn = np.array(picture)
     if title is not None:
@@ -193,26 +192,3 @@ def _labels(boxes: Detections, names: Sequence[str]) -> list[str]:
             if track != NO_TRACK:
                 labels[k] = f"{track} {labels[k]}"
     return labels
-
-
-def _place(
-    box: Rectangle, label: Text, size: tuple[int, int], placed: Sequence[Rectangle]
-) -> Rectangle:
-    """Where the label of `box` goes: the first cell, in order of preference, that overlaps
-    `placed` least. size: of the picture, (width, height).
-    """
-    (left, top, right, bottom), w, h = box, label.width, label.height
-    cells: list[Rectangle] = []
-    for y in (top - h, top, bottom - h, bottom):
-        row = max(0, min(y, size[1] - h))
-        for x in (left, right - w):
-            column = max(0, min(x, size[0] - w))
-            cells.append((column, row, column + w, row + h))
-    return min(cells, key=lambda cell: sum(_overlap(cell, other) for other in placed))
-
-
-def _overlap(a: Rectangle, b: Rectangle) -> int:
-    """Pixels that both cover."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return max(0, width) * max(0, height)

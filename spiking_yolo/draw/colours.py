@@ -16,22 +16,8 @@ PALETTE: tuple[Colour, ...] = (
     (135, 255, 240),
     (255, 210, 195),
     (15, 0, 225),
-    (180, 60, 60),
-    (0, 90, 60),
-    (150, 105, 255),
-    (165, 165, 105),
-    (225, 0, 180),
-    (225, 195, 255),
-    (0, 240, 120),
-    (75, 60, 120),
-    (150, 195, 165),
-    (120, 105, 135),
-    (150, 90, 105),
-    (165, 120, 90),
 )
 NO_TRACK_COLOUR: Colour = (150, 150, 150)
-# Perceptually uniform, and monotonic in grey print.
-RATE_COLOURS = "magma"
 
 
 def class_colour(class_id: int) -> Colour:
@@ -46,7 +32,7 @@ def class_colour(class_id: int) -> Colour:
 
 
 def track_colour(track_id: int) -> Colour:
-    """RGB of a track, by its number from 1; grey of a box in none. Colours come again after 24."""
+    """RGB of a track, by its number from 1; grey of a box in none. Colours come again after 12."""
     if track_id < 1:
         return NO_TRACK_COLOUR
     return PALETTE[(track_id - 1) % len(PALETTE)]

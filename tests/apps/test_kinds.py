@@ -48,4 +48,4 @@ def test_what_an_event_carries():
 
     recipe = Recipe("test").with_settings({"neuron.kind": "heavy", "neuron.gamma": 7})
     assert recipe.neuron_kind.carries == "any"
-    assert recipe.counting == "digits" and recipe.events_per_step == 3
+    assert recipe.counting == "digits"

@@ -9,7 +9,7 @@ from helpers.drawing import GREY, NAMES, changed, detections, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.draw.boxes import Text, caption, draw_detections, side_by_side
+from spiking_yolo.draw.boxes import caption, draw_detections, side_by_side
 from spiking_yolo.draw.colours import NO_TRACK_COLOUR, PALETTE, class_colour, track_colour
 from spiking_yolo.errors import UserError
 
@@ -38,16 +38,6 @@ def test_tracks_have_colours_and_numbers():
     label = changed(draw_detections(picture(200, 200), boxes, NAMES))[:60].any(0).sum()
     assert changed(drawn)[:60].any(0).sum() > label == changed(alone)[:60, :110].any(0).sum() * 2
     assert track_colour(1) == PALETTE[0] == track_colour(1 + len(PALETTE))
-
-
-def test_labels_of_crowded_boxes_do_not_hide_each_other():
-    boxes = [(100, 100, 300, 300, 0.9 - 0.1 * c, c) for c in range(3)]
-    names = ("ant", "bee", "cow")
-    drawn = draw_detections(picture(400, 400), detections(*boxes), names)
-    label = Text("ant 0.90", 11)
-    for c in range(3):
-        pixels = (drawn == class_colour(c)).all(2).sum()
-        assert pixels > 0.5 * label.width * label.height
 
 
 def test_boxes_that_cannot_be_seen_are_skipped():

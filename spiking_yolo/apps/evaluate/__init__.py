@@ -65,8 +65,8 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptio
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
-        if self.predictions and not self.data:
-            raise UserError("--predictions needs --data, the objects that are there")
+        if self.predictions and (not self.data or self.data.suffix != ".json"):
+            raise UserError("--predictions needs --data FILE.json, the objects that are there")
         if self.metric == "accuracy" and self.weights is None:
             raise UserError(
                 "the default network is a detector, which gives images no class: give a classifier,"

@@ -251,28 +251,19 @@ def save_predictions(folder: Path, scorer: Scorer, seen: Batches) -> None:
 
 
 def score_predictions(options: EvalOptions) -> Table:
-    """Score the boxes of a file. No network is needed, and of an annotation file no photograph.
+    """Score the boxes of a file by COCO's rule. No network is needed, and no photograph.
 
-    Images and classes are called by their ids in an annotation file; and in all data images by the
-    names of their files without suffix, and classes by theirs.
+    Images and classes are called by their ids in the annotation file.
 
     Raises:
         UserError: A file is not what it should be.
     """
     assert options.data and options.predictions
-    if options.data.suffix == ".json" and not options.split:
-        data = load_coco_json(options.data, None)
-    else:
-        data = open_detection(options.data, options.split, None, options.year)
+    data = load_coco_json(options.data, None)
     scorer = scorer_of(data, None, options)
     assert isinstance(scorer, CocoScorer)
-    stems = [sample.path.stem for sample in scorer.dataset.samples]
-    images: dict[Any, int] = dict(zip(stems, scorer.image_ids, strict=True))
-    classes: dict[Any, int] = dict(zip(data.classes, scorer.category_ids, strict=True))
-    # Others have no numbers but their places in a list, which depend on the list.
-    if data.has_ids:
-        images |= zip(scorer.image_ids, scorer.image_ids, strict=True)
-        classes |= zip(scorer.category_ids, scorer.category_ids, strict=True)
+    images: dict[Any, int] = dict(zip(scorer.image_ids, scorer.image_ids, strict=True))
+    classes: dict[Any, int] = dict(zip(scorer.category_ids, scorer.category_ids, strict=True))
     boxes = read_predictions(options.predictions, images, classes)
     scored = scorer.score_rows(boxes)
     row = Row.of(PREDICTIONS, scorer.name, scored, options)

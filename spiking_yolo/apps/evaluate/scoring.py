@@ -3,8 +3,7 @@
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -183,9 +182,10 @@ class VocScorer(CocoScorer):
 
     main = ("mAP_area", "mAP_07")
 
-    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
-        score = voc_map(self._boxes(rows), self.dataset)
-        by_coco = super().score_rows(rows).figures
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
+        boxes = [relabel(found, self.classes) for found in chain(*predictions)]
+        score = voc_map(boxes, self.dataset)
+        by_coco = super().score(seen, predictions).figures
         figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
         for name in COCO_NAMES.values():
             figures[name] = by_coco[name]
@@ -194,24 +194,6 @@ class VocScorer(CocoScorer):
             return Resampling.of(VocResampled(score.ranked), n, seed)
 
         return Scored(figures, score.per_class, score.npos, resampled)
-
-    def _boxes(self, rows: Sequence[Mapping[str, Any]]) -> list[Detections]:
-        """The boxes of each image, with classes by the dataset's index."""
-        by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in rows:
-            by_image[row["image_id"]].append(row)
-        detections: list[Detections] = []
-        for number in self.image_ids:
-            table: list[list[float]] = []
-            for row in by_image[number]:
-                x, y, w, h = row["bbox"]
-                index = self.category_ids.index(row["category_id"])
-                table.append([x, y, x + w, y + h, row["score"], index])
-            boxes = torch.tensor(table, dtype=torch.float64).reshape(-1, 6)
-            detections.append(
-                Detections(boxes[:, :4].float(), boxes[:, 4].float(), boxes[:, 5].long())
-            )
-        return detections
 
 
 def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:

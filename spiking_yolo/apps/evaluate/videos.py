@@ -1,6 +1,5 @@
 """Videos: people against MOTChallenge's ground truth, tracks, and agreement with the ANN."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +11,7 @@ from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.decode.tracking import tracking_library
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.video import (
     FIGURES,
@@ -84,8 +83,8 @@ class VideoScorer(Scorer):
                 f"this network has no class '{PERSON}', which the ground truth marks: give bare"
                 " clips"
             )
-        if self.tracked and not _can_track():
-            self.tracked = []
+        if self.tracked:
+            tracking_library()
         self.main = ("agree",)
         if self.tracked:
             self.main = (*FIGURES, *self.main)
@@ -186,16 +185,6 @@ def open_videos(path: Path) -> list[VideoSequence]:
             raise UserError(f"{path} holds two sequences called {sequence.name}: rename one")
         names.add(sequence.name)
     return sequences
-
-
-def _can_track() -> bool:
-    """Whether the package that tracks is installed; a Notice says what is left out without it."""
-    try:
-        tracking_library()
-    except UserError as error:
-        warnings.warn(Notice(f"MOTA, IDF1 and HOTA are left out: {error}"), stacklevel=2)
-        return False
-    return True
 
 
 def _only(name: str, of: Resampling) -> Resampling:

@@ -12,14 +12,14 @@ from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.evaluate import EvalOptions, videos
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import evaluate, open_scorer
 from spiking_yolo.apps.evaluate.table import Row
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 
 FRAMES = 6
@@ -117,19 +117,6 @@ def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, caps
     for row in (again["steps"][0], first["steps"][0]):
         del row["seconds"]
     assert again["steps"] == first["steps"]
-
-
-def test_without_the_tracker_the_rest_is_measured(weights, tmp_path, monkeypatch):
-    def missing() -> None:
-        raise UserError("this needs trackers")
-
-    monkeypatch.setattr(videos, "tracking_library", missing)
-    write_images(tmp_path / "walk/img1", walk(1))
-    (tmp_path / "walk/gt").mkdir()
-    (tmp_path / "walk/gt/gt.txt").write_text("1,1,10,10,20,20,1,-1,-1,-1\n")
-    with pytest.warns(Notice, match="MOTA"):
-        scorer = open_scorer(tmp_path, load(weights).spec, EvalOptions())
-    assert scorer.main == ("AP50", "agree")
 
 
 def test_tracks_of_people_are_scored(weights, tmp_path):
