@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from spiking_yolo.apps.analyze.chain import PARTS, chain, whole_chain
 from spiking_yolo.apps.analyze.records import LayerTotals, Watch
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw.colours import COLOURS
-from spiking_yolo.draw.figure import draw_curves, plot
-from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.draw.figure import plot
+from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.io.json import columns, percent, write_csv
@@ -25,12 +24,9 @@ NOTE = """\
 error: norm of the difference between SNN and ANN, in % of the norm of the ANN's activation. Norms
 of its parts: clip(ping), quant(isation), spike(-inherent), and what comes from the layers below,
 as wrong input and uneven arrival. Parts cancel each other, so norms do not add up; what parts
-contribute, in error.png, does: their projections on the whole difference. SIN: % of inactivated
-neurons that fired. Neurons stand in front of max pooling here (neuron.pool_first=false), so that
-layers compare one to one with the ANN's."""
-_HEAD = ("error", "clip", "quant", "spike", "input", "uneven", "SIN", "rate", "spikes")
-# More curves cannot be told apart.
-CURVES = 6
+contribute, in error.png, does: their projections on the whole difference. Neurons stand in front of
+max pooling here (neuron.pool_first=false), so that layers compare one to one with the ANN's."""
+_HEAD = ("error", "clip", "quant", "spike", "input", "uneven", "rate", "spikes")
 # Width and height of a figure in inches, per layer and at least.
 PER_LAYER, SIZE = 0.36, (4.6, 3.2)
 
@@ -54,7 +50,7 @@ class Analysis:
         table = [["layer", *_HEAD]]
         for layer in self.layers:
             row = layer.row()
-            cells = [percent(row[name]) for name in ("error", *PARTS, "SIN")]
+            cells = [percent(row[name]) for name in ("error", *PARTS)]
             cells += [f"{row['rate']:.3f}", f"{row['spikes']:,.0f}"]
             table.append([self.labels[layer.name][-30:], *cells])
         worst = max(self.layers, key=lambda layer: layer.error / (layer.ann or 1.0))
@@ -67,10 +63,9 @@ class Analysis:
         )
 
     def save(self, folder: Path) -> None:
-        """Write layers.csv, error.png and wrong-spikes.png."""
+        """Write layers.csv and error.png."""
         write_csv(folder / "layers.csv", [layer.row() for layer in self.layers])
         self._draw_errors(folder / "error.png")
-        self._draw_wrong_spikes(folder / "wrong-spikes.png")
 
     def _draw_errors(self, path: Path) -> None:
         """Fig. 2: the relative error of every layer, as a stack of what each part contributes."""
@@ -89,18 +84,6 @@ class Analysis:
             turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
             names = [self.labels[layer.name] for layer in self.layers]
             axes.set_xticks(place, names, **turned)
-
-    def _draw_wrong_spikes(self, path: Path) -> None:
-        """Fig. 3: the neurons that are inactive in the ANN and have fired, over time."""
-        places = np.linspace(0, len(self.layers) - 1, CURVES).round().astype(int)
-        curves: dict[str, tuple[Sequence[float], ...]] = {}
-        for layer in (self.layers[i] for i in sorted(set(places))):
-            t = range(1, layer.T + 1)
-            curves[self.labels[layer.name]] = (t, [100 * layer.sin(k) for k in t])
-        with plot(path, "timestep t", "inactivated neurons that fired (%)") as axes:
-            draw_curves(axes, curves)
-            axes.set_ylim(0, None)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def analyze(
@@ -128,32 +111,29 @@ def analyze(
     network = converted.network(device) if complete else converted.simulator(device, observed=True)
     graph = converted.graph.to(device)
     observer = Observer(network, graph, converted.spec)
-    totals = {node.name: LayerTotals(node.name, T) for node in graph.activations}
+    totals = {node.name: LayerTotals(node.name) for node in graph.activations}
     error = 0.0
     for done, path in enumerate(paths, 1):
         image = read_input(path, converted.spec)
         x = image.x[None].to(device)
         before, outputs = _pre_activations(graph, x)
-        watch = Watch(before, T)
+        watch = Watch(before)
         probes = [] if complete else [watch]
         (seen,) = observer.observe([image], T, [T], want=(), probes=probes)
         error += relative_error(seen.last.outputs, outputs) / len(paths)
-        sent: Mapping[str, Tensor] = {}
         if isinstance(network, IntegerNetwork):
             with torch.no_grad():
-                sent = network(x).sent
-        for name, watched in watch.layers.items():
+                watch.sent = dict(network(x).sent)
+        for name, z in before.items():
+            phi, sent = graph[name].phi, watch.sent[name]
             if isinstance(network, IntegerNetwork):
-                links = whole_chain(network, name, watched.before, watched.phi, sent[name])
-                watched.see_whole(links.snn)
+                links = whole_chain(network, name, z, phi, sent)
             else:
                 site, recipe = converted.neurons[name], converted.recipe
-                given = watched.before, watched.received, watched.sent
-                links = chain(site, recipe, watched.phi, name, *given, T)
-            watched.finish()
+                links = chain(site, recipe, phi, name, z, watch.received[name], sent, T)
             spikes = seen.last.spikes[name]
             rate = mean_rate(spikes, seen.neurons_by_layer[name], seen.last.active_steps)
-            totals[name].add(links, watched, spikes, rate)
+            totals[name].add(links, spikes, rate)
         progress("images", done, len(paths))
     labels = layer_labels(graph)
     named = {name: labels.get(name, name) for name in totals}
@@ -161,14 +141,8 @@ def analyze(
 
 
 @torch.no_grad()
-def _pre_activations(
-    graph: Graph, x: Tensor
-) -> tuple[dict[str, tuple[Tensor, Activation]], tuple[Tensor, ...]]:
-    """The ANN's pre-activations by layer, with their activation functions, and its outputs."""
-    before: dict[str, tuple[Tensor, Activation]] = {}
-
-    def tap(node: Node, pre: Tensor, post: Tensor) -> None:
-        before[node.name] = pre, node.phi
-
-    outputs = forward(graph, x, tap)
+def _pre_activations(graph: Graph, x: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """The ANN's pre-activations by layer, and its outputs."""
+    before: dict[str, Tensor] = {}
+    outputs = forward(graph, x, lambda node, pre, post: before.update({node.name: pre}))
     return before, tuple(output.cpu() for output in outputs)

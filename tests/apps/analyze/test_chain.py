@@ -153,13 +153,11 @@ def test_the_parts_add_up(name):
     network = converted.simulator(observed=True)
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
-    watch = Watch(before, T)
+    watch = Watch({name: z for name, (z, _) in before.items()})
     network.run(x, T, probes=[watch])
-    for i, (site, seen) in enumerate(watch.layers.items()):
-        z, phi = before[site]
-        result = chain(
-            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T
-        )
+    for i, (site, (z, phi)) in enumerate(before.items()):
+        given = z, watch.received[site], watch.sent[site]
+        result = chain(converted.neurons[site], converted.recipe, phi, site, *given, T)
         parts = result.parts()
         assert tuple(parts) == PARTS
         assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13
@@ -176,51 +174,47 @@ def test_what_was_sent_is_what_the_next_layer_received():
     recipe = replace(get_recipe("p-norm"), name="p")
     converted = spiking(make(Pooled), x, recipe)
     network, before = converted.simulator(observed=True), {}
-    forward(
-        converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())})
-    )
-    watch = Watch(before, 9)
+    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: pre}))
+    watch = Watch(before)
     network.run(x, 9, probes=[watch])
-    for name, seen in watch.layers.items():
-        assert torch.allclose(seen.received - network.neurons[name].potential, seen.sent, atol=1e-9)
-        assert seen.sent.max() > 0
+    for name, sent in watch.sent.items():
+        left = network.neurons[name].potential
+        assert torch.allclose(watch.received[name] - left, sent, atol=1e-9)
+        assert sent.max() > 0
 
 
 def in_whole_numbers(name, model, x):
-    """Layer -> its chain, and what was watched; and the network."""
+    """Layer -> its chain; the ANN's pre-activations with their functions; and the network."""
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False})
     converted = spiking(model, x, recipe)
-    network, before = converted.network(), {}
+    network, before, chains = converted.network(), {}, {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
-    sent, watch, chains = network(x).sent, Watch(before, 3), {}
-    for site, seen in watch.layers.items():
-        chains[site] = whole_chain(network, site, seen.before, seen.phi, sent[site])
-        seen.see_whole(chains[site].snn)
-        seen.finish()
-    return chains, watch.layers, converted
+    sent = network(x).sent
+    for site, (z, phi) in before.items():
+        chains[site] = whole_chain(network, site, z, phi, sent[site])
+    return chains, before, converted
 
 
 @pytest.mark.parametrize("name", ["sfn", pytest.param("signed-digits", marks=pytest.mark.slow)])
 def test_the_parts_of_whole_numbers_add_up(name):
-    chains, watched, converted = in_whole_numbers(name, make(TinyLeaky), images(2))
+    chains, before, converted = in_whole_numbers(name, make(TinyLeaky), images(2))
     for site, result in chains.items():
         parts = result.parts()
         assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13
         assert not parts["spike-inherent"].any() and not parts["uneven arrival"].any()
-        assert torch.equal(result.ann, watched[site].phi(watched[site].before.float()).double())
+        z, phi = before[site]
+        assert torch.equal(result.ann, phi(z.float()).double())
         # What was sent is a whole number of thetas beyond the value at rest.
         own = converted.neurons[site]
         n = result.snn / own["theta"].double()[:, None, None]
         n -= own.get("rest", torch.zeros(1)).double()[:, None, None]
         assert (n - n.round()).abs().max() < 1e-6 and n.abs().max() > 0
-        wrong = (result.snn * watched[site].before < 0).sum()
-        assert watched[site].wrong == [wrong] * 3
 
 
 def test_whole_numbers_on_the_anns_input_by_a_loop():
-    chains, watched, converted = in_whole_numbers("sfn", make(TinyLeaky), images(1))
+    chains, before, converted = in_whole_numbers("sfn", make(TinyLeaky), images(1))
     for site, result in chains.items():
-        theta, z = converted.neurons[site]["theta"].double(), watched[site].before[0].double()
+        theta, z = converted.neurons[site]["theta"].double(), before[site][0][0].double()
         for c, plane in enumerate(z):
             for value, grid in zip(
                 plane.flatten().tolist(), result.grid[0, c].flatten(), strict=True
