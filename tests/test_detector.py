@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.calibrating import calibrate_on
-from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
+from helpers.tiny import NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
 
-from spiking_yolo import Recipe, SpikingYOLO, UserError, list_methods
+from spiking_yolo import Recipe, SpikingYOLO, UserError
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
 from spiking_yolo.io.assets import samples_folder, weights_folder
-from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.snn.network import SpikingNetwork
@@ -112,16 +111,6 @@ def test_classes_are_chosen_before_max_det(detector, photo):
     assert len(detector.detect(photo, T=4, classes=[], **CONF).detections) == 0
 
 
-def test_exif_rotation_gives_boxes_of_the_displayed_image(detector, photo, tmp_path):
-    upright = Image.open(photo)
-    exif = Image.Exif()
-    # The viewer turns it by 90 degrees clockwise.
-    exif[0x0112] = 6
-    turned = tmp_path / "turned.png"
-    upright.transpose(Image.Transpose.ROTATE_90).save(turned, exif=exif)
-    assert_same(detector(photo, T=4, **CONF), detector(turned, T=4, **CONF))
-
-
 def test_ann_is_the_original_network(detector, weights, photo):
     net, spec = load_darknet(weights)
     x, placement = preprocess(read_image(photo), spec)
@@ -140,15 +129,6 @@ def test_a_saved_network_is_the_same_detector(detector, converted, photo):
         assert_same(detector.detect(photo, T=4, **CONF), loaded.detect(photo, T=4, **CONF))
         ann, own = loaded.detect_ann(photo, **CONF), detector.detect_ann(photo, **CONF)
         assert torch.equal(ann.boxes.xyxy, own.boxes.xyxy)
-
-
-def test_nan_in_a_converted_network_is_refused(converted, tmp_path):
-    metadata, tensors = read_safetensors(converted)
-    key = next(k for k in tensors if k.endswith(".bias"))
-    tensors[key] = tensors[key] * float("nan")
-    write_safetensors(tmp_path / "nan.safetensors", tensors, metadata)
-    with pytest.raises(UserError, match="NaN"):
-        SpikingYOLO.load(tmp_path / "nan.safetensors")
 
 
 def test_a_rectangular_input(weights, detector, photo, tmp_path):
@@ -172,13 +152,6 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
             SpikingYOLO(weights, imgsz=imgsz)
 
 
-def test_a_connected_head_takes_its_own_size_only(tmp_path):
-    weights = write_tiny(tmp_path, "v1", CONNECTED)
-    with pytest.raises(UserError, match="connected head"):
-        SpikingYOLO(weights, imgsz=(SIZE, 96))
-    assert SpikingYOLO(weights, imgsz=(SIZE, SIZE)).spec.width == SIZE
-
-
 NAN = float("nan")
 BOXES: dict[str, tuple[Any, ...]] = {
     "conf": (2, -0.1, NAN, "x", None, True),
@@ -189,18 +162,6 @@ BOXES: dict[str, tuple[Any, ...]] = {
 SIMULATED: dict[str, tuple[Any, ...]] = {
     "T": (0, -1, "8", 4.0, True, NAN),
     "steps": (5, 0, (5,), (0,), "12", [1.0], [True], True, None, 2.0, ["2"]),
-}
-IMAGES = {
-    "not Tensor;.*permute": torch.zeros(3, 8, 8),
-    "not None": None,
-    "not int": 4,
-    "not dict": {"image": "a.png"},
-    "not bytes;.*BytesIO": b"a.png",
-    "not set": {"a.png"},
-    "does not exist": "nowhere.png",
-    r"shape \(8,\)": np.zeros(8, np.uint8),
-    "int32": np.zeros((8, 8, 3), np.int32),
-    "divide by 255": np.full((8, 8, 3), 200.0),
 }
 
 
@@ -224,18 +185,6 @@ def test_wrong_arguments_are_refused_before_anything_is_computed(
         if name in BOXES:
             with pytest.raises(UserError, match=f"^{name}\\b"):
                 detector.detect_ann(photo, **{name: value})
-
-
-def test_what_is_no_image_is_refused_before_anything_is_computed(detector, photo, nothing_computed):
-    for message, image in IMAGES.items():
-        for call in (detector, detector.detect_ann, lambda image: detector([photo, image])):
-            with pytest.raises(UserError, match=message):
-                call(image)
-    with pytest.raises(UserError, match="not list"):
-        detector.detect_ann([photo])
-    for call in (detector, detector.detect, detector.detect_ann):
-        with pytest.raises(TypeError, match="confidence"):
-            call(photo, confidence=0.3)
 
 
 def test_steps_may_be_one_number_and_numbers_of_numpy(detector, photo):
@@ -309,12 +258,6 @@ def test_a_converted_network_is_taken_as_it_is(detector, converted, photo):
                 SpikingYOLO(detector.converted, **{name: value})
             with pytest.raises(UserError, match="already converted"):
                 SpikingYOLO(converted, **{name: value})
-
-
-def test_a_recipe_is_a_method(weights):
-    recipe = list_methods()["channel-norm"].recipe
-    for method in (recipe, "channel-norm"):
-        assert SpikingYOLO(weights, method).converted.recipe == recipe
 
 
 def test_a_detector_that_cannot_be_made(weights):

@@ -99,15 +99,6 @@ def test_what_needs_thresholds_says_so(weights: Path, photo: Path, tmp_path: Pat
     assert_same(SpikingYOLO.load(path).detect(photo, T=4, **CONF), result)
 
 
-def test_the_ann_needs_none(weights: Path, photo: Path):
-    detector = SpikingYOLO(weights)
-    with silent():
-        result = detector.detect_ann(photo, **CONF)
-    assert "no thresholds yet" in repr(detector)
-    ann = SpikingYOLO(expected(weights, photo)).detect_ann(photo, **CONF)
-    assert len(result) > 0 and torch.equal(result.boxes.xyxy, ann.boxes.xyxy)
-
-
 def test_a_stream_begins_with_its_first_frame(weights: Path):
     frames = walk(3)
     detector = SpikingYOLO(weights)
@@ -137,28 +128,6 @@ def test_pictures_on_request(weights: Path, photo: Path, other: Path, tmp_path: 
         assert_same_thetas(detector.converted, expected(weights, other))
     with pytest.warns(Notice, match="from the first pictures"):
         detector.calibrate(write_frames(tmp_path / "clip.mp4", walk(12)))
-
-
-def test_what_cannot_be_calibrated(weights: Path, photo: Path, tmp_path: Path):
-    detector = SpikingYOLO(weights)
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    for images, message in (
-        (tmp_path / "gone", "does not exist"),
-        (tmp_path / "broken.png", "cannot read"),
-        ([photo, "gone.png"], "gone.png does not exist"),
-        ([photo, 3], "image must be"),
-        ([], "no activation statistics"),
-    ):
-        with pytest.raises(UserError, match=message):
-            detector.calibrate(images)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="T must"):
-        detector.detect(photo, T=0)
-    assert detector.detect([], T=1) == []
-    assert "no thresholds yet" in repr(detector)
-    with pytest.raises(UserError, match="come from a file"):
-        SpikingYOLO(expected(weights, photo)).calibrate(photo)
-    with pytest.raises(UserError, match=r"calibrate .* --method msat"):
-        SpikingYOLO(weights, "msat")
 
 
 def test_a_copy_has_thresholds_of_its_own(weights: Path, photo: Path):

@@ -4,7 +4,6 @@ libraries' types.
 
 import io
 import json
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -143,13 +142,6 @@ def test_a_picture_is_saved_in_the_format_of_its_name(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.JPG", "new"]
 
 
-def test_show_opens_the_drawn_picture(monkeypatch):
-    shown: list[np.ndarray] = []
-    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(np.asarray(picture)))
-    result().show()
-    assert len(shown) == 1 and (shown[0] == result().plot()).all()
-
-
 def test_a_notebook_shows_a_picture_of_moderate_size():
     small = Image.open(io.BytesIO(result()._repr_png_()))
     assert small.format == "PNG" and (np.asarray(small) == result().plot()).all()
@@ -166,12 +158,6 @@ def test_supervision_gets_boxes_names_and_spikes():
     costs = {"method": "tested", "T": 8, "spikes": 5_100_000, "mean_rate": 0.68}
     assert given.metadata == costs
     assert len(result(0).to_supervision()) == 0
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(UserError, match="needs supervision"):
-        result().to_supervision()
 
 
 def test_an_index_gives_a_result_with_these_boxes():

@@ -98,15 +98,3 @@ def test_a_call_from_within_a_call(detector, photos):
         assert within
         for one in within:
             assert_same(one, inner)
-
-
-def test_an_error_on_the_way_leaves_the_detector_to_others(detector, photos):
-    expected = detect(detector, photos[0])
-
-    def stop(t: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        detector.detect(photos[0], T, progress=stop)
-    with ThreadPoolExecutor(1) as pool:
-        assert_same(pool.submit(detect, detector, photos[0]).result(timeout=60), expected)

@@ -1,23 +1,19 @@
 """What methods learn by running the network: balanced thresholds and corrections."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from helpers.methods import Chain, points
-from helpers.networks import Pooled, TinyLeaky, images, make, spiking, statistics
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from torch import Tensor
 
-from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
-SPEC = Spec("classify", tuple("abcde"), 8, 8)
 BALANCE = {"threshold.rule": "balance", "threshold.scope": "layer"}
 
 
@@ -126,15 +122,6 @@ def test_corrections_by_hand():
         assert output.flatten().tolist() == pytest.approx([2.85, 1.85])
 
 
-def test_an_activation_that_is_an_output_is_corrected_once():
-    """Its bias is added to its current, and not to what is read as well."""
-    graph = replace(points([([[1.0]], [0.0]), ([[2.0]], [1.0])]), outputs=("act1", "head"))
-    x = torch.tensor([1.0, 0.35], dtype=torch.float64).reshape(1, 1, 1, 2)
-    converted = one_layer("light")
-    network = SpikingNetwork(graph, converted.neurons, converted.recipe)
-    assert network.run(x, 4).snapshots[4].outputs[0].flatten().tolist() == [1.0, 0.5]
-
-
 def excess(graph: Graph, converted: Converted, name: str, plain: bool) -> float:
     """Norm of the mean difference between SNN and ANN, per channel, at node `name`; plain: without
     corrections.
@@ -172,16 +159,3 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     for name in graph.outputs:
         assert before[name] > 1e-3 and after[name] < 1e-6
     assert sum(after[n] for n in layers) < 0.8 * sum(before[n] for n in layers)
-
-
-def test_it_does_not_matter_how_the_images_are_batched():
-    """Three images one by one, and as two and one."""
-    for method in ["calibration-light", "calibration-advanced", "msat"]:
-        x, recipe = images(3), get_recipe(method).with_settings({"calibration.T": 4})
-        graph = spiking(make(TinyLeaky), x, Recipe("tested")).graph
-        one, two = (
-            calibrate(graph, SPEC, statistics(graph, x), recipe, list(x.split(n))) for n in (1, 2)
-        )
-        for name, site in one.items():
-            for key, value in site.items():
-                torch.testing.assert_close(two[name][key], value, rtol=1e-12, atol=1e-12)

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from helpers.networks import Pooled, TinyLeaky, images, make, spiking, statistics
+from helpers.networks import TinyLeaky, images, make, spiking, statistics
 from helpers.tiny import write_tiny
 
 from spiking_yolo.convert.calibration_file import (
@@ -22,7 +21,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
-from spiking_yolo.recipe import Recipe
 
 SHA = "a" * 64
 SIZE = (8, 8)
@@ -70,20 +68,6 @@ def test_one_is_added_or_replaced_and_the_others_stay(path: Path):
 def test_a_file_of_other_weights_is_replaced(path: Path):
     save_calibrations(path, "b" * 64, SIZE, [result(4.0)])
     assert list(CalibrationFile.read(path).entries) == ["rmp/default"]
-
-
-def test_only_what_is_asked_for_is_read(path: Path, monkeypatch: pytest.MonkeyPatch):
-    read: list[str] = []
-    original = CalibrationFile._tensors
-
-    def counted(self: CalibrationFile, prefix: str) -> Any:
-        tensors = original(self, prefix)
-        read.extend(tensors)
-        return tensors
-
-    monkeypatch.setattr(CalibrationFile, "_tensors", counted)
-    CalibrationFile.read(path).calibration("rmp", "own")
-    assert sorted(read) == ["act/initial", "act/theta"]
 
 
 def test_a_changed_number_is_noticed(path: Path):
@@ -147,9 +131,3 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     assert mine.recipe.label == "signed-digits-mine"
     with pytest.raises(UserError, match="with these settings"):
         load(weights, calibration="mine", settings={"calibration.operations": 0.6})
-
-
-def test_a_network_is_no_calibration(tmp_path: Path):
-    spiking(make(Pooled), images(1), Recipe("tested")).save(tmp_path / "net.safetensors")
-    with pytest.raises(UserError, match="no activation statistics"):
-        CalibrationFile.read(tmp_path / "net.safetensors")

@@ -20,7 +20,6 @@ from spiking_yolo.convert.sensitivity import (
     budget,
     scaled_to,
     sensitivity,
-    times,
 )
 from spiking_yolo.graph import Graph
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -93,29 +92,6 @@ def test_thresholds_meet_the_operations(cls: Any):
         values = scaled_to(wanted, network, start, batches)
         spent = torch.cat([network(x, values)[1] for x in batches]).mean().item()
         assert spent == pytest.approx(wanted, rel=0.05)
-
-
-def test_no_theta_is_finer_than_the_network_allows():
-    """However many operations are asked for: a neuron sends 65,536 thetas at most, and what is
-    above is lost.
-    """
-    graph = spiking(make(TinyLeaky), images(2), Recipe("tested")).graph
-    free = CompleteNetwork(graph, (8, 8))
-    start: dict[str, dict[str, torch.Tensor]] = {}
-    least: dict[str, torch.Tensor] = {}
-    for name, channels in free.sites.items():
-        start[name] = {"theta": torch.full((channels,), 0.5), "initial": torch.tensor(0.5)}
-        least[name] = torch.full((channels,), 0.125)
-    bounded = CompleteNetwork(graph, (8, 8), least=least)
-    batches = images(3).split(1)
-    for values, theta in (
-        (times(0.5, bounded, start), 0.25),
-        (times(0.01, bounded, start), 0.125),
-        (scaled_to(1e3, bounded, start, batches), 0.125),
-    ):
-        assert {own["theta"].max().item() for own in values.values()} == {theta}
-    for own in scaled_to(1e3, free, start, batches).values():
-        assert own["theta"].max() < 0.125
 
 
 def lengthened(graph: Graph, layers: int) -> Graph:

@@ -15,8 +15,6 @@ from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.sensitivity import scaled_to
 from spiking_yolo.convert.training import ELASTICITY, Tuning
-from spiking_yolo.errors import Notice
-from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import Spec
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
@@ -117,21 +115,6 @@ def test_a_loss_that_is_not_finite_stops_before_anything_moves():
     for old, new in zip(before, t._trained(), strict=True):
         assert torch.equal(old, new)
     assert t.steps == 0
-
-
-def test_a_goal_out_of_reach_is_said():
-    t = tuning(2, 0.011)
-    run(t, 2)
-    with pytest.warns(Notice, match="not reached"):
-        t.result()
-
-
-def test_the_ann_stays_as_it_is():
-    t = tuning()
-    x = images(2)
-    before = forward(t.ann, x)[0]
-    run(t, 3)
-    assert torch.equal(forward(t.ann, x)[0], before)
 
 
 def test_training_on_clips_lowers_the_error_of_later_frames():

@@ -4,19 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from helpers.tiny import files, photo, run_tool, write_tiny
+from helpers.tiny import files, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
 from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import FEW, load
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.data.images import Picture
-from spiking_yolo.data.video import previewed
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import Ann, load_ann
@@ -121,31 +119,6 @@ def test_broken_pictures_are_left_out(
     )
 
 
-def test_what_is_looked_at(tmp_path: Path):
-    photos = [str(photo(tmp_path / f"{k:02}.png", k)) for k in range(20)]
-    looked = [Path(p.source).name for p in previewed(photos, FEW)]
-    assert looked[:8] == [f"{k:02}.png" for k in range(0, 16, 2)]
-    assert sorted(looked) == [Path(p).name for p in photos]
-    frames = noise(25)
-    video = str(write_frames(tmp_path / "clip.mp4", frames))
-    names = [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]], FEW)]
-    assert names == ["00.png", "0", "10", "20"]
-    seen = list(previewed([video], FEW))
-    assert [p.name.rpartition("#")[2] for p in seen] == ["0", "10", "20"]
-    nearest = [
-        min(range(25), key=lambda k: np.abs(frames[k].astype(float) - p.source).mean())
-        for p in seen
-    ]
-    assert nearest == [0, 10, 20]
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    assert [p.name for p in previewed([str(tmp_path / "broken.mp4"), video], FEW)] == [
-        p.name for p in seen
-    ]
-    assert list(previewed(["0", "rtsp://camera/live"], FEW)) == []
-    with pytest.raises(UserError, match=r"broken\.mp4"):
-        list(previewed(["0", str(tmp_path / "broken.mp4")], FEW))
-
-
 def test_statistics_alone_are_not_enough_for_the_default(ann: Ann, pictures: list[Picture]):
     places = ("--weights", ann.weights, "--images", ann.weights.parent / "photos")
     assert run_tool("calibrate", *places, "--method", "channel-norm") == 0
@@ -170,25 +143,6 @@ _HEAD = (
     "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
     "[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=9,9,3,3\n"
 )
-_CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
-ODD = {
-    "a sum of two activations has one of its own": f"{_CONV}{_CONV}{_CONV}[shortcut]\nfrom=-3\nactivation=leaky\n",
-    "nothing reads the third layer": f"{_CONV}{_CONV}{_CONV}[route]\nlayers=-2\n",
-    "no event reaches a weight": "[convolutional]\nfilters=4\nsize=1\nactivation=linear\n",
-}
-
-
-def test_the_default_is_near_the_ann_on_odd_networks(tmp_path: Path):
-    for layers in ODD.values():
-        weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=64\nheight=64\n{layers}{_HEAD}")
-        network = load(weights, photographs=[])
-        x = torch.cat(
-            list(preprocessed([Picture.file(str(tmp_path / "photos" / "a.png"))], network.spec))
-        )
-        wanted = forward(load_ann(weights).graph, x)[0]
-        assert (
-            network.network().run(x, 1).snapshots[1].outputs[0] - wanted
-        ).norm() < 0.3 * wanted.norm()
 
 
 def test_any_number_of_threads_gives_the_same_thresholds(tmp_path: Path):

@@ -11,7 +11,6 @@ from helpers.attention import Attending
 from helpers.networks import images, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
@@ -86,12 +85,6 @@ def test_neurons_stand_before_every_product_and_behind_every_sum():
     ]
     expected = {"q_identity", "k_identity", "v_identity", "attention_softmax"}
     assert product_sources(graph) == expected
-
-
-def test_a_bare_softmax_is_refused_with_the_way_out():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softmax(1))
-    with pytest.raises(UserError, match=r"graph\.modules\.Attention"):
-        trace(model, torch.zeros(1, 3, 4, 4))
 
 
 ATTRS = {"heads": 2, "areas": 1}

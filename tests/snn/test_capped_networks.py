@@ -110,12 +110,3 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
             theta = one.neurons[node.name]["theta"]
             assert (theta <= torch.tensor(cap)).all()
             assert one is network or (theta == torch.tensor(cap)).all()
-
-
-@torch.no_grad()
-def test_differential_coding_settles_on_qcfs():
-    """delta = cap / L: the grid of the neurons is that of the activation."""
-    x, settings = images(2, seed=7), {"threshold__rule": "max", "threshold__scale": 0.25}
-    run = converted("sigma-delta", QUANTISED, **settings).network().run(x, 64)
-    expected = make(Capped, activation=QUANTISED)(x)
-    assert relative_error(run.snapshots[64].outputs, expected) < 1e-6

@@ -46,31 +46,6 @@ def test_poisson_input_is_spikes_of_the_right_mean():
     assert entered.mean().item() == pytest.approx(x.mean().item(), rel=0.02)
 
 
-def test_steps_and_pixels_are_independent():
-    x = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64)
-    spikes = watch(POISSON, x, 200)[:, 0].flatten(1) - 0.5
-    assert (spikes[1:] * spikes[:-1]).mean().abs() < 0.01
-    assert (spikes[:, 1:] * spikes[:, :-1]).mean().abs() < 0.01
-
-
-def test_signs_and_large_values_are_kept():
-    """Spikes have the sign of the pixel; an image beyond 1 sends spikes of its largest
-    magnitude.
-    """
-    x = torch.tensor([4.0, 2.0, -2.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
-    entered = watch(POISSON, x, 1000).flatten(1)
-    assert entered[:, 0].unique().tolist() == [4] and entered[:, 1].unique().tolist() == [0, 4]
-    assert entered[:, 2].unique().tolist() == [-4, 0] and not entered[:, 3].any()
-    assert entered.mean(0).tolist() == pytest.approx([4, 2, -2, 0], abs=5 * 2 / 1000**0.5)
-
-
-def test_the_seed_decides():
-    x = grey()
-    first = watch(POISSON, x, 10)
-    assert torch.equal(watch(POISSON, x, 10), first)
-    assert not torch.equal(watch({**POISSON, "encoding.seed": 1}, x, 10), first)
-
-
 def test_an_image_sends_the_same_spikes_in_any_batch():
     x = grey(3)
     together = watch(POISSON, x, 10)

@@ -9,7 +9,6 @@ from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, num
 from torch import Tensor, nn
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -110,13 +109,6 @@ def test_no_state_leaks_between_runs_or_images(cls: type[nn.Module], settings: d
             torch.testing.assert_close(a, b[i : i + 1], rtol=0, atol=rounding)
 
 
-def test_pooling_before_the_neuron_needs_fewer_neurons():
-    x = images(2)
-    for first, pixels in ((True, 4 * 4), (False, 8 * 8)):
-        run = network(Pooled, {**MEMORY, "neuron.pool_first": first}, x).run(x, 1)
-        assert sum(run.neurons.values()) == 6 * pixels + 6 * 4 * 4 + 8
-
-
 def test_neurons_spikes_and_maps_agree():
     """A pair counts as two neurons; a map is the mean over the neurons of a position."""
     x = images(2)
@@ -127,22 +119,6 @@ def test_neurons_spikes_and_maps_agree():
         total = snapshot.maps[name].sum((1, 2)) * 2 * channels
         assert torch.allclose(total, snapshot.spikes[name].float())
     assert not network(TinyLeaky, KINDS["if"], x).run(x, 10).snapshots[10].maps
-
-
-def test_steps_outside_the_run_are_refused():
-    x = images(1)
-    net = network(Pooled, KINDS["if"], x)
-    for T, steps in ((0, []), (-3, []), (4, [5]), (4, [0, 2])):
-        with pytest.raises(UserError, match=r"1\.\.T"):
-            net.run(x, T, steps)
-
-
-def test_a_site_without_threshold_is_refused():
-    x = images(1)
-    converted = spiking(make(TinyLeaky), x, Recipe("tested"))
-    neurons = {k: v for k, v in converted.neurons.items() if k != "act2"}
-    with pytest.raises(UserError, match="act2"):
-        SpikingNetwork(converted.graph, neurons, converted.recipe)
 
 
 def test_progress_and_probes_see_every_step():

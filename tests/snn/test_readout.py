@@ -8,7 +8,6 @@ from helpers.methods import points
 from helpers.networks import ALL, TinyLeaky, images, make, numbers, spiking
 from torch import nn
 
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import readout_nodes
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
@@ -41,12 +40,6 @@ def test_mean_after_a_warm_up_by_hand():
     assert outputs(3, 8, [2, 3, 4, 6]) == pytest.approx(expected)
 
 
-def test_a_warm_up_must_leave_a_step():
-    assert outputs(7, 8, [])[8] == 9
-    with pytest.raises(UserError, match=r"readout\.skip=8 .* below T=8"):
-        outputs(8, 8, [])
-
-
 def test_spikes_and_operations_are_counted_during_the_warm_up_as_well():
     x = images(2)
     first, second = (
@@ -76,10 +69,3 @@ def test_the_linear_end_is_what_no_neuron_and_no_pooling_reads(cls):
     often, seldom = network.run(x, 12, range(1, 13)), network.run(x, 12, [5])
     for t in (5, 12):
         assert all(map(torch.equal, seldom.snapshots[t].outputs, often.snapshots[t].outputs))
-
-
-def test_what_lies_before_a_neuron_or_a_pooling_is_not_the_end():
-    graph = network_of(TinyLeaky, {}).graph
-    for op in ("activation", "max_pool"):
-        last = next(node for node in reversed(graph.nodes) if node.op == op)
-        assert readout_nodes(graph.up_to(last.name)) == ()

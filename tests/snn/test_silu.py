@@ -91,15 +91,6 @@ def test_against_a_second_implementation(currents, theta, gamma, activation):
         sent += n
 
 
-@BOTH
-def test_differential_coding_settles_on_the_nearest_multiple_and_falls_silent(phi, function):
-    for x in (-9.0, -1.2784645, -0.4, 0.0, 0.7, 3.0):
-        layer = neuron(SIGMA_DELTA, 0.01, phi)
-        sent = step(layer, x) + sum(step(layer, 0.0) for _ in range(200))
-        assert sent == floor(function(x) / 0.01 + 0.5)
-        assert step(layer, 0.0) == 0
-
-
 def network() -> tuple[nn.Module, Tensor]:
     model = make(Smooth)
     with torch.no_grad():

@@ -13,17 +13,12 @@ from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import KINDS, Recipe
 
 METHODS = list(list_methods())
 TRAINED = {name for name in METHODS if get_recipe(name).calibration.kind == "trained"}
 # In one step.
 COMPLETE = {"few-spikes", "sfn", *TRAINED}
 POISSON = {name for name in METHODS if get_recipe(name).encoding.input == "poisson"}
-DRAFT = (
-    "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat"
-)
 # What one neuron sends, worked out by hand: method, settings, threshold, slope, currents, spikes.
 GOLDEN: list[tuple[str, dict[str, Any], float, float, list[float], list[float]]] = [
     ("p-norm", {}, 1, 0, [3 / 8] * 8, [0, 0, 1, 0, 0, 1, 0, 1]),
@@ -97,41 +92,3 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str):
     before = record(plain.simulator(observed=True), x, 20)
     after = record(scaled.simulator(observed=True), x * 32.0, 20)
     assert all(torch.equal(before[k], after[k]) and before[k].any() for k in before)
-
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "gamma": {"neuron.gamma": 2},
-    "initial": {"neuron.initial": 0.5},
-    "reset": {"neuron.reset": "zero"},
-    "shift": {"neuron.shift": 4},
-    "digits": {"neuron.events": "digits"},
-    "hysteresis": {"neuron.hysteresis": 0.5},
-    "schedule": {"encoding.coarse": 4},
-}
-RATE_ONLY: tuple[dict[str, Any], ...] = (
-    {"readout.skip": 1},
-    {"encoding.input": "poisson"},
-    {"threshold.rule": "balance"},
-    {"neuron.events": "switches"},
-)
-
-
-def test_a_kind_of_neuron_refuses_what_it_does_not_read():
-    for kind in KINDS:
-        recipe = Recipe("tested").with_settings({"neuron.kind": kind})
-        refused = [values for key, values in SETTINGS.items() if key not in KINDS[kind].supports]
-        if recipe.differential:
-            refused += RATE_ONLY
-        for values in refused:
-            with pytest.raises(UserError, match=r"neuron\.kind=") as error:
-                recipe.with_settings(values)
-            assert "\n" not in str(error.value)
-
-
-def test_every_method_is_named_as_its_function_which_names_its_paper():
-    for name, entry in list_methods().items():
-        assert entry.name == name == entry.recipe.name
-        assert entry.build.__name__ == name.replace("-", "_")
-        assert entry.build.__doc__ and 2000 < entry.year < 2100 and entry.reference and entry.limits
-    assert set(DRAFT.split()) <= set(METHODS)
-    assert len({replace(get_recipe(name), name="x") for name in METHODS}) == len(METHODS)

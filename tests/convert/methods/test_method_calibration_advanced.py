@@ -2,20 +2,12 @@
 
 import pytest
 import torch
-from helpers.methods import method, neuron, points, send
+from helpers.methods import method, points
 from helpers.networks import TinyLeaky, spiking
 
 from spiking_yolo.convert.methods import get_recipe
 
 ADVANCED = get_recipe("calibration-advanced")
-
-
-def test_a_pair_starts_its_neurons_apart():
-    """ON a threshold ahead, OFF one behind: at no input the pair sends one spike of ON, and OFF
-    owes one.
-    """
-    params = {"initial": [1.0], "initial_off": [-1.0]}
-    assert send(neuron(ADVANCED, slope=0.5, **params), [0, 0, -1, -1]) == [1, 0, 0, -0.5]
 
 
 def test_it_makes_up_for_clipping_over_the_calibrated_time():

@@ -19,10 +19,3 @@ def test_thresholds_by_hand():
     assert send(layer, [-3] * 8) == [0, 0, -1, 0, 0, -1, 0, -1]
     assert layer.potential.item() == 0 and layer.count.item() == 3
     assert send(neuron(CHANNEL_NORM, slope=1 / 8), [0.5, 0.5, -7.5, -0.5]) == [0, 1, 0, -1]
-
-
-def test_what_was_sent_wrongly_is_not_taken_back():
-    """16 then -16 sum to 0, but a positive spike costs 1 and a negative one 8: 16 - 2 = 14 remain
-    sent for good.
-    """
-    assert sum(send(neuron(CHANNEL_NORM, slope=1 / 8), [1] * 16 + [-1] * 16 + [0] * 16)) == 14

@@ -50,8 +50,3 @@ def test_k_is_the_best_of_all_and_then_layers_move(cls: Any):
     assert {name: own["gain"].item() for name, own in chosen.neurons.items()} == pytest.approx(
         gains
     )
-
-
-def test_only_an_open_gain_needs_the_network_to_be_run():
-    assert MSAT.runs_network and not MSAT.with_settings({"msat.gain": 3}).runs_network
-    assert not MSAT.with_settings({"neuron.kind": "if"}).runs_network

@@ -57,17 +57,6 @@ def test_the_starting_fraction(terms: tuple[bool, bool], rule: dict[str, float],
     assert all(side.threshold.item() / side.theta.item() == expected for side in layer.sides[:1])
 
 
-def test_the_papers_starting_fractions():
-    """sigmoid(ln 2 - Theta) with DTT, sigmoid(ln 2 + 1 - Theta) with both: .42 and .67 at 1, .09
-    and .21 at 3.
-    """
-    dtt = MSAT.with_settings({"msat.det": False}).msat
-    got = [
-        fraction_at_rest(torch.tensor([k]), s).item() for k in (1.0, 3.0) for s in (dtt, MSAT.msat)
-    ]
-    assert got == pytest.approx([0.424, 0.667, 0.091, 0.213], abs=1e-3)
-
-
 @settings(deadline=None, max_examples=40)
 @given(
     VALUES,

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.metrics.energy import charged
 
 RECIPE = get_recipe("sfn")
 
@@ -23,7 +22,3 @@ def test_it_sends_what_integrate_and_fire_sends_in_T_steps(x: float, theta: floa
             spikes += 1
     recipe = RECIPE.with_settings({"neuron.gamma": T})
     assert fired(recipe, x, theta=theta / T) == spikes
-
-
-def test_energy_charges_one_message_per_value():
-    assert charged(RECIPE.neuron_kind.carries) == "messages"

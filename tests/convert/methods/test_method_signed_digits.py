@@ -12,7 +12,6 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import VideoNetwork
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.integer.stream import Stream
 
 DIGITS = get_recipe("signed-digits")
@@ -75,24 +74,3 @@ def test_what_is_trained_is_what_runs(cls: Any):
     assert later > 0 and run.macs == function.macs
     assert (snapshot.sent.messages <= snapshot.sent.digits).all()
     assert (snapshot.sent.digits < snapshot.sent.spikes).all()
-
-
-def test_the_scale_needs_no_new_calibration():
-    """It acts on what was trained; a coarser theta sends fewer digits."""
-    network, x = converted(TinyLeaky), images(2)
-    recipe = DIGITS.with_settings(
-        {"calibration.steps": 8, "calibration.operations": 0.25, "threshold.scale": 2}
-    )
-    plain = network.neurons
-    coarse = rescaled(network.graph, plain, recipe)
-    assert torch.equal(coarse["act1"]["theta"], 2 * plain["act1"]["theta"])
-    # The same value in other thetas.
-    rests = [own["act3"]["rest"] * own["act3"]["theta"] for own in (coarse, plain)]
-    half = coarse["act3"]["theta"] / 512 + 1e-6
-    assert ((rests[0] - rests[1]).abs() <= half).all() and rests[0].any()
-    runs = (
-        replace(network, recipe=recipe, neurons=neurons).network().run(x, 1)
-        for neurons in (coarse, plain)
-    )
-    few, many = (run.snapshots[1].operations.digits for run in runs)
-    assert (few < many).all()

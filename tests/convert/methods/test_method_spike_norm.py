@@ -3,8 +3,6 @@
 import torch
 from helpers.methods import neuron, points, record, send
 from helpers.networks import spiking
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
 
@@ -17,14 +15,6 @@ def test_reset_to_zero_loses_charge_by_hand():
     assert send(layer, [0.75] * 8) == [0, 1, 0, 1, 0, 1, 0, 1]
     assert layer.potential.item() == 0
     assert send(neuron(SPIKE_NORM), [7, 0, 0, 0.5]) == [1, 0, 0, 0]
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 64), st.integers(1, 40))
-def test_the_rate_of_a_constant_input_is_one_over_a_whole_number(n: int, T: int):
-    """It fires every ceil(theta / z) steps."""
-    z = n / 64
-    assert sum(send(neuron(SPIKE_NORM), [z] * T)) == T // -(-64 // n)
 
 
 def test_balanced_thresholds_by_hand():
