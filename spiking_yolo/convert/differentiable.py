@@ -6,8 +6,7 @@ costs the synaptic operations that it causes. Rounding passes gradients on as if
 the number of digits as if it were a smooth function.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -215,89 +214,43 @@ def fire(
     channels = z.shape[1]
     nothing = z.new_zeros(channels)
     if phi.softmax:
-        # Its axis would be cut by blocks.
+        # Its axis is the last one.
         z = phi(z)
         phi = Activation(slope=1.0)
     each: list[Tensor] = []
     for key in ("theta", "initial", "bias", "rest"):
         each.append(parameters.get(key, nothing).expand(channels))
+    theta, initial, bias, rest = each
+    m = z.new_zeros(())
     if before is None:
-        before, hysteresis = z.new_zeros(()).expand_as(z), 0.0
-    how = phi.continuous, _rows(cost)[0], slack, _rows(before), hysteresis
-    value, spent = _Fire.apply(_rows(z), *each, *how)  # type: ignore[misc]
-    maps = value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1)
-    return maps, spent
+        hysteresis = 0.0
+    else:
+        m = _rows(before)
+    # For theta m theta is a constant: a change does not grow with what was sent before.
+    constant = (m * theta).detach()
+    due = (phi.continuous(_rows(z) + bias) - constant) / theta + (initial - 0.5 - rest)
+    with torch.no_grad():
+        change = send(due, m, slack, hysteresis) - m
+    value = (straight_through(change, due) + rest) * theta + constant
+    smooth = smooth_digits(due / (1 + 2 * hysteresis))
+    digits = straight_through(count_digits(change), smooth) * _rows(cost)[0]
+    spent = _summed(digits)
+    return value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1), spent
 
 
-# Values that are computed at once: all that is needed of them stays in a processor's cache.
+# Values that are summed at once: a threshold that is searched depends on the order of sums.
 BLOCK = 1 << 17
 
 
-class _Fire(torch.autograd.Function):
-    """`fire` on [N, positions, C], block by block, so that no step but the result goes to memory.
-
-    The backward pass computes what is due again. With due = phi(z + bias) / theta + initial - 1/2 -
-    rest - m, which rounding passes gradients on to, d the number of digits as a smooth function of
-    due / (1 + 2 hysteresis), and G = d loss / d value:
-    d loss / d due = G theta + d loss / d spent * cost * d', and directly d value / d rest = theta.
-    For theta m theta is a constant, for a change does not grow with what was sent before: directly
-    d value / d theta = n + rest - m, and phi(z + bias) / theta - m falls as 1 / theta.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        z: Tensor,
-        theta: Tensor,
-        initial: Tensor,
-        bias: Tensor,
-        rest: Tensor,
-        phi: Activation,
-        cost: Tensor,
-        slack: float,
-        before: Tensor,
-        hysteresis: float,
-    ) -> tuple[Tensor, Tensor]:
-        shift = initial - 0.5 - rest
-        value = torch.empty_like(z)
-        spent = z.new_zeros(len(z))
-        for images, rows in _blocks(z.shape):
-            m = before[images, rows]
-            due = phi(z[images, rows] + bias).div_(theta).add_(shift).sub_(m)
-            k = send(due, m, slack, hysteresis)
-            spent[images] += count_digits(k - m).mul_(cost[rows]).sum((1, 2))
-            torch.mul(k.add_(rest), theta, out=value[images, rows])
-        ctx.save_for_backward(z, theta, shift, bias, value, cost, before)
-        ctx.phi = phi
-        ctx.share = 1 / (1 + 2 * hysteresis)
-        return value, spent
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        z, theta, shift, bias, value, cost, before = ctx.saved_tensors
-        of_value, of_spent = gradients
-        of_z = torch.empty_like(z)
-        of_theta, of_initial, of_bias, of_rest = theta.new_zeros(4, len(theta))
-        for images, rows in _blocks(z.shape):
-            x = (z[images, rows] + bias).requires_grad_()
-            with torch.enable_grad():
-                y = ctx.phi(x)
-            m = before[images, rows]
-            scaled = y.detach() / theta - m
-            direct = of_value[images, rows] * theta
-            due = (scaled + shift).mul_(ctx.share)
-            digits = smooth_digits_slope(due).mul_(cost[rows] * ctx.share)
-            of_due = digits.mul_(of_spent[images, None, None]).add_(direct)
-            (of_x,) = torch.autograd.grad(y, x, of_due / theta)
-            of_z[images, rows] = of_x
-            new = value[images, rows] - m * theta
-            of_theta += (of_value[images, rows] * new).sum((0, 1))
-            of_theta -= (of_due * scaled).sum((0, 1))
-            of_initial += of_due.sum((0, 1))
-            of_bias += of_x.sum((0, 1))
-            of_rest += direct.sum((0, 1))
-        of_rest -= of_initial
-        return of_z, of_theta / theta, of_initial, of_bias, of_rest, *[None] * 5
+def _summed(x: Tensor) -> Tensor:
+    """The sum of [N, positions, C] over each image, [N], block by block."""
+    n, positions, channels = x.shape
+    images, rows = max(1, BLOCK // (positions * channels)), max(1, BLOCK // channels)
+    total = x.new_zeros(n)
+    for i in range(0, n, images):
+        for k in range(0, positions, rows):
+            total[i : i + images] += x[i : i + images, k : k + rows].sum((1, 2))
+    return total
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -305,26 +258,9 @@ def _rows(x: Tensor) -> Tensor:
     return x.movedim(1, -1).reshape(len(x), -1, x.shape[1])
 
 
-def _blocks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
-    """Images and positions of [N, positions, C], of about BLOCK values: whole images where several
-    make a block.
-    """
-    n, positions, channels = shape
-    images = max(1, BLOCK // (positions * channels))
-    rows = max(1, BLOCK // channels)
-    for i in range(0, n, images):
-        for k in range(0, positions, rows):
-            yield slice(i, i + images), slice(k, k + rows)
-
-
 def smooth_digits(due: Tensor) -> Tensor:
     """About how many digits round(due) has: log2 |due| / 3 + 0.8 of large numbers, 0 of 0."""
     return torch.log2(1 + 32 * due.square()) / 6
-
-
-def smooth_digits_slope(due: Tensor) -> Tensor:
-    """The derivative of `smooth_digits`."""
-    return due * (32 / 3 / math.log(2)) / due.square().mul_(32).add_(1)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert import differentiable
-from spiking_yolo.convert.differentiable import fire, smooth_digits, smooth_digits_slope
+from spiking_yolo.convert.differentiable import fire, smooth_digits
 from spiking_yolo.graph import Activation
 from spiking_yolo.snn.counting import count_digits, digit_saving_round
 
@@ -43,16 +43,11 @@ def plain(
     return had + (n + rest) * theta, (digits * cost).sum((1, 2, 3))
 
 
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize("name", PHIS)
-def test_values_operations_and_gradients(name: str, monkeypatch: pytest.MonkeyPatch):
-    """Blocks of single positions, of parts of an image, and of several images."""
-    for block in (1, 40, 1 << 17):
-        monkeypatch.setattr(differentiable, "BLOCK", block)
-        for later in (False, True):
-            compare(name, later)
-
-
-def compare(name: str, later: bool) -> None:
+def test_values_operations_and_gradients(name: str, later: bool, monkeypatch: pytest.MonkeyPatch):
+    """In blocks of parts of an image."""
+    monkeypatch.setattr(differentiable, "BLOCK", 40)
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -98,9 +93,3 @@ def test_bias_and_rest_may_be_missing():
     neurons = {"theta": torch.tensor([0.5, 1.0]), "initial": torch.tensor(0.5)}
     value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0)
     assert value.tolist() == [[1.0, -2.0]] and spent.tolist() == [2.0]
-
-
-def test_slope_of_smooth_digits():
-    x = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(smooth_digits(x).sum(), x)
-    torch.testing.assert_close(smooth_digits_slope(x.detach()), slope)

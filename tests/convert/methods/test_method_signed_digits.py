@@ -64,7 +64,7 @@ def test_what_is_trained_is_what_runs(cls: Any):
     function = VideoNetwork(network.graph, (8, 8), DIGITS.neuron.slack, None, 0.8)
     later = 0.0
     for k, frame in enumerate(frames):
-        run = stream(frame).run
+        run = stream(frame)
         outputs, spent = function(frames[: k + 1].movedim(0, 1), network.neurons)
         snapshot = run.snapshots[1]
         cost = snapshot.operations.digits / run.macs
