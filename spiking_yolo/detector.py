@@ -240,7 +240,7 @@ class SpikingYOLO:
         """Detect objects in one image or a list of images.
 
         Args:
-            image: Path or address (http, https), PIL image, or RGB array [H, W, 3] or [H, W]
+            image: Path, PIL image, or RGB array [H, W, 3] or [H, W]
                 (uint8, uint16, or float in [0, 1]); a list of them, a folder, a glob or a .txt list
                 gives a list of Results.
             T: Timesteps to simulate. By default the last of `steps`, or as many as the method

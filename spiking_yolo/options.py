@@ -56,7 +56,7 @@ class SourceOptions(Options):
     """What to look at. A class inherits this group last, so that its words come first."""
 
     sources: tuple[str, ...]
-    """Images, folders, globs, .txt lists of them, videos, addresses of pictures or streams (http,
+    """Images, folders, globs, .txt lists of them, videos, addresses of streams (http,
     rtsp), or the number of a webcam.
     """
 

@@ -1,18 +1,12 @@
 """What `detect` and `predict` take besides a picture: folders, globs, lists, addresses, sizes."""
 
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import write_tiny
 
 from spiking_yolo import Result, SpikingYOLO, UserError
-from spiking_yolo.data import images
-from spiking_yolo.data.sources import is_stream
 
 
 @pytest.fixture(scope="module")
@@ -24,23 +18,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def detector(folder: Path) -> SpikingYOLO:
     return SpikingYOLO(folder / "tiny.weights")
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def address(folder: Path) -> Iterator[str]:
-    """Of a server of the folder on this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_several_by_one_name(detector, folder, tmp_path):
@@ -64,27 +41,6 @@ def test_predict_is_always_a_list(detector, folder):
     assert len(detector.predict([photo, photo])) == 2
 
 
-def test_pictures_at_an_address(detector, folder, address, tmp_path, monkeypatch):
-    result = detector.detect(f"{address}/photos/a.png", conf=0.3)
-    expected = detector.detect(folder / "photos/a.png", conf=0.3)
-    assert torch.equal(result.boxes.xyxy, expected.boxes.xyxy)
-    assert result.path == f"{address}/photos/a.png"
-    line = ("--weights", folder / "tiny.weights", "--project", tmp_path, "--save-json")
-    assert run_tool("detect", f"{address}/photos/a.png?size=1", *line) == 0
-    assert (tmp_path / "exp" / "a.jpg").is_file()
-    for wrong, message in (
-        (f"{address}/gone.png", "cannot fetch .*404"),
-        (f"{address}/tiny.cfg", "is no picture; give the address of one"),
-        ("http://127.0.0.1:1/a.png", "cannot fetch .*check the address and the net"),
-        ("rtsp://127.0.0.1/a.png", "give an address of http or https"),
-    ):
-        with pytest.raises(UserError, match=message):
-            detector.detect(wrong)
-    monkeypatch.setattr(images, "LARGEST_DOWNLOAD", 10)
-    with pytest.raises(UserError, match="fetch it yourself"):
-        detector.detect(f"{address}/photos/a.png")
-
-
 def test_what_is_no_picture(detector, tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "empty").mkdir()
@@ -95,8 +51,3 @@ def test_what_is_no_picture(detector, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             detector.detect(f"{tmp_path}/{name}")
-
-
-def test_which_addresses_are_streams():
-    assert not is_stream("https://a.org/b/c.JPG?x=1.mp4") and not is_stream("http://a/c.png#d")
-    assert is_stream("rtsp://a.org/b.jpg") and is_stream("https://a.org/live") and is_stream("3")

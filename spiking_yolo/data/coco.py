@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
 
-from spiking_yolo.data.detection import CocoTruth, DetectionSet, Sample, outside_notes, present
+from msgspec import Meta, Struct
+
+from spiking_yolo.data.detection import DetectionSet, Sample, present
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import read_json_file
-from spiking_yolo.io.names import label
 
 VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -47,106 +47,59 @@ def match_names(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...]
     return tuple(index.get(canonical(name), -1) for name in names)
 
 
-# Of coordinates and areas in pixels, at most.
-FARTHEST = 1e12
-# Of ids and counts.
-LARGEST = 2**63
-_REQUIRED = {
-    "images": {"id": int, "file_name": str, "width": int, "height": int},
-    "annotations": {"image_id": int, "category_id": int, "bbox": list},
-    "categories": {"id": int, "name": str},
-}
+class Image(Struct):
+    """An image of an annotation file."""
+
+    id: int
+    file_name: str
+    width: Annotated[int, Meta(ge=1)]
+    height: Annotated[int, Meta(ge=1)]
 
 
-def read_annotations(path: Path) -> dict[str, Any]:
-    """Read and check an annotation file.
+Length = Annotated[float, Meta(ge=0)]
+# x, y, width, height in pixels.
+Box = tuple[float, float, Length, Length]
 
-    Raises:
-        UserError: It is missing or not COCO; names the first entry that is wrong.
-    """
-    data = read_json_file(path)
-    _check_keys(path, data)
-    for n, image in enumerate(data["images"]):
-        if min(image["width"], image["height"]) < 1:
-            raise UserError(f"{path}: images[{n}] needs a size of at least one pixel; correct it")
-    image_ids = _ids(path, data, "images")
-    category_ids = _ids(path, data, "categories")
-    for n, item in enumerate(data["annotations"]):
-        if item["image_id"] not in image_ids or item["category_id"] not in category_ids:
-            raise UserError(
-                f"{path}: annotations[{n}] names an image or category that is not listed: add it"
-            )
-        if problem := _annotation_problem(item):
-            raise UserError(f"{path}: annotations[{n}] needs {problem}")
+
+class Annotation(Struct):
+    """An object of an annotation file."""
+
+    image_id: int
+    category_id: int
+    bbox: Box
+    area: Length | None = None
+    iscrowd: Literal[0, 1] = 0
+
+
+class Category(Struct):
+    """A class of an annotation file."""
+
+    id: int
+    name: str
+
+
+class Annotations(Struct):
+    """What is read of an annotation file."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read and check an annotation file. Raises UserError if it is missing or not COCO."""
+    data = read_json_file(path, Annotations)
+    images = {image.id for image in data.images}
+    categories = {category.id for category in data.categories}
+    if len(images) < len(data.images) or len(categories) < len(data.categories) or not images:
+        raise UserError(f"{path} has no images, or gives an id twice: number them anew")
+    for n, item in enumerate(data.annotations):
+        if item.image_id not in images or item.category_id not in categories:
+            raise UserError(f"{path}: annotations[{n}] is of an image or category not listed")
     return data
 
 
-def _check_keys(path: Path, data: Any) -> None:
-    for part, keys in _REQUIRED.items():
-        if not isinstance(data, dict) or not isinstance(data.get(part), list):
-            raise UserError(
-                f"{path} has no list '{part}', so it is not COCO: pass an instances json"
-            )
-        for n, item in enumerate(data[part]):
-            for key, kind in keys.items():
-                value = item.get(key) if isinstance(item, dict) else None
-                if type(value) is not kind or (isinstance(value, int) and abs(value) >= LARGEST):
-                    raise UserError(
-                        f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__});"
-                        " correct it"
-                    )
-
-
-def _ids(path: Path, data: dict[str, Any], part: str) -> set[int]:
-    ids = {item["id"] for item in data[part]}
-    if len(ids) < len(data[part]):
-        raise UserError(f"{path} gives an id of '{part}' twice: number them anew")
-    return ids
-
-
-def _annotation_problem(item: dict[str, Any]) -> str:
-    """What an annotation needs, "" if nothing is wrong."""
-    if not is_box(item["bbox"]):
-        return f"a bbox x, y, width, height, got {label(item['bbox'])}"
-    if not is_number(item.get("area", 0), 0):
-        return "an area in square pixels, or none: correct it"
-    if type(item.get("id", 0)) is not int or abs(item.get("id", 0)) >= LARGEST:
-        return "an id that is a whole number, or none: correct it"
-    if item.get("iscrowd", 0) not in (0, 1):
-        return "an iscrowd of 0 or 1, or none: correct it"
-    return ""
-
-
-def is_box(value: Any) -> bool:
-    """Whether it is x, y, width, height."""
-    if not isinstance(value, list) or len(value) != 4:
-        return False
-    return all(map(is_number, value)) and min(value[2:]) >= 0
-
-
-def is_number(value: Any, least: float = -FARTHEST) -> bool:
-    return type(value) in (int, float) and least <= value <= FARTHEST
-
-
-@dataclass(frozen=True)
-class CocoSet(DetectionSet):
-    """A DetectionSet from an annotation file, with the file's ids.
-
-    Attributes:
-        annotations: The whole file. It may list images that are absent.
-    """
-
-    has_ids: ClassVar[bool] = True
-
-    annotations: dict[str, Any] = field(default_factory=dict)
-
-    def as_coco(self) -> CocoTruth:
-        """The file as it is, and the ids of `samples` and `classes`."""
-        image_ids = [int(sample.image_id) for sample in self.samples]
-        return CocoTruth(self.annotations, image_ids, self.category_ids)
-
-
-def load_coco(root: str | Path, split: str = "") -> CocoSet:
+def load_coco(root: str | Path, split: str = "") -> DetectionSet:
     """A split of a COCO folder.
 
     Official layout: annotations/instances_{split}.json, with images in {split}/ or images/{split}/.
@@ -156,30 +109,26 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
         UserError: There is no such annotation file, or `load_coco_json` refuses it.
     """
     root = Path(root)
-    official = root / "annotations" / f"instances_{split}.json"
-    if official.is_file():
-        folder = root / split
-        if not folder.is_dir() and (root / "images" / split).is_dir():
-            folder = root / "images" / split
-        return load_coco_json(official, folder)
-    flat = root / "instances.json"
-    if flat.is_file():
-        folder = root
-        if (root / "images").is_dir():
-            folder = root / "images"
-        return load_coco_json(flat, folder)
-    files = root.glob("annotations/instances_*.json")
-    splits = sorted(file.stem.removeprefix("instances_") for file in files)
-    raise UserError(
-        f"{official} is missing: pass a COCO folder and one of its splits (found:"
-        f" {', '.join(splits) or 'none'})"
-    )
+    path = root / "annotations" / f"instances_{split}.json"
+    folders = (root / split, root / "images" / split)
+    if not path.parent.is_dir():
+        path = root / "instances.json"
+        folders = (root / "images", root)
+    if not path.is_file():
+        files = root.glob("annotations/instances_*.json")
+        splits = sorted(file.stem.removeprefix("instances_") for file in files)
+        raise UserError(
+            f"{path} is missing: pass a COCO folder and one of its splits (found:"
+            f" {', '.join(splits) or 'none'})"
+        )
+    folder = folders[0] if folders[0].is_dir() else folders[1]
+    return load_coco_json(path, folder)
 
 
-def load_coco_json(path: str | Path, images_dir: str | Path | None) -> CocoSet:
-    """The images and objects of one annotation file.
+def load_coco_json(path: str | Path, images_dir: str | Path | None) -> DetectionSet:
+    """The images and objects of one annotation file, with its ids.
 
-    Absent images are left out and boxes beyond their image are kept; both are noted.
+    Absent images are left out, which is noted.
 
     Args:
         path: The file.
@@ -190,86 +139,71 @@ def load_coco_json(path: str | Path, images_dir: str | Path | None) -> CocoSet:
     """
     path, folder = Path(path), Path(images_dir or "")
     data = read_annotations(path)
-    if not data["images"]:
-        raise UserError(f"{path} lists no images: pass a split with images")
-    objects = defaultdict(list)
-    for item in data["annotations"]:
-        objects[item["image_id"]].append(item)
-    files = [image["file_name"] for image in data["images"]]
-    there = set(files)
+    objects: dict[int, list[Annotation]] = defaultdict(list)
+    for item in data.annotations:
+        objects[item.image_id].append(item)
+    there = {image.file_name for image in data.images}
     notes: list[str] = []
     if images_dir is not None:
-        there, notes = present(files, folder, path)
+        there, notes = present([image.file_name for image in data.images], folder, path)
     samples: list[Sample] = []
-    for image in data["images"]:
-        if image["file_name"] in there:
-            samples.append(_sample(image, objects[image["id"]], folder))
-    names, ids = _names_and_ids(data["categories"])
+    for image in data.images:
+        if image.file_name in there:
+            samples.append(_sample(image, objects[image.id], folder))
+    names = tuple([category.name for category in data.categories])
+    ids = tuple([category.id for category in data.categories])
     name = path.stem.removeprefix("instances_")
-    return CocoSet(name, names, samples, notes + outside_notes(samples), ids, data)
+    return DetectionSet(name, names, samples, notes, ids, has_ids=True)
 
 
-def _names_and_ids(categories: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    names: list[str] = []
-    ids: list[int] = []
-    for category in categories:
-        names.append(category["name"])
-        ids.append(category["id"])
-    return tuple(names), tuple(ids)
-
-
-def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) -> Sample:
+def _sample(image: Image, items: Sequence[Annotation], folder: Path) -> Sample:
     boxes: list[tuple[float, ...]] = []
-    labels: list[int] = []
-    crowds: list[int] = []
     areas: list[float] = []
     for item in items:
-        x, y, width, height = item["bbox"]
+        x, y, width, height = item.bbox
         boxes.append((x, y, x + width, y + height))
-        labels.append(item["category_id"])
-        crowds.append(item.get("iscrowd", 0))
-        areas.append(item.get("area", width * height))
-    path, size = folder / image["file_name"], (image["width"], image["height"])
-    return Sample.of(image["id"], path, size, boxes, labels, crowds, areas)
+        areas.append(width * height if item.area is None else item.area)
+    labels = [item.category_id for item in items]
+    crowds = [item.iscrowd for item in items]
+    path, size = folder / image.file_name, (image.width, image.height)
+    return Sample.of(image.id, path, size, boxes, labels, crowds, areas)
 
 
-def category_index(
-    categories: Sequence[dict[str, Any]], spec_names: Sequence[str]
-) -> tuple[int, ...]:
-    """The category id of each class of a network, -1 if the dataset has no such category.
+def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
+    """The index in `dataset.classes` of each class of a network, -1 if the dataset lacks it.
 
     COCO's 80 ids match 80 outputs by position, whatever the spelling. Other lists are matched by
     name, where VOC's and COCO's names of a class count as equal.
 
     Args:
-        categories: The annotation file's list.
-        spec_names: The network's classes.
+        dataset: The dataset.
+        names: The network's classes.
 
     Raises:
-        UserError: The network does not know a category.
+        UserError: The network does not know a class of the dataset.
     """
-    names, ids = _names_and_ids(categories)
-    if len(spec_names) == len(COCO_IDS) and set(ids) == set(COCO_IDS):
-        return COCO_IDS
-    unknown: list[str] = []
-    for name, place in zip(names, match_names(names, spec_names), strict=True):
-        if place < 0:
-            unknown.append(name)
-    if unknown:
+    if len(names) == len(COCO_IDS) and set(dataset.category_ids) == set(COCO_IDS):
+        return tuple(map(dataset.category_ids.index, COCO_IDS))
+    places = match_names(dataset.classes, names)
+    if -1 in places:
         raise UserError(
-            f"the network does not know the category '{unknown[0]}' ({len(unknown)} unknown):"
-            " remove it from the annotations, or pass a network that has it"
+            f"the network does not know the class '{dataset.classes[places.index(-1)]}'"
+            f" ({places.count(-1)} unknown): give a network that has it"
         )
-    of_place = {-1: -1, **dict(enumerate(ids))}
-    return tuple(of_place[place] for place in match_names(spec_names, names))
+    return match_names(names, dataset.classes)
 
 
-HINT = (
-    "call it as the data do, by its id in an annotation .json (eval writes instances.json) or by"
-    " its name"
-)
 # A detection: image_id, category_id, bbox [x, y, width, height] in pixels, score.
 Row = dict[str, Any]
+
+
+class Prediction(Struct):
+    """A row of a results file."""
+
+    image_id: int | str
+    category_id: int | str
+    bbox: Box
+    score: float
 
 
 def read_predictions(
@@ -283,49 +217,17 @@ def read_predictions(
         category_ids: The same of categories.
 
     Raises:
-        UserError: It is no results file; names the first row that is wrong.
+        UserError: It is no results file, or names an image or category that is not known.
     """
-    rows = read_json_file(path)
-    if not isinstance(rows, list):
-        raise UserError(f"{path} is no list of boxes: pass a file in COCO's results format")
-    return [_row(path, n, row, image_ids, category_ids) for n, row in enumerate(rows)]
-
-
-def _row(
-    path: Path, n: int, row: Any, images: Mapping[Any, Any], categories: Mapping[Any, Any]
-) -> Row:
-    keys = {"image_id", "category_id", "bbox", "score"}
-    if not isinstance(row, dict) or not keys <= row.keys():
-        raise UserError(f"{path}: row {n} needs {', '.join(sorted(keys))}; correct it")
-    image = _look_up(row["image_id"], images)
-    category = _look_up(row["category_id"], categories)
-    if image is None:
-        raise UserError(
-            f"{path}: row {n} is of image {row['image_id']!r}, which is not in the data: {HINT}"
-        )
-    if category is None:
-        raise UserError(
-            f"{path}: row {n} is of category {row['category_id']!r}, which is not in the data:"
-            f" {HINT}"
-        )
-    box = row["bbox"]
-    if not is_box(box):
-        raise UserError(
-            f"{path}: row {n} needs a bbox x, y, width, height in pixels, not {str(box)[:60]}"
-        )
-    if not is_number(row["score"]):
-        raise UserError(
-            f"{path}: row {n} needs a number as its score, not {str(row['score'])[:60]}"
-        )
-    return {
-        "image_id": image,
-        "category_id": category,
-        "bbox": list(map(float, box)),
-        "score": float(row["score"]),
-    }
-
-
-def _look_up(key: Any, table: Mapping[Any, Any]) -> Any:
-    if isinstance(key, bool) or not isinstance(key, int | str):
-        return None
-    return table.get(key)
+    rows: list[Row] = []
+    for n, row in enumerate(read_json_file(path, list[Prediction])):
+        image, category = image_ids.get(row.image_id), category_ids.get(row.category_id)
+        if image is None or category is None:
+            raise UserError(
+                f"{path}: row {n} is of image {row.image_id!r:.80} and category"
+                f" {row.category_id!r:.80}, which are not in the data: call them by their ids in an"
+                " annotation .json (eval writes instances.json) or by their names"
+            )
+        box = {"bbox": list(row.bbox), "score": row.score}
+        rows.append({"image_id": image, "category_id": category, **box})
+    return rows

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -123,18 +123,17 @@ class DetectionSet:
         samples: The photographs.
         notes: One line for each oddity that was kept or left out while reading.
         category_ids: The label of each class, by default 0, 1, 2, ...
-        metric: How the format is scored, "coco" or "voc"; what `--metric auto` stands for.
         has_ids: Whether images and classes have ids that users know, as in an annotation file.
+        metric: How the format is scored, "coco" or "voc"; what `--metric auto` stands for.
     """
-
-    metric: ClassVar[str] = "coco"
-    has_ids: ClassVar[bool] = False
 
     name: str
     classes: tuple[str, ...]
     samples: list[Sample]
     notes: list[str]
     category_ids: tuple[int, ...] = ()
+    has_ids: bool = False
+    metric: str = "coco"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", label(self.name))
@@ -163,13 +162,18 @@ class DetectionSet:
         return replace(self, samples=samples, category_ids=tuple(range(len(self.classes))))
 
     def as_coco(self) -> CocoTruth:
-        """The set in COCO's format; images and categories are numbered from 1.
+        """The set in COCO's format; images and categories without ids are numbered from 1.
 
         Ignored objects become crowds: detections of them count neither way.
         """
+        image_ids = list(range(1, len(self) + 1))
+        category_ids = tuple(range(1, len(self.classes) + 1))
+        if self.has_ids:
+            image_ids = [int(sample.image_id) for sample in self.samples]
+            category_ids = self.category_ids
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for image_id, s in enumerate(self.indexed().samples, 1):
+        for image_id, s in zip(image_ids, self.indexed().samples, strict=True):
             size = {"width": s.width, "height": s.height}
             images.append({"id": image_id, "file_name": s.path.name, **size})
             for k, (x1, y1, x2, y2) in enumerate(s.boxes.tolist()):
@@ -177,19 +181,17 @@ class DetectionSet:
                     {
                         "id": len(annotations) + 1,
                         "image_id": image_id,
-                        "category_id": int(s.labels[k]) + 1,
+                        "category_id": category_ids[s.labels[k]],
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
                         "area": float(s.area[k]),
                         "iscrowd": int(s.ignored[k]),
                     }
                 )
-        categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, 1)]
+        categories: list[dict[str, Any]] = []
+        for number, name in zip(category_ids, self.classes, strict=True):
+            categories.append({"id": number, "name": name})
         content = {"info": {}, "images": images, "annotations": annotations}
-        return CocoTruth(
-            {**content, "categories": categories},
-            list(range(1, len(images) + 1)),
-            tuple(range(1, len(categories) + 1)),
-        )
+        return CocoTruth({**content, "categories": categories}, image_ids, category_ids)
 
 
 def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str], list[str]]:
@@ -198,37 +200,13 @@ def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str]
     Raises:
         UserError: None of them is there.
     """
-    there: set[str] = set()
-    if folder.is_dir():
-        there = set(os.listdir(folder))
-    absent: list[str] = []
-    for name in names:
-        in_subfolder = "/" in name and os.path.isfile(folder / name)
-        if name not in there and not in_subfolder:
-            absent.append(name)
-    if len(absent) == len(names):
+    there = {name for name in names if os.path.isfile(folder / name)}
+    absent = [name for name in names if name not in there]
+    if not there:
         raise UserError(
             f"{folder} has none of the {len(names)} images of {listing.name}: put them there"
         )
-    return set(names).difference(absent), absent_note(absent, len(names), folder)
-
-
-def absent_note(absent: list[str], listed: int, where: Path) -> list[str]:
-    """A note about listed images that do not exist, if there are any."""
     if not absent:
-        return []
-    return [
-        f"{len(absent)} of {listed} listed images are absent from {where} and left out, e.g."
-        f" {absent[0]}"
-    ]
-
-
-def outside_notes(samples: list[Sample]) -> list[str]:
-    """A note for each image with a box more than a pixel beyond its edge."""
-    notes: list[str] = []
-    for s in samples:
-        before = (s.boxes[:, :2] < -1).any()
-        behind = (s.boxes[:, 2:] > (s.width + 1, s.height + 1)).any()
-        if before or behind:
-            notes.append(f"{s.path.name}: a box leaves the image; kept as annotated")
-    return notes
+        return there, []
+    share = f"{len(absent)} of {len(names)} listed images"
+    return there, [f"{share} are absent from {folder} and left out, e.g. {absent[0]}"]

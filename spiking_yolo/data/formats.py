@@ -123,20 +123,12 @@ def open_detection(
         )
     if split and not entry.val:
         raise UserError(f"{data} is {entry.name}, which has no splits: leave --split out")
-    options: dict[str, Any] = {}
-    for name, value in (("images", images), ("year", year)):
-        if value is None:
-            continue
-        options[name] = value
-        if name != entry.option:
-            owner = next(other.name for other in FORMATS if other.option == name)
-            raise UserError(
-                f"--{name} belongs to {owner}, and {data} is {entry.name}: leave it out"
-            )
-    default = entry.val
-    if training:
-        default = entry.train
-    return entry.load(data, split or default, **options)
+    options = {"images": images, "year": year}
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.keys() - {entry.option}:
+        raise UserError(f"{data} is {entry.name}: leave out --{' and --'.join(given)}")
+    default = entry.train if training else entry.val
+    return entry.load(data, split or default, **given)
 
 
 def open_classification(data: Path, split: str | None = None) -> LabelledSet:

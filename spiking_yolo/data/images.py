@@ -1,22 +1,20 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
-import io
 import math
 import os
 import warnings
 from dataclasses import dataclass
-from http.client import HTTPException
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
-from urllib.request import Request, urlopen
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from spiking_yolo.data.sources import WEB, is_address
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import regular
 from spiking_yolo.io.names import reason
 
 # What Pillow may decode; JPEG includes MPO. Others are rare, or handed to other programs, as EPS is
@@ -26,13 +24,9 @@ ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
 GREY_114 = 114 / 255
-# Pixels of a side, at most: annotated pictures are JPEGs.
-SIDE = 65_500
-# Seconds until an address must answer, and bytes of a picture that is fetched, at most.
-TIMEOUT = 30.0
-LARGEST_DOWNLOAD = 1 << 27
 # Pixels of a picture that is enlarged to be cropped, at most.
 RESIZED = 1 << 25
+_EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 # Pillow warns at half the size at which it raises an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -71,70 +65,34 @@ class Picture(NamedTuple):
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Open an image file of one of FORMATS, whatever its suffix says; it is decoded on use.
 
-    The only place that opens image files. The caller closes it. An address of http or https is
-    fetched.
+    The only place that opens image files. The caller closes it.
 
     Raises:
         UserError: The file is missing, empty or not an image.
     """
-    name = os.fspath(path)
-    if is_address(name) and not os.path.exists(path):
-        return _fetched(name)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise UserError(
-            f"cannot read {name} as an image: it is no file; give a complete image file"
-        )
     try:
-        if os.path.getsize(path) > 0:
-            return _opened(path)
+        return Image.open(regular(os.fspath(path)), formats=FORMATS)
     except FileNotFoundError:
-        raise UserError(f"{name} does not exist; check the path") from None
+        raise UserError(f"{os.fspath(path)} does not exist; check the path") from None
     except Exception as error:  # Pillow raises whatever the damage leads to
-        raise _unreadable(name, error) from error
-    raise UserError(f"{name} is empty; give an image")
-
-
-def _opened(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except ImportError:
-        # What ultralytics, once imported, makes of all that Pillow does not know.
-        raise UnidentifiedImageError(f"cannot identify image file {file!r}") from None
-    if max(image.size) > SIDE:
-        image.close()
-        raise ValueError(
-            f"a side of {max(image.size)} pixels is more than {SIDE}, which no JPEG can have"
-        )
-    return image
-
-
-def _fetched(address: str) -> Image.Image:
-    """The picture at an address of the web."""
-    if address.partition(":")[0].lower() not in WEB:
-        raise UserError(f"{address} is no picture: give an address of http or https")
-    request = Request(address, headers={"User-Agent": "spiking-yolo"})
-    try:
-        with urlopen(request, timeout=TIMEOUT) as answer:
-            content = answer.read(LARGEST_DOWNLOAD + 1)
-    except (OSError, HTTPException, ValueError) as error:
-        raise UserError(
-            f"cannot fetch {address}: {reason(error)}; check the address and the net"
-        ) from error
-    if len(content) > LARGEST_DOWNLOAD:
-        raise UserError(
-            f"{address} has more than {LARGEST_DOWNLOAD >> 20} MB: fetch it yourself and give the"
-            " file"
-        )
-    try:
-        return _opened(io.BytesIO(content))
-    except UnidentifiedImageError as error:
-        raise UserError(f"{address} is no picture; give the address of one") from error
-    except Exception as error:
-        raise _unreadable(address, error) from error
+        raise _unreadable(os.fspath(path), error) from error
 
 
 def _unreadable(path: str, error: Exception) -> UserError:
     return UserError(f"cannot read {path} as an image: {reason(error)}; give a complete image file")
+
+
+def displayed_size(image: Path) -> tuple[int, int]:
+    """(width, height) in pixels as displayed (EXIF rotation applied), from the header only."""
+    with open_image(image) as photo:
+        width, height = photo.size
+        try:
+            if photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS:
+                width, height = height, width
+        except Exception:
+            # Pillow raises whatever the damage leads to; decoders ignore it.
+            pass
+    return width, height
 
 
 def read_image(source: ImageSource) -> np.ndarray:
@@ -175,22 +133,19 @@ def _from_pil(image: Image.Image) -> np.ndarray:
 def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+    floats = np.issubdtype(array.dtype, np.floating)
+    fit = array.ndim == 3 and array.shape[2] in (1, 3, 4) and array.size > 0
+    if not fit or (floats and not (array.min() >= 0 and array.max() <= 1)):
         raise UserError(
-            f"an image array of shape {array.shape} is not supported; give [H, W] or [H, W, 3]"
+            f"an image array must be [H, W] or [H, W, 3], and a float image in [0, 1]: this is"
+            f" {array.dtype} {array.shape}"
         )
-    if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise UserError(
-                "a float image must have all values in [0, 1]; divide by 255 or give uint8"
-            )
+    if floats:
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     elif array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise UserError(
-            f"an image array of {array.dtype} is not supported; give uint8, uint16 or float"
-        )
+        raise UserError(f"an image array of {array.dtype} cannot be read; give uint8 or float")
     if array.shape[2] == 1:
         array = array.repeat(3, 2)
     return np.ascontiguousarray(array[..., :3])

@@ -87,24 +87,16 @@ def read_mot(path: str | Path) -> dict[int, MotBoxes]:
 def _row(line: str, where: str) -> list[float]:
     try:
         row = [float(word) for word in line.split(",")]
+        frame, number, _, _, width, height = row[:_LEAST]
+        if not all(map(math.isfinite, row)) or frame < 1 or frame % 1 or number % 1:
+            raise ValueError
+        if min(width, height) < 0:
+            raise ValueError
     except ValueError:
-        row = []
-    if len(row) < _LEAST:
         raise UserError(
-            f"{where}: '{line.strip()[:60]}' is not 'frame,id,left,top,width,height,...': correct"
-            " it"
-        )
-    if not all(map(math.isfinite, row)):
-        raise UserError(f"{where}: every number must be finite: correct it or remove the line")
-    if row[0] < 1 or row[0] % 1:
-        raise UserError(f"{where}: frame {row[0]:g} is not a whole number from 1: correct it")
-    if row[1] % 1:
-        raise UserError(f"{where}: the id {row[1]:g} is not a whole number: correct it")
-    if min(row[4:6]) < 0:
-        raise UserError(
-            f"{where}: width and height, {row[4]:g} and {row[5]:g}, must not be negative: correct"
-            " them"
-        )
+            f"{where}: '{line.strip()[:60]}' is not 'frame,id,left,top,width,height,...', whole"
+            " numbers from frame 1 on and sizes above 0: correct it"
+        ) from None
     return row
 
 
@@ -230,10 +222,9 @@ def _frame_rate(folder: Path, otherwise: float) -> float:
     content = ConfigParser(interpolation=None)
     try:
         content.read(folder / "seqinfo.ini")
-        fps = content.getfloat("Sequence", "frameRate")
+        return abs(content.getfloat("Sequence", "frameRate")) or otherwise
     except (ConfigError, ValueError):
         return otherwise
-    return fps if 0 < fps < math.inf else otherwise
 
 
 def _source(folder: Path, name: str) -> Path | tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""What names images, folders, globs, lists, videos, stream addresses and webcams.
+"""What names images, folders, globs, lists, videos, addresses of streams and webcams.
 
 Imports nothing heavy, so that a missing file is reported at once.
 """
@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
@@ -16,9 +15,7 @@ from spiking_yolo.io.names import whole
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
-# Schemes that fetch a file.
-WEB = {"http", "https"}
-ADDRESSES = {"http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp"}
+ADDRESSES = ("http://", "https://", "rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://")
 # A text file with one source a line.
 LIST = ".txt"
 
@@ -29,25 +26,12 @@ def is_webcam(source: str) -> bool:
 
 def is_address(source: str) -> bool:
     """Whether it is the URL of a stream or a video."""
-    return source.partition("://")[0].lower() in ADDRESSES and "://" in source
+    return source.lower().startswith(ADDRESSES)
 
 
 def is_stream(source: str) -> bool:
-    """Whether it is a video file, the address of one, or a webcam.
-
-    An address of the web is that of a picture if its path ends like one.
-    """
-    if is_address(source):
-        url = urlsplit(source)
-        return url.scheme.lower() not in WEB or _suffix(url.path) not in IMAGES
-    return is_webcam(source) or _suffix(source) in VIDEOS
-
-
-def is_live(source: str) -> bool:
-    """Whether it is a camera: a webcam, or the address of a stream that is no file."""
-    if is_address(source):
-        return is_stream(source) and _suffix(urlsplit(source).path) not in VIDEOS
-    return is_webcam(source)
+    """Whether it is a video file, the address of one, or a webcam."""
+    return is_address(source) or is_webcam(source) or is_video_file(source)
 
 
 def is_video_file(source: str) -> bool:

@@ -7,7 +7,6 @@ OpenCV opens the numbers of webcams: what FFmpeg calls them differs from system 
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ import numpy as np
 
 from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
-from spiking_yolo.data.sources import IMAGES, image_paths, is_address, is_live, is_stream, is_webcam
+from spiking_yolo.data.sources import image_paths, is_address, is_stream, is_webcam
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import atomic_write, regular
 
@@ -33,8 +32,6 @@ MAX_PIXELS = 178_956_970
 PATIENCE = 30.0
 # Every so many frames of a video, one is previewed.
 PREVIEW = 10
-# Bytes of disk left for the index of a video, which comes last and without which nothing plays.
-SPARE = 2**24
 # Of H.264: a quality at which artefacts are hard to see, in a quarter of the default's time.
 X264 = {"crf": "20", "preset": "veryfast"}
 
@@ -73,27 +70,10 @@ class Video:
                 yield self.pixels(frame)
         if self.position == 0:
             raise UserError(f"{self.name} has no frames: give a complete video file")
-        if self.shortfall:
-            warnings.warn(Notice(self.shortfall), stacklevel=2)
-
-    @property
-    def shortfall(self) -> str:
-        """A message if the video broke off, else "". To be asked when it has ended.
-
-        Some containers only estimate their length, so up to 1 % may be missing. A camera has no
-        end.
-        """
-        if is_live(self.name):
-            return (
-                f"{self.name} sends no more frames after {self.position}: those that came count;"
-                " check the camera"
-            )
-        if self.count is None or self.count - self.position <= self.count // 100:
-            return ""
-        return (
-            f"{self.name} breaks off: {self.position} of {self.count} frames could be read, and"
-            " only these count"
-        )
+        # Some containers only estimate their length.
+        if self.count and self.count - self.position > self.count // 100:
+            said = f"{self.position} of {self.count} frames could be read, and only these count"
+            warnings.warn(Notice(f"{self.name} breaks off: {said}"), stacklevel=2)
 
 
 def open_video(source: str) -> AbstractContextManager[Video]:
@@ -122,22 +102,29 @@ def _open_stream(source: str) -> Iterator[Video]:
     try:
         container = av.open(where, options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UserError(_why_closed(source)) from error
+        raise _unreadable(source) from error
     with container:
         stream = next((s for s in container.streams.video if s.codec_context), None)
         if stream is None:
-            raise UserError(_why_closed(source))
+            raise _unreadable(source)
         if stream.width * stream.height > MAX_PIXELS:
             raise UserError(
                 f"{source} has frames of {stream.width} x {stream.height}, above {MAX_PIXELS}"
                 " pixels: give a smaller video"
             )
-        if not is_live(source):
+        if not is_address(source):
             stream.thread_type = "AUTO"
         fps = float(stream.guessed_rate or UNKNOWN_FPS)
         seconds = (container.duration or 0) / av.time_base
         count = stream.frames or round(seconds * fps) or None
         yield Video(source, count, fps, _decode(container, stream), _upright)
+
+
+def _unreadable(source: str) -> UserError:
+    return UserError(
+        f"cannot open the video {source}: it does not exist, is damaged or of an unknown format, or"
+        " nothing answers there; check it"
+    )
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Any]:
@@ -179,25 +166,11 @@ def _open_webcam(source: str) -> Iterator[Video]:
 
     try:
         if not capture.isOpened():
-            raise UserError(_why_closed(source))
+            raise UserError(f"cannot open webcam {source}: check that it is connected and free")
         fps = max(capture.get(cv2.CAP_PROP_FPS), 0) or UNKNOWN_FPS
         yield Video(source, None, fps, grabbed(), lambda bgr: bgr[..., ::-1].copy())
     finally:
         capture.release()
-
-
-def _why_closed(source: str) -> str:
-    if is_webcam(source):
-        return f"cannot open webcam {source}: check that it is connected and not in use"
-    if is_address(source):
-        return (
-            f"cannot open {source}: nothing answers, or it is no video; check the address and the"
-            " net"
-        )
-    reason = "it does not exist"
-    if os.path.exists(source):
-        reason = "it is damaged or of an unknown format"
-    return f"cannot open the video {source}: {reason}; give a complete video file"
 
 
 def frames_to_read(count: int | None, every: int = 1, most: int | None = None) -> int | None:
@@ -241,9 +214,6 @@ def frames_of(source: FrameSource) -> Frames:
             video = stack.enter_context(open_video(name))
             return Frames(_read_video(video, stack), video.fps, video.count)
         images = image_paths(Path(name)) if Path(name).is_dir() else [name]
-        if not images:
-            endings = ", ".join(sorted(IMAGES))
-            raise UserError(f"{name} holds no frames: give a folder with {endings}")
     elif isinstance(source, np.ndarray) and source.ndim < 4:
         images = [source]
     total = len(images) if hasattr(images, "__len__") else None
@@ -256,41 +226,25 @@ def _read_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:
 
 
 def _read_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
-    number = 0
-    for number, image in enumerate(images, 1):
-        try:
-            pixels = read_image(image)
-        except UserError as error:
-            raise UserError(f"frame {number}: {error}") from None
-        yield pixels
-    if number == 0:
+    empty = True
+    for image in images:
+        empty = False
+        yield read_image(image)
+    if empty:
         raise UserError("the source has no frames: give at least one image")
 
 
 def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:
-    """Pictures for a calibration on the fly: the images, `few` spread over all of them first, then
-    some frames of the first video that can be read.
-
-    Raises:
-        UserError: There are only videos, and none can be read; the error of the first.
+    """Pictures for a calibration on the fly: the images, `few` spread over all of them first, or
+    else some frames of the first source, if it is a file.
     """
     images = [source for source in sources if not is_stream(source)]
     yield from map(Picture.file, spread_first(images, few))
-    errors: list[UserError] = []
-    for source in sources:
-        if not is_stream(source) or not Path(source).is_file():
-            continue
-        try:
-            with open_video(source) as video:
-                frames = list(islice(video.frames(PREVIEW), few))
-        except UserError as error:
-            errors.append(error)
-            continue
-        for k, frame in enumerate(frames):
-            yield Picture(f"{source}#{k * PREVIEW}", frame)
-        return
-    if errors and not images:
-        raise errors[0]
+    first = sources[0]
+    if not images and not is_address(first) and not is_webcam(first):
+        with open_video(first) as video:
+            for k, frame in enumerate(islice(video.frames(PREVIEW), few)):
+                yield Picture(f"{first}#{k * PREVIEW}", frame)
 
 
 class VideoWriter:
@@ -298,7 +252,7 @@ class VideoWriter:
 
     The file appears on exit with the frames so far, also when Ctrl-C or an error ends the `with`;
     without a frame there is none. The first frame sets the size (an odd last row or column is cut);
-    others are fitted into it.
+    others are stretched to it.
 
     A thread of its own encodes: Ctrl-C ends the main thread wherever it is, and between encoding
     and writing it would lose packets, such as the first frame, without which no other can be read.
@@ -312,7 +266,6 @@ class VideoWriter:
         self.path = Path(path)
         # As files hold it: thousandths of odd rates such as 30000/1001, and one frame in a day.
         self.rate = Fraction(fps).limit_denominator(100_000)
-        self.written = 0
         self._size: tuple[int, int] | None = None
         self._stack = ExitStack()
 
@@ -322,14 +275,9 @@ class VideoWriter:
         if self._size is None:
             self._size = (width, height)
             self._open(width, height)
-        if shutil.disk_usage(self.path.parent).free < SPARE:
-            raise UserError(
-                f"the disk of {self.path} is full after {self.written} frames: free some space"
-            )
         if (width, height) == self._size:
             pixels = pixels[:height, :width]
         self._submit(self._encode, fitted(pixels, *self._size))
-        self.written += 1
 
     def close(self) -> None:
         """Finish the file. Raises UserError if it did not fit on the disk; then there is none."""
@@ -382,16 +330,9 @@ class VideoWriter:
 
 
 def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The frame, uint8 [H, W, 3], scaled into this size with its aspect ratio, on grey."""
+    """The frame, uint8 [H, W, 3], stretched to this size."""
     import cv2
 
-    h, w = pixels.shape[:2]
-    if (w, h) == (width, height):
+    if pixels.shape[:2] == (height, width):
         return pixels
-    scale = min(width / w, height / h)
-    inner = (max(1, round(w * scale)), max(1, round(h * scale)))
-    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    canvas = np.full((height, width, 3), 128, np.uint8)
-    resized = cv2.resize(pixels, inner, interpolation=cv2.INTER_AREA)
-    canvas[top : top + inner[1], left : left + inner[0]] = resized
-    return canvas
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

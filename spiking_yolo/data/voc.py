@@ -9,17 +9,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from spiking_yolo.data.coco import VOC_NAMES
-from spiking_yolo.data.detection import DetectionSet, Sample, outside_notes, present
+from spiking_yolo.data.detection import DetectionSet, Sample, present
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text, regular
+from spiking_yolo.io.names import reason
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-class VocSet(DetectionSet):
-    """A DetectionSet that is scored by PASCAL VOC's protocol."""
-
-    metric = "voc"
 
 
 def voc_years(data: Path) -> list[int]:
@@ -68,48 +63,28 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
         if f"{stem}.jpg" in there:
             xml = base / "Annotations" / f"{stem}.xml"
             samples.append(read_xml(xml, images / f"{stem}.jpg"))
-    return VocSet(f"VOC{year} {split}", VOC_NAMES, samples, notes + outside_notes(samples))
+    return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes, metric="voc")
 
 
 def read_xml(xml: Path, image: Path) -> Sample:
     """Read an annotation file. Raises UserError if it is missing or not in VOC's format."""
-    path = regular(xml)
-    try:
-        root = ElementTree.parse(path).getroot()
-    except FileNotFoundError:
-        raise UserError(f"{xml} is missing: every listed image needs its annotation") from None
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise UserError(f"{xml} is not readable XML ({error}): replace it") from None
-    try:
-        size = (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
-    except ValueError:
-        size = (0, 0)
-    if min(size) < 1:
-        raise UserError(f"{xml} gives no image size: add <size> with width and height in pixels")
     boxes: list[list[float]] = []
     labels: list[int] = []
     difficult: list[bool] = []
-    for item in root.findall("object"):
-        name = item.findtext("name", "").strip()
-        if name not in VOC_NAMES:
-            raise UserError(
-                f"{xml} has an object named '{name}', which is not a VOC class: correct the name"
-            )
-        boxes.append(_box(item, f"{xml} has a {name}"))
-        labels.append(VOC_NAMES.index(name))
-        difficult.append(item.findtext("difficult", "0").strip() == "1")
-    return Sample.of(xml.stem, image, size, boxes, labels, difficult)
-
-
-def _box(item: ElementTree.Element, what: str) -> list[float]:
-    """The corners of an object, counted from 0."""
     try:
-        box = [float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS]
-    except ValueError:
-        raise UserError(f"{what} without a whole bndbox: add the numbers") from None
-    if not all(map(math.isfinite, box)):
-        raise UserError(f"{what} with a corner that is no finite number: correct the box")
-    x1, y1, x2, y2 = box
-    if not (x2 >= x1 and y2 >= y1):
-        raise UserError(f"{what} with max before min: correct the box")
-    return box
+        root = ElementTree.parse(regular(xml)).getroot()
+        width, height = (int(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
+        for item in root.findall("object"):
+            labels.append(VOC_NAMES.index(item.findtext("name", "").strip()))
+            # VOC counts from 1.
+            box = [float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS]
+            if not (box[0] <= box[2] < math.inf and box[1] <= box[3] < math.inf):
+                raise ValueError(f"the box {box}")
+            boxes.append(box)
+            difficult.append(item.findtext("difficult", "0").strip() == "1")
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise UserError(
+            f"{xml} is no annotation of VOC, with a size, and objects of its classes with whole"
+            f" boxes ({reason(error)}): correct it"
+        ) from None
+    return Sample.of(xml.stem, image, (width, height), boxes, labels, difficult)

@@ -77,14 +77,14 @@ def read_json(text: str | bytes, kind: Any = Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-def read_json_file(path: Path) -> Any:
-    """The value of a JSON file. Raises UserError if it is missing or no JSON."""
+def read_json_file(path: Path, kind: Any = Any) -> Any:
+    """The value of a JSON file. Raises UserError if it is missing or not of this type."""
     content = read_bytes(path).removeprefix(codecs.BOM_UTF8)
     try:
-        return read_json(content)
+        return read_json(content, kind)
     except ValueError as error:
         raise UserError(
-            f"{path} is not readable json ({str(error)[:80]}): write or fetch it again"
+            f"{path} is not the json that is wanted ({str(error)[:120]}): correct it"
         ) from None
 
 

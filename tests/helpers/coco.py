@@ -39,4 +39,4 @@ def ground_truth(objects: list[tuple[Any, ...]] = OBJECTS) -> dict[str, Any]:
     for n, (i, c, x, y, w, h, crowd) in enumerate(objects, 1):
         box = {"bbox": [x, y, w, h], "area": w * h, "iscrowd": crowd}
         annotations.append({"id": n, "image_id": i, "category_id": c, **box})
-    return {"images": images, "categories": CATEGORIES, "annotations": annotations}
+    return {"info": {}, "images": images, "categories": CATEGORIES, "annotations": annotations}

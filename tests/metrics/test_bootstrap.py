@@ -107,16 +107,6 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
     np.testing.assert_allclose(ours, [expected["AP"], expected["AP50"]], rtol=1e-12)
 
 
-def test_coco_counts_only_the_chosen_images() -> None:
-    data, found = scene(noise=12)
-    some = CocoResampled.of(data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11])
-    expected = coco_score(data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11]).stats
-    assert some.images == 4
-    np.testing.assert_allclose(
-        some.score(np.ones((1, 4), int))[0], [expected["AP"], expected["AP50"]], rtol=1e-12
-    )
-
-
 def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     data, found = scene(noise=12)
     voc = VocResampled(voc_map(found, data).ranked)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.coco import category_index
+from spiking_yolo.data.coco import matched_classes
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections, TopClasses
 from spiking_yolo.decode.selection import Selection
@@ -133,7 +133,7 @@ class CocoScorer(Scorer):
                     f"this network is a classifier, which finds no boxes in {dataset.name}: give"
                     " images of a class each"
                 )
-            self.classes = detection_classes(dataset, spec.names)
+            self.classes = matched_classes(dataset, spec.names)
             matched = len(self.classes) - self.classes.count(-1)
             if not matched == len(spec.names) == len(dataset.classes):
                 self.notes.append(
@@ -161,7 +161,7 @@ class CocoScorer(Scorer):
 
     def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
         """rows: predictions in COCO's results format."""
-        score = coco_score(self.truth, rows, self.image_ids)
+        score = coco_score(self.truth, rows)
         figures: dict[str, float] = {}
         for name in FIGURES:
             value = score.stats[name]
@@ -170,11 +170,11 @@ class CocoScorer(Scorer):
             figures[COCO_NAMES.get(name, name)] = value
 
         def resampled(n: int, seed: int) -> Resampling:
-            matched = CocoResampled.of(self.truth, rows, self.image_ids)
+            matched = CocoResampled.of(self.truth, rows)
             names = tuple(COCO_NAMES[name] for name in matched.figures)
             return replace(Resampling.of(matched, n, seed), figures=names)
 
-        return Scored(figures, score.per_class_50, score.objects, resampled)
+        return Scored(figures, score.per_class, score.objects, resampled)
 
 
 class VocScorer(CocoScorer):
@@ -194,16 +194,6 @@ class VocScorer(CocoScorer):
             return Resampling.of(VocResampled(score.ranked), n, seed)
 
         return Scored(figures, score.per_class, score.npos, resampled)
-
-
-def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
-    """The index in `dataset.classes` of each class of the network, -1 if the dataset lacks it."""
-    categories: list[dict[str, Any]] = []
-    position = {-1: -1}
-    for i, number in enumerate(dataset.category_ids):
-        categories.append({"id": number, "name": dataset.classes[i]})
-        position[number] = i
-    return tuple(map(position.__getitem__, category_index(categories, names)))
 
 
 class ClassScorer(Scorer):

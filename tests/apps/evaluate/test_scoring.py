@@ -14,9 +14,9 @@ from helpers.tiny import run_tool
 
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import score_predictions
-from spiking_yolo.apps.evaluate.scoring import CocoScorer, VocScorer, detection_classes
+from spiking_yolo.apps.evaluate.scoring import CocoScorer, VocScorer
 from spiking_yolo.apps.evaluate.table import Table
-from spiking_yolo.data.coco import VOC_NAMES, load_coco, load_coco_json
+from spiking_yolo.data.coco import VOC_NAMES, load_coco, load_coco_json, matched_classes
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
@@ -72,8 +72,8 @@ def test_the_rule_of_voc(tmp_path: Path):
 def test_files_that_are_wrong(tmp_path: Path):
     for found, said in [
         ("{", "json"),
-        ("{}", "list of boxes"),
-        ([3], "row 0"),
+        ("{}", "json"),
+        ([3], "json"),
         ([rows(FOUND)[0] | {"image_id": 9}], "image 9"),
         ([rows(FOUND)[0] | {"category_id": [1]}], "category"),
         ([rows(FOUND)[0] | {"bbox": [1, 2, -3, 4]}], "bbox"),
@@ -96,11 +96,11 @@ def test_classes_of_a_coco_network_on_voc(tmp_path):
     dataset = DetectionSet("voc", VOC_NAMES, [], [])
     others = (n for n in VOC_NAMES if n not in ("person", "diningtable"))
     names = ("person", "kite", "dining table", *others)
-    index = detection_classes(dataset, names)
+    index = matched_classes(dataset, names)
     assert index[0] == VOC_NAMES.index("person") and index[1] == -1
     assert index[2] == VOC_NAMES.index("diningtable")
     with pytest.raises(UserError, match="does not know"):
-        detection_classes(dataset, ("person",))
+        matched_classes(dataset, ("person",))
 
 
 def test_boxes_of_other_classes_take_nobodys_place(tmp_path):
