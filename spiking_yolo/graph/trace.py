@@ -108,13 +108,6 @@ def capped(call: Call, x: str, cap: float, **levels: int) -> str:
     return call.emit("activation", x, slope=0.0, cap=float(cap), **levels)
 
 
-def hardtanh(
-    call: Call, x: str, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-) -> str:
-    call.check(min_val == 0, "a hardtanh that clips at 0 below")
-    return capped(call, x, max_val)
-
-
 def window(kernel_size: Any, stride: Any) -> dict[str, list[int]]:
     return {"kernel": pair(kernel_size), "stride": pair(stride or kernel_size)}
 
@@ -204,10 +197,7 @@ def split(call: Call, x: str, *args: Any, **kwargs: Any) -> Split:
     return x, parts
 
 
-def getitem(call: Call, source: str | Split | None, index: Any) -> str | None:
-    if source is None:
-        # An element of a shape.
-        return None
+def getitem(call: Call, source: str | Split, index: Any) -> str:
     if isinstance(source, tuple):
         # A part of a split.
         return call.emit("slice", source[0], slices=[[*source[1][index], 1]])
@@ -249,10 +239,6 @@ def identity(call: Call, x: str, *args: Any, **kwargs: Any) -> str:
     return x
 
 
-def shape(call: Call, *args: Any, **kwargs: Any) -> None:
-    """A size, which is not part of the graph."""
-
-
 def _fields(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
     """A translator for a module that passes the attributes `fields` on."""
     return lambda call, x, m: translate(call, x, **{f: getattr(m, f) for f in fields})
@@ -267,7 +253,7 @@ MODULES: dict[type, Callable[..., str]] = {
     Attention: attention,
     nn.ReLU: _fields(relu),
     nn.LeakyReLU: _fields(leaky, "negative_slope"),
-    **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _fields(hardtanh, "min_val", "max_val")),
+    nn.ReLU6: lambda call, x, m: capped(call, x, 6.0),
     nn.SiLU: _fields(silu),
     nn.Mish: _fields(mish),
     ClippedReLU: lambda call, x, m: capped(call, x, m.theta.item()),
@@ -283,13 +269,12 @@ MODULES: dict[type, Callable[..., str]] = {
 }
 
 # function, or name of the tensor method -> f(call, *translated arguments)
-FUNCTIONS: dict[Any, Callable[..., str | Split | None]] = {
+FUNCTIONS: dict[Any, Callable[..., str | Split]] = {
     **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], relu),
     F.leaky_relu: leaky,
     F.relu6: lambda call, x, inplace=False: capped(call, x, 6.0),
     F.silu: silu,
     F.mish: mish,
-    **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], max_pool),
     F.avg_pool2d: avg_pool,
     F.adaptive_avg_pool2d: adaptive_avg_pool,
@@ -302,7 +287,6 @@ FUNCTIONS: dict[Any, Callable[..., str | Split | None]] = {
     **dict.fromkeys([torch.flatten, "flatten", torch.reshape, "reshape", "view"], flatten),
     F.pad: pad,
     **dict.fromkeys([F.dropout, "contiguous"], identity),
-    **dict.fromkeys(["size", "dim"], shape),
 }
 
 ADVICE: dict[Any, str] = {
@@ -363,7 +347,7 @@ def _translate(fused: fx.GraphModule) -> Graph:
     modules: dict[Any, nn.Module] = dict(fused.named_modules())
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
-    # fx node -> name of the graph's node, Split, or None for a number.
+    # fx node -> name of the graph's node, or Split.
     names: dict[fx.Node, Any] = {}
     outputs: tuple[str, ...] = ()
     for node in fused.graph.nodes:
@@ -378,8 +362,6 @@ def _translate(fused: fx.GraphModule) -> Graph:
         elif node.op == "call_module" and type(modules[node.target]) in MODULES:
             module = modules[node.target]
             names[node] = MODULES[type(module)](call, *args, module)
-        elif node.target is getattr and node.args[1] == "shape":
-            names[node] = None
         elif node.op in ("call_function", "call_method") and node.target in FUNCTIONS:
             try:
                 names[node] = FUNCTIONS[node.target](call, *args, **kwargs)

@@ -79,7 +79,6 @@ CAPPED = {
     "qcfs": (QCFS(5, 0.6), Activation(cap=0.6, levels=5)),
     "ReLU6": (nn.ReLU6(), Activation(cap=6.0)),
     "F.relu6": (F.relu6, Activation(cap=6.0)),
-    "Hardtanh": (nn.Hardtanh(0, 0.25), Activation(cap=0.25)),
 }
 
 
@@ -152,7 +151,6 @@ REFUSED = {
     ),
     "uneven adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(3)), "'f'", "divides evenly"),
     "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
-    "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clips at 0 below"),
     "cap below zero": (Calls(ClippedReLU(-0.5)), "'f'", "a cap above zero"),
     "steep leak": (Calls(nn.LeakyReLU(2.0)), "'f'", "slope in [0, 1)"),
     "concat in space": (Calls(lambda x: torch.cat([x, x], 2)), "'cat'", "dim 1"),
