@@ -15,7 +15,7 @@ from spiking_yolo import Recipe, SpikingYOLO, UserError
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
-from spiking_yolo.io.assets import samples_folder, weights_folder
+from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.snn.network import SpikingNetwork
@@ -187,15 +187,6 @@ def test_wrong_arguments_are_refused_before_anything_is_computed(
                 detector.detect_ann(photo, **{name: value})
 
 
-def test_steps_may_be_one_number_and_numbers_of_numpy(detector, photo):
-    expected = detector(photo, 4, [2], **CONF)
-    assert_same(expected, detector.detect(photo, T=4, **CONF))
-    for steps in (2, np.int64(2), np.array([2]), {2, 4}, iter([2])):
-        result = detector(photo, T=np.int64(4), steps=steps, **CONF)
-        assert sorted(result.steps) == [2, 4] and type(result.T) is int
-        assert torch.equal(result.steps[2].xyxy, expected.steps[2].xyxy)
-
-
 def test_classes_go_by_name_and_by_id(detector, photo):
     every = detector(photo, T=4, **CONF)
     assert {box["class"] for box in every.entries()} == {"cat", "bird"}
@@ -216,23 +207,6 @@ def test_a_name_that_is_a_number_is_a_name_first():
     # As it is written before what it resembles.
     assert class_ids("Dog", ("dog", "Dog")) == (1,)
     assert class_ids(None, NAMES) is None and class_ids([], NAMES) == ()
-
-
-def test_arrays_of_opencv(detector, photo):
-    rgb = np.asarray(Image.open(photo).convert("RGB"))
-    bgr = rgb[..., ::-1]
-    expected = detector(rgb, T=4, **CONF)
-    alpha = np.dstack([bgr, np.full(bgr.shape[:2], 7, np.uint8)])
-    for image in (bgr, alpha):
-        result = detector(image, T=4, bgr=True, **CONF)
-        assert_same(expected, result)
-        assert (result.image == rgb).all()
-        assert torch.equal(
-            detector.detect_ann(image, bgr=True, **CONF).boxes.xyxy,
-            detector.detect_ann(rgb, **CONF).boxes.xyxy,
-        )
-    assert_same(expected, detector(photo, T=4, bgr=True, **CONF))  # a file knows its own order
-    assert detector(bgr, T=4, **CONF).spikes != expected.spikes
 
 
 def test_progress_counts_timesteps(detector, photo):
@@ -258,20 +232,6 @@ def test_a_converted_network_is_taken_as_it_is(detector, converted, photo):
                 SpikingYOLO(detector.converted, **{name: value})
             with pytest.raises(UserError, match="already converted"):
                 SpikingYOLO(converted, **{name: value})
-
-
-def test_a_detector_that_cannot_be_made(weights):
-    options: list[tuple[str, Any, str]] = [
-        ("method", "magic", "unknown method 'magic'"),
-        ("device", "abacus", "cannot use the device abacus .*: leave it out, or give cpu"),
-        ("device", "meta", "cannot use the device meta"),
-        ("device", None, "cannot use the device None"),
-        ("weights", weights_folder() / "resnet20-cifar10.safetensors", "classifier"),
-    ]
-    for name, value, message in options:
-        with pytest.raises(UserError, match=message) as refused:
-            SpikingYOLO(**{"weights": weights, name: value})
-        assert "\n" not in str(refused.value)
 
 
 def test_a_detector_says_what_it_is(detector):

@@ -101,15 +101,6 @@ def test_boxes_are_read_off_the_outputs(detector):
         assert one.input.path == str(photo) and one.input.placement == placement
 
 
-def test_zero_steps_run_the_ann_alone(detector):
-    converted, photos = detector
-    ann = Observer(None, converted.graph, converted.spec)
-    (seen,) = ann.observe(photos[:1], T=0, want=("boxes", "ann"))
-    assert seen.steps == {} and seen.seconds.network >= 0 and len(seen.ann_outputs) == 1
-    (both,) = observer(converted).observe(photos[:1], T, want=("boxes", "ann"))
-    assert torch.equal(seen.ann_boxes.xyxy, both.ann_boxes.xyxy)
-
-
 def test_frames_cost_what_changes(detector):
     """Of a clip by a kept state: costs by frame, whose sum is what the network has counted."""
     converted = load(detector[1][0].parents[1] / "tiny.weights", "signed-digits")

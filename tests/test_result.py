@@ -179,14 +179,3 @@ def test_labels(tmp_path):
     assert lines[0] == "1 0.303125 0.419271 0.406250 0.671875" and len(lines) == 3
     one.save_txt(tmp_path / "a.txt", save_conf=True)
     assert (tmp_path / "a.txt").read_text().splitlines()[0] == lines[0] + " 0.750000"
-
-
-def test_boxes_are_drawn_as_asked_for(tmp_path):
-    one = result(1, image=np.zeros((96, 160, 3), np.uint8))
-    thick = one.plot(line_width=4, hide_labels=True)
-    # Boxes alone: black inside of the frame, which is four pixels wide.
-    assert thick[4:8, 8:40].any(-1).all() and not thick[8:33, 12:37].any()
-    assert thick.any(-1).sum() < one.plot(line_width=4).any(-1).sum()
-    assert not np.array_equal(one.plot(), one.plot(hide_conf=True))
-    one.save(tmp_path / "a.png", line_width=4, hide_labels=True)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), thick)

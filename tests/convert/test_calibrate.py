@@ -84,16 +84,6 @@ def test_both_sides_of_a_pair_are_balanced_by_hand():
     assert (neurons["act2"]["theta"].item(), neurons["act2"]["theta_off"].item()) == (1.0, 1.0)
 
 
-def test_channels_that_never_receive_a_positive_current():
-    graph = points([([[2.0], [-1.0]], [0.0, 0.0]), ([[-1.0, 0.0]], [-1.0]), ([[1.0]], [0.0])])
-    settings = {**BALANCE, "threshold.scope": "channel", "threshold.scale": 0.5}
-    neurons = spiking(
-        graph, torch.ones(1, 1, 1, 1, dtype=torch.float64), Recipe("tested"), settings
-    ).neurons
-    assert neurons["act1"]["theta"].tolist() == [1.0, 1.0]  # the layer's largest
-    assert neurons["act2"]["theta"].tolist() == [0.5]  # a silent layer takes one
-
-
 def one_layer(kind: str, **settings: Any) -> Converted:
     """theta = 1, half-threshold start, T = 4, on the places 1 and 0.35; the head is 2 a + 1."""
     graph = points([([[1.0]], [0.0]), ([[2.0]], [1.0])])

@@ -3,17 +3,14 @@ them beside the ANN's.
 """
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers.calibrating import tune_on
-from helpers.networks import Grouped, Pooled, Residual, TinyLeaky, images, make, spiking, statistics
+from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking, statistics
 from helpers.tiny import write_tiny
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
@@ -24,10 +21,9 @@ from spiking_yolo.convert.calibration_file import (
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.weight_bits import restored_weights, rounded_weights, stored_weights
+from spiking_yolo.convert.weight_bits import restored_weights, stored_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 
@@ -68,40 +64,6 @@ def test_levels_by_hand():
     expected = torch.tensor([106 * 0.6 / 127 / 0.5, -0.3])
     torch.testing.assert_close(restored["last.weight"].flatten(), expected)
     assert torch.equal(restored["last.bias"], graph.tensors["last.bias"])
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 10_000), st.floats(-6, 6))
-def test_what_is_restored_is_the_nearest_level_and_stays(seed: int, scale: float):
-    """Of grouped and depthwise convolutions too; a second rounding finds nothing to do."""
-    torch.manual_seed(seed)
-    graph = _grouped()
-    weights = {name: torch.randn(t.shape) * 10**scale for name, t in graph.tensors.items()}
-    thetas = {n.name: torch.rand(_channels(graph, n)) + 0.1 for n in graph.activations}
-    stored = stored_weights(graph, weights, thetas)
-    restored = restored_weights(stored)
-    assert restored.keys() == weights.keys()
-    for name, weight in weights.items():
-        error = (restored[name] - weight).abs()
-        if name.endswith(".bias"):
-            assert not error.any()
-            continue
-        # Half a level is worth the least where a unit is large.
-        step = stored[f"{name}/step"].reshape(-1, 1, 1, 1)
-        unit = stored.get(f"{name}/unit", torch.ones(1)).min()
-        assert (error <= step / unit * 0.5001).all()
-    again = rounded_weights(graph, restored, 8, thetas)
-    for name, weight in restored.items():
-        torch.testing.assert_close(again[name], weight, rtol=1e-6, atol=0)
-
-
-@cache
-def _grouped() -> Graph:
-    return trace(make(Grouped).float(), images(1).float())
-
-
-def _channels(graph: Graph, node: Node) -> int:
-    return len(graph.tensors[f"{node.inputs[0]}.weight"])
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])

@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers.attention import Attending
 from helpers.networks import images, make
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.graph.graph import attend, attention_scores
-from spiking_yolo.graph.modules import Attention
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.graph.validate import check_graph
@@ -48,14 +46,6 @@ def test_products_by_loops(heads: int, depth: int, areas: int, height: int, seed
         output[n, channel, i] += weights[n, h, i, j] * flat_v[n, channel, other]
     torch.testing.assert_close(attention_scores(q, k, heads, areas), scores)
     torch.testing.assert_close(attend(weights, v, heads, areas).flatten(2), output)
-
-
-def test_the_module_is_pytorchs_attention():
-    torch.manual_seed(0)
-    q, k, v = torch.randn(2, 8, 3, 5), torch.randn(2, 8, 3, 5), torch.randn(2, 12, 3, 5)
-    by_head = [x.unflatten(1, (4, -1)).flatten(3).transpose(2, 3) for x in (q, k, v)]
-    expected = F.scaled_dot_product_attention(*by_head, scale=1.0).transpose(2, 3)
-    torch.testing.assert_close(Attention(4)(q, k, v), expected.reshape(v.shape))
 
 
 @pytest.mark.parametrize("areas", [1, 4])

@@ -22,9 +22,6 @@ from spiking_yolo.models.darknet_network import DarknetNet
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")
 SIZE = 64
-# A random network is sure of little.
-ANYTHING = ("--conf", "0.3", "--T", "4")
-
 _CONV = (
     "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
 )
@@ -33,11 +30,6 @@ YOLO = (
     f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n{_CONV.format(4)}{_POOL}{_CONV.format(8)}{_POOL}"
     "[convolutional]\nfilters=16\nsize=1\nstride=1\nactivation=linear\n"
     "[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=10,14,37,30\n"
-)
-CONNECTED = (
-    f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n{_CONV.format(4)}[maxpool]\nsize=8\nstride=8\n"
-    "[connected]\noutput=8\nactivation=leaky\n[connected]\noutput=32\nactivation=linear\n"
-    "[detection]\nclasses=3\ncoords=4\nside=2\nnum=1\n"
 )
 
 

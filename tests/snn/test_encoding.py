@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.methods import points, relative_error
-from helpers.networks import Residual, TinyLeaky, images, make, same, spiking
+from helpers.methods import points
+from helpers.networks import images, spiking
 from torch import Tensor
 
 from spiking_yolo.recipe import Encoding, Recipe
 from spiking_yolo.snn.coding import SILENT, image_keys, schedule_end, spike_weight, uniform
-from spiking_yolo.snn.network import SpikingNetwork
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
 
@@ -53,33 +52,6 @@ def test_an_image_sends_the_same_spikes_in_any_batch():
         assert torch.equal(watch(POISSON, x[i : i + 1], 10)[:, 0], together[:, i])
     assert torch.equal(watch(POISSON, x.flip(0), 10), together.flip(1))
     assert not torch.equal(together[:, 0], together[:, 1])
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("cls", [Residual, TinyLeaky])
-def test_a_poisson_run_converges_on_the_ann_and_repeats(cls: Any):
-    model, x = make(cls), images(2)
-    settings = {**POISSON, "threshold.percentile": 100}
-    network = spiking(model, x, Recipe("tested"), settings).network()
-    run, expected = network.run(x, 1024, [16]), model(x)
-    for i, target in enumerate(expected if isinstance(expected, tuple) else (expected,)):
-        early, late = (relative_error([run.snapshots[t].outputs[i]], target) for t in (16, 1024))
-        assert late < 0.1 and late < early / 3
-    assert same(network.run(x, 16).snapshots[16], run.snapshots[16])
-
-
-def test_input_spikes_cost_operations():
-    """Each one reaches every weight of a 1x1 convolution with 3 outputs; an analogue image costs
-    none, but MACs.
-    """
-    graph = points([([[1.0], [2.0], [-1.0]], [0.0] * 3), ([[0.0] * 3], [0.0])])
-    x = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
-    neurons = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
-    for input, operations, analogue in (("analogue", 0, 12), ("poisson", 7 * 2 * 3, 0)):
-        recipe = Recipe("tested").with_settings({"encoding.input": input})
-        run = SpikingNetwork(graph, neurons, recipe).run(x, 7)
-        assert run.snapshots[7].operations.spikes.item() == operations
-        assert run.analogue_macs == analogue
 
 
 def test_random_numbers_depend_on_each_of_their_keys():

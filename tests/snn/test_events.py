@@ -5,8 +5,6 @@ With every library of which this processor has the instructions. After a change 
 built anew by `python setup.py build_ext --inplace`.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -232,14 +230,6 @@ def test_a_bias_arrives_where_no_event_does():
             patch.setattr(linear, "_convolution", None)
             result = linear(x, biased=True)
         assert torch.equal(result, F.conv2d(x, weight, bias, padding=1))
-
-
-@pytest.mark.skipif(
-    not os.environ.get("CI"), reason="elsewhere the package may be used without its C code"
-)
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-def test_where_there_is_a_compiler_the_installation_has_built_every_level():
-    assert all(load(SOURCE, level) is not None for level in usable_levels())
 
 
 def test_levels_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch):

@@ -71,18 +71,6 @@ def test_rates_converge_to_the_ann(cls: type[nn.Module], kind: str):
         assert errors[2] < (0.05 if kind == "ibt" else 0.03), errors
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("cls", EVERY)
-def test_differential_coding_comes_closer_with_finer_steps(cls: type[nn.Module]):
-    x, errors = images(2), []
-    expected = make(cls)(x)
-    for scale in (0.2, 0.02, 0.002):
-        run = network(cls, {**DIFFERENTIAL, "threshold.scale": scale}, x).run(x, 1000)
-        assert run.steps < 1000
-        errors.append(relative_error(run.snapshots[1000].outputs, expected))
-    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.005, errors
-
-
 @pytest.mark.parametrize(
     ("cls", "settings"),
     [*((TinyLeaky, s) for s in (*KINDS.values(), MEMORY, DIFFERENTIAL)), (Residual, MEMORY)],

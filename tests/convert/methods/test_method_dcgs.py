@@ -30,14 +30,6 @@ def test_spikes_by_hand():
         assert layer.count.item() == sum(value != 0 for value in sent)
 
 
-def test_leaky_relu_is_followed_below_zero_too():
-    layer = neuron(RECIPE, theta=2, slope=0.5)
-    assert send(layer, [-4, 0]) == [-1, 0]  # phi = -2, which is -theta
-    layer = neuron(RECIPE, slope=0.5)
-    # Phi = -1: due -2 * 2, but theta at most.
-    assert send(layer, [1, -3]) == pytest.approx([1, -1 / 2])
-
-
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.floats(0.3, 3))
 def test_the_authors_variables_give_the_same_spikes(zs, theta):
     """mem, exp_in and exp_out as released, for ReLU; x(t) is t times what arrives, bias aside."""

@@ -13,11 +13,6 @@ RECIPE = get_recipe("few-spikes")
 DOWN = RECIPE.with_settings({"neuron.initial": 0.0})  # as published
 
 
-def test_half_a_spike_at_the_start_rounds_to_the_nearest():
-    values = [4.4, 4.6, -4.6, 0.4, 0.6, 300]
-    assert [fired(RECIPE, value, slope=1) for value in values] == [4, 5, -5, 0, 1, 255]
-
-
 @given(st.floats(-1, 12, width=32), st.integers(1, 8), st.floats(0.25, 5, width=32))
 def test_the_sub_steps_of_the_paper(x: float, K: int, alpha: float):
     """v(1) = x; in sub-step k the neuron fires if v >= alpha 2^-k, and v falls by as much."""
