@@ -15,7 +15,7 @@ from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect.run import DetectRun
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
-from spiking_yolo.apps.page.photographs import PhotographsPage
+from spiking_yolo.apps.page import PhotographsPage
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.coco import load_coco

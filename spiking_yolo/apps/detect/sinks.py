@@ -11,8 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
-from spiking_yolo.apps.page.photographs import PhotographsPage
-from spiking_yolo.apps.page.video import VideoPage
+from spiking_yolo.apps.page import PhotographsPage, VideoPage
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.video import VideoWriter

@@ -3,8 +3,8 @@
 
 /** spiking(cost model): mJ. */
 function energyTable(caption, ann, spiking) {
-  return table(caption, ["cost model", "ANN", "spiking", "ratio"], data.cost_models.map(({ key, name, meaning }) => {
-    const row = [h("span", { title: meaning }, name), digits(ann[key]), digits(spiking(key))];
+  return table(caption, ["cost model", "ANN", "spiking", "ratio"], data.cost_models.map(({ key, name }) => {
+    const row = [name, digits(ann[key]), digits(spiking(key))];
     // On a neuromorphic chip the ANN does not run.
     if (ann[key] === null) return [...row, ""];
     const ratio = spiking(key) / ann[key];
