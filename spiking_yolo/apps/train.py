@@ -1,18 +1,9 @@
 """Train a YOLOv1 detector or a classifier, which convert well to a spiking network."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.train import TrainOptions
-
-if TYPE_CHECKING:
-    from spiking_yolo.apps.console import Bars
-    from spiking_yolo.train.run import Trained
 
 
 def main(options: TrainOptions) -> int:
@@ -42,8 +33,10 @@ def main(options: TrainOptions) -> int:
     the network is calibrated for the default method, which takes minutes (--no-calibrate).
     --resume DIR goes on after the last epoch that an interrupted training finished.
     """
+    from spiking_yolo.apps.calibrate_run import calibrate_trained
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
+    from spiking_yolo.train.loop import scores
     from spiking_yolo.train.run import train
 
     bars = Bars()
@@ -56,34 +49,16 @@ def main(options: TrainOptions) -> int:
         raise
     if trained is None:
         return 0
-    print(outcome(trained.weights, trained.rows[-1], trained.best))
-    calibrated = options.calibrate and calibrate(trained, options.seed, bars)
-    return int(options.calibrate and not calibrated)
-
-
-def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
-    """Calibrate the trained network; returns whether it worked. The network stays in any case."""
-    from spiking_yolo.apps.calibrate_run import calibrate_trained
-
-    print(
-        "calibrating on training images, which can take minutes (--no-calibrate leaves it out)",
-        flush=True,
-    )
+    row = trained.best or trained.rows[-1]
+    print(", ".join([f"{trained.weights} is of epoch {row['epoch']:.0f}", *scores(row)]))
+    if not options.calibrate:
+        return 0
+    print("calibrating on training images, which can take minutes", flush=True)
     try:
-        calibrate_trained(trained.weights, trained.pictures, seed, print, bars)
+        calibrate_trained(trained.weights, trained.pictures, options.seed, print, bars)
     except UserError as error:
         print(f"not calibrated: {error}", file=sys.stderr)
-        return False
+        return 1
     finally:
         bars.close()
-    return True
-
-
-def outcome(weights: Path, last: Mapping[str, float], best: Mapping[str, float] | None) -> str:
-    """Which epoch the network is of, and why. last, best: the rows of these epochs."""
-    from spiking_yolo.train.loop import scores
-
-    if best is None:
-        return f"{weights} is of the last epoch, {last['epoch']:.0f}: no epoch was validated"
-    figures = ", ".join(scores(best))
-    return f"{weights} is of epoch {best['epoch']:.0f}, the best by validation: {figures}"
+    return 0

@@ -66,12 +66,12 @@ class VideoScorer(Scorer):
         self.selection = self.boxes = selection
         self.limit = limit
         self.notes: list[str] = []
-        self.truths: list[Mapping[int, MotBoxes] | None] = []
+        self.truths: list[Mapping[int, MotBoxes]] = []
         # Positions of videos with people marked, and of those in which they have identities.
         self.marked: list[int] = []
         self.tracked: list[int] = []
         for k, sequence in enumerate(sequences):
-            truth = None
+            truth: Mapping[int, MotBoxes] = {}
             if sequence.truth:
                 truth = sequence.ground_truth()
                 self.marked.append(k)
@@ -96,16 +96,8 @@ class VideoScorer(Scorer):
         return self.batches(1)[-1].stop
 
     def facts(self) -> dict[str, Any]:
-        files: list[Path] = []
-        for sequence in self.sequences:
-            source = sequence.source
-            if isinstance(source, Path):
-                source = [source]
-            files += source
-        names = [file.name for file in files]
-        size = sum(file.stat().st_size for file in files)
-        facts: dict[str, Any] = {"files": names, "bytes": size, "limit": self.limit}
-        return facts | self.boxes.box_options()
+        videos = [(sequence.name, sequence.length) for sequence in self.sequences]
+        return {"videos": videos, "limit": self.limit} | self.boxes.box_options()
 
     def batches(self, size: int) -> list[range]:
         batches: list[range] = []
@@ -132,14 +124,9 @@ class VideoScorer(Scorer):
 
     def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
         names = self.spec.names
-        truths: list[Mapping[int, MotBoxes]] = []
-        people: list[Sequence[Detections]] = []
-        for k in self.marked:
-            truths.append(self.truths[k] or {})
-            people.append(predictions[k])
-        ann: list[list[Detections]] = []
-        for video in seen:
-            ann.append([one.ann_boxes for one in video])
+        truths = [self.truths[k] for k in self.marked]
+        people = [predictions[k] for k in self.marked]
+        ann = [[one.ann_boxes for one in video] for video in seen]
         figures: dict[str, float] = {}
         if self.marked:
             ap = person_ap(people, truths, names, 0)
@@ -170,7 +157,7 @@ class VideoScorer(Scorer):
                 frames.append(boxes.take(chosen))
             cuts = {n for n, one in enumerate(seen[k]) if one.cut}
             tracks.append(track_frames(frames, self.sequences[k].fps, cuts))
-            truths.append(self.truths[k] or {})
+            truths.append(self.truths[k])
         return track_scores(tracks, truths)
 
 

@@ -80,8 +80,8 @@ def _obstacle(node: Node, converted: Converted, sizes: Mapping[str, torch.Size])
                 )
         case "conv":
             height, width = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
-            if height != width:
-                return "the package nir takes square kernels only"
+            if height != width or attrs["groups"] > 1:
+                return "the package nir takes square kernels of one group only"
         case "avg_pool":
             padded = any(attrs["padding"]) and not attrs["count_include_pad"]
             for axis in (0, 1):
@@ -265,29 +265,15 @@ def delivered_units(graph: Graph, thetas: Mapping[str, Tensor]) -> dict[str, Uni
 
 
 def normalised(graph: Graph, node: Node, unit_in: Unit, unit_out: Unit) -> tuple[Tensor, Tensor]:
-    """Weight and bias that take values in unit_in and deliver in unit_out.
-
-    A convolution gets one group, because the package nir cannot read a grouped one back.
-    """
+    """Weight and bias that take values in unit_in and deliver in unit_out."""
     weight, bias = graph.parameters(node)
     assert weight is not None and bias is not None
-    groups = node.attrs.get("groups", 1)
-    weight = dense(fold(weight, unit_in, groups), groups)
+    weight = fold(weight, unit_in)
     if unit_out is not None:
         unit_out = unit_out.to(weight)
         weight = weight / unit_out.reshape(-1, *[1] * (weight.ndim - 1))
         bias = bias / unit_out
     return weight, bias
-
-
-def dense(weight: Tensor, groups: int) -> Tensor:
-    """A weight [out, in / groups, kh, kw] as that of one group, [out, in, kh, kw]."""
-    if groups == 1:
-        return weight
-    whole = weight.new_zeros(len(weight), groups * weight.shape[1], *weight.shape[2:])
-    for k, block in enumerate(weight.chunk(groups)):
-        whole.chunk(groups)[k].chunk(groups, 1)[k].copy_(block)
-    return whole
 
 
 def ratio(unit_in: Unit, unit_out: Unit, channels: int, like: Tensor) -> Tensor:

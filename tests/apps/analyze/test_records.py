@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain
-from spiking_yolo.apps.analyze.records import LayerTotals
+from spiking_yolo.apps.analyze.run import LayerTotals
 
 
 def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:

@@ -45,8 +45,8 @@ class Odd(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
-        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, groups=2)
-        self.conv3 = nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6)
+        self.conv2 = nn.Conv2d(6, 6, 3, padding=1)
+        self.conv3 = nn.Conv2d(6, 6, 3, padding=2, dilation=2)
         self.pool, self.unused = nn.AvgPool2d(2), nn.Conv2d(6, 1, 1)
         self.fc = nn.Linear(96, 5)
 
@@ -186,6 +186,7 @@ def test_refuses_by_name():
         (networks.Residual, "opt", "relu", "constant current"),
         (networks.Residual, "calibration-light", "relu", "constant current"),
         (sequence(nn.Conv2d(3, 3, (3, 1)), nn.ReLU()), "p-norm", "_1", "square kernels"),
+        (sequence(nn.Conv2d(3, 3, 3, groups=3), nn.ReLU()), "p-norm", "_1", "of one group"),
         (sequence(nn.ReLU(), nn.AvgPool2d(3, ceil_mode=True)), "p-norm", "_2", "all of a window"),
         (
             sequence(nn.ReLU(), nn.AvgPool2d(2, 2, 1, count_include_pad=False)),
