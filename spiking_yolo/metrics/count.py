@@ -6,7 +6,7 @@ Other values, such as those of a photograph, are multiplied with the weights.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,6 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import columns
-from spiking_yolo.io.names import did_you_mean, reason
 from spiking_yolo.snn.counting import Counts, count_digits
 
 # Spikes of one value, where the values are not whole numbers: an 8-bit image has 255 levels.
@@ -122,12 +121,7 @@ class NetworkCount:
 
 
 def count(
-    model: nn.Module,
-    images: Tensor,
-    *more: Any,
-    T: int | None = None,
-    N: int | None = None,
-    analogue: Collection[str] = (),
+    model: nn.Module, images: Tensor, *more: Any, T: int | None = None, N: int | None = None
 ) -> NetworkCount:
     """Run a spiking network once and count its events, synaptic operations and MACs.
 
@@ -140,31 +134,21 @@ def count(
         model: The network; it may loop over timesteps itself. If you loop, use `counting`.
         images: Its input: [N, ...], or [T, N, ...] if the network takes all timesteps at once.
         *more: Further arguments of `model`.
-        T: Timesteps. By default the first dimension of [T, N, ...], or how often most of the
-            convolutions ran per image.
+        T: Timesteps. By default how often most of the convolutions ran per image.
         N: Number of images. By default read off the shape of `images`; a network without
-            convolutions that takes all timesteps at once needs it.
-        analogue: Names of layers whose input is analogue although it looks like spikes, such as a
-            picture of black and white.
+            convolutions needs it, unless it takes [N, features].
 
     Raises:
-        UserError: The model has no layer that can be counted, or does not take the images.
+        UserError: The model has no layer that can be counted, or T and N are needed.
 
     Example:
         >>> print(count(model, images))
     """
-    with counting(model, analogue=analogue) as counts:
-        training = [module for module in model.modules() if module.training]
-        model.eval()
+    training = [module for module in model.modules() if module.training]
+    with counting(model) as counts:
         try:
             with torch.no_grad():
-                model(images, *more)
-        # A network may raise anything where it does not take its input.
-        except Exception as error:
-            shape = tuple(getattr(images, "shape", ()))
-            raise UserError(
-                f"the network does not take images of {shape}: {reason(error)}"
-            ) from error
+                model.eval()(images, *more)
         finally:
             for module in training:
                 module.training = True
@@ -172,12 +156,8 @@ def count(
 
 
 @contextmanager
-def counting(model: nn.Module, analogue: Collection[str] = ()) -> Iterator["Counter"]:
+def counting(model: nn.Module) -> Iterator["Counter"]:
     """Count what a spiking network does inside of a `with` block, for your own loop over time.
-
-    Args:
-        model: The network.
-        analogue: See `count`.
 
     Raises:
         UserError: The model has no layer that can be counted.
@@ -188,9 +168,7 @@ def counting(model: nn.Module, analogue: Collection[str] = ()) -> Iterator["Coun
         ...         model(images)
         >>> print(counts.result())
     """
-    if isinstance(analogue, str):
-        analogue = [analogue]
-    counter = Counter(model, analogue)
+    counter = Counter(model)
     try:
         yield counter
     finally:
@@ -201,38 +179,27 @@ def counting(model: nn.Module, analogue: Collection[str] = ()) -> Iterator["Coun
 class Counter:
     """Follows the layers of a network; see `counting`."""
 
-    def __init__(self, model: nn.Module, analogue: Collection[str]):
-        if not isinstance(model, nn.Module):
-            raise UserError(f"a torch.nn.Module can be counted, not {type(model).__name__}")
+    def __init__(self, model: nn.Module):
         self._model = model
-        self._tallies: dict[str, Tally] = {}
+        # In the order in which layers ran first.
+        self._ran: dict[str, Tally] = {}
+        self._shape = torch.Size()
+        self.hooks = [model.register_forward_pre_hook(self._see_images, with_kwargs=True)]
         for name, module in model.named_modules():
             if isinstance(module, _ConvNd | nn.Linear):
-                self._tallies[name] = Tally(module, name in analogue)
-        if not self._tallies:
+                hook = partial(self._see_input, name)
+                self.hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        if len(self.hooks) == 1:
             raise UserError(
                 f"{type(model).__name__} has no convolution or linear layer that could be counted"
             )
-        for name in analogue:
-            if name not in self._tallies:
-                hint = did_you_mean(name, self._tallies)
-                raise UserError(f"no convolution or linear layer is named {name!r}{hint}")
-        # In the order in which layers ran first.
-        self._ran: dict[str, Tally] = {}
-        self._shape: torch.Size | None = None
-        self.hooks = [model.register_forward_pre_hook(self._see_images, with_kwargs=True)]
-        for name, tally in self._tallies.items():
-            hook = partial(self._see_input, name)
-            self.hooks.append(tally.module.register_forward_pre_hook(hook, with_kwargs=True))
 
     def _see_images(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        for x in (*args, *kwargs.values()):
-            if self._shape is None and isinstance(x, Tensor):
-                self._shape = x.shape
+        if not self._shape:
+            self._shape = next(iter((*args, *kwargs.values()))).shape
 
-    def _see_input(self, name: str, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._ran[name] = self._tallies[name]
-        self._ran[name].add(*args[:1], **kwargs)
+    def _see_input(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._ran.setdefault(name, Tally(module)).add(*args[:1], **kwargs)
 
     def result(self, T: int | None = None, N: int | None = None) -> NetworkCount:
         """The figures so far, per image.
@@ -246,32 +213,19 @@ class Counter:
         """
         if not any(tally.inputs for tally in self._ran.values()):
             raise UserError("no layer received a value: call the network with at least one image")
-        seen_T, seen_N = self._read_shape()
-        N = N or seen_N
-        if not N:
-            raise UserError(f"how many images of {self._shape} there were is not known: give N")
-        T = T or seen_T or self._runs() // N
-        if T < 1 or (not seen_T and self._runs() % N):
+        axes = max([tally.axes for tally in self._ran.values()])
+        # [N], [T, N] or, of a single image, nothing.
+        batch = self._shape[: len(self._shape) - axes - 1]
+        if N is None and len(batch) > 1 + bool(axes):
+            raise UserError(
+                f"how many images of {tuple(self._shape)} there were is not known: give N"
+            )
+        N = N or [1, *batch][-1]
+        T = T or self._runs() // N
+        if T < 1:
             raise UserError(f"layers ran {self._runs()} times for {N} images: give T and N")
         layers = [tally.result(name, T, N) for name, tally in self._ran.items()]
         return NetworkCount(tuple(layers), N, T, tuple(self._uncounted()))
-
-    def _read_shape(self) -> tuple[int | None, int | None]:
-        """T, if the network takes all timesteps at once, and N, from the shape of the images."""
-        shape = self._shape
-        if shape is None:
-            return None, None
-        maps = [tally.axes for tally in self._ran.values() if tally.axes]
-        if maps:
-            batch = shape[: len(shape) - maps[0] - 1]
-        elif len(shape) > 2 and self._runs() == shape[0] * shape[1] != shape[0]:
-            # Linear layers alone do not tell timesteps from images.
-            return None, None
-        else:
-            batch = shape[: min(1, len(shape) - 1)]
-        if len(batch) == 2:
-            return batch[0], batch[1]
-        return None, batch.numel()
 
     def _runs(self) -> int:
         """How often most layers ran, for all images."""
@@ -291,11 +245,11 @@ class Counter:
 class Tally:
     """What one layer has received so far."""
 
-    def __init__(self, module: nn.Module, analogue: bool):
+    def __init__(self, module: nn.Module):
         self.module: Any = module
         # Dimensions of a map.
         self.axes = len(getattr(module, "kernel_size", ()))
-        self.analogue = analogue
+        self.analogue = False
         self.runs = 0
         self.inputs = 0
         self.macs = 0.0
