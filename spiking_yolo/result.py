@@ -392,14 +392,6 @@ class Result:
             UserError: supervision is not installed.
         """
         found = self.detections
-        metadata = {
-            "method": self.method,
-            "T": self.T,
-            "spikes": self.spikes,
-            "mean_rate": self.mean_rate,
-        }
-        if self.remark:
-            metadata["remark"] = self.remark
         tracks: np.ndarray | None = None
         if found.track_id is not None:
             tracks = found.track_id.numpy()
@@ -413,7 +405,6 @@ class Result:
             class_id=found.class_id.numpy(),
             tracker_id=tracks,
             data={"class_name": np.array([self.names[k] for k in found.class_id], dtype=str)},
-            metadata=metadata,
         )
 
 

@@ -149,14 +149,12 @@ def test_a_notebook_shows_a_picture_of_moderate_size():
     assert Image.open(io.BytesIO(large._repr_png_())).size == (960, 375)
 
 
-def test_supervision_gets_boxes_names_and_spikes():
+def test_supervision_gets_boxes_and_names():
     pytest.importorskip("supervision")
     given = result(tracks=True).to_supervision()
     assert given.xyxy.shape == (3, 4) and given.class_id.tolist() == [1, 2, 1]
     assert given.tracker_id.tolist() == [7, -1, 5]
     assert given["class_name"].tolist() == THREE
-    costs = {"method": "tested", "T": 8, "spikes": 5_100_000, "mean_rate": 0.68}
-    assert given.metadata == costs
     assert len(result(0).to_supervision()) == 0
 
 

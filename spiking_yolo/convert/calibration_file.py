@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -165,7 +165,7 @@ class CalibrationResult:
 
     def contents(self) -> tuple[dict[str, Tensor], Entry]:
         """Tensors and entry in the file."""
-        content = {"settings": dict(self.settings), "images": self.images.entry()}
+        content = {"settings": dict(self.settings), "images": asdict(self.images)}
         return {**pack(self.neurons), **self.stored}, content
 
 

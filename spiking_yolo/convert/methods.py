@@ -154,18 +154,6 @@ def needed_timesteps(name: str) -> int:
     return (method and method.timesteps) or UNKNOWN_TIMESTEPS
 
 
-def patience(name: str, T: int) -> str:
-    """A note for a method that had only T timesteps, fewer than it usually needs; else empty."""
-    method = METHODS.get(name)
-    if method is None or (method.timesteps is not None and method.timesteps <= T):
-        return ""
-    needs = f"T above {method.tried}"
-    if method.timesteps:
-        needs = f"T >= {method.timesteps}"
-    default = METHODS[DEFAULT].timesteps
-    return f"{name} usually needs {needs}; the default, {DEFAULT}, needs {default}"
-
-
 @register(
     2017,
     "Rueckauer et al., Frontiers in Neuroscience 2017",

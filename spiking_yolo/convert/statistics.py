@@ -207,10 +207,6 @@ class ImageList:
     def of(cls, names: Sequence[str]) -> Self:
         return cls(len(names), hashlib.sha256(json_text(list(names)).encode()).hexdigest())
 
-    def entry(self) -> dict[str, Any]:
-        """The fields, as JSON has them."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Statistics:
@@ -246,7 +242,7 @@ class Statistics:
             channels[name] = len(histogram.exponent)
             totals[name] = histogram.total
         content = {
-            "images": self.images.entry(),
+            "images": asdict(self.images),
             "channels": channels,
             "totals": totals,
             "quantisers": {str(bits): name for bits, name in self.quantisers.items()},

@@ -124,8 +124,6 @@ def spiking_model(
 
 # The state that counts the steps before this one, [1].
 CLOCK = "frames"
-# The state that is the image as transmitted so far, where encoding.tau leaves pixels out.
-IMAGE = "image"
 # What a step returns: heads in the units of the ANN; the states by name, for the next step; and
 # node that sends events -> the Counts of this step at each position, [N, 3, ...], or
 # [N, 3 * segments, ...] where slices of channels tell them apart.
@@ -172,14 +170,12 @@ class IntegerStep(AnnStep):
         recipe = network.recipe
         if not stateful:
             return
-        if recipe.neuron.busy:
+        if recipe.neuron.busy or recipe.encoding.tau:
             raise UserError(
-                "neuron.busy follows the operations of each frame, which a graph does not know:"
-                " --set neuron.busy=0"
+                "neuron.busy and encoding.tau follow frames before, which a graph does not know:"
+                " --set neuron.busy=0, encoding.tau=0"
             )
         self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
-        if recipe.encoding.tau:
-            self.states[IMAGE] = self.sizes[self.graph.nodes[0].name]
 
     def __call__(self, x: Tensor, states: Mapping[str, Tensor]) -> Stepped:
         recipe, following = self.network.recipe, dict[str, Tensor]()
@@ -189,10 +185,6 @@ class IntegerStep(AnnStep):
             later = states[CLOCK][0] > 0
             # As of Python's floats.
             dead_zone = later.double() * recipe.neuron.hysteresis
-            if IMAGE in states:
-                image = states[IMAGE]
-                changed = ((x - image).abs() > recipe.encoding.tau).any(1, keepdim=True)
-                x = following[IMAGE] = torch.where(changed | ~later, x, image)
         frame = self.network(x, before, dead_zone)
         if states:
             following |= {name: frame.sent[name] for name in self.segments}

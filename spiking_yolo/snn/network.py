@@ -222,8 +222,11 @@ class SpikingNetwork:
 
     def counts(self) -> dict[str, Counts]:
         """Events so far by sender and position: layers, max poolings, the image."""
-        layers = {name: layer.counts for name, layer in self.neurons.items()}
-        return {**layers, **self.synapses.pooled_counts(), **self._input.counts()}
+        counts = {name: layer.counts for name, layer in self.neurons.items()}
+        for name, pool in self.synapses.pools.items():
+            if not pool.sends_sums:
+                counts[name] = pool.counts
+        return {**counts, **self._input.counts()}
 
     def _neurons(self) -> dict[str, int]:
         return {name: layer.neurons for name, layer in self.neurons.items()}

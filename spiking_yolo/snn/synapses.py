@@ -8,7 +8,6 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
-from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import EventConvolution, Kernels, PackedConvolution
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.plan import NetworkPlan
@@ -90,10 +89,6 @@ class Synapses:
         """Prepare a run. at_most_one: Layers of neurons that send at most one spike per step."""
         for name, pool in self.pools.items():
             pool.reset(self.plan.graph[name].inputs[0] not in at_most_one)
-
-    def pooled_counts(self) -> dict[str, Counts]:
-        """Events so far of the max poolings that send events, [N, C, H, W]."""
-        return {name: pool.counts for name, pool in self.pools.items() if not pool.sends_sums}
 
     def __call__(
         self, node: Node, given: Sequence[Tensor], spike_weight: float, biased: bool

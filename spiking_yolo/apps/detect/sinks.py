@@ -12,7 +12,6 @@ from torch import Tensor
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.apps.page import PhotographsPage, VideoPage
-from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.video import VideoWriter
 from spiking_yolo.decode.boxes import listed, times
@@ -159,8 +158,6 @@ class Console(Sink):
         self.any_results = True
         result, ann = seen.result, seen.ann
         write(result.summary(self.steps, seen.label))
-        if not len(result) and (hint := patience(result.method, result.T)):
-            write(f"  {hint}")
         if ann is not None:
             write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
 
