@@ -1,13 +1,13 @@
 """List methods, networks, the calibrations of a network, or the settings of a method."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from spiking_yolo.arguments import Options
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import columns
-from spiking_yolo.models.index import fetch, find, networks, notes
+from spiking_yolo.models.index import find, networks, notes
 from spiking_yolo.recipe import settings_table
 
 NOTE = (
@@ -24,11 +24,6 @@ class ListOptions(Options):
     """methods or networks; a method or recipe.json, whose settings are listed; or a network or a
     file of weights, whose calibrations are.
     """
-    _: KW_ONLY
-    get: str | None = None
-    """Fetch the files of the network of this name."""
-    release: str | None = None
-    """Address or folder to fetch from (default: the project's repository, this version)."""
 
 
 def main(options: ListOptions = ListOptions()) -> None:
@@ -39,17 +34,13 @@ def main(options: ListOptions = ListOptions()) -> None:
     spiking-yolo list networks  # with their accuracy as ANN and as spiking network
     spiking-yolo list yolov3-tiny  # its calibrations, for --calibration
     spiking-yolo list msat  # its settings, for --set; * marks what differs from the default
-    spiking-yolo list --get yolo-fastest-xl
     ```
 
-    A name of a network can be given as --weights wherever a file can. An installation holds two of
-    the networks; --get fetches another into the user's cache.
+    A name of a network can be given as --weights wherever a file can. A clone of the
+    repository holds all of them, an installation two.
     """
     what = options.what
-    if options.get:
-        file = fetch(options.get, options.release)
-        print(f"{file}: give it as --weights {options.get}")
-    elif what is None:
+    if what is None:
         print(f"{methods_text()}\n\n{networks_text()}")
     elif what == "methods":
         print(methods_text())

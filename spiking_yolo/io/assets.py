@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import cache_folder
 
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
@@ -41,17 +40,11 @@ def shipped(kind: str) -> Path:
     return folder if in_checkout() and folder.is_dir() else PACKAGE / "assets" / kind
 
 
-def fetched_weights() -> Path:
-    """The folder of networks that `list --get` fetched, which may be missing."""
-    return cache_folder() / "weights"
-
-
 def is_shipped(path: Path) -> bool:
-    """Whether it is one of the shipped or fetched weights, statistics or calibrations, or would lie
+    """Whether it is one of the shipped weights, statistics or calibrations, or would lie
     among them.
     """
-    folders = (shipped("weights"), fetched_weights())
-    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+    return path.resolve().is_relative_to(shipped("weights").resolve())
 
 
 def command(name: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
-from spiking_yolo.io.names import did_you_mean, reason
+from spiking_yolo.io.names import reason
 from spiking_yolo.models.spec import Spec, class_names
 
 TORCHVISION = "torchvision:"
@@ -111,31 +111,20 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
     Raises:
         UserError: The name or an option is unknown.
     """
-    builder: Callable[[], nn.Module]
-    if name.startswith(TORCHVISION):
-        from torchvision import models
-
-        architecture = name.removeprefix(TORCHVISION)
-        if architecture not in models.list_models(module=models):
-            raise UserError(
-                f"torchvision has no classifier {architecture!r}: choose another, such as"
-                " torchvision:vgg16"
-            )
-        if options:
-            raise UserError(f"{name} takes no options, such as {min(options)}: leave them out")
-        builder = partial(models.get_model, architecture, weights=None, num_classes=classes)
-    elif name in CLASSIFIERS:
-        builder = partial(CLASSIFIERS[name], classes, **options)
-    else:
-        names = ", ".join(CLASSIFIERS)
-        hint = did_you_mean(name, CLASSIFIERS) or f": choose one of {names} or torchvision:NAME"
-        raise UserError(f"unknown classifier {name!r}{hint}")
     try:
-        return builder()
-    except UserError:
-        raise
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise UserError(f"cannot build {name}: {error}; check the name and its options") from error
+        if name.startswith(TORCHVISION):
+            from torchvision import models
+
+            known = models.list_models(module=models)
+            name = known[known.index(name.removeprefix(TORCHVISION))]
+            return models.get_model(name, weights=None, num_classes=classes, **options)
+        return CLASSIFIERS[name](classes, **options)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        names = ", ".join(CLASSIFIERS)
+        raise UserError(
+            f"cannot build {name} ({reason(error)}): choose one of {names} or torchvision:NAME, and"
+            " its options"
+        ) from error
 
 
 SIZE = 224
@@ -183,19 +172,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+        # Expanded ones take no memory yet.
+        numbers = sum([value.numel() for value in tensors.values()])
+        if not 0 < numbers <= Path(path).stat().st_size:
+            raise ValueError(f"{numbers} numbers")
+        return tensors
     except Exception as e:
         # torch.load may raise anything for a damaged file.
         raise UserError(
             f"{path} is no state dict ({reason(e)}): pass what torch.save(model.state_dict()) wrote"
         ) from e
-    if not isinstance(state, dict) or not any(
-        isinstance(v, Tensor) and v.ndim for v in state.values()
-    ):
-        raise UserError(
-            f"{path} holds no tensors by name: pass what torch.save(model.state_dict()) wrote"
-        )
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    # Expanded ones take no memory yet.
-    if sum(value.numel() for value in tensors.values()) > Path(path).stat().st_size:
-        raise UserError(f"{path} says that it holds more numbers than it has bytes: fetch it again")
-    return tensors

@@ -1,19 +1,14 @@
 """The networks that are known to work, by name: weights/index.json. Imports nothing heavy."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from spiking_yolo import __version__
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import command, fetched_weights, shipped
-from spiking_yolo.io.files import read_text, sha256
+from spiking_yolo.io.assets import shipped
+from spiking_yolo.io.json import read_json_file
 from spiking_yolo.io.names import did_you_mean
 
 
@@ -81,25 +76,27 @@ class IndexedNetwork:
     accuracy: tuple[Accuracy, ...]
 
 
+@dataclass(frozen=True)
+class Index:
+    """The content of the index: networks, and what the columns of their table mean."""
+
+    networks: tuple[IndexedNetwork, ...]
+    notes: tuple[str, ...]
+
+
 @cache
+def _index() -> Index:
+    return read_json_file(shipped("weights") / "index.json", Index)
+
+
 def networks() -> tuple[IndexedNetwork, ...]:
     """All networks of the index. Raises UserError if it is missing."""
-    result: list[IndexedNetwork] = []
-    for row in _content()["networks"]:
-        files = tuple(IndexedFile(**file) for file in row["files"])
-        accuracy = tuple(Accuracy(**one) for one in row["accuracy"])
-        result.append(IndexedNetwork(**{**row, "files": files, "accuracy": accuracy}))
-    return tuple(result)
+    return _index().networks
 
 
 def notes() -> Sequence[str]:
     """What the columns of the table of networks mean."""
-    return _content()["notes"]
-
-
-@cache
-def _content() -> dict[str, Any]:
-    return json.loads(read_text(shipped("weights") / "index.json"))
+    return _index().notes
 
 
 def located(weights: str | Path) -> Path:
@@ -109,26 +106,19 @@ def located(weights: str | Path) -> Path:
         UserError: The network does not come with the package, or its file is not there.
     """
     path = Path(weights)
-    if os.path.isfile(path):
-        return path
     network = find(str(weights))
+    if os.path.isfile(path) or (network is None and (path.suffix or os.path.exists(path))):
+        return path
     if network is None:
         hint = did_you_mean(str(weights), [n.name for n in networks()])
-        if hint and not path.suffix and not os.path.exists(path):
-            raise UserError(f"there are no weights {weights}{hint}")
-        return path
-    if not network.files:
+        raise UserError(f"there are no weights {weights}{hint}")
+    shipped_file = shipped("weights") / network.weights
+    if not shipped_file.is_file():
         raise UserError(
-            f"{network.name} does not come with the package ({network.licence}): fetch"
+            f"{network.name} does not come with this installation ({network.licence}): fetch"
             f" {network.weights} from {network.source}, and give it as --weights {network.weights}"
         )
-    for folder in (shipped("weights"), fetched_weights()):
-        if (folder / network.weights).is_file():
-            return folder / network.weights
-    raise UserError(
-        f"{network.weights} comes with a checkout and not with an installation:"
-        f" `{command('list')} --get {network.name}` fetches it"
-    )
+    return shipped_file
 
 
 def find(name: str) -> IndexedNetwork | None:
@@ -148,63 +138,3 @@ def licence(file: str) -> str:
         if network.weights == file:
             return network.licence
     return "that of the file with the weights"
-
-
-def fetch(name: str, release: str | None = None) -> Path:
-    """Fetch the files of a network that are not there yet.
-
-    Args:
-        name: Name of the network.
-        release: Address or folder that holds them; by default the project's repository at this
-            version.
-
-    Returns:
-        The weights. They are complete once they are there, since they are fetched last.
-
-    Raises:
-        UserError: There is no such network, it does not come with the project, or a file cannot be
-            fetched or is not the one that was released.
-    """
-    network = find(name)
-    if network is None:
-        hint = did_you_mean(name.lower(), [n.name for n in networks()])
-        raise UserError(f"no network {name}{hint}; `{command('list')} networks` lists them")
-    if not network.files or (shipped("weights") / network.weights).is_file():
-        return located(network.name)
-    from torch.hub import download_url_to_file
-
-    folder = fetched_weights()
-    folder.mkdir(parents=True, exist_ok=True)
-    base = release or release_address()
-    if os.path.isdir(base):
-        base = Path(base).resolve().as_uri()
-    for file in network.files:
-        path = folder / file.file
-        if path.is_file() and sha256(path) == file.sha256:
-            continue
-        address = f"{base.rstrip('/')}/{quote(file.file)}"
-        try:
-            download_url_to_file(address, str(path), file.sha256)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"cannot fetch {address} ({error}): try again, or --release") from error
-    return folder / network.weights
-
-
-def release_address() -> str:
-    """Where the networks of this version lie: in the repository that the package's metadata names.
-
-    Raises:
-        UserError: The package is not installed.
-    """
-    try:
-        addresses = metadata("spiking_yolo").get_all("Project-URL") or []
-    except PackageNotFoundError:
-        addresses = []
-    for entry in addresses:
-        label, _, address = entry.partition(", ")
-        if label == "Repository":
-            tree = f"v{__version__}"
-            if "dev" in __version__:
-                tree = "main"
-            return f"{address}/raw/{tree}/weights"
-    raise UserError("where to fetch from is not known in a checkout: give --release ADDRESS")

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 CASES = [
     ("nowhere.png", "does not exist"),
-    ("zero.png", "empty"),
+    ("zero.png", "cannot identify"),
     ("cut.png", "cut.png"),
     ("void", "no images"),
     ("*.bmp", "no image"),

@@ -1,6 +1,5 @@
-"""The index of networks: its files, how names are found, and how files are fetched."""
+"""The index of networks: its files, and how names are found."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models import index
-from spiking_yolo.models.index import fetch, find, located, networks
+from spiking_yolo.models.index import located, networks
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "weights"
@@ -59,35 +58,17 @@ def test_what_is_not_there():
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation that has the index alone, and an empty cache."""
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation that has the index alone."""
     package = tmp_path / "package"
     (package / "assets" / "weights").mkdir(parents=True)
     shutil.copy(FOLDER / "index.json", package / "assets" / "weights")
     monkeypatch.setattr(assets, "PACKAGE", package)
-    monkeypatch.setenv("SPIKING_YOLO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "weights"
 
 
-def test_a_network_is_fetched_whole_and_once(installed: Path):
-    with pytest.raises(UserError, match="--get resnet20"):
+@pytest.mark.usefixtures("installed")
+def test_a_network_that_an_installation_lacks():
+    index._index.cache_clear()
+    with pytest.raises(UserError, match="does not come with this installation"):
         located("resnet20")
-    assert fetch("resnet20", str(FOLDER)) == installed / "resnet20-cifar10.safetensors"
-    network = find("resnet20")
-    assert network
-    assert {path.name for path in installed.iterdir()} == {f.file for f in network.files}
-    assert located("resnet20").parent == installed
-    assert fetch("resnet20", "nowhere") == located("resnet20"), "nothing is missing"
-
-
-def test_what_cannot_be_fetched(installed: Path, tmp_path: Path):
-    (tmp_path / "other").mkdir()
-    for file in json.loads((FOLDER / "index.json").read_text())["networks"][6]["files"]:
-        (tmp_path / "other" / file["file"]).write_bytes(b"other")
-    with pytest.raises(UserError, match="cannot fetch"):
-        fetch("resnet20", str(tmp_path / "other"))
-    with pytest.raises(UserError, match="cannot fetch"):
-        fetch("resnet20", str(tmp_path / "void"))
-    assert not list(installed.glob("*.safetensors"))
-    with pytest.raises(UserError, match="no network"):
-        fetch("resnet21")
+    index._index.cache_clear()

@@ -25,7 +25,10 @@ def test_what_is_no_network(tmp_path: Path, name: str):
 
 def test_a_folder_and_a_missing_file(tmp_path: Path):
     (tmp_path / "weights").mkdir()
-    for path, said in ((tmp_path / "weights", "give a file"), (tmp_path / ("a" * 400), "no such")):
+    for path, said in (
+        (tmp_path / "weights", "give a file"),
+        (tmp_path / ("a" * 400), "there are no weights"),
+    ):
         with pytest.raises(UserError, match=said):
             load_ann(path)
 
