@@ -157,7 +157,7 @@ BOXES: dict[str, tuple[Any, ...]] = {
     "conf": (2, -0.1, NAN, "x", None, True),
     "iou": (1.5, -1, NAN, "0.5", [0.5]),
     "max_det": (0, 2.0, "all", None, True),
-    "classes": (["dgo"], 3, [-1], 1.0, {"dog": 1}, True, [None], "", b"dog"),
+    "classes": (["dgo"], 3, [-1], 1.0, True, [None], "", b"dog"),
 }
 SIMULATED: dict[str, tuple[Any, ...]] = {
     "T": (0, -1, "8", 4.0, True, NAN),

@@ -13,7 +13,6 @@ from torchvision.ops import batched_nms, nms
 
 from spiking_yolo.data.coco import match_names
 from spiking_yolo.data.images import Placement, read_image
-from spiking_yolo.data.sources import is_address
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
@@ -126,31 +125,25 @@ def class_ids(classes: Classes | None, names: Sequence[str]) -> tuple[int, ...] 
     """
     if classes is None:
         return None
-    if isinstance(classes, (str, int, np.integer)):
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
         classes = [classes]
-    if isinstance(classes, (bytes, dict)) or not isinstance(classes, Iterable):
-        raise UserError(f"classes must be names or ids such as {names[0]!r} or 0, not {classes!r}")
     return tuple(_class_id(one, names) for one in classes)
 
 
 def _class_id(one: Any, names: Sequence[str]) -> int:
-    if isinstance(one, str):
-        name = one.strip()
-        if name in names:
-            return list(names).index(name)
-        # Person, and COCO's tv where the network says tvmonitor.
-        (index,) = match_names([name], names)
-        if index >= 0:
-            return index
-        one = name
-        number = whole(name)
-        if number is not None:
-            one = number
-    if is_whole(one) and 0 <= one < len(names):
-        return int(one)
-    hint = did_you_mean(one, names) if isinstance(one, str) else ""
+    name = str(one).strip()
+    if isinstance(one, str) and name in names:
+        return list(names).index(name)
+    # Person, and COCO's tv where the network says tvmonitor.
+    (index,) = match_names([name], names)
+    if isinstance(one, str) and index >= 0:
+        return index
+    number = whole(name)
+    if number is not None and number < len(names):
+        return number
+    hint = did_you_mean(name, names)
     hint = hint or f"; give ids in 0..{len(names) - 1} or names such as {names[0]}"
-    raise UserError(f"classes: no class {one!r}{hint}")
+    raise UserError(f"classes: no class {name[:80]!r}{hint}")
 
 
 def check_count(name: str, value: Any) -> int:
@@ -179,38 +172,20 @@ def checked_steps(steps: Any, T: int | None) -> list[int]:
     return [int(t) for t in values]
 
 
-def check_flags(**flags: object) -> None:
-    """Raise UserError unless all are True or False."""
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise UserError(f"{name} must be True or False, not {value!r}")
-
-
 def check_image(image: object) -> None:
     """Raise UserError unless this may be an image, so far as that can be told without reading a
     file.
     """
     if isinstance(image, (str, os.PathLike)):
-        if not os.path.exists(image) and not is_address(os.fspath(image)):
+        if not os.path.exists(image):
             raise UserError(f"{os.fspath(image) or repr(image)} does not exist; check the path")
     elif isinstance(image, np.ndarray):
         read_image(image)
     elif not isinstance(image, Image.Image):
-        way = "give one of these"
-        if isinstance(image, Tensor):
-            way = "give an array: tensor.permute(1, 2, 0).cpu().numpy() of one [3, H, W]"
-        elif isinstance(image, bytes):
-            way = "open them: PIL.Image.open(io.BytesIO(data))"
         raise UserError(
-            f"image must be a path, a PIL image or an RGB array [H, W, 3], not {kind(image)}; {way}"
+            "image must be a path, a PIL image or an RGB array [H, W, 3], not"
+            f" {type(image).__name__}"
         )
-
-
-def kind(value: object) -> str:
-    """What a value is, for a message."""
-    if value is None:
-        return "None"
-    return type(value).__name__
 
 
 def path_of(image: object) -> str | None:

@@ -93,15 +93,9 @@ HEADS: dict[str, Head] = {}
 def register(
     kind: str, values: Callable[[HeadSpec], int], anchored: bool = False, overlap: bool = False
 ) -> Callable[[Callable[[Tensor, HeadSpec, Size], Decoded]], Callable[..., Decoded]]:
-    """Decorator: add a layout of heads, which the function decodes; see Head for the arguments.
-
-    Raises:
-        ValueError: Another function has the name.
-    """
+    """Decorator: add a layout of heads, which the function decodes; see Head for the arguments."""
 
     def add(decode: Callable[[Tensor, HeadSpec, Size], Decoded]) -> Callable[..., Decoded]:
-        if kind in HEADS and HEADS[kind].decode.__module__ != decode.__module__:
-            raise ValueError(f"the head {kind!r} exists already: choose another name")
         HEADS[kind] = Head(decode, values, anchored, overlap)
         return decode
 
