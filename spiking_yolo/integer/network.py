@@ -50,7 +50,7 @@ class Frame:
 class IntegerNetwork(nn.Module):
     """Weights of 8 bits, events of 8 bits, exact sums; see the package.
 
-    `graph` is the network as it is computed, `counted` as its events are counted.
+    `graph` is the network with the neurons where they are, `counted` as its events are counted.
 
     Args:
         graph: The ANN.
@@ -80,16 +80,19 @@ class IntegerNetwork(nn.Module):
         fast = fast and device.type == "cpu"
         self.recipe, self.fast = recipe, fast
         plan = NetworkPlan.of(graph, recipe)
-        self.graph = distribute_sums(plan.graph)
+        self.graph = plan.graph
+        self._computed = distribute_sums(plan.graph)
         self.sizes = shapes(plan.graph, spec.height, spec.width)
-        self.parameters_of = NetworkParameters(self.graph, neurons, recipe.neuron, spec).to(device)
+        self.parameters_of = NetworkParameters(self._computed, neurons, recipe.neuron, spec).to(
+            device
+        )
         self.layers = self.parameters_of.layers
-        self._input = self.graph.nodes[0].name
+        self._input = self._computed.nodes[0].name
         # The byte of no events is another one, so that only layers with weights read the image's.
-        readers = self.graph.consumers()[self._input]
+        readers = self._computed.consumers()[self._input]
         self._image_as_bytes = fast and all(node.weighted for node in readers)
-        carrying = spiking(self.graph, self.layers)
-        pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
+        carrying = spiking(self._computed, self.layers)
+        pools = [node.name for node in self._computed.nodes if node.op == "max_pool"]
         # Max pooling of what neurons have sent, whose maxima travel.
         self._pools = [name for name in pools if name in carrying]
         self.senders = (*self.layers, *self._pools)
@@ -108,13 +111,15 @@ class IntegerNetwork(nn.Module):
         for name, layer in self.layers.items():
             if fast and NeuronKernel.serves(layer):
                 self._kernels[name] = NeuronKernel(layer, self.ends[name])
-                pool = self.graph[self.graph[name].inputs[0]]
+                pool = self._computed[self._computed[name].inputs[0]]
                 if name in plan.sums and pools_in_pairs(pool, self.sizes[pool.inputs[0]]):
                     self._pooling[name] = pool
-        self.graph = _without(self.graph, self._pooling)
+        self._computed = _without(self._computed, self._pooling)
         # Layers of neurons -> the maps whose sum they read.
-        self._terms = {name: terms(self.graph, self.graph[name].inputs[0]) for name in self.layers}
-        self._releases = _releases(self.graph, {*self.senders, self._input})
+        self._terms = {
+            name: terms(self._computed, self._computed[name].inputs[0]) for name in self.layers
+        }
+        self._releases = _releases(self._computed, {*self.senders, self._input})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy or a pickle is made anew: weights lie as kernels want them."""
@@ -132,7 +137,7 @@ class IntegerNetwork(nn.Module):
         memory = self._memory(before)
         values: dict[str, Tensor] = {}
         events: dict[str, Counts] = {}
-        for node in self.graph.nodes:
+        for node in self._computed.nodes:
             name = node.name
             if node.op == "input":
                 values[name] = self.parameters_of.bytes_of(x, self._image_as_bytes)
@@ -157,7 +162,9 @@ class IntegerNetwork(nn.Module):
                 events[name] = self._counts(name, values[name], old.get(name))
             for used in self._releases[name]:
                 values.pop(used, None)
-        outputs = tuple([self.parameters_of.output(name, values) for name in self.graph.outputs])
+        outputs = tuple(
+            [self.parameters_of.output(name, values) for name in self._computed.outputs]
+        )
         sent = {name: values[name] for name in (self._input, *self.senders)}
         if memory is not None:
             memory.owner = sent

@@ -71,8 +71,9 @@ class NetworkCosts:
         return NetworkSize(seen.macs, *sizes)
 
     def work(self, seen: Observation, t: int) -> Work:
-        """What was done for an image in t steps."""
+        """What was done for an image in t steps; a network that has settled does nothing more."""
         step, counting = seen.steps[t], charged(self.value)
+        t = min(t, seen.settled or t)
         return Work(
             t,
             step.operations[counting],

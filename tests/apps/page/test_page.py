@@ -82,6 +82,7 @@ def test_photographs_have_the_detectors_numbers(page, weights):
     assert (data["kind"], data["steps"], data["T"]) == ("photographs", [1, 2, 3, 4], 4)
     detector = SpikingYOLO(weights)
     neurons = [layer["neurons"] for layer in data["layers"] if layer["neurons"]]
+    assert sum(layer["macs"] for layer in data["layers"]) == data["photographs"][0]["macs"]
     for shown in data["photographs"]:
         path = weights.parent / "photos" / shown["name"]
         result = detector.detect(path, T=4, steps=range(1, 5), conf=0.3)
@@ -92,6 +93,9 @@ def test_photographs_have_the_detectors_numbers(page, weights):
             assert boxes[:, 5].tolist() == found.class_id.tolist()
             assert np.allclose(boxes[:, 4], found.confidence, atol=1e-3)
             assert np.allclose(boxes[:, :4], found.xyxy, atol=0.51)
+        # Complete at T = 1: later steps cost nothing.
+        for energies in shown["energy"].values():
+            assert energies[0] == energies[-1]
         assert np.isclose(shown["operations"][-1], result.operations_per_mac, rtol=1e-3)
         assert np.isclose(shown["spikes"][-1], result.spikes, rtol=1e-3)
         received = [layer["operations"][-1] for layer in shown["layers"] if layer["operations"]]
