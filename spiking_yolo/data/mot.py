@@ -166,31 +166,27 @@ def open_sequences(path: str | Path) -> list[VideoSequence]:
         UserError: There is none, or one has no frames.
     """
     path = Path(path)
-    if path.is_file():
-        return [_clip(path)]
-    if not path.is_dir():
-        raise UserError(f"{path} does not exist: give a video, or a folder with {LAYOUT}")
-    if _is_sequence(path):
-        return [_sequence(path)]
-    folders = [p for p in path.iterdir() if p.is_dir() and (_is_sequence(p) or _videos(p))]
-    sequences = [*map(_clip, _videos(path)), *map(_sequence, folders)]
-    if not sequences:
-        raise UserError(f"{path} holds no video: give a folder with {LAYOUT}, or with video files")
-    return sorted(sequences, key=lambda sequence: sequence.name)
+    found = _sequences(path)
+    if not found:
+        raise UserError(f"{path} holds no video: give a video, or a folder with {LAYOUT}")
+    return sorted(map(_sequence, found), key=lambda sequence: sequence.name)
 
 
 def has_videos(path: Path) -> bool:
     """Whether `open_sequences` finds something at a path, by names alone."""
+    return bool(_sequences(path))
+
+
+def _sequences(path: Path) -> list[Path]:
+    """The video files and the folders of sequences at a path."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in VIDEOS else []
     if not path.is_dir():
-        return path.suffix.lower() in VIDEOS
-    if _is_sequence(path) or _videos(path):
-        return True
-    return any(_is_sequence(p) or _videos(p) for p in path.iterdir() if p.is_dir())
-
-
-def _is_sequence(folder: Path) -> bool:
-    has_frames = (folder / "img1").is_dir() or (folder / "seqinfo.ini").is_file()
-    return has_frames or _truth(folder) is not None
+        return []
+    if (path / "img1").is_dir() or _truth(path):
+        return [path]
+    folders = [one for one in path.iterdir() if one.is_dir() and (_source(one) or _truth(one))]
+    return [*_videos(path), *folders]
 
 
 def _truth(folder: Path) -> Path | None:
@@ -204,17 +200,28 @@ def _videos(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEOS and p.is_file())
 
 
-def _clip(video: Path) -> VideoSequence:
-    frames = frames_of(video)
-    return VideoSequence(video.stem, video, None, frames.total, frames.fps)
+def _source(folder: Path) -> Path | tuple[Path, ...] | None:
+    """The images of a sequence, or else its one video; None where it has neither."""
+    if (folder / "img1").is_dir() and (images := image_paths(folder / "img1")):
+        return images
+    videos = _videos(folder)
+    chosen = [video for video in videos if video.stem == folder.resolve().name] or videos
+    return chosen[0] if len(chosen) == 1 else None
 
 
-def _sequence(folder: Path) -> VideoSequence:
-    name = folder.resolve().name
-    source = _source(folder, name)
+def _sequence(path: Path) -> VideoSequence:
+    """The sequence in a video file or a folder."""
+    if path.is_file():
+        frames = frames_of(path)
+        return VideoSequence(path.stem, path, None, frames.total, frames.fps)
+    source = _source(path)
+    if source is None:
+        raise UserError(f"{path} has no frames: give a folder with {LAYOUT}")
     frames = frames_of(source)
-    fps = frames.fps if isinstance(source, Path) else _frame_rate(folder, frames.fps)
-    return VideoSequence(name, source, _truth(folder), frames.total, fps)
+    fps = frames.fps
+    if not isinstance(source, Path):
+        fps = _frame_rate(path, frames.fps)
+    return VideoSequence(path.resolve().name, source, _truth(path), frames.total, fps)
 
 
 def _frame_rate(folder: Path, otherwise: float) -> float:
@@ -225,17 +232,3 @@ def _frame_rate(folder: Path, otherwise: float) -> float:
         return abs(content.getfloat("Sequence", "frameRate")) or otherwise
     except (ConfigError, ValueError):
         return otherwise
-
-
-def _source(folder: Path, name: str) -> Path | tuple[Path, ...]:
-    if (folder / "img1").is_dir() and (images := image_paths(folder / "img1")):
-        return images
-    videos = _videos(folder)
-    chosen = [v for v in videos if v.stem == name] or videos
-    if not chosen:
-        raise UserError(f"the sequence {folder} has no frames: it needs {LAYOUT}")
-    if len(chosen) > 1:
-        raise UserError(
-            f"the sequence {folder} has {len(chosen)} videos: keep one, or name one {name}.mp4"
-        )
-    return chosen[0]
