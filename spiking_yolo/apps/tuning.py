@@ -93,8 +93,6 @@ def tune(
     _train(tuning, pictures, state, progress, say)
     result = tuning.result()
     state.unlink(missing_ok=True)
-    for reason in pictures.unreadable.values():
-        say(f"skipped: {reason}")
     return result
 
 

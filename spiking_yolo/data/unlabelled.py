@@ -4,7 +4,7 @@ photographs whose parts move.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import cv2
@@ -20,8 +20,6 @@ from spiking_yolo.errors import UserError
 LEAST = {"detect": 0.5, "classify": 0.8}
 # How often a detector's picture is cropped, or made of four: small objects become common.
 CROPPED, MOSAIC = 0.6, 0.5
-# Unreadable pictures in a row after which there is no point in drawing another.
-PATIENCE = 32
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, least: float) -> np.ndarray:
@@ -58,7 +56,6 @@ class RandomPictures:
         batch: Pictures of a batch; may change.
         seed: Seed of all choices.
         task: "detect" or "classify".
-        unreadable: Name -> what is wrong with it; other pictures take their places.
 
     Example:
         >>> pictures = RandomPictures([[Picture.file("a.jpg"), Picture.file("b.jpg")]], spec, 4)
@@ -71,7 +68,6 @@ class RandomPictures:
     batch: int
     seed: int = 0
     task: str = "detect"
-    unreadable: dict[str, str] = field(default_factory=dict, init=False)
 
     def __call__(self, number: int) -> Tensor:
         """Batch `number` as the network's input, [N, 3, H, W]."""
@@ -96,17 +92,9 @@ class RandomPictures:
         return image
 
     def _read(self, rng: np.random.Generator) -> np.ndarray:
-        """A random picture that can be read."""
-        for _ in range(PATIENCE):
-            folder = self.folders[int(rng.integers(len(self.folders)))]
-            picture = folder[int(rng.integers(len(folder)))]
-            if picture.name in self.unreadable:
-                continue
-            try:
-                return read_image(picture.source)
-            except UserError as error:
-                self.unreadable[picture.name] = str(error)
-        raise UserError(f"{PATIENCE} pictures in a row cannot be read: give other --images")
+        """A random picture as it is. Raises UserError if it cannot be read."""
+        folder = self.folders[int(rng.integers(len(self.folders)))]
+        return read_image(folder[int(rng.integers(len(folder)))].source)
 
 
 # Frames, uint8 [H, W, 3] each.
