@@ -26,14 +26,6 @@ def usable_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native there, and hence faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capable = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capable.get("avx512_bf16") or capable.get("amx_bf16"))
-
-
 T = TypeVar("T")
 # How long the fastest process waits for the slowest.
 _PATIENCE = timedelta(days=7)

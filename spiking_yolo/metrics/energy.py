@@ -58,28 +58,6 @@ class Work:
     exponentials: float = 0
 
 
-def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, float]:
-    """The counts by NeuroBench's names (Yik 2025).
-
-    The footprint is in bytes of 8-bit weights and 16-bit potentials.
-
-    Args:
-        work: Work of the spiking network.
-        size: Size of the network.
-        messages: Non-zero emissions of neurons.
-    """
-    sparsity = 1.0
-    if size.neurons:
-        sparsity = 1 - messages / (size.neurons * work.t)
-    return {
-        "effective_ACs": work.operations,
-        "effective_MACs": work.analogue_macs,
-        "activation_sparsity": sparsity,
-        "membrane_updates": work.updates,
-        "footprint_bytes": size.weights + 2 * size.neurons,
-    }
-
-
 def charged(value: Value) -> Literal["digits", "messages"]:
     """How operations and events are counted in all cost models."""
     if value == "any":
@@ -182,17 +160,6 @@ class CostModel:
             once = (work.t * size.weights + 2 * 4 * work.updates) * self.sram
         updates = work.updates * self.update + work.exponentials * self.exponential
         return once + updates + work.analogue_macs * self.mac
-
-    def break_even(self, work: Work, size: NetworkSize) -> float:
-        """Operations per MAC of the ANN at which both networks take the same energy.
-
-        All else is as in `work`, also the events per operation. Negative where the spiking network
-        takes more in any case.
-        """
-        per_operation = self.operation(work.value)
-        if work.operations:
-            per_operation += work.events / work.operations * self.event
-        return (self.ann(size) * PJ_PER_MJ - self.fixed(work, size)) / per_operation / size.macs
 
 
 @dataclass(frozen=True)
