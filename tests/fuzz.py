@@ -57,9 +57,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "instances.json": (*_SCORE, "instances.json"),
     "predictions.json": (*_SCORE, "instances.json"),
     "data.yaml": ("eval", *_OUT, *_TINY, "--data", "data.yaml"),
-    "labels/a.txt": (*_SCORE, "data.yaml"),
-    "VOCdevkit/VOC2012/Annotations/a.xml": (*_SCORE, "VOCdevkit"),
-    "VOCdevkit/VOC2012/ImageSets/Main/val.txt": (*_SCORE, "VOCdevkit"),
+    "labels/a.txt": ("eval", *_OUT, *_TINY, "--data", "data.yaml"),
+    "VOCdevkit/VOC2012/Annotations/a.xml": ("eval", *_OUT, *_TINY, "--data", "VOCdevkit"),
+    "VOCdevkit/VOC2012/ImageSets/Main/val.txt": ("eval", *_OUT, *_TINY, "--data", "VOCdevkit"),
     "class.safetensors": ("eval", *_OUT, *_CLASSES),
 }
 _VOC = (

@@ -138,9 +138,3 @@ def least_height(axes: Axes, height: float) -> None:
     if high - low < height:
         middle = (low + high) / 2
         axes.set_ylim(middle - height / 2, middle + height / 2)
-
-
-def line_plot(path: str | Path, series: Series, xlabel: str, ylabel: str) -> None:
-    """Save curves alone, such as a loss over the steps. See `plot` and `draw_curves`."""
-    with plot(path, xlabel, ylabel) as axes:
-        draw_curves(axes, series)

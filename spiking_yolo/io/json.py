@@ -98,10 +98,6 @@ def entry(metadata: Mapping[str, str], key: str, kind: Any = Any) -> Any:
         raise ValueError(f"{key}: {error}") from None
 
 
-# Characters of a terminal's line, which every printed table fits.
-WIDTH = 100
-
-
 def columns(rows: Sequence[Sequence[str]], words: bool = False) -> str:
     """Aligned text with two spaces between columns: the first flush left, the others right, unless
     they are `words`.

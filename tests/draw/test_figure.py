@@ -6,7 +6,7 @@ import pytest
 from helpers.drawing import saved_figures
 
 from spiking_yolo.draw.colours import COST_MODEL_COLOURS, colours_of
-from spiking_yolo.draw.figure import STYLE, draw_curves, draw_reference, line_plot, log_steps, plot
+from spiking_yolo.draw.figure import STYLE, draw_curves, draw_reference, log_steps, plot
 from spiking_yolo.metrics.energy import every_cost_model
 
 
@@ -34,9 +34,8 @@ def test_curves_bands_and_references(tmp_path, saved):
 
 @pytest.mark.parametrize("names", [[f"a method {i}" for i in range(19)], ["a"], ["x" * 50]])
 def test_a_legend_is_not_cut_and_leaves_room(names, tmp_path, saved):
-    line_plot(
-        tmp_path / "a.png", {name: ([1, 2], [i, i]) for i, name in enumerate(names)}, "x", "y"
-    )
+    with plot(tmp_path / "a.png", "x", "y") as axes:
+        draw_curves(axes, {name: ([1, 2], [i, i]) for i, name in enumerate(names)})
     legend, window = saved[0].legends[0].get_window_extent(), saved[0].bbox
     assert legend.x0 >= 0 and legend.x1 <= window.x1 and legend.y1 <= window.y1
     assert saved[0].axes[0].get_window_extent().height > 0.5 * 3.2 * saved[0].dpi
@@ -59,6 +58,7 @@ def test_figures_with_the_same_names_have_the_same_colours_and_markers(tmp_path,
 @pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("png", b"\x89PNG")])
 def test_the_suffix_decides_and_the_global_style_stays(kind, start, tmp_path):
     path = tmp_path / "new" / f"a.{kind}"
-    line_plot(path, {"cost in $": ([1, 2], [3, 4])}, "x", "y")
+    with plot(path, "x", "y") as axes:
+        draw_curves(axes, {"cost in $": ([1, 2], [3, 4])})
     assert path.read_bytes().startswith(start)
     assert all(matplotlib.rcParams[key] == matplotlib.rcParamsDefault[key] for key in STYLE)
