@@ -95,7 +95,7 @@ def write_boxes(folder: Path) -> None:
         "annotations": [{**box, "iscrowd": 0}],
         "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)],
     }
-    found = {"image_id": "a", "category_id": "cat", "bbox": [3, 5, 20, 28], "score": 0.5}
+    found = {"image_id": 1, "category_id": 1, "bbox": [3, 5, 20, 28], "score": 0.5}
     devkit = folder / "VOCdevkit" / "VOC2012"
     for made in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (devkit / made).mkdir(parents=True)
