@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,10 +69,6 @@ class Border:
             top = bottom = difference.shape[2]
         above, below = difference[:, :, :top], difference[:, :, bottom:]
         return cls(above, below, row[..., :left], row[..., right:])
-
-    def to(self, device: torch.device) -> Self:
-        """The same on another device."""
-        return type(self)(**{name: value.to(device) for name, value in vars(self).items()})
 
     def add_to(self, sums: Tensor) -> Tensor:
         """Add it to sums, [N, out, H, W], in place."""
@@ -174,13 +170,6 @@ class WholeConvolution:
         taps = columns.unflatten(1, (a["groups"], -1)).flatten(2, 3)
         sums = weight.flatten(1).unflatten(0, (a["groups"], -1)) @ taps.flatten(3)
         return sums.flatten(1, 2).unflatten(2, columns.shape[3:]).float()
-
-    def to(self, device: torch.device) -> Self:
-        """Itself, moved to another device."""
-        self.levels = self.levels.to(device)
-        if self.border is not None:
-            self.border = self.border.to(device)
-        return self
 
 
 def unfolded(

@@ -6,7 +6,6 @@ in their last bit are computed from those two in a fixed order. So k is the same
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +45,6 @@ class NeuronLayer:
     per_value: Tensor
     offset: Tensor
     ceiling: Tensor | None
-
-    def to(self, device: torch.device) -> Self:
-        """The same on another device."""
-        tensors = {
-            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
-        }
-        scales = tuple([scale.to(device) for scale in self.scales])
-        return type(self)(**{**vars(self), **tensors, "scales": scales})
 
 
 def fire(

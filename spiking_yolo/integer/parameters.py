@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -96,18 +97,12 @@ class NetworkParameters:
 
     def to(self, device: torch.device) -> Self:
         """Itself, with weights and neurons on another device."""
-        for name, convolution in self.convolutions.items():
-            self.convolutions[name] = convolution.to(device)
-        for name, layer in self.layers.items():
-            self.layers[name] = layer.to(device)
-        for name, (scale, bias) in self._heads.items():
-            self._heads[name] = scale.to(device), bias.to(device)
-        for name, bias in self._corrections.items():
-            self._corrections[name] = bias.to(device)
         if device.type != "cpu":
-            # Not all devices have float64.
-            image = self._mean, self._scale, self.input_zero
-            self._mean, self._scale, self.input_zero = (x.float().to(device) for x in image)
+            self.__dict__ |= {
+                name: moved(value, device)
+                for name, value in vars(self).items()
+                if name not in ("_graph", "_neurons", "units")
+            }
         return self
 
     def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:
@@ -218,6 +213,21 @@ class NetworkParameters:
         )
         largest = LARGEST if self._settings.kind == "sigma-delta" else self._settings.gamma
         return Unit(theta, rest * theta, largest)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """The same with its tensors on another device, in float32: not all devices have float64."""
+    if torch.is_tensor(value):
+        return value.float().to(device)
+    if isinstance(value, dict):
+        return {name: moved(one, device) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return tuple([moved(one, device) for one in value])
+    if isinstance(value, WholeConvolution | Border | NeuronLayer):
+        result = copy(value)
+        result.__dict__.update(moved(vars(value), device))
+        return result
+    return value
 
 
 def on_grid(rest: Tensor) -> Tensor:
