@@ -225,8 +225,8 @@ def read_predictions(
         if image is None or category is None:
             raise UserError(
                 f"{path}: row {n} is of image {row.image_id!r:.80} and category"
-                f" {row.category_id!r:.80}, which are not in the data: call them by their ids in the"
-                " annotation .json"
+                f" {row.category_id!r:.80}, which are not in the data: call them by their ids in"
+                " the annotation .json"
             )
         box = {"bbox": list(row.bbox), "score": row.score}
         rows.append({"image_id": image, "category_id": category, **box})
