@@ -107,7 +107,7 @@ def test_the_command_calibrates_and_says_what_comes_next(
     weights = squares.parent / "runs" / "exp" / "best.safetensors"
     assert lines[0] == "training: 8 images, validation: 8"
     assert lines[2].startswith("epoch 1/1: loss ") and lines[2].endswith(" %")
-    assert lines[3].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
+    assert lines[3].startswith(f"{weights} is of epoch 1, top-1 ")
     assert lines[-2].startswith("statistics of 8 images: saved to ")
     assert "signed-digits" in lines[-1]
     # Which wants the statistics and the file of the default method.
