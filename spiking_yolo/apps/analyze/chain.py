@@ -27,6 +27,7 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer.network import IntegerNetwork, whole
 from spiking_yolo.integer.neuron import fire
+from spiking_yolo.integer.parameters import moved
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
@@ -111,7 +112,7 @@ def whole_chain(
         k = k.cpu().double()
         return k * per_channel(unit.scale, k) + per_channel(unit.bias, k)
 
-    layer = network.layers[name].to(torch.device("cpu"))
+    layer = moved(network.layers[name], torch.device("cpu"))
     before = before.float().cpu()
     scale = torch.ones_like(layer.per_value)
     if layer.phi.monotone:
