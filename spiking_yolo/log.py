@@ -69,7 +69,7 @@ def read_log(path: Path, call: Mapping[str, Any]) -> tuple[list[dict[str, Any]],
     data = read_bytes(path)
     whole = data.rfind(b"\n") + 1
     try:
-        lines = [json.loads(line) for line in data[:whole].splitlines()]
+        lines = list(map(json.loads, data[:whole].splitlines()))
         made_by = flat(lines[0]["call"]) if lines else {}
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged: start the run anew") from None

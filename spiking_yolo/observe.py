@@ -324,7 +324,7 @@ class Observer:
         probes = tuple(probes)
         left = iter(images)
         while chunk := list(islice(left, batch)):
-            inputs = [self._read(image) for image in chunk]
+            inputs = list(map(self._read, chunk))
             x = self._stack(inputs)
             start = time.perf_counter()
             run = _NO_RUN

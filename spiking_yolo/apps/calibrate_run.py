@@ -220,7 +220,7 @@ def _folders(options: CalibrateOptions, ann: Ann) -> list[list[Picture]]:
         folders: list[list[Picture]] = []
         for path in options.images:
             files = open_photographs([str(path)], training=True)
-            folders.append([Picture.file(file) for file in files])
+            folders.append(list(map(Picture.file, files)))
         return folders
     if ann.spec.task != "classify":
         raise UserError(

@@ -391,7 +391,7 @@ def _batches(images: Sequence[Tensor], size: int, steps: int) -> Iterator[Tensor
     """
     generator = torch.Generator().manual_seed(0)
     at_once = len(images[0])
-    n = sum(len(part) for part in images)
+    n = sum(map(len, images))
     waiting: list[int] = []
     for _ in range(steps):
         while len(waiting) < min(size, n):

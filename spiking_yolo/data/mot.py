@@ -86,7 +86,7 @@ def read_mot(path: str | Path) -> dict[int, MotBoxes]:
 
 def _row(line: str, where: str) -> list[float]:
     try:
-        row = [float(word) for word in line.split(",")]
+        row = list(map(float, line.split(",")))
         frame, number, _, _, width, height = row[:_LEAST]
         if not all(map(math.isfinite, row)) or frame < 1 or frame % 1 or number % 1:
             raise ValueError

@@ -156,7 +156,7 @@ class RandomClips(RandomPictures):
     def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
         """So many clips or more of other pictures, in batches of the same size."""
         clips = replace(self, folders=[pictures], videos=())
-        return [clips(k) for k in range(-(-count // self.batch))]
+        return list(map(clips, range(-(-count // self.batch))))
 
 
 def frame_times(frames: int) -> list[int]:

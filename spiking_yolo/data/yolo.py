@@ -81,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
         plain = all(isinstance(name, str | int | float) for name in names)
         if not names or not plain or not all(isinstance(one, str) for one in paths):
             raise ValueError("names or paths are missing")
-        return {**config, "names": [str(name) for name in names]}
+        return {**config, "names": list(map(str, names))}
     except invalid as error:
         raise UserError(
             f"{path} is no data.yaml, with the keys path, train, val and names"

@@ -169,7 +169,7 @@ def checked_steps(steps: Any, T: int | None) -> list[int]:
     if not all(is_whole(t) and t >= 1 and (T is None or t <= T) for t in values):
         fit = "of at least 1, such as [4, 8]" if T is None else f"in 1..T={T}, such as [{T}]"
         raise UserError(f"steps must be whole numbers {fit}, not {steps!r}")
-    return [int(t) for t in values]
+    return list(map(int, values))
 
 
 def check_image(image: object) -> None:

@@ -31,7 +31,7 @@ def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     if node.op == "max_pool" and bytewise:
         return pool(inputs[0], torch.maximum, a["kernel"], a["stride"], a["padding"], a["ceil"])
     if not bytewise or node.op not in MOVES:
-        inputs = [whole(x) for x in inputs]
+        inputs = list(map(whole, inputs))
     if node.op == "global_avg_pool":
         return inputs[0].sum((2, 3), keepdim=True)
     if node.op == "avg_pool":

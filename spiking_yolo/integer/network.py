@@ -184,7 +184,7 @@ class IntegerNetwork(nn.Module):
         """The positions of neurons that may have received something; None: any."""
         if node.name not in self._kernels:
             return None
-        places = [memory.changed.get(name) for name in self._terms[node.name]]
+        places = list(map(memory.changed.get, self._terms[node.name]))
         where = united(places)
         if where is not None and node.name in self._pooling:
             where = reached_windows(where, self.sizes[self._pooling[node.name].inputs[0]][3])
@@ -208,7 +208,7 @@ class IntegerNetwork(nn.Module):
         if name in self._pooling:
             sums = [move(self._pooling[name], sums)]
         old = None if before is None else whole(before)
-        sent = fire([whole(one) for one in sums], self.layers[name], old, dead_zone)
+        sent = fire(list(map(whole, sums)), self.layers[name], old, dead_zone)
         if self.fast and sent.ndim == 4 and self.parameters_of.units[name].largest <= LARGEST:
             # As bytes, as the kernels have them.
             sent = channels_last((sent + ZERO).to(torch.uint8))

@@ -85,7 +85,7 @@ def evaluator(gt: dict[str, Any], predictions: list[dict[str, Any]]) -> Any:
     def index(annotations: list[dict[str, Any]]) -> Any:
         coco: Any = COCO()
         # pycocotools writes into them.
-        coco.dataset = {**gt, "annotations": [dict(one) for one in annotations]}
+        coco.dataset = {**gt, "annotations": list(map(dict, annotations))}
         coco.createIndex()
         return coco
 

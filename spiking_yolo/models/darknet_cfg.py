@@ -66,7 +66,7 @@ class Section:
         return values
 
     def integers(self, key: str) -> list[int]:
-        return [int(value) for value in self.numbers(key)]
+        return list(map(int, self.numbers(key)))
 
 
 def parse_cfg(text: str) -> list[Section]:

@@ -47,7 +47,7 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     from spiking_yolo.options import drawn, load
 
     usable_device(options.device)
-    data = [str(path) for path in options.data or [samples_folder()]]
+    data = list(map(str, options.data or [samples_folder()]))
     listed = open_photographs(data, options.split)
     photographs = drawn(listed, options)
     converted = load(options)

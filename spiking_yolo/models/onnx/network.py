@@ -97,7 +97,7 @@ def translate(model: OnnxModel) -> tuple[GraphBuilder, dict[str, Value]]:
     values: dict[str, Value] = dict(model.constants)
     values[model.input] = builder.start(model.input, (1, 3, *model.size))
     for node in model.nodes:
-        args = [values.get(name) for name in node.inputs]
+        args = list(map(values.get, node.inputs))
         values.update(zip(node.outputs, _results(builder, node, args), strict=False))
     return builder, values
 
