@@ -35,6 +35,32 @@ COMMANDS = {
     "benchmark": "apps.benchmark",
     "list": "apps.list",
 }
+# What commands and options of version 0.3 are called now; for this release.
+OLD = {
+    "report": "detect --page FILE.html",
+    "classify": "eval --data FOLDER",
+    "compare": "eval --method A,B",
+    "eval-video": "eval --data VIDEO",
+    "score": "eval --predictions FILE.json",
+    "tune": "calibrate --tune",
+    "convert": "export -o FILE.safetensors",
+    "methods": "list",
+    "weights": "list",
+    "zoo": "list",
+    "--list-methods": "list",
+    "--report": "--page FILE.html",
+    "--overlay": "--page FILE.html",
+    "--timeline": "--page FILE.html",
+    "--quick": "--calibration untrained",
+    # As Ultralytics and YOLOv5 call them.
+    "predict": "detect",
+    "track": "detect --track",
+    "val": "eval",
+    "--source": "the name of a file without an option",
+    "--model": "--weights",
+    "--conf-thres": "--conf",
+    "--iou-thres": "--iou",
+}
 # A command that cannot run need not be interpreted by cyclopts.
 HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
 MESSAGES = Group("Messages", sort_key=1)
@@ -121,6 +147,9 @@ def _shown(value: Any) -> Any:
 
 def _message(error: CycloptsError, argv: Sequence[str]) -> str:
     """What is wrong with a line in one line, and where to look."""
+    for word in argv:
+        if word in OLD:
+            return f"{word} is not known: use {OLD[word]} instead"
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     command = [name for name in argv[:1] if name in COMMANDS]

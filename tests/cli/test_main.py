@@ -90,6 +90,9 @@ def test_a_mistake_is_one_line(capfd: pytest.CaptureFixture[str]):
         ("a.jpg", "a.jpg"),
         ("eval a.jpg", "a.jpg"),
         ("calibrate", "--images"),
+        ("report dog.jpg", "detect --page FILE.html"),
+        ("eval-video --data clip.mp4", "eval --data VIDEO"),
+        ("detect a.jpg --conf-thres 0.3", "use --conf instead"),
     ):
         assert call(line.split()) == 2, line
         out, err = capfd.readouterr()
