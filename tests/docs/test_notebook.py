@@ -24,5 +24,5 @@ def test_the_notebook_runs():
     ).execute()
     shown = [str(output) for cell in code for output in cell.outputs]
     assert any("dog" in text and "T=1" in text for text in shown)
-    for part in ("image/png", "<figure", "<iframe srcdoc", "display: grid", "<video "):
+    for part in ("image/png", "<video "):
         assert any(part in text for text in shown), part
