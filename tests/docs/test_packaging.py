@@ -24,7 +24,8 @@ NOTEBOOK = (ROOT / "docs" / "tutorial.ipynb").read_text()
 
 
 def test_requirements_are_the_dependencies():
-    wanted = set(PROJECT["dependencies"])
+    extra = PROJECT["optional-dependencies"]["ultralytics"]
+    wanted = {*PROJECT["dependencies"], *extra}
     assert set((ROOT / "requirements.txt").read_text().split()) == wanted
 
 
