@@ -140,6 +140,7 @@ def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
     )
     weights = site / "spiking_yolo" / "assets" / "weights"
     weights.mkdir(parents=True)
+    shutil.copy(ROOT / "weights" / "index.json", weights)
     write_tiny(weights, "yolov3-tiny")
     photo = str(weights / "photos" / "a.png")
     code = f"from spiking_yolo import SpikingYOLO; d = SpikingYOLO(); print(d); print(d({photo!r}, T=2).T)"
