@@ -67,3 +67,9 @@ def test_digit_saving_rounding_is_the_cheaper_neighbour(value: float, slack: flo
     assert digit_saving_round(torch.tensor([value], dtype=torch.float64), 0.0).item() == floor(
         Fraction(value) + Fraction(1, 2)
     )
+
+
+def test_what_lies_on_the_edge_is_rounded_up():
+    """From 0 to 1 and from 3 to 4, where the edge lies at 1/2 + slack and 1/2 - slack."""
+    on_and_below = torch.tensor([0.75, 0.7499, 3.25, 3.2499])
+    assert digit_saving_round(on_and_below, 0.25).tolist() == [1, 0, 4, 3]
