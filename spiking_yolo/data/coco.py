@@ -1,11 +1,12 @@
 """COCO: annotation files, results files, and class names (six of which VOC spells otherwise)."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from spiking_yolo.data.detection import DetectionSet, Sample, present
 from spiking_yolo.errors import UserError
@@ -200,34 +201,31 @@ Row = dict[str, Any]
 class Prediction(Struct):
     """A row of a results file."""
 
-    image_id: int | str
-    category_id: int | str
+    image_id: int
+    category_id: int
     bbox: Box
     score: float
 
 
 def read_predictions(
-    path: Path, image_ids: Mapping[Any, Any], category_ids: Mapping[Any, Any]
+    path: Path, image_ids: Collection[int], category_ids: Collection[int]
 ) -> list[Row]:
     """The rows of a results file.
 
     Args:
         path: The file.
-        image_ids: Names and ids of images that the file may use, and the ids that the rows get.
-        category_ids: The same of categories.
+        image_ids: The images that the file may name.
+        category_ids: The categories that it may name.
 
     Raises:
         UserError: It is no results file, or names an image or category that is not known.
     """
     rows: list[Row] = []
     for n, row in enumerate(read_json_file(path, list[Prediction])):
-        image, category = image_ids.get(row.image_id), category_ids.get(row.category_id)
-        if image is None or category is None:
+        if row.image_id not in image_ids or row.category_id not in category_ids:
             raise UserError(
-                f"{path}: row {n} is of image {row.image_id!r:.80} and category"
-                f" {row.category_id!r:.80}, which are not in the data: call them by their ids in"
-                " the annotation .json"
+                f"{path}: row {n} is of image {row.image_id} and category {row.category_id}, which"
+                " are not in the data: call them by their ids in the annotation .json"
             )
-        box = {"bbox": list(row.bbox), "score": row.score}
-        rows.append({"image_id": image, "category_id": category, **box})
+        rows.append({**asdict(row), "bbox": list(row.bbox)})
     return rows
