@@ -215,7 +215,9 @@ class Table:
     def _intervals(self, rows: Sequence[Row]) -> str:
         figure = self._figure(rows)
         pairs = {"": figure, "minus ANN": f"{figure}_minus_ann"}
-        pairs["minus first"] = f"{figure}_minus_first"
+        methods = list(dict.fromkeys(row.method for row in rows if row.T is not None))
+        if len(methods) > 1:
+            pairs[f"minus {methods[0]}"] = f"{figure}_minus_first"
         lines = [[f"{figure}, 95 %", *pairs]]
         for row in rows:
             cells = [row.label]

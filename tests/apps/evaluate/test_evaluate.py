@@ -140,7 +140,7 @@ def test_what_is_printed_fits_the_terminal(scene, tmp_path, capsys):
     assert run_tool("eval_coco", *call, *more, "--project", tmp_path) == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 100
-    assert "3 of 6 images" in printed and "dcgs T=4" in printed and "minus first" in printed
+    assert "3 of 6 images" in printed and "dcgs T=4" in printed and "minus p-norm" in printed
 
 
 def test_steps_after_a_network_has_settled_are_not_printed(scene):
