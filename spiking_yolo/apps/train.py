@@ -36,7 +36,6 @@ def main(options: TrainOptions) -> int:
     from spiking_yolo.apps.calibrate_run import calibrate_trained
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
-    from spiking_yolo.train.loop import scores
     from spiking_yolo.train.run import train
 
     bars = Bars()
@@ -49,8 +48,8 @@ def main(options: TrainOptions) -> int:
         raise
     if trained is None:
         return 0
-    row = trained.best or trained.rows[-1]
-    print(", ".join([f"{trained.weights} is of epoch {row['epoch']:.0f}", *scores(row)]))
+    best, metric = trained.best, trained.metric
+    print(f"{trained.weights} is of epoch {best['epoch']:.0f}, {metric} {best[metric]:.1f} %")
     if not options.calibrate:
         return 0
     print("calibrating on training images, which can take minutes", flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 from torchvision.datasets import ImageFolder
 
 from spiking_yolo.data.detection import draw
-from spiking_yolo.data.images import Picture, read_image
+from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import label
 
@@ -82,17 +82,3 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
         pictures.append(Picture(Path(path).relative_to(folder).as_posix(), path))
     labels = np.array(dataset.targets, np.int64)
     return LabelledSet(split, tuple(dataset.classes), pictures, labels)
-
-
-def to_arrays(dataset: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
-    """All images and labels: uint8 [n, H, W, 3] RGB and int64 [n].
-
-    Raises:
-        UserError: The images differ in size.
-    """
-    images = [read_image(picture.source) for picture in dataset.pictures]
-    if len({image.shape for image in images}) != 1:
-        raise UserError(
-            "the images differ in size: only sets of one size, such as CIFAR, fit in one array"
-        )
-    return np.stack(images), dataset.labels

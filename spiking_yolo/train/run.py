@@ -1,7 +1,6 @@
 """From options to a trained network on disk."""
 
-import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,68 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from spiking_yolo.data.classification import to_arrays
 from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, processes
-from spiking_yolo.io.files import run_directory, sha256
+from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
-from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.classify import ClassifyTask, classifier_spec
-from spiking_yolo.train.detect import DetectTask
-from spiking_yolo.train.loop import Progress, Rows, Task, Trainer, best_row, silent
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The data of a training.
-
-    Attributes:
-        spec: Interface of the network.
-        task: Batches, loss and validation.
-        pictures: The images to train on, without augmentation.
-        notes: Lines about the datasets.
-    """
-
-    spec: Spec
-    task: Task
-    pictures: Sequence[Picture]
-    notes: Sequence[str]
-
-
-def training_data(options: TrainOptions, ranks: Ranks) -> TrainingData:
-    """Open the datasets, of which this process gets its share."""
-    shares: dict[str, Any] = {
-        "batch": options.batch,
-        "seed": options.seed,
-        "rank": ranks.rank,
-        "world": ranks.size,
-    }
-    if options.task == "detect":
-        train_set = open_detection(options.data, options.split, training=True)
-        val_set = open_detection(options.data, options.val_split)
-        spec = yolov1_spec(train_set.classes, options.imgsz)
-        pictures = [Picture.file(str(sample.path)) for sample in train_set.samples]
-        shares |= {"count": len(train_set), "workers": options.workers}
-        task: Task = DetectTask(train=train_set, val=val_set.indexed(), spec=spec, **shares)
-    else:
-        train_set = open_classification(options.data, options.split or "train")
-        val_set = open_classification(options.data, options.val_split)
-        images, labels = to_arrays(train_set)
-        spec = classifier_spec(train_set.classes, *images.shape[1:3])
-        pictures = train_set.pictures
-        shares |= {"count": len(labels)}
-        task = ClassifyTask(train=(images, labels), val=to_arrays(val_set), spec=spec, **shares)
-    if not len(train_set) or not len(val_set):
-        raise UserError(f"{options.data} has no images to train on or to validate on")
-    notes = [f"note: {note}" for note in dict.fromkeys([*train_set.notes, *val_set.notes])]
-    notes.append(f"training: {len(train_set):,} images, validation: {len(val_set):,}")
-    return TrainingData(spec, task, pictures, notes)
+from spiking_yolo.train.loop import Progress, Row, Say, Task, Trainer, silent
+from spiking_yolo.train.tasks import ClassifyTask, DetectTask
 
 
 @dataclass(frozen=True)
@@ -79,22 +28,19 @@ class Trained:
 
     Attributes:
         weights: The network of the best validated epoch.
-        rows: Figures, one row per epoch.
-        best: The row of the best epoch.
-        pictures: The images that it was trained on.
+        best: The figures of this epoch.
+        pictures: The images that it was trained on, without augmentation.
+        metric: The figure by which it is the best.
     """
 
     weights: Path
-    rows: Rows
-    best: dict[str, float] | None
+    best: Row
     pictures: Sequence[Picture]
+    metric: str
 
 
 def train(
-    options: TrainOptions,
-    command: str = "",
-    progress: Progress = silent,
-    say: Callable[[str], Any] = silent,
+    options: TrainOptions, command: str = "", progress: Progress = silent, say: Say = silent
 ) -> Trained | None:
     """Train a network and write its checkpoints and figures into options.folder.
 
@@ -128,7 +74,7 @@ def train(
 
 
 def _train(
-    options: TrainOptions, ranks: Ranks, command: str, progress: Progress, say: Callable[[str], Any]
+    options: TrainOptions, ranks: Ranks, command: str, progress: Progress, say: Say
 ) -> Trained | None:
     """One process of a training."""
     folder = options.folder
@@ -136,32 +82,51 @@ def _train(
     if ranks.first:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
-    data = training_data(options, ranks)
+    task, pictures = open_task(options)
+    if len(task) < ranks.size or not len(task.val):
+        raise UserError(f"{options.data} has no images to train on or to validate on")
     shape = architecture(options)
-    model = build_model(options.model, data.spec, shape)
+    model = build_model(options.model, task.spec, shape)
     if options.init is not None:
         initialise(model, options.init)
-    trainer = Trainer(model, data.task, options, torch.device(ranks.device))
-    facts = provenance(options, command)
+    trainer = Trainer(model, task, options, ranks)
 
-    def export(average: nn.Module, rows: Rows) -> None:
-        record = facts | {"epochs_done": len(rows), "last": rows[-1]}
-        save_checkpoint(last, average, options.model, shape, data.spec, record)
-        if best_row(rows) is rows[-1]:
-            save_checkpoint(best, average, options.model, shape, data.spec, record)
+    def export() -> None:
+        rows, average = trainer.rows, trainer.average.module
+        record = {"command": command, "job": written(options)}
+        record |= {"epochs_done": len(rows), "last": rows[-1]}
+        save_checkpoint(last, average, options.model, shape, task.spec, record)
+        if trainer.best is rows[-1]:
+            save_checkpoint(best, average, options.model, shape, task.spec, record)
 
-    for line in data.notes:
-        say(line)
+    for note in dict.fromkeys([*task.train.notes, *task.val.notes]):
+        say(f"note: {note}")
+    say(f"training: {len(task):,} images, validation: {len(task.val):,}")
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    size = size_name((data.spec.height, data.spec.width))
+    size = size_name((task.spec.height, task.spec.width))
     say(f"{options.model}: {millions:.2f} M parameters, input {size}, on {ranks.device}")
     if options.resume:
         trainer.load()
         say(f"going on after {len(trainer.rows)} epochs")
-    rows = trainer.run(export, progress, say)
+    trainer.run(export, progress, say)
     if not ranks.first:
         return None
-    return Trained(best, rows, best_row(rows), data.pictures)
+    # The last epoch has a score.
+    assert trainer.best is not None
+    return Trained(best, trainer.best, pictures, task.metric)
+
+
+def open_task(options: TrainOptions) -> tuple[Task, Sequence[Picture]]:
+    """The data of a training, and the pictures to train on."""
+    if options.task == "detect":
+        photos = open_detection(options.data, options.split, training=True)
+        spec = yolov1_spec(photos.classes, options.imgsz)
+        pictures = [Picture.file(str(sample.path)) for sample in photos.samples]
+        return DetectTask(photos, open_detection(options.data, options.val_split), spec), pictures
+    images = open_classification(options.data, options.split or "train")
+    return ClassifyTask(
+        images, open_classification(options.data, options.val_split)
+    ), images.pictures
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:
@@ -202,16 +167,10 @@ def initialise(model: nn.Module, path: Path) -> None:
     model.load_state_dict(own)
 
 
-def provenance(options: TrainOptions, command: str) -> dict[str, Any]:
-    """The checkpoint's record of its training; of paths only the last part."""
+def written(options: TrainOptions) -> dict[str, Any]:
+    """The options for the checkpoint's record; of paths only the last part."""
     record = asdict(options)
     for name, value in record.items():
         if isinstance(value, Path):
             record[name] = value.name
-    return {
-        "command": command,
-        "job": record,
-        "init_sha256": options.init and sha256(options.init),
-        "torch": torch.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+    return record

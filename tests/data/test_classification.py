@@ -3,11 +3,9 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from spiking_yolo.data.classification import to_arrays
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import read_image
 from spiking_yolo.errors import UserError
@@ -27,18 +25,6 @@ def folders(root: Path, split: str, suffix: str = "png") -> Path:
     return root
 
 
-def check(images: np.ndarray, labels: np.ndarray) -> None:
-    assert images.shape == (3, 32, 32, 3) and images.dtype == np.uint8
-    assert labels.tolist() == [0, 0, 1] and labels.dtype == np.int64
-    assert images[:, 5, 7].tolist() == [[10, 0, 245], [20, 0, 235], [31, 0, 224]]
-
-
-def test_cifar10_from_a_folder(tmp_path: Path) -> None:
-    data = open_classification(folders(tmp_path, "test"), "test")
-    assert data.classes == ("airplane", "cat")
-    check(*to_arrays(data))
-
-
 def test_imagenet_layout(tmp_path: Path) -> None:
     data = open_classification(folders(tmp_path, "val", "JPEG"), "val")
     assert data.labels.tolist() == [0, 0, 1] and data.pictures[2].name == "cat/0.JPEG"
@@ -50,9 +36,3 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         open_classification(tmp_path / "nowhere", "val")
     with pytest.raises(UserError, match="val has no folders of images"):
         open_classification(tmp_path, "val")
-
-
-def test_images_of_several_sizes_do_not_fit_one_array(tmp_path: Path) -> None:
-    (folders(tmp_path, "val") / "val/cat/big.png").write_bytes(picture(9, (40, 32)))
-    with pytest.raises(UserError, match="differ in size"):
-        to_arrays(open_classification(tmp_path, "val"))

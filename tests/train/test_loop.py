@@ -9,20 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.classify import ClassifyTask, classifier_spec
-from spiking_yolo.train.loop import (
-    WARMUP,
-    Batches,
-    Rows,
-    Trainer,
-    best_row,
-    learning_rate,
-    make_optimizer,
-)
-
-CPU = torch.device("cpu")
+from spiking_yolo.train.loop import WARMUP, Row, Trainer, learning_rate, make_optimizer
+from spiking_yolo.train.tasks import ClassifyTask
 
 
 def tiny() -> nn.Sequential:
@@ -38,18 +30,18 @@ def tiny() -> nn.Sequential:
     )
 
 
-def task(seed: int = 0) -> ClassifyTask:
+def task() -> ClassifyTask:
     """Bright against dark images."""
     labels = np.arange(32) % 2
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 100, (32, 8, 8, 3)) + labels[:, None, None, None] * 150
-    data = (images.astype(np.uint8), labels)
-    spec = classifier_spec(("dark", "bright"), 8, 8)
-    return ClassifyTask(train=data, val=data, spec=spec, batch=8, count=32, seed=seed)
+    images = (rng.integers(0, 100, (32, 8, 8, 3)) + labels[:, None, None, None] * 150).astype("u1")
+    pictures = [Picture(str(i), image) for i, image in enumerate(images)]
+    data = LabelledSet("drawn", ("dark", "bright"), pictures, labels)
+    return ClassifyTask(data, data)
 
 
 def options(folder: Path, **changed: Any) -> TrainOptions:
-    given = {"epochs": 4, "lr": 0.05, "val_every": 2, **changed}
+    given = {"epochs": 4, "lr": 0.05, "val_every": 2, "workers": 0, **changed}
     return TrainOptions(
         task="classify",
         model="m",
@@ -61,9 +53,9 @@ def options(folder: Path, **changed: Any) -> TrainOptions:
     )
 
 
-def run(folder: Path, resume: bool = False, stop: int = 99, **changed: Any) -> Rows:
+def run(folder: Path, resume: bool = False, stop: int = 99, **changed: Any) -> list[Row]:
     """Train; stop: the epoch within which it is interrupted."""
-    trainer = Trainer(tiny(), task(), options(folder, **changed), CPU)
+    trainer = Trainer(tiny(), task(), options(folder, **changed))
     if resume:
         trainer.load()
 
@@ -71,7 +63,8 @@ def run(folder: Path, resume: bool = False, stop: int = 99, **changed: Any) -> R
         if epoch.startswith(f"epoch {stop}/") and done == 2:
             raise KeyboardInterrupt
 
-    return trainer.run(progress=interrupt)
+    trainer.run(progress=interrupt)
+    return trainer.rows
 
 
 def test_resuming_gives_the_same_curve(tmp_path):
@@ -108,20 +101,6 @@ def test_a_loss_that_explodes_is_a_user_error(tmp_path, monkeypatch):
         run(tmp_path / "a", lr=1e9)
 
 
-def test_order_is_a_seeded_permutation_shared_among_ranks():
-    assert sorted(i for batch in batches(10, 5).epoch(0) for i in batch) == list(range(10))
-    assert batches(10, 5).epoch(0) == batches(10, 5).epoch(0) != batches(10, 5).epoch(1)
-    parts = [batches(11, 3, seed=3, rank=rank, world=3).epoch(5) for rank in range(3)]
-    assert [[len(batch) for batch in part] for part in parts] == [[3]] * 3
-    assert len({i for part in parts for batch in part for i in batch}) == 9
-    assert [len(batch) for batch in batches(7, 3).epoch(0)] == [3, 3]
-    assert batches(1, 3).epoch(0) == [[0]]
-
-
-def batches(count: int, size: int, **more: int) -> Batches:
-    return Batches(count=count, batch=size, **more)
-
-
 @pytest.mark.parametrize("option", [{"lr": 0.1}, {"seed": 1}, {"epochs": 2}])
 def test_going_on_with_other_options_is_refused(tmp_path, option):
     run(tmp_path / "a", epochs=1)
@@ -142,21 +121,13 @@ def test_a_damaged_state_is_named(tmp_path, keep):
 
 def test_a_state_of_another_network_is_refused(tmp_path):
     run(tmp_path / "a", epochs=1)
-    trainer = Trainer(nn.Linear(2, 2), task(), options(tmp_path / "a", epochs=1), CPU)
+    trainer = Trainer(nn.Linear(2, 2), task(), options(tmp_path / "a", epochs=1))
     with pytest.raises(UserError, match="or of another network"):
         trainer.load()
 
 
-ROWS = [
-    {"epoch": 1.0, "loss": 2.5, "mAP50": 12.34},
-    {"epoch": 2.0, "loss": 1.25},
-    {"epoch": 3.0, "loss": 0.5, "mAP50": 30.0},
-    {"epoch": 4.0, "loss": 0.25, "mAP50": 29.9},
-]
-
-
-def test_the_best_epoch():
-    assert best_row(ROWS) is ROWS[2]
-    assert best_row(ROWS[1:2]) is None and best_row([]) is None
-    equal = [{"top1": 100.0, "epoch": k} for k in (1.0, 2.0)]
-    assert best_row(equal) is equal[1]
+def test_the_best_epoch(tmp_path):
+    trainer = Trainer(tiny(), task(), options(tmp_path / "a"))
+    assert trainer.best is None
+    trainer.rows = [{"top1": 12.3}, {}, {"top1": 30.0}, {"top1": 30.0}, {"top1": 29.9}]
+    assert trainer.best is trainer.rows[3]

@@ -12,10 +12,9 @@ from helpers.tiny import ROOT
 from spiking_yolo.cli import call as call_cli
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.run import Trained, train, training_data
+from spiking_yolo.train.run import Trained, open_task, train
 
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
 
@@ -62,7 +61,7 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "--resume" in said
     # It has nothing left to do.
-    assert trained(options(squares, resume=folder)).rows[-1]["epoch"] == 1
+    assert trained(options(squares, resume=folder)).best["epoch"] == 1
     assert epochs_done(folder / "last.safetensors") == 1
     with pytest.raises(UserError, match="--resume FOLDER"):
         train(options(squares, resume=squares.parent))
@@ -70,15 +69,13 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([50.0, 75.0, 75.0, 25.0])
-    monkeypatch.setattr(
-        "spiking_yolo.train.classify.ClassifyTask.evaluate", lambda *_: {"top1": next(figures)}
-    )
+    monkeypatch.setattr("spiking_yolo.train.tasks.ClassifyTask.score", lambda *_: next(figures))
     folder = squares.parent / "runs" / "exp"
     said: list[str] = []
     result = trained(options(squares, epochs=4, val_every=1), say=said.append)
-    assert result.weights == folder / "best.safetensors" and result.best == result.rows[2]
+    assert result.weights == folder / "best.safetensors" and result.best["epoch"] == 3
     assert (epochs_done(result.weights), epochs_done(folder / "last.safetensors")) == (3, 4)
-    assert said[0] == "training: 8 images, validation: 8" and said[-1].endswith("top-1 25.0 %")
+    assert said[0] == "training: 8 images, validation: 8" and said[-1].endswith("top1 25.0 %")
 
 
 @pytest.mark.slow
@@ -107,7 +104,7 @@ def test_the_command_calibrates_and_says_what_comes_next(
     weights = squares.parent / "runs" / "exp" / "best.safetensors"
     assert lines[0] == "training: 8 images, validation: 8"
     assert lines[2].startswith("epoch 1/1: loss ") and lines[2].endswith(" %")
-    assert lines[3].startswith(f"{weights} is of epoch 1, top-1 ")
+    assert lines[3].startswith(f"{weights} is of epoch 1, top1 ")
     assert lines[-2].startswith("statistics of 8 images: saved to ")
     assert "signed-digits" in lines[-1]
     # Which wants the statistics and the file of the default method.
@@ -128,5 +125,5 @@ def test_a_folder_without_splits():
     coco = TrainOptions(
         task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96)
     )
-    read = training_data(coco, Ranks())
-    assert len(read.pictures) == 5 and "dog" in read.spec.names
+    task, pictures = open_task(coco)
+    assert len(pictures) == len(task) == 5 and "dog" in task.spec.names
