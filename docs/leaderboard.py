@@ -1,7 +1,7 @@
 """The leaderboard: leaderboard.md and leaderboard.png, from docs/data and published.json.
 
-A row is a network with a method after T steps, of the results that `eval` wrote; steps after which
-nothing changes are left out.
+A row is a network with a method after T steps, of the results that `eval` wrote. Steps after which
+nothing changes, and those that find next to nothing, are left out.
 """
 
 import json
@@ -12,18 +12,26 @@ import matplotlib.pyplot as plt
 
 DOCS = Path(__file__).parent
 COUNTINGS = ("spikes", "digits", "messages")
-FOUND = 0.001  # AP50 from which a step has found objects and is drawn
+FOUND = 0.01  # AP50 from which a step has found objects and is a row
+CURVE = 0.1  # AP50 that a method reaches to be drawn
 HEAD = ["method", "network", "size", "T", "AP50", "AP50-95", "minus ANN [95 %]"]
 HEAD += [*(f"G {counting}" for counting in COUNTINGS), "n", "date"]
 PUBLISHED = ["name", "dataset", "ap50", "ap", "T", "operations", "weights", "level", "source"]
+PUBLISHED.append("note")
 INTRODUCTION = """\
 # Leaderboard
 
 Spiking detectors at absolute synaptic operations per image, which T alone does not tell: bursts
 count as single spikes, as signed digits, or as one message. Rows with the same images compare; the
-difference to the ANN has a 95 % interval. `python docs/leaderboard.py` makes this page.
+difference to the ANN has a 95 % interval. Rows below an AP50 of 1 % are left out.
+`python docs/leaderboard.py` makes this page.
 
-![AP50 against operations per image](leaderboard.png)
+![Left: AP against operations per image, converted networks and SpikeYOLO. Right: AP50 of methods on
+Tiny-YOLOv3 over T](leaderboard.png)
+
+Left, a converted network is two points: its digits (filled) and the same events as single spikes
+(hollow); the cross is its ANN, in multiply-accumulates. SpikeYOLO is [as published](#as-published):
+all 5,000 photographs of val2017 instead of 206, spikes by a sheet instead of counted.
 """
 OTHERS = """
 ## As published
@@ -53,26 +61,63 @@ def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         own = {"method": result["method"], "T": step["T"], "ap50": step[figure]}
         own |= {"minus": minus, "ap": step["mAP50-95"], "operations": operations}
         rows.append({**common, **own})
-    return rows
+    return [row for row in rows if row["ap50"] >= FOUND]
 
 
 def markdown(head: list[str], lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
 
 
-def draw(rows: list[dict[str, Any]], axes: Any) -> None:
-    """A curve over T for each network and method."""
-    curves: dict[str, list[tuple[float, float]]] = {}
+def label_ends(ends: dict[str, tuple[float, float, Any]], x: float, gap: float, axes: Any) -> None:
+    """Names at x, from the highest end (x, y, colour) down and `gap` apart, each led to its end."""
+    height = float("inf")
+    for name, (at, y, colour) in sorted(ends.items(), key=lambda item: -item[1][1]):
+        height = min(height - gap, y)
+        axes.plot([at, 0.95 * x], [y, height], color=colour, alpha=0.3, clip_on=False)
+        axes.text(x, height, name, va="center", color=colour)
+
+
+def draw_networks(rows: list[dict[str, Any]], others: list[dict[str, Any]], axes: Any) -> None:
+    """AP of the default on every network, in digits and in spikes, and of published detectors."""
+    ends = {}
     for row in rows:
-        if row["ap50"] >= FOUND:
-            label = f"{row['method'].split(' (')[0]}, {row['network']}"
-            curves.setdefault(label, []).append((row["operations"]["digits"], 100 * row["ap50"]))
-    for i, (label, points) in enumerate(sorted(curves.items())):
-        axes.plot(*zip(*points, strict=True), marker="osD^vP"[i // 10 % 6], label=label, ms=5)
-    axes.set(xscale="log", xlabel="10⁹ digits per image", ylabel="AP50 (%)")
-    axes.set_title(rows[0]["dataset"])
-    axes.grid(True)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=6, ncols=2, frameon=False)
+        ap = 100 * row["ap"]
+        if row["method"].startswith("ANN"):
+            axes.plot(row["operations"]["digits"], ap, "x", color="black")
+        elif row["method"] == "signed-digits":
+            digits, spikes = row["operations"]["digits"], row["operations"]["spikes"]
+            (line,) = axes.plot([digits, spikes], [ap, ap], alpha=0.5)
+            axes.plot(digits, ap, "o", color=line.get_color())
+            axes.plot(spikes, ap, "o", color=line.get_color(), mfc="white")
+            ends[f"{row['network']}, {row['size']} px"] = spikes, ap, line.get_color()
+    for other in others:
+        if other["ap"] and other["operations"] and other["dataset"] == rows[0]["dataset"]:
+            axes.plot(other["operations"], other["ap"], "*", color="black", mfc="white", ms=12)
+            ends[f"{other['name']}, as published"] = other["operations"], other["ap"], "black"
+    label_ends(ends, 60, 1.1, axes)
+    axes.set(xscale="log", xlim=(0.2, 55), ylabel="AP50-95 (%)", title="networks, T = 1")
+    axes.set_xlabel("10⁹ operations per image")
+
+
+def draw_methods(rows: list[dict[str, Any]], axes: Any) -> None:
+    """AP50 of the methods over T."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in sorted(rows, key=lambda row: row["T"] or 0):
+        point = row["operations"]["digits"], 100 * row["ap50"]
+        curves.setdefault(row["method"].split(" (")[0], []).append(point)
+    drawn = {name: curve for name, curve in curves.items() if curve[-1][1] >= 100 * CURVE}
+    axes.set_prop_cycle(color=(*plt.colormaps["tab20"].colors[::2], "black", "navy", "olive"))
+    ends = {}
+    for name, curve in drawn.items():
+        (line,) = axes.plot(*zip(*curve, strict=True), "x-" if name == "ANN" else "o-", ms=5)
+        if len(curve) > 2 or curve[0][1] < 30:
+            ends[name] = *curve[-1], line.get_color()
+        else:
+            place = {"xytext": (-4, 10 if name == "ANN" else 0), "textcoords": "offset points"}
+            axes.annotate(name, curve[0], **place, ha="right", va="top", color=line.get_color())
+    label_ends(ends, 170, 1.7, axes)
+    axes.set(xscale="log", xlim=(0.5, 150), ylabel="AP50 (%)", xlabel="10⁹ digits per image")
+    axes.set_title("methods on Tiny-YOLOv3, over T")
 
 
 def main() -> None:
@@ -81,13 +126,9 @@ def main() -> None:
         result = json.loads(path.read_text(encoding="utf-8"))
         for row in rows_of(result) if "mAP50-95" in result["ann"] else []:
             unique[row["dataset"], row["network"], row["size"], row["method"], row["T"]] = row
-    datasets = sorted({row["dataset"] for row in unique.values()})
     page = INTRODUCTION
-    size = (12, 4 * len(datasets))
-    figure, panels = plt.subplots(len(datasets), figsize=size, squeeze=False, layout="constrained")
-    for name, axes in zip(datasets, panels[:, 0], strict=True):
+    for name in sorted({row["dataset"] for row in unique.values()}):
         rows = [row for row in unique.values() if row["dataset"] == name]
-        draw(rows, axes)
         lines = []
         for row in sorted(rows, key=lambda row: -row["ap50"]):
             cells = [row["method"], row["network"], row["size"], str(row["T"])]
@@ -96,11 +137,15 @@ def main() -> None:
             lines.append([*cells, str(row["n"]), row["date"]])
         page += f"\n## {name}\n\n{markdown(HEAD, lines)}\n"
     others = json.loads((DOCS / "published.json").read_text(encoding="utf-8"))
-    others = [["" if one[key] is None else str(one[key]) for key in PUBLISHED] for one in others]
-    (DOCS / "leaderboard.md").write_text(
-        f"{page}{OTHERS}\n{markdown(PUBLISHED, others)}\n", "utf-8"
-    )
-    figure.savefig(DOCS / "leaderboard.png", dpi=130)
+    cells = [["" if one[key] is None else str(one[key]) for key in PUBLISHED] for one in others]
+    (DOCS / "leaderboard.md").write_text(f"{page}{OTHERS}\n{markdown(PUBLISHED, cells)}\n", "utf-8")
+    coco = [row for row in unique.values() if row["dataset"] == "val2017"]
+    figure, panels = plt.subplots(1, 2, figsize=(14, 5.5), layout="constrained")
+    draw_networks(coco, others, panels[0])
+    draw_methods([row for row in coco if row["network"] == "yolov3-tiny"], panels[1])
+    for axes in panels:
+        axes.grid(True, alpha=0.3)
+    figure.savefig(DOCS / "leaderboard.png", dpi=110)
 
 
 if __name__ == "__main__":

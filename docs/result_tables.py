@@ -19,8 +19,8 @@ METHODS = (
     *("calibration-advanced", "burst", "ltb", "msat", "msat-tuned", "signed-digits"),
     *("few-spikes", "sfn", "css", "dcgs"),
 )
-# Events of a neuron in a step at most; of the other methods one.
-EVENTS = {"burst": 5, "msat-tuned": 5, "signed-digits": 9, "few-spikes": 8}
+# Events of a neuron in a step at most (signed digits of 127: four); of the other methods one.
+EVENTS = {"burst": 5, "msat-tuned": 5, "signed-digits": 4, "few-spikes": 8}
 # Layers of Tiny-YOLOv3 that wait for another one; the T of css includes that.
 WAITING = 9
 # AP50 that a method may lose to count as equal to its ANN.
