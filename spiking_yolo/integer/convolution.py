@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.snn.fast import EventConvolution, Kernels
-from spiking_yolo.snn.layout import channels_last
+from spiking_yolo.integer.windows import Windows
+from spiking_yolo.snn.layout import channels_last, rows
 
 # Whole numbers up to this are exact in float32.
 EXACT = 1 << 24
@@ -117,30 +117,60 @@ class WholeConvolution:
     ):
         self.levels, self.border = levels.float(), border
         self.attrs, self.largest = attrs, largest
-        rows = levels.flatten(1)
+        each = levels.flatten(1)
         # Largest sum of an output where every input is 1 or -1, and where every input is 1.
-        self.reach, lean = rows.abs().sum(1).max().item(), rows.sum(1).abs().max().item()
+        self.reach, lean = each.abs().sum(1).max().item(), each.sum(1).abs().max().item()
         most = self.reach * largest
         self.wide = most >= EXACT
         # oneDNN makes floats of the sums of bytes, before it takes off what their zero brings.
         self._room = EXACT - ZERO * lean
         self._fits = most < self._room
-        # The weights as oneDNN wants them, by the byte of zero events.
+        # The weights as oneDNN wants them, by the byte of zero events; and for rows of taps.
         self._packed: dict[int, Tensor] = {}
-        self._by_events: EventConvolution | None = None
+        self._packed_rows: Tensor | None = None
+        self._border_map: Tensor | None = None
 
     def __call__(self, x: Tensor, zero: int = ZERO) -> Tensor:
         """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + zero."""
         sums = self.of_events(x, zero)
         return sums if self.border is None else self.border.add_to(sums)
 
-    def by_events(self, kernels: Kernels, price: float) -> EventConvolution:
-        """The convolution of few events, float32. price: See EventConvolution. All videos share its
-        weights.
+    def at(self, x: Tensor, zero: int, where: Tensor, windows: Windows) -> Tensor:
+        """The sums at some positions of the output, [n, out].
+
+        Args:
+            x: Bytes n + zero, [N, in, H, W].
+            zero: The byte of no events.
+            where: The positions, int64.
+            windows: Of this convolution, which has one group.
         """
-        if self._by_events is None:
-            self._by_events = EventConvolution(kernels, self.levels, self.attrs, price)
-        return self._by_events.of_network(kernels)
+        taps = windows.gather(x, where, zero)
+        sums = self._of_taps(taps, zero)[: len(where)]
+        if self.border is not None:
+            if self._border_map is None:
+                self._border_map = rows(self.border.whole(*windows.size))
+            sums += self._border_map[where % windows.outputs]
+        return sums
+
+    def _of_taps(self, taps: Tensor, zero: int) -> Tensor:
+        weight = self._rows
+        if has_exact_int8():
+            if self._packed_rows is None:
+                self._packed_rows = torch.ops.onednn.qlinear_prepack(
+                    weight.to(torch.int8), list(taps.shape)
+                )
+            sums = multiply_bytes(taps, zero, self._packed_rows, len(weight))
+            if self._fits or max(map(abs, sums.aminmax())) < self._room:
+                return sums
+        taps = taps.float() - zero
+        if self.wide or rounds_floats(taps.device):
+            return F.linear(taps.double(), weight.double()).float()
+        return F.linear(taps, weight)
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """Weights of each output, in the order of `Windows.gather`."""
+        return self.levels.permute(0, 2, 3, 1).flatten(1).contiguous()
 
     def of_events(self, x: Tensor, zero: int = ZERO) -> Tensor:
         """The same without the border."""
@@ -247,6 +277,14 @@ def convolve_bytes(
         "none",
         [],
         "",
+    )
+
+
+def multiply_bytes(x: Tensor, zero: int, packed: Tensor, outputs: int) -> Tensor:
+    """The same for rows of bytes n + zero, [n, in]: float32 [n, out]."""
+    ones, zeros = _scales(outputs)
+    return torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, zero, packed, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
     )
 
 

@@ -44,14 +44,17 @@ class Input(ctypes.Structure):
         ("added", c_void_p),
         ("before", c_void_p),
         ("where", c_void_p),
-        ("least", c_float),
+        ("due", c_float),
     )
 
 
 @cache
 def library() -> ctypes.CDLL | None:
     """The functions of kernels.c for this processor; None where they were not built."""
-    return load(Path(__file__).with_name("kernels.c"), usable_levels()[-1])
+    functions = load(Path(__file__).with_name("kernels.c"), usable_levels()[-1])
+    if functions is not None:
+        functions.reached.restype = functions.changed.restype = c_int64
+    return functions
 
 
 class NeuronKernel:
@@ -86,57 +89,52 @@ class NeuronKernel:
         plain = layer.settings.kind == "sigma-delta" and len(layer.scales) <= 2
         return plain and not (phi.softmax or phi.mish) and library() is not None
 
-    @staticmethod
-    def takes(sums: Sequence[Tensor], before: Tensor | None) -> bool:
-        """Whether sums and bytes are as C reads them."""
-        if sums[0].ndim != 4 or sums[0].device.type != "cpu" or sums[0].dtype != torch.float32:
-            return False
-        if len(sums) > 1 and sums[1].dtype != torch.uint8:
-            return False
-        return before is None or before.dtype == torch.uint8
-
     def __call__(
         self,
-        sums: Sequence[Tensor],
+        sums: Tensor,
+        added: Tensor | None,
         before: Tensor | None,
         pool: bool,
         dead_zone: float,
         where: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the neurons have sent, bytes k + 128, [N, C, H, W], and the events of this step,
-        float32 [N, segments, 3, H, W].
+        Counts.stacked of float32 [N, segments, H, W].
 
         Args:
-            sums: float32 [N, C, H, W], and perhaps bytes of a second summand.
+            sums: float32 [N, C, H, W].
+            added: Bytes of a second summand.
             before: What was sent by the frame before, bytes.
             pool: Whether the maxima of 2 x 2 sums count.
             dead_zone: In a later frame.
-            where: Positions that alone may have changed since the frame before, int64.
+            where: Positions that alone may have changed since the frame before, int64; then sums
+                are those of these positions, [n, C], or [4 * n, C] before pooling.
         """
-        first = channels_last(sums[0])
-        added = None
-        if len(sums) > 1:
-            added = channels_last(sums[1])
-        n, c, h, w = first.shape
         width = 0
-        if pool:
-            width, h, w = w, h // 2, w // 2
-        size, shape = n * h * w, (n, h, w, len(self._ends), 3)
         if where is None or before is None:
-            out = empty(torch.Size((n, c, h, w)), first, torch.uint8)
-            spent = torch.empty(shape, dtype=torch.float32)
+            sums = channels_last(sums)
+            n, c, h, w = sums.shape
+            if pool:
+                width, h, w = w, h // 2, w // 2
+            size = n * h * w
+            out = empty(torch.Size((n, c, h, w)), sums, torch.uint8)
+            spent = torch.empty(3 * n, h, w, len(self._ends))
         else:
-            out, spent, size = before.clone(), torch.zeros(shape), len(where)
+            size, width, out = len(where), int(pool), before.clone()
+            spent = torch.zeros(3 * len(out), *out.shape[2:], len(self._ends))
+        if added is not None:
+            added = channels_last(added)
         addresses = [None if x is None else x.data_ptr() for x in (added, before, where)]
-        least = 0.5 + dead_zone if dead_zone else 0.0
-        given = Input(size, width, first.data_ptr(), *addresses, least)
+        due = 0.5 + dead_zone if dead_zone else 0.0
+        given = Input(size, width, sums.data_ptr(), *addresses, due)
         self._call(
             ctypes.byref(self._layer),
             ctypes.byref(given),
             c_void_p(self._ends.data_ptr()),
             c_int64(len(self._ends)),
+            c_int64(len(out) * out[0, 0].numel()),
             c_int(torch.get_num_threads()),
             c_void_p(out.data_ptr()),
             c_void_p(spent.data_ptr()),
         )
-        return out, spent.permute(0, 3, 4, 1, 2)
+        return out, spent.movedim(-1, 1)

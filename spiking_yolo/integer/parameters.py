@@ -16,6 +16,7 @@ from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_
 from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, each
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.layout import channels_last
 from spiking_yolo.snn.units import fold, levels_and_step
 
 # Bits of weights.
@@ -111,9 +112,12 @@ class NetworkParameters:
         as_bytes: As uint8, where 0 is the byte of 0.
         """
         mean, scale = (value.to(x)[:, None, None] for value in (self._mean, self._scale))
-        x = (x * scale + 255 * mean).round_().clamp_(0, 255).float()
+        x = x * scale
+        if self._mean.any():
+            x = x + 255 * mean
+        x = x.round_().clamp_(0, 255).float()
         if as_bytes and not self.input_zero.any():
-            return x.to(torch.uint8)
+            return channels_last(x.to(torch.uint8))
         return x.sub_(self.input_zero.to(x)[:, None, None])
 
     def output(self, name: str, values: Mapping[str, Tensor]) -> Tensor:

@@ -27,7 +27,8 @@ from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward, shapes
 from spiking_yolo.integer.convolution import EXACT, WholeConvolution
-from spiking_yolo.integer.network import Frame, IntegerNetwork
+from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.step import Frame
 from spiking_yolo.io.json import json_text
 from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
@@ -188,7 +189,9 @@ class IntegerStep(AnnStep):
         frame = self.network(x, before, dead_zone)
         if states:
             following |= {name: frame.sent[name] for name in self.segments}
-        events = {name: torch.cat(frame.events[name], 1) for name in self.segments}
+        events: dict[str, Tensor] = {}
+        for name in self.segments:
+            events[name] = torch.cat(Counts.unstacked(frame.events[name]), 1)
         return frame.outputs, {name: following[name] for name in self.states}, events
 
 

@@ -225,29 +225,18 @@ def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
 
 
 def total_macs(
-    graph: Graph,
-    shapes: Mapping[str, torch.Size],
-    senders: Collection[str],
-    shown: Tensor | None = None,
+    graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str]
 ) -> tuple[int, int]:
     """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
 
-    shapes: of every node's output, [N, C, ...]. senders: of events. shown: values of each pixel of
-    the input that are sent, [N, 1, H, W], the mean over the images counts; None: all. A layer that
-    reads what was computed from the input counts in full unless none is.
+    shapes: of every node's output, [N, C, ...]. senders: of events.
     """
     total = analogue = 0
-    anything = shown is None or bool(shown.sum())
     carrying = spiking(graph, senders)
     for node in graph.layers:
-        source = node.inputs[0]
         work = macs(graph, node, shapes)
         total += work
-        if source in carrying:
-            continue
-        if shown is not None and graph[source].op == "input":
-            work = round(synaptic_operations(graph, node, shown).mean().item())
-        if anything:
+        if node.inputs[0] not in carrying:
             analogue += work
     return total, analogue
 

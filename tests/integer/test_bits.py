@@ -21,9 +21,11 @@ from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.integer.moves import whole
-from spiking_yolo.integer.network import Frame, IntegerNetwork
+from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.step import Frame
 from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import default_weights, sample_clip, samples_folder
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.readout import Run
 
 # To be replaced when the network, its calibration or the samples are: run this file.
@@ -40,7 +42,7 @@ def pieces(run: Run, frame: Frame, k: int) -> Iterator[Tensor]:
     yield from (output[k] for output in frame.outputs)
     yield from (whole(frame.sent[name][k]) for name in sorted(frame.events))
     for name in sorted(frame.events):
-        yield from (counts[k] for counts in frame.events[name])
+        yield from (counts[k] for counts in Counts.unstacked(frame.events[name]))
     yield from (operations[k] for operations in run.snapshots[1].operations)
 
 

@@ -31,8 +31,8 @@ from spiking_yolo.graph import forward  # noqa: E402
 from spiking_yolo.graph.rewrites import with_identities  # noqa: E402
 from spiking_yolo.graph.trace import trace  # noqa: E402
 from spiking_yolo.integer.convolution import WholeConvolution  # noqa: E402
-from spiking_yolo.integer.network import Frame  # noqa: E402
 from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
+from spiking_yolo.integer.step import Frame  # noqa: E402
 from spiking_yolo.integer.stream import Stream  # noqa: E402
 from spiking_yolo.models.heads import HeadSpec  # noqa: E402
 from spiking_yolo.models.spec import Spec  # noqa: E402
@@ -146,7 +146,9 @@ def assert_equal(results: dict[str, np.ndarray], frame: Frame) -> None:
     for ours, expected in zip(heads, frame.outputs, strict=True):
         np.testing.assert_array_equal(ours, expected.numpy())
     for name, counts in frame.events.items():
-        np.testing.assert_array_equal(results[f"events.{name}"], torch.cat(counts, 1).numpy())
+        np.testing.assert_array_equal(
+            results[f"events.{name}"], torch.cat(counting.Counts.unstacked(counts), 1).numpy()
+        )
 
 
 @pytest.mark.parametrize("optimised", [True, False])

@@ -1,0 +1,242 @@
+"""One step of a network of whole numbers: a photograph, or a frame of a video, of which only what
+differs from the frame before is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.graph import Node
+from spiking_yolo.integer.convolution import ZERO
+from spiking_yolo.integer.moves import move, whole
+from spiking_yolo.integer.neuron import LARGEST, fire
+from spiking_yolo.integer.windows import changed, in_pairs, united, upsampled
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.layout import channels_last, rows
+
+if TYPE_CHECKING:
+    from spiking_yolo.integer.network import IntegerNetwork
+
+# Share of the positions of a map from which all are computed.
+MANY = 0.5
+# A map of so few positions is computed as rows of taps, which oneDNN multiplies faster.
+SMALL = 256
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a network did in one step.
+
+    Attributes:
+        sent: What the image and each node that sends events have sent by now: whole numbers, or
+            bytes n + 128.
+        events: Sender -> events of this step at each position, Counts.stacked of float32 [N, 1,
+            ...], or of [N, segments, ...] where slices of them are taken.
+        outputs: Head tensors in values of the ANN, [N, ...].
+        dead_zone: Of the neurons in this frame.
+        sums: Of the layers with weights that are heads.
+    """
+
+    sent: Mapping[str, Tensor]
+    events: Mapping[str, Tensor]
+    outputs: tuple[Tensor, ...]
+    dead_zone: float = 0.0
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Step:
+    """A step of a network, whose nodes are computed when neurons read them.
+
+    Args:
+        network: The network.
+        x: Images, [N, C, H, W].
+        before: The frame before; None for a photograph, or a first frame.
+        dead_zone: Of the neurons in a later frame, in thetas.
+    """
+
+    def __init__(
+        self, network: IntegerNetwork, x: Tensor, before: Frame | None, dead_zone: Tensor | float
+    ):
+        self._network, self._graph = network, network.computed
+        self._before, self._dead_zone, self._images = before, dead_zone, len(x)
+        # Whether neurons that receive nothing send nothing.
+        self._still = before is not None and network.fast and dead_zone >= before.dead_zone
+        first = network.parameters_of.bytes_of(x, network.image_as_bytes)
+        self._values = {network.input: first}
+        self._where: dict[str, Tensor | None] = {}
+
+    def frame(self) -> Frame:
+        """Compute it."""
+        network, events = self._network, dict[str, Tensor]()
+        for name in network.senders:
+            if name in network.layers:
+                self._values[name], events[name] = self._fire(self._graph[name])
+            else:
+                events[name] = self._counts(name, self._value(name))
+            for used in network.releases[name]:
+                self._values.pop(used, None)
+        parameters, heads = network.parameters_of, network.heads
+        values = {name: self._value(name) for name in heads}
+        outputs = tuple([parameters.output(name, values) for name in self._graph.outputs])
+        sent = {name: self._values[name] for name in (network.input, *network.senders)}
+        sums = {name: value for name, value in values.items() if name not in sent}
+        return Frame(sent, events, outputs, self._dead_zone, sums)
+
+    def _old(self, name: str) -> Tensor | None:
+        """What a sender had sent by the frame before."""
+        return None if self._before is None else self._before.sent[name]
+
+    def _value(self, name: str) -> Tensor:
+        """The output of a node, [N, C, ...]."""
+        if name not in self._values:
+            node = self._graph[name]
+            if node.weighted:
+                self._values[name] = self._sums(name)
+            else:
+                self._values[name] = move(node, list(map(self._value, node.inputs)))
+        return self._values[name]
+
+    def _places(self, name: str) -> Tensor | None:
+        """The positions at which a node may differ from the frame before, int64; None: any."""
+        if not self._still:
+            return None
+        if name not in self._where:
+            self._where[name] = self._find_places(self._graph[name])
+        return self._where[name]
+
+    def _find_places(self, node: Node) -> Tensor | None:
+        name, network = node.name, self._network
+        old = self._before.sent.get(name) if self._before is not None else None
+        if old is not None:
+            new = self._values[name]
+            return changed(new, old) if new.ndim == 4 else None
+        known: list[Tensor] = []
+        for source in node.inputs:
+            where = self._places(source)
+            if where is None:
+                return None
+            known.append(where)
+        where = united(known)
+        if not len(where):
+            return where
+        if name in network.windows:
+            return network.windows[name].reached(where, self._images)
+        if node.op == "upsample":
+            return upsampled(where, network.sizes[node.inputs[0]][3], node.attrs["scale"])
+        size = network.sizes[name][2:]
+        alike = all(network.sizes[source][2:] == size for source in node.inputs)
+        return where if alike and node.op in ("concat", "slice", "add") else None
+
+    def _sums(self, name: str) -> Tensor:
+        """The sums of a layer with weights at every position."""
+        network, where = self._network, self._places(name)
+        if where is not None and self._before is not None and name in self._before.sums:
+            sums = self._before.sums[name]
+            if not len(where):
+                return sums
+            if self._few(name, where):
+                sums = sums.clone(memory_format=torch.channels_last)
+                rows(sums)[where] = self._sums_at(name, where)
+                return sums
+        source = self._graph[name].inputs[0]
+        x, size = self._value(source), network.sizes[name][2:]
+        if size.numel() <= SMALL and self._bytewise(name):
+            every = torch.arange(len(x) * size.numel())
+            sums = self._sums_at(name, every)
+            return sums.unflatten(0, (len(x), *size)).movedim(-1, 1)
+        return network.parameters_of.convolutions[name](x, self._zero(source))
+
+    def _sums_at(self, name: str, where: Tensor) -> Tensor:
+        """Those at some positions of its output, [n, C]."""
+        source, windows = self._graph[name].inputs[0], self._network.windows[name]
+        convolution = self._network.parameters_of.convolutions[name]
+        return convolution.at(self._value(source), self._zero(source), where, windows)
+
+    def _zero(self, source: str) -> int:
+        """The byte of no events in what a layer reads."""
+        return ZERO * (source != self._network.input)
+
+    def _bytewise(self, name: str) -> bool:
+        """Whether a layer with weights can be computed at some positions."""
+        if name not in self._network.sparse:
+            return False
+        x = self._value(self._graph[name].inputs[0])
+        return x.ndim == 4 and x.dtype == torch.uint8
+
+    def _few(self, name: str, where: Tensor) -> bool:
+        """Whether a layer with weights is computed at these positions of its output alone."""
+        size = self._network.sizes[name][2:].numel()
+        return len(where) <= MANY * self._images * size and self._bytewise(name)
+
+    def _fire(self, node: Node) -> tuple[Tensor, Tensor]:
+        """What a layer of neurons has sent by now, and its events in this step."""
+        name, network, old = node.name, self._network, self._old(node.name)
+        terms, kernel, pool = (
+            network.terms[name],
+            network.kernels.get(name),
+            network.pooling.get(name),
+        )
+        found = self._fire_where_reached(name)
+        if found is not None:
+            return found
+        sums = list(map(self._value, terms))
+        if kernel is not None and _are_for_kernels(sums, old):
+            added = sums[1] if len(sums) > 1 else None
+            return kernel(sums[0], added, old, pool is not None, self._dead_zone)
+        if pool is not None:
+            sums = [move(pool, sums)]
+        k = None if old is None else whole(old)
+        sent = fire(list(map(whole, sums)), network.layers[name], k, self._dead_zone)
+        if network.fast and sent.ndim == 4 and network.parameters_of.units[name].largest <= LARGEST:
+            # As bytes, as the kernels have them.
+            sent = channels_last((sent + ZERO).to(torch.uint8))
+        return sent, self._counts(name, sent)
+
+    def _fire_where_reached(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """The same in a later frame where few neurons have received something; None elsewhere."""
+        network, old = self._network, self._old(name)
+        known = [self._places(term) for term in network.terms[name]]
+        places = [where for where in known if where is not None]
+        if old is None or len(places) < len(known):
+            return None
+        where = united(places)
+        if name in network.pooling:
+            where = network.windows[name].reached(where, self._images)
+        if not len(where):
+            shape = 3 * len(old), len(network.ends[name]), *old.shape[2:]
+            return old, torch.zeros(shape)
+        first, *others = network.terms[name]
+        if name not in network.kernels or not self._graph[first].weighted:
+            return None
+        at, pool = where, name in network.pooling
+        if pool:
+            at = in_pairs(where, network.sizes[first][3])
+        added = self._value(others[0]) if others else None
+        if not self._few(first, at) or not _are_for_kernels([], old, added):
+            return None
+        sums = self._sums_at(first, at)
+        return network.kernels[name](sums, added, old, pool, self._dead_zone, where)
+
+    def _counts(self, name: str, sent: Tensor) -> Tensor:
+        """Events of a sender."""
+        size, old = whole(sent), self._old(name)
+        if old is not None:
+            size = size - whole(old)
+        size = size.abs()
+        counts = Counts(size, self._network.digits(size), size.clamp(max=1)).stacked()
+        ends = self._network.ends[name]
+        segments = [counts[:, a:b].sum(1) for a, b in zip((0, *ends[:-1]), ends, strict=True)]
+        return torch.stack(segments, 1)
+
+
+def _are_for_kernels(sums: list[Tensor], *byte_maps: Tensor | None) -> bool:
+    """Whether maps are as the kernels of neurons read them: sums of a layer, and bytes."""
+    for x in sums[:1]:
+        if x.ndim != 4 or x.device.type != "cpu" or x.dtype != torch.float32:
+            return False
+    return all(x is None or x.dtype == torch.uint8 for x in (*sums[1:], *byte_maps))
