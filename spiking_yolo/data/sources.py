@@ -50,7 +50,7 @@ def _suffix(path: str) -> str:
     return Path(path).suffix.lower()
 
 
-def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
+def expand(sources: Sequence[str]) -> list[str]:
     """The files, addresses and webcams that `sources` name.
 
     A folder or glob gives its images and videos, sorted. A .txt file lists sources, one a line,
@@ -59,29 +59,27 @@ def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
 
     Args:
         sources: As on a command line.
-        recursive: Include folders inside folders.
 
     Raises:
         UserError: A folder, glob or list names nothing.
     """
     names: list[str] = []
     for source in sources:
-        names += _expanded(source, recursive)
+        names += _expanded(source)
     return names
 
 
-def _expanded(source: str, recursive: bool) -> list[str]:
+def _expanded(source: str) -> list[str]:
     path = Path(source)
     if not source:
         raise UserError(
             "a source is empty: give an image, a folder, a glob, a video or a webcam's number"
         )
     if os.path.isdir(path):
-        inside = path.rglob("*") if recursive else path.iterdir()
-        names = _media(map(str, inside))
+        names = _media(map(str, path.iterdir()))
         problem = f"{source} holds no images: give a folder with"
     elif path.suffix.lower() == LIST and os.path.isfile(path):
-        return expand(_read_list(path), recursive)
+        return expand(_read_list(path))
     elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
         names = _media(glob.iglob(source, recursive=True))
         problem = f"no image matches {source}: they end in"

@@ -64,7 +64,3 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     each in the same colour.
     """
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-
-
-# Of each cost model by its name, in every figure and page.
-COST_MODEL_COLOURS = colours_of(("fp32", "8 bit", "SRAM, 16", "SRAM, 32", "reuse", "Loihi"))

@@ -28,7 +28,7 @@ PROGRAM = (HTML / "dom.js", HTML / "boxes.js", HTML / "player.js")
 
 
 @dataclass(frozen=True)
-class Page:
+class HtmlPage:
     """A page, ready to be written.
 
     Attributes:
@@ -100,24 +100,16 @@ def legend(used: Iterable[int], names: Sequence[str]) -> dict[str, Any]:
     return entries
 
 
-def class_ids(detections: Iterable[Detections]) -> set[int]:
-    """The classes of all boxes."""
-    classes: set[int] = set()
-    for boxes in detections:
-        classes.update(boxes.class_id.tolist())
-    return classes
-
-
 def box_rows(boxes: Detections) -> list[list[Any]]:
-    """[x1, y1, x2, y2, confidence, class] of each box, in whole pixels of the photograph."""
+    """[x1, y1, x2, y2, confidence, class, track] of each box, in whole pixels of the photograph;
+    without a track the last is missing.
+    """
+    columns = [boxes.confidence.tolist(), boxes.class_id.tolist()]
+    if boxes.track_id is not None:
+        columns.append(boxes.track_id.tolist())
     rows: list[list[Any]] = []
-    for corners, confidence, class_id in zip(
-        boxes.xyxy.round().int().tolist(),
-        boxes.confidence.tolist(),
-        boxes.class_id.tolist(),
-        strict=True,
-    ):
-        rows.append([*corners, round(confidence, 3), class_id])
+    for corners, confidence, *ids in zip(boxes.xyxy.round().int().tolist(), *columns, strict=True):
+        rows.append([*corners, round(confidence, 3), *ids])
     return rows
 
 

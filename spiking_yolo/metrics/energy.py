@@ -110,11 +110,6 @@ class CostModel:
     reuse: bool = False
 
     @property
-    def energy(self) -> str:
-        """Its column in a table of rows, in mJ."""
-        return f"energy_mJ_{self.key}"
-
-    @property
     def mac(self) -> float:
         """pJ of a multiply-accumulate of the ANN."""
         return self.multiply + self.add + (self.value_bytes + self.weight_bytes) * self.sram

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from spiking_yolo.arguments import COMMAS, OUTPUT, at_least, within
 from spiking_yolo.convert.methods import needed_timesteps
@@ -19,18 +19,13 @@ if TYPE_CHECKING:
     from spiking_yolo.recipe import Recipe
 
 
-# Timesteps of a photograph on a page by default, at least: what happens after those that a method
-# needs is of interest too.
-LEAST = 16
-
-
 @dataclass(frozen=True, kw_only=True)
 class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOptions):
     """What to look at, for how long, and what to save."""
 
     T: Annotated[int | None, at_least(1)] = None
     """Timesteps (default: the last of --steps, or what the method needs, see `list`; 64 where that
-    is unknown, 1 per frame of a video whose state is kept, with --page 16 at least).
+    is unknown, 1 per frame of a video whose state is kept).
     """
     steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
     """Also print and save what is found at these timesteps, e.g. 4,8,16."""
@@ -39,7 +34,7 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
     save_txt: bool = False
     """Write labels/IMAGE.txt or labels/VIDEO/FRAME.txt: class, centre x y, width, height."""
     save_conf: bool = False
-    """With --save-txt: the confidence too."""
+    """The same with the confidence at the end."""
     save_json: bool = False
     """Write detections.json."""
     page: Annotated[Path | None, OUTPUT] = None
@@ -48,20 +43,14 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
     """
     ann: bool = False
     """Draw the ANN's and the SNN's boxes side by side."""
-    frames: Literal["keep", "reset"] | None = None
-    """For a video, keep: the network keeps its state, so that only what changes is sent; reset:
-    each frame is a new image (default: keep, where the method can).
-    """
-    save_mot: bool = False
-    """For a video, NAME-mot.txt as MOTChallenge has it: people, or --classes."""
     track: bool = False
-    """In a video, follow each object by ByteTrack: ids in pictures, files and NAME-mot.txt."""
+    """In a video, follow each object by ByteTrack: ids in pictures and files; NAME-mot.txt has the
+    tracks of people, or of --classes, as MOTChallenge does.
+    """
     track_conf: Annotated[float, within(0, 1)] = 0.6
     """With --track: confidence with which a box starts a track; others continue one."""
     every: Annotated[int, at_least(1)] = 1
     """Read every N-th frame of a video or webcam."""
-    recursive: bool = False
-    """Also read the images in folders inside a folder."""
     max_frames: Annotated[int | None, at_least(1)] = None
     """Read at most N frames of a video or webcam."""
     project: Annotated[Path, OUTPUT] = Path("runs/detect")
@@ -70,8 +59,6 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
-        if self.save_conf and not self.save_txt:
-            raise UserError("--save-conf is for --save-txt: give that too, or leave it out")
         if self.page and self.page.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--page must end in .html, not {self.page.name}")
 
@@ -80,8 +67,6 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
         needed = needed_timesteps(recipe.name)
         if frame and recipe.keeps_frames:
             needed = 1
-        if self.page and not frame:
-            needed = max(needed, LEAST)
         return self.T or max(self.steps, default=needed)
 
 
@@ -91,7 +76,7 @@ def main(options: DetectOptions) -> int:
     ```
     spiking-yolo detect image.jpg
     spiking-yolo detect photos/ --method msat-tuned --T 32 --steps 8,16,32
-    spiking-yolo detect video.mp4 --track --save-mot
+    spiking-yolo detect video.mp4 --track
     spiking-yolo detect photos/ --page photos.html
     ```
 
@@ -102,16 +87,19 @@ def main(options: DetectOptions) -> int:
     some of several inputs failed; 2 when the call is wrong or every input failed.
     """
     from spiking_yolo.apps.console import Bars
-    from spiking_yolo.apps.detect.run import DetectRun
-    from spiking_yolo.apps.detect.sinks import Console, file_sinks
+    from spiking_yolo.apps.detect.run import Console, DetectRun, file_sinks
+    from spiking_yolo.apps.page import page_of
     from spiking_yolo.io.files import run_directory
 
     run = DetectRun(options)
     folder = run_directory(options.project, options.name)
     bars = Bars()
-    console = Console(options.steps)
+    console = Console(run)
+    sinks = file_sinks(run, folder)
+    if options.page:
+        sinks.append(page_of(options.page, run))
     try:
-        failures = run.results([*file_sinks(run, folder), console], bars)
+        failures = run.results([*sinks, console], bars)
     finally:
         bars.close()
         if console.any_results:

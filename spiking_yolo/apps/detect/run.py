@@ -1,36 +1,48 @@
-"""The sources of a call, image by image and frame by frame, through the network."""
+"""The sources of a call, image by image and frame by frame, through the network, and what is
+written of them: a sink per kind of file, and one for the terminal.
+"""
 
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
+from torchvision.ops import box_iou
 
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.evaluate.costs import NetworkCosts
-from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import FEW
+from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
-from spiking_yolo.data.video import Video, frames_to_read, open_video, previewed
+from spiking_yolo.data.video import Video, VideoWriter, frames_to_read, open_video, previewed
+from spiking_yolo.decode.boxes import Detections, listed, times
 from spiking_yolo.decode.selection import Selection, class_ids
-from spiking_yolo.decode.tracking import Tracker, tracking_library
+from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.integer.stream import Stream
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
+from spiking_yolo.metrics.energy import cost_models
+from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Input, Observation, Want, read_input
 from spiking_yolo.options import Progress, load, silent
 from spiking_yolo.result import Result
 
 # Timesteps on the slider of a page, of a long run.
 SLIDER_STEPS = 24
+# Overlap with which a box of the ANN counts as found.
+SAME = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +88,8 @@ class Sink:
         """Take an image."""
 
     def frame(self, seen: Seen) -> None:
-        """Take the next frame of a video."""
+        """Take the next frame of a video; as an image unless it is overridden."""
+        self.image(seen)
 
     def end_video(self) -> None:
         """Finish a video, also one that failed or was interrupted, or had no frame."""
@@ -98,21 +111,32 @@ class DetectRun:
 
     def __init__(self, options: DetectOptions):
         self.options = options
-        self.sources = expand(options.sources, options.recursive)
+        self.sources = expand(options.sources)
         self.has_video = any(map(is_stream, self.sources))
         if options.page and self.has_video and len(self.sources) > 1:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
         if options.track:
             tracking_library()
         converted = load(options, previewed(self.sources, FEW))
-        if self.has_video:
-            converted = with_frames(converted, options.frames)
+        self.recipe = converted.recipe
+        if self.has_video and not self.recipe.complete:
+            problem = f"method {self.recipe.name} cannot keep its state between frames"
+            warnings.warn(Notice(f"{problem} of a video: each is a new image"), stacklevel=2)
         self.detector = SpikingYOLO(converted, device=options.device)
         classes = class_ids(options.classes or None, self.detector.names)
         self.observer = self.detector.observer(Selection.of(options, classes))
         self.costs = NetworkCosts.of(converted)
-        self.T = options.timesteps(converted.recipe)
+        self.T = options.timesteps(self.recipe)
+        self.steps = sorted({*options.steps, self.T})
+        if options.page and not options.steps:
+            few = {round(float(t)) for t in np.geomspace(1, self.T, SLIDER_STEPS)}
+            self.steps = sorted(few) if self.T > SLIDER_STEPS else list(range(1, self.T + 1))
         self._names: set[str] = set()
+        self._want: list[Want] = ["boxes"]
+        if options.page:
+            self._want = ["boxes", "maps", "ann", "layers"]
+        elif options.ann:
+            self._want = ["boxes", "ann"]
 
     def results(self, sinks: Sequence[Sink], progress: Progress = silent) -> int:
         """Go through all sources; returns how many of several failed.
@@ -153,52 +177,47 @@ class DetectRun:
         )
         # A network in which nothing changes any more stops before T.
         report(self.T)
-        result = Result.of(observation, self.detector.names, self.detector.converted.recipe)
-        ann = None
-        if self.options.ann:
-            ann = Result.of_ann(observation, self.detector.names)
-        name = self._name(source)
-        seen = Seen(source=source, observation=observation, result=result, ann=ann, name=name)
+        seen = self._seen(source, self._name(source), observation)
         for sink in sinks:
             sink.image(seen)
 
     def _video(self, source: str, sinks: Sequence[Sink], progress: Progress) -> None:
+        options, name = self.options, self._name(source)
         with ExitStack() as files:
             for sink in sinks:
                 files.callback(sink.end_video)
-            for seen in self._frames(source, progress):
+            video = files.enter_context(open_video(source))
+            fps = video.fps / options.every
+            assert self.observer.network is not None
+            stream = Stream(self.observer.network, options.timesteps(self.recipe, True))
+            frames = frames_to_read(video.count, options.every, options.max_frames)
+            trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
+            inputs = self._inputs(video)
+            observations = self.observer.follow(inputs, stream, options.steps, want=self._want)
+            for number, observation in enumerate(observations, 1):
+                seen = self._seen(source, name, observation, trackers, fps)
+                progress("frames", number, frames, seen.result.counts())
                 for sink in sinks:
                     sink.frame(seen)
 
-    def _frames(self, source: str, progress: Progress) -> Iterator[Seen]:
-        options, converted = self.options, self.detector.converted
-        name = self._name(source)
-        with open_video(source) as video:
-            fps = video.fps / options.every
-            assert self.observer.network is not None
-            stream = Stream(self.observer.network, options.timesteps(converted.recipe, True))
-            frames = frames_to_read(video.count, options.every, options.max_frames)
-            trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
-            observations = self.observer.follow(
-                self._inputs(video), stream, options.steps, want=self._want
-            )
-            for number, observation in enumerate(observations, 1):
-                result = Result.of(observation, self.detector.names, converted.recipe)
-                ann = None
-                if options.ann:
-                    ann = Result.of_ann(observation, self.detector.names)
-                if options.track:
-                    result = result.tracked(trackers[0])
-                    ann = ann and ann.tracked(trackers[1])
-                progress("frames", number, frames, result.counts())
-                yield Seen(
-                    source=source,
-                    observation=observation,
-                    result=result,
-                    ann=ann,
-                    name=name,
-                    fps=fps,
-                )
+    def _seen(
+        self,
+        source: str,
+        name: str,
+        observation: Observation,
+        trackers: Sequence[Tracker] = (),
+        fps: float = 0.0,
+    ) -> Seen:
+        result = Result.of(observation, self.detector.names, self.recipe)
+        ann = None
+        if self.options.ann:
+            ann = Result.of_ann(observation, self.detector.names)
+        if trackers:
+            result = result.tracked(trackers[0])
+            ann = ann and ann.tracked(trackers[1])
+        return Seen(
+            source=source, observation=observation, result=result, ann=ann, name=name, fps=fps
+        )
 
     def _inputs(self, video: Video) -> Iterator[Input]:
         every = self.options.every
@@ -217,44 +236,216 @@ class DetectRun:
         self._names.add(name)
         return name
 
-    @cached_property
-    def steps(self) -> list[int]:
-        """Timesteps of an image at which boxes are wanted.
 
-        Of a page all; of a long run SLIDER_STEPS, denser at the start, where more happens.
-        """
-        if not self.options.page or self.options.steps:
-            return sorted({*self.options.steps, self.T})
-        if self.T <= SLIDER_STEPS:
-            return list(range(1, self.T + 1))
-        return sorted({round(float(t)) for t in np.geomspace(1, self.T, SLIDER_STEPS)})
-
-    @cached_property
-    def _want(self) -> list[Want]:
-        if self.options.page:
-            return ["boxes", "maps", "ann", "layers"]
-        if self.options.ann:
-            return ["boxes", "ann"]
-        return ["boxes"]
+def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
+    """The sinks that write what the options of the run ask for, apart from a page."""
+    options = run.options
+    sinks: list[Sink] = [Pictures(folder)]
+    if options.save_txt or options.save_conf:
+        sinks.append(Labels(folder, options.save_conf))
+    if options.save_json:
+        sinks.append(Json(folder, options.steps))
+    if options.track:
+        sinks.append(MotFiles(folder, every_class=bool(options.classes)))
+    return sinks
 
 
-def with_frames(converted: Converted, frames: str | None) -> Converted:
-    """Choose whether the network keeps its state from frame to frame.
+@dataclass
+class Pictures(Sink):
+    """IMAGE.jpg and VIDEO.mp4 with boxes."""
 
-    Args:
-        converted: The network.
-        frames: "keep", "reset", or None: as the recipe says, with a Notice if the method cannot
-            keep its state.
+    folder: Path
+    _writer: VideoWriter | None = None
 
-    Raises:
-        UserError: "keep" for a method that cannot.
+    def image(self, seen: Seen) -> None:
+        with atomic_write(self.folder / f"{seen.name}.jpg") as temporary:
+            Image.fromarray(seen.annotated()).save(temporary, quality=95)
+
+    def frame(self, seen: Seen) -> None:
+        if self._writer is None:
+            self._writer = VideoWriter(self.folder / f"{seen.name}.mp4", seen.fps)
+        self._writer.write(seen.annotated())
+
+    def end_video(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+@dataclass
+class Labels(Sink):
+    """labels/IMAGE.txt or labels/VIDEO/FRAME.txt, see Result.save_txt."""
+
+    folder: Path
+    confidence: bool
+
+    def image(self, seen: Seen) -> None:
+        name = seen.name
+        if seen.result.frame is not None:
+            name += f"/{seen.result.frame:06d}"
+        seen.result.save_txt(self.folder / f"labels/{name}.txt", self.confidence)
+
+
+@dataclass
+class Json(Sink):
+    """detections.json: a list with an entry per image and frame."""
+
+    folder: Path
+    steps: tuple[int, ...]
+    _entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def image(self, seen: Seen) -> None:
+        self._entries.append({**seen.result.to_dict(self.steps), "image": seen.label})
+
+    def close(self) -> None:
+        if self._entries:
+            write_json(self.folder / "detections.json", self._entries, 1)
+
+
+@dataclass
+class MotFiles(Sink):
+    """VIDEO-mot.txt, tracks as MOTChallenge has them: of people only, unless `every_class` or the
+    network knows none.
     """
-    recipe = converted.recipe
-    if not recipe.complete and frames != "reset":
-        problem = f"method {recipe.name} cannot keep its state between the frames of a video"
-        if frames == "keep":
-            raise UserError(f"{problem}: give --frames reset, or another --method")
-        warnings.warn(Notice(f"{problem}: each frame is a new image"), stacklevel=2)
-    if frames is None:
-        return converted
-    return replace(converted, recipe=recipe.with_settings({"encoding.frames": frames}))
+
+    folder: Path
+    every_class: bool
+    _lines: list[str] = field(default_factory=list)
+    _name: str = ""
+
+    def image(self, seen: Seen) -> None:
+        """Photographs have no tracks."""
+
+    def frame(self, seen: Seen) -> None:
+        boxes, names = seen.result.detections, seen.result.names
+        if not self.every_class and PERSON in names:
+            boxes = boxes.take(boxes.class_id == names.index(PERSON))
+        assert boxes.track_id is not None
+        boxes = boxes.take(boxes.track_id != NO_TRACK)
+        tracks = MotBoxes.of(boxes.xyxy, boxes.confidence, boxes.track_id)
+        # Frames of MOTChallenge are numbered from 1.
+        self._lines.append(mot_lines((seen.result.frame or 0) + 1, tracks))
+        self._name = seen.name
+
+    def end_video(self) -> None:
+        if self._lines:
+            with atomic_write(self.folder / f"{self._name}-mot.txt") as temporary:
+                temporary.write_text("".join(self._lines))
+        self._lines.clear()
+
+
+@dataclass
+class Totals:
+    """What images or the frames of a video have in common."""
+
+    costs: NetworkCosts
+    energies: list[dict[str, float]] = field(default_factory=list)
+    ann: dict[str, float] = field(default_factory=dict)
+    ann_boxes: int = 0
+    missed: int = 0
+
+    def add(self, seen: Seen) -> None:
+        self.energies.append(self.costs.energies(seen.observation, seen.result.T))
+        self.ann = self.costs.ann_energies(seen.observation)
+        if seen.ann is not None:
+            expected = seen.ann.detections
+            self.ann_boxes += len(expected)
+            self.missed += len(expected) - found(expected, seen.result.detections)
+
+    def verdict(self, what: str) -> str:
+        """Less energy than the ANN or not, and which share of its boxes was found, in a sentence.
+
+        what: The costs that count, such as "a later frame", of a video without its first one.
+        """
+        later = self.energies[1:] or self.energies
+        ratios: dict[str, float] = {}
+        for model in cost_models():
+            spent = float(np.mean([energies[model.key] for energies in later]))
+            ratios[model.name] = spent / self.ann[model.key]
+        ascending = sorted(ratios, key=lambda name: ratios[name])
+        less = sum(ratio < 1 for ratio in ratios.values())
+        least, most = (f"{ratios[name]:.2g} ({name})" for name in (ascending[0], ascending[-1]))
+        text = f"{what} takes less energy than the ANN in {less} of {len(ratios)} cost models,"
+        text += f" {least} to {most} of it"
+        if self.ann_boxes:
+            text += f"; {self.missed} of the ANN's {self.ann_boxes} boxes are missed"
+        return text
+
+
+def found(expected: Detections, boxes: Detections) -> int:
+    """How many boxes have one of their class among others that overlaps by SAME or more."""
+    overlap = box_iou(expected.xyxy, boxes.xyxy) >= SAME
+    same_class = expected.class_id[:, None] == boxes.class_id
+    return int((overlap & same_class).any(1).sum())
+
+
+class Console(Sink):
+    """Lines of the terminal: some per image, one per video, with frames, their rate, operations
+    against the ANN, and boxes by class; at the end what the network costs, in a sentence.
+    """
+
+    def __init__(self, run: DetectRun):
+        self.run = run
+        self.any_results = False
+        self._photographs = Totals(run.costs)
+        self._start_video()
+
+    def _start_video(self) -> None:
+        self._video = Totals(self.run.costs)
+        self._last: Seen | None = None
+        self._operations: list[float] = []
+        self._seconds = 0.0
+        self._cuts = 0
+        self._boxes: Counter[str] = Counter()
+        self._tracks: set[tuple[int, str]] = set()
+
+    def image(self, seen: Seen) -> None:
+        self.any_results = True
+        self._photographs.add(seen)
+        write(seen.result.summary(self.run.options.steps, seen.label))
+        if seen.ann is not None:
+            ann = seen.ann
+            write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
+
+    def frame(self, seen: Seen) -> None:
+        self.any_results = True
+        self._last = seen
+        self._video.add(seen)
+        self._operations.append(seen.result.operations_per_mac)
+        self._seconds += seen.result.seconds
+        self._cuts += seen.result.cut
+        for box in seen.result.entries():
+            self._boxes[box["class"]] += 1
+            if box.get("track_id") is not None:
+                self._tracks.add((box["track_id"], box["class"]))
+
+    def end_video(self) -> None:
+        if self._last is not None:
+            write(f"{self._last.source}: {'; '.join(self._parts(self._last))}")
+            write(f"  {self._video.verdict('a later frame')}")
+        self._start_video()
+
+    def close(self) -> None:
+        if self._photographs.energies:
+            write(self._photographs.verdict("a photograph"))
+
+    def _parts(self, last: Seen) -> list[str]:
+        frames = len(self._operations)
+        first, *later = self._operations
+        mean = np.mean(later or first)
+        parts = [
+            f"{frames} frames, {frames / self._seconds:.3g} fps",
+            f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}",
+            f"scene cuts: {self._cuts}",
+            f"boxes: {by_class(self._boxes)}",
+        ]
+        if last.result.remark:
+            parts.append(last.result.remark)
+        if last.result.detections.track_id is not None:
+            parts.append(f"tracks: {by_class(Counter(name for _, name in self._tracks))}")
+        return parts
+
+
+def by_class(counts: Counter[str]) -> str:
+    """ "5 x bird, dog", the most frequent first."""
+    return ", ".join(times(name, n) for name, n in counts.most_common()) or "none"

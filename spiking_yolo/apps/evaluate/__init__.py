@@ -108,7 +108,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     interruption and gives the same figures.
     """
     from spiking_yolo.apps.console import Bars, write
-    from spiking_yolo.apps.evaluate.plots import save_plots
     from spiking_yolo.apps.evaluate.run import Setup, evaluate, open_scorer, score_predictions
     from spiking_yolo.apps.evaluate.table import TABLE
     from spiking_yolo.convert.load import load_statistics
@@ -143,6 +142,5 @@ def main(options: EvalOptions = EvalOptions()) -> None:
             raise
     if table is not None:
         print(table.text())
-        save_plots(table, folder)
         table.save(folder)
         print(f"\nresults saved to {folder}")

@@ -1,7 +1,7 @@
 """What a converted network costs: what a run counts, and what the energy rests on besides."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,17 +24,14 @@ class NetworkCosts:
         value: What events carry.
         streams: Layers with analogue input compute in every step instead of once.
         exponentials: Per neuron and step.
-        weights, inputs, outputs, ann_exponentials: See NetworkSize.
+        passed: The size, apart from what a run says.
     """
 
     counting: Counting = "spikes"
     value: Value = "none"
     streams: bool = False
     exponentials: int = 0
-    weights: int = 0
-    inputs: int = 0
-    outputs: int = 0
-    ann_exponentials: int = 0
+    passed: NetworkSize = field(default_factory=lambda: NetworkSize(0))
 
     @classmethod
     def of(cls, converted: Converted) -> "NetworkCosts":
@@ -42,7 +39,7 @@ class NetworkCosts:
         constant = constant_nodes(graph)
         sizes = shapes(graph, converted.spec.height, converted.spec.width)
         events = spiking(graph, [node.name for node in graph.activations])
-        streams, weights, inputs, outputs = False, 0, 0, 0
+        streams, weights, inputs, outputs, ann_exponentials = False, 0, 0, 0, 0
         for node in graph.nodes:
             if node.weighted:
                 streams = streams or (node.name not in constant and node.inputs[0] not in events)
@@ -50,25 +47,12 @@ class NetworkCosts:
             if node.multiplies:
                 inputs += sum(sizes[name].numel() for name in node.inputs)
                 outputs += sizes[node.name].numel()
-        ann_exponentials = 0
-        for node in graph.activations:
-            if not node.phi.monotone:
+            if node.op == "activation" and not node.phi.monotone:
                 ann_exponentials += sizes[node.name].numel()
-        return cls(
-            recipe.counting,
-            spike_value(recipe),
-            streams and not recipe.differential,
-            exponentials(recipe, silu=ann_exponentials > 0),
-            weights,
-            inputs,
-            outputs,
-            ann_exponentials,
-        )
-
-    def size(self, seen: Observation) -> NetworkSize:
-        """The size of the network."""
-        sizes = self.weights, self.inputs, self.outputs, seen.neurons, self.ann_exponentials
-        return NetworkSize(seen.macs, *sizes)
+        passed = NetworkSize(0, weights, inputs, outputs, 0, ann_exponentials)
+        each = exponentials(recipe, silu=ann_exponentials > 0)
+        streams = streams and not recipe.differential
+        return cls(recipe.counting, spike_value(recipe), streams, each, passed)
 
     def work(self, seen: Observation, t: int) -> Work:
         """What was done for an image in t steps; a network that has settled does nothing more."""
@@ -83,6 +67,18 @@ class NetworkCosts:
             self.value,
             self.exponentials * seen.neurons * t,
         )
+
+    def energies(self, seen: Observation, t: int) -> dict[str, float]:
+        """Key of a cost model -> mJ of t steps for an image."""
+        work, size = self.work(seen, t), self._size(seen)
+        return {model.key: model.snn(work, size) for model in every_cost_model()}
+
+    def ann_energies(self, seen: Observation) -> dict[str, float]:
+        """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
+        return {model.key: model.ann(self._size(seen)) for model in every_cost_model()}
+
+    def _size(self, seen: Observation) -> NetworkSize:
+        return replace(self.passed, macs=seen.macs, neurons=seen.neurons)
 
 
 def spike_value(recipe: Recipe) -> Value:
@@ -111,8 +107,13 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 
 
-def costs(seen: Observation, t: int, model: NetworkCosts) -> dict[str, float]:
-    """What t steps cost for an image, by column; energies in mJ."""
+def mean_costs(images: Sequence[Observation], t: int, model: NetworkCosts) -> dict[str, float]:
+    """What t steps cost per image, by column; energies in mJ."""
+    rows = [_costs(seen, t, model) for seen in images]
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _costs(seen: Observation, t: int, model: NetworkCosts) -> dict[str, float]:
     step = seen.steps[t]
     columns = {
         "spikes_per_image": step.total_spikes,
@@ -123,18 +124,6 @@ def costs(seen: Observation, t: int, model: NetworkCosts) -> dict[str, float]:
     }
     for counting in Counts._fields:
         columns[f"sops_per_mac_{counting}"] = step.operations[counting] / seen.macs
-    work, size = model.work(seen, t), model.size(seen)
-    for cost_model in every_cost_model():
-        columns[cost_model.energy] = cost_model.snn(work, size)
+    for key, energy in model.energies(seen, t).items():
+        columns[f"energy_mJ_{key}"] = energy
     return columns
-
-
-def mean_costs(images: Sequence[Observation], t: int, model: NetworkCosts) -> dict[str, float]:
-    """The means of `costs` over images."""
-    each = [costs(one, t, model) for one in images]
-    return {name: mean(one[name] for one in each) for name in each[0]}
-
-
-def mean(values: Iterable[float]) -> float:
-    """Mean of plain numbers."""
-    return float(np.mean(list(values)))

@@ -134,7 +134,7 @@ def evaluate(
             if not setup.ranks.first:
                 continue
             if setup.folder:
-                save_predictions(place(setup.folder, title, networks), scorer, seen)
+                save_predictions(place(setup.folder, title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
                 if own.name not in known:

@@ -1,15 +1,19 @@
-"""The table of an evaluation: a row per method and T, whose views are text, CSV and JSON."""
+"""The table of an evaluation: a row per method and T, whose views are text, CSV, JSON and plots."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import NetworkCosts, mean, mean_costs
+from spiking_yolo.apps.evaluate.costs import NetworkCosts, mean_costs
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
+from spiking_yolo.draw.colours import colours_of
+from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.energy import every_cost_model
@@ -18,6 +22,11 @@ from spiking_yolo.snn.counting import Counts
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
 RESULTS = "results.json"
 TABLE = "results.csv"  # what `save` writes last
+# Points on the axis of a score: with few images, less than that is hardly known.
+SPAN = 10.0
+# Operations per MAC that are plotted: slow methods have hardly sent anything at T = 1.
+LEAST = 0.01
+Curves = dict[str, tuple[Sequence[float], ...]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,15 +83,15 @@ class Row:
 
 def ann_rows(seen: Batches, scorer: Scorer, model: NetworkCosts, options: EvalOptions) -> list[Row]:
     """Rows of the ANN, and of the ANN with 8 bits if it was observed."""
-    size = model.size(seen[0][0])
-    costs = {"macs": size.macs}
-    for cost_model in every_cost_model():
-        costs[cost_model.energy] = cost_model.ann(size)
+    macs = {"macs": seen[0][0].macs}
+    costs: dict[str, float] = {**macs}
+    for key, energy in model.ann_energies(seen[0][0]).items():
+        costs[f"energy_mJ_{key}"] = energy
     scored = scorer.score(seen, predictions_of(seen, "ann"))
     rows = [Row.of(ANN, scorer.name, scored, options, costs=costs)]
     if seen[0][0].quantised:
         scored = scorer.score(seen, predictions_of(seen, "8 bit"))
-        rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs={"macs": size.macs}))
+        rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs=macs))
     return rows
 
 
@@ -116,8 +125,8 @@ def step_rows(
         costs = mean_costs(images, t, model)
         if scorer.video:
             first = [video[0].steps[t].operations[model.counting] for video in seen]
-            costs["first_sops_per_mac"] = mean(first) / every[0].macs
-            costs["output_error"] = mean(one.steps[t].error for one in every)
+            costs["first_sops_per_mac"] = float(np.mean(first)) / every[0].macs
+            costs["output_error"] = float(np.mean([one.steps[t].error for one in every]))
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, options, T=t, costs=costs))
     return rows
@@ -248,12 +257,13 @@ class Table:
         return finite(content)
 
     def save(self, folder: Path) -> None:
-        """Write a results.json for each method, in folders of their names if there are several, and
-        last results.csv, the whole table.
+        """Write a results.json for each method, in folders of their names if there are several,
+        then the plots, and last results.csv, the whole table.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
-            write_json(place(folder, method, methods) / RESULTS, self.results(method), 1)
+            write_json(place(folder, method, len(methods)) / RESULTS, self.results(method), 1)
+        self._plot(folder)
         lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {"data": row.data, "method": row.method, **row.flat()}
@@ -262,10 +272,46 @@ class Table:
             lines.append(line)
         write_csv(folder / TABLE, lines, list(dict.fromkeys(chain(*lines[::-1]))))
 
+    def _plot(self, folder: Path) -> None:
+        """Write accuracy-T.png and accuracy-operations.png, a curve per method; no plot of dots."""
+        ann, figure = self.total[0], self.main[0]
+        reference = ann.figures[figure]
+        over_time: Curves = {}
+        over_operations: Curves = {}
+        for method in dict.fromkeys(row.method for row in self.total if row.T is not None):
+            rows = [row for row in self.total if row.method == method]
+            scores = [100 * row.figures[figure] for row in rows]
+            steps = [float(row.T or 0) for row in rows]
+            over_time[method] = (steps, scores, *_band(rows, figure))
+            per_mac = [row.costs["sops_per_image"] / ann.costs["macs"] for row in rows]
+            points = [one for one in zip(per_mac, scores, strict=True) if one[0] >= LEAST]
+            if points:
+                over_operations[method] = tuple(zip(*points, strict=True))
+        colours = colours_of(over_time)
+        for name, label, curves in (
+            ("accuracy-T.png", "timesteps T", over_time),
+            ("accuracy-operations.png", "operations per MAC of the ANN", over_operations),
+        ):
+            if math.isnan(reference) or all(len(x) < 2 for x, *_ in curves.values()):
+                continue
+            with plot(folder / name, label, f"{figure} (%)") as axes:
+                draw_curves(axes, curves, colours)
+                draw_reference(axes, ANN, 100 * reference)
+                least_height(axes, SPAN)
+                log_steps(axes)
 
-def place(folder: Path, method: str, methods: Collection[str]) -> Path:
+
+def _band(rows: Sequence[Row], figure: str) -> tuple[list[float], ...]:
+    """The ends of the intervals in percent, none if there was no bootstrap."""
+    if figure not in rows[0].intervals:
+        return ()
+    intervals = [row.intervals[figure] for row in rows]
+    return [100 * one.low for one in intervals], [100 * one.high for one in intervals]
+
+
+def place(folder: Path, method: str, methods: int) -> Path:
     """Where files of a method go: a folder of its own where there are several."""
-    return folder / method.replace(", ", "-") if len(methods) > 1 else folder
+    return folder / method.replace(", ", "-") if methods > 1 else folder
 
 
 def changing(rows: Sequence[Row]) -> list[Row]:
@@ -284,7 +330,7 @@ def energy_table(rows: Sequence[Row]) -> str:
     lines = [["mJ per image", *(cost_model.name for cost_model in every_cost_model())]]
     for row in rows:
         if row.method != ANN_8_BIT:
-            energies = [row.costs[cost_model.energy] for cost_model in every_cost_model()]
+            energies = [row.costs[f"energy_mJ_{model.key}"] for model in every_cost_model()]
             cells = ["-" if math.isnan(energy) else f"{energy:.3g}" for energy in energies]
             lines.append([row.label, *cells])
     return columns(lines)

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.json import json_text
-from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.units import Unit, fold, same
+from spiking_yolo.snn.units import Unit, fold, per_output, same
 
 if TYPE_CHECKING:
     import nir
@@ -46,11 +45,10 @@ _POISSON = (
 def to_nir(converted: Converted) -> nir.NIRGraph:
     """The network as a NIR graph that needs nothing else.
 
-    IF nodes carry the names of our layers; v_threshold = 1 wherever a convolution or linear layer
-    feeds only one layer of neurons. Convolutions of kernel 1 appear where a sum needs spikes in
-    another unit. Arrays have the dtype of the network's tensors. The graph's metadata say how the
-    input is presented (input), what a step is (step), how the output is read (readout), and hold
-    recipe, spec and provenance as JSON.
+    IF nodes carry the names of our layers, and v_threshold = 1. Convolutions of kernel 1 appear
+    where spikes are added, or pooled before neurons. Arrays have the dtype of the network's
+    tensors. The graph's metadata say how the input is presented (input), what a step is (step), how
+    the output is read (readout), and hold recipe, spec and provenance as JSON.
 
     Raises:
         UserError: NIR cannot express the network; the message names the first node and the reason.
@@ -117,7 +115,7 @@ class _Writer:
 
     Attributes:
         sources: Node -> the NIR nodes whose sum it is.
-        units: Node -> the value of a one in that sum, [C].
+        units: Node -> what a one in that sum is worth, [C]; None for values of the original.
     """
 
     def __init__(self, package: Any, converted: Converted, sizes: Mapping[str, torch.Size]):
@@ -125,11 +123,7 @@ class _Writer:
         self.converted = converted
         self.graph = converted.graph
         self.sizes = sizes
-        self.thetas: dict[str, Tensor] = {}
-        for node in self.graph.activations:
-            self.thetas[node.name] = converted.neurons[node.name]["theta"]
-        self.delivered = delivered_units(self.graph, self.thetas)
-        self.like = next(iter(self.graph.tensors.values()))
+        self.users = self.graph.consumers()
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
         self.sources: dict[str, list[str]] = {}
@@ -137,7 +131,10 @@ class _Writer:
 
     def nir_graph(self) -> nir.NIRGraph:
         for node in self.graph.nodes:
-            self._add(node)
+            if node.op == "add":
+                self._sum(node)
+            else:
+                self._node(node)
         names = [f"output_{k}" for k in range(len(self.graph.outputs))]
         if len(names) == 1:
             names = ["output"]
@@ -146,67 +143,87 @@ class _Writer:
             self._put(own, output, self._in_unit(name, None, own))
         return self.nir.NIRGraph(self.nodes, self.edges, metadata=_metadata(self.converted))
 
-    def _add(self, node: Node) -> None:
-        name, shape = node.name, self.sizes[node.name][1:]
+    def _sum(self, node: Node) -> None:
+        """Edges into one node add, so that a sum is no node of its own."""
+        sources: list[str] = []
+        for k, name in enumerate(node.inputs):
+            own = self._in_unit(name, None, f"{node.name}_{k}")
+            if not set(own).isdisjoint(sources):
+                # NIR has no double edges, as x + x would need.
+                own = [self._scaled(name, None, f"{node.name}_{k}")]
+            sources += own
+        self.sources[node.name], self.units[node.name] = sources, None
+
+    def _node(self, node: Node) -> None:
+        name, sources, unit = node.name, list[str](), None
+        for given in node.inputs:
+            sources, unit = self.sources[given], self.units[given]
         if node.op == "input":
-            self.units[name] = None
-            self.sources[name] = [self._free("input")]
-            self._put(self.sources[name][0], self.nir.Input(np.array(shape)), [])
-            return
-        if node.op == "add":
-            self.units[name] = self.delivered[name]
-            self.sources[name] = self._sum(node)
-            return
-        unit = self.units[node.inputs[0]]
-        if node.weighted:
-            weight, bias = normalised(self.graph, node, unit, self.delivered[name])
-            written = self._layer(node, weight, bias)
-            unit = self.delivered[name]
+            name = self._free("input")
+            written = self.nir.Input(np.array(self.sizes[node.name][1:]))
+        elif node.weighted:
+            delivered = self._read_in(node)
+            written = self._layer(node, unit, delivered)
+            unit = delivered
         elif node.op == "activation":
-            written = self._neurons(node, unit)
-            unit = self.thetas[name]
+            unit = self._theta(name)
+            sources = self._in_unit(node.inputs[0], unit, name)
+            ones = np.ones(self.sizes[name][1:], _array(unit).dtype)
+            metadata = {"reset": self.converted.recipe.neuron.reset}
+            written = self.nir.IF(ones, ones, np.zeros_like(ones), metadata=metadata)
         elif node.op == "flatten":
             # Counted from the end, so that it says the same with and without a batch dimension.
             whole = np.array(self.sizes[node.inputs[0]][1:])
             written = self.nir.Flatten({"input": whole}, start_dim=-len(whole), end_dim=-1)
             if unit is not None:
-                unit = unit.repeat_interleave(shape[0] // len(unit))
+                unit = unit.repeat_interleave(self.sizes[name][1] // len(unit))
+        elif node.op == "global_avg_pool":
+            whole = np.array(self.sizes[node.inputs[0]][2:])
+            written = self.nir.AvgPool2d(whole, whole, np.array([0, 0]))
         else:
-            written = self._pool(node)
-        self._put(name, written, self.sources[node.inputs[0]])
-        self.units[name] = unit
-        self.sources[name] = [name]
+            geometry = [np.array(node.attrs[key]) for key in ("kernel", "stride", "padding")]
+            written = self.nir.AvgPool2d(*geometry)
+        self._put(name, written, sources)
+        self.sources[node.name], self.units[node.name] = [name], unit
 
     def _put(self, name: str, written: Any, sources: list[str]) -> None:
         self.nodes[name] = written
         self.edges += [(source, name) for source in sources]
 
-    def _sum(self, node: Node) -> list[str]:
-        sources: list[str] = []
-        for k, name in enumerate(node.inputs):
-            sources += self._in_unit(name, self.units[node.name], f"{node.name}_{k}", sources)
-        return sources
+    def _theta(self, name: str) -> Tensor:
+        like = next(iter(self.graph.tensors.values()))
+        return self.converted.neurons[name]["theta"].to(like)
 
-    def _in_unit(
-        self, name: str, unit: Unit, reader: str, beside: list[str] | None = None
-    ) -> list[str]:
-        """NIR nodes whose sum is the node's value in `unit`.
+    def _read_in(self, node: Node) -> Unit:
+        """The theta of the neurons that a layer feeds, if it feeds these alone."""
+        users = self.users[node.name]
+        if len(users) == 1 and users[0].op == "activation" and node.name not in self.graph.outputs:
+            return self._theta(users[0].name)
+        return None
 
-        These are its own, or another one that changes the unit. That is also needed where an edge
-        from them would double one from `beside`: NIR has no double edges.
-        """
-        if same(self.units[name], unit) and set(self.sources[name]).isdisjoint(beside or ()):
+    def _in_unit(self, name: str, unit: Unit, reader: str) -> list[str]:
+        """NIR nodes whose sum is the node's value in a unit: its own, or one that changes it."""
+        if same(self.units[name], unit):
             return self.sources[name]
+        return [self._scaled(name, unit, reader)]
+
+    def _scaled(self, name: str, unit: Unit, reader: str) -> str:
+        """Write a layer that gives a node's value in a unit."""
         shape = self.sizes[name][1:]
-        factors = ratio(self.units[name], unit, shape[0], self.like).diag()
-        zero = factors.new_zeros(len(factors))
+        given = self.units[name]
+        factors = self._theta(self.graph.activations[0].name).new_ones(shape[0])
+        if given is not None:
+            factors = given
+        if unit is not None:
+            factors = factors / unit
+        zero = torch.zeros_like(factors)
         if len(shape) == 1:
-            written = self.nir.Affine(_array(factors), _array(zero))
+            written = self.nir.Affine(_array(factors.diag()), _array(zero))
         else:
-            written = self._conv(factors[..., None, None], zero, shape)
+            written = self._conv(factors.diag()[..., None, None], zero, shape)
         own = self._free(f"{name}_to_{reader}")
         self._put(own, written, self.sources[name])
-        return [own]
+        return own
 
     def _free(self, name: str) -> str:
         """The name, with underscores until no other node of either graph has it."""
@@ -215,7 +232,13 @@ class _Writer:
             name += "_"
         return name
 
-    def _layer(self, node: Node, weight: Tensor, bias: Tensor) -> Any:
+    def _layer(self, node: Node, unit_in: Unit, unit_out: Unit) -> Any:
+        """A layer that takes values in unit_in and delivers in unit_out."""
+        weight, bias = self.graph.parameters(node)
+        assert weight is not None and bias is not None
+        weight = fold(weight, unit_in)
+        if unit_out is not None:
+            weight, bias = weight / per_output(unit_out, weight), bias / unit_out
         if node.op == "linear":
             return self.nir.Affine(_array(weight), _array(bias))
         geometry = {k: tuple(node.attrs[k]) for k in ("stride", "padding", "dilation")}
@@ -224,66 +247,6 @@ class _Writer:
     def _conv(self, weight: Tensor, bias: Tensor, shape: torch.Size, **geometry: Any) -> Any:
         g = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)} | geometry
         return self.nir.Conv2d(tuple(shape[1:]), _array(weight), **g, groups=1, bias=_array(bias))
-
-    def _neurons(self, node: Node, unit: Unit) -> Any:
-        shape, theta = self.sizes[node.name], self.thetas[node.name]
-        threshold = ratio(theta, unit, len(theta), self.like)
-        full = _array(per_channel(threshold, self.like.new_empty(shape)).expand(shape)[0])
-        metadata = {"reset": self.converted.recipe.neuron.reset}
-        return self.nir.IF(np.ones_like(full), full, np.zeros_like(full), metadata=metadata)
-
-    def _pool(self, node: Node) -> Any:
-        if node.op == "global_avg_pool":
-            whole = np.array(self.sizes[node.inputs[0]][2:])
-            return self.nir.AvgPool2d(whole, whole, np.array([0, 0]))
-        geometry = [np.array(node.attrs[key]) for key in ("kernel", "stride", "padding")]
-        return self.nir.AvgPool2d(*geometry)
-
-
-def delivered_units(graph: Graph, thetas: Mapping[str, Tensor]) -> dict[str, Unit]:
-    """The unit, [C], in which every node delivers its value.
-
-    This is the theta of the neurons that it feeds if it feeds these alone, also through sums and
-    average pooling; else None, the unit of the original network. thetas: [C] by activation node.
-    """
-    users = graph.consumers()
-    units: dict[str, Unit] = {}
-    for node in reversed(graph.nodes):
-        requests: list[Unit] = []
-        if node.name in graph.outputs:
-            requests.append(None)
-        for user in users[node.name]:
-            if user.op == "activation":
-                requests.append(thetas[user.name])
-            elif user.op in ("add", "avg_pool", "global_avg_pool"):
-                requests.append(units[user.name])
-            else:
-                requests.append(None)
-        agree = all(same(requests[0], request) for request in requests)
-        units[node.name] = requests[0] if requests and agree else None
-    return units
-
-
-def normalised(graph: Graph, node: Node, unit_in: Unit, unit_out: Unit) -> tuple[Tensor, Tensor]:
-    """Weight and bias that take values in unit_in and deliver in unit_out."""
-    weight, bias = graph.parameters(node)
-    assert weight is not None and bias is not None
-    weight = fold(weight, unit_in)
-    if unit_out is not None:
-        unit_out = unit_out.to(weight)
-        weight = weight / unit_out.reshape(-1, *[1] * (weight.ndim - 1))
-        bias = bias / unit_out
-    return weight, bias
-
-
-def ratio(unit_in: Unit, unit_out: Unit, channels: int, like: Tensor) -> Tensor:
-    """The factor per channel from one unit to another, [channels]."""
-    factor = torch.ones(channels, dtype=like.dtype, device=like.device)
-    if unit_in is not None:
-        factor = unit_in.to(like)
-    if unit_out is not None:
-        factor = factor / unit_out.to(like)
-    return factor
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -18,16 +18,9 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.images import Placement
-from spiking_yolo.draw.colours import COST_MODEL_COLOURS, hexadecimal, track_colour
-from spiking_yolo.draw.page import (
-    THUMBNAIL,
-    Page,
-    box_rows,
-    class_ids,
-    data_uri,
-    legend,
-    picture_uri,
-)
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, track_colour
+from spiking_yolo.draw.page import THUMBNAIL, HtmlPage, box_rows, data_uri, legend, picture_uri
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
 from spiking_yolo.metrics.energy import CostModel, every_cost_model
@@ -51,9 +44,10 @@ def facts(
     """Network, method, cost models, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
     cost_models: list[dict[str, str]] = []
+    colours = colours_of(cost_model.name for cost_model in charged)
     for cost_model in charged:
-        colour = COST_MODEL_COLOURS[cost_model.name]
-        cost_models.append({"key": cost_model.key, "name": cost_model.name, "colour": colour})
+        own = {"name": cost_model.name, "colour": colours[cost_model.name]}
+        cost_models.append({"key": cost_model.key, **own})
     return {
         "network": converted.provenance.get("weights", "a network"),
         "input": size_name((spec.height, spec.width)),
@@ -65,11 +59,6 @@ def facts(
         "command": command_line(),
         "versions": versions(),
     }
-
-
-def make_page(title: str, data: Mapping[str, Any]) -> Page:
-    """A page. data: of JSON's types; its "kind" is photographs or video."""
-    return Page(title, data, [HTML / f"{name}.js" for name in ("chart", "energy", data["kind"])])
 
 
 def sprite(tiles: np.ndarray) -> dict[str, Any]:
@@ -122,82 +111,104 @@ def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float], list[float]]:
     return (255 * scaled).round().to(torch.uint8).numpy(), low.tolist(), high.tolist()
 
 
-class PhotographsPage(Sink):
-    """A page of all photographs of a run.
+def page_of(path: Path, run: DetectRun) -> "Page":
+    """The sink that writes the page of a run."""
+    if run.has_video:
+        return VideoPage(path, run)
+    return PhotographsPage(path, run)
+
+
+class Page(Sink):
+    """A page of a run.
 
     Args:
         path: Path of the file.
         run: Whose network it is.
     """
 
+    kind = ""
+
     def __init__(self, path: Path, run: DetectRun):
         self.path = path
         self.run = run
+        self.detector = run.detector
+        # Ids of the classes in any picture.
+        self.classes: set[int] = set()
+
+    def write(self, what: str, how: str, content: Mapping[str, Any]) -> None:
+        """Write the file. content: of JSON's types, apart from what is known of any run."""
+        data = {
+            "kind": self.kind,
+            **facts(self.detector.converted),
+            "conf": self.run.options.conf,
+            "classes": legend(self.classes, self.detector.names),
+            "tracks": [],
+            **content,
+        }
+        program = [HTML / f"{name}.js" for name in ("chart", "energy", self.kind)]
+        title = f"{what} through {data['network']}, {how}"
+        HtmlPage(title, data, program).save(self.path)
+
+    def boxes(self, found: Detections) -> list[list[Any]]:
+        self.classes.update(found.class_id.tolist())
+        return box_rows(found)
+
+
+class PhotographsPage(Page):
+    """A page of all photographs of a run."""
+
+    kind = "photographs"
+
+    def __init__(self, path: Path, run: DetectRun):
+        super().__init__(path, run)
         assert run.observer.network is not None
         spec = run.detector.spec
         self.layers = layer_sizes(run.observer.network.graph, spec.height, spec.width)
         self.photographs: list[dict[str, Any]] = []
-        self.classes: set[int] = set()
         self.neurons: Mapping[str, int] = {}
 
     def image(self, seen: Seen) -> None:
-        self.photographs.append(self._content(seen.source, seen.observation))
-        self.neurons = seen.observation.neurons_by_layer
+        observation = seen.observation
+        self.neurons = observation.neurons_by_layer
+        image = seen.result.image
+        content = {
+            "name": Path(seen.source).name,
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "image": picture_uri(image),
+            "ann": self.boxes(observation.ann_boxes),
+            "boxes": [self.boxes(observation.steps[t].boxes) for t in self.run.steps],
+            "layers": [self._layer(layer, observation) for layer in self.layers],
+            "maps": [self._map(layer, observation) for layer in self.layers],
+            **rounded(self._costs(observation)),
+        }
+        self.photographs.append(content)
 
     def close(self) -> None:
         if not self.photographs:
             return
-        run = self.run
         layers: list[dict[str, Any]] = []
         for layer in self.layers:
             neurons = self.neurons.get(layer.neurons or "", 0)
             layers.append({"title": layer.title, "neurons": neurons, "macs": layer.macs})
-        data = {
-            "kind": "photographs",
-            **facts(run.detector.converted),
-            "T": run.T,
-            "steps": run.steps,
-            "conf": run.options.conf,
-            "layers": layers,
-            "classes": legend(self.classes, run.detector.names),
-            "photographs": self.photographs,
-        }
         what = f"{len(self.photographs)} photographs"
         if len(self.photographs) == 1:
             what = self.photographs[0]["name"]
-        title = f"{what} through {data['network']}, spiking for {run.T} timesteps"
-        make_page(title, data).save(self.path)
-
-    def _content(self, source: str, seen: Observation) -> dict[str, Any]:
-        """What the page shows of a photograph, of JSON's types."""
-        assert seen.input.image is not None
-        height, width = seen.input.image.shape[:2]
-        boxes = [seen.steps[t].boxes for t in self.run.steps]
-        self.classes |= class_ids([seen.ann_boxes, *boxes])
-        return {
-            "name": Path(source).name,
-            "width": width,
-            "height": height,
-            "image": picture_uri(seen.input.image),
-            "ann": box_rows(seen.ann_boxes),
-            "boxes": list(map(box_rows, boxes)),
-            **self._costs(seen),
-            "layers": [self._layer(layer, seen) for layer in self.layers],
-            "maps": self._maps(seen),
-        }
+        content = {"T": self.run.T, "steps": self.run.steps}
+        content |= {"layers": layers, "photographs": self.photographs}
+        self.write(what, f"spiking for {self.run.T} timesteps", content)
 
     def _costs(self, seen: Observation) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
         cost model.
         """
         costs = self.run.costs
-        size = costs.size(seen)
         columns: dict[str, list[Any]] = {}
         energy: dict[str, list[float]] = {}
         for t in self.run.steps:
             step = seen.steps[t]
             row = {
-                "error": seen.error(t),
+                "error": step.error,
                 "operations": step.operations[costs.counting] / seen.macs,
                 "spikes": step.total_spikes,
                 "rate": seen.mean_rate(t),
@@ -205,12 +216,11 @@ class PhotographsPage(Sink):
             }
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
-            work = costs.work(seen, t)
-            for cost_model in every_cost_model():
-                energy.setdefault(cost_model.key, []).append(cost_model.snn(work, size))
-        of_ann = {cost_model.key: cost_model.ann(size) for cost_model in every_cost_model()}
+            for key, value in costs.energies(seen, t).items():
+                energy.setdefault(key, []).append(value)
+        of_ann = costs.ann_energies(seen)
         content = {"settled": seen.settled, "macs": seen.macs, **columns}
-        return rounded({**content, "energy": energy, "annEnergy": of_ann})
+        return {**content, "energy": energy, "annEnergy": of_ann}
 
     def _layer(self, layer: LayerSize, seen: Observation) -> dict[str, Any]:
         """By step: spikes and digits that the neurons sent, operations that the layer received.
@@ -218,54 +228,43 @@ class PhotographsPage(Sink):
         None at an output, or where the input is analogue.
         """
         steps = [seen.steps[t] for t in self.run.steps]
-        spikes = digits = operations = None
-        if layer.neurons:
-            spikes = [step.spikes[layer.neurons] for step in steps]
-            digits = [step.sent_by_layer[layer.neurons]["digits"] for step in steps]
+        content: dict[str, Any] = {"spikes": None, "digits": None, "operations": None}
+        if name := layer.neurons:
+            content["spikes"] = [step.spikes[name] for step in steps]
+            content["digits"] = [step.sent_by_layer[name]["digits"] for step in steps]
         if layer.name in steps[0].operations_by_layer:
             counting = self.run.costs.counting
-            operations = rounded([s.operations_by_layer[layer.name][counting] for s in steps])
-        return {"spikes": spikes, "digits": digits, "operations": operations}
+            received = [step.operations_by_layer[layer.name][counting] for step in steps]
+            content["operations"] = rounded(received)
+        return content
 
-    def _maps(self, seen: Observation) -> list[dict[str, Any] | None]:
-        """For each layer its spikes per neuron and timestep at every step, with low, high and mean.
-        None for neurons without a place.
+    def _map(self, layer: LayerSize, seen: Observation) -> dict[str, Any] | None:
+        """Spikes per neuron and timestep at every step, with low, high and mean; None for neurons
+        without a place.
         """
         assert seen.input.placement is not None
-        sprites: list[dict[str, Any] | None] = []
-        for layer in self.layers:
-            if layer.neurons not in seen.last.maps:
-                sprites.append(None)
-                continue
-            maps: list[Tensor] = []
-            mean: list[float] = []
-            for t in self.run.steps:
-                step = seen.steps[t]
-                rate = step.maps[layer.neurons] / step.active_steps
-                maps.append(small_map(rate, seen.input.placement, MAP_SIDE))
-                mean.append(float(rate.mean()))
-            tiles, low, high = as_bytes(torch.stack(maps))
-            sprites.append({**sprite(tiles), **rounded({"low": low, "high": high, "mean": mean})})
-        return sprites
+        if layer.neurons not in seen.last.maps:
+            return None
+        maps: list[Tensor] = []
+        mean: list[float] = []
+        for t in self.run.steps:
+            step = seen.steps[t]
+            rate = step.maps[layer.neurons] / step.active_steps
+            maps.append(small_map(rate, seen.input.placement, MAP_SIDE))
+            mean.append(float(rate.mean()))
+        tiles, low, high = as_bytes(torch.stack(maps))
+        return {**sprite(tiles), **rounded({"low": low, "high": high, "mean": mean})}
 
 
-class VideoPage(Sink):
-    """A page of the one video of a run: a list per quantity, with an entry per frame.
+class VideoPage(Page):
+    """A page of the one video of a run: a list per quantity, with an entry per frame."""
 
-    Args:
-        path: Path of the file.
-        run: Whose network it is.
-    """
+    kind = "video"
 
     def __init__(self, path: Path, run: DetectRun):
-        self.path = path
-        self.run = run
+        super().__init__(path, run)
         self.columns: dict[str, list[Any]] = {}
-        self.energy: dict[str, list[float]] = {
-            cost_model.key: [] for cost_model in every_cost_model()
-        }
-        self.ann_energy: dict[str, float] = {}
-        self.classes: set[int] = set()
+        self.energy: dict[str, list[float]] = {}
         self.images: list[str] = []
         self.heat: list[np.ndarray] = []
         # Id and class -> positions of the frames in which the track is seen.
@@ -273,13 +272,16 @@ class VideoPage(Sink):
         self.layers: dict[str, list[float]] = {}
 
     def frame(self, seen: Seen) -> None:
-        result, observation = seen.result, seen.observation
-        converted, costs = self.run.detector.converted, self.run.costs
+        result, observation, costs = seen.result, seen.observation, self.run.costs
+        for box in result.entries():
+            if box.get("track_id") is not None:
+                track = box["track_id"], box["class"]
+                self.tracks.setdefault(track, []).append(len(self.images))
         row = {
             "frame": result.frame,
             "time": result.time,
-            "boxes": box_rows(result.detections),
-            "ann": box_rows(observation.ann_boxes),
+            "boxes": self.boxes(result.detections),
+            "ann": self.boxes(observation.ann_boxes),
             "operations": result.operations_per_mac,
             "spikes": result.spikes,
             "cut": result.cut,
@@ -287,19 +289,12 @@ class VideoPage(Sink):
         }
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
-        for box in result.entries():
-            if box.get("track_id") is not None:
-                at = len(self.columns["frame"]) - 1
-                self.tracks.setdefault((box["track_id"], box["class"]), []).append(at)
         by_layer = observation.last.operations_by_layer
-        how = (converted.graph, costs.counting, observation.macs)
+        how = (self.detector.converted.graph, costs.counting, observation.macs)
         for layer, operations in layer_operations(by_layer, *how).items():
             self.layers.setdefault(layer, []).append(operations)
-        work, size = costs.work(observation, result.T), costs.size(observation)
-        for cost_model in every_cost_model():
-            self.energy[cost_model.key].append(cost_model.snn(work, size))
-            self.ann_energy[cost_model.key] = cost_model.ann(size)
-        self.classes |= class_ids([result.detections, observation.ann_boxes])
+        for key, value in costs.energies(observation, result.T).items():
+            self.energy.setdefault(key, []).append(value)
         self.images.append(picture_uri(result.image, THUMBNAIL))
         layers = []
         for layer in observation.last.maps.values():
@@ -308,39 +303,30 @@ class VideoPage(Sink):
         self._last = seen
 
     def end_video(self) -> None:
-        if not self.columns:
+        if not self.images:
             return
         result = self._last.result
-        height, width = result.image.shape[:2]
-        converted = self.run.detector.converted
-        layers: list[dict[str, Any]] = []
-        for layer, operations in self.layers.items():
-            layers.append({"name": layer, "values": operations})
-        numbers = {**self.columns, "energy": self.energy, "annEnergy": self.ann_energy}
-        data = {
-            "kind": "video",
-            **facts(converted),
-            "tracks": self._tracks(),
-            "layers": rounded(layers),
-            "width": width,
-            "height": height,
-            "images": self.images,
-            **rounded(numbers),
-            "heat": self._heat(),
-            "T": result.T,
-            "conf": self.run.options.conf,
-            "classes": legend(self.classes, converted.spec.names),
-        }
-        name = Path(self._last.source).name
-        title = f"{name} through {data['network']}, spiking, frame by frame"
-        make_page(title, data).save(self.path)
-
-    def _tracks(self) -> list[dict[str, Any]]:
         tracks: list[dict[str, Any]] = []
         for (track_id, name), frames in sorted(self.tracks.items()):
-            colour = hexadecimal(track_colour(track_id))
-            tracks.append({"name": f"{track_id} {name}", "colour": colour, "frames": frames})
-        return tracks
+            colour = track_colour(track_id)
+            look = {"colour": hexadecimal(colour), "ink": hexadecimal(text_colour(colour))}
+            tracks.append({"id": track_id, "name": f"{track_id} {name}", "frames": frames, **look})
+        numbers = {
+            **self.columns,
+            "layers": [{"name": name, "values": of} for name, of in self.layers.items()],
+            "energy": self.energy,
+            "annEnergy": self.run.costs.ann_energies(self._last.observation),
+        }
+        content = {
+            **rounded(numbers),
+            "tracks": tracks,
+            "width": result.image.shape[1],
+            "height": result.image.shape[0],
+            "images": self.images,
+            "heat": self._heat(),
+            "T": result.T,
+        }
+        self.write(Path(self._last.source).name, "spiking, frame by frame", content)
 
     def _heat(self) -> dict[str, Any]:
         """Where events happen in each frame, on one logarithmic scale."""

@@ -46,8 +46,13 @@ class Stage {
       for (const box of boxes) this.label(box, dashed, unit, taken);
   }
 
-  frame([x1, y1, x2, y2, , c], dashed, unit) {
-    const { colour, ink } = data.classes[c];
+  /** Name and colours: of the track, if the box is in one, else of the class. */
+  look([, , , , , c, id]) {
+    return data.tracks?.find((track) => track.id === id) || data.classes[c];
+  }
+
+  frame(box, dashed, unit) {
+    const [x1, y1, x2, y2] = box, { colour, ink } = this.look(box);
     const inset = (dashed ? 1 : 1.5) * unit;
     const place = { x: x1 + inset, y: y1 + inset, width: Math.max(0, x2 - x1 - 2 * inset), height: Math.max(0, y2 - y1 - 2 * inset), fill: "none" };
     this.overlay.append(
@@ -55,8 +60,8 @@ class Stage {
       s("rect", { ...place, stroke: dashed ? "#fff" : colour, "stroke-width": (dashed ? 2 : 3) * unit, "stroke-dasharray": dashed ? `${7 * unit} ${5 * unit}` : null }));
   }
 
-  label([x1, y1, x2, y2, confidence, c], dashed, unit, taken) {
-    const { name, colour, ink } = data.classes[c];
+  label(box, dashed, unit, taken) {
+    const [x1, y1, x2, y2, confidence] = box, { name, colour, ink } = this.look(box);
     const text = `${dashed ? "ANN " : ""}${name} ${confidence.toFixed(2)}`;
     const size = 12.5 * unit, high = 17 * unit, wide = (text.length * 7.1 + 8) * unit;
     const rows = dashed ? [y2, y2 - high, y1 - high, y1] : [y1 - high, y1, y2 - high, y2];

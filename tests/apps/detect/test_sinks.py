@@ -9,7 +9,7 @@ from helpers.video import read_frames, walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.data.mot import read_mot
+from spiking_yolo.data.mot import MotBoxes, read_mot
 
 
 def test_json_has_the_published_schema(detect, weights, image, entries):
@@ -32,7 +32,7 @@ def test_json_has_the_published_schema(detect, weights, image, entries):
 
 
 def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path):
-    assert detect(image, "--T", 4, "--save-txt", "--save-conf") == 0
+    assert detect(image, "--T", 4, "--save-conf") == 0
     rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
     result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
     assert [int(row[0]) for row in rows] == result.boxes.cls.tolist()
@@ -51,37 +51,33 @@ def test_pictures_of_an_image(detect, image, tmp_path, capsys):
 
 
 def test_all_files_of_a_video(detect, clip, tmp_path):
-    call = ("--save-mot", "--save-txt", "--every", 2, "--ann")
+    call = ("--save-txt", "--every", 2, "--ann")
     assert detect(clip, *call) == 0
     labels = {f"labels/clip/00000{frame}.txt" for frame in (0, 2, 4)}
-    assert files(tmp_path / "runs/exp") == {"clip.mp4", "clip-mot.txt"} | labels
+    assert files(tmp_path / "runs/exp") == {"clip.mp4"} | labels
     boxes = read_frames(tmp_path / "runs/exp/clip.mp4")
     # Two pictures side by side.
     assert len(boxes) == 3 and boxes[0].shape[1] > 160
 
 
 def test_mot_file(detect, clip, entries, tmp_path):
-    assert detect(clip, "--save-mot", "--save-json", "--every", 2) == 0
-    found = read_mot(tmp_path / "runs/exp/clip-mot.txt")
-    said = {one["frame"] + 1: one["detections"] for one in entries()}
-    # A network without people: all boxes.
-    assert list(found) == [1, 3, 5]
-    for number, boxes in found.items():
-        corners = [box["box_xyxy"] for box in said[number]]
-        np.testing.assert_allclose(boxes.xyxy, corners, atol=2e-3)
-        sure = [box["confidence"] for box in said[number]]
-        np.testing.assert_allclose(boxes.confidence, sure, rtol=1e-5)
+    """Tracks of people, or of all classes where they are named."""
+    pytest.importorskip("trackers", reason="needs the extra track")
     names = tmp_path / "people.names"
     names.write_text("person\ndog\nbird")
-    people = sum(box["class_id"] == 0 for box in said[1])
-    assert 0 < people < len(said[1])
-    for run, classes, count in (
-        ("p", (), people),
-        ("q", ("--classes", "person,bird"), len(said[1])),
-    ):
-        call = (clip, "--save-mot", "--max-frames", 1, "--names", names, "--name", run, *classes)
-        assert detect(*call) == 0
-        assert len(read_mot(tmp_path / "runs" / run / "clip-mot.txt")[1]) == count
+    for run, classes in (("p", ()), ("q", ("--classes", "person,bird"))):
+        assert (
+            detect(clip, "--track", "--save-json", "--names", names, "--name", run, *classes) == 0
+        )
+        tracks = read_mot(tmp_path / "runs" / run / "clip-mot.txt")
+        for one in entries(run):
+            boxes = [box for box in one["detections"] if box["track_id"] is not None]
+            if not classes:
+                boxes = [box for box in boxes if box["class"] == "person"]
+            written = tracks.get(one["frame"] + 1, MotBoxes.of([]))
+            assert written.ids.tolist() == [box["track_id"] for box in boxes]
+            corners = np.array([box["box_xyxy"] for box in boxes]).reshape(-1, 4)
+            np.testing.assert_allclose(written.xyxy, corners, atol=2e-3)
 
 
 def test_equal_names_do_not_overwrite_each_other(detect, image, tmp_path):

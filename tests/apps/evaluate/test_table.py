@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.costs import NetworkCosts, exponentials, spike_value
@@ -82,4 +83,4 @@ def test_rate_coding_computes_analogue_layers_in_every_step():
     streams = NetworkCosts("spikes", "any", True, 2)
     assert streams.work(seen, 3) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
     assert NetworkCosts("spikes", "any", False, 2).work(seen, 3).analogue_macs == 4
-    assert streams.size(seen).macs == 5 and streams.size(seen).neurons == 7
+    assert streams.ann_energies(seen)["fp32"] == pytest.approx(5 * 4.6 / 1e9)
