@@ -15,15 +15,14 @@ every frame is drawn equally often (Politis and Romano 1992).
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from spiking_yolo.metrics.coco import evaluator
-from spiking_yolo.metrics.voc import Mode, Ranked, average_precision, envelope
+from spiking_yolo.metrics.voc import Ranked, Rule
 
 
 @dataclass(frozen=True)
@@ -162,12 +161,16 @@ class Resampling:
 _AT_ONCE = 4_000_000
 
 
-def _in_parts(
-    score: Callable[[np.ndarray], np.ndarray], weights: np.ndarray, width: int
-) -> np.ndarray:
-    """score(weights), which holds `width` numbers per resampling."""
-    rows = max(1, _AT_ONCE // max(width, 1))
-    return np.concatenate([score(weights[i : i + rows]) for i in range(0, len(weights), rows)])
+def _per_class(ranked: Sequence[Ranked], weights: np.ndarray, rule: Rule) -> np.ndarray:
+    """Average precision of each class, float [classes, m, K]."""
+    classes: list[np.ndarray] = []
+    for one in ranked:
+        rows = max(1, _AT_ONCE // max(one.tp.size, 1))
+        parts: list[np.ndarray] = []
+        for start in range(0, len(weights), rows):
+            parts.append(one.average_precision(weights[start : start + rows], rule))
+        classes.append(np.concatenate(parts))
+    return np.stack(classes)
 
 
 def _nanmean(per_class: np.ndarray) -> np.ndarray:
@@ -188,34 +191,9 @@ class VocResampled:
         self.images = len(self.ranked[0].positives)
 
     def score(self, weights: np.ndarray) -> np.ndarray:
-        modes: tuple[Mode, ...] = ("area", "11point")
-        figures: list[np.ndarray] = []
-        for mode in modes:
-            ap = [_in_parts(partial(self._ap, r, mode), weights, len(r.tp)) for r in self.ranked]
-            figures.append(_nanmean(np.stack(ap)))
-        return np.stack(figures, 1)
-
-    @staticmethod
-    def _ap(ranked: Ranked, mode: Mode, weights: np.ndarray) -> np.ndarray:
-        npos = weights @ ranked.positives
-        return average_precision(ranked.tp, npos, mode, weights[:, ranked.image])
-
-
-@dataclass(frozen=True, eq=False)
-class CocoRanked:
-    """Detections of one category over all images, best first; all areas, at most 100 per image.
-
-    Attributes:
-        tp: True positives, bool [10 IoU thresholds, n].
-        fp: False positives likewise; a detection of a crowd is neither.
-        image: Position of each detection's image, int64 [n].
-        positives: Objects per image, int64 [images].
-    """
-
-    tp: np.ndarray
-    fp: np.ndarray
-    image: np.ndarray
-    positives: np.ndarray
+        area = _per_class(self.ranked, weights, "area")[..., 0]
+        eleven_points = _per_class(self.ranked, weights, "11 points")[..., 0]
+        return np.stack([_nanmean(area), _nanmean(eleven_points)], 1)
 
 
 class CocoResampled:
@@ -223,13 +201,7 @@ class CocoResampled:
 
     figures: tuple[str, ...] = ("AP", "AP50")
 
-    def __init__(self, ranked: list[CocoRanked], recalls: np.ndarray, images: int) -> None:
-        self.ranked = ranked
-        self.recalls = recalls
-        self.images = images
-
-    @classmethod
-    def of(cls, gt: dict[str, Any], predictions: list[dict[str, Any]]) -> "CocoResampled":
+    def __init__(self, gt: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
         """Match once; the arguments are those of `coco_score`."""
         run = evaluator(gt, predictions)
         # All areas.
@@ -237,42 +209,18 @@ class CocoResampled:
         run.params.areaRngLbl = run.params.areaRngLbl[:1]
         with contextlib.redirect_stdout(io.StringIO()):
             run.evaluate()
-        images = len(run.params.imgIds)
-        ranked: list[CocoRanked] = []
+        self.images = images = len(run.params.imgIds)
+        self.ranked: list[Ranked] = []
         for start in range(0, len(run.params.catIds) * images, images):
-            ranked.append(_coco_ranked(run.evalImgs[start : start + images]))
-        return cls(ranked, run.params.recThrs, images)
-
-    def per_class(self, weights: np.ndarray) -> np.ndarray:
-        """AP of each category at the 10 IoU thresholds, [categories, m, 10]; nan for no objects."""
-        return np.stack([_in_parts(partial(self._ap, r), weights, r.tp.size) for r in self.ranked])
+            self.ranked.append(_coco_ranked(run.evalImgs[start : start + images]))
 
     def score(self, weights: np.ndarray) -> np.ndarray:
-        ap = self.per_class(weights)
+        ap = _per_class(self.ranked, weights, "101 points")
         all_thresholds = ap.transpose(0, 2, 1).reshape(-1, len(weights))
         return np.stack([_nanmean(all_thresholds), _nanmean(ap[..., 0])], 1)
 
-    def _ap(self, ranked: CocoRanked, weights: np.ndarray) -> np.ndarray:
-        """101-point AP [m, 10]: a rank weighs as many recall thresholds as it reaches first.
 
-        Detections that are wrong at all IoU thresholds, most of them, reach none and only lower the
-        precision of what follows: they are counted once, and the others at every threshold.
-        """
-        wrong = ranked.fp.all(0)
-        count = weights[:, ranked.image]  # [m, n]
-        before = np.cumsum(count * wrong, -1)[:, None, ~wrong]
-        count = count[:, None, ~wrong]
-        hits = np.cumsum(count * ranked.tp[:, ~wrong], -1)
-        misses = np.cumsum(count * ranked.fp[:, ~wrong], -1) + before
-        npos = (weights @ ranked.positives)[:, None]
-        recall = hits / np.maximum(npos, 1)[..., None]
-        reached = np.searchsorted(self.recalls, recall, side="right")
-        gained = np.diff(reached, axis=-1, prepend=0)
-        ap = (envelope(hits, hits + misses) * gained).sum(-1) / len(self.recalls)
-        return np.where(npos > 0, ap, np.nan)
-
-
-def _coco_ranked(rows: list[dict[str, Any] | None]) -> CocoRanked:
+def _coco_ranked(rows: list[dict[str, Any] | None]) -> Ranked:
     """The matches of one category.
 
     rows: pycocotools' evalImgs, each with the 100 best detections of an image (the largest of
@@ -295,7 +243,7 @@ def _coco_ranked(rows: list[dict[str, Any] | None]) -> CocoRanked:
     order = np.argsort(-np.concatenate(scores), kind="mergesort")
     tp = np.concatenate(matched, 1)[:, order]
     counts = ~np.concatenate(ignored, 1)[:, order]
-    return CocoRanked(tp & counts, ~tp & counts, np.concatenate(image)[order], positives)
+    return Ranked(tp & counts, ~tp & counts, np.concatenate(image)[order], positives)
 
 
 def correct(classes: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:

@@ -125,7 +125,7 @@ def _matched(
     for i, frame in enumerate(chain(*detections), 1):
         scored = frame.take(frame.class_id < len(category_ids))
         rows += to_coco(scored, i, category_ids)
-    return CocoResampled.of(gt, rows)
+    return CocoResampled(gt, rows)
 
 
 def _resampling(

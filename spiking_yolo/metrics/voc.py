@@ -16,73 +16,64 @@ import numpy as np
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 
-Mode = Literal["area", "11point"]
-
-
-def envelope(hits: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Interpolated precision [..., n]: at each rank, the best precision at that or any later rank.
-
-    Args:
-        hits: Cumulative counts of true positives, [..., n].
-        shown: Cumulative counts of all detections, [..., n].
-    """
-    precision = hits / np.maximum(shown, 1)
-    return np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
-
-
-def average_precision(
-    tp_ranked: np.ndarray,
-    npos: int | np.ndarray,
-    mode: Mode = "area",
-    weights: np.ndarray | None = None,
-) -> np.ndarray:
-    """Average precision of detections ranked best first.
-
-    Recall is compared with k/10 in integers, hence exactly: three of ten objects reach 0.3, but not
-    the float 0.30000000000000004.
-
-    Args:
-        tp_ranked: Whether each detection is a true positive, bool [n].
-        npos: Number of objects; [m] with weights of m resamplings.
-        mode: "area" under the interpolated curve (VOC 2010 on), or "11point", the mean interpolated
-            precision at recall 0, 0.1, ..., 1 (VOC 2007).
-        weights: How often each detection counts, [n], or [m, n] for m resamplings at once.
-
-    Returns:
-        AP as a fraction; nan where npos is 0.
-    """
-    tp = np.asarray(tp_ranked, dtype=bool)
-    if weights is None:
-        weights = np.ones(len(tp), dtype=np.int64)
-    hits = np.cumsum(weights * tp, -1)
-    positives = np.asarray(npos)[..., None]
-    divisor = np.maximum(positives, 1)
-    if mode == "area":
-        recall_steps = weights * tp / divisor
-    else:
-        recall_steps = np.diff(hits * 10 // divisor + 1, prepend=0) / 11
-    ap = (envelope(hits, np.cumsum(weights, -1)) * recall_steps).sum(-1)
-    return np.where(positives[..., 0] > 0, ap, np.nan)
-
-
-TRUE, FALSE, IGNORED = 1, 0, -1
+# How recall is sampled: the area under the interpolated curve (VOC 2010 on), or the mean of the
+# interpolated precision at recall 0, 0.1, ..., 1 (VOC 2007) or 0, 0.01, ..., 1 (COCO).
+Rule = Literal["area", "11 points", "101 points"]
+_RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """The detections of one class over all images, best first; ignored ones are left out.
+    """The detections of one class over all images, best first.
 
     Attributes:
-        tp: Whether each is a true positive, bool [n].
-        image: Position of each one's image in the dataset, int64 [n].
-        confidence: float [n].
-        positives: Objects of the class per image, difficult ones not counted, int64 [images].
+        tp: True positives at each of K IoU thresholds, bool [K, n].
+        fp: False positives likewise; detections of ignored objects are neither.
+        image: Position of each detection's image, int64 [n].
+        positives: Objects of the class per image, without ignored ones, int64 [images].
     """
 
     tp: np.ndarray
+    fp: np.ndarray
     image: np.ndarray
-    confidence: np.ndarray
     positives: np.ndarray
+
+    def average_precision(self, weights: np.ndarray, rule: Rule) -> np.ndarray:
+        """Average precision, float [m, K]; nan where there are no objects.
+
+        Interpolated precision is the best at a rank or any later one. Detections that are wrong at
+        all thresholds, most of them, only lower the precision of what follows: they are counted
+        once, and the others at every threshold.
+
+        Args:
+            weights: How often each image counts in m resamplings, int64 [m, images].
+            rule: How recall is sampled.
+        """
+        wrong = self.fp.all(0)
+        count = weights[:, self.image]
+        before = np.cumsum(count * wrong, -1)[:, None, ~wrong]
+        found = count[:, None, ~wrong] * self.tp[:, ~wrong]
+        hits = np.cumsum(found, -1)
+        misses = np.cumsum(count[:, None, ~wrong] * self.fp[:, ~wrong], -1) + before
+        precision = hits / np.maximum(hits + misses, 1)
+        best = np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
+        objects = (weights @ self.positives)[:, None]
+        positives = np.maximum(objects, 1)[..., None]
+        if rule == "area":
+            gained = found / positives
+        elif rule == "11 points":
+            # In integers, hence exactly: three of ten objects reach 0.3, but not the float
+            # 0.30000000000000004.
+            gained = np.diff(hits * 10 // positives + 1, prepend=0) / 11
+        else:
+            reached = np.searchsorted(_RECALLS, hits / positives, side="right")
+            gained = np.diff(reached, prepend=0) / 101
+        return np.where(objects > 0, (best * gained).sum(-1), np.nan)
+
+
+TRUE, FALSE, IGNORED = 1, 0, -1
+# Of a match.
+LEAST_IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +105,13 @@ def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / (area_a[:, None] + area_b[None] - inter)
 
 
-def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float = 0.5) -> np.ndarray:
+def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample) -> np.ndarray:
     """Match the detections of one image with its objects.
 
     Args:
         boxes: xyxy, best first, float [n, 4].
         labels: int [n].
         truth: The image's objects.
-        min_iou: Smallest IoU of a match.
 
     Returns:
         TRUE, FALSE or IGNORED for each detection, int [n].
@@ -131,7 +121,7 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float =
         return outcome
     iou = np.where(labels[:, None] == truth.labels[None], inclusive_iou(boxes, truth.boxes), -1.0)
     best = iou.argmax(1)
-    over = np.flatnonzero(iou.max(1) >= min_iou)
+    over = np.flatnonzero(iou.max(1) >= LEAST_IOU)
     # Later detections of an object are duplicates.
     _, first = np.unique(best[over], return_index=True)
     outcome[over[first]] = TRUE
@@ -139,9 +129,7 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float =
     return outcome
 
 
-def rank(
-    predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5
-) -> dict[str, Ranked]:
+def rank(predictions: Sequence[Detections], dataset: DetectionSet) -> dict[str, Ranked]:
     """Match every image and rank the detections of each class; arguments as in `voc_map`."""
     if len(predictions) != len(dataset):
         raise ValueError(
@@ -156,22 +144,20 @@ def rank(
         best_first = np.argsort(-scores, kind="stable")
         boxes = detections.xyxy.double().cpu().numpy().reshape(-1, 4)[best_first]
         labels = detections.class_id.cpu().numpy()[best_first]
-        outcome = match(boxes, labels, truth, min_iou)
+        outcome = match(boxes, labels, truth)
         matched.append((outcome, labels, scores[best_first], np.full(len(labels), i)))
         np.add.at(positives[:, i], truth.labels[~truth.ignored], 1)
     outcome, label, confidence, image = map(np.concatenate, zip(*matched, strict=True))
-    ranked = {}
+    ranked: dict[str, Ranked] = {}
     for c, name in enumerate(dataset.classes):
         chosen = np.flatnonzero((label == c) & (outcome != IGNORED))
         chosen = chosen[np.argsort(-confidence[chosen], kind="stable")]
-        tp = outcome[chosen] == TRUE
-        ranked[name] = Ranked(tp, image[chosen], confidence[chosen], positives[c])
+        tp = (outcome[chosen] == TRUE)[None]
+        ranked[name] = Ranked(tp, ~tp, image[chosen], positives[c])
     return ranked
 
 
-def voc_map(
-    predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5
-) -> VocScore:
+def voc_map(predictions: Sequence[Detections], dataset: DetectionSet) -> VocScore:
     """Score the detections of a whole dataset.
 
     Args:
@@ -179,26 +165,23 @@ def voc_map(
             the image, and class_id an index of `dataset.classes` (see `relabel` for a network with
             other classes).
         dataset: The images and their objects.
-        min_iou: Smallest IoU of a match.
 
     Raises:
         ValueError: The number of predictions is not that of the images.
     """
-    ranked = rank(predictions, dataset, min_iou)
-    npos: dict[str, int] = {}
+    ranked = rank(predictions, dataset)
+    once = np.ones((1, len(dataset)), np.int64)
+    npos = {name: int(one.positives.sum()) for name, one in ranked.items()}
     area: dict[str, float] = {}
-    eleven_point: list[float] = []
-    for name, detections in ranked.items():
-        count = npos[name] = int(detections.positives.sum())
-        if not count:
-            continue
-        tp = detections.tp
-        area[name] = float(average_precision(tp, count))
-        eleven_point.append(float(average_precision(tp, count, "11point")))
+    eleven_points: list[float] = []
+    for name, one in ranked.items():
+        if npos[name]:
+            area[name] = one.average_precision(once, "area").item()
+            eleven_points.append(one.average_precision(once, "11 points").item())
     mAP_area = mAP_07 = float("nan")
     if area:
         mAP_area = float(np.mean(list(area.values())))
-        mAP_07 = float(np.mean(eleven_point))
+        mAP_07 = float(np.mean(eleven_points))
     return VocScore(mAP_area, mAP_07, area, npos, ranked)
 
 

@@ -117,10 +117,12 @@ class ClassifyTask(Dataset[Any]):
     val: LabelledSet
 
     def __post_init__(self) -> None:
-        size = read_image(self.train.pictures[0].source).shape[:2]
+        height, width = read_image(self.train.pictures[0].source).shape[:2]
         names = self.train.classes
-        self.spec = Spec("classify", names, *size, "stretch", mean=CIFAR_MEAN, std=CIFAR_STD)
-        shift = v2.RandomCrop(size, padding=SHIFT, padding_mode="reflect")
+        self.spec = Spec(
+            "classify", names, height, width, "stretch", mean=CIFAR_MEAN, std=CIFAR_STD
+        )
+        shift = v2.RandomCrop((height, width), padding=SHIFT, padding_mode="reflect")
         self.augment = v2.Compose([shift, v2.RandomHorizontalFlip()])
 
     def __len__(self) -> int:

@@ -84,7 +84,7 @@ def test_voc_weights_equal_copied_images() -> None:
 def test_coco_weights_equal_copied_images() -> None:
     data, found = scene(noise=12)
     weights = draws(IMAGES, 25, 1)
-    fast = CocoResampled.of(data.as_coco().annotations, coco_rows(found)).score(weights)
+    fast = CocoResampled(data.as_coco().annotations, coco_rows(found)).score(weights)
     for row, w in zip(fast, weights, strict=True):
         chosen = copies(w)
         gt = replace(data, samples=[data.samples[i] for i in chosen]).as_coco().annotations
@@ -103,14 +103,14 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
             box = (np.array(row["bbox"]) + rng.normal(0, 9, 4) * [1, 1, 0, 0]).tolist()
             rows.append({**row, "bbox": box, "score": score})
     expected = coco_score(data.as_coco().annotations, rows).stats
-    ours = CocoResampled.of(data.as_coco().annotations, rows).score(np.ones((1, IMAGES), int))[0]
+    ours = CocoResampled(data.as_coco().annotations, rows).score(np.ones((1, IMAGES), int))[0]
     np.testing.assert_allclose(ours, [expected["AP"], expected["AP50"]], rtol=1e-12)
 
 
 def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     data, found = scene(noise=12)
     voc = VocResampled(voc_map(found, data).ranked)
-    coco = CocoResampled.of(data.as_coco().annotations, coco_rows(found))
+    coco = CocoResampled(data.as_coco().annotations, coco_rows(found))
     whole = [Resampling.of(data, 30).intervals() for data in (voc, coco)]
     monkeypatch.setattr("spiking_yolo.metrics.bootstrap._AT_ONCE", 1)
     assert [Resampling.of(data, 30).intervals() for data in (voc, coco)] == whole
@@ -145,7 +145,7 @@ def test_unlike_measurements_are_not_paired() -> None:
     with pytest.raises(ValueError, match="12 and 11 images"):
         voc - Resampling.of(fewer, 5)
     with pytest.raises(ValueError, match="cannot be paired"):
-        voc - Resampling.of(CocoResampled.of(data.as_coco().annotations, coco_rows(found)), 5)
+        voc - Resampling.of(CocoResampled(data.as_coco().annotations, coco_rows(found)), 5)
     for other in ({"n": 6}, {"n": 5, "seed": 1}):
         with pytest.raises(ValueError, match="other draws"):
             voc - Resampling.of(VocResampled(voc_map(found, data).ranked), **other)

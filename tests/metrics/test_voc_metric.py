@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.voc import average_precision, inclusive_iou, match, relabel, voc_map
+from spiking_yolo.metrics.voc import Ranked, Rule, inclusive_iou, match, relabel, voc_map
 
 
 def truth(
@@ -36,6 +36,13 @@ def of(samples: list[Sample], classes: tuple[str, ...] = ("thing",)) -> Detectio
     return DetectionSet("test", classes, samples, [])
 
 
+def average_precision(tp: list[bool] | list[int], npos: int, rule: Rule) -> float:
+    """Of detections of one image."""
+    right = np.array(tp, bool)[None]
+    one = Ranked(right, ~right, np.zeros(len(tp), int), np.array([npos]))
+    return one.average_precision(np.ones((1, 1), int), rule).item()
+
+
 def test_average_precision_of_worked_lists() -> None:
     for tp, npos, eleven, area in [
         ([1, 1, 0, 1, 0, 0, 1, 0], 5, 0.6948051948, 0.6642857143),
@@ -46,19 +53,18 @@ def test_average_precision_of_worked_lists() -> None:
         ([], 3, 0.0, 0.0),
         ([0, 0], 3, 0.0, 0.0),
     ]:
-        ranked = np.array(tp, dtype=bool)
-        assert average_precision(ranked, npos, "11point") == pytest.approx(eleven, abs=1e-9)
-        assert average_precision(ranked, npos, "area") == pytest.approx(area, abs=1e-9)
+        assert average_precision(tp, npos, "11 points") == pytest.approx(eleven, abs=1e-9)
+        assert average_precision(tp, npos, "area") == pytest.approx(area, abs=1e-9)
 
 
 def test_eleven_points_are_compared_exactly() -> None:
     """Three of ten reach recall 0.3, three of five reach 0.6; floats of np.arange(0, 1.1, 0.1) deny
     both.
     """
-    ten, five = np.ones(3, bool), np.array([1, 1, 0, 1, 0, 0, 1, 0], bool)
+    ten, five = [1, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0]
     by_hand = (5 + 2 * 0.75 + 2 * 4 / 7) / 11
-    assert average_precision(ten, 10, "11point") == pytest.approx(4 / 11, abs=1e-12)
-    assert average_precision(five, 5, "11point") == pytest.approx(by_hand, abs=1e-12)
+    assert average_precision(ten, 10, "11 points") == pytest.approx(4 / 11, abs=1e-12)
+    assert average_precision(five, 5, "11 points") == pytest.approx(by_hand, abs=1e-12)
 
 
 def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
@@ -82,8 +88,8 @@ def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
 def test_average_precision_against_its_definition(tp: list[bool], missed: int) -> None:
     npos = max(sum(tp) + missed, 1)
     eleven, area = plain_ap(tp, npos)
-    for rule, expected in (("11point", eleven), ("area", area)):
-        found = average_precision(np.array(tp, bool), npos, rule)
+    for rule, expected in (("11 points", eleven), ("area", area)):
+        found = average_precision(tp, npos, rule)
         assert found == pytest.approx(float(expected), abs=1e-12)
 
 

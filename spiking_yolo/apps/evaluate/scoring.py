@@ -170,7 +170,7 @@ class CocoScorer(Scorer):
             figures[COCO_NAMES.get(name, name)] = value
 
         def resampled(n: int, seed: int) -> Resampling:
-            matched = CocoResampled.of(self.truth, rows)
+            matched = CocoResampled(self.truth, rows)
             names = tuple(COCO_NAMES[name] for name in matched.figures)
             return replace(Resampling.of(matched, n, seed), figures=names)
 
