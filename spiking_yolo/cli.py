@@ -51,7 +51,6 @@ OLD = {
     "--report": "--page FILE.html",
     "--overlay": "--page FILE.html",
     "--timeline": "--page FILE.html",
-    "--quick": "--calibration untrained",
     # As Ultralytics and YOLOv5 call them.
     "predict": "detect",
     "track": "detect --track",

@@ -1,46 +1,59 @@
-"""The engine of `calibrate`: statistics, what methods learn by running the network, and tuning."""
+"""The engine of `calibrate`: images, statistics, and what methods learn from them."""
 
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert.calibrate import calibrate as run_network
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,
+    calibration_files,
     destination,
     find_calibration,
     save_calibrations,
 )
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import ImageList, Statistics, preprocessed, take_statistics
+from spiking_yolo.convert.thresholds import least_thetas
+from spiking_yolo.convert.training import Session, State, Training
 from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.detection import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
+from spiking_yolo.data.mot import VideoSequence, has_videos, open_sequences
+from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.options import Progress, drawn, load_ann
 from spiking_yolo.recipe import Recipe
 
-# Of --data, whose images are small: images for the statistics.
-STATISTICS_IMAGES = 1000
+# Of a dataset of classes, whose images are small, so many are drawn for the statistics.
+OF_CLASSES = 1000
+# Fewest pictures from which tuning can learn anything that holds for others.
+FEWEST = 32
+# Pictures on which states are compared when tuning, and which are not trained on.
+VALIDATION = 48
+# Pictures of a step of a detector that is tuned.
+BATCH = 4
 
 
 def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Progress) -> "Job":
     """Write the statistics, and a calibration for each method that learns by running the network.
 
-    Tuning starts from the default method's calibration, which is made first where there is none.
-
     Args:
         options: Network, images, methods, and where the file goes.
-        say: say(line), called with what was written, and the figures of tuning.
+        say: say(line), called with what was written, and the figures of training.
         progress: Called as the progress of a study.
 
     Raises:
@@ -48,17 +61,15 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
     """
     recipes = recipes_of(options)
     ann = load_ann(options)
-    folders = _folders(options, ann)
-    pictures = list(itertools.chain(*folders))
-    if options.limit or options.data:
-        number = options.limit or STATISTICS_IMAGES
-        pictures = drawn(pictures, replace(options, limit=number))
-    job = Job(ann, destination(ann, options.output), pictures, say, progress)
-    if others := [recipe for recipe in recipes if recipe.calibration.kind != "tuned"]:
-        job.run(others, options.run_images)
-    for recipe in recipes:
-        if recipe.calibration.kind == "tuned":
-            job.tune(recipe, options, folders)
+    images = Images()
+    for path in options.images:
+        images.add(path, ann)
+    if options.limit:
+        images.folders = [drawn(list(itertools.chain(*images.folders)), options)]
+    seconds = options.minutes and options.minutes * 60
+    path = destination(ann, options.output)
+    job = Job(ann, path, images, say, progress, seconds, options.seed, options.device)
+    job.run(recipes)
     return job
 
 
@@ -67,31 +78,54 @@ def calibrate_trained(
 ) -> None:
     """Calibrate a trained network for the default method, on some of its training images."""
     ann, recipe = load(weights), get_recipe(DEFAULT)
-    number = _run_images(recipe, ann)
-    Job(ann, destination(ann), draw(pictures, number, seed), say, bars).run([recipe])
+    images = Images([draw(pictures, _needed(recipe, ann), seed)])
+    Job(ann, destination(ann), images, say, bars).run([recipe])
 
 
 def recipes_of(options: CalibrateOptions) -> list[Recipe]:
     """The recipes to calibrate for, with the settings applied."""
-    name = options.calibration
-    if options.tune:
-        start = "tuned"
-        if CALIBRATIONS.get(name or "", {}).get("calibration.kind") == "tuned":
-            start = name
-        if options.methods != (DEFAULT,):
-            raise UserError(f"--tune is for {DEFAULT}: leave --method out")
-        recipes = [get_recipe(DEFAULT, start)]
-    elif options.methods == ("all",):
-        recipes = [get_recipe(method, name) for method in list_methods()]
-    else:
-        recipes = [get_recipe(method, name) for method in options.methods]
-    settings = dict(options.settings)
+    kinds = {"untrained": options.quick, "tuned": options.tune, "video": options.video}
+    kind = next((name for name, chosen in kinds.items() if chosen), None)
+    name, settings = options.calibration, dict(options.settings)
+    methods = options.methods
+    if methods == ("all",):
+        methods = tuple(list_methods())
+    # A name of one's own has the settings of the kind.
+    start = kind if name not in CALIBRATIONS else name
+    recipes = [get_recipe(method, start or name) for method in methods]
     if name:
         settings["calibration.name"] = name
-    recipes = [recipe.with_settings(settings) for recipe in recipes]
-    if options.videos and not any(recipe.calibration.frames > 1 for recipe in recipes):
-        raise UserError("--videos are for what learns from clips: give --calibration video")
-    return recipes
+    return [recipe.with_settings(settings) for recipe in recipes]
+
+
+@dataclass
+class Images:
+    """What to learn from: pictures by folder, and the videos of which frames are among them."""
+
+    folders: list[Sequence[Picture]] = field(default_factory=list)
+    videos: list[VideoSequence] = field(default_factory=list)
+
+    def add(self, path: Path, ann: Ann) -> None:
+        """The pictures or videos at a path."""
+        if has_videos(path):
+            for video in open_sequences(path):
+                self.videos.append(video)
+                frames = clips_of(video, [0], max(ann.imgsz))
+                self.folders.append(
+                    [Picture(f"{video.name}#{k}", f[0]) for k, f in enumerate(frames)]
+                )
+            return
+        classes = ann.spec.task == "classify" and path.is_dir()
+        if classes and any(one.is_dir() for one in path.iterdir()):
+            pictures = open_classification(path, "train").pictures
+            self.folders.append(draw(pictures, min(OF_CLASSES, len(pictures))))
+        else:
+            files = open_photographs([str(path)], training=True)
+            self.folders.append(list(map(Picture.file, files)))
+
+    def all(self) -> list[Picture]:
+        """The pictures of all folders."""
+        return list(itertools.chain(*self.folders))
 
 
 @dataclass
@@ -100,71 +134,139 @@ class Job:
 
     ann: Ann
     path: Path
-    pictures: Sequence[Picture]
+    images: Images
     say: Callable[[str], Any]
     progress: Progress
+    seconds: float | None = None
+    seed: int = 0
+    device: str = "cpu"
     skipped: int = 0
 
-    def run(self, recipes: Sequence[Recipe], run_images: int | None = None) -> None:
-        """Write the statistics, and what the recipes learn.
-
-        The statistics are written together with what the first recipe learns.
-
-        Args:
-            recipes: None of them is tuned.
-            run_images: On which the network is run; None for the default of each method.
-        """
-        statistics, usable, unsaved = self._statistics()
-        if unsaved and not any(recipe.runs_network for recipe in recipes):
-            self._save((), statistics)
+    def run(self, recipes: Sequence[Recipe]) -> None:
+        """Write the statistics, and what the recipes learn."""
+        count = len(self.images.all())
+        if count < FEWEST and any(one.calibration.kind == "tuned" for one in recipes):
+            raise UserError(
+                f"{count} pictures are too few to tune on: give {FEWEST} or more, in any number of"
+                " folders; 500 are good"
+            )
+        statistics = self._statistics()
         for recipe in recipes:
             if not recipe.runs_network:
                 self.say(f"method {recipe.name} needs the statistics only")
-                continue
-            used = spread(usable, run_images or _run_images(recipe, self.ann))
-            self._save([self._learn(recipe, statistics, used)], statistics if unsaved else None)
-            unsaved = False
-            self._say_saved(recipe, len(used))
+            elif recipe.calibration.kind == "tuned":
+                self._tune(recipe, statistics)
+            else:
+                self._learn(recipe, statistics)
 
-    def tune(
-        self, recipe: Recipe, options: CalibrateOptions, folders: Sequence[Sequence[Picture]]
-    ) -> None:
-        """Tune by a recipe, and write what was learned."""
-        from spiking_yolo.apps.tuning import tune
+    def _learn(self, recipe: Recipe, statistics: Statistics) -> None:
+        """Write what a method learns by running the network."""
+        ann, parts = self.ann, itertools.count(1)
+        pictures = spread(self.images.all(), _needed(recipe, ann))
+        names = [picture.name for picture in pictures]
+        known, session = self._session(recipe, names)
+        if session is None:
+            return
 
-        default = find_calibration(self.ann, get_recipe(DEFAULT))
-        if default is None:
-            self.run([get_recipe(DEFAULT)])
-            default = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
-        start = find_calibration(self.ann, get_recipe(DEFAULT, "tuned"))
-        if recipe.calibration.frames == 1 or start is None:
-            start = default
-        tuned = tune(self.ann, recipe, start.neurons, folders, options, self.progress, self.say)
-        thetas = {
-            node.name: tuned.neurons[node.name]["theta"] for node in self.ann.graph.activations
-        }
-        stored = stored_weights(self.ann.graph, tuned.weights, thetas)
-        names = [picture.name for picture in itertools.chain(*folders)]
-        names += map(str, options.videos)
-        self._save([CalibrationResult.of(recipe, tuned.neurons, names, stored)])
-        self._say_saved(recipe, len(names))
+        def report(text: str, done: int | None = None, total: int = 0, remark: str = "") -> None:
+            """Work of known length has a bar of its own, other parts are counted."""
+            if done is None:
+                self.progress(recipe.name, next(parts), None, text)
+            else:
+                self.progress(text, done, total, remark)
 
-    def _say_saved(self, recipe: Recipe, images: int) -> None:
-        name = f"{recipe.name}, calibration {recipe.calibration.name}"
-        self.say(f"{name} of {images} images: saved to {self.path}")
+        images = preprocessed(pictures, ann.spec)
+        session, start = replace(session, progress=report), known and known.neurons
+        neurons = run_network(ann.graph, ann.spec, statistics, recipe, images, session, start)
+        self._save(recipe, names, neurons)
+
+    def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
+        """Write what a method learns from random crops or clips, starting from the best that there
+        is.
+        """
+        device = usable_device(self.device)
+        ann, images = self.ann, self.images
+        names = [picture.name for picture in images.all()]
+        known, session = self._session(recipe, names)
+        if session is None:
+            return
+        folders, validation = split(images.folders)
+        for start in ("tuned", "default"):
+            if known is None and (start == "default" or recipe.calibration.frames > 1):
+                known = find_calibration(calibration_files(ann), get_recipe(DEFAULT, start))
+        if known is None:
+            self._learn(get_recipe(DEFAULT), statistics)
+            known = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
+        batch = max(BATCH, ann.spec.images_at_once)
+        how = ann.spec, batch, self.seed, ann.spec.task
+        frames = recipe.calibration.frames
+        pictures: Callable[[int], Tensor]
+        if frames > 1:
+            times, side = frame_times(frames), max(ann.imgsz)
+            clips = [clips_of(video, times, side) for video in images.videos]
+            pictures = RandomClips(folders, *how, frames, clips)
+            compared = pictures.others(validation, len(validation))
+        else:
+            pictures = RandomPictures(folders, *how)
+            compared = preprocessed(validation, ann.spec)
+        least = least_thetas(ann.graph, statistics.histograms)
+        training = Training(
+            ann.graph, ann.spec, recipe, known.neurons, compared, device, least, known.weights
+        )
+        training.run(pictures, session)
+        best = training.result()
+        self._save(recipe, names, best.neurons, best.weights)
+
+    def _session(
+        self, recipe: Recipe, names: Sequence[str]
+    ) -> tuple[CalibrationResult | None, Session | None]:
+        """What the file has of these images, if it is to be trained further; and how to train, None
+        if nothing is left to do.
+        """
+        save = partial(self._save_state, recipe, names)
+        session = Session(self.seconds, 0.0, self.progress, save, self.say)
+        known = None
+        with suppress(UserError, LookupError):
+            file = CalibrationFile.read(self.path)
+            if (file.weights_sha256, file.imgsz) == (self.ann.sha256, self.ann.imgsz):
+                known = find_calibration([file], recipe)
+        if known is None or known.images != ImageList.of(names) or not known.fits(recipe):
+            return None, session
+        title = f"calibration {recipe.calibration.name} of these images"
+        if known.done < 1:
+            self.say(f"{title}: going on after {known.done:.0%}")
+            return known, replace(session, done=known.done)
+        if self.seconds and recipe.calibration.by_gradient:
+            return known, session
+        self.say(f"{title}: kept in {self.path}")
+        return known, None
+
+    def _save_state(self, recipe: Recipe, names: Sequence[str], state: State, done: float) -> None:
+        self._write(recipe, names, state.neurons, state.weights, done)
 
     def _save(
-        self, results: Sequence[CalibrationResult], statistics: Statistics | None = None
+        self, recipe: Recipe, names: Sequence[str], neurons: Any, weights: Any = None
     ) -> None:
-        save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, results, statistics)
+        self._write(recipe, names, neurons, weights or {}, 1.0)
+        name = f"{recipe.name}, calibration {recipe.calibration.name}"
+        self.say(f"{name} of {len(names)} images: saved to {self.path}")
 
-    def _statistics(self) -> tuple[Statistics, Sequence[Picture], bool]:
-        """Those in the file if they are of these pictures, or new ones.
+    def _write(
+        self, recipe: Recipe, names: Sequence[str], neurons: Any, weights: Any, done: float
+    ) -> None:
+        graph = self.ann.graph
+        thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
+        stored = stored_weights(graph, weights, thetas)
+        result = CalibrationResult.of(recipe, neurons, names, stored, done)
+        save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
 
-        And the pictures that can be read, and whether the statistics are not in the file yet.
+    def _statistics(self) -> Statistics:
+        """Those in the file if they are of these pictures, or new ones, which are written.
+
+        Pictures that cannot be read are left out from now on.
         """
-        ann = self.ann
-        names = ImageList.of([picture.name for picture in self.pictures])
+        ann, pictures = self.ann, self.images.all()
+        names = ImageList.of([picture.name for picture in pictures])
         # A missing file, or a damaged one, is made again.
         with suppress(UserError, LookupError):
             file = CalibrationFile.read(self.path)
@@ -172,59 +274,44 @@ class Job:
             old = file.statistics()
             if old.images == names and same_network:
                 self.say(f"statistics of these {names.count} images: kept in {self.path}")
-                return old, self.pictures, False
+                return old
 
         def counted() -> Iterator[Picture]:
-            for k, picture in enumerate(self.pictures):
+            for k, picture in enumerate(pictures):
                 yield picture
-                self.progress("images", k + 1, len(self.pictures))
+                self.progress("images", k + 1, len(pictures))
 
         statistics, used, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
         for line in skipped:
             print(f"skipped: {line}", file=sys.stderr)
         self.skipped = len(skipped)
+        readable = set(used)
+        kept = [[one for one in folder if one.name in readable] for folder in self.images.folders]
+        self.images.folders = [folder for folder in kept if folder]
+        save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
         self.say(f"statistics of {len(used)} images: saved to {self.path}")
-        usable = [picture for picture in self.pictures if picture.name in set(used)]
-        return statistics, usable, True
-
-    def _learn(
-        self, recipe: Recipe, statistics: Statistics, pictures: Sequence[Picture]
-    ) -> CalibrationResult:
-        """What a method learns by running the network on these pictures."""
-        parts = itertools.count(1)
-
-        def report(text: str, done: int | None = None, total: int | None = None) -> None:
-            """Work of known length has a bar of its own, other parts are counted."""
-            if done is None:
-                self.progress(recipe.name, next(parts), None, text)
-            else:
-                self.progress(text, done, total)
-
-        ann = self.ann
-        images = preprocessed(pictures, ann.spec)
-        neurons = run_network(ann.graph, ann.spec, statistics, recipe, images, report)
-        return CalibrationResult.of(recipe, neurons, [picture.name for picture in pictures])
+        return statistics
 
 
-def _run_images(recipe: Recipe, ann: Ann) -> int:
+def split(folders: Sequence[Sequence[Picture]]) -> tuple[list[list[Picture]], list[Picture]]:
+    """The pictures to tune on, folder by folder, and those to validate on: as many of each folder,
+    at equal distances.
+    """
+    count = sum(map(len, folders))
+    each = max(1, min(VALIDATION, count // 4) // len(folders))
+    validation: list[Picture] = []
+    rest: list[list[Picture]] = []
+    for pictures in folders:
+        chosen = spread(pictures, each)
+        validation += chosen
+        taken = set(map(id, chosen))
+        rest.append([picture for picture in pictures if id(picture) not in taken])
+    return [pictures for pictures in rest if pictures], validation
+
+
+def _needed(recipe: Recipe, ann: Ann) -> int:
     """The number of images that a method runs on: those that train their neurons need more."""
     small = ann.spec.task == "classify"
     if recipe.by_gradient:
         return 1000 if small else 128
     return 100 if small else 16
-
-
-def _folders(options: CalibrateOptions, ann: Ann) -> list[list[Picture]]:
-    """The pictures, folder by folder."""
-    if options.data is None:
-        folders: list[list[Picture]] = []
-        for path in options.images:
-            files = open_photographs([str(path)], training=True)
-            folders.append(list(map(Picture.file, files)))
-        return folders
-    if ann.spec.task != "classify":
-        raise UserError(
-            "--data takes a dataset of classes, and this network is a detector: give --images DIR"
-            " instead"
-        )
-    return [list(open_classification(options.data, "train").pictures)]

@@ -5,10 +5,9 @@ returns the parameters of the neurons. Layers are treated in order, each with th
 spiking as they will, on the part of the graph that ends at the layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,10 +24,8 @@ from spiking_yolo.convert.sensitivity import (
 )
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, least_thetas
-from spiking_yolo.convert.training import train
-from spiking_yolo.errors import UserError
+from spiking_yolo.convert.training import Repeated, Session, Training
 from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.io.assets import command
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Readout, Recipe
@@ -40,24 +37,21 @@ GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 NEAR, WORTH = 0.03, 0.005
 # Of a layer's gain, beside the one for all.
 STEPS = (0.8, 1.25)
+# Images of a training step, at least.
+FEWEST = 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """A network to calibrate.
-
-    Attributes:
-        images: Batches, [N, C, H, W].
-        progress: progress(text) is called before each part of the work, progress(text, done, total)
-            during one of known length.
-    """
+    """A network to calibrate: see `calibrate`."""
 
     graph: Graph
     spec: Spec
     statistics: Statistics
     recipe: Recipe
     images: Sequence[Tensor]
-    progress: Callable[..., Any]
+    session: Session
+    start: NeuronParameters | None = None
 
 
 @torch.no_grad()
@@ -67,23 +61,21 @@ def calibrate(
     statistics: Statistics,
     recipe: Recipe,
     images: Sequence[Tensor],
-    progress: Callable[..., Any] = lambda text, done=0, total=0: None,
+    session: Session = Session(),
+    start: NeuronParameters | None = None,
 ) -> NeuronParameters:
     """The parameters of the neurons that a recipe learns by running the network.
 
     Args:
-        recipe: One that `runs_network`.
+        recipe: One that `runs_network`, and is not tuned.
         images: Batches, [N, C, H, W].
-        progress: Called as the progress of a Job.
-
-    Raises:
-        UserError: The recipe is one for `tune`.
+        session: Of a training. Its progress(text) is called before each other part of the work.
+        start: What a training goes on from.
     """
-    if recipe.calibration.kind == "tuned":
-        raise UserError(f"{recipe.label} is tuned: use `{command('calibrate')} --tune`")
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout.
-    job = Job(graph, spec, statistics, replace(recipe, readout=Readout()), images, progress)
+    recipe = replace(recipe, readout=Readout())
+    job = Job(graph, spec, statistics, recipe, images, session, start)
     if recipe.chooses_gain:
         # Until thresholds are known.
         neurons = with_gain(neurons, 1.0)
@@ -105,7 +97,7 @@ def balance(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """
     balanced = dict(neurons)
     for node in job.graph.activations:
-        job.progress(f"balance {node.name}")
+        job.session.progress(f"balance {node.name}")
         network = SpikingNetwork(job.graph.up_to(node.name), balanced, job.recipe, observed=True)
         highest, lowest = _extreme_currents(network, node.name, job)
         parameters = {**balanced[node.name], "theta": _balanced(highest, job.recipe, node)}
@@ -144,29 +136,40 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; see `rescaled` for the recipe's own factors."""
-    recipe = job.recipe
-    height, width = job.images[0].shape[2:]
-    operations = budget(job.graph, recipe.calibration.operations)
-    settings = replace(recipe.calibration, operations=operations)
+    recipe, few = job.recipe, few_of(job.images)
     least = least_thetas(job.graph, job.statistics.histograms)
+    height, width = job.images[0].shape[2:]
     network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, least)
+    if job.start is not None:
+        neurons = job.start
+    elif recipe.threshold.rule == "sensitivity":
+        neurons = by_sensitivity(job, network, neurons)
+    if recipe.calibration.kind == "none":
+        return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
+    training = Training(job.graph, job.spec, recipe, neurons, few, least=least)
+    size = max(FEWEST, job.spec.images_at_once)
+    training.run(Repeated(job.images, size), job.session)
+    return training.result().neurons
+
+
+def by_sensitivity(
+    job: Job, network: CompleteNetwork, neurons: NeuronParameters
+) -> NeuronParameters:
+    """Thresholds that are coarse where an error matters little to the output."""
+    job.session.progress("sensitivity")
+    measure = relative_outputs
+    if job.spec.task == "detect":
+        measure = partial(boxes_and_scores, spec=job.spec)
     few = few_of(job.images)
-    if recipe.threshold.rule == "sensitivity":
-        job.progress("sensitivity")
-        measure = relative_outputs
-        if job.spec.task == "detect":
-            measure = partial(boxes_and_scores, spec=job.spec)
-        thetas = balanced(network, sensitivity(network.graph, few, recipe.encoding.seed, measure))
-        # A first guess of their factor: a tenth of the usual statistic.
-        usual = sum(values["theta"].mean() for values in neurons.values())
-        factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
-        by_sensitivity: dict[str, dict[str, Tensor]] = {}
-        for name, values in neurons.items():
-            by_sensitivity[name] = {**values, "theta": thetas[name] * factor}
-        neurons = by_sensitivity
-    if settings.kind == "trained":
-        return train(network, job.graph, job.spec, neurons, job.images, settings, job.progress)
-    return scaled_to(operations, network, neurons, few)
+    seed = job.recipe.encoding.seed
+    thetas = balanced(network, sensitivity(network.graph, few, seed, measure))
+    # A first guess of their factor: a tenth of the usual statistic.
+    usual = sum(values["theta"].mean() for values in neurons.values())
+    factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
+    result: dict[str, dict[str, Tensor]] = {}
+    for name, values in neurons.items():
+        result[name] = {**values, "theta": thetas[name] * factor}
+    return result
 
 
 def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
@@ -203,7 +206,7 @@ def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
 
 def _output_error(job: Job, neurons: NeuronParameters, title: str) -> float:
     """The relative error of the outputs after T, summed over the images."""
-    job.progress(title)
+    job.session.progress(title)
     T = job.recipe.calibration.T
     observer = Observer(SpikingNetwork(job.graph, neurons, job.recipe), job.graph, job.spec)
     total = 0.0
@@ -224,7 +227,7 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     T = recipe.calibration.T
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.activations, *heads):
-        job.progress(f"correct {node.name}")
+        job.session.progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, corrected, recipe)
         excess = torch.cat([_excess(network, part, x, T) for x in job.images]).mean(0)

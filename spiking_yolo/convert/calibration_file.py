@@ -39,6 +39,9 @@ STATISTICS = "statistics"
 # Of the metadata, beside an entry for the statistics and each calibration.
 COMMON = {"format", "weights_sha256", "imgsz", "checksum"}
 
+# Of the default method, the best first: what is taken where no calibration is named.
+BEST = ("tuned-weights", "tuned", "default", "fine", "untrained")
+
 Entry = dict[str, Any]
 
 
@@ -110,6 +113,7 @@ class CalibrationResult:
         images: The calibration images.
         name: Name of the calibration.
         stored: Tuned weights in 8 bits, as `stored_weights` returns them.
+        done: Share of its training that is done.
     """
 
     neurons: NeuronParameters
@@ -118,6 +122,7 @@ class CalibrationResult:
     images: ImageList
     name: str = "default"
     stored: Mapping[str, Tensor] = field(default_factory=dict)
+    done: float = 1.0
 
     @classmethod
     def of(
@@ -126,11 +131,12 @@ class CalibrationResult:
         neurons: NeuronParameters,
         images: Sequence[str],
         stored: Mapping[str, Tensor] | None = None,
+        done: float = 1.0,
     ) -> Self:
         """What a recipe learned from images of these names."""
         names = ImageList.of(images)
         name = recipe.calibration.name
-        return cls(neurons, recipe.name, settings_of(recipe), names, name, stored or {})
+        return cls(neurons, recipe.name, settings_of(recipe), names, name, stored or {}, done)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
@@ -165,7 +171,9 @@ class CalibrationResult:
 
     def contents(self) -> tuple[dict[str, Tensor], Entry]:
         """Tensors and entry in the file."""
-        content = {"settings": dict(self.settings), "images": asdict(self.images)}
+        content: Entry = {"settings": dict(self.settings), "images": asdict(self.images)}
+        if self.done < 1:
+            content["done"] = self.done
         return {**pack(self.neurons), **self.stored}, content
 
 
@@ -203,6 +211,15 @@ class CalibrationFile:
         entries = {key: metadata[key] for key in keys}
         return cls(Path(path), digest, (height, width), entries)
 
+    def check(self, ann: Ann) -> None:
+        """Raise UserError unless it is of this network at its size."""
+        mend = f"run {ann.calibrate_command}"
+        if self.weights_sha256 != ann.sha256:
+            raise UserError(f"{self.path} is of other weights than {ann.weights}: {mend}")
+        if self.imgsz != tuple(ann.imgsz):
+            sizes = f"{size_name(self.imgsz)} pixels, not {size_name(ann.imgsz)}"
+            raise UserError(f"{self.path} is of {sizes}: {mend}")
+
     def names(self, method: str) -> list[str]:
         """Names of a method's calibrations."""
         return [key.partition("/")[2] for key in self.entries if key.startswith(f"{method}/")]
@@ -229,7 +246,8 @@ class CalibrationFile:
         try:
             check_values(neurons)
             images = ImageList(**content["images"])
-            result = CalibrationResult(neurons, method, content["settings"], images, name, stored)
+            settings, done = content["settings"], content.get("done", 1.0)
+            result = CalibrationResult(neurons, method, settings, images, name, stored, done)
             if bool(result.weights) != bool(result.settings.get("calibration.weights")):
                 raise ValueError("tuned weights are missing, or are not the method's")
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -327,48 +345,56 @@ def destination(ann: Ann, output: Path | None = None) -> Path:
 
 def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationFile]:
     """The files in which something is looked for, in this order: the user's, and that beside the
-    weights.
+    weights. One that is damaged, of other weights or of another size is passed over; a Notice names
+    it.
 
-    chosen: The only one, which must exist.
-
-    Raises:
-        UserError: A file is damaged, or of other weights or another size.
+    chosen: The only one, which must exist and fit, else UserError.
     """
     paths = [calibrations_path(ann.weights, ann.imgsz)]
     if is_shipped(ann.weights):
         paths.insert(0, user_path(ann))
     if chosen is not None:
         paths = [chosen]
-    files = [CalibrationFile.read(path) for path in paths if chosen or path.is_file()]
-    for file in files:
-        if file.path == user_path(ann):
-            own = f"using your calibration in {file.path}, remove it to return to the shipped one"
-            warnings.warn(Notice(own), stacklevel=1)
-        mend = f"run {ann.calibrate_command}"
-        if file.weights_sha256 != ann.sha256:
-            raise UserError(f"{file.path} is of other weights than {ann.weights}: {mend}")
-        if file.imgsz != tuple(ann.imgsz):
-            sizes = f"{size_name(file.imgsz)} pixels, not {size_name(ann.imgsz)}"
-            raise UserError(f"{file.path} is of {sizes}: {mend}")
+    files: list[CalibrationFile] = []
+    for path in paths:
+        if chosen is None and not path.is_file():
+            continue
+        try:
+            file = CalibrationFile.read(path)
+            file.check(ann)
+        except UserError as error:
+            if chosen is not None:
+                raise
+            warnings.warn(Notice(f"passed over: {error}"), stacklevel=2)
+            continue
+        files.append(file)
+        if path == user_path(ann):
+            own = f"using your calibration in {path}, remove it to return to the shipped one"
+            warnings.warn(Notice(own), stacklevel=2)
     return files
 
 
-def find_statistics(ann: Ann, chosen: Path | None = None) -> Statistics | None:
+def best_calibration(files: Sequence[CalibrationFile]) -> str:
+    """Name of the best that the user has made for the default method, or else "default"."""
+    for file in files:
+        names = file.names(DEFAULT)
+        if names and not is_shipped(file.path):
+            return min(names, key=lambda name: BEST.index(name) if name in BEST else len(BEST))
+    return "default"
+
+
+def find_statistics(files: Sequence[CalibrationFile]) -> Statistics | None:
     """The network's statistics, from the first file that has them; None if there are none."""
-    for file in calibration_files(ann, chosen):
+    for file in files:
         if STATISTICS in file.entries:
-            statistics = file.statistics()
-            statistics.check(ann.sha256, ann.imgsz, ann.graph)
-            return statistics
+            return file.statistics()
     return None
 
 
-def find_calibration(
-    ann: Ann, recipe: Recipe, chosen: Path | None = None
-) -> CalibrationResult | None:
+def find_calibration(files: Sequence[CalibrationFile], recipe: Recipe) -> CalibrationResult | None:
     """The calibration that a recipe names, from the first file that has it; None if none has."""
     name = recipe.calibration.name
-    for file in calibration_files(ann, chosen):
+    for file in files:
         if name in file.names(recipe.name):
             return file.calibration(recipe.name, name)
     return None

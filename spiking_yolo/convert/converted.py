@@ -146,7 +146,7 @@ def convert(
     """
     origin: dict[str, str] = {}
     if statistics is not None:
-        statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+        statistics.check(graph, (spec.height, spec.width))
         origin["weights_sha256"] = statistics.weights_sha256
         origin["calibration_images"] = str(statistics.images.count)
     weights = dict(weights or {})

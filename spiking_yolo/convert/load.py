@@ -3,8 +3,9 @@
 A network without a calibration takes its thresholds from the pictures that it is about to see.
 """
 
+import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,9 @@ import torch
 
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import (
+    CalibrationFile,
     CalibrationResult,
+    best_calibration,
     calibrate_command,
     calibration_files,
     find_calibration,
@@ -186,7 +189,8 @@ def prepare(
             already, or a converted one.
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
-        calibration: Name of the method's calibration; "default" if None.
+        calibration: Name of the method's calibration; if None the best that the user has made, or
+            else "default".
         statistics: File of statistics and calibrations, instead of that which belongs to the
             weights.
         reading: See load_ann: cfg, names, imgsz.
@@ -202,8 +206,15 @@ def prepare(
         else:
             ann = load_ann(path, **reading)
     if isinstance(ann, Ann):
-        recipe = get_recipe(method or DEFAULT, calibration).with_settings(settings or {})
-        return _prepared(ann, recipe, statistics)
+        files = calibration_files(ann, None if statistics is None else Path(statistics))
+        recipe, settings = get_recipe(method or DEFAULT, calibration), settings or {}
+        learned = any(key.startswith(("calibration.", "threshold.rule")) for key in settings)
+        if method in (None, DEFAULT) and calibration is None and not learned:
+            name = best_calibration(files)
+            if name != "default":
+                warnings.warn(Notice(f"{ann.weights.name}: calibration {name}"), stacklevel=2)
+                recipe = get_recipe(DEFAULT, name)
+        return _prepared(ann, recipe.with_settings(settings), files, statistics is None)
     assert isinstance(network, Converted)
     given = {"method": method, "settings": settings or None, "calibration": calibration}
     given |= {"statistics": statistics, **reading}
@@ -215,24 +226,23 @@ def prepare(
     return network
 
 
-def _prepared(ann: Ann, recipe: Recipe, statistics: str | Path | None) -> Converted | Uncalibrated:
-    """The network converted, or as it is where no files exist and pictures can replace them."""
-    chosen = None if statistics is None else Path(statistics)
-    at_once = chosen is None and converts_at_once(recipe)
-    known = find_statistics(ann, chosen)
+def _prepared(
+    ann: Ann, recipe: Recipe, files: Sequence[CalibrationFile], or_pictures: bool
+) -> Converted | Uncalibrated:
+    """The network converted, or as it is where files have nothing and pictures can replace them."""
+    at_once = or_pictures and converts_at_once(recipe)
+    known = find_statistics(files)
     if not recipe.runs_network:
         if known is not None:
             return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name})
         if at_once:
             return Uncalibrated(ann, recipe)
         raise UserError(no_statistics(ann, recipe))
-    recipe, result = _calibration(ann, recipe, chosen)
+    recipe, result = _calibration(files, recipe)
     if result is None and at_once:
         return Uncalibrated(ann, recipe)
     if result is None:
-        listed: list[str] = []
-        for file in calibration_files(ann, chosen):
-            listed += file.names(recipe.name)
+        listed = itertools.chain.from_iterable(file.names(recipe.name) for file in files)
         raise UserError(
             f"{ann.weights.name} has no calibration {recipe.calibration.name} of {recipe.name} with"
             f" these settings at {size_name(ann.imgsz)} pixels (found:"
@@ -250,13 +260,13 @@ def _prepared(ann: Ann, recipe: Recipe, statistics: str | Path | None) -> Conver
 
 
 def _calibration(
-    ann: Ann, recipe: Recipe, chosen: Path | None
+    files: Sequence[CalibrationFile], recipe: Recipe
 ) -> tuple[Recipe, CalibrationResult | None]:
     """What the recipe learned by running this network, if there is a calibration that fits it.
 
     A calibration with a name of its own brings the settings that it was made with.
     """
-    result = find_calibration(ann, recipe, chosen)
+    result = find_calibration(files, recipe)
     method = METHODS.get(recipe.name)
     name = recipe.calibration.name
     if result is not None and method and name not in (*CALIBRATIONS, "default"):
@@ -269,17 +279,18 @@ def _calibration(
 
 def load_statistics(ann: Ann, path: Path | None = None) -> Statistics:
     """The statistics that belong to this network: of this file, or the first that is found."""
-    statistics = find_statistics(ann, path)
+    statistics = find_statistics(calibration_files(ann, path))
     if statistics is None:
         raise UserError(no_statistics(ann, get_recipe(DEFAULT)))
     return statistics
 
 
 def no_statistics(ann: Ann, recipe: Recipe) -> str:
-    """That there are no statistics, and how to make them."""
+    """That a network has nothing to take thresholds from, and how to change that."""
+    what = "calibration" if recipe.runs_network else "activation statistics"
     return (
-        f"no activation statistics of {ann.weights} at {size_name(ann.imgsz)} pixels: make them"
-        f" with {calibrate_command(ann, recipe)}"
+        f"no {what} of {ann.weights} at {size_name(ann.imgsz)} pixels: make them with"
+        f" {calibrate_command(ann, recipe)}"
     )
 
 
@@ -290,9 +301,9 @@ def of_all(
 
     A Notice says how to calibrate for another one.
     """
-    chosen: dict[str, Recipe] = {}
+    files, chosen = calibration_files(ann, statistics), dict[str, Recipe]()
     for name, recipe in recipes.items():
-        if recipe.runs_network and _calibration(ann, recipe, statistics)[1] is None:
+        if recipe.runs_network and _calibration(files, recipe)[1] is None:
             make = calibrate_command(ann, recipe)
             warnings.warn(Notice(f"{name} is left out: calibrate it with {make}"), stacklevel=2)
         else:

@@ -221,13 +221,9 @@ class Statistics:
     images: ImageList
     quantisers: Mapping[int, str] = field(default_factory=dict)
 
-    def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
-        """Raise UserError unless these statistics belong to this network at this input size
-        (height, width).
-        """
+    def check(self, graph: Graph, imgsz: Size) -> None:
+        """Raise UserError unless they are of this network at this input size (height, width)."""
         mend = f"run `{command('calibrate')}` for this network"
-        if self.weights_sha256 != weights_sha256:
-            raise UserError(f"the statistics are of other weights: {mend}")
         if self.imgsz != tuple(imgsz):
             own, wanted = size_name(self.imgsz), size_name(imgsz)
             raise UserError(f"the statistics are of {own} pixels, not {wanted}: {mend}")

@@ -7,8 +7,8 @@ al. 2018). Weights that are trained are rounded to 8 bits throughout, as a chip 
 """
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,25 +22,25 @@ from spiking_yolo.convert.differentiable import (
     VideoNetwork,
     straight_through,
 )
-from spiking_yolo.convert.sensitivity import LEAST, TOLERANCE, budget, few_of, scaled_to
+from spiking_yolo.convert.sensitivity import LEAST, budget, scaled_to
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.errors import Notice
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.recipe import Calibration, Recipe
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import channels_last
 
-# Learning rates of log theta, and of what is counted in thetas.
-RATES = (0.03, 0.02)
 # Of kernels, in units of the root mean square of an output channel.
 KERNEL_RATE = 1e-3
-# Images per step, at least.
-FEWEST = 2
 # Of the multiplier of the operations: at the start, and how fast it follows them.
 START, GAIN = 1.5, 0.03
+# How often a run compares its state on the validation pictures.
+COMPARISONS = 10
+# Percent of the error that a percent of operations is worth, where states are compared, of pictures
+# and of later frames.
+ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Shares:
 
 
 OF_CLASSES = Shares(1 / 4, 3 / 4)
+# Boxes count for every detector that is tuned: weights that move can give up what no score needs.
+OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 
 
 def shares_of(spec: Spec) -> Shares:
@@ -79,8 +81,6 @@ class Plan:
     """How something is trained.
 
     Attributes:
-        operations: Per MAC of the ANN, to aim at.
-        steps: Training steps.
         shares: Shares of the terms of the loss.
         rates: Learning rates of log theta, and of what is counted in thetas.
         beta: Adam's decay of the squares of gradients.
@@ -88,90 +88,181 @@ class Plan:
         warmup: Share of the steps in which they rise.
     """
 
-    operations: float
-    steps: int
     shares: Shares
-    rates: tuple[float, float] = RATES
+    rates: tuple[float, float] = (0.03, 0.02)
     beta: float = 0.95
     last: float = 0.05
     warmup: float = 0.0
 
-    def factor(self, step: int) -> float:
-        """On the learning rates of a step: a linear rise, and half a cosine down."""
-        cosine = math.cos(math.pi * step / self.steps)
+    def factor(self, done: float) -> float:
+        """On the learning rates, where a share is done: a linear rise, and half a cosine down."""
+        cosine = math.cos(math.pi * done)
         factor = self.last + (1 - self.last) * (1 + cosine) / 2
         if self.warmup:
-            factor *= min(1.0, (step + 1) / self.steps / self.warmup)
+            factor *= min(1.0, max(done, 1e-3) / self.warmup)
         return factor
 
 
-class Training:
-    """What is trained, and how far it is.
+def plan_of(recipe: Recipe, spec: Spec) -> Plan:
+    """How the calibration of a recipe is trained."""
+    if recipe.calibration.kind != "tuned":
+        return Plan(shares_of(spec))
+    shares = OF_BOXES
+    if spec.task == "classify":
+        shares = OF_CLASSES
+    return Plan(shares, (0.01, 0.006), beta=0.99, last=0.03, warmup=0.03)
 
-    Args:
-        network: The spiking network.
-        spec: Its interface.
-        start: Parameters of the neurons to start from.
-        expected: Outputs of the ANN for some images.
-        plan: How.
-        kernels: Those that are trained too.
+
+@dataclass(frozen=True)
+class State:
+    """What training has learned by a step.
 
     Attributes:
-        steps: Number of steps that are done.
+        neurons: Parameters of every layer of neurons.
+        weights: The kernels of the graph that were trained, float32 on the grid of 8 bits.
+        error: `answer_error` on validation pictures.
+        operations: Per MAC of the ANN, their mean there.
+    """
+
+    neurons: NeuronParameters
+    weights: Mapping[str, Tensor]
+    error: float
+    operations: float
+
+
+@dataclass(frozen=True)
+class Session:
+    """How long a training runs, and who hears of it.
+
+    Attributes:
+        seconds: Time for all of it; None: the recipe's steps.
+        done: Share that an earlier session has done.
+        progress: progress("training", percent, 100, remark), called after every step.
+        save: save(state, done), called when a better state was found.
+        say: say(line).
+    """
+
+    seconds: float | None = None
+    done: float = 0.0
+    progress: Callable[..., Any] = lambda *_: None
+    save: Callable[[State, float], Any] = lambda *_: None
+    say: Callable[[str], Any] = lambda _: None
+
+
+class Training:
+    """What is trained, and the best state so far.
+
+    Args:
+        ann: The network to imitate.
+        spec: Its interface.
+        recipe: Whose calibration gives goal and steps, and whether weights move.
+        start: Parameters of the neurons to start from, which are scaled to the goal.
+        validation: Batches of pictures on which states are compared; of clips [N, K, C, H, W]
+            where the recipe trains on them.
+        device: Device to train on.
+        least: The smallest theta of each activation, [C]: see `thresholds.least_theta`.
+        weights: Kernels to start from, in place of the ANN's.
     """
 
     def __init__(
         self,
-        network: CompleteNetwork,
+        ann: Graph,
         spec: Spec,
-        start: Values,
-        expected: Sequence[Tensor],
-        plan: Plan,
-        kernels: "TrainableKernels | None" = None,
+        recipe: Recipe,
+        start: NeuronParameters,
+        validation: Sequence[Tensor],
+        device: torch.device | str = "cpu",
+        least: Mapping[str, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ):
-        self.network = network
-        self.spec = spec
-        self.plan = plan
-        self.neurons = TrainableNeurons(network, start, expected)
-        self.kernels = kernels
-        tensors = self.neurons.tensors()
-        thetas = len(self.neurons.logs)
-        groups: list[dict[str, Any]] = [{"params": tensors[:thetas]}, {"params": tensors[thetas:]}]
-        self.rates = list(plan.rates)
-        if kernels is not None:
-            groups.append({"params": list(kernels.changes.values())})
-            self.rates.append(KERNEL_RATE)
-        self.adam = torch.optim.Adam(groups, betas=(0.9, plan.beta))
+        calibration = recipe.calibration
+        self.device, self.spec, self.recipe = torch.device(device), spec, recipe
+        self.ann = ann.to(device)
+        self.clips = calibration.frames > 1
+        self.goal = budget(ann, calibration.operations)
+        self.plan = plan_of(recipe, spec)
+        self.validation = [x.to(self.device) for x in validation]
+        self.answers = [self._answer(x) for x in self.validation]
+        self.network = self._network(least or {})
+        tensors = dict(self.network.graph.tensors)
+        for name, value in (weights or {}).items():
+            tensors[name] = value.to(self.device)
+        self.kernels: TrainableKernels | None = None
+        if calibration.weights:
+            self.kernels = TrainableKernels(self.network.graph, tensors)
+        network = self.network.with_tensors(tensors)
+        values = scaled_to(self.goal, network, moved(start, self.device), self.validation)
+        self.best = self.start = self._state(values, tensors)
+        self.neurons = TrainableNeurons(self.network, values, self.answers[0])
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.neurons.logs.values())},
+            {"params": self.neurons.tensors()[len(self.neurons.logs) :]},
+        ]
+        if self.kernels is not None:
+            groups.append({"params": list(self.kernels.changes.values())})
+        self.adam = torch.optim.Adam(groups, betas=(0.9, self.plan.beta))
         self.multiplier = START
-        self.steps = 0
 
-    def state(self) -> tuple[Values, Mapping[str, Tensor]]:
-        """The values of the neurons, and all tensors of the graph."""
-        values = self.neurons.values()
-        if self.kernels is None:
-            return values, self.network.tensors
-        return values, self.kernels.values()
+    def _network(self, least: Mapping[str, Tensor]) -> CompleteNetwork:
+        size, neuron = (self.spec.height, self.spec.width), self.recipe.neuron
+        least = {name: theta.to(self.device) for name, theta in least.items()}
+        if self.clips:
+            network = VideoNetwork(self.ann, size, neuron.slack, least, neuron.hysteresis)
+        else:
+            network = CompleteNetwork(self.ann, size, neuron.slack, least)
+        network.costs = {name: cost.to(self.device) for name, cost in network.costs.items()}
+        return network
+
+    @torch.no_grad()
+    def _answer(self, x: Tensor) -> Sequence[Tensor]:
+        """The outputs of the ANN; of clips for their last frames."""
+        if self.clips:
+            x = x[:, -1]
+        return forward(self.ann, channels_last(x))
+
+    def run(self, pictures: Callable[[int], Tensor], session: Session = Session()) -> None:
+        """Train to the end of the session, or until Ctrl-C.
+
+        pictures: Batch by number, [N, C, H, W], or of clips [N, K, C, H, W].
+        """
+        steps, begin = self.recipe.calibration.steps, time.monotonic()
+        number, done = round(session.done * steps), session.done
+        compared = int(done * COMPARISONS)
+        try:
+            while done < 1:
+                self.step(pictures(number).to(self.device), done)
+                number += 1
+                done = min(1.0, number / steps)
+                if session.seconds is not None:
+                    passed = (time.monotonic() - begin) / session.seconds
+                    done = min(1.0, session.done + passed * (1 - session.done))
+                if int(done * COMPARISONS) > compared:
+                    compared = int(done * COMPARISONS)
+                    if self.compare():
+                        session.save(self.best, done)
+                    session.say(f"{done:.0%}: {shown(self.best)}")
+                session.progress("training", int(100 * done), 100, shown(self.best))
+        except FloatingPointError:
+            session.say("training stopped, since its loss is not finite: the best state is kept")
+        except KeyboardInterrupt:
+            self.compare()
+            session.save(self.best, done)
+            session.say("stopped: the best state is kept, and the same command goes on from there")
+            raise
 
     @torch.enable_grad()
-    def step(self, x: Tensor, expected: Sequence[Tensor]) -> tuple[float, float]:
-        """Train on some images, or clips.
-
-        Args:
-            x: As the network takes it.
-            expected: Outputs of the ANN.
-
-        Returns:
-            The operations per MAC, and the error.
+    def step(self, x: Tensor, done: float) -> None:
+        """Train on pictures, or clips, where a share of the training is done.
 
         Raises:
             FloatingPointError: The loss is not finite.
         """
-        for group, rate in zip(self.adam.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.plan.factor(self.steps)
-        values, tensors = self.state()
-        outputs, spent = self.network.with_tensors(tensors)(x, values)
-        ratio = spent.mean() / self.plan.operations
-        error = answer_error(outputs, expected, self.spec, self.plan.shares)
+        rates = (*self.plan.rates, KERNEL_RATE)
+        for group, rate in zip(self.adam.param_groups, rates, strict=False):
+            group["lr"] = rate * self.plan.factor(done)
+        outputs, spent = self.network.with_tensors(self._tensors())(x, self.neurons.values())
+        ratio = spent.mean() / self.goal
+        error = answer_error(outputs, self._answer(x), self.spec, self.plan.shares)
         loss = error + self.multiplier * ratio**4 / 4
         if not torch.isfinite(loss):
             raise FloatingPointError
@@ -179,54 +270,83 @@ class Training:
         loss.backward()
         self.adam.step()
         self.multiplier *= max(ratio.item(), 0.5) ** GAIN
-        self.steps += 1
-        return spent.mean().item(), error.item()
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        """All tensors of the graph."""
+        if self.kernels is None:
+            return self.network.tensors
+        return self.kernels.values()
+
+    def compare(self) -> bool:
+        """Keep the state if it is the best so far; returns whether it is."""
+        # Without memory that training goes on to change.
+        neurons = moved(self.neurons.values(detach=True), self.device, copy=True)
+        state = self._state(neurons, self._tensors())
+        better = self._score(state) < self._score(self.best)
+        if better:
+            self.best = state
+        return better
+
+    def _score(self, state: State) -> float:
+        """The error that the state would have at the goal, to which `result` scales it."""
+        elasticity = LATER_ELASTICITY if self.clips else ELASTICITY
+        return state.error + elasticity * math.log(state.operations / self.goal)
+
+    @torch.no_grad()
+    def _state(self, neurons: Values, tensors: Mapping[str, Tensor]) -> State:
+        """A state with its figures on the validation pictures."""
+        network = self.network.with_tensors(tensors)
+        errors: list[Tensor] = []
+        spent: list[Tensor] = []
+        for x, expected in zip(self.validation, self.answers, strict=True):
+            outputs, operations = network(x, neurons)
+            errors += [answer_error(outputs, expected, self.spec, self.plan.shares)] * len(x)
+            spent.append(operations)
+        weights: dict[str, Tensor] = {}
+        if self.kernels is not None:
+            weights = {name: tensors[name].detach().clone() for name in self.kernels.changes}
+        error, operations = torch.stack(errors).mean(), torch.cat(spent).mean()
+        return State(neurons, weights, error.item(), operations.item())
+
+    @torch.no_grad()
+    def result(self) -> State:
+        """The best state, with thetas scaled so that it takes the operations of the goal."""
+        if self.best is self.start:
+            return self.start
+        tensors = {**self.network.graph.tensors, **self.best.weights}
+        network = self.network.with_tensors(tensors)
+        scaled = scaled_to(self.goal, network, self.best.neurons, self.validation)
+        return min(self.start, self._state(scaled, tensors), key=self._score)
 
 
-@torch.no_grad()
-def train(
-    network: CompleteNetwork,
-    ann: Graph,
-    spec: Spec,
-    start: Values,
-    images: Sequence[Tensor],
-    settings: Calibration,
-    progress: Callable[..., Any] = lambda text, done, total: None,
-) -> Values:
-    """Train the neurons so that the outputs are the ANN's, at the same operations.
+def shown(state: State) -> str:
+    """The figures of a state; its error is a mean of relative ones."""
+    return f"error {math.exp(state.error):.3g} at {state.operations:.3g} operations per MAC"
+
+
+class Repeated:
+    """Batches of images that lie in memory, in a new order whenever all were used.
 
     Args:
-        start: thetas, and initial potentials.
-        images: Batches.
-        settings: How many operations to aim at, and steps to take.
-        progress: progress(text, done, total), called before every step, and at the end.
-
-    Returns:
-        theta, initial, bias and rest, [C] each, and the bias of each output; those of the start
-        where training has not made them better: for a few neurons with coarse thetas the gradient
-        may mislead.
+        images: Batches, [N, C, H, W], all but the last of the same size.
+        size: Images of a new batch, at most.
     """
-    plan = Plan(settings.operations, settings.steps, shares_of(spec))
-    few = few_of(images)
-    start = scaled_to(plan.operations, network, start, few)
-    training = Training(network, spec, start, forward(ann, few[0]), plan)
-    for x in _batches(images, max(FEWEST, spec.images_at_once), plan.steps):
-        progress("training", training.steps, plan.steps)
-        try:
-            training.step(x, forward(ann, x))
-        except FloatingPointError:
-            return start
-    progress("training", plan.steps, plan.steps)
-    end = scaled_to(plan.operations, network, training.neurons.values(detach=True), few)
 
-    def error_of(values: Values) -> float:
-        total = 0.0
-        for x in few:
-            outputs = network(x, values)[0]
-            total += answer_error(outputs, forward(ann, x), spec, plan.shares).item()
-        return total
+    def __init__(self, images: Sequence[Tensor], size: int):
+        self.images = images
+        self.count = sum(map(len, images))
+        self.size = min(size, self.count)
 
-    return min(start, end, key=error_of)
+    def __call__(self, number: int) -> Tensor:
+        """Batch `number`, [N, C, H, W]; equal for equal numbers."""
+        at_once = len(self.images[0])
+        chosen: list[Tensor] = []
+        for k in range(number * self.size, (number + 1) * self.size):
+            generator = torch.Generator().manual_seed(k // self.count)
+            order = torch.randperm(self.count, generator=generator)
+            image = int(order[k % self.count])
+            chosen.append(self.images[image // at_once][image % at_once])
+        return torch.stack(chosen)
 
 
 class TrainableNeurons:
@@ -295,23 +415,23 @@ class TrainableNeurons:
 
 class TrainableKernels:
     """Changes of the kernels of a graph, in units of the root mean square of each output channel,
-    in which one learning rate serves all layers.
+    in which one learning rate serves all layers; tensors: all of the graph, to start from.
     """
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]):
+        self.tensors = tensors
         self.changes: dict[str, Tensor] = {}
         self.scales: dict[str, Tensor] = {}
         for node in graph.weighted:
             name = f"{node.name}.weight"
-            weight = graph.tensors[name]
+            weight = tensors[name]
             rms = weight.flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
             self.scales[name] = rms.reshape(-1, *[1] * (weight.ndim - 1))
             self.changes[name] = torch.zeros_like(weight).requires_grad_()
 
     def values(self) -> dict[str, Tensor]:
         """All tensors of the graph."""
-        tensors = dict(self.graph.tensors)
+        tensors = dict(self.tensors)
         for name, change in self.changes.items():
             tensors[name] = tensors[name] + self.scales[name] * change
         return tensors
@@ -382,247 +502,6 @@ def displacement(boxes: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
     loss = generalized_box_iou_loss(boxes.clamp(-1, 2), expected.clamp(-1, 2))
     weight = weights.amax(2)
     return (weight * loss).sum() / weight.sum()
-
-
-def _batches(images: Sequence[Tensor], size: int, steps: int) -> Iterator[Tensor]:
-    """So many batches of images, in a new order whenever all were used. Equal for equal arguments.
-
-    images: Batches, all but the last of the same size.
-    """
-    generator = torch.Generator().manual_seed(0)
-    at_once = len(images[0])
-    n = sum(map(len, images))
-    waiting: list[int] = []
-    for _ in range(steps):
-        while len(waiting) < min(size, n):
-            waiting += torch.randperm(n, generator=generator).tolist()
-        yield torch.stack([images[k // at_once][k % at_once] for k in waiting[:size]])
-        waiting = waiting[size:]
-
-
-# Learning rates of tuning, as RATES.
-TUNING_RATES = (0.01, 0.006)
-# Boxes count for every detector: weights that move can give up what no score needs.
-OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
-# Percent of the error that a percent of operations is worth, where states are compared, of pictures
-# and of later frames.
-ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
-# Steps between comparisons of the state on validation pictures.
-EVERY = 100
-
-Row = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What tuning has learned.
-
-    Attributes:
-        neurons: Parameters of every layer of neurons.
-        weights: The kernels of the graph that were tuned, float32 on the grid of 8 bits.
-        error: `answer_error` on validation pictures.
-        operations: Per MAC of the ANN, their mean there.
-        step: Training step of the state.
-    """
-
-    neurons: NeuronParameters
-    weights: Mapping[str, Tensor]
-    error: float
-    operations: float
-    step: int
-
-
-class Tuning(Training):
-    """One run of tuning: what is trained, how far it is, and the best state so far.
-
-    Args:
-        ann: The network to imitate.
-        spec: Its interface.
-        recipe: Whose calibration gives goal and steps, and whether weights move.
-        start: Parameters of the neurons to start from, scaled to the goal.
-        validation: Batches of pictures that are not trained on, and on which states are compared;
-            of clips [N, K, C, H, W] where the recipe trains on them.
-        device: Device to train on.
-        least: The smallest theta of each activation, [C]: see `thresholds.least_theta`.
-
-    Attributes:
-        rows: Figures, means of EVERY steps each.
-        best: The best state so far; None before the first comparison.
-    """
-
-    def __init__(
-        self,
-        ann: Graph,
-        spec: Spec,
-        recipe: Recipe,
-        start: NeuronParameters,
-        validation: Sequence[Tensor],
-        device: torch.device | str = "cpu",
-        least: Mapping[str, Tensor] = {},
-    ):
-        self.least = {name: theta.to(device) for name, theta in least.items()}
-        self.device = torch.device(device)
-        self.ann = ann.to(device)
-        calibration = recipe.calibration
-        self.video = calibration.frames > 1
-        self.goal = budget(ann, calibration.operations)
-        self.validation: list[Tensor] = []
-        self.answers: list[Sequence[Tensor]] = []
-        for x in validation:
-            x = x.to(self.device)
-            self.validation.append(x)
-            self.answers.append(self._answer(x))
-        values = moved(start, self.device)
-        network = self._network(recipe, (spec.height, spec.width))
-        values = scaled_to(self.goal, network, values, self.validation)
-        shares = OF_BOXES
-        if spec.task == "classify":
-            shares = OF_CLASSES
-        plan = Plan(
-            self.goal, calibration.steps, shares, TUNING_RATES, beta=0.99, last=0.03, warmup=0.03
-        )
-        kernels = None
-        if calibration.weights:
-            kernels = TrainableKernels(network.graph)
-        super().__init__(network, spec, values, self.answers[0], plan, kernels)
-        self.start = values
-        self.rows: list[Row] = []
-        self.best: Tuned | None = None
-        self._sums: Row = {}
-
-    def _network(self, recipe: Recipe, size: tuple[int, int]) -> CompleteNetwork:
-        neuron = recipe.neuron
-        if self.video:
-            network = VideoNetwork(self.ann, size, neuron.slack, self.least, neuron.hysteresis)
-        else:
-            network = CompleteNetwork(self.ann, size, neuron.slack, self.least)
-        for name, cost in network.costs.items():
-            network.costs[name] = cost.to(self.device)
-        return network
-
-    @torch.no_grad()
-    def _answer(self, x: Tensor) -> Sequence[Tensor]:
-        """The outputs of the ANN; of clips for their last frames."""
-        if self.video:
-            x = x[:, -1]
-        return forward(self.ann, channels_last(x))
-
-    def train_on(self, x: Tensor) -> None:
-        """Train on pictures [N, C, H, W], or on clips [N, K, C, H, W], and note the figures.
-
-        After EVERY steps they become a row, and the state is kept if it is the best so far.
-
-        Raises:
-            FloatingPointError: The loss is not finite.
-        """
-        operations, error = self.step(x, self._answer(x))
-        for name, value in (("operations", operations), ("error", error)):
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        if self.steps % EVERY and self.steps != self.plan.steps:
-            return
-        count = (self.steps - 1) % EVERY + 1
-        row = {"step": float(self.steps)}
-        for name, value in self._sums.items():
-            row[name] = value / count
-        self._sums = {}
-        state = self._compared()
-        row |= {"validation_error": state.error, "validation_operations": state.operations}
-        self.rows.append(row)
-
-    def _compared(self) -> Tuned:
-        """The state with its figures on the validation pictures; the best so far is kept."""
-        values, tensors = self.state()
-        error, operations = self._measured(values, tensors)
-        weights: dict[str, Tensor] = {}
-        if self.kernels:
-            for name in self.kernels.changes:
-                weights[name] = tensors[name].detach().clone()
-        # Without memory that training goes on to change.
-        neurons = moved(self.neurons.values(detach=True), self.device, copy=True)
-        state = Tuned(neurons, weights, error, operations, self.steps)
-        if self.best is None or self._score(state) < self._score(self.best):
-            self.best = state
-        return state
-
-    def _score(self, state: Tuned) -> float:
-        """The error that the state would have at the goal, to which `result` scales it."""
-        excess = math.log(state.operations / self.goal)
-        if self.video:
-            return state.error + LATER_ELASTICITY * excess
-        return state.error + ELASTICITY * excess
-
-    @torch.no_grad()
-    def _measured(self, values: Values, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Error and operations on the validation pictures."""
-        network = self.network.with_tensors(tensors)
-        errors: list[Tensor] = []
-        spent: list[Tensor] = []
-        for x, expected in zip(self.validation, self.answers, strict=True):
-            outputs, operations = network(x, values)
-            errors += [answer_error(outputs, expected, self.spec, self.plan.shares)] * len(x)
-            spent.append(operations)
-        return torch.stack(errors).mean().item(), torch.cat(spent).mean().item()
-
-    @torch.no_grad()
-    def result(self) -> Tuned:
-        """The best state, with thetas scaled so that it takes the operations of the goal; the start
-        where training has not made it better.
-
-        A Notice says where the network cannot take so few.
-        """
-        best = self.best
-        assert best is not None
-        network = self.network.with_tensors({**self.network.graph.tensors, **best.weights})
-        values = scaled_to(self.goal, network, best.neurons, self.validation)
-        error, operations = self._measured(values, network.tensors)
-        if operations > self.goal * (1 + 2 * TOLERANCE):
-            warnings.warn(
-                Notice(
-                    f"the goal of {self.goal:g} operations per MAC was not reached, but"
-                    f" {operations:.3g}: set more calibration.steps, or more calibration.operations"
-                ),
-                stacklevel=2,
-            )
-        tensors = self.network.tensors
-        start_error, start_operations = self._measured(self.start, tensors)
-        if start_error < error:
-            weights = {name: tensors[name] for name in best.weights}
-            return Tuned(self.start, weights, start_error, start_operations, 0)
-        return Tuned(values, best.weights, error, operations, best.step)
-
-    def _trained(self) -> list[Tensor]:
-        trained: list[Tensor] = []
-        for group in self.adam.param_groups:
-            trained += group["params"]
-        return trained
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, as plain tensors and numbers."""
-        best = None
-        if self.best is not None:
-            best = vars(self.best)
-        return {
-            "trained": [parameter.detach() for parameter in self._trained()],
-            "adam": self.adam.state_dict(),
-            "best": best,
-            "multiplier": self.multiplier,
-            "steps": self.steps,
-            "rows": self.rows,
-            "sums": self._sums,
-        }
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned for a tuning of the same arguments."""
-        for parameter, value in zip(self._trained(), state["trained"], strict=True):
-            parameter.copy_(value)
-        self.adam.load_state_dict(state["adam"])
-        self.multiplier = state["multiplier"]
-        self.steps = state["steps"]
-        self.rows = state["rows"]
-        self._sums = state["sums"]
-        if state["best"] is not None:
-            self.best = Tuned(**state["best"])
 
 
 def moved(neurons: Values, device: torch.device, copy: bool = False) -> NeuronParameters:

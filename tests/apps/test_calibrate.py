@@ -1,4 +1,4 @@
-"""`calibrate`: its file, its named calibrations, tuning, and what goes wrong."""
+"""`calibrate`: its file, its named calibrations, what goes on, and what goes wrong."""
 
 import shutil
 from pathlib import Path
@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 import torch
 from helpers.tiny import photo, run_tool, write_tiny
+from helpers.video import walk, write_frames
 
-from spiking_yolo.apps import tuning
-from spiking_yolo.convert import training
 from spiking_yolo.convert.calibration_file import CalibrationFile
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.convert.statistics import ImageList
+from spiking_yolo.convert.training import Training
+from spiking_yolo.errors import Notice
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 
 FILE = "tiny.64.calibrations.safetensors"
 FAST = ("--set", "calibration.steps=2")
+STEPS = ("--set", "calibration.steps=10")
 
 
 @pytest.fixture
@@ -81,15 +83,11 @@ def test_a_shipped_network_is_calibrated_in_the_cache(
     (own,) = (folder / "cache" / "calibrations").rglob(FILE)
     assert read(own).names("rmp") == ["default"]
     assert load("tiny.weights", "rmp").neurons
-    assert calibrate("--method", "rmp", "-o", FILE) == 0
-    assert sha256(FILE) != before and read().names("rmp") == ["default"]
 
 
 @pytest.fixture
-def pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Forty photographs, and a comparison every two steps."""
-    monkeypatch.setattr(training, "EVERY", 2)
-    monkeypatch.setenv("SPIKING_YOLO_CACHE", str(folder / "cache"))
+def pictures(folder: Path) -> Path:
+    """Forty photographs in place of two."""
     shutil.rmtree("photos")
     Path("photos").mkdir()
     for k in range(40):
@@ -97,42 +95,98 @@ def pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-STEPS = ("--set", "calibration.steps=6", "--batch", 2)
-
-
-@pytest.mark.parametrize("name", ["tuned", "tuned-weights", "video"])
-def test_tuning(pictures: Path, name: str, capsys: pytest.CaptureFixture[str]):
-    assert calibrate("--tune", "--calibration", name, *STEPS) == 0
-    out = capsys.readouterr().out
-    assert f"calibration {name} of" in out and "step 6:" in out
-    network = load("tiny.weights", calibration=name)
-    assert bool(network.weights) == (name == "tuned-weights")
-    assert not list(pictures.glob("cache/tuning/*"))
-
-
-def test_an_interrupted_tuning_goes_on_with_the_same_result(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("untrained", ["--quick"]),
+        ("tuned", ["--tune"]),
+        ("tuned-weights", ["--calibration", "tuned-weights"]),
+        ("video", ["--video"]),
+        ("mine", ["--tune", "--calibration", "mine"]),
+    ],
+)
+def test_named_calibrations(
+    pictures: Path, name: str, args: list[str], capsys: pytest.CaptureFixture[str]
 ):
-    assert (
-        calibrate("--tune", "--calibration", "tuned-weights", *STEPS, "-o", "whole.safetensors")
-        == 0
-    )
-    step, done = training.Tuning.train_on, []
+    assert calibrate(*args, *STEPS) == 0
+    out = capsys.readouterr().out
+    assert f"calibration {name} of" in out
+    network = load("tiny.weights", calibration=name)
+    assert network.recipe.calibration.name == name
+    assert bool(network.weights) == (name == "tuned-weights")
 
-    def stopped(self: training.Tuning, x: torch.Tensor) -> None:
+
+def test_the_best_is_found_by_every_command_and_said(pictures: Path):
+    Path(FILE).unlink()
+    for args, best in ((["--quick"], "untrained"), ([], None), (["--tune"], "tuned")):
+        assert calibrate(*args, *STEPS) == 0
+        if best is None:
+            assert load("tiny.weights").recipe.calibration.name == "default"
+            continue
+        with pytest.warns(Notice, match=f"tiny.weights: calibration {best}"):
+            assert load("tiny.weights").recipe.calibration.name == best
+    assert load("tiny.weights", f"{DEFAULT}:default").recipe.calibration.name == "default"
+    for command in (
+        ["detect", "photos/1.png", "--project", "out"],
+        ["export", "-o", "net.safetensors"],
+        ["analyze", "--data", "photos", "--limit", "1", "--project", "out"],
+    ):
+        with pytest.warns(Notice, match="calibration tuned"):
+            run_tool(*command, "--weights", "tiny.weights")
+
+
+def test_a_stale_file_is_named_and_passed_over(folder: Path):
+    """Of weights that were trained again under the same name."""
+    data = Path("tiny.weights").read_bytes()
+    Path("tiny.weights").write_bytes(data[:-4] + b"\0\0\0\0")
+    with pytest.warns(Notice, match=f"passed over: {FILE} is of other weights"):
+        assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
+    Path(FILE).write_bytes(b"damaged")
+    with pytest.warns(Notice, match="passed over"):
+        assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
+
+
+def test_frames_of_a_video_calibrate(folder: Path):
+    write_frames(folder / "clip.mp4", walk(12))
+    Path(FILE).unlink()
+    call = ("calibrate", "--weights", "tiny.weights", "--images", "clip.mp4", *FAST)
+    assert run_tool(*call) == 0
+    assert read().statistics().images.count == 12
+
+
+@pytest.mark.parametrize("calibration", ["default", "tuned-weights"])
+def test_interrupted_training_goes_on(
+    pictures: Path,
+    calibration: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    step, done = Training.step, []
+
+    def stopped(self: Training, x: torch.Tensor, share: float) -> None:
         if len(done) == 5:
             raise KeyboardInterrupt
         done.append(x)
-        step(self, x)
+        step(self, x, share)
 
-    monkeypatch.setattr(tuning.Tuning, "train_on", stopped)
-    own = ("--tune", "--calibration", "tuned-weights", *STEPS, "-o", "again.safetensors")
-    assert calibrate(*own) != 0
-    monkeypatch.setattr(tuning.Tuning, "train_on", step)
+    monkeypatch.setattr(Training, "step", stopped)
+    own = ("--calibration", calibration, *STEPS, "-o", "again.safetensors")
+    assert calibrate(*own) == 130
+    assert "stopped: the best state is kept" in capsys.readouterr().out
+    assert read("again.safetensors").calibration(DEFAULT, calibration).done == 0.5
+    monkeypatch.setattr(Training, "step", step)
     assert calibrate(*own) == 0
-    assert "going on after 4 of 6 steps" in capsys.readouterr().out
-    one, two = (read(f"{name}.safetensors") for name in ("whole", "again"))
-    assert one.entries[f"{DEFAULT}/tuned-weights"] == two.entries[f"{DEFAULT}/tuned-weights"]
+    assert "going on after 50%" in capsys.readouterr().out
+    assert read("again.safetensors").calibration(DEFAULT, calibration).done == 1
+
+
+def test_more_minutes_go_on(pictures: Path, capsys: pytest.CaptureFixture[str]):
+    assert calibrate(*STEPS) == 0
+    capsys.readouterr()
+    assert calibrate(*STEPS) == 0
+    assert "calibration default of these images: kept" in capsys.readouterr().out
+    assert calibrate("--minutes", 0.02) == 0
+    assert "100%: error" in capsys.readouterr().out
 
 
 def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -140,13 +194,12 @@ def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
     before = sorted(folder.rglob("*"))
     for args, expected in [
         (("--images", "void"), "no images"),
-        (("--images", "photos", "--data", "x"), "--data"),
         ((), "--images"),
         (("--images", "photos", "--limit", "0"), "--limit"),
         (("--images", "photos", "-o", "/dev/null/s", *FAST), "cannot"),
         (("--images", "photos", "--tune"), "too few"),
         (("--images", "photos", "--tune", "--method", "msat"), "--tune"),
-        (("--images", "photos", "--videos", "photos"), "--calibration video"),
+        (("--images", "photos", "--tune", "--quick"), "exclude"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),
     ]:
         assert run_tool("calibrate", "--weights", "tiny.weights", *args) == 2

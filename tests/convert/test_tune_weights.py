@@ -1,6 +1,5 @@
-"""Tuning: what moves, what is learned, and that it can be resumed."""
+"""Training of neurons and weights: what is learned, and which state is kept."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -9,12 +8,10 @@ from helpers.methods import relative_error
 from helpers.networks import Pooled, images, make, spiking
 from torch import nn
 
-from spiking_yolo.convert import training
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.sensitivity import scaled_to
-from spiking_yolo.convert.training import ELASTICITY, Tuning
+from spiking_yolo.convert.training import State, Training
 from spiking_yolo.models.spec import Spec
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
@@ -39,27 +36,26 @@ class Wide(nn.Module):
         return self.body(x)
 
 
-def tuning(
+def training(
     steps: int = 100,
     operations: float = 0.5,
     converted: Converted | None = None,
     **settings: object,
-) -> Tuning:
+) -> Training:
     """Of a tiny network, from what the default method learned."""
     converted = converted or started(Pooled)
     recipe = get_recipe(DEFAULT, "tuned-weights").with_settings(
         {"calibration.steps": steps, "calibration.operations": operations, **settings}
     )
     validation = list(images(16, seed=9).split(4))
-    return Tuning(converted.graph, CLASSES, recipe, converted.neurons, validation)
+    return Training(converted.graph, CLASSES, recipe, converted.neurons, validation)
 
 
-def run(tuning: Tuning, steps: int) -> None:
-    for _ in range(steps):
-        tuning.train_on(images(8, seed=100 + tuning.steps))
+def pictures(number: int) -> torch.Tensor:
+    return images(8, seed=100 + number)
 
 
-def test_tuning_lowers_the_error_at_the_same_operations():
+def test_training_lowers_the_error_at_the_same_operations():
     """Weights and neurons move, or neurons alone; no result is worse than what is only scaled."""
     model = make(Wide)
     with torch.no_grad():
@@ -68,33 +64,23 @@ def test_tuning_lowers_the_error_at_the_same_operations():
                 parameter.mul_(2)
     converted = spiking(model, images(8), get_recipe(DEFAULT), {"calibration.steps": 20})
     for weights in (True, False):
-        t = tuning(150, 0.4, converted, **{"calibration.weights": weights})
-        start = scaled_to(0.4, t.network, converted.neurons, t.validation)
-        scaled, _ = t._measured(start, t.network.graph.tensors)
-        run(t, 150)
+        t = training(150, 0.4, converted, **{"calibration.weights": weights})
+        t.run(pictures)
         result = t.result()
         assert result.operations == pytest.approx(0.4, rel=0.02)
         assert bool(result.weights) == weights
         # Neurons alone gain 0.05 here, or nothing, according to how the processor's kernels round.
-        assert result.error < scaled - (0.02 if weights else -1e-6)
+        assert result.error < t.start.error - (0.02 if weights else -1e-6)
 
 
-def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pytest.MonkeyPatch):
+def test_the_result_is_measured_as_simulated():
     """Its figures are those of a network made from neurons and weights, by what runs too."""
-    monkeypatch.setattr(training, "EVERY", 10)
-    t = tuning(20)
+    t = training(20)
     # Worse than any state; in the test above it may be the best.
-    t.start = {name: {**own, "bias": torch.tensor(9.0)} for name, own in t.start.items()}
-    run(t, 20)
-    assert [row["step"] for row in t.rows] == [10, 20]
-    best = min(
-        t.rows,
-        key=lambda row: (
-            row["validation_error"] + ELASTICITY * math.log(row["validation_operations"])
-        ),
-    )
+    bad = {name: {**own, "bias": torch.tensor(9.0)} for name, own in t.start.neurons.items()}
+    t.best = t.start = State(bad, {}, 9.0, 0.5)
+    t.run(pictures)
     result = t.result()
-    assert result.step == best["step"]
     tensors = {**t.ann.tensors, **result.weights}
     network = CompleteNetwork(replace(t.ann, tensors=tensors), (8, 8), t.network.slack)
     x = torch.cat(t.validation)
@@ -107,14 +93,10 @@ def test_the_result_is_the_best_state_and_measured_as_simulated(monkeypatch: pyt
     assert relative_error(snapshot.outputs, tuple(network(x, result.neurons)[0])) < 1e-3
 
 
-def test_a_loss_that_is_not_finite_stops_before_anything_moves():
-    t = tuning()
-    before = [p.clone() for p in t._trained()]
-    with pytest.raises(FloatingPointError):
-        t.train_on(images(2).fill_(torch.nan))
-    for old, new in zip(before, t._trained(), strict=True):
-        assert torch.equal(old, new)
-    assert t.steps == 0
+def test_a_loss_that_is_not_finite_keeps_the_start():
+    t = training()
+    t.run(lambda number: images(2).fill_(torch.nan))
+    assert t.result() is t.start
 
 
 def test_training_on_clips_lowers_the_error_of_later_frames():
@@ -129,14 +111,12 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
         return images(n, seed=seed + 1)[:, None] + 0.1 * drift
 
     validation = [clips(4, 1000 + k) for k in range(0, 8, 2)]
-    t = Tuning(converted.graph, CLASSES, recipe, converted.neurons, validation)
-    values = t.neurons.values(detach=True)
-    before, operations = t._measured(values, t.network.graph.tensors)
-    assert operations == pytest.approx(0.1, rel=0.02)
-    for k in range(100):
-        t.train_on(clips(8, 2 * k))
+    t = Training(converted.graph, CLASSES, recipe, converted.neurons, validation)
+    assert t.start.operations == pytest.approx(0.1, rel=0.02)
+    t.run(lambda number: clips(8, 2 * number))
     result = t.result()
-    assert result.operations == pytest.approx(0.1, rel=0.02) and result.error < before - 0.1
+    assert result.operations == pytest.approx(0.1, rel=0.02)
+    assert result.error < t.start.error - 0.1
     network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.hysteresis)
     spent = torch.cat([network(x, result.neurons)[1] for x in validation])
     assert spent.mean().item() == pytest.approx(result.operations)
