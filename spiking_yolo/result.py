@@ -197,15 +197,11 @@ class Result:
             return 0.0
         return self.last.operations[self.recipe.counting] / self.seen.macs
 
-    def _events(self) -> str:
-        assert self.recipe is not None
-        counting = self.recipe.counting
-        count = self.spikes
-        if counting != "spikes":
-            count = self.last.sent[counting]
-        if count >= 1e6:
-            return f"{count / 1e6:.1f} M {counting}"
-        return f"{count:,.0f} {counting}"
+    def _cost(self) -> str:
+        if self.recipe is None:
+            return "ANN"
+        cost = f"T={self.T}, {self.operations_per_mac:.2f} operations per MAC"
+        return f"{cost}; {self.remark}" if self.remark else cost
 
     def __repr__(self) -> str:
         found = self.detections
@@ -218,12 +214,7 @@ class Result:
         count = f"{len(found) or 'no'} boxes"
         if len(found) == 1:
             count = "1 box"
-        cost = "ANN"
-        if self.recipe is not None:
-            cost = f"T={self.T}, {self._events()}"
-        if self.remark:
-            cost += f"; {self.remark}"
-        return f"{count}{': ' * bool(labels)}{', '.join(labels)}; {cost}"
+        return f"{count}{': ' * bool(labels)}{', '.join(labels)}; {self._cost()}"
 
     def plot(
         self,
@@ -307,21 +298,10 @@ class Result:
         name: Name of the image; by default its path.
         """
         height, width = self.image.shape[:2]
-        words = [
+        lines = [
             f"{printable(name or self.path or 'image')}: {width}x{height},"
-            f" {listed(self.detections, self.names)}"
+            f" {listed(self.detections, self.names)}; {self._cost()}; {1e3 * self.seconds:.0f} ms"
         ]
-        spent = f"{1e3 * self.seconds:.0f} ms"
-        if self.recipe is None:
-            words.append("ANN")
-        else:
-            words.append(
-                f"T={self.T}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC"
-            )
-            if self.remark:
-                words.append(self.remark)
-            spent += f", {1e3 * self.seconds / self.seen.simulated:.1f} ms per timestep"
-        lines = ["; ".join([*words, spent])]
         if steps is None:
             steps = sorted(self.steps.keys() - {self.T})
         for t in steps:

@@ -74,17 +74,16 @@ def ann() -> Result:
 
 
 def test_repr_is_one_line():
-    seven = "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes"
-    assert repr(result()) == "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 5.1 M spikes"
-    assert repr(result(0)) == "no boxes; T=8, 5.1 M spikes"
+    seven = "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 1.20 operations per MAC"
+    assert repr(result()) == "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 1.20 operations per MAC"
+    assert repr(result(0)) == "no boxes; T=8, 1.20 operations per MAC"
     assert repr(result(7)) == seven and repr(ann()) == "1 box: dog 0.75; ANN"
 
 
 def test_summary():
     lines = result().summary().splitlines()
     assert lines[0] == (
-        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8, 5.1 M spikes, "
-        "1.20 operations per MAC; 500 ms, 100.0 ms per timestep"
+        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8, 1.20 operations per MAC; 500 ms"
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
     assert result().summary([8]).splitlines()[1:] == ["  T=8: 2 x dog 0.62-0.75, bird 0.69"]
