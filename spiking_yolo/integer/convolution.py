@@ -128,7 +128,8 @@ class WholeConvolution:
         # The weights as oneDNN wants them, by the byte of zero events; and for rows of taps.
         self._packed: dict[int, Tensor] = {}
         self._packed_rows: Tensor | None = None
-        self._border_map: Tensor | None = None
+        # The border at every position, and at which it is not 0.
+        self._border_rows: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor, zero: int = ZERO) -> Tensor:
         """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + zero."""
@@ -147,19 +148,22 @@ class WholeConvolution:
         taps = windows.gather(x, where, zero)
         sums = self._of_taps(taps, zero)[: len(where)]
         if self.border is not None:
-            if self._border_map is None:
-                self._border_map = rows(self.border.whole(*windows.size))
-            sums += self._border_map[where % windows.outputs]
+            if self._border_rows is None:
+                every = rows(self.border.whole(*windows.size))
+                self._border_rows = every, every.any(1)
+            every, near = self._border_rows
+            where = where % windows.outputs
+            (few,) = near[where].nonzero(as_tuple=True)
+            sums[few] += every[where[few]]
         return sums
 
     def _of_taps(self, taps: Tensor, zero: int) -> Tensor:
         weight = self._rows
         if has_exact_int8():
-            if self._packed_rows is None:
-                self._packed_rows = torch.ops.onednn.qlinear_prepack(
-                    weight.to(torch.int8), list(taps.shape)
-                )
-            sums = multiply_bytes(taps, zero, self._packed_rows, len(weight))
+            packed = self._packed_rows
+            if packed is None:
+                self._packed_rows = packed = pack_rows(weight, taps)
+            sums = multiply_bytes(taps, zero, packed, len(weight))
             if self._fits or max(map(abs, sums.aminmax())) < self._room:
                 return sums
         taps = taps.float() - zero
@@ -280,8 +284,13 @@ def convolve_bytes(
     )
 
 
+def pack_rows(weight: Tensor, x: Tensor) -> Tensor:
+    """Weights [out, in] as `multiply_bytes` wants them for such rows."""
+    return torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), list(x.shape))
+
+
 def multiply_bytes(x: Tensor, zero: int, packed: Tensor, outputs: int) -> Tensor:
-    """The same for rows of bytes n + zero, [n, in]: float32 [n, out]."""
+    """The same for rows of bytes n + zero, [n, in], and the result of `pack_rows`: [n, out]."""
     ones, zeros = _scales(outputs)
     return torch.ops.onednn.qlinear_pointwise(
         x, 1.0, zero, packed, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
@@ -295,13 +304,14 @@ def _scales(outputs: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def has_exact_int8() -> bool:
-    """Whether `convolve_bytes` is here and exact.
+    """Whether `convolve_bytes` and `multiply_bytes` are here and exact.
 
     Processors without VNNI add pairs of products in 16 bits, which the largest values pass: sums
-    are then wrong by far. Dense, with stride, and of a channel each are tried.
+    are then wrong by far. Dense, with stride, and of a channel each are tried, and rows.
     """
     try:
-        return all(_is_exact(*case) for case in ((64, 1, 1), (64, 2, 1), (64, 1, 64)))
+        cases = (64, 1, 1), (64, 2, 1), (64, 1, 64)
+        return all(_is_exact(*case) for case in cases) and _rows_are_exact()
     except (AttributeError, RuntimeError, TypeError):
         return False
 
@@ -321,5 +331,16 @@ def _is_exact(channels: int, stride: int, groups: int) -> bool:
         size = attrs["stride"], attrs["padding"], attrs["dilation"], groups
         exact = F.conv2d(x.double() - ZERO, levels.double(), None, *size)
         if not torch.equal(sums.double(), exact):
+            return False
+    return True
+
+
+def _rows_are_exact() -> bool:
+    weight = torch.full((16, 576), 127.0)
+    weight[1::2] = -127
+    for k in (127, -127):
+        x = torch.full((9, 576), k + ZERO, dtype=torch.uint8)
+        sums = multiply_bytes(x, ZERO, pack_rows(weight, x), len(weight))
+        if not torch.equal(sums, weight.sum(1).mul(k).expand_as(sums)):
             return False
     return True

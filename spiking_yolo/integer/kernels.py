@@ -91,42 +91,41 @@ class NeuronKernel:
 
     def __call__(
         self,
-        sums: Tensor,
-        added: Tensor | None,
+        sums: Sequence[Tensor],
         before: Tensor | None,
         pool: bool,
-        dead_zone: float,
+        dead_zone: Tensor | float,
         where: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the neurons have sent, bytes k + 128, [N, C, H, W], and the events of this step,
         Counts.stacked of float32 [N, segments, H, W].
 
         Args:
-            sums: float32 [N, C, H, W].
-            added: Bytes of a second summand.
+            sums: float32 [N, C, H, W], and perhaps bytes of a second summand.
             before: What was sent by the frame before, bytes.
             pool: Whether the maxima of 2 x 2 sums count.
             dead_zone: In a later frame.
-            where: Positions that alone may have changed since the frame before, int64; then sums
-                are those of these positions, [n, C], or [4 * n, C] before pooling.
+            where: Positions that alone may have changed since the frame before, int64; then the
+                first sums are those of these positions, [n, C], or [4 * n, C] before pooling.
         """
+        first, added = sums[0], None
+        if len(sums) > 1:
+            added = channels_last(sums[1])
         width = 0
         if where is None or before is None:
-            sums = channels_last(sums)
-            n, c, h, w = sums.shape
+            first = channels_last(first)
+            n, c, h, w = first.shape
             if pool:
                 width, h, w = w, h // 2, w // 2
             size = n * h * w
-            out = empty(torch.Size((n, c, h, w)), sums, torch.uint8)
+            out = empty(torch.Size((n, c, h, w)), first, torch.uint8)
             spent = torch.empty(3 * n, h, w, len(self._ends))
         else:
             size, width, out = len(where), int(pool), before.clone()
             spent = torch.zeros(3 * len(out), *out.shape[2:], len(self._ends))
-        if added is not None:
-            added = channels_last(added)
         addresses = [None if x is None else x.data_ptr() for x in (added, before, where)]
-        due = 0.5 + dead_zone if dead_zone else 0.0
-        given = Input(size, width, sums.data_ptr(), *addresses, due)
+        due = 0.5 + float(dead_zone) if dead_zone else 0.0
+        given = Input(size, width, first.data_ptr(), *addresses, due)
         self._call(
             ctypes.byref(self._layer),
             ctypes.byref(given),

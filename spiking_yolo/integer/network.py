@@ -156,7 +156,9 @@ class IntegerNetwork(nn.Module):
         """A copy or a pickle is made anew: weights lie as kernels want them."""
         return type(self), self._given
 
-    def forward(self, x: Tensor, before: Frame | None = None, dead_zone: float = 0.0) -> Frame:
+    def forward(
+        self, x: Tensor, before: Frame | None = None, dead_zone: Tensor | float = 0.0
+    ) -> Frame:
         """One step: a photograph, or the next frame of videos.
 
         Args:
@@ -199,16 +201,19 @@ class IntegerNetwork(nn.Module):
         times = checked_times(T, steps, 0)
         frame = self.forward(x, before, dead_zone)
         counts = frame.events
-        updates = x.new_full((len(x),), sum(self.neurons.values()), dtype=torch.float64)
         total, analogue = self._macs
         first: Mapping[str, Tensor] | None = counts
+        shown = None
         if before is not None:
-            shown = changed_values(frame.sent[self.input], before.sent[self.input])
-            updates, first = self._updates(frame.events, shown), None
+            shown, first = changed_values(frame.sent[self.input], before.sent[self.input]), None
             analogue = self._analogue_macs(shown)
         active = torch.ones(len(x), dtype=torch.int64, device=x.device)
+        updates = torch.full_like(active, sum(self.neurons.values())).double()
         costs = counts, self.sizes, updates, active, self.neurons, first
         snapshot = Snapshot.of(self.counted, 1, frame.outputs, *costs, maps=maps)
+        if shown is not None:
+            updates = self._updates(snapshot.sent_by_layer, shown.flatten(1).any(1))
+            snapshot = replace(snapshot, updates=updates)
         snapshots = {t: replace(snapshot, t=t) for t in times}
         if progress is not None:
             progress(1)
@@ -231,21 +236,24 @@ class IntegerNetwork(nn.Module):
                 total += macs(self.counted, node, self.sizes)
         return total
 
-    def _updates(self, events: Mapping[str, Tensor], shown: Tensor) -> Tensor:
-        """Neurons of layers that received something in a later frame, float64 [N]. shown: See
-        _analogue_macs.
+    def _updates(self, sent: Mapping[str, Counts], shown: Tensor) -> Tensor:
+        """Neurons of layers that received something in a later frame, float64 [N].
+
+        Args:
+            sent: Sender -> events of each image.
+            shown: Whether a pixel of it has changed, [N].
         """
-        updates = shown.new_zeros(len(shown), dtype=torch.float64)
+        updates = torch.zeros_like(shown, dtype=torch.float64)
         # Node -> images in which it hands on something.
-        heard = {self.input: shown.flatten(1).any(1)}
+        heard = {self.input: shown}
         for node in self.counted.nodes[1:]:
             arrived = heard[node.inputs[0]]
             for name in node.inputs[1:]:
                 arrived = arrived | heard[name]
             if node.op == "activation":
                 updates += arrived * self.neurons[node.name]
-            if node.name in events:
-                arrived = Counts.unstacked(events[node.name]).messages.flatten(1).any(1)
+            if node.name in sent:
+                arrived = sent[node.name].messages > 0
             heard[node.name] = arrived
         return updates
 

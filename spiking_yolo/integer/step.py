@@ -5,7 +5,7 @@ differs from the frame before is computed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,8 +22,9 @@ from spiking_yolo.snn.layout import channels_last, rows
 if TYPE_CHECKING:
     from spiking_yolo.integer.network import IntegerNetwork
 
-# Share of the positions of a map from which all are computed.
-MANY = 0.5
+# Share of the positions of a map from which all are computed, and of what a layer reads from which
+# it is computed everywhere.
+MANY, MANY_INPUTS = 0.5, 0.3
 # A map of so few positions is computed as rows of taps, which oneDNN multiplies faster.
 SMALL = 256
 
@@ -45,7 +46,7 @@ class Frame:
     sent: Mapping[str, Tensor]
     events: Mapping[str, Tensor]
     outputs: tuple[Tensor, ...]
-    dead_zone: float = 0.0
+    dead_zone: Tensor | float = 0.0
     sums: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -73,6 +74,10 @@ class Step:
     def frame(self) -> Frame:
         """Compute it."""
         network, events = self._network, dict[str, Tensor]()
+        where = self._places(network.input)
+        if self._before is not None and where is not None and not len(where):
+            nothing = {name: torch.zeros_like(x) for name, x in self._before.events.items()}
+            return replace(self._before, events=nothing, dead_zone=self._dead_zone)
         for name in network.senders:
             if name in network.layers:
                 self._values[name], events[name] = self._fire(self._graph[name])
@@ -124,11 +129,14 @@ class Step:
         where = united(known)
         if not len(where):
             return where
+        size = network.sizes[name][2:]
         if name in network.windows:
-            return network.windows[name].reached(where, self._images)
+            windows = network.windows[name]
+            if len(where) > MANY_INPUTS * self._images * windows.inputs:
+                return None
+            return windows.reached(where, self._images)
         if node.op == "upsample":
             return upsampled(where, network.sizes[node.inputs[0]][3], node.attrs["scale"])
-        size = network.sizes[name][2:]
         alike = all(network.sizes[source][2:] == size for source in node.inputs)
         return where if alike and node.op in ("concat", "slice", "add") else None
 
@@ -185,9 +193,10 @@ class Step:
         if found is not None:
             return found
         sums = list(map(self._value, terms))
-        if kernel is not None and _are_for_kernels(sums, old):
-            added = sums[1] if len(sums) > 1 else None
-            return kernel(sums[0], added, old, pool is not None, self._dead_zone)
+        first, *added = sums
+        plain = first.ndim == 4 and first.device.type == "cpu" and first.dtype == torch.float32
+        if kernel is not None and plain and _are_bytes(old, *added):
+            return kernel(sums, old, pool is not None, self._dead_zone)
         if pool is not None:
             sums = [move(pool, sums)]
         k = None if old is None else whole(old)
@@ -216,11 +225,11 @@ class Step:
         at, pool = where, name in network.pooling
         if pool:
             at = in_pairs(where, network.sizes[first][3])
-        added = self._value(others[0]) if others else None
-        if not self._few(first, at) or not _are_for_kernels([], old, added):
+        added = list(map(self._value, others))
+        if not self._few(first, at) or not _are_bytes(old, *added):
             return None
-        sums = self._sums_at(first, at)
-        return network.kernels[name](sums, added, old, pool, self._dead_zone, where)
+        sums = [self._sums_at(first, at), *added]
+        return network.kernels[name](sums, old, pool, self._dead_zone, where)
 
     def _counts(self, name: str, sent: Tensor) -> Tensor:
         """Events of a sender."""
@@ -234,9 +243,5 @@ class Step:
         return torch.stack(segments, 1)
 
 
-def _are_for_kernels(sums: list[Tensor], *byte_maps: Tensor | None) -> bool:
-    """Whether maps are as the kernels of neurons read them: sums of a layer, and bytes."""
-    for x in sums[:1]:
-        if x.ndim != 4 or x.device.type != "cpu" or x.dtype != torch.float32:
-            return False
-    return all(x is None or x.dtype == torch.uint8 for x in (*sums[1:], *byte_maps))
+def _are_bytes(*maps: Tensor | None) -> bool:
+    return all(x is None or x.dtype == torch.uint8 for x in maps)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.noise import NoiseFilter
 from spiking_yolo.integer.step import Frame
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.noise import NoiseFilter
 from spiking_yolo.snn.readout import Run
 
 # What computes photographs.

@@ -36,7 +36,7 @@ class Windows:
 
     Attributes:
         size: Height and width of what the windows give.
-        outputs: Its positions.
+        outputs, inputs: Positions of it, and of the map.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Windows:
         self._taps = kernel[0] * kernel[1]
         # Outputs that an input reaches at most.
         self._most = math.prod(-(-kernel[k] // stride[k]) for k in (0, 1))
-        self.size, self.outputs = tuple(size), size[0] * size[1]
+        self.size, self.outputs, self.inputs = tuple(size), math.prod(size), math.prod(given)
         functions = library()
         assert functions is not None
         self._reached, self._gather = functions.reached, functions.gather
@@ -95,11 +95,19 @@ class Windows:
         return seen
 
 
-def changed(new: Tensor, old: Tensor) -> Tensor:
-    """The positions at which two maps [N, C, H, W] differ, in order: int64."""
+def changed(new: Tensor, old: Tensor, counts: Tensor | None = None) -> Tensor:
+    """The positions at which two maps [N, C, H, W] differ, in order: int64.
+
+    Args:
+        new, old: The maps.
+        counts: Zeros, float32, one for each position; receives how many values differ there.
+    """
     functions, (first, second) = library(), (rows(new), rows(old))
     if functions is None or not new.dtype == old.dtype == torch.uint8 or new.device.type != "cpu":
-        return (first != second).any(1).nonzero().flatten()
+        differ = (first != second).sum(1)
+        if counts is not None:
+            counts += differ
+        return differ.nonzero().flatten()
     found = torch.empty(len(first), dtype=torch.int64)
     count = functions.changed(
         c_void_p(first.data_ptr()),
@@ -107,15 +115,16 @@ def changed(new: Tensor, old: Tensor) -> Tensor:
         c_int64(first.shape[1]),
         c_int64(len(first)),
         c_void_p(found.data_ptr()),
+        None if counts is None else c_void_p(counts.data_ptr()),
     )
     return found[:count].clone()
 
 
 def changed_values(new: Tensor, old: Tensor) -> Tensor:
     """How many values differ at each position of two maps [N, C, H, W]: float32 [N, 1, H, W]."""
-    where, (n, _, *size) = changed(new, old), new.shape
+    n, _, *size = new.shape
     counts = torch.zeros(n, 1, *size, device=new.device)
-    counts.flatten()[where] = (rows(new)[where] != rows(old)[where]).sum(1).float()
+    changed(new, old, counts.flatten())
     return counts
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from spiking_yolo.integer import convolution
 from spiking_yolo.integer.convolution import Border, WholeConvolution, has_exact_int8
+from spiking_yolo.integer.windows import Windows
+from spiking_yolo.snn.layout import rows
 
 
 def geometry(
@@ -125,6 +127,35 @@ def of_one_channel(x: Tensor, zero: int, levels: Tensor, outputs: int, attrs: An
     """Wrong by one where layers are depthwise."""
     sums = convolve(x.long().numpy() - zero, levels.long().numpy(), attrs)
     return torch.from_numpy(sums + (attrs["groups"] > 1)).float()
+
+
+def test_wrong_products_of_rows_are_found(unchecked: None, monkeypatch: pytest.MonkeyPatch):
+    right = convolution.multiply_bytes
+    monkeypatch.setattr(convolution, "multiply_bytes", lambda *given: right(*given) + 1)
+    assert not has_exact_int8()
+
+
+@pytest.mark.parametrize("attrs", [geometry(), geometry(2, (0, 1))])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("bytewise", [True, False])
+def test_sums_at_some_positions_are_those_of_the_map(
+    case: str, attrs: dict[str, Any], bytewise: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Near the border and inside, in few rows and in many; 600 channels pass 2^24."""
+    if not bytewise:
+        monkeypatch.setattr(convolution, "has_exact_int8", lambda: False)
+    weight, least = CASES[case]
+    for channels in (5, 600):
+        levels, x = whole((6, channels, 3, 3), weight, 127), whole((2, channels, 9, 11), least, 127)
+        zeros = whole((channels,), -9, 9).double() / 4
+        border = Border.of(levels.double(), attrs, zeros, (9, 11))
+        layer = WholeConvolution(levels, attrs, 127, border)
+        expected = layer(x)
+        windows = Windows((9, 11), expected.shape[2:], (3, 3), attrs["stride"], attrs["padding"])
+        every = torch.arange(expected[:, 0].numel())
+        for where in (every[:0], every[[0, 7, -1]], every):
+            found = layer.at((x + 128).to(torch.uint8), 128, where, windows)
+            assert torch.equal(found, rows(expected)[where])
 
 
 @pytest.mark.parametrize("wrong", [saturating, missing, of_one_channel])

@@ -8,8 +8,8 @@ from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.integer.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
 from spiking_yolo.integer.stream import Stream
-from spiking_yolo.snn.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
 
 
 def scene(side: int = 96) -> Tensor:
