@@ -19,9 +19,9 @@ ASSETS = {
     "spiking_yolo.assets.samples": "data/samples",
     "spiking_yolo.assets.samples.clips": "data/samples/clips",
 }
-FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
-# Whole numbers are the same to the bit everywhere: no multiplication is fused with an addition.
-CONTRACTION = {"snn/fast/events": "fast", "integer/kernels": "off"}
+KERNELS = "spiking_yolo/integer/kernels.c"
+# Results are the same to the bit everywhere: no multiplication is fused with an addition.
+FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
 # Clang cannot call that one, and for libgomp makes serial code; GCC does not know the first
 # spelling.
@@ -59,17 +59,16 @@ class AnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-def kernels(source: str, level: str) -> Extension:
-    """A file in C for processors of one level; the package also works without it."""
-    contraction = f"-ffp-contract={CONTRACTION[source]}"
+def kernels(level: str) -> Extension:
+    """The kernels in C for processors of one level; the package also works without them."""
     # By which a library is known that was made of another state of the file.
-    checksum = zlib.crc32((ROOT / f"spiking_yolo/{source}.c").read_bytes()) >> 1
+    checksum = zlib.crc32((ROOT / KERNELS).read_bytes()) >> 1
     return Extension(
-        f"spiking_yolo.{source.replace('/', '.')}_{level}",
-        [f"spiking_yolo/{source}.c"],
+        f"spiking_yolo.integer.kernels_{level}",
+        [KERNELS],
         depends=["setup.py"],
         define_macros=[("SOURCE", str(checksum))],
-        extra_compile_args=[*FLAGS, contraction, *LEVELS[level]],
+        extra_compile_args=[*FLAGS, *LEVELS[level]],
         libraries=["m"],
         optional=True,
     )
@@ -99,6 +98,6 @@ setup(
         *ASSETS,
     ],
     package_dir=ASSETS,
-    ext_modules=[kernels(source, level) for source in CONTRACTION for level in LEVELS],
+    ext_modules=[kernels(level) for level in LEVELS],
     cmdclass={"build_ext": SharedLibraries, "bdist_wheel": AnyPython},
 )

@@ -151,10 +151,3 @@ def test_heads_are_decoded_without_seeing_a_spike():
         for name, target, _ in ARROWS
         if part(name) == "decode" and part(target) in ("snn", "convert")
     }
-
-
-def test_only_the_two_engines_use_the_fast_backend_and_only_by_its_interface():
-    users = {(name, t) for name, t, _ in ARROWS if t.startswith("snn.fast")}
-    outside = {(name, t) for name, t in users if not name.startswith("snn.fast")}
-    assert {t for _, t in outside} == {"snn.fast"}
-    assert {part(name) for name, _ in outside} == {"snn", "integer"}

@@ -72,11 +72,11 @@ class Converted:
         return IntegerNetwork(self.spiking_graph, self.neurons, self.recipe, self.spec, device)
 
     def simulator(
-        self, device: torch.device | str = "cpu", event_driven: bool = True, observed: bool = False
+        self, device: torch.device | str = "cpu", observed: bool = False
     ) -> SpikingNetwork:
         """The simulator of T steps, for methods whose values are not complete in the first."""
         graph = self.spiking_graph.to(device)
-        return SpikingNetwork(graph, self.neurons, self.recipe, event_driven, observed)
+        return SpikingNetwork(graph, self.neurons, self.recipe, observed)
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""

@@ -4,6 +4,7 @@ setup.py builds kernels.c where there is a compiler; the results are those of ne
 """
 
 import ctypes
+import zlib
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_int32, c_int64, c_void_p
 from functools import cache
@@ -14,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.integer.neuron import NeuronLayer
-from spiking_yolo.snn.fast import load, usable_levels
 from spiking_yolo.snn.layout import channels_last, empty
 
 # Neurons of a vector in kernels.c, and what a byte of 0 events is.
@@ -46,6 +46,41 @@ class Input(ctypes.Structure):
         ("where", c_void_p),
         ("due", c_float),
     )
+
+
+# PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
+# before it. Other processors have the first one alone.
+LEVELS = ("default", "avx2", "avx512")
+
+
+def usable_levels() -> tuple[str, ...]:
+    """The levels whose instructions PyTorch uses on this processor; ATEN_CPU_CAPABILITY may name a
+    lower one.
+    """
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    if capability not in LEVELS:
+        return LEVELS[:1]
+    return LEVELS[: LEVELS.index(capability) + 1]
+
+
+def load(source: Path, level: str) -> ctypes.CDLL | None:
+    """What setup.py made of a file in C for processors of a level.
+
+    None if it was not built, does not load, or was made of another state of the file.
+    """
+    try:
+        functions = ctypes.CDLL(str(source.with_name(f"{source.stem}_{level}.so")))
+    except OSError:
+        return None
+    built = getattr(functions, "source", lambda: None)()
+    if source.exists() and built != checksum(source):
+        return None
+    return functions
+
+
+def checksum(source: Path) -> int:
+    """Of a file in C, as a C int."""
+    return zlib.crc32(source.read_bytes()) >> 1
 
 
 @cache

@@ -9,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.graph.graph import reached_padding
 from spiking_yolo.integer.convolution import ZERO
-from spiking_yolo.snn.fast import tiles
+from spiking_yolo.snn.pooling import tiles
 
 MOVES = ("concat", "upsample", "slice", "flatten")
 

@@ -16,5 +16,5 @@ Every step runs through the whole network, layer by layer: input (coding.py) -> 
 neurons -> readout. network.py has this time loop, plan.py what is decided before it. Methods whose
 layers send complete values in one step are not simulated: the network of whole numbers runs them
 (integer/). The neurons are in neurons/, each with its state and one `step`; functional.py has the
-arithmetic that several share. fast/ is there for speed.
+arithmetic that several share.
 """

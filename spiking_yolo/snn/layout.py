@@ -1,10 +1,8 @@
-"""How a layer's tensors lie in memory: channels last, as rows of channels, all or some of them.
+"""How a layer's tensors lie in memory: channels last, as rows of channels.
 
 In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. Neurons compute element by
 element, so the rows of a layer can be processed in any portions.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -46,20 +44,3 @@ def collapse_equal(values: Tensor) -> Tensor:
     if values.ndim == 1 and bool((values == values[0]).all()):
         return values[:1]
     return values
-
-
-@dataclass(frozen=True)
-class SparseRows:
-    """Some rows of a map, which is zero elsewhere. values: [n, C], these rows. where: [n], which
-    rows, in order. shape: of the map, [N, C, H, W].
-    """
-
-    values: Tensor
-    where: Tensor
-    shape: torch.Size
-
-    def dense(self) -> Tensor:
-        """The map, [N, C, H, W]."""
-        result = empty(self.shape, self.values, self.values.dtype).zero_()
-        rows(result).index_copy_(0, self.where, self.values)
-        return result

@@ -13,7 +13,6 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast import Kernels, library
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
@@ -34,8 +33,6 @@ class SpikingNetwork:
         neurons: Activation node -> parameters of its neurons, {"theta": [C], "initial": ...,
             "theta_off"}; output node -> {"bias": [C]}, a correction added to that output.
         recipe: The conversion method.
-        event_driven: Use the kernels in C where they were built: where few events arrive, what
-            they reach is computed alone. Results differ by the order of sums.
         observed: Keep everything that a probe may read, and pass each layer the input of each step;
             slower.
 
@@ -51,7 +48,6 @@ class SpikingNetwork:
         graph: Graph,
         neurons: Mapping[str, Mapping[str, Tensor]],
         recipe: Recipe,
-        event_driven: bool = True,
         observed: bool = False,
     ):
         if recipe.complete:
@@ -71,11 +67,8 @@ class SpikingNetwork:
         for node in self.graph.activations:
             plan = self.plan.layer(node.name)
             self.neurons[node.name] = build_neurons(neurons[node.name], recipe, node.phi, plan)
-        kernels = None
-        if event_driven and not observed and library() is not None:
-            kernels = Kernels()
         thetas = {name: layer.theta for name, layer in self.neurons.items()}
-        self.synapses = Synapses(self.plan, thetas, kernels)
+        self.synapses = Synapses(self.plan, thetas)
         # An output that is an activation adds its correction itself.
         corrections: dict[str, Tensor] = {}
         for name in self.graph.outputs:

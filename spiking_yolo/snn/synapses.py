@@ -3,15 +3,68 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
-from spiking_yolo.snn.fast import EventConvolution, Kernels, PackedConvolution
-from spiking_yolo.snn.layout import per_channel
+from spiking_yolo.snn.layout import channels_last, per_channel
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
+
+
+class PackedConvolution:
+    """A convolution, channels last.
+
+    On a CPU oneDNN wants the weights in an order of its own; PyTorch makes it in every call, which
+    for the deep layers of Tiny-YOLO takes a fifth of the time. Here it is made in the first call.
+    The result is the same to the bit. The operators that this needs are those of PyTorch's
+    compiler; where they are missing the plain ones serve.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]):
+        """weight: [out, in / groups, kh, kw]; its dtype and device are those of the computation.
+        bias: [out].
+        """
+        if bias is not None:
+            bias = bias.to(weight)
+        self.weight, self.bias = channels_last(weight), bias
+        self.stride, self.padding = attrs["stride"], attrs["padding"]
+        self.dilation, self.groups = attrs["dilation"], attrs["groups"]
+        self._packed: Tensor | None = None
+        self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
+
+    def __call__(self, x: Tensor, biased: bool) -> Tensor:
+        """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
+        x, bias = channels_last(x.to(self.weight.dtype)), None
+        if biased:
+            bias = self.bias
+        if self._pack_next:
+            self._pack(x)
+        if self._packed is None:
+            return F.conv2d(
+                x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups
+            )
+        return self._convolve(x, self._packed, bias)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        sizes = self.padding, self.stride, self.dilation, self.groups
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *sizes, "none", [], "")
+
+    def _pack(self, x: Tensor) -> None:
+        self._pack_next = False
+        if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+            return
+        sizes = self.padding, self.stride, self.dilation, self.groups
+        try:
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, *sizes, list(x.shape)
+            )
+            self._convolve(x, packed, None)
+        except (AttributeError, RuntimeError, TypeError):
+            return
+        self._packed = packed
 
 
 class LinearMap:
@@ -21,32 +74,19 @@ class LinearMap:
         weight: [out, in] or [out, in / groups, kh, kw], times the value of an incoming spike.
         bias: [out] or None.
         attrs: Geometry of a convolution.
-        kernels: In C; None: nothing is event-driven.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], kernels: Kernels | None
-    ):
+    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]):
         self.weight, self.bias = weight, bias
         self._convolution: PackedConvolution | None = None
-        self._events: EventConvolution | None = None
         if weight.ndim == 4:
             self._convolution = PackedConvolution(weight, bias, attrs)
-            if kernels is not None and EventConvolution.serves(weight, attrs):
-                self._events = EventConvolution(kernels, weight, attrs)
 
-    def __call__(self, x: Tensor, biased: bool, complete: bool = False) -> Tensor:
+    def __call__(self, x: Tensor, biased: bool) -> Tensor:
         """The map of x, [N, in] or [N, C, H, W], in the dtype of the weights.
 
-        biased: whether the bias is added. complete: x holds whole activations, so that no events
-        are counted.
+        biased: whether the bias is added.
         """
-        if self._events is not None and not complete:
-            reached = self._events(x)
-            if reached is not None and biased and self.bias is not None:
-                return reached.dense().add_(self.bias[:, None, None])
-            if reached is not None:
-                return reached.dense()
         if self._convolution is not None:
             return self._convolution(x, biased)
         bias = self.bias if biased else None
@@ -59,10 +99,9 @@ class Synapses:
     Args:
         plan: Of the network.
         thetas: Of each layer of neurons, [C].
-        kernels: See LinearMap.
     """
 
-    def __init__(self, plan: NetworkPlan, thetas: Mapping[str, Tensor], kernels: Kernels | None):
+    def __init__(self, plan: NetworkPlan, thetas: Mapping[str, Tensor]):
         self.plan = plan
         graph = plan.graph
         # For dtype and device of potentials and outputs.
@@ -79,7 +118,7 @@ class Synapses:
                 unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
                 weight = units.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
                 bias = graph.parameters(node)[1]
-                self.maps[node.name] = LinearMap(weight, bias, node.attrs, kernels)
+                self.maps[node.name] = LinearMap(weight, bias, node.attrs)
             elif node.op == "max_pool" and node.name not in plan.constant:
                 sends_sums = node.name in plan.sums.values()
                 by_channel = node.name in plan.sliced
@@ -104,9 +143,7 @@ class Synapses:
         if node.name in self.pools:
             return self.pools[node.name](given[0], spike_weight)
         if node.name in self.maps:
-            # In differential coding the first step brings the activations.
-            complete = biased and self.plan.differential
-            return self.maps[node.name](given[0], biased, complete)
+            return self.maps[node.name](given[0], biased)
         if self._units[node.name] is None:
             named = zip(node.inputs, given, strict=True)
             given = [self.analogue(name, value) for name, value in named]

@@ -16,7 +16,7 @@ import setuptools
 import yaml
 
 import spiking_yolo
-from spiking_yolo.snn.fast.events import LEVELS
+from spiking_yolo.integer.kernels import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
         assert files(ROOT / "spiking_yolo", pattern) <= files(package, pattern)
     if shutil.which("cc"):
         levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
-        libraries = [f"{file}_{level}.so" for level in levels for file in ("events", "kernels")]
+        libraries = [f"kernels_{level}.so" for level in levels]
         assert sorted(path.name for path in files(package, "*.so")) == sorted(libraries)
     samples = package / "assets" / "samples"
     assert files(samples, "*") == files(ROOT / "data" / "samples", "*")
