@@ -18,14 +18,7 @@ from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import expand, is_video_file, names_several
 from spiking_yolo.data.video import FrameSource, frames_of, previewed
-from spiking_yolo.decode.selection import (
-    Classes,
-    Selection,
-    check_count,
-    check_image,
-    checked_steps,
-    class_ids,
-)
+from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork
@@ -268,8 +261,6 @@ class SpikingYOLO:
         times = checked_steps(steps, T)
         T = T or max(times, default=needed_timesteps(self.method))
         images, several = _listed_images(image)
-        for one in images:
-            check_image(one)
         if images:
             self._calibrate_once(_listed(images, bgr))
         results: list[Result] = []
@@ -323,7 +314,6 @@ class SpikingYOLO:
             UserError: As `detect`.
         """
         selection = self._selection(boxes)
-        check_image(image)
         observer = Observer(None, self._graph, self.spec, selection)
         prepared = read_input(image, self.spec, bgr)
         (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
@@ -471,8 +461,6 @@ def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterato
     several: Any = images
     if not isinstance(images, (list, tuple)):
         several = [images]
-    for one in several:
-        check_image(one)
     return _listed(several, bgr)
 
 

@@ -16,6 +16,7 @@ Everything that shows, scores or compares whole networks only reads these record
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
-from spiking_yolo.decode.selection import Selection, path_of
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.titles import layer_labels
 from spiking_yolo.integer.stream import Network, Stream
@@ -81,8 +82,9 @@ def read_input(
     if bgr and isinstance(source, np.ndarray):
         image = np.ascontiguousarray(image[..., ::-1])
     x, placement = preprocess(image, spec)
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seconds = time.perf_counter() - start
-    return Input(x, placement, image, path_of(source), frame, time_of_frame, seconds)
+    return Input(x, placement, image, path, frame, time_of_frame, seconds)
 
 
 @dataclass(frozen=True)

@@ -105,12 +105,16 @@ def read_image(source: ImageSource) -> np.ndarray:
             uint8, uint16 or floats in [0, 1].
 
     Raises:
-        UserError: The file is missing, empty, truncated, enormous or not an image; names it.
+        UserError: The file is missing, empty, truncated, enormous or not an image, which is named;
+            or the source is of another type.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _from_pil(source)
+    if not isinstance(source, str | os.PathLike):
+        kind = type(source).__name__
+        raise UserError(f"an image is a path, a PIL image or an RGB array [H, W, 3], not {kind}")
     with open_image(source) as image:
         try:
             return _from_pil(image)

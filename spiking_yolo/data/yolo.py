@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
+from msgspec import DecodeError, Struct
+from msgspec.yaml import decode
 
 from spiking_yolo.data.detection import DetectionSet, Sample, present
 from spiking_yolo.data.images import displayed_size
@@ -32,20 +32,19 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
             and line.
     """
     path = Path(path)
-    config = _read(path)
-    names = config["names"]
-    root = path.parent / config.get("path", "")
+    config, names = _read(path)
+    root = path.parent / config.path
     # Ultralytics looks in the working directory.
-    if not os.path.isdir(root) and os.path.isdir(config.get("path", "")):
-        root = Path(config["path"])
-    entries = config.get(split) or []
+    if not os.path.isdir(root) and os.path.isdir(config.path):
+        root = Path(config.path)
+    entries = (getattr(config, split) if split in SPLITS else None) or []
     if isinstance(entries, str):
         entries = [entries]
     files: list[str] = []
     for entry in entries:
         files += _images(entry, root, path)
     if not files:
-        splits = [name for name in SPLITS if config.get(name)]
+        splits = [name for name in SPLITS if getattr(config, name)]
         raise UserError(
             f"{path} has no images of the split '{split}': correct the path, or choose another"
             f" (found: {', '.join(splits) or 'none'})"
@@ -61,27 +60,31 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     return DetectionSet(f"{path.stem} {split}", tuple(map(label, names)), samples, notes)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The content, of which names and the splits have their types."""
+class DataYaml(Struct):
+    """The content of a data.yaml."""
+
+    names: list[str | int | float] | dict[int, str | int | float]
+    path: str = ""
+    train: str | list[str] | None = None
+    val: str | list[str] | None = None
+    test: str | list[str] | None = None
+
+
+def _read(path: Path) -> tuple[DataYaml, list[str]]:
+    """The content, and the names of the classes."""
+    # Whatever the text leads the parser to.
+    invalid = (DecodeError, RecursionError, ValueError, LookupError, TypeError, AttributeError)
     text = read_text(path)
-    # A number or a date that is none raises other errors than YAMLError.
-    invalid = (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError)
     try:
         if sum(map(text.count, "[{")) > BRACKETS:
             raise ValueError(f"more than {BRACKETS} brackets")
-        config = yaml.safe_load(text)
-        names = config["names"]
+        config = decode(text, type=DataYaml)
+        names = config.names
         if isinstance(names, dict):
             names = [names[i] for i in range(len(names))]
-        paths = [config.get("path", "")]
-        for split in SPLITS:
-            entries = config.get(split) or []
-            paths += [entries] if isinstance(entries, str) else entries
-        # yaml may hold references to itself, whose text would be endless.
-        plain = all(isinstance(name, str | int | float) for name in names)
-        if not names or not plain or not all(isinstance(one, str) for one in paths):
-            raise ValueError("names or paths are missing")
-        return {**config, "names": list(map(str, names))}
+        if not names:
+            raise ValueError("it names no class")
+        return config, list(map(str, names))
     except invalid as error:
         raise UserError(
             f"{path} is no data.yaml, with the keys path, train, val and names"

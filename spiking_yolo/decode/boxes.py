@@ -4,7 +4,7 @@ import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import SupportsIndex, TypeGuard, cast
+from typing import SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -40,37 +40,8 @@ class Detections:
         return replace(chosen, track_id=self.track_id[index])
 
 
-# Positions of boxes, or a mask with an entry for each.
-Several = Tensor | np.ndarray | list[int] | list[bool]
-Index = SupportsIndex | slice | Several
-
-
-def is_several(index: object) -> TypeGuard[Several]:
-    """Whether an index of boxes is a mask or positions, and not a single number."""
-    return isinstance(index, list) or (isinstance(index, (Tensor, np.ndarray)) and index.ndim > 0)
-
-
-def positions(index: Several, n: int) -> Tensor:
-    """A mask over n boxes, or their positions, as a tensor.
-
-    Raises:
-        UserError: It is neither, or the mask is of another length.
-    """
-    chosen = torch.as_tensor(index).cpu()
-    if chosen.numel() == 0 and chosen.ndim == 1 and chosen.dtype != torch.bool:
-        return chosen.long()
-    if chosen.dtype == torch.bool:
-        fits = chosen.shape == (n,)
-    elif chosen.is_floating_point() or chosen.is_complex():
-        fits = False
-    else:
-        fits = chosen.ndim == 1 and bool(((chosen >= -n) & (chosen < n)).all())
-    if not fits:
-        raise UserError(
-            f"boxes are chosen by a mask of {n} entries, as in result[result.boxes.conf > .5], or"
-            f" by positions below {n}, not by {chosen.dtype} {list(chosen.shape)}"
-        )
-    return chosen
+# A number, a slice, a mask with an entry for each box, or positions.
+Index = SupportsIndex | slice | Tensor | np.ndarray | list[int] | list[bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +69,12 @@ class Boxes:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Index) -> "Boxes":
-        if is_several(index):
-            chosen: Tensor | slice = positions(index, len(self))
-        elif isinstance(index, slice):
-            chosen = index
+        if isinstance(index, slice):
+            chosen: Tensor | slice = index
+        elif np.ndim(index):
+            chosen = torch.as_tensor(index).cpu()
+            if not chosen.numel():
+                chosen = chosen.long()
         else:
             i = range(len(self))[operator.index(cast(SupportsIndex, index))]
             chosen = slice(i, i + 1)

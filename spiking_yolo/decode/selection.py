@@ -1,23 +1,23 @@
 """Which boxes of a network's output count, as its user says it: checked, then applied."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
 from spiking_yolo.data.coco import match_names
-from spiking_yolo.data.images import Placement, read_image
+from spiking_yolo.data.images import Placement
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean, whole
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.settings import LARGEST
 
 Classes = str | int | Iterable[str | int]
 
@@ -146,50 +146,14 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
     raise UserError(f"classes: no class {name[:80]!r}{hint}")
 
 
-def check_count(name: str, value: Any) -> int:
-    """A whole number of at least 1. Raises UserError, naming the argument, for anything else."""
-    if not is_whole(value) or value < 1:
-        raise UserError(f"{name} must be a whole number of at least 1, such as 64, not {value!r}")
-    return int(value)
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is an integer, of Python or NumPy; True and False are not."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def check_count(name: str, value: Any, most: int = LARGEST) -> int:
+    """A whole number from 1 to `most`. Raises UserError, naming the argument, for anything else."""
+    if isinstance(value, Integral) and 1 <= value <= most:
+        return int(value)
+    raise UserError(f"{name} must be a whole number from 1 to {most}, such as 1, not {value!r}")
 
 
 def checked_steps(steps: Any, T: int | None) -> list[int]:
-    """One timestep or several, each in 1..T (None: at least 1), as a list.
-
-    Raises:
-        UserError: It is anything else.
-    """
-    several = isinstance(steps, Iterable) and not isinstance(steps, (str, bytes))
-    values: list[Any] = list(steps) if several else [steps]
-    if not all(is_whole(t) and t >= 1 and (T is None or t <= T) for t in values):
-        fit = "of at least 1, such as [4, 8]" if T is None else f"in 1..T={T}, such as [{T}]"
-        raise UserError(f"steps must be whole numbers {fit}, not {steps!r}")
-    return list(map(int, values))
-
-
-def check_image(image: object) -> None:
-    """Raise UserError unless this may be an image, so far as that can be told without reading a
-    file.
-    """
-    if isinstance(image, (str, os.PathLike)):
-        if not os.path.exists(image):
-            raise UserError(f"{os.fspath(image) or repr(image)} does not exist; check the path")
-    elif isinstance(image, np.ndarray):
-        read_image(image)
-    elif not isinstance(image, Image.Image):
-        raise UserError(
-            "image must be a path, a PIL image or an RGB array [H, W, 3], not"
-            f" {type(image).__name__}"
-        )
-
-
-def path_of(image: object) -> str | None:
-    """The file of an image, None for one that is given as pixels."""
-    if isinstance(image, (str, os.PathLike)):
-        return os.fspath(image)
-    return None
+    """One timestep or several, each from 1 to T, as a list. Raises UserError as `check_count`."""
+    values = steps if isinstance(steps, Iterable) else [steps]
+    return [check_count("steps", t, T or LARGEST) for t in values]

@@ -20,22 +20,12 @@ from spiking_yolo.models.spec import HeadSpec, Spec
 Shape = tuple[int, ...]
 # Options that change a layer's meaning, with the value that does not.
 NEUTRAL = {
-    "flipped": "0",
-    "binary": "0",
-    "xnor": "0",
-    "antialiasing": "0",
-    "deform": "0",
-    "coordconv": "0",
-    "dilation": "1",
+    **dict.fromkeys(["flipped", "binary", "xnor", "antialiasing", "deform", "coordconv"], "0"),
+    **dict.fromkeys(["maxpool_depth", "maxpool_zero_nonmax", "background"], "0"),
+    **dict.fromkeys(["dilation", "alpha", "beta", "scale"], "1"),
     "share_index": "",
-    "maxpool_depth": "0",
-    "maxpool_zero_nonmax": "0",
     "weights_type": "none",
-    "alpha": "1",
-    "beta": "1",
-    "scale": "1",
     "tree": "",
-    "background": "0",
     "coords": "4",
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -69,29 +59,15 @@ class Route(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """A [shortcut]: the sum of its inputs, then its activation.
+    """A [shortcut]: the sum of its inputs, then its activation."""
 
-    The output has the channels of the first input. Of another, those that both have are added.
-
-    Args:
-        channels: Channels of each input.
-        act: The activation.
-    """
-
-    def __init__(self, channels: Sequence[int], act: nn.Module) -> None:
+    def __init__(self, act: nn.Module) -> None:
         super().__init__()
-        self.channels = tuple(channels)
         self.act = act
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        own = self.channels[0]
-        for other, channels in zip(others, self.channels[1:], strict=True):
-            if channels < own:
-                x = torch.cat([x[:, :channels] + other, x[:, channels:]], 1)
-            elif channels > own:
-                x = x + other[:, :own]
-            else:
-                x = x + other
+        for other in others:
+            x = x + other
         return self.act(x)
 
 
@@ -114,7 +90,6 @@ def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
         case "connected":
             size = math.prod(inputs[0])
             output = section.integer("output", 1, minimum=1)
-            _check_weights(section, output * size)
             bn = bool(section.integer("batch_normalize", 0))
             parts = {"flatten": nn.Flatten(), "linear": nn.Linear(size, output, bias=not bn)}
             return _with_activation(section, parts, bn and nn.BatchNorm1d(output, eps=1e-5))
@@ -125,8 +100,9 @@ def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
         case "route":
             return _route(section, inputs)
         case "shortcut":
-            act = _activation(section, "linear") or nn.Identity()
-            return Shortcut([shape[0] for shape in inputs], act)
+            if len(set(inputs)) > 1:
+                raise section.error("its inputs differ in shape, which is not supported")
+            return Shortcut(_activation(section, "linear") or nn.Identity())
         case "dropout" | "cost" | "crop":
             return nn.Identity()
         case "detection":
@@ -171,15 +147,9 @@ def _convolutional(section: Section, shape: Shape) -> nn.Module:
     strides = {section.integer(key, stride) for key in ("stride_x", "stride_y")}
     if strides != {stride}:
         raise section.error("stride_x and stride_y must be the stride")
-    _check_weights(section, filters * shape[0] // groups * size**2)
     bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
     return _with_activation(section, {"conv": conv}, bn and nn.BatchNorm2d(filters, eps=1e-5))
-
-
-def _check_weights(section: Section, weights: int) -> None:
-    if weights > MAX_NUMBERS:
-        raise section.error(f"{weights} weights are too many; make the layer smaller")
 
 
 def _maxpool(section: Section) -> nn.Module:

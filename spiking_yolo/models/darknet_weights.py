@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
@@ -24,35 +24,31 @@ SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
 NAMES_FILES = {80: "coco.names", 20: "voc.names"}
 
 
-def arrays(net: DarknetNet) -> list[tuple[str, Tensor]]:
-    """Name and values of every array of the network's file, in file order.
+def arrays(net: DarknetNet) -> list[Tensor]:
+    """The arrays of the network's file, in file order: float32 that `read_weights` fills.
 
     Batch norm precedes a convolution's weights and follows a connected layer's.
     """
-    result: list[tuple[str, Tensor]] = []
+    result: list[Tensor] = []
     for layer in net.layers:
         parts: dict[str, Any] = dict(layer.named_children())
         weighted = parts.get("conv", parts.get("linear"))
-        if not isinstance(weighted, nn.Conv2d | nn.Linear):
+        if weighted is None:
             continue
-        weights = [("weights", weighted.weight.detach())]
-        norm: list[tuple[str, Tensor]] = []
-        bias: Any = weighted.bias
+        bias, norm = weighted.bias, list[Tensor]()
         if bn := parts.get("bn"):
-            bias = bn.bias
-            norm = [("scales", bn.weight.detach()), ("mean", bn.running_mean)]
-            norm.append(("variance", bn.running_var))
-        result.append(("biases", bias.detach()))
+            bias, norm = bn.bias, [bn.weight, bn.running_mean, bn.running_var]
+        result.append(bias)
         if "conv" in parts:
-            result += norm + weights
+            result += [*norm, weighted.weight]
         else:
-            result += weights + norm
-    return result
+            result += [weighted.weight, *norm]
+    return [tensor.detach() for tensor in result]
 
 
 def count_floats(net: DarknetNet) -> int:
     """Number of float32 values in this network's file."""
-    return sum([tensor.numel() for _, tensor in arrays(net)])
+    return sum([tensor.numel() for tensor in arrays(net)])
 
 
 def read_weights(net: DarknetNet, path: str | Path) -> None:
@@ -77,7 +73,7 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
     net.to_empty(device="cpu")
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header).astype(np.float32))
     offset = 0
-    for _, tensor in arrays(net):
+    for tensor in arrays(net):
         tensor.copy_(values[offset : offset + tensor.numel()].view(tensor.shape))
         offset += tensor.numel()
 

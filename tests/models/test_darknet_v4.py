@@ -1,5 +1,5 @@
 """YOLOv4 and YOLOv4-tiny, its variant with three heads, and YOLOv7-tiny: published sizes, a second
-implementation, OpenCV, the spiking network, and shortcuts of unlike depth.
+implementation, OpenCV, the spiking network, and grouped routes.
 """
 
 from pathlib import Path
@@ -30,17 +30,12 @@ from spiking_yolo.models.spec import Spec
 
 SIZE = 64
 BOXES = {"anchors": "8,4, 9,20, 40,30", "num": 3, "mask": "0,1,2"}
-# The first sum adds deeper channels, the second shallower ones.
-UNLIKE = net(SIZE) + conv(12, 3, 8) + conv(8)
-UNLIKE += section("shortcut", **{"from": -2}, activation="leaky") + conv(20)
-UNLIKE += section("shortcut", **{"from": -2}, activation="linear") + head(3, **BOXES)
 GROUPS = net(SIZE) + conv(12, 3, 8) + conv(12) + route(-1, 0, groups=3, group_id=2)
 NETWORKS = {
     "yolov4-tiny": yolov4_tiny(SIZE),
     "yolov4-tiny-3l": yolov4_tiny(SIZE, heads=3),
     "yolov7-tiny": yolov7_tiny(SIZE),
     "narrow-yolov4": yolov4(SIZE, narrow=8),
-    "unlike-shortcuts": UNLIKE,
     "two-groups": GROUPS + head(3, **BOXES),
 }
 
@@ -93,13 +88,13 @@ def test_a_second_implementation_agrees(name: str, files: Path, image: Tensor):
 
 def test_groups_and_sums_of_several_layers(image: Tensor):
     layers = conv(12, 3, 8) + conv(6) + route(-1, 0, groups=3, group_id=1)
-    layers += section("shortcut", **{"from": "0,-2"}, activation="linear")
+    layers += section("shortcut", **{"from": "1,-1"}, activation="linear")
     network = random_network(net(SIZE) + layers + head(3, **BOXES))
     first = network.layers[0](image)
     second = network.layers[1](first)
     joined = torch.cat([second[:, 2:4], first[:, 4:8]], 1)
     assert network.shapes[2] == (6, 8, 8)
-    expected = network.layers[4](joined + first[:, :6] + second)
+    expected = network.layers[4](joined + second + joined)
     assert torch.allclose(network(image)[0], expected, atol=1e-6)
 
 

@@ -48,7 +48,7 @@ def test_a_file_of_the_published_size_is_read_in_order(cfg, header, size, tmp_pa
     path = save(tmp_path / "a.weights", floats, header)
     assert path.stat().st_size == size
     read_weights(net, path)
-    read = torch.cat([tensor.flatten() for _, tensor in arrays(net)])
+    read = torch.cat([tensor.flatten() for tensor in arrays(net)])
     assert torch.equal(read, torch.from_numpy(floats))
 
 
