@@ -22,7 +22,7 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
 
     parts: Annotated[tuple[Part, ...], COMMAS] = ("one_step", "steps", "video")
     """Parts to run."""
-    rivals: Annotated[tuple[Rival, ...], COMMAS] = ("pytorch",)
+    rival: Rival = "pytorch"
     """What runs the ANN beside them."""
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ("signed-digits", "p-norm", "msat")
     """Methods that are timed."""
@@ -45,7 +45,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> int:
     ```
     spiking-yolo benchmark                                     # a photograph and a video, minutes
     spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
-    spiking-yolo benchmark --rivals onnxruntime                # the ANN as people deploy it
+    spiking-yolo benchmark --rival onnxruntime                 # the ANN as people deploy it
     spiking-yolo benchmark --assert    # exit status 1 when something became too slow
     ```
 
@@ -59,10 +59,11 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> int:
     from spiking_yolo.io.files import run_directory
     from spiking_yolo.io.json import write_json
 
+    print("timing runs beside the ANN, which takes minutes", file=sys.stderr)
     results = benchmark(options)
     folder = run_directory(options.project, options.name)
     write_json(folder / "benchmark.json", results, indent=1)
-    print("Ratios are to one forward pass of the ANN beside each run")
+    print(f"Ratios are to one forward pass of the ANN in {options.rival} beside each run")
     for part in options.parts:
         print(f"\n{table(results, part)}")
     print(f"results saved to {folder}")

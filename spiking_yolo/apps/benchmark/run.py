@@ -4,12 +4,12 @@ limits.
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -33,65 +33,53 @@ from spiking_yolo.options import load_all, versions
 PAUSE = 0.05
 # First frames of a video, which build what the later ones use.
 WARM = 3
-# (part, rival, row) -> the largest allowed ratio.
+# (rival, part, row) -> the largest allowed ratio.
 LIMITS = {
-    ("one_step", "pytorch", "signed-digits"): 1.1,
-    ("steps", "pytorch", "msat"): 1.3,
-    ("one_step", "onnxruntime", "signed-digits"): 1.2,
-    ("video", "pytorch", "sample clip"): 0.8,
-    ("video", "pytorch", "still camera"): 0.16,
-    ("video", "onnxruntime", "sample clip"): 0.7,
+    ("pytorch", "one_step", "signed-digits"): 1.1,
+    ("pytorch", "steps", "msat"): 1.3,
+    ("onnxruntime", "one_step", "signed-digits"): 1.2,
+    ("pytorch", "video", "sample clip"): 0.8,
+    ("pytorch", "video", "still camera"): 0.16,
+    ("onnxruntime", "video", "sample clip"): 0.7,
 }
 Reference = Callable[[Tensor], Any]
-Rows = dict[str, Any]
+Rows = dict[str, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Runs of one case.
+def figures(
+    spent: Sequence[float], beside: Sequence[float], steps: int, frames: bool = False
+) -> dict[str, Any]:
+    """What benchmark.json has of one case.
 
-    Attributes:
-        seconds: Seconds of each run.
-        reference: Seconds of one call of the reference beside each run.
+    "ratio", of one step to the reference, is the median of the ratios, which a machine that is busy
+    for a while does not move; frames differ, so theirs is of all together.
+
+    Args:
+        spent: Seconds of each run.
+        beside: Seconds of one call of the reference beside each run.
         steps: Timesteps of a run.
+        frames: Whether runs are frames of a video.
     """
-
-    seconds: tuple[float, ...]
-    reference: tuple[float, ...]
-    steps: int = 1
-
-    @property
-    def ratios(self) -> list[float]:
-        """One step as a multiple of the reference, for each run."""
-        return [s / self.steps / r for s, r in zip(self.seconds, self.reference, strict=True)]
-
-    def figures(self) -> dict[str, Any]:
-        """As benchmark.json holds them; "ms" are of one step.
-
-        "ratio" is the median of the ratios, which a machine that is busy for a while does not move.
-        """
-        return {
-            "ratio": median(self.ratios),
-            "ratios": self.ratios,
-            "ms": 1e3 * median(self.seconds) / self.steps,
-            "ann_ms": 1e3 * median(self.reference),
-            "steps": self.steps,
-        }
+    ratios = [s / steps / r for s, r in zip(spent, beside, strict=True)]
+    return {
+        "ratio": sum(spent) / sum(beside) if frames else median(ratios),
+        "ratios": ratios,
+        "ms": 1e3 * median(spent) / steps,
+        "ann_ms": 1e3 * median(beside),
+        "steps": steps,
+    }
 
 
 def seconds(f: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
     """Seconds that f takes, with the work that it leaves on a GPU, and what it returns."""
-    synchronize(device)
+    gpu = device.type == "cuda"
+    if gpu:
+        torch.cuda.synchronize(device)
     start = time.perf_counter()
     value = f()
-    synchronize(device)
-    return time.perf_counter() - start, value
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU; a CPU has done its work when a call returns."""
-    if device.type == "cuda":
+    if gpu:
         torch.cuda.synchronize(device)
+    return time.perf_counter() - start, value
 
 
 def interleaved(
@@ -101,7 +89,7 @@ def interleaved(
     device: torch.device,
     calls: int = 3,
     pause: float = 0.0,
-) -> dict[str, Timing]:
+) -> Rows:
     """Time the cases in turn, `repeats` rounds of them after one that does not count.
 
     Args:
@@ -110,7 +98,7 @@ def interleaved(
             that becomes faster or slower favours neither side.
         repeats: Runs of each case.
         device: Device that the runs use.
-        calls: Calls of the reference before and after a run.
+        calls: Calls of the reference before and after a run; one only beside frames of a video.
         pause: Seconds to wait between a run and the reference, see PAUSE.
     """
 
@@ -132,102 +120,71 @@ def interleaved(
                 runs[name].append(duration)
                 beside[name].append(median(before + after))
             before = after
-    return {name: Timing(tuple(runs[name]), tuple(beside[name]), steps[name]) for name in cases}
+    return {name: figures(runs[name], beside[name], steps[name], calls == 1) for name in cases}
 
 
 def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
-    """Measure the parts of the options against every rival.
+    """Measure the parts of the options.
 
     Returns:
-        The content of benchmark.json: "machine", "call", and part -> rival -> row -> figures, see
-        Timing.figures.
+        The content of benchmark.json: "machine", "call", and part -> row -> figures.
 
     Raises:
         UserError: A method is unknown, or an extra or a device is missing.
     """
-    usable_device(options.device)
+    device = usable_device(options.device)
     networks = load_all(options)
-    spec = next(iter(networks.values())).spec
+    first = next(iter(networks.values()))
     photograph = read_image(min(samples_folder().glob("*.jpg")))
-    x = preprocess(photograph, spec)[0][None].to(options.device)
+    x = preprocess(photograph, first.spec)[0][None].to(device)
+    rival, pause = ann_run(first, options.rival, x)
+    imgsz = [first.spec.height, first.spec.width]
+    call = {"imgsz": imgsz, "T": options.T, "repeats": options.repeats, "rival": options.rival}
     results: dict[str, Any] = {
         "machine": {"threads": torch.get_num_threads(), "cpu": platform.processor(), **versions()},
-        "call": {"imgsz": [spec.height, spec.width], "T": options.T, "repeats": options.repeats},
+        "call": call,
     }
-    for rival in options.rivals:
-        case = Case(
-            options, networks, photograph, x, *ann_run(next(iter(networks.values())), rival, x)
-        )
-        for part in options.parts:
-            results.setdefault(part, {})[rival] = _PARTS[part](case)
+    for part in options.parts:
+        if part == "video":
+            results[part] = video_rows(first, photograph, options, rival, pause)
+            continue
+        runs: dict[str, Callable[[], int]] = {}
+        for name, converted in networks.items():
+            if part == "one_step" and converted is not first:
+                continue
+            network, T = converted.network(device), 1 if part == "one_step" else options.T
+            # It may have settled before T steps.
+            runs[name] = lambda network=network, T=T: network.run(x, T).steps
+        reference = partial(rival, x)
+        results[part] = interleaved(runs, reference, options.repeats, device, pause=pause)
     return results
 
 
-@dataclass(frozen=True)
-class Case:
-    """What a part of the benchmark is measured on.
-
-    Attributes:
-        options: Settings of the benchmark.
-        networks: Converted networks by method.
-        photograph: uint8 [H, W, 3].
-        x: The photograph as the network takes it, [1, 3, H, W].
-        rival: Runs the ANN.
-        pause: Seconds to wait between a run and the rival, see PAUSE.
-    """
-
-    options: BenchmarkOptions
-    networks: Mapping[str, Converted]
-    photograph: np.ndarray
-    x: Tensor
-    rival: Reference
-    pause: float
-
-
-def step_rows(case: Case) -> Rows:
-    """Method -> figures of a timestep for one photograph."""
-    options, x = case.options, case.x
-    runs: dict[str, Callable[[], int]] = {}
-    for name, converted in case.networks.items():
-        network = converted.network(options.device)
-        # It may have settled before T steps.
-        runs[name] = lambda network=network: network.run(x, options.T).steps
-    rival = partial(case.rival, x)
-    timings = interleaved(runs, rival, options.repeats, x.device, pause=case.pause)
-    return {name: timing.figures() for name, timing in timings.items()}
-
-
-def one_step_rows(case: Case) -> Rows:
-    """The first method at T = 1, from a photograph's pixels to the output and the counts."""
-    first = dict(islice(case.networks.items(), 1))
-    return step_rows(replace(case, options=replace(case.options, T=1), networks=first))
-
-
-def video_rows(case: Case) -> Rows:
-    """Clip -> figures of a later frame of the first network, whose state stays."""
-    first = next(iter(case.networks.values()))
-    still = [case.photograph] * case.options.frames
+def video_rows(
+    converted: Converted,
+    photograph: np.ndarray,
+    options: BenchmarkOptions,
+    rival: Reference,
+    pause: float,
+) -> Rows:
+    """Clip -> figures of a later frame, whose state stays."""
     clips: dict[str, Iterable[np.ndarray]] = {
         "sample clip": frames_of(sample_clip()).images,
-        "still camera": still,
+        "still camera": [photograph] * options.frames,
     }
     rows: Rows = {}
     for name, images in clips.items():
         frames: list[Tensor] = []
-        for image in islice(images, case.options.frames):
-            frames.append(preprocess(image, first.spec)[0][None].to(case.x.device))
-        stream = Stream(first.network(case.options.device))
-        rows[name] = later_frames(stream, frames, case.rival, case.pause)
+        for image in islice(images, options.frames):
+            frames.append(preprocess(image, converted.spec)[0][None].to(options.device))
+        rows[name] = later_frames(Stream(converted.network(options.device)), frames, rival, pause)
     return rows
 
 
 def later_frames(
     stream: Callable[[Tensor], Any], x: list[Tensor], rival: Reference, pause: float = 0.0
-) -> Rows:
-    """Figures of every frame but the first WARM + 1, each between two calls of the rival.
-
-    Frames differ, so the ratio is of all together.
-    """
+) -> dict[str, Any]:
+    """Figures of every frame but the first WARM + 1, each between two calls of the rival."""
     for frame in x[:WARM]:
         stream(frame)
     later = iter(x[WARM:])
@@ -237,11 +194,7 @@ def later_frames(
         return 1
 
     reference, repeats = partial(rival, x[0]), len(x) - WARM - 1
-    timing = interleaved({"": run}, reference, repeats, x[0].device, calls=1, pause=pause)[""]
-    return {**timing.figures(), "ratio": mean(timing.seconds) / mean(timing.reference)}
-
-
-_PARTS = {"one_step": one_step_rows, "steps": step_rows, "video": video_rows}
+    return interleaved({"": run}, reference, repeats, x[0].device, calls=1, pause=pause)[""]
 
 
 def ann_run(converted: Converted, rival: Rival, x: Tensor) -> tuple[Reference, float]:
@@ -279,9 +232,9 @@ def onnxruntime(converted: Converted) -> Reference:
 def too_slow(results: Mapping[str, Any]) -> list[str]:
     """A line for every limit that was measured and broken."""
     lines: list[str] = []
-    for (part, rival, name), limit in LIMITS.items():
-        row = results.get(part, {}).get(rival, {}).get(name)
-        if row and row["ratio"] > limit:
+    for (rival, part, name), limit in LIMITS.items():
+        row = results.get(part, {}).get(name)
+        if row and rival == results["call"]["rival"] and row["ratio"] > limit:
             lines.append(
                 f"too slow: {part}, {name} / ANN in {rival} is {row['ratio']:.3f}, limit {limit:g}"
             )
@@ -289,13 +242,11 @@ def too_slow(results: Mapping[str, Any]) -> list[str]:
 
 
 def table(results: Mapping[str, Any], part: str) -> str:
-    """A line per row and rival."""
-    lines = [[part, "ANN in", "ratio", "from", "to", "ms", "ANN ms", "steps", "runs"]]
-    for rival, rows in results[part].items():
-        for name, row in rows.items():
-            cells = [
-                f"{value:.2f}" for value in (row["ratio"], min(row["ratios"]), max(row["ratios"]))
-            ]
-            cells += [f"{row['ms']:.1f}", f"{row['ann_ms']:.1f}"]
-            lines.append([name, rival, *cells, str(row["steps"]), str(len(row["ratios"]))])
+    """A line per row."""
+    lines = [[part, "ratio", "from", "to", "ms", "ANN ms", "steps", "runs"]]
+    for name, row in results[part].items():
+        ratios = row["ratios"]
+        cells = [f"{value:.2f}" for value in (row["ratio"], min(ratios), max(ratios))]
+        cells += [f"{row['ms']:.1f}", f"{row['ann_ms']:.1f}"]
+        lines.append([name, *cells, str(row["steps"]), str(len(ratios))])
     return columns(lines)

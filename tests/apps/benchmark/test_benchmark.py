@@ -10,7 +10,7 @@ from helpers.tiny import run_tool, write_tiny
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import run
-from spiking_yolo.apps.benchmark.run import Timing, interleaved
+from spiking_yolo.apps.benchmark.run import figures, interleaved
 from spiking_yolo.errors import pip_install
 from spiking_yolo.graph import forward
 from spiking_yolo.options import MethodOptions, load
@@ -18,8 +18,8 @@ from spiking_yolo.options import MethodOptions, load
 
 def test_ratios_are_medians_of_pairs():
     """Two of three pairs took twice as long in both: the machine was slow, the ratio is not."""
-    timing = Timing(seconds=(6.0, 12.0, 20.0), reference=(1.0, 2.0, 2.0), steps=4)
-    assert timing.ratios == [1.5, 1.5, 2.5] and timing.figures()["ratio"] == 1.5
+    row = figures((6.0, 12.0, 20.0), (1.0, 2.0, 2.0), steps=4)
+    assert row["ratios"] == [1.5, 1.5, 2.5] and row["ratio"] == 1.5
 
 
 def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
@@ -38,8 +38,8 @@ def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
     result = interleaved(cases, lambda: spend("r", next(pace)), 3, torch.device("cpu"), calls=2)
     assert calls == ["r", "r", *["a", "r", "r", "b", "r", "r"] * 4]
     assert result == {
-        "a": Timing((10,) * 3, (6.5, 10.5, 14.5), 5),
-        "b": Timing((30,) * 3, (8.5, 12.5, 16.5), 1),
+        "a": figures((10,) * 3, (6.5, 10.5, 14.5), 5),
+        "b": figures((30,) * 3, (8.5, 12.5, 16.5), 1),
     }
 
 
@@ -76,15 +76,15 @@ def test_the_rival_computes_the_ann(tmp_path: Path):
 def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     """All parts, and a limit that nothing can meet: exit status 1 and one line."""
     monkeypatch.chdir(tmp_path)
-    limits = {("steps", "pytorch", "p-norm"): 1e-9, ("video", "pytorch", "nothing"): 1.0}
+    limits = {("pytorch", "steps", "p-norm"): 1e-9, ("pytorch", "video", "nothing"): 1.0}
     monkeypatch.setattr(run, "LIMITS", limits)
     call = ["--weights", write_tiny(tmp_path), "--T", 2, "--repeats", 1, "--frames", 7]
     assert run_tool("benchmark", *call, "--methods", "signed-digits,p-norm", "--assert") == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    _, line = capsys.readouterr().err.splitlines()
     assert line.startswith("too slow: steps, p-norm")
     results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())
-    assert results["one_step"]["pytorch"]["signed-digits"]["steps"] == 1
-    assert results["steps"]["pytorch"]["p-norm"]["steps"] == 2
-    video = results["video"]["pytorch"]
+    assert results["one_step"]["signed-digits"]["steps"] == 1
+    assert results["steps"]["p-norm"]["steps"] == 2
+    video = results["video"]
     assert list(video) == ["sample clip", "still camera"]
     assert all(len(row["ratios"]) == 3 for row in video.values())
