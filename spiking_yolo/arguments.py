@@ -68,9 +68,11 @@ WORDS = Parameter(consume_multiple=True)
 # 416, or 288x416.
 SIZE = Parameter(converter=_size, n_tokens=1, accepts_keys=False, metavar="SIZE|HEIGHTxWIDTH")
 METHODS = Parameter(name=("--method", "--methods"))
-# Panels of --help.
+# Panels of --help-all, whose options --help only names.
+DATA = Parameter(group="Data")
 NETWORK = Parameter(group="Network")
 BOXES = Parameter(group="Boxes")
+VIDEO = Parameter(group="Video")
 OUTPUT = Parameter(group="Output")
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env, Toml
+from cyclopts.help import DefaultFormatter, HelpPanel
 
 from spiking_yolo import __version__
 from spiking_yolo.apps import console
@@ -23,35 +23,21 @@ from spiking_yolo.io.assets import PROGRAM
 from spiking_yolo.io.files import remove_empty_folders
 from spiking_yolo.io.names import printable
 
-# Command -> module, whose `main` takes its options.
+# Command -> module, whose `main` takes its options; those first that most people need.
 COMMANDS = {
     "detect": "apps.detect",
     "eval": "apps.evaluate",
-    "analyze": "apps.analyze",
     "calibrate": "apps.calibrate",
     "export": "apps.export",
+    "list": "apps.list",
+    "analyze": "apps.analyze",
     "demo": "apps.demo",
     "train": "apps.train",
     "benchmark": "apps.benchmark",
-    "list": "apps.list",
 }
-# What commands and options of version 0.3 are called now; for this release.
-OLD = {
-    "report": "detect --page FILE.html",
-    "classify": "eval --data FOLDER",
-    "compare": "eval --method A,B",
-    "eval-video": "eval --data VIDEO",
-    "score": "eval --predictions FILE.json",
-    "tune": "calibrate --tune",
-    "convert": "export -o FILE.safetensors",
-    "methods": "list",
-    "weights": "list",
-    "zoo": "list",
-    "--list-methods": "list",
-    "--report": "--page FILE.html",
-    "--overlay": "--page FILE.html",
-    "--timeline": "--page FILE.html",
-    # As Ultralytics and YOLOv5 call them.
+MOST, MORE = 5, Group("More commands", sort_key=1)
+# What Ultralytics and YOLOv5 call some of them.
+ELSEWHERE = {
     "predict": "detect",
     "track": "detect --track",
     "val": "eval",
@@ -60,9 +46,11 @@ OLD = {
     "--conf-thres": "--conf",
     "--iou-thres": "--iou",
 }
+# Panels that only --help-all shows.
+FOLDED = ("Data", "Video", "Boxes", "Network", "Output", "Messages")
 # A command that cannot run need not be interpreted by cyclopts.
 HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
-MESSAGES = Group("Messages", sort_key=1)
+MESSAGES = Group("Messages", sort_key=9)
 
 
 def main(*words: str) -> NoReturn:
@@ -81,9 +69,10 @@ def call(argv: Sequence[str]) -> int:
 
 
 def _run(argv: list[str]) -> int | None:
-    app = program()
+    app = program(everything="--help-all" in argv)
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
+    argv = ["--help" if word == "--help-all" else word for word in argv]
     if argv in ([], ["--help"], ["-h"]):
         argv = []
         for name in COMMANDS:
@@ -95,8 +84,28 @@ def _run(argv: list[str]) -> int | None:
         raise UserError(_message(error, argv)) from error
 
 
-def program() -> App:
-    """All commands, whose modules are imported when they are run."""
+class Folded(DefaultFormatter):
+    """Help on one screen: what a command does, its examples, and the options of most people."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        if panel.title not in FOLDED:
+            super().__call__(console, options, panel)
+
+    def render_description(self, console: Any, options: Any, description: Any) -> None:
+        markdown = description.primary_renderable.markup
+        summary, *examples = markdown.split("```")[:2]
+        console.print(" ".join(summary.split()), highlight=False)
+        lines = ["", *"".join(examples).strip().splitlines()]
+        for line in lines:
+            console.print(f"  {line}", highlight=False, no_wrap=True, overflow="ignore", crop=False)
+        console.print()
+
+
+def program(everything: bool = False) -> App:
+    """All commands, whose modules are imported when they are run.
+
+    everything: Whether help tells all of every option.
+    """
     # Options in [tool.spiking-yolo.COMMAND] of a pyproject.toml here or in a folder above.
     keys = ("tool", "spiking-yolo")
     file = Toml("pyproject.toml", root_keys=keys, search_parents=True, must_exist=False)
@@ -106,13 +115,16 @@ def program() -> App:
         version=f"{PROGRAM} {__version__}",
         version_flags=("--version", "-V"),
         help_format="markdown",
+        help_formatter=None if everything else Folded(),
+        help_epilogue="" if everything else "More options, and what they mean: --help-all",
         default_parameter=Parameter(
             name_transform=lambda name: name.replace("_", "-"), negative=(), show_default=_shown
         ),
         config=(Env("SPIKING_YOLO_", show=False), file),
     )
-    for name, module in COMMANDS.items():
-        app.command(f"spiking_yolo.{module}:main", name=name)
+    for k, (name, module) in enumerate(COMMANDS.items()):
+        more: dict[str, Any] = {} if k < MOST else {"group": MORE}
+        app.command(f"spiking_yolo.{module}:main", name=name, sort_key=k, **more)
     app.register_install_completion_command()
     # Ends with status 130, see `status`.
     app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
@@ -147,8 +159,8 @@ def _shown(value: Any) -> Any:
 def _message(error: CycloptsError, argv: Sequence[str]) -> str:
     """What is wrong with a line in one line, and where to look."""
     for word in argv:
-        if word in OLD:
-            return f"{word} is not known: use {OLD[word]} instead"
+        if word in ELSEWHERE:
+            return f"{word} is not known: use {ELSEWHERE[word]} instead"
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     command = [name for name in argv[:1] if name in COMMANDS]
@@ -156,33 +168,24 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
     return f"{' '.join(str(error).split()).removesuffix('.')}; see {where}"
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, handled like Ctrl-C: half-written files are removed, finished ones stay."""
-
-
 def prepare_process() -> None:
-    """Let SIGTERM raise Terminated, and let any text be printed; not for calls from Python."""
+    """Let SIGTERM be handled like Ctrl-C, and any text be printed; not for calls from Python."""
     ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if threading.current_thread() is threading.main_thread() and not ignored:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def status(call: Callable[[], int | None]) -> int:
     """The exit status of a call.
 
     What it returns, or 0; 2 and one line on stderr for a UserError and for what the system says
-    of a file; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line
-    on stderr each; lines begin below any progress bar.
+    of a file; 130 after Ctrl-C or SIGTERM. Warnings are one line on stderr each.
     """
-    other_format = warnings.formatwarning
-    warnings.formatwarning = _warning
+    other = warnings.showwarning
+    warnings.showwarning = _show_warning
     try:
         code = call() or 0
         # While an error can still be caught.
@@ -190,8 +193,6 @@ def status(call: Callable[[], int | None]) -> int:
         return code
     except UserError as error:
         return _failed(2, f"error: {_one_line(error)}")
-    except Terminated:
-        return _failed(143, "terminated")
     except KeyboardInterrupt:
         return _failed(130, "interrupted")
     except BrokenPipeError:
@@ -204,27 +205,20 @@ def status(call: Callable[[], int | None]) -> int:
         what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
         return _failed(2, f"error: {what}{error.strerror}; check the path and the free space")
     finally:
-        warnings.formatwarning = other_format
+        warnings.showwarning = other
         remove_empty_folders()
 
 
 def _failed(code: int, message: str) -> int:
-    print(_alone(message), file=sys.stderr)
+    console.write(message, file=sys.stderr)
     return code
 
 
-def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
-    kind = "warning"
-    if issubclass(category, Notice):
-        kind = "note"
-    return _alone(f"{kind}: {_one_line(message)}\n")
-
-
-def _alone(line: str) -> str:
-    """A line that takes the place of a progress bar, which only terminals have."""
-    if sys.stderr.isatty():
-        return f"\r\x1b[K{line}"
-    return line
+def _show_warning(
+    message: Warning | str, category: type[Warning], *_: object, **__: object
+) -> None:
+    kind = "note" if issubclass(category, Notice) else "warning"
+    console.write(f"{kind}: {_one_line(message)}", file=sys.stderr)
 
 
 def _one_line(text: object) -> str:

@@ -56,20 +56,15 @@ class SourceOptions(Options):
     """What to look at. A class inherits this group last, so that its words come first."""
 
     sources: tuple[str, ...]
-    """Images, folders, globs, .txt lists of them, videos, addresses of streams (http,
-    rtsp), or the number of a webcam.
-    """
+    """Images, videos, folders, globs, .txt lists, streams, webcams."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsOptions(Options):
     """The network to convert."""
 
-    weights: Annotated[Path | None, NETWORK] = None
-    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these or
-    YOLOv7-tiny, or a name of spiking-yolo list (default: the Tiny-YOLOv3 that comes with the
-    package).
-    """
+    weights: Path | None = None
+    """Network: .pt, .onnx, .weights, .safetensors, or a name of `list` (default: Tiny-YOLOv3)."""
     imgsz: Annotated[Size | None, SIZE, NETWORK] = None
     """Network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32, or of 64 with
     P6.
@@ -101,18 +96,16 @@ class ConversionOptions(WeightsOptions):
 class MethodOptions(ConversionOptions):
     """One conversion method."""
 
-    method: Annotated[str | None, NETWORK] = None
-    """Conversion method or recipe.json (default: signed-digits); see spiking-yolo list."""
+    method: str | None = None
+    """See `list`; or a recipe.json (default: signed-digits)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodsOptions(ConversionOptions):
     """Any number of conversion methods, side by side."""
 
-    methods: Annotated[tuple[str, ...], COMMAS, METHODS, NETWORK] = ()
-    """Methods or recipe.json files with commas, or all (default: signed-digits); see
-    spiking-yolo list.
-    """
+    methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ()
+    """Methods with commas, see `list`, or recipe.json, or all (default: signed-digits)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from spiking_yolo.arguments import COMMAS, OUTPUT, at_least, within
+from spiking_yolo.arguments import COMMAS, OUTPUT, VIDEO, at_least, within
 from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
@@ -24,34 +24,28 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
     """What to look at, for how long, and what to save."""
 
     T: Annotated[int | None, at_least(1)] = None
-    """Timesteps (default: the last of --steps, or what the method needs, see `list`; 64 where that
-    is unknown, 1 per frame of a video whose state is kept).
-    """
+    """Timesteps (default: what the method needs)."""
     steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
-    """Also print and save what is found at these timesteps, e.g. 4,8,16."""
+    """Also say what is found at these timesteps."""
     classes: Annotated[tuple[str, ...], COMMAS] = ()
-    """Keep these classes only: names or numbers with commas, e.g. dog,car."""
-    save_txt: bool = False
-    """Write labels/IMAGE.txt or labels/VIDEO/FRAME.txt: class, centre x y, width, height."""
-    save_conf: bool = False
-    """The same with the confidence at the end."""
+    """Keep these classes only, e.g. dog,car."""
+    ann: bool = False
+    """The original network's boxes beside them."""
+    page: Path | None = None
+    """Write FILE.html, a look into the network."""
+    track: bool = False
+    """In a video, follow each object; NAME-mot.txt has tracks of people, or of --classes."""
     save_json: bool = False
     """Write detections.json."""
-    page: Annotated[Path | None, OUTPUT] = None
-    """Write FILE.html, one page to look at offline: what the network sees in photographs at every
-    timestep (or --steps), or in one video frame by frame.
-    """
-    ann: bool = False
-    """Draw the ANN's and the SNN's boxes side by side."""
-    track: bool = False
-    """In a video, follow each object by ByteTrack: ids in pictures and files; NAME-mot.txt has the
-    tracks of people, or of --classes, as MOTChallenge does.
-    """
-    track_conf: Annotated[float, within(0, 1)] = 0.6
+    save_txt: bool = False
+    """Write labels/IMAGE.txt, as YOLO has them."""
+    save_conf: Annotated[bool, OUTPUT] = False
+    """The same as --save-txt with the confidence at the end."""
+    track_conf: Annotated[float, within(0, 1), VIDEO] = 0.6
     """With --track: confidence with which a box starts a track; others continue one."""
-    every: Annotated[int, at_least(1)] = 1
+    every: Annotated[int, at_least(1), VIDEO] = 1
     """Read every N-th frame of a video or webcam."""
-    max_frames: Annotated[int | None, at_least(1)] = None
+    max_frames: Annotated[int | None, at_least(1), VIDEO] = None
     """Read at most N frames of a video or webcam."""
     project: Annotated[Path, OUTPUT] = Path("runs/detect")
     """Folder of all runs."""
@@ -80,11 +74,9 @@ def main(options: DetectOptions) -> int:
     spiking-yolo detect photos/ --page photos.html
     ```
 
-    Sources: image files, folders, globs, .txt lists of them, videos, addresses of streams, or the
-    number of a webcam. In a video the network keeps its state from frame to frame and sends only
-    what changes. The annotated pictures and videos and whatever else is asked for are saved in
-    PROJECT/NAME, PROJECT/NAME2, ...; Ctrl-C leaves what was done so far. Exit status: 0; 1 when
-    some of several inputs failed; 2 when the call is wrong or every input failed.
+    In a video the network keeps its state from frame to frame and sends only what changes. Pictures
+    with boxes and all that is asked for go to PROJECT/NAME, PROJECT/NAME2, ...; Ctrl-C leaves what
+    was done so far. Exit status: 1 if some inputs failed, 2 if all did or the call is wrong.
     """
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.apps.detect.run import Console, DetectRun, file_sinks

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, at_least, within
+from spiking_yolo.arguments import BOXES, COMMAS, DATA, NETWORK, OUTPUT, at_least, within
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     DetectionOptions,
@@ -24,28 +24,26 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptio
     """Which networks, which data, which rows and columns."""
 
     data: Path | None = None
-    """COCO folder, annotation .json, VOCdevkit or data.yaml; images in SPLIT/CLASS/; a video, or
-    folders of MOTChallenge (default: the sample photographs).
-    """
-    split: str | None = None
+    """COCO folder or .json, VOCdevkit, data.yaml, SPLIT/CLASS/, videos (default: samples)."""
+    split: Annotated[str | None, DATA] = None
     """Split of the data (default: val2017 or val; of classes test, or val)."""
-    images: Path | None = None
+    images: Annotated[Path | None, DATA] = None
     """Folder of images of an annotation .json (default: beside it)."""
-    year: Annotated[int | None, at_least(0)] = None
+    year: Annotated[int | None, at_least(0), DATA] = None
     """Year of a VOCdevkit (default: its latest)."""
-    predictions: Path | None = None
+    predictions: Annotated[Path | None, DATA] = None
     """Score these boxes, a .json in COCO's results format, and run no network."""
-    metric: Literal["auto", "coco", "voc", "accuracy"] = "auto"
+    metric: Annotated[Literal["auto", "coco", "voc", "accuracy"], DATA] = "auto"
     """mAP as COCO or VOC defines it, or accuracy of classes; auto: by the data."""
     limit: Annotated[int | None, at_least(1)] = None
     """Use N images only, drawn by --seed; of each video the first N frames."""
-    seed: Annotated[int, at_least(0)] = 0
+    seed: Annotated[int, at_least(0), DATA] = 0
     """Draws the images of --limit, and the bootstrap."""
     T: Annotated[int | None, at_least(1)] = None
     """Timesteps (default: the last of --steps, or 64; of a frame 1)."""
     steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
     """Timesteps that are reported (default: powers of two)."""
-    batch: Annotated[int | None, at_least(1)] = None
+    batch: Annotated[int | None, at_least(1), NETWORK] = None
     """Images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a
     classifier 25,000 pixels).
     """
