@@ -31,6 +31,11 @@ def rows(x: Tensor) -> Tensor:
     return x.flatten(0, -2)
 
 
+def any_in_images(x: Tensor) -> Tensor:
+    """Whether there is anything but zeros in each image, [N], without a copy in another order."""
+    return x.movedim(1, -1).flatten(1).any(1)
+
+
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a tensor of `like`'s
     shape [N, C, ...].
