@@ -14,6 +14,7 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.layout import any_in_images
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
 from spiking_yolo.snn.synapses import Synapses
@@ -165,10 +166,11 @@ class SpikingNetwork:
                 layer, source = self.neurons[name], node.inputs[0]
                 current = self.synapses.analogue(source, values[source])
                 values[name] = layer(current, weight)
-                sent = values[name].flatten(1).any(1)
-                settled = settled and layer.settles and not bool(sent.any())
-                if not biased:
-                    self._active.masked_fill_(sent, self.t)
+                if self.plan.differential:
+                    sent = any_in_images(values[name])
+                    settled = settled and layer.settles and not bool(sent.any())
+                    if not biased:
+                        self._active.masked_fill_(sent, self.t)
                 self._updates += layer.neurons * self._received(name, current)
                 for probe in probes:
                     probe(name, self.t, layer, current)
@@ -188,7 +190,7 @@ class SpikingNetwork:
             return 1
         if name in self.plan.sums:
             return self.synapses.pools[self.plan.sums[name]].arrived
-        return current.flatten(1).any(1)
+        return any_in_images(current)
 
     def snapshot(self, maps: bool = False) -> Snapshot:
         """The output and the costs so far; with spike maps if `maps`."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.counting import Counts, Tally
-from spiking_yolo.snn.layout import rows
+from spiking_yolo.snn.layout import any_in_images, rows
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
@@ -62,7 +62,7 @@ class CumulativeMaxPool:
         first, self._fresh = self._fresh, False
         pooled = self._pool(current, first)
         if self.sends_sums:
-            self.arrived = current.flatten(1).any(1)
+            self.arrived = any_in_images(current)
             return pooled
         if first:
             self.sent = torch.zeros_like(pooled)

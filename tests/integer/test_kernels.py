@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.integer import kernels
 from spiking_yolo.integer.kernels import LEVELS, checksum, library, usable_levels
 
@@ -31,7 +32,7 @@ def test_a_library_of_another_state_of_its_source_is_not_used(monkeypatch: pytes
 def test_without_the_library_the_results_are_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    given, x = spiking(make(TinyLeaky), images(2)), images(1)
+    given, x = spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")), images(1)
     expected = given.network()(x).outputs
     monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
     (tmp_path / f"kernels_{usable_levels()[-1]}.so").write_text("not a library")

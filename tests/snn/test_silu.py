@@ -130,7 +130,7 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     model = NetworkCosts.of(converted)
     height, width = x.shape[2:]
     # One pooled to half.
-    assert model.exponentials == 1 and model.ann_exponentials == 8 * height * width * 5 / 4
+    assert model.exponentials == 1 and model.passed.exponentials == 8 * height * width * 5 / 4
 
 
 def test_theta_covers_what_phi_makes_of_both_sides():

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.integer.network import IntegerNetwork, whole
+from spiking_yolo.integer.moves import whole
+from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import moved
 from spiking_yolo.recipe import Recipe
