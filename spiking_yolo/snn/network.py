@@ -13,8 +13,8 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.layout import any_in_images
+from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
 from spiking_yolo.snn.synapses import Synapses

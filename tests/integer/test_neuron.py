@@ -20,7 +20,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer import kernels
-from spiking_yolo.integer.kernels import NeuronKernel, usable_levels
+from spiking_yolo.integer.kernels import NeuronKernel
 from spiking_yolo.integer.neuron import NeuronLayer, exp, fire, mish_gate, sigmoid, softmax
 from spiking_yolo.recipe import Neuron
 
