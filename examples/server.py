@@ -4,7 +4,8 @@
     curl -F file=@dog.jpg localhost:8000/detect
     curl -F file=@dog.jpg localhost:8000/picture -o boxes.jpg
 
-http://localhost:8000/stream shows SOURCE, a video, an address or a webcam's number, in a browser.
+http://localhost:8000 takes a photograph, and shows SOURCE: a video, an address or a webcam's
+number.
 """
 
 import io
@@ -12,12 +13,21 @@ import os
 from collections.abc import Iterator
 
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from PIL import Image
 
 from spiking_yolo import Result, SpikingYOLO, UserError
 from spiking_yolo.io.assets import sample_clip
 
+PAGE = """\
+<!doctype html>
+<title>spiking_yolo</title>
+<form action="/picture" method="post" enctype="multipart/form-data">
+  <label>A photograph: <input name="file" type="file" accept="image/*" required></label>
+  <button>Detect</button>
+</form>
+<p><a href="/stream">The video</a>, <a href="/docs">the requests</a></p>
+"""
 SOURCE = os.environ.get("SOURCE", str(sample_clip()))
 app = FastAPI(title="spiking_yolo")
 # Calls in several threads take turns, and every stream has a network of its own.
@@ -42,6 +52,11 @@ def jpeg(result: Result) -> bytes:
     content = io.BytesIO()
     Image.fromarray(result.plot()).save(content, "jpeg", quality=90)
     return content.getvalue()
+
+
+@app.get("/", response_class=HTMLResponse)
+def start() -> str:
+    return PAGE
 
 
 @app.post("/detect")

@@ -48,6 +48,13 @@ def send(client, where: str, content: bytes, **query: object):
     return client.post(where, params=query, files={"file": ("a.png", content)})
 
 
+def test_the_page_at_the_start_leads_to_the_rest(client):
+    page = client.get("/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    for path in ("/picture", "/stream", "/docs"):
+        assert f'"{path}"' in page.text
+
+
 def test_a_photograph_gives_its_boxes(client, weights, photo):
     result = SpikingYOLO(weights).detect(photo, conf=0.4)
     answer = send(client, "/detect", photo.read_bytes(), conf=0.4)
