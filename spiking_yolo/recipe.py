@@ -54,19 +54,13 @@ class Kind:
     plain: bool = False
 
 
+_RATE = ("gamma", "initial", "reset", "shift")
+_CHANGES: Any = {"signed": True, "differential": True, "follows": ("slope", "cap")}
 KINDS: dict[str, Kind] = {
-    "if": Kind(
-        "integrate and fire, an ON/OFF pair on leaky ReLU",
-        follows=("slope", "cap"),
-        supports=("gamma", "initial", "reset", "shift"),
-        plain=True,
-    ),
+    "if": Kind("integrate and fire", follows=("slope", "cap"), supports=_RATE, plain=True),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
     "msat": Kind(
-        "as if, with the threshold of MSAT",
-        msat=True,
-        follows=("slope", "cap"),
-        supports=("gamma", "initial", "reset", "shift"),
+        "as if, with the threshold of MSAT", msat=True, follows=("slope", "cap"), supports=_RATE
     ),
     "sigma-delta": Kind(
         "sends changes of its activation",
@@ -76,28 +70,12 @@ KINDS: dict[str, Kind] = {
         supports=("gamma", "initial", "digits", "schedule"),
     ),
     "dcgs": Kind(
-        "signed, one of 8 powers of two per step",
-        signed=True,
-        differential=True,
-        carries="power of two",
-        follows=("slope", "cap"),
-        supports=(),
+        "signed, one of 8 powers of two per step", carries="power of two", supports=(), **_CHANGES
     ),
     "few-spikes": Kind(
-        "binary digits of a value",
-        signed=True,
-        differential=True,
-        events="digits",
-        carries="power of two",
-        follows=("slope", "cap"),
+        "binary digits of a value", events="digits", carries="power of two", **_CHANGES
     ),
-    "multi-level": Kind(
-        "a value as one message",
-        signed=True,
-        differential=True,
-        carries="any",
-        follows=("slope", "cap"),
-    ),
+    "multi-level": Kind("a value as one message", carries="any", **_CHANGES),
 }
 
 # spikes per timestep: as many as needed.
@@ -110,96 +88,58 @@ UNTRAINED_OPERATIONS = 1.2
 
 @dataclass(frozen=True)
 class Threshold:
-    """(a) How the threshold theta of each neuron follows from the activation statistics."""
+    """(a) How the threshold theta of each neuron follows from the activation statistics.
+
+    rule: max and percentile are statistics (max of an activation with a cap: the cap), shared is
+    the percentile / gamma, excess is raised by twice the mean excess until it settles. balance
+    measures the largest input current while the layers before spike; sensitivity weighs how much
+    an error matters to the output and what an event costs, for calibration.operations.
+    """
 
     rule: Literal["max", "percentile", "shared", "mmse", "excess", "balance", "sensitivity"] = (
-        setting(
-            "percentile",
-            "what theta starts from: a statistic of the activations (max of one with a cap: the"
-            " cap; shared: the percentile / gamma; excess: raised by twice the mean excess until it"
-            " settles), balance: the largest input current of the layer while the layers before it"
-            " spike, or sensitivity: how much an error matters to the output, and what an event"
-            " costs, for calibration.operations",
-        )
+        setting("percentile", "what theta starts from, such as a statistic of the activations")
     )
-    scope: Literal["channel", "layer"] = setting(
-        "channel", "one statistic per channel, or one per layer"
-    )
+    scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or layer")
     percentile: float = setting(99.9, "in percent, over the positive values", 0.001, 100)
     levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 1024)
     scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
 
 
+_KINDS = "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items())
+
+
 @dataclass(frozen=True)
 class Neuron:
-    """(b) What a neuron does with its input current in a timestep."""
+    """(b) What a neuron does with its input current in a timestep.
 
-    kind: str = setting(
-        "if", "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()), choices=KINDS
-    )
-    reset: Literal["subtract", "zero"] = setting(
-        "subtract", "for kind=if and msat: subtract the threshold, or reset to zero"
-    )
+    In a later frame of a video a neuron fires if half a threshold and `hysteresis` more is due,
+    and then sends all of it. With `busy` the hysteresis is whole from that share of a first
+    frame's operations on, and below in proportion.
+    """
+
+    kind: str = setting("if", _KINDS, choices=KINDS)
+    reset: Literal["subtract", "zero"] = setting("subtract", "for kind=if and msat: after a spike")
     gamma: int = setting(1, "largest number of spikes per timestep", 1, MAX_GAMMA)
-    initial: float = setting(
-        0.0,
-        "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding",
-        -10,
-        10,
-    )
-    shift: int = setting(
-        0,
-        "for kind=if and msat: add theta / (2 * shift) to the potential in every step; 0: never",
-        0,
-    )
+    initial: float = setting(0.0, "potential at the start, in thresholds; 0.5: rounding", -10, 10)
+    shift: int = setting(0, "for kind=if and msat: theta / (2 * shift) more in every step", 0)
     events: Literal["spikes", "switches", "digits"] = setting(
-        "spikes",
-        "what travels along synapses: spikes, the switching on and off of runs of spikes, or for"
-        " kind=sigma-delta the signed digits +-2^k of what is due",
+        "spikes", "what travels: spikes, the ends of runs of spikes, or signed digits +-2^k"
     )
-    slack: float = setting(
-        0.0,
-        "for events=digits: how much farther than half a threshold a value is rounded, in"
-        " thresholds, where that saves a digit",
-        0,
-        0.5,
-    )
-    hysteresis: float = setting(
-        0.0,
-        "for kind=sigma-delta: how much more than half a threshold must be due before a neuron"
-        " fires in a later frame of a video, in thresholds; then it sends all that is due",
-        0,
-        16,
-    )
-    busy: float = setting(
-        0.0,
-        "for hysteresis: the operations of the frame before, as a share of a first frame's, from"
-        " which it is whole; below it is in proportion; 0: always whole",
-        0,
-        1,
-    )
-    pool_first: bool = setting(
-        True, "for neurons that follow the sum of their input: put them behind their max pooling"
-    )
+    slack: float = setting(0.0, "for events=digits: saves digits, in thresholds of error", 0, 0.5)
+    hysteresis: float = setting(0.0, "dead zone of later frames, in thresholds", 0, 16)
+    busy: float = setting(0.0, "share of operations at which it is whole; 0: always", 0, 1)
+    pool_first: bool = setting(True, "neurons that send changes stand behind their max pooling")
 
 
 @dataclass(frozen=True)
 class Msat:
     """(b) The multi-stage adaptive threshold of neuron.kind=msat; see snn/neurons/msat.py."""
 
-    variant: Literal["eq17", "algorithm1"] = setting(
-        "eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it"
-    )
+    variant: Literal["eq17", "algorithm1"] = setting("eq17", "Eq. 17, or Algorithm 1 as we read it")
     dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
     det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
     mu: bool = setting(False, "the term exp(-|mean potential|) of Eq. 16")
-    gain: float = setting(
-        1.0,
-        "k: the rule takes Theta as k, and a potential U as k U / Theta; 0: chosen on the"
-        " calibration images",
-        0,
-        100,
-    )
+    gain: float = setting(1.0, "k: a potential U counts as k U / Theta; 0: chosen", 0, 100)
     alpha: float = setting(0.03, "slope of the tracking threshold", 0, 100)
     k_a: float = setting(1.0, "weight of its logarithm", 0, 100)
     k_i: float = setting(1.0, "scale of its logarithm", 1e-6, 1e6)
@@ -212,41 +152,23 @@ class Msat:
 
 @dataclass(frozen=True)
 class Calibration:
-    """(c) What is corrected by running the network on the calibration images."""
+    """(c) What is corrected by running the network on the calibration images.
+
+    kind: light corrects biases, advanced initial potentials. trained and tuned change both, theta
+    and a value at rest by gradient descent without labels, for events=digits; tuned for longer, on
+    random crops. operations are a third more in networks of more than 40 layers, a half more above
+    80, and twice as many where a quarter of the layers is depthwise.
+    """
 
     name: str = setting("default", "of the calibration in its file; see --calibration")
     kind: Literal["none", "light", "advanced", "trained", "tuned"] = setting(
-        "none",
-        "light: bias; advanced: initial potential; trained: both, theta and a value at rest, by"
-        " gradient descent without labels, for events=digits; tuned: the same for longer, on random"
-        " crops",
+        "none", "light: bias; advanced: initial potential; trained, tuned: both, by descent"
     )
-    T: int = setting(
-        32,
-        "timesteps of the calibration, and of threshold.rule=balance; does not follow --T",
-        1,
-        65536,
-    )
-    operations: float = setting(
-        0.8,
-        "for rule=sensitivity and kind=trained or tuned: the digits to aim at, as operations per"
-        " MAC of the ANN; a third more in networks of more than 40 layers, a half more in those of"
-        " more than 80, twice as many where a quarter of them are depthwise",
-        0.01,
-        100,
-    )
+    T: int = setting(32, "timesteps of the calibration; does not follow --T", 1, 65536)
+    operations: float = setting(0.8, "digits to aim at, per MAC of the ANN", 0.01, 100)
     steps: int = setting(400, "for kind=trained or tuned: steps of the descent", 1, 65536)
-    weights: bool = setting(
-        False,
-        "for kind=tuned: the network's weights are trained as well, against the ANN's outputs",
-    )
-    frames: int = setting(
-        1,
-        "for kind=tuned: more than 1 to train on clips of so many frames, whose last ones count,"
-        " made of photographs",
-        1,
-        64,
-    )
+    weights: bool = setting(False, "for kind=tuned: the network's weights are trained as well")
+    frames: int = setting(1, "for kind=tuned: train on clips of so many frames", 1, 64)
 
     @property
     def by_gradient(self) -> bool:
@@ -256,37 +178,23 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Encoding:
-    """(d) What travels: the image into the network, and values between layers."""
+    """(d) What travels: the image into the network, and values between layers.
+
+    coarse, for kind=sigma-delta: a spike of a layer's first step is worth 2^coarse thetas, halved
+    in each step down to 1, and each layer starts one step after the layer before it; with 0 a
+    spike is worth a theta, and all layers send in every step.
+    """
 
     input: Literal["analogue", "poisson"] = setting(
         "analogue", "the image itself, or random spikes at its intensities"
     )
     frames: Literal["keep", "reset"] = setting(
-        "keep",
-        "in a video, keep: the state stays from frame to frame, and neurons that send changes send"
-        " what changes; reset: each frame is a new image",
+        "keep", "in a video the state stays, and changes are sent; or each frame is a new image"
     )
-    tau: float = setting(
-        0.0,
-        "for frames=keep: a pixel of a later frame is sent if a channel differs by more than this"
-        " from what was sent for it, of 1",
-        0,
-        1,
-    )
-    denoise: bool = setting(
-        False,
-        "for frames=keep: the camera's noise is measured on the first frames of a video, and"
-        " averaged out of the pixels that do not move",
-    )
+    tau: float = setting(0.0, "a pixel is sent if it differs by more than this, of 1", 0, 1)
+    denoise: bool = setting(False, "a camera's noise is averaged out of pixels that do not move")
     seed: int = setting(0, "of the Poisson spikes", 0)
-    coarse: int = setting(
-        0,
-        "for kind=sigma-delta: a spike of a layer's first step is worth 2^coarse thetas, halved"
-        " in each step down to 1, and each layer starts one step after the layer before it; 0: a"
-        " spike is worth a theta, and all layers send in every step",
-        0,
-        16,
-    )
+    coarse: int = setting(0, "spikes of a layer begin with the value 2^coarse thetas", 0, 16)
 
 
 @dataclass(frozen=True)
@@ -298,9 +206,7 @@ class Readout:
     then no longer tie the output to the whole run.
     """
 
-    skip: int = setting(
-        0, "leave out the first steps of the head's mean; below T; rate coding only", 0
-    )
+    skip: int = setting(0, "first steps that the head's mean leaves out; rate coding only", 0)
 
 
 SLOTS: dict[str, type] = {

@@ -72,7 +72,6 @@ class Method:
             if that takes more than 64, on 49 or 8 (docs/results); None: more than were tried.
         tried: The most timesteps that were tried.
         year: Year of its publication.
-        reference: The paper.
         limits: What it cannot convert, or what to know before using it.
     """
 
@@ -81,7 +80,6 @@ class Method:
     timesteps: int | None
     tried: int
     year: int
-    reference: str
     limits: str
 
     @property
@@ -99,7 +97,7 @@ METHODS: dict[str, Method] = {}
 
 
 def register(
-    year: int, reference: str, limits: str, timesteps: int | None = None, tried: int = 256
+    year: int, limits: str, timesteps: int | None = None, tried: int = 256
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Decorator: add a method with the recipe that the function returns; for the rest see Method.
 
@@ -108,7 +106,7 @@ def register(
 
     def add(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
         name = build.__name__.replace("_", "-")
-        METHODS[name] = Method(name, build, timesteps, tried, year, reference, limits)
+        METHODS[name] = Method(name, build, timesteps, tried, year, limits)
         return build
 
     return add
@@ -154,12 +152,7 @@ def needed_timesteps(name: str) -> int:
     return (method and method.timesteps) or UNKNOWN_TIMESTEPS
 
 
-@register(
-    2017,
-    "Rueckauer et al., Frontiers in Neuroscience 2017",
-    "slow where a layer's activations differ much in size",
-    timesteps=64,
-)
+@register(2017, "slow where a layer's activations differ much in size", timesteps=64)
 def p_norm() -> Recipe:
     """p-Norm: one threshold per layer, a high percentile of its activations.
 
@@ -173,10 +166,7 @@ def p_norm() -> Recipe:
 
 
 @register(
-    2020,
-    "Kim et al., Spiking-YOLO, AAAI 2020",
-    "slow on leaky ReLU: the published detector needs thousands of timesteps",
-    timesteps=128,
+    2020, "slow on leaky ReLU: the published detector needs thousands of timesteps", timesteps=128
 )
 def channel_norm() -> Recipe:
     """Channel-Norm with the imbalanced-threshold neuron: Spiking-YOLO.
@@ -191,11 +181,7 @@ def channel_norm() -> Recipe:
     return Recipe("channel-norm", Threshold(rule="percentile", percentile=99.9), Neuron(kind="ibt"))
 
 
-@register(
-    2019,
-    "Sengupta et al., Frontiers in Neuroscience 2019",
-    "made for networks without bias; reset to zero loses charge",
-)
+@register(2019, "made for networks without bias; reset to zero loses charge")
 def spike_norm() -> Recipe:
     """Spike-Norm: thresholds balanced layer by layer, with the layers before already spiking.
 
@@ -210,9 +196,7 @@ def spike_norm() -> Recipe:
     return Recipe("spike-norm", threshold, Neuron(reset="zero"), encoding=encoding)
 
 
-@register(
-    2020, "Han et al., RMP-SNN, CVPR 2020", "slow: the largest current is far above the usual one"
-)
+@register(2020, "slow: the largest current is far above the usual one")
 def rmp() -> Recipe:
     """RMP: threshold balancing with the residual membrane potential kept.
 
@@ -223,7 +207,7 @@ def rmp() -> Recipe:
     return Recipe("rmp", Threshold(rule="balance", scope="layer", scale=0.8))
 
 
-@register(2020, "Han and Roy, ECCV 2020 (our reading)", "at low rates more events than spikes")
+@register(2020, "at low rates more events than spikes")
 def tsc() -> Recipe:
     """TSC: temporal switch coding, our reading.
 
@@ -239,12 +223,7 @@ def tsc() -> Recipe:
     return Recipe("tsc", threshold, Neuron(events="switches"))
 
 
-@register(
-    2021,
-    "Deng and Gu, ICLR 2021",
-    "better with clipped-ReLU training and average pooling",
-    timesteps=256,
-)
+@register(2021, "better with clipped-ReLU training and average pooling", timesteps=256)
 def opt() -> Recipe:
     """Opt.: the layer's maximum as threshold, and half a threshold added over the run.
 
@@ -261,12 +240,7 @@ def opt() -> Recipe:
     return Recipe("opt", Threshold(rule="max", scope="layer"), Neuron(shift=32))
 
 
-@register(
-    2021,
-    "Li et al., A free lunch from ANN, ICML 2021",
-    "corrected for one T (--set calibration.T)",
-    timesteps=64,
-)
+@register(2021, "corrected for one T (--set calibration.T)", timesteps=64)
 def calibration_light() -> Recipe:
     """Calibration, light: MMSE thresholds and a bias correction per channel.
 
@@ -282,12 +256,7 @@ def calibration_light() -> Recipe:
     return Recipe("calibration-light", threshold, Neuron(initial=0.5), calibration=calibration)
 
 
-@register(
-    2021,
-    "Li et al., A free lunch from ANN, ICML 2021",
-    "corrected for one T (--set calibration.T)",
-    timesteps=64,
-)
+@register(2021, "corrected for one T (--set calibration.T)", timesteps=64)
 def calibration_advanced() -> Recipe:
     """Calibration, advanced: MMSE thresholds and a correction of the initial potential.
 
@@ -302,9 +271,7 @@ def calibration_advanced() -> Recipe:
     return Recipe("calibration-advanced", threshold, Neuron(initial=0.5), calibration=calibration)
 
 
-@register(
-    2022, "Li and Zeng, burst spikes, IJCAI 2022", "a burst of n costs n spikes", timesteps=16
-)
+@register(2022, "a burst of n costs n spikes", timesteps=16)
 def burst() -> Recipe:
     """Burst spikes: up to gamma spikes per timestep carry the residual potential away at once.
 
@@ -324,12 +291,7 @@ def burst() -> Recipe:
     return Recipe("burst", threshold, Neuron(gamma=5))
 
 
-@register(
-    2025,
-    "Bu et al., inference-scale complexity, CVPR 2025",
-    "the first 2 steps are not read out, so T must be at least 3",
-    tried=64,
-)
+@register(2025, "the first 2 steps are not read out, so T must be at least 3", tried=64)
 def ltb() -> Recipe:
     """LTB: local threshold balancing, and a read-out that leaves out the first steps.
 
@@ -347,12 +309,7 @@ def ltb() -> Recipe:
     return Recipe("ltb", Threshold(rule="excess"), Neuron(initial=0.5), readout=Readout(skip=2))
 
 
-@register(
-    2022,
-    "MSAT draft paper, Eq. 14-17",
-    "graded spikes; an exponential and a logarithm per neuron and step",
-    timesteps=64,
-)
+@register(2022, "graded spikes; an exponential and a logarithm per neuron and step", timesteps=64)
 def msat() -> Recipe:
     """MSAT: the multi-stage adaptive threshold, the draft paper's method.
 
@@ -378,7 +335,6 @@ def msat() -> Recipe:
 
 @register(
     2026,
-    "this project, after the MSAT draft paper",
     "graded spikes in bursts; an exponential and a logarithm per neuron and step",
     timesteps=16,
 )
@@ -398,12 +354,7 @@ def msat_tuned() -> Recipe:
     return Recipe("msat-tuned", Threshold(rule="max", scope="layer"), neuron, Msat(gain=0))
 
 
-@register(
-    year=2026,
-    timesteps=1,
-    reference="this project, after the MSAT draft paper",
-    limits="spikes have a sign, and a value (a power of two)",
-)
+@register(2026, "spikes have a sign, and a value (a power of two)", timesteps=1)
 def signed_digits() -> Recipe:
     """Signed digits: a neuron sends its complete value in one step, as a few events +-2^k theta.
 
@@ -437,12 +388,7 @@ def signed_digits() -> Recipe:
     )
 
 
-@register(
-    2021,
-    "Stoeckl and Maass, Nature Machine Intelligence 2021",
-    "at most 8 spikes per value, each worth another power of two",
-    timesteps=1,
-)
+@register(2021, "at most 8 spikes per value, each worth another power of two", timesteps=1)
 def few_spikes() -> Recipe:
     """Few-spikes coding: a value is complete in one step, as at most K spikes of its binary digits.
 
@@ -460,12 +406,7 @@ def few_spikes() -> Recipe:
     return Recipe("few-spikes", threshold, Neuron(kind="few-spikes", gamma=255, initial=0.5))
 
 
-@register(
-    2025,
-    "Chen et al., scale-and-fire neurons, arXiv 2510.23383",
-    "a spike carries a number of up to 32; no step adds to the first",
-    timesteps=1,
-)
+@register(2025, "a spike carries a number of up to 32; no step adds to the first", timesteps=1)
 def sfn() -> Recipe:
     """SFN: scale-and-fire neurons, a value as one message of many levels, in one timestep.
 
@@ -486,9 +427,7 @@ def sfn() -> Recipe:
 
 @register(
     2024,
-    "Gu et al., canonic signed spikes (later: TMN), arXiv 2408.17245",
-    "spikes have a sign, and a value that depends on the timestep; no output before the turn of its"
-    " last layer",
+    "signed spikes whose value depends on the step; no output before its last layer's turn",
     timesteps=16,
 )
 def css() -> Recipe:
@@ -518,9 +457,7 @@ def css() -> Recipe:
     return Recipe("css", threshold, neuron, encoding=Encoding(coarse=7))
 
 
-@register(
-    2025, "Huang et al., ICML 2025", "spikes have a sign, and a value (a power of two)", timesteps=2
-)
+@register(2025, "spikes have a sign, and a value (a power of two)", timesteps=2)
 def dcgs() -> Recipe:
     """DCGS: one spike per neuron and step, of eight sizes, differential in the rate.
 
