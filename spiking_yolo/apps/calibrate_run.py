@@ -178,7 +178,7 @@ class Job:
         images = preprocessed(pictures, ann.spec)
         session, start = replace(session, progress=report), known and known.neurons
         neurons = run_network(ann.graph, ann.spec, statistics, recipe, images, session, start)
-        self._save(recipe, names, neurons)
+        self._save(recipe, names, State(neurons))
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
         """Write what a method learns from random crops or clips, starting from the best that there
@@ -214,8 +214,7 @@ class Job:
             ann.graph, ann.spec, recipe, known.neurons, compared, device, least, known.weights
         )
         training.run(pictures, session)
-        best = training.result()
-        self._save(recipe, names, best.neurons, best.weights)
+        self._save(recipe, names, training.result())
 
     def _session(
         self, recipe: Recipe, names: Sequence[str]
@@ -223,7 +222,7 @@ class Job:
         """What the file has of these images, if it is to be trained further; and how to train, None
         if nothing is left to do.
         """
-        save = partial(self._save_state, recipe, names)
+        save = partial(self._save, recipe, names)
         session = Session(self.seconds, 0.0, self.progress, save, self.say)
         known = None
         with suppress(UserError, LookupError):
@@ -241,24 +240,16 @@ class Job:
         self.say(f"{title}: kept in {self.path}")
         return known, None
 
-    def _save_state(self, recipe: Recipe, names: Sequence[str], state: State, done: float) -> None:
-        self._write(recipe, names, state.neurons, state.weights, done)
-
-    def _save(
-        self, recipe: Recipe, names: Sequence[str], neurons: Any, weights: Any = None
-    ) -> None:
-        self._write(recipe, names, neurons, weights or {}, 1.0)
-        name = f"{recipe.name}, calibration {recipe.calibration.name}"
-        self.say(f"{name} of {len(names)} images: saved to {self.path}")
-
-    def _write(
-        self, recipe: Recipe, names: Sequence[str], neurons: Any, weights: Any, done: float
-    ) -> None:
-        graph = self.ann.graph
+    def _save(self, recipe: Recipe, names: Sequence[str], state: State, done: float = 1.0) -> None:
+        """Write what was learned so far."""
+        graph, neurons = self.ann.graph, state.neurons
         thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-        stored = stored_weights(graph, weights, thetas)
-        result = CalibrationResult.of(recipe, neurons, names, stored, done)
+        stored = stored_weights(graph, state.weights, thetas)
+        result = CalibrationResult(recipe, neurons, ImageList.of(names), stored, done)
         save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
+        if done == 1:
+            name = f"{recipe.name}, calibration {recipe.calibration.name}"
+            self.say(f"{name} of {len(names)} images: saved to {self.path}")
 
     def _statistics(self) -> Statistics:
         """Those in the file if they are of these pictures, or new ones, which are written.

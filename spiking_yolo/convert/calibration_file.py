@@ -107,52 +107,23 @@ class CalibrationResult:
     """What one recipe learned, and from what.
 
     Attributes:
+        recipe: The recipe, whose name and calibration are the key in a file.
         neurons: The parameters of every layer of neurons.
-        method: Its name.
-        settings: The recipe's, as `settings_of` returns them.
         images: The calibration images.
-        name: Name of the calibration.
         stored: Tuned weights in 8 bits, as `stored_weights` returns them.
         done: Share of its training that is done.
     """
 
+    recipe: Recipe
     neurons: NeuronParameters
-    method: str
-    settings: Mapping[str, Any]
     images: ImageList
-    name: str = "default"
     stored: Mapping[str, Tensor] = field(default_factory=dict)
     done: float = 1.0
-
-    @classmethod
-    def of(
-        cls,
-        recipe: Recipe,
-        neurons: NeuronParameters,
-        images: Sequence[str],
-        stored: Mapping[str, Tensor] | None = None,
-        done: float = 1.0,
-    ) -> Self:
-        """What a recipe learned from images of these names."""
-        names = ImageList.of(images)
-        name = recipe.calibration.name
-        return cls(neurons, recipe.name, settings_of(recipe), names, name, stored or {}, done)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """The tuned weights, float32: "NODE.weight" and "NODE.bias". Empty for most methods."""
         return restored_weights(self.stored)
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe that learned this."""
-        settings = {**self.settings, "calibration.name": self.name}
-        return start_of(self.method).with_settings(settings)
-
-    @property
-    def key(self) -> str:
-        """METHOD/CALIBRATION."""
-        return f"{self.method}/{self.name}"
 
     def fits(self, recipe: Recipe) -> bool:
         """Whether the recipe learns the same.
@@ -160,7 +131,7 @@ class CalibrationResult:
         Gradients learn what holds for every setting of the neurons. For how many steps they did is
         a fact about a calibration, and not a choice of those who use it.
         """
-        own, wanted = dict(self.settings), settings_of(recipe)
+        own, wanted = settings_of(self.recipe), settings_of(recipe)
         if recipe.by_gradient:
             for settings in (own, wanted):
                 for key in list(settings):
@@ -171,7 +142,7 @@ class CalibrationResult:
 
     def contents(self) -> tuple[dict[str, Tensor], Entry]:
         """Tensors and entry in the file."""
-        content: Entry = {"settings": dict(self.settings), "images": asdict(self.images)}
+        content: Entry = {"settings": settings_of(self.recipe), "images": asdict(self.images)}
         if self.done < 1:
             content["done"] = self.done
         return {**pack(self.neurons), **self.stored}, content
@@ -245,10 +216,13 @@ class CalibrationFile:
         neurons = unpack(of_neurons)
         try:
             check_values(neurons)
-            images = ImageList(**content["images"])
-            settings, done = content["settings"], content.get("done", 1.0)
-            result = CalibrationResult(neurons, method, settings, images, name, stored, done)
-            if bool(result.weights) != bool(result.settings.get("calibration.weights")):
+            settings = {**content["settings"], "calibration.name": name}
+            recipe, images = (
+                start_of(method).with_settings(settings),
+                ImageList(**content["images"]),
+            )
+            result = CalibrationResult(recipe, neurons, images, stored, content.get("done", 1.0))
+            if bool(result.weights) != recipe.calibration.weights:
                 raise ValueError("tuned weights are missing, or are not the method's")
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise damaged(self.path, error) from error
@@ -304,7 +278,10 @@ def save_calibrations(
             old = CalibrationFile.read(path)
             if (old.weights_sha256, old.imgsz) == (weights_sha256, tuple(imgsz)):
                 tensors, entries = old._tensors(""), dict(old.entries)
-        parts = {one.key: one.contents() for one in calibrations}
+        parts = {
+            f"{one.recipe.name}/{one.recipe.calibration.name}": one.contents()
+            for one in calibrations
+        }
         if statistics is not None:
             parts[STATISTICS] = statistics.contents()
         for key, (own, content) in parts.items():

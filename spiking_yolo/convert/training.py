@@ -9,7 +9,7 @@ al. 2018). Weights that are trained are rounded to 8 bits throughout, as a chip 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -125,9 +125,9 @@ class State:
     """
 
     neurons: NeuronParameters
-    weights: Mapping[str, Tensor]
-    error: float
-    operations: float
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    error: float = 0.0
+    operations: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class Training:
                     done = min(1.0, session.done + passed * (1 - session.done))
                 if int(done * COMPARISONS) > compared:
                     compared = int(done * COMPARISONS)
-                    if self.compare():
+                    if self.compare() and done < 1:
                         session.save(self.best, done)
                     session.say(f"{done:.0%}: {shown(self.best)}")
                 session.progress("training", int(100 * done), 100, shown(self.best))

@@ -1,10 +1,10 @@
 """Torch module to Graph: trace with torch.fx, fold batch norm, translate each call or refuse it by
 name.
 
-MODULES and FUNCTIONS say how a module and a function become nodes; ADVICE says what to do about
-those that cannot.
+MODULES and FUNCTIONS say how a module and a function become nodes.
 """
 
+import itertools
 import operator
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -71,14 +71,8 @@ def conv(call: Call, x: str, m: nn.Conv2d) -> str:
     plain = m.padding_mode == "zeros" and not isinstance(m.padding, str)
     call.check(plain, "numeric zero padding")
     call.weights(m)
-    return call.emit(
-        "conv",
-        x,
-        stride=pair(m.stride),
-        padding=pair(m.padding),
-        dilation=pair(m.dilation),
-        groups=m.groups,
-    )
+    geometry = {name: pair(getattr(m, name)) for name in ("stride", "padding", "dilation")}
+    return call.emit("conv", x, **geometry, groups=m.groups)
 
 
 def linear(call: Call, x: str, m: nn.Linear) -> str:
@@ -120,9 +114,9 @@ def max_pool(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
-    return_indices: bool = False,
+    **indices: bool,
 ) -> str:
-    call.check(pair(dilation) == [1, 1] and not return_indices, "plain pooling")
+    call.check(pair(dilation) == [1, 1] and not any(indices.values()), "plain pooling")
     ph, pw = pair(padding)
     border = {"padding": [pw, pw, ph, ph], "ceil": ceil_mode}
     return call.emit("max_pool", x, **window(kernel_size, stride), **border)
@@ -167,12 +161,7 @@ def mean(call: Call, x: str, dim: Any, keepdim: bool = False) -> str:
 
 
 def upsample(
-    call: Call,
-    x: str,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    **bilinear: Any,
+    call: Call, x: str, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any
 ) -> str:
     scale = pair(scale_factor or 0)
     exact = scale_factor in (scale[0], scale, tuple(scale))
@@ -289,14 +278,7 @@ FUNCTIONS: dict[Any, Callable[..., str | Split]] = {
     **dict.fromkeys([F.dropout, "contiguous"], identity),
 }
 
-ADVICE: dict[Any, str] = {
-    nn.BatchNorm2d: "reorder to convolution, norm, activation, so that the norm can be folded",
-    **dict.fromkeys(
-        [nn.Sigmoid, torch.sigmoid, "sigmoid", nn.Softmax, F.softmax, torch.softmax, "softmax"],
-        "it belongs into the decoding, behind the output; attention is"
-        " spiking_yolo.graph.modules.Attention",
-    ),
-}
+_DECODING = (nn.Sigmoid, nn.Softmax, torch.sigmoid, torch.softmax, F.softmax, "sigmoid", "softmax")
 
 
 class _Tracer(fx.Tracer):
@@ -379,12 +361,9 @@ def _translate(fused: fx.GraphModule) -> Graph:
 def _flat(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, (tuple, list)):
-        names: tuple[str, ...] = ()
-        for item in value:
-            names += _flat(item)
-        return names
-    raise UserError("the network must return feature maps (a tensor, or a list of tensors)")
+    if not isinstance(value, tuple | list):
+        raise UserError("the network must return feature maps (a tensor, or a list of tensors)")
+    return tuple(itertools.chain.from_iterable(map(_flat, value)))
 
 
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
@@ -404,14 +383,15 @@ def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
 
 
 def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
+    kind: Any = node.target
     if node.op == "call_module":
-        kind: Any = type(modules[node.target])
-        what = kind.__name__
-    else:
-        kind = node.target
-        what = getattr(kind, "__name__", str(kind))
-    known = "use convolution, linear, ReLU, pooling, add, concat, upsample or flatten instead"
-    advice = ADVICE.get(kind, known)
+        kind = type(modules[node.target])
+    advice = "use convolution, linear, ReLU, pooling, add, concat, upsample or flatten instead"
+    if kind is nn.BatchNorm2d:
+        advice = "reorder to convolution, norm, activation, so that the norm can be folded"
+    elif kind in _DECODING:
+        advice = "it belongs into the decoding, behind the output; attention is a module of its own"
+    what = getattr(kind, "__name__", str(kind))
     return UserError(
         f"node {node.name!r} ({what}) cannot be converted to a spiking network: {advice}"
     )

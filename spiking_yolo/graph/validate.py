@@ -27,11 +27,9 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """
     maps: dict[str, Tensor] = {}
     for node in graph.nodes:
-        weight, bias = graph.parameters(node)
-        if weight is not None:
-            weight = _meta(*weight.shape)
-        if bias is not None:
-            bias = _meta(*bias.shape)
+        weight, bias = (
+            one if one is None else one.to("meta", torch.float32) for one in graph.parameters(node)
+        )
         inputs = [maps[name] for name in node.inputs]
         if node.op == "input":
             inputs = [_meta(1, 3, height, width)]

@@ -17,6 +17,7 @@ from spiking_yolo.convert.calibration_file import (
 )
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe
+from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.files import sha256
@@ -28,7 +29,7 @@ SIZE = (8, 8)
 
 def result(theta: float, name: str = "default", method: str = "rmp") -> CalibrationResult:
     neurons = {"act": {"theta": torch.tensor([theta, 1.0]), "initial": torch.tensor(0.5)}}
-    return CalibrationResult.of(get_recipe(method, name), neurons, ["a.jpg", "b.jpg"])
+    return CalibrationResult(get_recipe(method, name), neurons, ImageList.of(["a.jpg", "b.jpg"]))
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_round_trip(tmp_path: Path):
     for method in ["calibration-light", "calibration-advanced", "msat"]:
         recipe = get_recipe(method).with_settings({"calibration.T": 2})
         neurons = spiking(make(TinyLeaky), images(1), recipe).neurons
-        own = CalibrationResult.of(recipe, neurons, ["a.jpg"])
+        own = CalibrationResult(recipe, neurons, ImageList.of(["a.jpg"]))
         save_calibrations(tmp_path / "a.safetensors", SHA, (416, 608), [own])
         file = CalibrationFile.read(tmp_path / "a.safetensors")
         assert (file.weights_sha256, file.imgsz) == (SHA, (416, 608))
@@ -124,7 +125,7 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     own = get_recipe(DEFAULT).with_settings(
         {"calibration.name": "mine", "calibration.operations": 0.5}
     )
-    learned = CalibrationResult.of(own, default.neurons, ["x"])
+    learned = CalibrationResult(own, default.neurons, ImageList.of(["x"]))
     save_calibrations(calibrations_path(weights, (64, 64)), sha256(weights), (64, 64), [learned])
     mine = load(weights, calibration="mine", settings={"neuron.slack": 0.1})
     assert mine.recipe.calibration.operations == 0.5 and mine.recipe.neuron.slack == 0.1

@@ -21,6 +21,7 @@ from spiking_yolo.convert.calibration_file import (
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
+from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.convert.weight_bits import restored_weights, stored_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
@@ -72,7 +73,7 @@ def test_files_hold_all_of_it(cls: Any, tmp_path: Path):
     net = spiking(make(cls).float(), images(2).float(), RECIPE)
     thetas = {node.name: net.neurons[node.name]["theta"] for node in net.graph.activations}
     stored = stored_weights(net.graph, net.weights, thetas)
-    result = CalibrationResult.of(RECIPE, net.neurons, ["x"], stored)
+    result = CalibrationResult(RECIPE, net.neurons, ImageList.of(["x"]), stored)
     save_calibrations(tmp_path / "a.safetensors", "a" * 64, (8, 8), [result])
     loaded = CalibrationFile.read(tmp_path / "a.safetensors").calibration(DEFAULT, "tuned-weights")
     assert loaded.neurons.keys() == net.neurons.keys()
@@ -162,7 +163,7 @@ def test_damaged_weights_are_refused_by_one_line(weights: Path, tmp_path: Path):
 
 def test_weights_of_a_method_that_leaves_them_are_refused(weights: Path, tmp_path: Path):
     file = CalibrationFile.read(calibrations_path(weights, (64, 64)))
-    own = replace(file.calibration(DEFAULT, TUNED), settings={}, name="default")
+    own = replace(file.calibration(DEFAULT, TUNED), recipe=get_recipe(DEFAULT))
     save_calibrations(tmp_path / "a.safetensors", file.weights_sha256, file.imgsz, [own])
     with pytest.raises(UserError, match="not the method's"):
         CalibrationFile.read(tmp_path / "a.safetensors").calibration(DEFAULT, "default")

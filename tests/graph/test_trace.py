@@ -140,7 +140,7 @@ REFUSED = {
         "'f_1'",
         "convolution, norm, activation",
     ),
-    "softmax": (Calls(nn.Softmax(1)), "'f'", "Attention"),
+    "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
     "unknown function": (Calls(torch.erf), "'erf'", "use convolution"),
     "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
     "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),

@@ -14,7 +14,7 @@ from spiking_yolo.convert.calibration_file import (
     save_calibrations,
 )
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import Picture, take_statistics
+from spiking_yolo.convert.statistics import ImageList, Picture, take_statistics
 from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.io.names import Size
@@ -33,7 +33,7 @@ def calibrate_on(
     neurons = calibrate(
         ann.graph, ann.spec, statistics, recipe.with_settings({"calibration.steps": 2}), [x]
     )
-    result = CalibrationResult.of(recipe, neurons, names)
+    result = CalibrationResult(recipe, neurons, ImageList.of(names))
     path = calibrations_path(weights, ann.imgsz)
     save_calibrations(path, ann.sha256, ann.imgsz, [result], statistics)
 
@@ -49,6 +49,6 @@ def tune_on(weights: Path, picture: Path) -> CalibrationResult:
     neurons, moved = tuned(ann.graph, ann.spec, statistics, recipe, [x])
     thetas = {node.name: neurons[node.name]["theta"] for node in ann.graph.activations}
     stored = stored_weights(ann.graph, moved, thetas)
-    result = CalibrationResult.of(recipe, neurons, [picture.name], stored)
+    result = CalibrationResult(recipe, neurons, ImageList.of([picture.name]), stored)
     save_calibrations(path, ann.sha256, ann.imgsz, [result])
     return result
