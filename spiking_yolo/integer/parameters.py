@@ -68,7 +68,7 @@ class NetworkParameters:
     """
 
     def __init__(self, graph: Graph, neurons: Neurons, settings: Neuron, spec: Spec):
-        self._graph, self._settings = graph, settings
+        self._graph, self._settings, self._spec = graph, settings, spec
         self._sizes, self._users = shapes(graph, spec.height, spec.width), graph.consumers()
         self._neurons = centred(graph, tied(graph, neurons))
         self._mean, std = (torch.tensor(x).double() for x in (spec.mean, spec.std))
@@ -113,7 +113,7 @@ class NetworkParameters:
         """
         mean, scale = (value.to(x)[:, None, None] for value in (self._mean, self._scale))
         x = x * scale
-        if self._mean.any():
+        if any(self._spec.mean):
             x = x + 255 * mean
         x = x.round_().clamp_(0, 255).float()
         if as_bytes and not self.input_zero.any():

@@ -64,7 +64,8 @@ class Step:
         self, network: IntegerNetwork, x: Tensor, before: Frame | None, dead_zone: Tensor | float
     ):
         self._network, self._graph = network, network.computed
-        self._before, self._dead_zone, self._images = before, dead_zone, len(x)
+        # len() would fix the size of a batch in an exported graph.
+        self._before, self._dead_zone, self._images = before, dead_zone, x.shape[0]
         # Whether neurons that receive nothing send nothing.
         self._still = before is not None and network.fast and dead_zone >= before.dead_zone
         first = network.parameters_of.bytes_of(x, network.image_as_bytes)

@@ -95,19 +95,30 @@ class Windows:
         return seen
 
 
-def changed(new: Tensor, old: Tensor, counts: Tensor | None = None) -> Tensor:
-    """The positions at which two maps [N, C, H, W] differ, in order: int64.
+def changed(new: Tensor, old: Tensor) -> Tensor:
+    """The positions at which two maps [N, C, H, W] differ, in order: int64."""
+    if not _for_kernels(new, old):
+        return (rows(new) != rows(old)).any(1).nonzero().flatten()
+    return _compare(new, old, None)
 
-    Args:
-        new, old: The maps.
-        counts: Zeros, float32, one for each position; receives how many values differ there.
-    """
+
+def changed_values(new: Tensor, old: Tensor) -> Tensor:
+    """How many values differ at each position of two maps [N, C, H, W]: float32 [N, 1, H, W]."""
+    if not _for_kernels(new, old):
+        return (new != old).sum(1, keepdim=True).float()
+    counts = torch.zeros(len(new), 1, *new.shape[2:])
+    _compare(new, old, counts)
+    return counts
+
+
+def _for_kernels(new: Tensor, old: Tensor) -> bool:
+    bytewise = new.dtype == old.dtype == torch.uint8
+    return bytewise and new.device.type == "cpu" and library() is not None
+
+
+def _compare(new: Tensor, old: Tensor, counts: Tensor | None) -> Tensor:
     functions, (first, second) = library(), (rows(new), rows(old))
-    if functions is None or not new.dtype == old.dtype == torch.uint8 or new.device.type != "cpu":
-        differ = (first != second).sum(1)
-        if counts is not None:
-            counts += differ
-        return differ.nonzero().flatten()
+    assert functions is not None
     found = torch.empty(len(first), dtype=torch.int64)
     count = functions.changed(
         c_void_p(first.data_ptr()),
@@ -118,14 +129,6 @@ def changed(new: Tensor, old: Tensor, counts: Tensor | None = None) -> Tensor:
         None if counts is None else c_void_p(counts.data_ptr()),
     )
     return found[:count].clone()
-
-
-def changed_values(new: Tensor, old: Tensor) -> Tensor:
-    """How many values differ at each position of two maps [N, C, H, W]: float32 [N, 1, H, W]."""
-    n, _, *size = new.shape
-    counts = torch.zeros(n, 1, *size, device=new.device)
-    changed(new, old, counts.flatten())
-    return counts
 
 
 def upsampled(where: Tensor, width: int, factors: Sequence[int]) -> Tensor:

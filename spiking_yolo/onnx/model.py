@@ -191,7 +191,8 @@ class IntegerStep(AnnStep):
             following |= {name: frame.sent[name] for name in self.segments}
         events: dict[str, Tensor] = {}
         for name in self.segments:
-            events[name] = torch.cat(Counts.unstacked(frame.events[name]), 1)
+            counts = frame.events[name].unflatten(0, (3, x.shape[0]))
+            events[name] = counts.movedim(0, 1).flatten(1, 2)
         return frame.outputs, {name: following[name] for name in self.states}, events
 
 
