@@ -4,6 +4,8 @@ from spiking_yolo import SpikingYOLO
 
 detector = SpikingYOLO()
 print(detector("image.jpg", T=1))
+
+Arrays are RGB; for those of OpenCV, which are BGR, say so: detector(array, bgr=True).
 """
 
 from importlib import import_module

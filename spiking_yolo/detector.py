@@ -81,7 +81,7 @@ class SpikingYOLO:
     Example:
         >>> from spiking_yolo import SpikingYOLO
         >>> detector = SpikingYOLO()
-        >>> result = detector.detect("dog.jpg")
+        >>> result = detector.detect("dog.jpg")  # arrays are RGB; bgr=True for those of OpenCV
         >>> result.save("dog-boxes.png")
     """
 

@@ -26,14 +26,15 @@ from spiking_yolo.apps.evaluate.table import (
     step_rows,
     with_intervals,
 )
-from spiking_yolo.apps.evaluate.videos import VideoScorer, open_videos
+from spiking_yolo.apps.evaluate.videos import AgreementScorer, VideoScorer, open_videos
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.coco import load_coco_json, read_predictions
-from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.data.formats import format_of, open_classification, open_detection
 from spiking_yolo.data.mot import has_videos
+from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.stream import Stream
@@ -70,19 +71,35 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     """What is scored, as the files say: photographs with boxes, videos, or images of a class each.
 
     Raises:
-        UserError: The data are of no known format, or the network does not fit them.
+        UserError: The data are of no known format, no object is marked in them, or the network does
+            not fit them.
     """
-    known = format_of(data) is not None
-    if options.metric != "accuracy" and not known and has_videos(data):
-        if options.split:
-            raise UserError("videos have no splits: leave --split out")
+    bare = format_of(data) is None
+    if spec.task == "classify" and not bare:
+        raise UserError(f"a classifier finds no boxes in {data}: give images in val/CLASS/")
+    if options.metric == "accuracy" or spec.task == "classify":
+        return scorer_of(open_classification(data, options.split), spec, options)
+    if bare and options.split and (data.is_dir() or has_videos(data)):
+        raise UserError(f"{data} has no splits: leave --split out")
+    if bare and has_videos(data):
         selection = Selection.of(options, multi_label=True)
         return VideoScorer(open_videos(data), spec, selection, options.limit)
-    if options.metric == "accuracy" or (not known and spec.task == "classify"):
-        dataset = open_classification(data, options.split)
-    else:
-        dataset = open_detection(data, options.split, options.images, options.year)
+    if bare and data.is_dir() and any(image_paths(data)):
+        return scorer_of(unlabelled(data, spec), spec, options)
+    dataset = open_detection(data, options.split, options.images, options.year)
+    if not any(len(sample.labels) for sample in dataset.samples):
+        raise UserError(
+            f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"
+            " whose boxes are compared with the ANN's"
+        )
     return scorer_of(dataset, spec, options)
+
+
+def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
+    """The photographs of a folder, in which nothing is marked."""
+    samples = [Sample.of(path.name, path, (0, 0), [], []) for path in image_paths(folder)]
+    note = f"{folder} has no labels: boxes are compared with the ANN's"
+    return DetectionSet(folder.name, spec.names, samples, [note])
 
 
 def scorer_of(
@@ -96,6 +113,8 @@ def scorer_of(
     if isinstance(dataset, LabelledSet):
         assert spec is not None
         return ClassScorer(dataset, spec)
+    if spec and not any(len(sample.labels) for sample in dataset.samples):
+        return AgreementScorer(dataset, spec, Selection.of(options, multi_label=True))
     metric = dataset.metric if options.metric == "auto" else options.metric
     kind = VocScorer if metric == "voc" else CocoScorer
     return kind(dataset, spec, Selection.of(options))

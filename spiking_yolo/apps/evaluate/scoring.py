@@ -116,7 +116,7 @@ class CocoScorer(Scorer):
         selection: Which boxes count; those of classes that the dataset lacks do not take places.
 
     Raises:
-        UserError: The network is no detector, or does not know a class of the dataset.
+        UserError: The network does not know a class of the dataset.
     """
 
     main = ("mAP50", "mAP50-95")
@@ -128,11 +128,6 @@ class CocoScorer(Scorer):
         self.truth, self.image_ids, self.category_ids = dataset.as_coco()
         self.classes = tuple(range(len(dataset.classes)))
         if spec is not None:
-            if spec.task != "detect":
-                raise UserError(
-                    f"this network is a classifier, which finds no boxes in {dataset.name}: give"
-                    " images of a class each"
-                )
             self.classes = matched_classes(dataset, spec.names)
             matched = len(self.classes) - self.classes.count(-1)
             if not matched == len(spec.names) == len(dataset.classes):

@@ -1,12 +1,15 @@
-"""Videos: people against MOTChallenge's ground truth, tracks, and agreement with the ANN."""
+"""Agreement with the ANN where nothing is marked, of photographs and of videos; people and their
+tracks against MOTChallenge's ground truth.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
+from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
@@ -29,6 +32,39 @@ SEEN = 0.25
 TOTAL = "total"
 
 
+class AgreementScorer(Scorer):
+    """Scores photographs without labels: agree is AP50 with the ANN's boxes above 0.25 as the
+    truth, the mean over its classes.
+    """
+
+    main = ("agree",)
+
+    def __init__(self, dataset: DetectionSet, spec: Spec, selection: Selection):
+        super().__init__(dataset, spec)
+        self.selection = selection
+
+    def inputs(self, batch: range) -> Iterator[Input]:
+        assert self.spec is not None
+        for sample in self.dataset.samples[batch.start : batch.stop]:
+            yield read_input(str(sample.path), self.spec)
+
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
+        found = [[one] for one in chain(*predictions)]
+        ann = [[one.ann_boxes] for one in chain(*seen)]
+        return agreement_score(found, ann)
+
+
+def agreement_score(
+    found: Sequence[Sequence[Detections]], ann: Sequence[Sequence[Detections]]
+) -> Scored:
+    """Agreement of each video, or photograph, with the ANN."""
+
+    def resampled(n: int, seed: int) -> Resampling:
+        return _only("agree", agreement(found, ann, n=n, seed=seed))
+
+    return Scored({"agree": float(resampled(0, 0).value[0])}, resampled=resampled)
+
+
 class VideoScorer(Scorer):
     """Scores what is seen in videos.
 
@@ -42,7 +78,7 @@ class VideoScorer(Scorer):
         limit: Frames of each video that are looked at, None for all.
 
     Raises:
-        UserError: The network is no detector, or has no class person where people are marked.
+        UserError: The network has no class person where people are marked.
     """
 
     video = True
@@ -54,10 +90,6 @@ class VideoScorer(Scorer):
         selection: Selection,
         limit: int | None = None,
     ):
-        if spec.task != "detect":
-            raise UserError(
-                "this network is a classifier, which finds no boxes: give the weights of a detector"
-            )
         self.name = TOTAL
         if len(sequences) == 1:
             self.name = sequences[0].name
@@ -127,21 +159,17 @@ class VideoScorer(Scorer):
         truths = [self.truths[k] for k in self.marked]
         people = [predictions[k] for k in self.marked]
         ann = [[one.ann_boxes for one in video] for video in seen]
-        figures: dict[str, float] = {}
-        if self.marked:
-            ap = person_ap(people, truths, names, 0)
-            figures["AP50"] = float(ap.value[ap.figures.index("AP50")])
-        if self.tracked:
-            figures |= self._track_scores(seen, predictions)
-        agreed = agreement(predictions, ann, n=0)
-        figures["agree"] = float(agreed.value[agreed.figures.index("AP50")])
+        agreed = agreement_score(predictions, ann)
+        if not self.marked:
+            return agreed
 
         def resampled(n: int, seed: int) -> Resampling:
-            if self.marked:
-                return _only("AP50", person_ap(people, truths, names, n, seed))
-            return _only("agree", agreement(predictions, ann, n=n, seed=seed))
+            return _only("AP50", person_ap(people, truths, names, n, seed))
 
-        return Scored(figures, resampled=resampled)
+        figures = {"AP50": float(resampled(0, 0).value[0])}
+        if self.tracked:
+            figures |= self._track_scores(seen, predictions)
+        return Scored({**figures, **agreed.figures}, resampled=resampled)
 
     def _track_scores(
         self, seen: Batches, predictions: Sequence[Sequence[Detections]]

@@ -238,6 +238,22 @@ def test_records_need_no_outputs(scene):
     )
 
 
+def test_photographs_without_labels_are_compared_with_the_ann(scene, tmp_path, capsys):
+    call = ("--weights", scene[0], "--T", 1, "--project", tmp_path)
+    assert run_tool("eval", "--data", scene[1] / "images", *call) == 0
+    assert "has no labels" in capsys.readouterr().out
+    content = results(tmp_path / "exp")
+    assert content["ann"]["agree"] == 1 and 0 < content["steps"][0]["agree"] <= 1
+
+
+def test_data_without_an_object_are_refused(scene, tmp_path, capsys):
+    content = json.loads((scene[1] / "instances.json").read_text()) | {"annotations": []}
+    (tmp_path / "empty.json").write_text(json.dumps(content))
+    call = ("--data", tmp_path / "empty.json", "--images", scene[1] / "images")
+    assert run_tool("eval", *call, "--weights", scene[0], "--project", tmp_path) == 2
+    assert "no object is marked" in capsys.readouterr().err
+
+
 def test_nothing_is_kept_without_a_folder(scene, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network, options = load(scene[0], "dcgs"), EvalOptions(T=1)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.classifying import SPEC
 from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
 
@@ -132,17 +131,15 @@ def test_tracks_of_people_are_scored(weights, tmp_path):
     assert found and found.rows[0].figures["people"] == 1
 
 
-@pytest.mark.parametrize("case", ["classifier", "no person", "twice"])
+@pytest.mark.parametrize("case", ["no person", "twice"])
 def test_what_does_not_fit(case: str, weights, data, tmp_path):
     spec = load(weights).spec
     path = data
-    if case == "classifier":
-        spec = SPEC
-    elif case == "no person":
+    if case == "no person":
         spec = replace(spec, names=("cat", "dog", "bird"))
     else:
         path = tmp_path
         write_images(tmp_path / "total/img1", walk(1))
         write_images(tmp_path / "walk/img1", walk(1))
-    with pytest.raises(UserError, match=r"classifier|person|total"):
+    with pytest.raises(UserError, match=r"person|total"):
         open_scorer(path, spec, EvalOptions())
