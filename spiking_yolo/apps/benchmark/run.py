@@ -98,7 +98,8 @@ def interleaved(
             that becomes faster or slower favours neither side.
         repeats: Runs of each case.
         device: Device that the runs use.
-        calls: Calls of the reference before and after a run; one only beside frames of a video.
+        calls: Calls of the reference before and after a run, and of a run of a single step, of
+            which the median counts; one beside frames of a video.
         pause: Seconds to wait between a run and the reference, see PAUSE.
     """
 
@@ -114,10 +115,13 @@ def interleaved(
     before = referred()
     for turn in range(repeats + 1):
         for name, case in cases.items():
-            duration, steps[name] = seconds(case, device)
+            times: list[float] = []
+            while len(times) < calls and (not times or steps[name] == 1):
+                duration, steps[name] = seconds(case, device)
+                times.append(duration)
             after = referred()
             if turn:
-                runs[name].append(duration)
+                runs[name].append(median(times))
                 beside[name].append(median(before + after))
             before = after
     return {name: figures(runs[name], beside[name], steps[name], calls == 1) for name in cases}

@@ -24,7 +24,7 @@ def test_ratios_are_medians_of_pairs():
 
 def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
     """A clock that a moves by 10, b by 30, and each reference by 1 more; the first four calls take
-    100 more.
+    100 more. A run of one step is called as often as the reference.
     """
     clock, calls, pace = [0.0], [], itertools.count(1)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
@@ -36,7 +36,7 @@ def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
 
     cases = {"a": lambda: spend("a", 10, 5), "b": lambda: spend("b", 30)}
     result = interleaved(cases, lambda: spend("r", next(pace)), 3, torch.device("cpu"), calls=2)
-    assert calls == ["r", "r", *["a", "r", "r", "b", "r", "r"] * 4]
+    assert calls == ["r", "r", *["a", "r", "r", "b", "b", "r", "r"] * 4]
     assert result == {
         "a": figures((10,) * 3, (6.5, 10.5, 14.5), 5),
         "b": figures((30,) * 3, (8.5, 12.5, 16.5), 1),
