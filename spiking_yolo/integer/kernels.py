@@ -63,33 +63,27 @@ def usable_levels() -> tuple[str, ...]:
     return LEVELS[: LEVELS.index(capability) + 1]
 
 
-def load(source: Path, level: str) -> ctypes.CDLL | None:
-    """What setup.py made of a file in C for processors of a level.
+@cache
+def library() -> ctypes.CDLL | None:
+    """The functions of kernels.c for this processor.
 
-    None if it was not built, does not load, or was made of another state of the file.
+    None where they were not built, do not load, or are of another state of the file.
     """
+    source = Path(__file__).with_name("kernels.c")
     try:
-        functions = ctypes.CDLL(str(source.with_name(f"{source.stem}_{level}.so")))
+        functions = ctypes.CDLL(str(source.with_name(f"kernels_{usable_levels()[-1]}.so")))
     except OSError:
         return None
     built = getattr(functions, "source", lambda: None)()
     if source.exists() and built != checksum(source):
         return None
+    functions.reached.restype = functions.changed.restype = c_int64
     return functions
 
 
 def checksum(source: Path) -> int:
     """Of a file in C, as a C int."""
     return zlib.crc32(source.read_bytes()) >> 1
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The functions of kernels.c for this processor; None where they were not built."""
-    functions = load(Path(__file__).with_name("kernels.c"), usable_levels()[-1])
-    if functions is not None:
-        functions.reached.restype = functions.changed.restype = c_int64
-    return functions
 
 
 class NeuronKernel:
