@@ -31,7 +31,7 @@ from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_im
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.graph.titles import layer_labels
+from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.counting import Counts

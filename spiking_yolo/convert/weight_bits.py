@@ -14,7 +14,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.names import label
 from spiking_yolo.io.tensors import check_finite
-from spiking_yolo.snn.units import fold, levels_and_step, per_output, propagate
+from spiking_yolo.snn.layout import fold, levels_and_step, per_output, propagate
 
 # Of the weights in a file.
 STORED_BITS = 8

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.graph.merge import with_merged_weights
-from spiking_yolo.graph.rewrites import with_identities
+from spiking_yolo.graph.rewrites import with_identities, with_merged_weights
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import regular, sha256

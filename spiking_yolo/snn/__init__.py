@@ -3,7 +3,7 @@
 What a spike is worth, in the units of the ANN, is a product:
 
     theta       the threshold that the conversion found, per channel; folded into the weights
-                that receive the spike (units.py, synapses.py), so that it is not transmitted
+                that receive the spike (layout.py, synapses.py), so that it is not transmitted
     ratio(t)    theta(t) / theta of a neuron whose threshold adapts, else 1 (msat.py)
     q(t)        the schedule of the coding, `spike_weight`: 1 unless spikes are coarse
                 and then fine (coding.py)

@@ -1,11 +1,15 @@
-"""How a layer's tensors lie in memory: channels last, as rows of channels.
+"""How a layer's tensors lie in memory, and what a number in them is worth.
 
 In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. Neurons compute element by
 element, so the rows of a layer can be processed in any portions.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+from spiking_yolo.graph import Graph
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -49,3 +53,78 @@ def collapse_equal(values: Tensor) -> Tensor:
     if values.ndim == 1 and bool((values == values[0]).all()):
         return values[:1]
     return values
+
+
+# What travels is in thetas: the constant threshold of a spike is folded into the weights that
+# receive it. This is weight normalisation on the input side only. Every node gets a unit, the value
+# per channel of one spike in what it sends; None means plain values. Units pass through pooling,
+# upsampling, concatenation and slicing unchanged.
+Unit = Tensor | None
+
+
+def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]:
+    """The unit of every node. site_units: [C] per activation node."""
+    units: dict[str, Unit] = {}
+    users = graph.consumers()
+    for node in graph.nodes:
+        given = [units[name] for name in node.inputs]
+        if node.op == "activation":
+            units[node.name] = site_units[node.name]
+        elif node.op == "input" or node.multiplies:
+            units[node.name] = None
+        elif node.op == "concat":
+            known = [unit for unit in given if unit is not None]
+            units[node.name] = torch.cat(known) if len(known) == len(given) else None
+        elif node.op == "add":
+            units[node.name] = given[0] if same(given[0], given[1]) else None
+        elif node.op == "flatten" and (
+            node.name in graph.outputs or any(user.op != "linear" for user in users[node.name])
+        ):
+            # One unit per channel no longer fits the features; a linear layer unfolds it.
+            units[node.name] = None
+        elif node.op == "slice" and given[0] is not None:
+            units[node.name] = given[0][slice(*node.attrs["slices"][0])]
+        else:
+            units[node.name] = given[0]
+    return units
+
+
+def same(a: Unit, b: Unit) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
+    """Weights that take spikes instead of values.
+
+    weight: [out, in / groups, kh, kw] of a convolution or [out, features] of a linear layer, where
+    features may be a flattened [C, H, W] map with one unit per channel.
+    """
+    if unit is None:
+        return weight
+    unit = unit.to(weight)
+    if weight.ndim == 2:
+        return weight * unit.repeat_interleave(weight.shape[1] // len(unit))
+    out, per_group, kh, kw = weight.shape
+    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(
+        groups, 1, per_group, 1, 1
+    )
+    return grouped.reshape(weight.shape)
+
+
+def levels_and_step(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Whole numbers k, |k| <= 2^(bits-1) - 1, and steps s, for which k * s is nearest the weight.
+
+    Args:
+        weight: [out, ...].
+
+    Returns:
+        k, of the weight's shape and dtype, and s = max |weight| / (2^(bits-1) - 1), [out].
+    """
+    step = weight.flatten(1).abs().amax(1) / (2 ** (bits - 1) - 1)
+    step = torch.where(step > 0, step, 1.0)
+    return (weight / per_output(step, weight)).round_(), step
+
+
+def per_output(step: Tensor, weight: Tensor) -> Tensor:
+    """[out] as [out, 1, ...], to multiply a weight."""
+    return step.reshape(-1, *[1] * (weight.ndim - 1))

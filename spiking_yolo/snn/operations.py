@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node, product_fan_out, shapes
-from spiking_yolo.graph.titles import layer_before, layer_titles
+from spiking_yolo.graph.graph import layer_before, layer_titles
 from spiking_yolo.snn.counting import Counts
 
 

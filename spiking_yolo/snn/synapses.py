@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node
-from spiking_yolo.snn import units
-from spiking_yolo.snn.layout import channels_last, per_channel
+from spiking_yolo.snn.layout import Unit, channels_last, fold, per_channel, propagate
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -94,7 +93,7 @@ class LinearMap:
 
 
 class Synapses:
-    """All nodes of a graph except its neurons. The weights absorb theta (units.py).
+    """All nodes of a graph except its neurons. The weights absorb theta (layout.py).
 
     Args:
         plan: Of the network.
@@ -106,8 +105,8 @@ class Synapses:
         graph = plan.graph
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
-        self._units: dict[str, units.Unit] = {}
-        for name, unit in units.propagate(graph, thetas).items():
+        self._units: dict[str, Unit] = {}
+        for name, unit in propagate(graph, thetas).items():
             self._units[name] = unit
             if unit is not None:
                 self._units[name] = unit.to(self.like)
@@ -116,7 +115,7 @@ class Synapses:
         for node in graph.nodes:
             if node.weighted:
                 unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
-                weight = units.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
+                weight = fold(graph.tensors[f"{node.name}.weight"], unit, groups)
                 bias = graph.parameters(node)[1]
                 self.maps[node.name] = LinearMap(weight, bias, node.attrs)
             elif node.op == "max_pool" and node.name not in plan.constant:

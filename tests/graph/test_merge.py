@@ -6,7 +6,7 @@ from helpers.networks import images, make
 from torch import Tensor, nn
 
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.graph.merge import with_merged_weights
+from spiking_yolo.graph.rewrites import with_merged_weights
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.counting import Counts
 

@@ -3,7 +3,7 @@
 from torch import randn
 
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.titles import layer_before, layer_titles
+from spiking_yolo.graph.graph import layer_before, layer_titles
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
 POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}

@@ -15,7 +15,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.figure import plot
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.graph.titles import layer_labels
+from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.io.json import columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error

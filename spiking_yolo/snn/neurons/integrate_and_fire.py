@@ -9,8 +9,7 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.neurons.build import register
-from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer
+from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer, register
 
 
 @register("if")

@@ -5,15 +5,15 @@ what one is worth.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import KINDS, Kind, Recipe
 from spiking_yolo.snn.counting import Counts, Tally
 from spiking_yolo.snn.layout import collapse_equal, empty, per_channel
 from spiking_yolo.snn.plan import LayerPlan
@@ -227,3 +227,34 @@ class NeuronLayer(ABC):
     def _own(self, name: str) -> Tensor:
         """A parameter as the steps take it."""
         return per_channel(collapse_equal(self.parameters[name]).to(self.out), self.out)
+
+
+Builder = Callable[..., NeuronLayer]
+B = TypeVar("B", bound=Builder)
+
+# neuron.kind -> what makes a layer of it, from the arguments of NeuronLayer.
+BUILDERS: dict[str, Builder] = {}
+
+
+def register(kind: str, **properties: Any) -> Callable[[B], B]:
+    """Decorator: let neuron.kind=KIND ask for this subclass of NeuronLayer, or for this function.
+
+    Args:
+        kind: Its name.
+        properties: The fields of `spiking_yolo.recipe.Kind` that say what it is and can do;
+            the kinds of this package have theirs in that file.
+
+    Example:
+        >>> @register("leaky", follows=("slope",))
+        ... class Leaky(NeuronLayer): ...
+    """
+
+    def add(builder: B) -> B:
+        new = KINDS.get(kind)
+        if new is None or properties:
+            new = Kind(**properties)
+        KINDS[kind] = new
+        BUILDERS[kind] = builder
+        return builder
+
+    return add

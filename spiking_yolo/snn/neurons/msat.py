@@ -28,9 +28,8 @@ from torch import Tensor
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import collapse_equal, per_channel
-from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
-from spiking_yolo.snn.neurons.layer import Clock
+from spiking_yolo.snn.neurons.layer import Clock, register
 
 LOG2E = math.log2(math.e)
 

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.snn.neurons.build import register
-from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer
+from spiking_yolo.snn.neurons.layer import Clock, NeuronLayer, register
 
 
 @register("sigma-delta")
