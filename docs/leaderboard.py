@@ -115,7 +115,9 @@ def draw_methods(rows: list[dict[str, Any]], axes: Any) -> None:
         else:
             side = -1 if curve[0][0] < 3 else 1
             axes.annotate(
-                *(name, curve[0], (5 * side, 10 if name == "ANN" else 0)),
+                name,
+                curve[0],
+                (5 * side, 10 if name == "ANN" else 0),
                 textcoords="offset points",
                 color=line.get_color(),
                 ha="right" if side < 0 else "left",
