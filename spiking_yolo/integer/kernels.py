@@ -118,6 +118,16 @@ class NeuronKernel:
         plain = layer.settings.kind == "sigma-delta" and len(layer.scales) <= 2
         return plain and not (phi.softmax or phi.mish) and library() is not None
 
+    @staticmethod
+    def takes(sums: Sequence[Tensor], before: Tensor | None) -> bool:
+        """Whether sums and bytes are as C reads them."""
+        if sums[0].device.type != "cpu" or sums[0].dtype != torch.float32:
+            return False
+        for x in (*sums[1:], before):
+            if x is not None and (x.dtype != torch.uint8 or x.ndim != 4):
+                return False
+        return True
+
     def __call__(
         self,
         sums: Sequence[Tensor],
@@ -152,7 +162,9 @@ class NeuronKernel:
         else:
             size, width, out = len(where), int(pool), before.clone()
             spent = torch.zeros(3 * len(out), *out.shape[2:], len(self._ends))
-        addresses = [None if x is None else x.data_ptr() for x in (added, before, where)]
+        addresses: list[int | None] = []
+        for x in (added, before, where):
+            addresses.append(None if x is None else x.data_ptr())
         due = 0.5 + float(dead_zone) if dead_zone else 0.0
         given = Input(size, width, first.data_ptr(), *addresses, due)
         self._call(

@@ -199,7 +199,7 @@ class IntegerNetwork(nn.Module):
         if tuple(probes):
             raise ValueError("probes look at steps of a SpikingNetwork")
         times = checked_times(T, steps, 0)
-        frame = self.forward(x, before, dead_zone)
+        frame = Step(self, x, before, dead_zone).frame()
         counts = frame.events
         total, analogue = self._macs
         first: Mapping[str, Tensor] | None = counts

@@ -63,7 +63,8 @@ class Step:
     def __init__(
         self, network: IntegerNetwork, x: Tensor, before: Frame | None, dead_zone: Tensor | float
     ):
-        self._network, self._graph = network, network.computed
+        self._network = network
+        self._nodes = {node.name: node for node in network.computed.nodes}
         # len() would fix the size of a batch in an exported graph.
         self._before, self._dead_zone, self._images = before, dead_zone, x.shape[0]
         # Whether neurons that receive nothing send nothing.
@@ -81,26 +82,22 @@ class Step:
             return replace(self._before, events=nothing, dead_zone=self._dead_zone)
         for name in network.senders:
             if name in network.layers:
-                self._values[name], events[name] = self._fire(self._graph[name])
+                self._values[name], events[name] = self._fire(name)
             else:
                 events[name] = self._counts(name, self._value(name))
             for used in network.releases[name]:
                 self._values.pop(used, None)
         parameters, heads = network.parameters_of, network.heads
         values = {name: self._value(name) for name in heads}
-        outputs = tuple([parameters.output(name, values) for name in self._graph.outputs])
+        outputs = tuple([parameters.output(name, values) for name in network.computed.outputs])
         sent = {name: self._values[name] for name in (network.input, *network.senders)}
         sums = {name: value for name, value in values.items() if name not in sent}
         return Frame(sent, events, outputs, self._dead_zone, sums)
 
-    def _old(self, name: str) -> Tensor | None:
-        """What a sender had sent by the frame before."""
-        return None if self._before is None else self._before.sent[name]
-
     def _value(self, name: str) -> Tensor:
         """The output of a node, [N, C, ...]."""
         if name not in self._values:
-            node = self._graph[name]
+            node = self._nodes[name]
             if node.weighted:
                 self._values[name] = self._sums(name)
             else:
@@ -109,11 +106,9 @@ class Step:
 
     def _places(self, name: str) -> Tensor | None:
         """The positions at which a node may differ from the frame before, int64; None: any."""
-        if not self._still:
-            return None
-        if name not in self._where:
-            self._where[name] = self._find_places(self._graph[name])
-        return self._where[name]
+        if self._still and name not in self._where:
+            self._where[name] = self._find_places(self._nodes[name])
+        return self._where.get(name)
 
     def _find_places(self, node: Node) -> Tensor | None:
         name, network = node.name, self._network
@@ -143,60 +138,50 @@ class Step:
 
     def _sums(self, name: str) -> Tensor:
         """The sums of a layer with weights at every position."""
-        network, where = self._network, self._places(name)
-        if where is not None and self._before is not None and name in self._before.sums:
-            sums = self._before.sums[name]
-            if not len(where):
+        network, before = self._network, self._before
+        if self._still and before is not None and name in before.sums:
+            sums, where = before.sums[name], self._places(name)
+            if where is not None and not len(where):
                 return sums
-            if self._few(name, where):
+            if where is not None and self._few(name, where):
                 sums = sums.clone(memory_format=torch.channels_last)
                 rows(sums)[where] = self._sums_at(name, where)
                 return sums
-        source = self._graph[name].inputs[0]
+        source = self._nodes[name].inputs[0]
         x, size = self._value(source), network.sizes[name][2:]
-        if size.numel() <= SMALL and self._bytewise(name):
+        if size.numel() <= SMALL and name in network.sparse and x.dtype == torch.uint8:
             every = torch.arange(len(x) * size.numel())
             sums = self._sums_at(name, every)
             return sums.unflatten(0, (len(x), *size)).movedim(-1, 1)
-        return network.parameters_of.convolutions[name](x, self._zero(source))
+        return network.parameters_of.convolutions[name](x, ZERO * (source != network.input))
 
     def _sums_at(self, name: str, where: Tensor) -> Tensor:
         """Those at some positions of its output, [n, C]."""
-        source, windows = self._graph[name].inputs[0], self._network.windows[name]
-        convolution = self._network.parameters_of.convolutions[name]
-        return convolution.at(self._value(source), self._zero(source), where, windows)
-
-    def _zero(self, source: str) -> int:
-        """The byte of no events in what a layer reads."""
-        return ZERO * (source != self._network.input)
-
-    def _bytewise(self, name: str) -> bool:
-        """Whether a layer with weights can be computed at some positions."""
-        if name not in self._network.sparse:
-            return False
-        x = self._value(self._graph[name].inputs[0])
-        return x.ndim == 4 and x.dtype == torch.uint8
+        network, source = self._network, self._nodes[name].inputs[0]
+        convolution, zero = network.parameters_of.convolutions[name], ZERO
+        if source == network.input:
+            zero = 0
+        return convolution.at(self._value(source), zero, where, network.windows[name])
 
     def _few(self, name: str, where: Tensor) -> bool:
         """Whether a layer with weights is computed at these positions of its output alone."""
         size = self._network.sizes[name][2:].numel()
-        return len(where) <= MANY * self._images * size and self._bytewise(name)
+        if name not in self._network.sparse or len(where) > MANY * self._images * size:
+            return False
+        return self._value(self._nodes[name].inputs[0]).dtype == torch.uint8
 
-    def _fire(self, node: Node) -> tuple[Tensor, Tensor]:
+    def _fire(self, name: str) -> tuple[Tensor, Tensor]:
         """What a layer of neurons has sent by now, and its events in this step."""
-        name, network, old = node.name, self._network, self._old(node.name)
-        terms, kernel, pool = (
-            network.terms[name],
-            network.kernels.get(name),
-            network.pooling.get(name),
-        )
-        found = self._fire_where_reached(name)
-        if found is not None:
-            return found
-        sums = list(map(self._value, terms))
-        first, *added = sums
-        plain = first.ndim == 4 and first.device.type == "cpu" and first.dtype == torch.float32
-        if kernel is not None and plain and _are_bytes(old, *added):
+        network, old = self._network, None
+        if self._before is not None:
+            old = self._before.sent[name]
+        if self._still and old is not None:
+            found = self._fire_where_reached(name, old)
+            if found is not None:
+                return found
+        kernel, pool = network.kernels.get(name), network.pooling.get(name)
+        sums = list(map(self._value, network.terms[name]))
+        if kernel is not None and sums[0].ndim == 4 and kernel.takes(sums, old):
             return kernel(sums, old, pool is not None, self._dead_zone)
         if pool is not None:
             sums = [move(pool, sums)]
@@ -207,13 +192,14 @@ class Step:
             sent = channels_last((sent + ZERO).to(torch.uint8))
         return sent, self._counts(name, sent)
 
-    def _fire_where_reached(self, name: str) -> tuple[Tensor, Tensor] | None:
+    def _fire_where_reached(self, name: str, old: Tensor) -> tuple[Tensor, Tensor] | None:
         """The same in a later frame where few neurons have received something; None elsewhere."""
-        network, old = self._network, self._old(name)
-        known = [self._places(term) for term in network.terms[name]]
-        places = [where for where in known if where is not None]
-        if old is None or len(places) < len(known):
-            return None
+        network, places = self._network, list[Tensor]()
+        for term in network.terms[name]:
+            reached = self._places(term)
+            if reached is None:
+                return None
+            places.append(reached)
         where = united(places)
         if name in network.pooling:
             where = network.windows[name].reached(where, self._images)
@@ -221,28 +207,26 @@ class Step:
             shape = 3 * len(old), len(network.ends[name]), *old.shape[2:]
             return old, torch.zeros(shape)
         first, *others = network.terms[name]
-        if name not in network.kernels or not self._graph[first].weighted:
+        if name not in network.kernels or not self._nodes[first].weighted:
             return None
         at, pool = where, name in network.pooling
         if pool:
             at = in_pairs(where, network.sizes[first][3])
-        added = list(map(self._value, others))
-        if not self._few(first, at) or not _are_bytes(old, *added):
+        if not self._few(first, at):
             return None
-        sums = [self._sums_at(first, at), *added]
-        return network.kernels[name](sums, old, pool, self._dead_zone, where)
+        kernel, sums = network.kernels[name], [self._sums_at(first, at)]
+        sums += map(self._value, others)
+        if not kernel.takes(sums, old):
+            return None
+        return kernel(sums, old, pool, self._dead_zone, where)
 
     def _counts(self, name: str, sent: Tensor) -> Tensor:
         """Events of a sender."""
-        size, old = whole(sent), self._old(name)
-        if old is not None:
-            size = size - whole(old)
+        size = whole(sent)
+        if self._before is not None:
+            size = size - whole(self._before.sent[name])
         size = size.abs()
         counts = Counts(size, self._network.digits(size), size.clamp(max=1)).stacked()
         ends = self._network.ends[name]
         segments = [counts[:, a:b].sum(1) for a, b in zip((0, *ends[:-1]), ends, strict=True)]
         return torch.stack(segments, 1)
-
-
-def _are_bytes(*maps: Tensor | None) -> bool:
-    return all(x is None or x.dtype == torch.uint8 for x in maps)
