@@ -6,7 +6,8 @@ of records, which is on the disk before `append` returns; a kill loses at most o
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,40 +23,38 @@ from spiking_yolo.io.json import finite, flat
 R = TypeVar("R")
 
 
-class RecordLog:
-    """An append-only file of batches of records.
+@contextmanager
+def open_log(path: Path, call: Mapping[str, Any]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that adds a line to a log, which is made if it does not exist.
 
     Args:
-        path: The file, which is made if it does not exist.
+        path: The file.
         call: What decides the records.
 
     Raises:
-        UserError: The file was made by another call, and the message names what differs.
+        UserError: The file was made by another call, and the message names what differs; or a line
+            holds nan or infinity.
     """
-
-    def __init__(self, path: Path, call: Mapping[str, Any]):
-        lines, whole = read_log(path, call)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "ab")  # noqa: SIM115
+    lines, whole = read_log(path, call)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
         # A kill may have cut off the last line.
-        self._file.truncate(whole)
+        file.truncate(whole)
+
+        def append(line: Mapping[str, Any]) -> None:
+            try:
+                text = json.dumps(line, allow_nan=False, separators=(",", ":"), default=json_fields)
+            except ValueError:
+                raise UserError(
+                    "the network's outputs are not finite: convert it with other settings"
+                ) from None
+            file.write(text.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
         if not lines:
-            self.append({"call": finite(call)})
-
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Add a line. Raises UserError for nan and infinity."""
-        try:
-            text = json.dumps(line, allow_nan=False, separators=(",", ":"), default=json_fields)
-        except ValueError:
-            raise UserError(
-                "the network's outputs are not finite: convert it with other settings"
-            ) from None
-        self._file.write(text.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
+            append({"call": finite(call)})
+        yield append
 
 
 def read_log(path: Path, call: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
@@ -114,26 +113,24 @@ def run_logged(
     """
     finished = _finished(stem, call, read, ranks)
     missing = ranks.share([batch for batch in batches if batch.start not in finished])
-    log = None
-    if stem:
-        log = RecordLog(stem.with_name(f"{stem.name}.{ranks.rank}.jsonl"), call)
     total = sum(map(len, missing if ranks.size > 1 else batches))
     done = total - sum(map(len, missing))
     new: dict[int, list[R]] = {}
-    try:
+    with ExitStack() as files:
+        append = None
+        if stem:
+            path = stem.with_name(f"{stem.name}.{ranks.rank}.jsonl")
+            append = files.enter_context(open_log(path, call))
         progress(done, total)
         for batch in missing:
             records: list[R] = []
             for record in observe(batch):
                 records.append(record)
                 progress(min(done + len(records), total), total)
-            if log:
-                log.append({"batch": batch.start, "records": records})
+            if append:
+                append({"batch": batch.start, "records": records})
             new[batch.start] = records
             done += len(batch)
-    finally:
-        if log:
-            log.close()
     for records_of_process in ranks.gather(new):
         finished |= records_of_process
     return [finished[batch.start] for batch in batches] if ranks.first else []

@@ -2,8 +2,8 @@
 network and the ANN on it, decodes their outputs, compares them and counts what was sent.
 
     observer = Observer(converted.network(), converted.graph, converted.spec, Selection(conf=0.3))
-    for seen in observer.observe(["dog.jpg", "horses.jpg"], T=16, steps=[1, 4], want=EVERYTHING):
-        print(seen.path, seen.ann, seen.steps[4].prediction, seen.error(4), seen.last.operations)
+    for seen in observer.observe(["dog.jpg", "horses.jpg"], T=16, steps=[1, 4], want=["ann"]):
+        print(seen.path, seen.error(4), seen.last.operations)
 
 One run to T gives an `Observation` per image with a `StepObservation` for each of `steps` and T.
 T=0 runs the ANN alone. The frames of a video, whose state stays in the network, are followed:
@@ -31,7 +31,6 @@ from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_im
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.counting import Counts
@@ -41,7 +40,6 @@ from spiking_yolo.snn.readout import Run, Snapshot
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
 # are relative to. maps: spikes by position. layers: events and operations by layer.
 Want = Literal["boxes", "ann", "maps", "layers"]
-EVERYTHING: tuple[Want, ...] = ("boxes", "ann", "maps", "layers")
 Prediction = Detections | TopClasses
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -480,17 +478,6 @@ def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 def _of_image(outputs: Sequence[Tensor], k: int) -> tuple[Tensor, ...]:
     return tuple(output[k : k + 1] for output in outputs)
-
-
-def layer_operations(
-    layers: Mapping[str, Mapping[str, float]], graph: Graph, counting: str, macs: float
-) -> dict[str, float]:
-    """Operations of each layer per multiply-accumulate of the ANN, by "conv 5".
-
-    layers: Operations by layer and counting, see StepObservation. graph: The network.
-    """
-    labels = layer_labels(graph)
-    return {labels[name]: operations[counting] / macs for name, operations in layers.items()}
 
 
 def mean_rate(spikes: float, neurons: int, active_steps: int) -> float:

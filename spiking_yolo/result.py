@@ -217,42 +217,29 @@ class Result:
         return f"{count}{': ' * bool(labels)}{', '.join(labels)}; {self._cost()}"
 
     def plot(
-        self,
-        title: str | None = None,
-        *,
-        line_width: int | None = None,
-        hide_labels: bool = False,
-        hide_conf: bool = False,
+        self, *, line_width: int | None = None, labels: bool = True, conf: bool = True
     ) -> np.ndarray:
         """Draw the boxes.
 
         Args:
-            title: Text above the picture, which it makes higher.
             line_width: Width of the boxes' lines in pixels; by default by the size of the picture.
-            hide_labels: Draw the boxes alone.
-            hide_conf: Write the class alone.
+            labels: Whether boxes have labels.
+            conf: Whether labels have confidences.
 
         Returns:
             A picture, uint8 [H, W, 3] RGB.
         """
         from spiking_yolo.draw.boxes import draw_detections
 
-        return draw_detections(
-            self.image,
-            self.detections,
-            self.names,
-            title,
-            line_width=line_width,
-            hide_labels=hide_labels,
-            hide_conf=hide_conf,
-        )
+        style: dict[str, Any] = {"line_width": line_width, "labels": labels, "conf": conf}
+        return draw_detections(self.image, self.detections, self.names, **style)
 
     def save(self, path: str | Path, **style: Any) -> None:
         """Write the image with its boxes to a .png or .jpg.
 
         Args:
             path: The file.
-            style: As of `plot`: title, line_width, hide_labels, hide_conf.
+            style: As of `plot`: line_width, labels, conf.
 
         Raises:
             UserError: The name has no such ending, or the file cannot be written.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.log import RecordLog, read_log
+from spiking_yolo.log import open_log, read_log
 
 CALL = {"T": 8, "steps": (4, 8), "recipe": {"name": "m", "neuron": {"gamma": 4}}}
 
@@ -18,10 +18,9 @@ def path(tmp_path):
 
 
 def fill(path, *batches, call=CALL):
-    log = RecordLog(path, call)
-    for line in batches:
-        log.append(line)
-    log.close()
+    with open_log(path, call) as append:
+        for line in batches:
+            append(line)
 
 
 def indices(path) -> list[int]:
@@ -63,7 +62,7 @@ def test_another_call_is_refused_naming_the_setting(path):
         fill(path, {"index": 0})
         before = path.read_bytes()
         with pytest.raises(UserError, match=said) as error:
-            RecordLog(path, CALL | change)
+            fill(path, call=CALL | change)
         assert "\n" not in str(error.value) and path.read_bytes() == before
 
 
@@ -72,7 +71,7 @@ def test_damage_is_refused(path, damage):
     path.parent.mkdir()
     path.write_bytes(damage)
     with pytest.raises(UserError, match="is damaged: start the run anew"):
-        RecordLog(path, CALL)
+        fill(path)
 
 
 def test_nan_is_refused(path):

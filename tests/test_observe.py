@@ -15,7 +15,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Stream
-from spiking_yolo.observe import EVERYTHING, Input, Observer, read_input, relative_error
+from spiking_yolo.observe import Input, Observer, read_input, relative_error
 
 T, STEPS = 6, (2, 4)
 
@@ -82,7 +82,7 @@ def test_only_what_is_wanted(detector):
     (bare,) = observer(converted).observe(photos[:1], T, want=())
     assert bare.ann is None and bare.ann_outputs == () and bare.last.prediction is None
     assert bare.last.maps == bare.last.sent_by_layer == bare.last.operations_by_layer == {}
-    (full,) = observer(converted).observe(photos[:1], T, want=EVERYTHING)
+    (full,) = observer(converted).observe(photos[:1], T, want=("boxes", "ann", "maps", "layers"))
     assert full.last.operations == bare.last.operations and full.last.maps
     assert all(map(torch.equal, full.last.outputs, bare.last.outputs))
 

@@ -165,8 +165,6 @@ def test_an_index_gives_a_result_with_these_boxes():
         # What it cost and the other steps are those of the image.
         assert some.operations == whole.operations and len(some.steps[4]) == 1
     assert len(whole[whole.boxes.conf > 0.7]) == 1 and len(whole[[]]) == 0 and len(whole[-1]) == 1
-    with pytest.raises(UserError, match="by a mask of 3 entries"):
-        whole[[3]]
 
 
 def test_labels(tmp_path):

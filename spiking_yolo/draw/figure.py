@@ -48,47 +48,31 @@ Series = Mapping[str, tuple[Values, ...]]
 
 
 @contextmanager
-def paper_figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure, and save it on success.
+def plot(path: str | Path, xlabel: str, ylabel: str) -> Iterator[Axes]:
+    """Yield the axes of one plot; on success its legend goes above it, and the file is saved.
 
     Args:
         path: Ends in .png (200 dpi), .pdf or .svg.
-        width: In inches.
-        height: In inches.
+        xlabel: Title of the x axis.
+        ylabel: Title of the y axis.
 
     Raises:
         UserError: The file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary)
-
-
-@contextmanager
-def plot(
-    path: str | Path, xlabel: str, ylabel: str, size: tuple[float, float] = SIZE
-) -> Iterator[Axes]:
-    """Yield the axes of one plot; on success its legend goes above it, and the file is saved.
-
-    Args:
-        path: Ends in .png, .pdf or .svg.
-        xlabel: Title of the x axis.
-        ylabel: Title of the y axis.
-        size: Width and height in inches, without the rows of a long legend.
-    """
-    with paper_figure(path, *size) as figure:
+        figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(True)
         yield axes
         handles, names = axes.get_legend_handles_labels()
         if handles:
             longest = 8 + max(map(len, names))
-            columns = max(1, min(len(names), int(CHARACTERS * size[0] / SIZE[0]) // longest))
+            columns = max(1, min(len(names), CHARACTERS // longest))
             rows = -(-len(names) // columns)
-            figure.set_figheight(size[1] + 0.17 * max(0, rows - 2))
+            figure.set_figheight(SIZE[1] + 0.17 * max(0, rows - 2))
             figure.legend(handles, names, loc="outside upper center", ncols=columns)
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary)
 
 
 def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = None) -> None:

@@ -11,26 +11,19 @@ PROGRAM = "spiking-yolo"
 YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
 
 
-def weights_folder() -> Path:
-    """The networks that come with the project. Raises UserError if they are missing."""
-    return _present(shipped("weights"), "give the weights of a network of your own")
-
-
 def samples_folder() -> Path:
     """Five COCO photographs and their instances.json. Raises UserError if they are missing."""
-    return _present(shipped("samples"), "give photographs of your own")
+    return _present("samples")
 
 
 def sample_clip() -> Path:
     """Five seconds of a person in a room, from a fixed camera. Raises UserError if missing."""
-    return _present(samples_folder() / "clips" / "person.mp4", "give a video of your own")
+    return _present("samples", "clips", "person.mp4")
 
 
 def default_weights() -> Path:
     """The public Tiny-YOLOv3 of COCO. Raises UserError if it is missing."""
-    return _present(
-        weights_folder() / "yolov3-tiny.weights", "give the weights of a network of your own"
-    )
+    return _present("weights", "yolov3-tiny.weights")
 
 
 def shipped(kind: str) -> Path:
@@ -56,7 +49,8 @@ def in_checkout() -> bool:
     return (PACKAGE.parent / "pyproject.toml").is_file()
 
 
-def _present(path: Path, otherwise: str) -> Path:
+def _present(kind: str, *parts: str) -> Path:
+    path = shipped(kind).joinpath(*parts)
     if not path.exists():
-        raise UserError(f"{path} does not exist: install spiking_yolo again, or {otherwise}")
+        raise UserError(f"{path} does not exist: install spiking_yolo again, or give your own")
     return path

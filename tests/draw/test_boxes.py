@@ -3,15 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
-from helpers.drawing import GREY, NAMES, changed, detections, picture
+from helpers.drawing import NAMES, changed, detections, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.draw.boxes import caption, draw_detections, side_by_side
+from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.draw.colours import NO_TRACK_COLOUR, PALETTE, class_colour, track_colour
-from spiking_yolo.errors import UserError
 
 
 def test_a_frame_covers_its_box_and_nothing_outside():
@@ -59,24 +57,5 @@ def test_boxes_that_cannot_be_seen_are_skipped():
 )
 def test_any_size_and_any_box(height, width, boxes):
     found = detections(*[(*box, 0.5, i % 3) for i, box in enumerate(boxes)])
-    drawn = draw_detections(picture(height, width), found, NAMES, "a title")
-    assert drawn.shape[1:] == (width, 3) and drawn.shape[0] > height and drawn.dtype == np.uint8
-
-
-def test_a_long_caption_is_cut_not_overrun():
-    assert caption(picture(100, 100), "x" * 500).shape[1] == 100
-    assert (caption(picture(5, 1), "x")[-5:] == GREY).all()
-
-
-def test_bad_input_is_named():
-    with pytest.raises(UserError, match="not among the 3 names"):
-        draw_detections(picture(9, 9), detections((0, 0, 5, 5, 0.5, 3)), NAMES)
-    for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(UserError, match="uint8 RGB"):
-            draw_detections(image, detections(), NAMES)
-
-
-def test_pictures_stand_side_by_side():
-    first, second = picture(60, 80), np.full((60, 40, 3), 200, np.uint8)
-    row = side_by_side([first, second], ["ANN", "SNN"])
-    assert (row[-60:, :80] == first).all() and (row[-60:, -40:] == second).all()
+    drawn = draw_detections(picture(height, width), found, NAMES)
+    assert drawn.shape == (height, width, 3) and drawn.dtype == np.uint8

@@ -37,7 +37,7 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     The error of each layer is split, element by element, into clipping, quantisation, a
     spike-inherent part and what it inherits from the layers below. --data takes photographs,
     folders, globs, a COCO folder, a VOCdevkit or a data.yaml; labels are not used. PROJECT/NAME
-    gets layers.csv and error.png.
+    gets layers.csv.
     """
     from spiking_yolo.apps.analyze.run import analyze
     from spiking_yolo.apps.console import Bars

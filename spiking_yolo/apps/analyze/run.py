@@ -6,14 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain, whole_chain
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.draw.colours import COLOURS
-from spiking_yolo.draw.figure import plot
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.integer.network import IntegerNetwork
@@ -26,12 +23,10 @@ from spiking_yolo.snn.neurons import NeuronLayer
 NOTE = """\
 error: norm of the difference between SNN and ANN, in % of the norm of the ANN's activation. Norms
 of its parts: clip(ping), quant(isation), spike(-inherent), and what comes from the layers below,
-as wrong input and uneven arrival. Parts cancel each other, so norms do not add up; what parts
-contribute, in error.png, does: their projections on the whole difference. Neurons stand in front of
-max pooling here (neuron.pool_first=false), so that layers compare one to one with the ANN's."""
+as wrong input and uneven arrival. Parts cancel each other, so norms do not add up; their shares in
+layers.csv do: projections on the whole difference. Neurons stand in front of max pooling here
+(neuron.pool_first=false), so that layers compare one to one with the ANN's."""
 _HEAD = ("error", "clip", "quant", "spike", "input", "uneven", "rate", "spikes")
-# Width and height of a figure in inches, per layer and at least.
-PER_LAYER, SIZE = 0.36, (4.6, 3.2)
 
 
 class Watch:
@@ -153,27 +148,8 @@ class Analysis:
         )
 
     def save(self, folder: Path) -> None:
-        """Write layers.csv and error.png."""
+        """Write layers.csv."""
         write_csv(folder / "layers.csv", [layer.row() for layer in self.layers])
-        self._draw_errors(folder / "error.png")
-
-    def _draw_errors(self, path: Path) -> None:
-        """Fig. 2: the relative error of every layer, as a stack of what each part contributes."""
-        place = np.arange(len(self.layers))
-        size = max(SIZE[0], PER_LAYER * len(self.layers) + 1.4), SIZE[1]
-        with plot(path, "", "relative error", size) as axes:
-            up, down = np.zeros(len(place)), np.zeros(len(place))
-            for name, colour in zip(PARTS, COLOURS, strict=False):
-                share = np.array([layer.shares()[name] for layer in self.layers])
-                bottom = np.where(share >= 0, up, down)
-                axes.bar(place, share, 0.72, bottom, color=colour, label=name)
-                up += share.clip(min=0)
-                down += share.clip(max=0)
-            total = [layer.relative(layer.error) for layer in self.layers]
-            axes.plot(place, total, "D", color="black", markersize=3.5, label="total")
-            turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-            names = [self.labels[layer.name] for layer in self.layers]
-            axes.set_xticks(place, names, **turned)
 
 
 def analyze(

@@ -30,7 +30,7 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
     classes: Annotated[tuple[str, ...], COMMAS] = ()
     """Keep these classes only, e.g. dog,car."""
     ann: bool = False
-    """The original network's boxes beside them."""
+    """The original network's boxes on the left."""
     page: Path | None = None
     """Write FILE.html, a look into the network."""
     track: bool = False

@@ -27,7 +27,6 @@ from spiking_yolo.decode.boxes import Detections, listed, times
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
-from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.files import atomic_write
@@ -73,12 +72,9 @@ class Seen:
         return f"{self.source}#{self.result.frame}"
 
     def annotated(self) -> np.ndarray:
-        """The picture with its boxes; beside the ANN's if there are any."""
-        result, ann = self.result, self.ann
-        if ann is None:
-            return result.plot()
-        titles = f"ANN: {ann.counts()}", f"{result.method}, T = {result.T}: {result.counts()}"
-        return side_by_side((ann.plot(), result.plot()), titles)
+        """The picture with its boxes; with the ANN's on the left if there are any."""
+        pictures = [one.plot() for one in (self.ann, self.result) if one is not None]
+        return np.concatenate(pictures, axis=1)
 
 
 class Sink:

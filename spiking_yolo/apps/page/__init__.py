@@ -21,10 +21,11 @@ from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, track_colour
 from spiking_yolo.draw.page import THUMBNAIL, HtmlPage, box_rows, data_uri, legend, picture_uri
+from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
 from spiking_yolo.metrics.energy import CostModel, every_cost_model
-from spiking_yolo.observe import Observation, layer_operations
+from spiking_yolo.observe import Observation
 from spiking_yolo.options import command_line, versions
 from spiking_yolo.snn.operations import LayerSize, layer_sizes
 
@@ -269,6 +270,7 @@ class VideoPage(Page):
         self.heat: list[np.ndarray] = []
         # Id and class -> positions of the frames in which the track is seen.
         self.tracks: dict[tuple[int, str], list[int]] = {}
+        self.labels = layer_labels(run.detector.converted.graph)
         self.layers: dict[str, list[float]] = {}
 
     def frame(self, seen: Seen) -> None:
@@ -289,10 +291,9 @@ class VideoPage(Page):
         }
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
-        by_layer = observation.last.operations_by_layer
-        how = (self.detector.converted.graph, costs.counting, observation.macs)
-        for layer, operations in layer_operations(by_layer, *how).items():
-            self.layers.setdefault(layer, []).append(operations)
+        for name, operations in observation.last.operations_by_layer.items():
+            values = self.layers.setdefault(self.labels[name], [])
+            values.append(operations[costs.counting] / observation.macs)
         for key, value in costs.energies(observation, result.T).items():
             self.energy.setdefault(key, []).append(value)
         self.images.append(picture_uri(result.image, THUMBNAIL))
