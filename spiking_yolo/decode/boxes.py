@@ -71,7 +71,7 @@ class Boxes:
     def __getitem__(self, index: Index) -> "Boxes":
         if isinstance(index, slice):
             chosen: Tensor | slice = index
-        elif np.ndim(index):
+        elif isinstance(index, list | Tensor | np.ndarray) and np.ndim(index):
             chosen = torch.as_tensor(index).cpu()
             if not chosen.numel():
                 chosen = chosen.long()

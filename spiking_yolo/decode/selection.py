@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -148,7 +147,7 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
 
 def check_count(name: str, value: Any, most: int = LARGEST) -> int:
     """A whole number from 1 to `most`. Raises UserError, naming the argument, for anything else."""
-    if isinstance(value, Integral) and 1 <= value <= most:
+    if isinstance(value, int | np.integer) and 1 <= value <= most:
         return int(value)
     raise UserError(f"{name} must be a whole number from 1 to {most}, such as 1, not {value!r}")
 

@@ -8,12 +8,17 @@ distribution over whole numbers of grid cells).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.names import LARGEST, Size
 
+# At most: classes, boxes per cell, bins per side of a box.
+CLASSES, BOXES, BINS = 10_000, 64, 64
+Positive = Annotated[float, Meta(gt=0)]
 Decoded = tuple[Tensor, Tensor]
 
 
@@ -40,15 +45,15 @@ class HeadSpec:
     """
 
     kind: str
-    classes: int
-    num: int
-    anchors: tuple[tuple[float, float], ...] = ()
-    side: int = 0
+    classes: Annotated[int, Meta(ge=1, le=CLASSES)]
+    num: Annotated[int, Meta(ge=1, le=BOXES)]
+    anchors: tuple[tuple[Positive, Positive], ...] = ()
+    side: Annotated[int, Meta(ge=0, le=LARGEST)] = 0
     sqrt: bool = True
     softmax: bool = False
     logistic: bool = False
-    bins: int = 16
-    scale: float = 1.0
+    bins: Annotated[int, Meta(ge=1, le=BINS)] = 16
+    scale: Positive = 1.0
 
     @property
     def values(self) -> int:

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import Size
-from spiking_yolo.models.heads import HeadSpec
+from spiking_yolo.models.heads import BINS, BOXES, CLASSES, HeadSpec
 from spiking_yolo.models.onnx.builder import Feature, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
-from spiking_yolo.models.spec import BINS, BOXES, CLASSES
 
 Values = Mapping[str, Value]
 # Numbers that a trial computes, at most.

@@ -62,7 +62,7 @@ def add(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
 
 
 def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    """SiLU and mish, or a map and a number for each channel."""
+    """SiLU, or a map and a number for each channel."""
     model = builder.model
     for x, name, factor in zip(args, node.inputs, node.inputs[::-1], strict=True):
         if not isinstance(x, Feature):
@@ -70,10 +70,6 @@ def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | Non
         sigmoid = model.node_of(factor, "Sigmoid")
         if sigmoid is not None and sigmoid.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, silu=True)
-        tanh = model.node_of(factor, "Tanh")
-        softplus = tanh and model.node_of(tanh.inputs[0], "Softplus")
-        if softplus and softplus.inputs[0] == name:
-            return builder.emit("activation", node.name, x, slope=0.0, mish=True)
         constant = model.constants.get(factor)
         if constant is not None and constant.numel() == x.shape[1] == constant.shape[-3]:
             weights = constant.view(-1, 1, 1, 1), torch.zeros(len(constant.flatten()))
@@ -98,15 +94,10 @@ def _activation_attributes(node: OnnxNode, args: Args) -> dict[str, Any] | None:
             return {"slope": 0.0}
         case "LeakyRelu":
             return {"slope": float(node.attrs.get("alpha", 0.01))}
-        case "PRelu" if numbers and numbers[0].min() == numbers[0].max():
-            # A slope that was trained, one for all channels.
-            return {"slope": float(numbers[0][0])}
         case "Clip" if len(numbers) == 2 and numbers[0] == 0 and 0 < numbers[1] < torch.inf:
             return {"slope": 0.0, "cap": float(numbers[1])}
         case "Swish" if node.attrs.get("alpha", 1.0) == 1:
             return {"slope": 0.0, "silu": True}
-        case "Mish":
-            return {"slope": 0.0, "mish": True}
     return None
 
 
@@ -127,16 +118,10 @@ def average_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature |
     padding = _padding(a)
     if x is None or padding is None or padding[:2] != padding[2:]:
         return None
-    return builder.emit(
-        "avg_pool",
-        node.name,
-        x,
-        padding=padding[:2],
-        count_include_pad=bool(a.get("count_include_pad", 0)),
-        kernel=a["kernel_shape"],
-        stride=a.get("strides", [1, 1]),
-        ceil=bool(a.get("ceil_mode", 0)),
-    )
+    window = {"kernel": a["kernel_shape"], "stride": a.get("strides", [1, 1])}
+    flags = {"ceil": bool(a.get("ceil_mode", 0))}
+    flags["count_include_pad"] = bool(a.get("count_include_pad", 0))
+    return builder.emit("avg_pool", node.name, x, padding=padding[:2], **window, **flags)
 
 
 def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
@@ -182,10 +167,8 @@ LAYERS: dict[str, Callable[[GraphBuilder, OnnxNode, Args], Feature | None]] = {
     "Mul": multiply,
     "Relu": activation,
     "LeakyRelu": activation,
-    "PRelu": activation,
     "Clip": activation,
     "Swish": activation,
-    "Mish": activation,
     "MaxPool": max_pool,
     "AveragePool": average_pool,
     "Resize": resize,
