@@ -10,6 +10,8 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -133,18 +135,37 @@ def program(everything: bool = False) -> App:
     def launch(  # pyright: ignore[reportUnusedFunction]
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), group=MESSAGES)] = False,
+        plugin: Annotated[Path | None, Parameter(group="Network")] = None,
     ) -> int | None:
         """Run a command.
 
         Args:
             tokens: The command and its words.
             quiet: Print errors and warnings alone; files are written as ever.
+            plugin: A Python file that registers a neuron, a method or a head of your own; it is run
+                first.
         """
+        if plugin is not None:
+            run_plugin(plugin)
         command, bound, _ = app.parse_args(tokens, **HOW)
         with console.quiet() if quiet else nullcontext():
             return command(*bound.args, **bound.kwargs)
 
     return app
+
+
+def run_plugin(path: Path) -> None:
+    """Import a Python file of the user's. Raises UserError that says where it fails."""
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UserError(f"--plugin {path} is no Python file: give a .py that exists")
+    module = sys.modules[path.stem] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
 
 
 def _shown(value: Any) -> Any:

@@ -5,6 +5,7 @@ multiples of one value are spikes: each is worth as many synaptic operations as 
 Other values, such as those of a photograph, are multiplied with the weights.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.json import columns
 from spiking_yolo.snn.counting import Counts, count_digits
 
@@ -174,6 +176,19 @@ def counting(model: nn.Module) -> Iterator["Counter"]:
     finally:
         for hook in counter.hooks:
             hook.remove()
+    for name, before, after in counter.states():
+        if not torch.equal(before, after):
+            said = f"{name} went on from an earlier call: reset the network before it is counted"
+            warnings.warn(Notice(said), stacklevel=4)
+            break
+
+
+def _states(module: nn.Module) -> dict[str, Tensor]:
+    """Tensors that a neuron keeps from call to call, such as its potential."""
+    values = {**vars(module), **dict(module.named_buffers(recurse=False))}
+    # spikingjelly has a dictionary of its own.
+    values |= values.get("_memories", {})
+    return {key: value for key, value in values.items() if isinstance(value, Tensor)}
 
 
 class Counter:
@@ -184,12 +199,18 @@ class Counter:
         # In the order in which layers ran first.
         self._ran: dict[str, Tally] = {}
         self._shape = torch.Size()
+        # Module -> its states other than zero when it ran first.
+        self._before: dict[nn.Module, dict[str, Tensor]] = {}
         self.hooks = [model.register_forward_pre_hook(self._see_images, with_kwargs=True)]
+        for module in model.modules():
+            if not isinstance(module, _BatchNorm):
+                self.hooks.append(module.register_forward_pre_hook(self._see_state))
+        neurons = len(self.hooks)
         for name, module in model.named_modules():
             if isinstance(module, _ConvNd | nn.Linear):
                 hook = partial(self._see_input, name)
                 self.hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-        if len(self.hooks) == 1:
+        if len(self.hooks) == neurons:
             raise UserError(
                 f"{type(model).__name__} has no convolution or linear layer that could be counted"
             )
@@ -197,6 +218,18 @@ class Counter:
     def _see_images(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._shape:
             self._shape = next(iter((*args, *kwargs.values()))).shape
+
+    def _see_state(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if module not in self._before:
+            states = _states(module).items()
+            self._before[module] = {key: one.clone() for key, one in states if one.count_nonzero()}
+
+    def states(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Of each state other than zero at first: module, what it was, and what it is."""
+        for name, module in self._model.named_modules():
+            now = _states(module)
+            for key, before in self._before.get(module, {}).items():
+                yield name, before, now.get(key, before)
 
     def _see_input(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._ran.setdefault(name, Tally(module)).add(*args[:1], **kwargs)

@@ -93,6 +93,8 @@ def _network_of(saved: Any, sized: bool) -> tuple[RawHeads, Spec]:
     parts: dict[str, nn.Module] = {}
     for key in branches:
         parts[key] = builder.build(head.state["_modules"][key], f"model.{last}.{key}")
+    if "m" in parts and "nm" in head.state:
+        _leave_masks_out(parts["m"], head.state)
     sources = [_sources(record, i) for i, record in enumerate(modules.values())]
     if not isinstance(sources[-1], list):
         sources[-1] = [sources[-1]]
@@ -120,6 +122,17 @@ def _branches(head: Any, name: str) -> tuple[str, ...]:
     raise UserError(
         f"node {label(name)!r} ({label(kind)}) is no head of a detector known here: {FAMILIES}"
     )
+
+
+def _leave_masks_out(convs: Any, state: Mapping[str, Any]) -> None:
+    """Of YOLOv5's segmentation, whose convolutions predict coefficients of masks after each box."""
+    values = 5 + state["nc"]
+    for conv in convs:
+        rows = torch.arange(conv.out_channels).unflatten(0, (-1, values + state["nm"]))
+        rows = rows[:, :values].flatten()
+        conv.weight = nn.Parameter(conv.weight[rows])
+        conv.bias = nn.Parameter(conv.bias[rows])
+        conv.out_channels = len(rows)
 
 
 def _sources(record: Any, i: int) -> int | list[int]:

@@ -114,3 +114,13 @@ def test_help_of_all_and_of_a_command(capsys: pytest.CaptureFixture[str]):
 def test_version(capsys: pytest.CaptureFixture[str]):
     assert call(["--version"]) == call(["-V"]) == 0
     assert capsys.readouterr().out.startswith("spiking-yolo ")
+
+
+def test_a_plugin_is_run_first(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "mine.py").write_text("print('ran')")
+    (folder / "bad.py").write_text("1 / 0")
+    assert call(["list", "p-norm", "--plugin", "mine.py"]) == 0
+    assert capsys.readouterr().out.startswith("ran\n")
+    for name, said in (("bad.py", "ZeroDivisionError"), ("none.py", "no Python file")):
+        assert call(["list", "--plugin", name]) == 2
+        assert said in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Counting other people's networks: against loops over events and kernel taps, and our own counts."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spiking_yolo import UserError, count, counting
+from spiking_yolo.errors import Notice
 from spiking_yolo.metrics.count import spike_unit
 from spiking_yolo.snn.counting import Counts
 
@@ -336,3 +338,26 @@ def idle() -> Any:
     with counting(nn.Linear(3, 2)) as counts:
         pass
     return counts
+
+
+class Keeps(nn.Module):
+    """A neuron whose potential stays from call to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("threshold", torch.ones(1))
+        self.potential = torch.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.potential = self.potential + x
+        return (self.potential >= self.threshold).float()
+
+
+def test_a_network_that_was_not_reset_is_noticed():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), Keeps(), nn.Conv2d(1, 1, 1))
+    x = torch.rand(1, 1, 4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        count(model, x)
+    with pytest.warns(Notice, match="1 went on from an earlier call: reset"):
+        count(model, x)

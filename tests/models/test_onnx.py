@@ -103,6 +103,39 @@ NETWORKS = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "classes"), [("yolo11n-seg", 80), ("yolov8n-pose", 1)])
+def test_of_segmentation_and_pose_the_boxes_are_read(ultralytics: Path, name: str, classes: int):
+    ann = load_ann(ultralytics / f"{name}.onnx")
+    x = images(ann)
+    boxes, scores = boxes_of(ann, x)
+    rows = runtime(ultralytics / f"{name}.onnx", x)[0][0].T
+    assert rows.shape[1] > 4 + classes and scores.shape[1] == classes
+    torch.testing.assert_close(boxes, rows[:, :4], **NEAR)
+    torch.testing.assert_close(scores, rows[:, 4 : 4 + classes], **NEAR)
+
+
+def test_numbers_of_16_bits(tmp_path: Path):
+    """The same boxes as of the file with the same numbers in 32 bits."""
+    path, half = export(Anchored(nn.SiLU()), tmp_path / "a.onnx"), tmp_path / "half.onnx"
+    proto = onnx.load(path)
+    for tensor in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == "float32":
+            rounded = values.astype("float16")
+            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded.astype("float32"), tensor.name))
+    onnx.save(proto, path)
+    for tensor in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == "float32":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), tensor.name))
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(proto, half)
+    one, other = load_ann(path), load_ann(half)
+    for expected, found in zip(*(boxes_of(ann, images(ann)) for ann in (one, other)), strict=True):
+        assert torch.equal(expected, found)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_exports_of_ultralytics(ultralytics: Path, name: str):
     path = ultralytics / f"{name}.onnx"

@@ -15,7 +15,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_builder import read_objects, tensor_of
-from spiking_yolo.models.yolo_checkpoint import _input_size, names_of
+from spiking_yolo.models.yolo_checkpoint import _input_size, _leave_masks_out, names_of
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"
@@ -40,6 +40,15 @@ def test_head_by_hand():
     wanted = torch.stack([16 * cx - w / 2, 16 * cy - h / 2, 16 * cx + w / 2, 16 * cy + h / 2]) / 32
     assert torch.allclose(boxes[0, 1], wanted)
     assert torch.allclose(scores[0, 1, 0], sigmoid[4] * sigmoid[5])
+
+
+def test_of_segmentation_the_boxes_are_read():
+    """Two anchors of five values, a class and three coefficients of masks."""
+    conv = torch.nn.Conv2d(4, 2 * (6 + 3), 1)
+    x = torch.rand(1, 4, 2, 2)
+    wanted = conv(x).unflatten(1, (2, 9))[:, :, :6].flatten(1, 2)
+    _leave_masks_out([conv], {"nc": 1, "nm": 3})
+    assert torch.equal(conv(x), wanted)
 
 
 class Public:

@@ -26,12 +26,12 @@ NODES = 20_000
 FOLDED = 1 << 22
 # Of these, attributes and inputs have the forms that are read here.
 OLDEST_OPSET = 11
-EXPORT_AGAIN = "export the network again, in float32, from opset 11 on, without quantisation"
+EXPORT_AGAIN = "export the network again, from opset 11 on, without quantisation"
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 # Domains of the operators of the standard.
 STANDARD = ("", "ai.onnx")
 # Of onnx' TensorProto.DataType and AttributeProto.AttributeType.
-FLOAT, GRAPHS = 1, (5, 10)
+FLOAT, HALF, TENSOR, GRAPHS = 1, 10, 4, (5, 10)
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
         proto: Any = onnx.ModelProto()
         proto.ParseFromString(path.read_bytes())
         opset = _check(proto)
+        _widen(proto.graph)
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         images = _images(proto)
         size = _fix_size(images, metadata, imgsz)
@@ -152,6 +153,25 @@ def _check(proto: Any) -> int:
     return opset
 
 
+def _widen(graph: Any) -> None:
+    """Numbers of 16 bits become those of 32 bits with the same values."""
+    numpy_helper: Any = require("onnx.numpy_helper", "onnx")
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == TENSOR:
+                tensors.append(attribute.t)
+            elif node.op_type == "Cast" and attribute.i == HALF:
+                attribute.i = FLOAT
+    for tensor in tensors:
+        if tensor.data_type == HALF:
+            wide = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == HALF:
+            value.type.tensor_type.elem_type = FLOAT
+
+
 def _images(proto: Any) -> Any:
     """The input. Raises UserError unless it is one batch of RGB images."""
     constants = {tensor.name for tensor in proto.graph.initializer}
@@ -162,7 +182,7 @@ def _images(proto: Any) -> Any:
     fit = len(inputs) == 1 and kind.elem_type == FLOAT and len(sides) == 4
     if not fit or sides[0] not in (0, 1) or sides[1] not in (0, 3):
         raise UserError(
-            f"its input is no RGB image in float32, [1, 3, H, W]: {EXPORT_AGAIN}, with batch=1"
+            f"its input is no RGB image of floats, [1, 3, H, W]: {EXPORT_AGAIN}, with batch=1"
         )
     return inputs[0]
 

@@ -23,7 +23,7 @@ from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
 Values = Mapping[str, Value]
 # Numbers that a trial computes, at most.
 TRIAL = 1 << 28
-# Maps of a level that are joined, at most.
+# Maps of a level, at most: boxes, classes, and masks or key points.
 PARTS = 3
 
 
@@ -32,7 +32,7 @@ class HeadMaps:
     """The head of a file.
 
     Attributes:
-        levels: The maps of each level; those of a level are joined to one.
+        levels: The maps of boxes and classes of each level, which are joined to one.
         heads: How each is decoded.
         nms: Whether boxes must be suppressed.
     """
@@ -59,10 +59,24 @@ def find_head(model: OnnxModel, values: Values) -> HeadMaps:
         # Some decode every level by itself before they join them.
         if head is not None and (best is None or len(head.levels) > len(best.levels)):
             best = head
-    if best is not None and set(maps.values()) == set(chain(*best.levels)):
+    if best is not None and _only_more_per_cell(maps, best, model.outputs):
         ops = {node.op for node in tail}
         return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
     raise _refusal(tail)
+
+
+def _only_more_per_cell(
+    maps: Mapping[str, Feature], head: HeadMaps, outputs: Sequence[str]
+) -> bool:
+    """Whether other maps hold no further boxes: masks or key points, in the same cells, and the
+    prototypes of masks, an output.
+    """
+    own = set(chain(*head.levels))
+    sizes = {feature.shape[2:] for feature in own}
+    return all(
+        feature in own or feature.shape[2:] in sizes or name in outputs
+        for name, feature in maps.items()
+    )
 
 
 def _behind(
@@ -167,10 +181,14 @@ def _recognised_level(
     rows: Tensor, level: Sequence[Feature], maps: Mapping[Feature, Tensor], num: int, size: Size
 ) -> tuple[tuple[Feature, ...], HeadSpec] | None:
     """The maps of a level in the order of a head's values, and this head."""
-    for order in permutations(level):
+    for order in permutations(level, min(2, len(level))):
         x = torch.cat([maps[feature] for feature in order], 1)
-        for head in _candidates(rows, x, num):
-            if _decodes(rows, x, head, size):
+        own = rows
+        if len(level) > 2:
+            # Behind the classes come coefficients of masks, or key points.
+            own = rows[:, : 4 + order[1].shape[1]]
+        for head in _candidates(own, x, num):
+            if _decodes(own, x, head, size):
                 return order, head
     return None
 

@@ -118,10 +118,10 @@ def average_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature |
     padding = _padding(a)
     if x is None or padding is None or padding[:2] != padding[2:]:
         return None
-    window = {"kernel": a["kernel_shape"], "stride": a.get("strides", [1, 1])}
-    flags = {"ceil": bool(a.get("ceil_mode", 0))}
-    flags["count_include_pad"] = bool(a.get("count_include_pad", 0))
-    return builder.emit("avg_pool", node.name, x, padding=padding[:2], **window, **flags)
+    window: dict[str, Any] = {"kernel": a["kernel_shape"], "stride": a.get("strides", [1, 1])}
+    window["ceil"] = bool(a.get("ceil_mode", 0))
+    window["count_include_pad"] = bool(a.get("count_include_pad", 0))
+    return builder.emit("avg_pool", node.name, x, padding=padding[:2], **window)
 
 
 def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
