@@ -3,9 +3,9 @@
 from spiking_yolo import SpikingYOLO
 
 detector = SpikingYOLO()
-print(detector("image.jpg", T=1))
+print(detector.detect("image.jpg", T=1))
 
-Arrays are RGB; for those of OpenCV, which are BGR, say so: detector(array, bgr=True).
+Arrays are RGB; for those of OpenCV, which are BGR, say so: detector.detect(array, bgr=True).
 """
 
 from importlib import import_module

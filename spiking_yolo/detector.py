@@ -30,6 +30,22 @@ from spiking_yolo.observe import Input, Observer, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
 
+# Attributes and arguments of Ultralytics, and what does the same here.
+ELSEWHERE = {
+    "track": "SpikingYOLO.stream(video, track=True)",
+    "val": "`spiking-yolo eval --data DATA`",
+    "train": "`spiking-yolo train`",
+    "export": "SpikingYOLO.save, or `spiking-yolo export -o FILE.onnx`",
+    "benchmark": "`spiking-yolo benchmark`",
+    "info": "print(detector)",
+    "to": "SpikingYOLO(device=...)",
+    "device": "SpikingYOLO(device=...)",
+    "imgsz": "SpikingYOLO(imgsz=...)",
+    "save": "Result.save",
+    "show": "Result.show",
+    "stream": "SpikingYOLO.stream",
+    "verbose": "Result.summary",
+}
 # Two first pictures in two threads calibrate once.
 _CALIBRATING = threading.Lock()
 
@@ -124,18 +140,14 @@ class SpikingYOLO:
         else:
             self._use(network)
 
-    @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "SpikingYOLO":
-        """Read a network written by `save` or by `spiking-yolo export`; its output is the same to
-        the bit.
-
-        Raises:
-            UserError: The file is missing, damaged, or no converted network.
-        """
-        return cls(Converted.load(path), device=device)
+    def __getattr__(self, name: str) -> Any:
+        """What Ultralytics has and this has elsewhere is answered with where."""
+        hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+        raise AttributeError(f"SpikingYOLO has no {name!r}{hint}")
 
     def save(self, path: str | Path) -> None:
-        """Write the converted network to one .safetensors file, which `load` reads.
+        """Write the converted network to one .safetensors file, which `SpikingYOLO(path)` reads;
+        its output is the same to the bit.
 
         Raises:
             UserError: It has no thresholds yet, see `calibrate`; or the file cannot be written.
@@ -276,8 +288,6 @@ class SpikingYOLO:
             return results
         return results[0]
 
-    __call__ = detect
-
     def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
         """As `detect`, by the name that Ultralytics has for it: always a list.
 
@@ -296,6 +306,8 @@ class SpikingYOLO:
         if isinstance(results, Result):
             return [results]
         return results
+
+    __call__ = predict
 
     def detect_ann(
         self, image: ImageSource, *, bgr: bool = False, **boxes: Unpack[BoxOptions]
@@ -398,6 +410,9 @@ class SpikingYOLO:
 
     def _selection(self, boxes: BoxOptions) -> Selection:
         """The options of a call, checked."""
+        for name in boxes.keys() - BoxOptions.__annotations__.keys():
+            hint = f"use {ELSEWHERE[name]}" if name in ELSEWHERE else "see BoxOptions"
+            raise UserError(f"{name} is no argument here: {hint}")
         classes = class_ids(boxes.get("classes"), self.names)
         return Selection(**{**boxes, "classes": classes})
 

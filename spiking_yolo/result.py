@@ -74,8 +74,7 @@ class Result:
     @property
     def boxes(self) -> Boxes:
         """The boxes by the names of Ultralytics: xyxy, conf, cls, id, xywh, xyxyn, xywhn."""
-        height, width = self.image.shape[:2]
-        return Boxes(self.detections, (height, width))
+        return Boxes(self.detections, self.orig_shape)
 
     @property
     def image(self) -> np.ndarray:
@@ -138,10 +137,23 @@ class Result:
     @property
     def seconds(self) -> float:
         """Wall time of reading, simulating and decoding."""
+        return sum(self.speed.values()) / 1e3
+
+    @property
+    def speed(self) -> dict[str, float]:
+        """Milliseconds by the names of Ultralytics: preprocess, inference, postprocess."""
         spent = self.seen.seconds
+        parts = (spent.read, spent.network, spent.decode)
         if self.recipe is None:
-            return spent.read + spent.ann + spent.ann_decode
-        return spent.read + spent.network + spent.decode
+            parts = (spent.read, spent.ann, spent.ann_decode)
+        names = ("preprocess", "inference", "postprocess")
+        return {name: 1e3 * seconds for name, seconds in zip(names, parts, strict=True)}
+
+    @property
+    def orig_shape(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        height, width = self.image.shape[:2]
+        return height, width
 
     @property
     def steps(self) -> dict[int, Detections]:

@@ -123,12 +123,12 @@ def test_ann_is_the_original_network(detector, weights, photo):
 
 
 def test_a_saved_network_is_the_same_detector(detector, converted, photo):
-    for loaded in (SpikingYOLO.load(converted), SpikingYOLO(converted)):
-        for name in ("names", "spec", "method"):
-            assert getattr(loaded, name) == getattr(detector, name)
-        assert_same(detector.detect(photo, T=4, **CONF), loaded.detect(photo, T=4, **CONF))
-        ann, own = loaded.detect_ann(photo, **CONF), detector.detect_ann(photo, **CONF)
-        assert torch.equal(ann.boxes.xyxy, own.boxes.xyxy)
+    loaded = SpikingYOLO(converted)
+    for name in ("names", "spec", "method"):
+        assert getattr(loaded, name) == getattr(detector, name)
+    assert_same(detector.detect(photo, T=4, **CONF), loaded.detect(photo, T=4, **CONF))
+    ann, own = loaded.detect_ann(photo, **CONF), detector.detect_ann(photo, **CONF)
+    assert torch.equal(ann.boxes.xyxy, own.boxes.xyxy)
 
 
 def test_a_rectangular_input(weights, detector, photo, tmp_path):
@@ -180,7 +180,7 @@ def test_wrong_arguments_are_refused_before_anything_is_computed(
 ):
     for value in (BOXES | SIMULATED)[name]:
         with pytest.raises(UserError, match=f"^{name}\\b") as refused:
-            detector(photo, **{"T": 4, name: value})
+            detector.detect(photo, **{"T": 4, name: value})
         assert "\n" not in str(refused.value)
         if name in BOXES:
             with pytest.raises(UserError, match=f"^{name}\\b"):
@@ -188,15 +188,15 @@ def test_wrong_arguments_are_refused_before_anything_is_computed(
 
 
 def test_classes_go_by_name_and_by_id(detector, photo):
-    every = detector(photo, T=4, **CONF)
+    every = detector.detect(photo, T=4, **CONF)
     assert {box["class"] for box in every.entries()} == {"cat", "bird"}
     for classes in ("bird", 2, "2", ["bird"], (np.int64(2),), {" bird "}, ["bird", 2, "dog"]):
-        chosen = detector(photo, T=4, classes=classes, **CONF)
+        chosen = detector.detect(photo, T=4, classes=classes, **CONF)
         assert torch.equal(chosen.boxes.xyxy, every.boxes.xyxy[every.boxes.cls == 2])
         ann = detector.detect_ann(photo, classes=classes, **CONF)
         assert {box["class"] for box in ann.entries()} == {"bird"}
     with pytest.raises(UserError, match="no class 'birds'; did you mean 'bird'"):
-        detector(photo, classes="birds")
+        detector.detect(photo, classes="birds")
     with pytest.raises(UserError, match="no class '9999"):
         class_ids("9" * 5000, NAMES)
 
@@ -211,14 +211,14 @@ def test_a_name_that_is_a_number_is_a_name_first():
 
 def test_progress_counts_timesteps(detector, photo):
     seen: list[int] = []
-    detector(photo, T=3, progress=seen.append)
+    detector.detect(photo, T=3, progress=seen.append)
     assert seen == list(range(1, 1 + len(seen))) and seen
 
 
 def test_a_converted_network_is_taken_as_it_is(detector, converted, photo):
     again = SpikingYOLO(detector.converted)
     assert again.converted is detector.converted
-    assert_same(detector(photo, T=4, **CONF), again(photo, T=4, **CONF))
+    assert_same(detector.detect(photo, T=4, **CONF), again.detect(photo, T=4, **CONF))
     options: dict[str, tuple[Any, ...]] = {
         "method": ("burst",),
         "settings": ({"neuron.gamma": 2},),
@@ -239,8 +239,20 @@ def test_a_detector_says_what_it_is(detector):
     assert repr(detector) == expected
 
 
+def test_habits_of_ultralytics(detector, photo):
+    boxes = detector(photo, **CONF)[0].boxes
+    assert torch.equal(boxes.xyxy, detector.detect(photo, **CONF).boxes.xyxy)
+    with pytest.raises(AttributeError, match="track=True"):
+        detector.track(photo)
+    with pytest.raises(UserError, match="device is no argument here: use SpikingYOLO"):
+        detector.predict(photo, device="cpu")
+    with pytest.raises(UserError, match="colour is no argument here"):
+        detector.detect(photo, colour="red")
+    assert not hasattr(detector, "nothing")
+
+
 def test_the_default_network_finds_the_dog():
-    result = SpikingYOLO()(samples_folder() / "dog.jpg", T=4)
+    result = SpikingYOLO().detect(samples_folder() / "dog.jpg", T=4)
     assert {"dog", "bicycle"} <= {box["class"] for box in result.entries()}
     assert len(result.names) == 80
 

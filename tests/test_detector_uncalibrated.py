@@ -96,7 +96,7 @@ def test_what_needs_thresholds_says_so(weights: Path, photo: Path, tmp_path: Pat
     with pytest.warns(Notice):
         result = detector.detect(photo, T=4, **CONF)
     detector.save(path)
-    assert_same(SpikingYOLO.load(path).detect(photo, T=4, **CONF), result)
+    assert_same(SpikingYOLO(path).detect(photo, T=4, **CONF), result)
 
 
 def test_a_stream_begins_with_its_first_frame(weights: Path):

@@ -80,6 +80,12 @@ def test_repr_is_one_line():
     assert repr(result(7)) == seven and repr(ann()) == "1 box: dog 0.75; ANN"
 
 
+def test_times_by_the_names_of_ultralytics():
+    speed = result().speed
+    assert list(speed) == ["preprocess", "inference", "postprocess"]
+    assert sum(speed.values()) == pytest.approx(500) and result().orig_shape == (48, 80)
+
+
 def test_summary():
     lines = result().summary().splitlines()
     assert lines[0] == (
