@@ -59,10 +59,14 @@ def main(*words: str) -> NoReturn:
     """Run the command line of this process, and exit with its status.
 
     Args:
-        words: What goes before that which was typed, such as the command of a file of tools/.
+        words: What goes before that which was typed: the command of a file of tools/, and an option
+            with its value, unless that is typed too.
     """
     prepare_process()
-    sys.exit(call([*words, *sys.argv[1:]]))
+    typed = sys.argv[1:]
+    if any(word.partition("=")[0] in words[1:2] for word in typed):
+        words = words[:1]
+    sys.exit(call([*words, *typed]))
 
 
 def call(argv: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ The options of a command are a frozen dataclass that inherits the groups it need
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions
     boxes     DetectionOptions
     images    LimitOptions
-    output    OutputOptions < ResumableOptions
+    output    OutputOptions
 """
 
 import platform
@@ -33,7 +33,6 @@ from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import PROGRAM, default_weights
-from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.names import Size
 from spiking_yolo.recipe import Recipe
 
@@ -135,14 +134,6 @@ class OutputOptions(Options):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResumableOptions(OutputOptions):
-    """The output of a command that continues after an interruption."""
-
-    resume: Annotated[Path | None, OUTPUT] = None
-    """Go on with an interrupted run, whose folder this is."""
-
-
 def load_ann(options: WeightsOptions) -> "Ann":
     """The original network."""
     from spiking_yolo.models.load import load_ann
@@ -203,15 +194,12 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
     Raises:
         UserError: A method is unknown, two have one name, or the settings do not fit.
     """
-    names = list(list_methods()) if options.methods == ("all",) else options.methods
-    chosen = [
-        get_recipe(name, options.calibration).with_settings(options.settings) for name in names
-    ]
-    by_name = {recipe.label: recipe for recipe in chosen}
-    if len(by_name) < len(chosen):
-        raise UserError(
-            f"--method {','.join(names)} holds two methods of one name: give each of them once"
-        )
+    by_name: dict[str, Recipe] = {}
+    for name in list_methods() if options.methods == ("all",) else options.methods:
+        recipe = get_recipe(name, options.calibration).with_settings(options.settings)
+        if recipe.label in by_name:
+            raise UserError(f"--method has {recipe.label} twice: give each method once")
+        by_name[recipe.label] = recipe
     return by_name
 
 
@@ -234,36 +222,11 @@ def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:
     return chosen
 
 
-def study_folder(options: ResumableOptions, records: str, last: str) -> Path:
-    """The folder that a run writes into: a new one, or that of the run which --resume names.
-
-    Args:
-        options: Project, name, and the run to resume.
-        records: Pattern of the files that an interrupted run leaves.
-        last: File that a finished run has.
-
-    Raises:
-        UserError: Nothing can be written there, or there is nothing to resume.
-    """
-    folder = options.resume
-    if folder is None:
-        return run_directory(options.project, options.name)
-    if (folder / last).exists() or not any(folder.glob(records)):
-        raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
-    return folder
-
-
-LIBRARIES = ("torch", "torchvision", "numpy", "pycocotools", "opencv-python")
-
-
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and the installed libraries, by name."""
+    """Versions of this package, Python and the libraries that compute, by name."""
     result = {"spiking_yolo": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            result[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    for name in ("torch", "torchvision", "numpy", "pycocotools"):
+        result[name] = metadata.version(name)
     return result
 
 

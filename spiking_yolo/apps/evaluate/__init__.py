@@ -11,7 +11,7 @@ from spiking_yolo.options import (
     DetectionOptions,
     LimitOptions,
     MethodsOptions,
-    ResumableOptions,
+    OutputOptions,
     ordered_steps,
 )
 
@@ -20,7 +20,7 @@ LONGEST = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptions):
+class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, OutputOptions):
     """Which networks, which data, which rows and columns."""
 
     data: Path | None = None
@@ -59,6 +59,8 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, ResumableOptio
     """Boxes per image."""
     project: Annotated[Path, OUTPUT] = Path("runs/eval")
     """Folder of all runs."""
+    resume: Annotated[Path | None, OUTPUT] = None
+    """Go on with an interrupted run, whose folder this is."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,11 +113,12 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.convert.load import load_statistics
     from spiking_yolo.io.assets import samples_folder
     from spiking_yolo.io.distributed import processes
-    from spiking_yolo.options import load_all, load_ann, silent, study_folder
+    from spiking_yolo.io.files import run_directory
+    from spiking_yolo.options import load_all, load_ann, silent
 
     if options.predictions:
         table = score_predictions(options)
-        folder = study_folder(options, TABLE, TABLE)
+        folder = run_directory(options.project, options.name)
         print("\n".join([*table.facts["notes"], "", table.text()]))
         table.save(folder)
         print(f"\nresults saved to {folder}")
@@ -127,11 +130,14 @@ def main(options: EvalOptions = EvalOptions()) -> None:
         statistics = None
         if options.baseline:
             statistics = load_statistics(load_ann(options), options.statistics)
-        folder = ""
+        folder = Path()
         if ranks.first:
             print("".join(f"note: {line}\n" for line in scorer.notes), end="")
-            folder = str(study_folder(options, "records-*.jsonl", TABLE))
-        folder = Path(ranks.broadcast(folder))
+            folder = options.resume or run_directory(options.project, options.name)
+            finished = (folder / TABLE).exists() or not any(folder.glob("records-*.jsonl"))
+            if options.resume and finished:
+                raise UserError(f"{folder} holds no interrupted run: leave --resume out")
+        folder = Path(ranks.broadcast(str(folder)))
         setup = Setup(folder=folder, ranks=ranks, progress=Bars() if ranks.first else silent)
         try:
             table = evaluate(networks, scorer, options, setup, statistics)

@@ -164,7 +164,19 @@ def evaluate(
         return None
     data = [own.name for _, own in scorer.parts()]
     rows.sort(key=lambda row: data.index(row.data))
-    facts = run_facts(next(iter(networks.values())), scorer, options)
+    first = next(iter(networks.values()))
+    facts = {
+        "dataset": scorer.name,
+        "images": len(scorer),
+        "seed": options.seed,
+        "notes": scorer.notes,
+        "imgsz": [first.spec.height, first.spec.width],
+        "weights": first.provenance.get("weights"),
+        "weights_sha256": first.provenance.get("weights_sha256"),
+        "command": command_line(),
+        "date": date.today().isoformat(),
+        "versions": versions(),
+    }
     return Table(with_intervals(rows), scorer.main, facts, methods)
 
 
@@ -187,12 +199,16 @@ def observe_all(
     rivals: Mapping[int, Forward],
 ) -> Batches:
     """The records of each batch of images; in processes other than the first an empty list."""
-    steps = timesteps(options, scorer)
-    spec = network.spec
+    steps, spec = options.timesteps, network.spec
+    if scorer.video and not (options.T or options.steps):
+        steps = (1,)
     device = usable_device(setup.ranks.device)
     engine = network.network(device)
     observer = Observer(engine, network.graph.to(device), spec, scorer.selection, rivals)
-    size = options.batch or usual_batch(spec)
+    size = 4 if spec.height * spec.width <= SMALL else 1
+    if spec.task == "classify":
+        size = spec.images_at_once
+    size = options.batch or size
 
     def observe(batch: range) -> Iterator[Observation]:
         inputs = scorer.inputs(batch)
@@ -226,36 +242,6 @@ def observe_all(
     progress = partial(setup.progress, title)
     read = Observation.from_json
     return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
-
-
-def timesteps(options: EvalOptions, scorer: Scorer) -> tuple[int, ...]:
-    """The timesteps that are reported, ascending; the last one is T. Of a frame, one by default."""
-    if scorer.video and not (options.T or options.steps):
-        return (1,)
-    return options.timesteps
-
-
-def usual_batch(spec: Spec) -> int:
-    """How many images are simulated together."""
-    if spec.task == "classify":
-        return spec.images_at_once
-    return 4 if spec.height * spec.width <= SMALL else 1
-
-
-def run_facts(network: Converted, scorer: Scorer, options: EvalOptions) -> dict[str, Any]:
-    """What results.json says of a whole run."""
-    return {
-        "dataset": scorer.name,
-        "images": len(scorer),
-        "seed": options.seed,
-        "notes": scorer.notes,
-        "imgsz": [network.spec.height, network.spec.width],
-        "weights": network.provenance.get("weights"),
-        "weights_sha256": network.provenance.get("weights_sha256"),
-        "command": command_line(),
-        "date": date.today().isoformat(),
-        "versions": versions(),
-    }
 
 
 def save_predictions(folder: Path, scorer: Scorer, seen: Batches) -> None:
