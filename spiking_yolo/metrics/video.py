@@ -69,7 +69,7 @@ def person_ap(
             people = video.get(number, nobody)
             objects.append((people.xyxy, np.zeros(len(people)), people.ignored))
     data = _matched(objects, detections, [list(names).index(PERSON)])
-    return _resampling(data, detections, n, seed, block)
+    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections)), block))
 
 
 def agreement(
@@ -88,25 +88,16 @@ def agreement(
         conf: Boxes of the other network above this confidence are the truth.
         n: As in `person_ap`, and likewise seed and block.
     """
-    data = _against(detections, reference, conf)
-    return _resampling(data, detections, n, seed, block)
-
-
-def _against(detections: Videos, reference: Videos, conf: float) -> CocoResampled:
     if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")
-    truth: list[Detections] = []
-    classes: set[int] = set()
-    for frame in chain(*reference):
-        confident = frame.take(frame.confidence > conf)
-        truth.append(confident)
-        classes.update(confident.class_id.tolist())
-    order = sorted(classes)
+    truth = [frame.take(frame.confidence > conf) for frame in chain(*reference)]
+    order = sorted({label for frame in truth for label in frame.class_id.tolist()})
     objects: list[_Objects] = []
     for frame in truth:
-        labels = np.searchsorted(order, frame.class_id.cpu().numpy())
-        objects.append((frame.xyxy.cpu().numpy(), labels, False))
-    return _matched(objects, detections, order or [0])
+        labels = np.searchsorted(order, frame.class_id.numpy())
+        objects.append((frame.xyxy.numpy(), labels, False))
+    data = _matched(objects, detections, order or [0])
+    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections)), block))
 
 
 def _matched(
@@ -126,13 +117,6 @@ def _matched(
         scored = frame.take(frame.class_id < len(category_ids))
         rows += to_coco(scored, i, category_ids)
     return CocoResampled(gt, rows)
-
-
-def _resampling(
-    data: CocoResampled, detections: Videos, n: int, seed: int, block: int
-) -> Resampling:
-    frames = tuple(map(len, detections))
-    return Resampling.of(data, n, seed, Blocks(frames, block))
 
 
 def track_frames(

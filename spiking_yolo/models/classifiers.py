@@ -11,6 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
 from spiking_yolo.io.names import reason
 from spiking_yolo.models.spec import Spec, class_names
+from spiking_yolo.models.yolo_builder import read_objects, tensor_of
 
 TORCHVISION = "torchvision:"
 # Channels of each convolution; 0 is a pooling.
@@ -168,15 +169,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         UserError: The file is anything else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-        # Expanded ones take no memory yet.
-        numbers = sum([value.numel() for value in tensors.values()])
-        if not 0 < numbers <= Path(path).stat().st_size:
-            raise ValueError(f"{numbers} numbers")
-        return tensors
-    except Exception as e:
-        # torch.load may raise anything for a damaged file.
+        state = read_objects(Path(path))
+        return {str(name): tensor_of(value, str(name)) for name, value in state.items()}
+    except (UserError, AttributeError) as error:
         raise UserError(
-            f"{path} is no state dict ({reason(e)}): pass what torch.save(model.state_dict()) wrote"
-        ) from e
+            f"{path} is no state dict ({reason(error)}): pass what"
+            " torch.save(model.state_dict()) wrote"
+        ) from error

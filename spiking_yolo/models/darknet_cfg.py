@@ -18,8 +18,6 @@ ALIASES = {
     "soft": "softmax",
 }
 HEADS = ("detection", "region", "yolo")
-# Of a box that anchors= does not reach: in pixels for [yolo], in cells for [region].
-DEFAULT_ANCHOR = (0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -134,14 +132,14 @@ def head_spec(section: Section) -> HeadSpec:
 
 
 def _anchors(section: Section) -> list[tuple[float, float]]:
-    """`num` pairs (w, h): the first ones in anchors=, then darknet's default; those of mask=."""
+    """The first `num` pairs (w, h) of anchors=, or those of them that mask= names."""
     num = section.integer("num", 1, minimum=1)
     values = section.numbers("anchors")
     anchors = list(zip(values[::2], values[1::2], strict=False))[:num]
-    anchors += [DEFAULT_ANCHOR] * (num - len(anchors))
     mask = section.integers("mask")
     if section.kind == "region" or not mask:
         return anchors
-    if not set(mask) <= set(range(num)):
-        raise section.error(f"mask={section.options['mask']} points outside the {num} anchors")
+    if not set(mask) <= set(range(len(anchors))):
+        said = f"mask={section.options['mask']} points outside the {len(anchors)} anchors"
+        raise section.error(said)
     return [anchors[i] for i in mask]

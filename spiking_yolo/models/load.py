@@ -125,10 +125,7 @@ class Ann:
     @property
     def calibrate_command(self) -> str:
         """The command line that takes this network's activation statistics."""
-        images = ["--images", "DIR"]
-        if self.spec.task == "classify":
-            images = ["--data", "DATA"]
-        words = ["--weights", str(self.weights), *self.options, *images]
+        words = ["--weights", str(self.weights), *self.options, "--images", "DIR"]
         return f"{command('calibrate')} {shlex.join(words)}"
 
 

@@ -128,26 +128,15 @@ def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module
     return norm
 
 
-def _max_pool(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    geometry = _geometry(state, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    return nn.MaxPool2d(**geometry)
-
-
-def _upsample(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.Upsample(scale_factor=state["scale_factor"], mode=state["mode"])
-
-
-def _leaky(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.LeakyReLU(float(state["negative_slope"]))
-
-
 # class of torch.nn -> f(attributes, numbers, children)
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "Conv2d": _conv,
     "BatchNorm2d": _batch_norm,
-    "MaxPool2d": _max_pool,
-    "Upsample": _upsample,
-    "LeakyReLU": _leaky,
+    "MaxPool2d": lambda state, *_: nn.MaxPool2d(
+        **_geometry(state, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    ),
+    "Upsample": lambda state, *_: nn.Upsample(**_geometry(state, "scale_factor", "mode")),
+    "LeakyReLU": lambda state, *_: nn.LeakyReLU(float(state["negative_slope"])),
     "ZeroPad2d": lambda state, *_: nn.ZeroPad2d(state["padding"]),
     "ReLU": lambda *_: nn.ReLU(),
     "ReLU6": lambda *_: nn.ReLU6(),

@@ -44,15 +44,6 @@ def test_a_batch_follows_from_seed_and_number(tmp_path: Path):
     assert torch.equal(pictures(3), third[:2]), "fewer pictures are the first of them"
 
 
-def test_folders_are_drawn_from_alike():
-    """A folder of one picture as often as one of fifty."""
-    dark = [Picture("dark", plain(0))]
-    light = [Picture(f"light {k}", plain(255)) for k in range(50)]
-    pictures = RandomPictures([dark, light], CLASSES, 400, task="classify")
-    share = pictures(0).mean().item()
-    assert share == pytest.approx(0.5, abs=0.1)
-
-
 def test_classifiers_get_one_picture_and_most_of_it():
     gradient = np.linspace(0, 255, 100, dtype=np.uint8)
     image = np.repeat(np.tile(gradient, (100, 1))[..., None], 3, 2)
@@ -66,14 +57,6 @@ def test_mosaic_by_hand():
     assert tiles.shape == (8, 6, 3)
     assert tiles[0, 0, 0] == 1 and tiles[0, -1, 0] == 2 and tiles[-1, 0, 0] == 3
     assert (tiles[4:, 3:] == 4).all()
-
-
-def test_a_damaged_picture_is_named(tmp_path: Path):
-    damaged = tmp_path / "damaged.jpg"
-    damaged.write_bytes(b"not a picture")
-    pictures = RandomPictures([[Picture.file(str(damaged))]], CLASSES, 8, task="classify")
-    with pytest.raises(UserError, match=r"damaged\.jpg"):
-        pictures(0)
 
 
 def test_a_batch_of_clips_follows_from_seed_and_number(tmp_path: Path):
@@ -119,11 +102,3 @@ def test_clips_of_a_video_by_hand(tmp_path: Path):
     assert len(long) == 64 and long[1][0][0, 0, 0] == 2
     with pytest.raises(UserError, match="fewer than 12 frames"):
         clips_of(open_sequences(tmp_path / "short")[0], [0, 11], 30)
-
-
-def test_videos_are_drawn_from_as_folders_are(tmp_path: Path):
-    files = [Picture("dark", plain(0))]
-    bright = [[plain(255)] * 3]
-    clips = RandomClips([files], CLASSES, 200, 0, "classify", 3, [bright])
-    share = (clips(0).mean((1, 2, 3, 4)) > 0.5).float().mean().item()
-    assert share == pytest.approx(0.5, abs=0.12)

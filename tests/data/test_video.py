@@ -179,21 +179,6 @@ def test_rates_and_the_last_frames_arrive(tmp_path):
         assert len(read_frames(writer.path)) == 70
 
 
-def test_a_frame_of_another_size_is_stretched_to_the_first(tmp_path):
-    with VideoWriter(tmp_path / "v.mp4", 25) as writer:
-        for size in ((48, 64), (48, 32), (480, 640)):
-            writer.write(grey([200], *size)[0])
-    frames = [f[..., 0] for f in read_frames(writer.path)]
-    assert [f.shape for f in frames] == [(48, 64)] * 3
-    np.testing.assert_allclose([f.mean() for f in frames], 200, atol=8)
-
-
-def test_a_folder_that_is_a_file_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/v\.mp4"):
-        VideoWriter(tmp_path / "file/v.mp4", 25).write(noise(1)[0])
-
-
 def test_a_frame_whose_writing_is_interrupted_arrives(tmp_path, monkeypatch):
     """Each of the first 60 frames, among them the one at which the first packet is complete."""
     writer = VideoWriter(tmp_path / "v.mp4", 25)

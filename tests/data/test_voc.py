@@ -58,13 +58,6 @@ def test_the_parent_folder_and_class_listings_do(tmp_path: Path) -> None:
     assert [s.image_id for s in load_voc(tmp_path, "2007", "test").samples] == ["a", "b"]
 
 
-def test_absent_images_are_noted(tmp_path: Path) -> None:
-    files = {"a": SIZE + thing("dog", (50, 50, 140, 70)), "b": SIZE}
-    data = load_voc(devkit(tmp_path, files, images=("a",)), 2007, "test")
-    assert [s.image_id for s in data.samples] == ["a"] and data.samples[0].boxes[0, 2] == 139
-    assert len(data.notes) == 1 and "1 of 2" in data.notes[0] and "b.jpg" in data.notes[0]
-
-
 @pytest.mark.parametrize(
     "body",
     ["", "<size>", SIZE + thing("dragon", (1, 1, 2, 2)), SIZE + thing("dog", (1, 1, 2)),

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spiking_yolo.data.images import displayed_size
-from spiking_yolo.data.yolo import label_path, load_data_yaml, read_sample
+from spiking_yolo.data.yolo import load_data_yaml, read_sample
 from spiking_yolo.errors import UserError
 
 YAML = "path: set\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
@@ -77,19 +76,6 @@ def test_exported_paths_with_a_step_up(root: Path) -> None:
     photo(root / "set/valid/images/c.jpg")
     write(root / "set/data.yaml", "val: ../valid/images\nnames: [cat]\n")
     assert [s.path.name for s in load_data_yaml(root / "set/data.yaml").samples] == ["c.jpg"]
-
-
-def test_only_the_last_images_folder_becomes_labels() -> None:
-    found = label_path(Path("images/set/images/val/a.b.jpg"))
-    assert found == Path("images/set/labels/val/a.b.txt")
-    assert label_path(Path("photos/images.jpg")) == Path("photos/images.txt")
-
-
-def test_sizes_are_those_of_the_upright_photo(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (100, 50)).save(tmp_path / "turned.jpg", exif=exif)
-    assert displayed_size(tmp_path / "turned.jpg") == (50, 100)
 
 
 @pytest.mark.parametrize(

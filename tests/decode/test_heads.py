@@ -47,17 +47,6 @@ def test_v1_vector_of_1470():
     assert scores.count_nonzero() == 1
 
 
-def test_v1_without_square_root_and_with_softmax():
-    x = torch.tensor([[2.0, 1.0, 0.5, 0.5, 0.5, 0.4, 0.6]], dtype=torch.float64)
-    boxes, scores = decode([x], spec(HeadSpec("yolov1", 2, 1, side=1, sqrt=False, softmax=True)))
-    assert centre(boxes[0, 0]) == pytest.approx([0.5, 0.5, 0.4, 0.6])
-    assert scores[0, 0].tolist() == pytest.approx([0.5 * sigmoid(1), 0.5 * sigmoid(-1)])
-    # All but the size through the logistic function.
-    boxes, scores = decode([x], spec(HeadSpec("yolov1", 2, 1, side=1, sqrt=False, logistic=True)))
-    assert centre(boxes[0, 0]) == pytest.approx([sigmoid(0.5), sigmoid(0.5), 0.4, 0.6])
-    assert scores[0, 0].tolist() == pytest.approx([sigmoid(0.5) * sigmoid(v) for v in (2, 1)])
-
-
 def test_v1_map_means_the_same_as_the_vector():
     s, b, c = 3, 2, 4
     maps = torch.randn(2, b * 5 + c, s, s)

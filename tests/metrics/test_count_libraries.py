@@ -111,19 +111,6 @@ def test_spikingjelly_counts_the_same(pictures: Tensor):
     assert count(net, pictures).operations.spikes * N == theirs
 
 
-def test_spikingjelly_containers(pictures: Tensor):
-    """A container flattens [T, N, ...] before the layers in it see it."""
-    layer, neuron = spikingjelly("layer", "neuron")
-
-    net = nn.Sequential(
-        layer.SeqToANNContainer(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)),
-        neuron.IFNode(step_mode="m", v_threshold=0.2),
-        layer.SeqToANNContainer(nn.Conv2d(4, 4, 3, stride=2)),
-    )
-    received = inputs_of(net)
-    compare(net, count(net, pictures.expand(T, *pictures.shape)), received)
-
-
 def test_snntorch(pictures: Tensor):
     """A loop over time inside of forward, Leaky neurons, pooling of potentials; RLeaky's recurrent
     layer is counted too.

@@ -3,20 +3,12 @@ by one.
 """
 
 import dataclasses
-import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.metrics.energy import (
-    LOIHI,
-    NetworkSize,
-    Work,
-    charged,
-    cost_models,
-    every_cost_model,
-)
+from spiking_yolo.metrics.energy import LOIHI, NetworkSize, Work, charged, cost_models
 
 FP32, INT8, SRAM16, SRAM32, REUSE = cost_models()
 # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
@@ -71,12 +63,6 @@ def test_loihi_charges_what_its_simulator_does():
     assert LOIHI.snn(Work(2, 12, 4, 7), size) * 1e9 == pytest.approx(1877.2)
     # An analogue product like an event.
     assert LOIHI.snn(Work(1, 0, analogue_macs=5), NetworkSize(5)) * 1e9 == pytest.approx(120)
-
-
-def test_no_ann_runs_on_a_neuromorphic_chip():
-    size = NetworkSize(1e9, weights=5, neurons=9)
-    assert math.isnan(LOIHI.ann(size)) and math.isnan(LOIHI.mac)
-    assert every_cost_model(2.0) == (*cost_models(2.0), LOIHI)
 
 
 class Meter:

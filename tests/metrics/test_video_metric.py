@@ -6,15 +6,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.bootstrap import Blocks, Resampling
+from spiking_yolo.metrics.bootstrap import Blocks
 from spiking_yolo.metrics.video import agreement, person_ap
 
 NAMES = ("dog", "person", "car")
@@ -169,67 +167,3 @@ def test_block_draws_equal_copied_frames() -> None:
         np.testing.assert_allclose(
             scores, coco_ap(objects, rows_of([found[i] for i in chosen])), rtol=1e-12
         )
-
-
-@given(st.lists(st.integers(0, 70), min_size=1, max_size=3), st.integers(1, 40), st.integers(0, 99))
-def test_draws_are_whole_and_seeded(frames: list[int], length: int, seed: int) -> None:
-    blocks = Blocks(tuple(frames), length)
-    weights = blocks.draws(5, seed)
-    assert weights.shape == (5, sum(frames)) and (weights == blocks.draws(5, seed)).all()
-    for part, count in zip(np.split(weights, np.cumsum(frames)[:-1], 1), frames, strict=True):
-        assert (part >= 0).all() and (part.sum(1) == count).all()
-
-
-def test_blocks_are_runs_of_frames_and_every_frame_is_drawn_as_often() -> None:
-    weights = Blocks((60,), 15).draws(4000, 0)
-    np.testing.assert_allclose(weights.mean(0), 1, atol=0.08)
-    changes = (weights != np.roll(weights, 1, 1)).sum(1)
-    assert changes.max() <= 8, "four blocks have at most eight ends"
-    # Covariance of the weights of frames d apart: four blocks, each with both in (15 - d) / 60,
-    # with either in 1 / 4.
-    centred = weights - 1.0
-    near, far = ((centred * np.roll(centred, d, 1)).mean() for d in (1, 20))
-    assert near == pytest.approx(14 / 15 - 15 / 60, abs=0.05)
-    assert far == pytest.approx(-15 / 60, abs=0.05)
-
-
-def test_blocks_of_resembling_frames_have_the_wider_interval() -> None:
-    """Ten scenes that stand still for twelve frames each: drawn one by one they would feign 120
-    independent frames.
-    """
-    stills = [scene(1, 25, 50 + k) for k in range(10)]
-    found = [still for (still,), _ in stills for _ in range(12)]
-    truth = {
-        12 * k + i: people[1]
-        for k, (_, people) in enumerate(stills)
-        for i in range(1, 13)
-        if people
-    }
-
-    def width(block: int) -> float:
-        interval = person_ap([found], [truth], NAMES, n=400, block=block).intervals()["AP50"]
-        return interval.high - interval.low
-
-    assert width(12) > 2 * width(1)
-
-
-def test_modes_are_paired_on_the_same_blocks() -> None:
-    (good, truth), (bad, _) = scene(40, 3, 1), scene(40, 25, 1)
-    first, second = (person_ap([found], [truth], NAMES, n=200, seed=2) for found in (good, bad))
-    gap = (first - second).intervals()["AP50"]
-    assert gap.value == pytest.approx(first.value[1] - second.value[1])
-    assert 0 < gap.low < gap.value < gap.high
-    alone = person_ap([good], [truth], NAMES, n=0, seed=2)
-    np.testing.assert_array_equal(alone.value, first.value)
-    assert alone.scores.shape == (0, len(first.value))
-    with pytest.raises(ValueError, match="other draws"):
-        first - person_ap([bad], [truth], NAMES, n=200, seed=2, block=5)
-    with pytest.raises(ValueError, match="blocks of 3 frames do not fit"):
-        Resampling.of(_Scored(), 5, blocks=Blocks((1, 2)))
-
-
-class _Scored:
-    images, figures = 4, ("x",)
-
-    def score(self, weights: np.ndarray) -> np.ndarray:
-        return weights[:, :1].astype(float)

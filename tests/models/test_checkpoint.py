@@ -68,16 +68,3 @@ def test_a_file_that_lies_is_a_user_error(tmp_path):
         with pytest.raises(UserError) as error:
             load_checkpoint(path)
         assert "\n" not in str(error.value)
-
-
-def test_a_file_of_another_kind_is_a_user_error(tmp_path):
-    for content in [b"", b"PK\x03\x04 zip", b"\x80\x04pickle", b"\xff" * 64]:
-        path = tmp_path / "net.safetensors"
-        path.write_bytes(content)
-        with pytest.raises(UserError):
-            load_checkpoint(path)
-
-
-def test_missing_file():
-    with pytest.raises(UserError, match="nowhere"):
-        load_checkpoint("nowhere.safetensors")

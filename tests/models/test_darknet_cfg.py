@@ -21,12 +21,6 @@ def test_order_repetition_spaces_comments_and_aliases():
     assert sections[3].numbers("anchors") == [1, 2, 3, 4]
 
 
-def test_first_of_a_repeated_key_counts_and_equals_signs_stay_in_the_value():
-    (_, layer) = parse_cfg("[net]\n[conv]\nsize=3\nsize=5\nnote=a=b\n")
-    assert layer.integer("size") == 3
-    assert layer.options["note"] == "a=b"
-
-
 def test_numbers_end_where_a_comment_begins():
     (_, layer) = parse_cfg(
         "[net]\n[conv]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n"
@@ -70,11 +64,6 @@ def test_bad_numbers_name_line_layer_and_key(value: str):
     section = Section("convolutional", 4, 17, {"size": value})
     with pytest.raises(UserError, match=r"line 17: layer 4 \[convolutional\]: size="):
         section.integer("size", 1)
-
-
-def test_missing_number():
-    with pytest.raises(UserError, match="width= must be"):
-        Section("net", -1, 1).integer("width")
 
 
 def test_files_that_are_not_cfg(tmp_path: Path):

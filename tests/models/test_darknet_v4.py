@@ -96,15 +96,3 @@ def test_groups_and_sums_of_several_layers(image: Tensor):
     assert network.shapes[2] == (6, 8, 8)
     expected = network.layers[4](joined + second + joined)
     assert torch.allclose(network(image)[0], expected, atol=1e-6)
-
-
-def test_boxes_without_an_anchor_have_darknets_and_a_surplus_is_ignored():
-    def anchors(text: str, kind: str = "yolo") -> tuple[tuple[float, float], ...]:
-        layers = f"[conv]\nfilters=18\nactivation=linear\n[{kind}]\nclasses=1\n{text}\n"
-        network = DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{layers}"))
-        return network.spec(["a"]).heads[0].anchors
-
-    assert anchors("num=3\nanchors=8,4") == ((8, 4), (0.5, 0.5), (0.5, 0.5))
-    assert anchors("num=5\nmask=0,1,4\nanchors=8,4,6,6") == ((8, 4), (6, 6), (0.5, 0.5))
-    assert anchors("num=3\nanchors=1,2,3,4,5,6,7,8") == ((1, 2), (3, 4), (5, 6))
-    assert anchors("num=3\nanchors=1,2", "region") == ((1, 2), (0.5, 0.5), (0.5, 0.5))

@@ -137,13 +137,6 @@ def test_class_names_are_found_in_order(tmp_path):
         load_darknet(path)
 
 
-def test_voc_names_by_number_of_classes(tmp_path):
-    path = small_files(tmp_path, classes=20)
-    assert load_darknet(path)[1].names[11] == "dog"
-    (tmp_path / "voc.names").write_text("\n".join("abcdefghijklmnopqrst"))
-    assert load_darknet(path)[1].names[11] == "l"
-
-
 def test_missing_files(tmp_path):
     path = save(tmp_path / "unheard-of.weights", np.zeros(3))
     with pytest.raises(UserError, match="pass --cfg"):

@@ -1,6 +1,5 @@
 """ONNX exports as detectors: heads and boxes against onnxruntime on the very same file."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -223,24 +222,3 @@ def test_a_size_that_is_open(tmp_path: Path, ultralytics: Path):
     x = images(ann)
     rows = runtime(tmp_path / "open.onnx", x)[0][0].T
     torch.testing.assert_close(boxes_of(ann, x)[0], rows[:, :4], **NEAR)
-
-
-def test_class_names(tmp_path: Path):
-    """Those of the file, or of one beside it, or of --names."""
-    path = export(Anchored(nn.ReLU()), tmp_path / "a.onnx")
-    assert load_ann(path).spec.names[2] == "class 2"
-    (tmp_path / "three.names").write_text("a\nb\nc\n")
-    assert load_ann(path, names=tmp_path / "three.names").spec.names == ("a", "b", "c")
-    (tmp_path / "a.names").write_text("d\ne\nf\n")
-    assert load_ann(path).spec.names == ("d", "e", "f")
-    for names in ({0: "x", 1: "y", 2: "z"}, ["x", "y", "z"], json.dumps(["x", "y", "z"])):
-        proto = onnx.load(path)
-        proto.metadata_props.add(key="names", value=str(names))
-        onnx.save(proto, tmp_path / "b.onnx")
-        assert load_ann(tmp_path / "b.onnx").spec.names == ("x", "y", "z")
-    assert load_ann(tmp_path / "b.onnx", names=tmp_path / "three.names").spec.names[0] == "a"
-    for wrong in ("['x']", "(" * 100_000, "__import__('os')", "{0: 'x'", "[" * 100_000):
-        proto.metadata_props[-1].value = wrong
-        onnx.save(proto, tmp_path / "c.onnx")
-        with pytest.raises(UserError, match="cannot open"):
-            load_ann(tmp_path / "c.onnx")

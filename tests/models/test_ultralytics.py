@@ -17,7 +17,6 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
-from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -142,12 +141,6 @@ def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
     assert [theirs["x"].shape[3] // y.shape[3] for y in outputs] == strides
     raw = torch.cat([y.flatten(2) for y in outputs], 2)
     assert (raw - theirs["raw"]).abs().max() < 1e-4 * theirs["raw"].abs().max()
-
-
-def test_a_size_fits_the_coarsest_map(folder):
-    with pytest.raises(UserError, match="multiple of 64 pixels, not 96x128"):
-        load_ann(folder / "yolov8n-p6.pt", imgsz=(96, 128))
-    assert load_ann(folder / "yolov8n-p6.pt", imgsz=(64, 192)).imgsz == (64, 192)
 
 
 def test_rotated_boxes_are_refused(folder):

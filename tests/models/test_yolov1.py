@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.darknet_weights import load_darknet
@@ -19,14 +18,6 @@ def test_shape_stride_and_gradients():
             assert output.shape == (2, 13, 2, 3)
             output.square().sum().backward()
             assert all(p.grad is not None for p in net.parameters())
-
-
-def test_has_under_ten_million_parameters_and_traces():
-    net = YOLOv1().eval()
-    assert sum(p.numel() for p in net.parameters()) < 10e6
-    x = torch.rand(1, 3, 64, 64)
-    assert torch.equal(torch.fx.symbolic_trace(net)(x), net(x))
-    assert not any(isinstance(m, nn.Dropout) for m in net.modules())
 
 
 def test_mistakes():

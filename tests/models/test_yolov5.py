@@ -15,7 +15,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_builder import read_objects, tensor_of
-from spiking_yolo.models.yolo_checkpoint import _input_size, _leave_masks_out, names_of
+from spiking_yolo.models.yolo_checkpoint import _input_size, _leave_masks_out
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"
@@ -145,13 +145,6 @@ def test_the_size_it_was_trained_at_is_in_whole_strides():
     assert _input_size({"opt": {}}, {}, 32) is None
     with pytest.raises(UserError, match="its input size is none"):
         _input_size({"opt": {"imgsz": [640, -1]}}, {}, 32)
-
-
-def test_forms_of_names():
-    for names in [["a", "b"], ("a", "b"), {1: "b", 0: "a"}, {"0": "a", "1": "b"}]:
-        assert names_of(names, 2) == ("a", "b")
-        with pytest.raises(UserError, match="does not name its 3 classes"):
-            names_of(names, 3)
 
 
 @needs_public

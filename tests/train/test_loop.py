@@ -119,13 +119,6 @@ def test_a_damaged_state_is_named(tmp_path, keep):
         run(tmp_path / "a", resume=True, epochs=1)
 
 
-def test_a_state_of_another_network_is_refused(tmp_path):
-    run(tmp_path / "a", epochs=1)
-    trainer = Trainer(nn.Linear(2, 2), task(), options(tmp_path / "a", epochs=1))
-    with pytest.raises(UserError, match="or of another network"):
-        trainer.load()
-
-
 def test_the_best_epoch(tmp_path):
     trainer = Trainer(tiny(), task(), options(tmp_path / "a"))
     assert trainer.best is None
