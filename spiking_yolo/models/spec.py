@@ -127,6 +127,8 @@ def check_spec(spec: Spec) -> None:
     try:
         Spec.from_json(spec.to_json())
         for head in spec.heads:
+            if head.kind not in HEADS:
+                raise ValueError(f"no kind of head is called {head.kind}")
             anchors = len(head.anchors)
             if anchors != head.num and (anchors or HEADS[head.kind].anchored):
                 raise ValueError(f"{anchors} anchors for {head.num} boxes")
@@ -136,7 +138,7 @@ def check_spec(spec: Spec) -> None:
             raise ValueError("the classes of heads and names differ")
         if spec.task == "classify" and max(spec.height, spec.width) > CLASSIFIED:
             raise ValueError(f"more than {CLASSIFIED} pixels")
-    except (LookupError, ValueError) as error:
+    except ValueError as error:
         raise UserError(
             f"the network's interface cannot be what the file says ({error}): give another file"
         ) from None
