@@ -404,6 +404,10 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     """Why the slots of a recipe do not fit together, and what to set instead."""
     neuron, encoding, calibration = recipe.neuron, recipe.encoding, recipe.calibration
     kind = recipe.neuron_kind
+    by_gradient = {
+        "threshold.rule=sensitivity": recipe.threshold.rule == "sensitivity",
+        f"calibration.kind={calibration.kind}": calibration.by_gradient,
+    }
     read_by_some = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
         ("initial", "neuron.initial", neuron.initial),
@@ -416,23 +420,18 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         if is_set and option not in kind.supports:
             names = " or ".join(name for name, kind in KINDS.items() if option in kind.supports)
             yield f"{what} needs neuron.kind={names}, not {neuron.kind}"
-    rate_only = (
-        ("readout.skip", recipe.readout.skip),
-        ("encoding.input=poisson", encoding.input == "poisson"),
-        ("threshold.rule=balance", recipe.threshold.rule == "balance"),
-        ("neuron.events=switches", neuron.events == "switches"),
-        (f"calibration.kind={calibration.kind}", calibration.kind in ("light", "advanced")),
-    )
-    for what, is_set in rate_only:
+    rate_only = {
+        "readout.skip": recipe.readout.skip,
+        "encoding.input=poisson": encoding.input == "poisson",
+        "threshold.rule=balance": recipe.threshold.rule == "balance",
+        "neuron.events=switches": neuron.events == "switches",
+        f"calibration.kind={calibration.kind}": calibration.kind in ("light", "advanced"),
+    }
+    for what, is_set in rate_only.items():
         if is_set and kind.differential:
             yield f"{what} needs rate coding, and neuron.kind={neuron.kind} sends changes"
-    complete_only = (
-        ("neuron.slack", neuron.slack),
-        ("neuron.hysteresis", neuron.hysteresis),
-        ("threshold.rule=sensitivity", recipe.threshold.rule == "sensitivity"),
-        (f"calibration.kind={calibration.kind}", calibration.by_gradient),
-    )
-    for what, is_set in complete_only:
+    complete_only = {"neuron.slack": neuron.slack, "neuron.hysteresis": neuron.hysteresis}
+    for what, is_set in (complete_only | by_gradient).items():
         if is_set and not (recipe.complete and neuron.kind == "sigma-delta"):
             yield (
                 f"{what} needs complete values: --set neuron.kind=sigma-delta,"

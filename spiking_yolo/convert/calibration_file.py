@@ -380,12 +380,11 @@ def find_calibration(files: Sequence[CalibrationFile], recipe: Recipe) -> Calibr
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line that calibrates this network by a recipe."""
     words = [ann.calibrate_command]
-    method = METHODS.get(recipe.name)
-    if recipe.name != DEFAULT and (method or recipe.runs_network):
+    if recipe.name != DEFAULT and (recipe.name in METHODS or recipe.runs_network):
         words.append(f"--method {recipe.name}")
     if recipe.calibration.name != "default":
         words.append(f"--calibration {recipe.calibration.name}")
-    if method:
+    if recipe.name in METHODS:
         start = get_recipe(recipe.name, recipe.calibration.name)
         words += [f"--set {key}={value}" for key, value in recipe.changes(start).items()]
     return " ".join(words)

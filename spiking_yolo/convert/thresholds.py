@@ -33,24 +33,16 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
                 f" complete values of either sign: use --method {DEFAULT}"
             )
     for node in graph.activations:
-        phi, title = node.phi, ""
-        if phi.gate is not None:
-            title = f" ({phi.gate.title})"
-        needed = {"slope": phi.slope, "cap": phi.cap, "silu": phi.silu, "mish": phi.mish}
-        for what, value in needed.items():
-            if value and what not in kind.follows:
+        phi = node.phi
+        for what in ("slope", "cap", "silu", "mish"):
+            if getattr(phi, what) and what not in kind.follows:
                 methods = list_methods().items()
                 others = [name for name, one in methods if what in one.recipe.neuron_kind.follows]
                 raise UserError(
-                    f"node {node.name!r}{title} has a {what}, which neurons of kind"
-                    f" {recipe.neuron.kind} do not follow: use --method {', '.join(others)}; or"
-                    f" train the network with ReLU, as Ultralytics does with model={YAML}"
+                    f"node {node.name!r} has a {what}, which neurons of kind {recipe.neuron.kind}"
+                    f" do not follow: use --method {', '.join(others)}; or train the network with"
+                    f" ReLU, as Ultralytics does with model={YAML}"
                 )
-        if phi.cap is not None and phi.slope:
-            raise UserError(
-                f"node {node.name!r} is a leaky ReLU with a cap, which cannot be converted: train"
-                " with slope 0"
-            )
         if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
             # Its threshold falls to nothing while the potential of a saturated neuron grows.
             raise UserError(

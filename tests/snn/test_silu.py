@@ -162,5 +162,5 @@ def test_other_methods_refuse_with_the_ways_out():
         with pytest.raises(UserError) as caught:
             spiking(model, x, recipe_of(name))
         said = str(caught.value)
-        assert "'act' (SiLU)" in said and all(method in said for method in FOLLOW)
+        assert "'act' has a silu" in said and all(method in said for method in FOLLOW)
         assert f"model={YAML}" in said
