@@ -147,7 +147,10 @@ def _reading(options: WeightsOptions) -> dict[str, Any]:
 
 
 def load(
-    options: ConversionOptions, photographs: "Iterable[Picture]" = (), method: str | None = None
+    options: ConversionOptions,
+    photographs: "Iterable[Picture]" = (),
+    method: str | None = None,
+    video: bool = False,
 ) -> "Converted":
     """The network, converted by the method of the options, or else by this one.
 
@@ -155,6 +158,7 @@ def load(
         options: Of one method, or of several with `method`.
         photographs: See `convert.load.load`.
         method: None for the default method, or that of a converted file.
+        video: Whether it is for a video.
     """
     from spiking_yolo.convert.load import load
 
@@ -165,6 +169,7 @@ def load(
         calibration=options.calibration,
         statistics=options.statistics,
         photographs=photographs,
+        video=video,
         **_reading(options),
     )
 

@@ -62,8 +62,9 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
 
     All that is learned about a network lies in one file beside its weights: its activation
     statistics, and calibrations with names. Every command takes the best of yours, and says so:
-    tuned, default (trained), or untrained (--quick); --calibration NAME takes another one. For a
-    network of the package the file goes to your cache and is taken before the shipped one.
+    tuned, default (trained), or untrained (--quick), and for a video that of --video;
+    --calibration NAME takes another one. For a network of the package the file goes to your cache
+    and is taken before the shipped one.
 
     Ctrl-C keeps the best state so far, and the same command goes on from there. What was made of
     the same images is kept; --minutes trains it further.

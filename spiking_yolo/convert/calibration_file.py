@@ -351,12 +351,17 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
     return files
 
 
-def best_calibration(files: Sequence[CalibrationFile]) -> str:
-    """Name of the best that the user has made for the default method, or else "default"."""
+def best_calibration(files: Sequence[CalibrationFile], video: bool = False) -> str:
+    """Name of the best that the user has made for the default method, or else "default".
+
+    video: Whether it is for a video.
+    """
+    order = ("video", *BEST) if video else BEST
     for file in files:
         names = file.names(DEFAULT)
-        if names and not is_shipped(file.path):
-            return min(names, key=lambda name: BEST.index(name) if name in BEST else len(BEST))
+        for name in order:
+            if name in names and not is_shipped(file.path):
+                return name
     return "default"
 
 

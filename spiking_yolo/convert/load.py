@@ -180,6 +180,7 @@ def prepare(
     *,
     calibration: str | None = None,
     statistics: str | Path | None = None,
+    video: bool = False,
     **reading: Any,
 ) -> Converted | Uncalibrated:
     """The spiking network of a weights file, as far as files tell it.
@@ -193,6 +194,7 @@ def prepare(
             else "default".
         statistics: File of statistics and calibrations, instead of that which belongs to the
             weights.
+        video: Whether it is for a video, for which there may be a calibration.
         reading: See load_ann: cfg, names, imgsz.
 
     Raises:
@@ -210,7 +212,7 @@ def prepare(
         recipe, settings = get_recipe(method or DEFAULT, calibration), settings or {}
         learned = any(key.startswith(("calibration.", "threshold.rule")) for key in settings)
         if method in (None, DEFAULT) and calibration is None and not learned:
-            name = best_calibration(files)
+            name = best_calibration(files, video)
             if name != "default":
                 warnings.warn(Notice(f"{ann.weights.name}: calibration {name}"), stacklevel=2)
                 recipe = get_recipe(DEFAULT, name)

@@ -116,7 +116,9 @@ def test_named_calibrations(
     assert bool(network.weights) == (name == "tuned-weights")
 
 
-def test_the_best_is_found_by_every_command_and_said(pictures: Path):
+def test_the_best_is_found_by_every_command_and_said(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+):
     Path(FILE).unlink()
     for args, best in ((["--quick"], "untrained"), ([], None), (["--tune"], "tuned")):
         assert calibrate(*args, *STEPS) == 0
@@ -131,19 +133,24 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
         ["export", "-o", "net.safetensors"],
         ["analyze", "--data", "photos", "--limit", "1", "--project", "out"],
     ):
-        with pytest.warns(Notice, match="calibration tuned"):
-            run_tool(*command, "--weights", "tiny.weights")
+        capsys.readouterr()
+        assert run_tool(*command, "--weights", "tiny.weights") == 0
+        assert "tiny.weights: calibration tuned" in capsys.readouterr().err
+    assert calibrate("--video", *STEPS) == 0
+    write_frames(pictures / "clip.mp4", walk(3))
+    assert run_tool("detect", "clip.mp4", "--weights", "tiny.weights") == 0
+    assert "tiny.weights: calibration video" in capsys.readouterr().err
 
 
-def test_a_stale_file_is_named_and_passed_over(folder: Path):
+def test_a_stale_file_is_named_and_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]):
     """Of weights that were trained again under the same name."""
     data = Path("tiny.weights").read_bytes()
     Path("tiny.weights").write_bytes(data[:-4] + b"\0\0\0\0")
-    with pytest.warns(Notice, match=f"passed over: {FILE} is of other weights"):
-        assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
+    assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
+    assert f"passed over: {FILE} is of other weights" in capsys.readouterr().err
     Path(FILE).write_bytes(b"damaged")
-    with pytest.warns(Notice, match="passed over"):
-        assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
+    assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
+    assert "passed over" in capsys.readouterr().err
 
 
 def test_frames_of_a_video_calibrate(folder: Path):

@@ -113,7 +113,7 @@ class DetectRun:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
         if options.track:
             tracking_library()
-        converted = load(options, previewed(self.sources, FEW))
+        converted = load(options, previewed(self.sources, FEW), video=self.has_video)
         self.recipe = converted.recipe
         if self.has_video and not self.recipe.complete:
             problem = f"method {self.recipe.name} cannot keep its state between frames"
