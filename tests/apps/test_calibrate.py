@@ -116,6 +116,7 @@ def test_named_calibrations(
     assert bool(network.weights) == (name == "tuned-weights")
 
 
+@pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
 def test_the_best_is_found_by_every_command_and_said(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -142,6 +143,7 @@ def test_the_best_is_found_by_every_command_and_said(
     assert "tiny.weights: calibration video" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
 def test_a_stale_file_is_named_and_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]):
     """Of weights that were trained again under the same name."""
     data = Path("tiny.weights").read_bytes()

@@ -126,6 +126,7 @@ def test_statistics_alone_are_not_enough_for_the_default(ann: Ann, pictures: lis
     converted(ann, pictures, get_recipe("signed-digits"))
 
 
+@pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
 @pytest.mark.parametrize("source", ["photos", "photos/a.png", "clip.mp4"])
 def test_detect_simply_works(
     ann: Ann, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
