@@ -18,12 +18,21 @@ ANN = "ann.fp32 ann.int8 ann.sram16 ann.sram32 ann.reuse"
 PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
 SCORES = "ann.mAP50 mAP50 digits"
 TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
+FRAMES = "AP50 error digits messages"
 PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
+CLASSIFIERS, VIDEO = "docs/results/classifiers.md", "docs/results/video.md"
 # A page, the beginning of a line of it, a file, and the figures at T = 1 that stand in that line, in
 # this order.
 QUOTES = [
     ("README.md", "| a photograph, the default", "methods/signed-digits", PHOTOGRAPH),
     ("README.md", "| a photograph, [`--cal", "tuned/coco-neurons", PHOTOGRAPH),
+    ("README.md", "| [video]", "video/tud-stadtmitte", "digits2 sram16 AP50 ann.AP50"),
+    (
+        "README.md",
+        "| the same, `--cal",
+        "video/tud-stadtmitte-video",
+        "digits sram16 AP50 ann.AP50",
+    ),
     ("docs/methods.md", "| the ANN's boxes", "methods/signed-digits", "mAP50 ann.mAP50 digits2"),
     ("docs/methods.md", "| a smaller error", "networks/coco-0.9", "mAP50 digits2"),
     ("docs/methods.md", "| a still photograph", "tuned/coco-neurons", "mAP50 digits2"),
@@ -43,11 +52,28 @@ QUOTES = [
     (TUNING, "| **`tuned`** |", "tuned/coco-neurons", TUNED),
     (TUNING, "| the same, `threshold.scale=1.35`", "tuned/coco-neurons-1.35", TUNED),
     (TUNING, "| the same, `threshold.scale=1.7`", "tuned/coco-neurons-1.7", TUNED),
+    (TUNING, "| the same, `threshold.scale=2`", "tuned/coco-neurons-2", TUNED),
     (TUNING, "| **`tuned-weights`** |", "tuned/coco-tuned", TUNED),
     (TUNING, "| Tiny-YOLOv3 on VOC", "tuned/voc-neurons", "mAP_area digits"),
     (TUNING, "| the same, `tuned-weights`", "tuned/voc-tuned", "mAP_area digits"),
     (TUNING, "| YOLOv1, VOC", "tuned/voc-yolov1-tuned", "mAP_area digits error"),
     (TUNING, "| ResNet20, top-1", "tuned/resnet20-neurons", "top1 digits error"),
+    (CLASSIFIERS, "| ResNet20 | 87.0", "networks/resnet20", "ann.top1 top1 error digits"),
+    (CLASSIFIERS, "| VGG16 | 86.9", "networks/vgg16", "ann.top1 top1 error digits"),
+    (CLASSIFIERS, "| VGG16 of half the", "networks/vgg-thin", "ann.top1 top1 error digits"),
+    (VIDEO, "| TUD-Campus, a street", "video/tud-campus", "ann.AP50"),
+    (VIDEO, "| | a new start in every frame | 75.1", "video/tud-campus-reset", FRAMES),
+    (VIDEO, "| | **stream** | 77.0", "video/tud-campus", FRAMES),
+    (VIDEO, "| | stream, `--calibration video` | 76.7", "video/tud-campus-video", FRAMES),
+    (VIDEO, "| TUD-Stadtmitte, a street", "video/tud-stadtmitte", "ann.AP50"),
+    (VIDEO, "| | a new start in every frame | 85.3", "video/tud-stadtmitte-reset", FRAMES),
+    (VIDEO, "| | **stream** | 85.6", "video/tud-stadtmitte", FRAMES),
+    (VIDEO, "| | stream, `--calibration video` | 84.7", "video/tud-stadtmitte-video", FRAMES),
+    (VIDEO, "| TUD-Campus, a new start", "video/tud-campus-reset", ENERGY),
+    (VIDEO, "| TUD-Campus, stream", "video/tud-campus", ENERGY),
+    (VIDEO, "| TUD-Campus, `video`", "video/tud-campus-video", ENERGY),
+    (VIDEO, "| TUD-Stadtmitte, stream", "video/tud-stadtmitte", ENERGY),
+    (VIDEO, "| TUD-Stadtmitte, `video`", "video/tud-stadtmitte-video", ENERGY),
 ]
 
 
@@ -62,11 +88,12 @@ def figures(file: str) -> dict[str, str]:
     digits = step["sops_per_mac_digits"]
     texts = {"digits": f"{digits:.3f}", "digits2": f"{digits:.2f}"}
     texts["error"] = f"{step['output_error']:.3f}"
+    texts["messages"] = f"{step['sops_per_mac_messages']:.3f}"
     for prefix, scores in (("", step), ("ann.", result["ann"])):
         for key, value in scores.items():
             if key.startswith("energy_mJ_") and value is not None:
-                texts[prefix + key.removeprefix("energy_mJ_")] = f"{value:#.3g}"
-            elif key in ("mAP50", "mAP_area", "mAP50-95", "top1"):
+                texts[prefix + key.removeprefix("energy_mJ_")] = f"{value:#.3g}".rstrip(".")
+            elif key in ("mAP50", "mAP_area", "mAP50-95", "top1", "AP50"):
                 texts[prefix + key] = f"{100 * value:.1f}"
     return texts
 
