@@ -1,16 +1,13 @@
 """Both engines and a detector on a graphics card that is not there: is anything on another device?"""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
-import torch
-from helpers.fake_device import DEVICE, FakeDevice, Mixed
+from helpers.fake_device import DEVICE, FakeDevice
 from helpers.methods import recipe_of
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, numbers, spiking
 from helpers.tiny import photo, write_tiny
-from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load
@@ -18,7 +15,6 @@ from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import default_weights
-from spiking_yolo.snn.neurons import SigmaDelta
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "random input": ("p-norm", {"encoding.input": "poisson"}),
@@ -85,24 +81,3 @@ def test_a_detector(device: FakeDevice, method: str | None, tmp_path: Any):
         assert len(found.detect_ann(one, conf=0.5)) and len(result) and result.operations
         frames = list(found.stream([one, other], T=2, conf=0.5))
     assert len(frames) == 2
-
-
-MISTAKES: dict[str, Callable[[Tensor], Any]] = {
-    "a constant of the host": lambda x: x + torch.ones(x.shape[-1]),
-    "a number of the host": lambda x: x * torch.tensor(2.0),
-    "an index of the host": lambda x: x[torch.tensor([0])],
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_found(device: FakeDevice, monkeypatch: pytest.MonkeyPatch, mistake: str):
-    """In a neuron, one at a time: the tests above could fail."""
-    net, correct = converted(TinyLeaky, "sigma-delta"), SigmaDelta.due
-
-    def wrong(*args: Any, **kwargs: Any) -> Any:
-        MISTAKES[mistake](torch.zeros(2, 3, device=DEVICE))
-        return correct(*args, **kwargs)
-
-    monkeypatch.setattr(SigmaDelta, "due", wrong)
-    with device, pytest.raises(Mixed):
-        net.network(DEVICE).run(images(1).to(DEVICE), 2)

@@ -55,12 +55,6 @@ def test_a_place_that_cannot_be_written(tmp_path):
             temporary.write_text("x")
 
 
-def test_a_name_as_long_as_the_system_allows(tmp_path):
-    with atomic_write(tmp_path / ("n" * 251 + ".txt")) as temporary:
-        temporary.write_text("x")
-    assert len(next(tmp_path.iterdir()).name) == 255
-
-
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert (

@@ -14,25 +14,13 @@ def test_it_is_a_value_error() -> None:
         ("{", Any),
         ("[" * 100_000, Any),
         ("9" * 10_000, int),
-        ("NaN", float),
         ("[1, -Infinity]", list[float]),
-        ("true", int),
-        ("1.0", int),
-        ("null", str),
         ('["a", 1]', list[str]),
-        ('{"a": 1.5}', dict[str, int]),
-        ('{"a": []}', dict[str, int | None]),
-        ("[]", dict[str, Any]),
         (b"\xff\xfe\xfd", Any),
         ("", Any),
     ):
         with pytest.raises(ValueError):
             read_json(text, kind)
-
-
-def test_values_of_their_types() -> None:
-    assert read_json('{"a": [1, 2.5]}', dict[str, list[float]]) == {"a": [1, 2.5]}
-    assert read_json('{"a": null, "b": 3}', dict[str, int | None]) == {"a": None, "b": 3}
 
 
 def test_entries_of_metadata_are_named() -> None:
