@@ -271,13 +271,17 @@ class VideoWriter:
 
     def write(self, pixels: np.ndarray) -> None:
         """Append a frame, uint8 [H, W, 3] RGB. Raises UserError if it cannot be written."""
+        import cv2
+
         height, width = (max(2, side - side % 2) for side in pixels.shape[:2])
         if self._size is None:
             self._size = (width, height)
             self._open(width, height)
         if (width, height) == self._size:
             pixels = pixels[:height, :width]
-        self._submit(self._encode, fitted(pixels, *self._size))
+        else:
+            pixels = cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA)
+        self._submit(self._encode, pixels)
 
     def close(self) -> None:
         """Finish the file. Raises UserError if it did not fit on the disk; then there is none."""
@@ -327,12 +331,3 @@ class VideoWriter:
             raise UserError(
                 f"cannot write {self.path}: {error.strerror}; check the folder and the free space"
             ) from error
-
-
-def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The frame, uint8 [H, W, 3], stretched to this size."""
-    import cv2
-
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

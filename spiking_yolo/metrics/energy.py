@@ -200,28 +200,14 @@ LOIHI = ChipCostModel(
 )
 
 
-def every_cost_model(sram: float = SRAM) -> tuple[CostModel, ...]:
-    """Those of `cost_models`, and the one of a chip.
-
-    Args:
-        sram: pJ per byte.
-    """
-    return (*cost_models(sram), LOIHI)
-
-
-def cost_models(sram: float = SRAM) -> tuple[CostModel, ...]:
-    """All cost models. In the first the ANN computes in 32-bit float, in the others in 8 bits.
-
-    Args:
-        sram: pJ per byte.
-    """
-    mac = (MULTIPLY["int8"], ADD["int32"])
-    int16 = ADD["int16"]
-    int32 = ADD["int32"]
-    return (
-        CostModel("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
-        CostModel("int8", "8 bit", *mac, int32),
-        CostModel("sram16", "SRAM, 16", *mac, int16, sram, 1, 1, 2),
-        CostModel("sram32", "SRAM, 32", *mac, int32, sram, 1, 1, 4),
-        CostModel("reuse", "reuse", *mac, int32, sram, reuse=True),
-    )
+_MAC = (MULTIPLY["int8"], ADD["int32"])
+# In the first the ANN computes in 32-bit float, in the others in 8 bits.
+COST_MODELS = (
+    CostModel("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
+    CostModel("int8", "8 bit", *_MAC, ADD["int32"]),
+    CostModel("sram16", "SRAM, 16", *_MAC, ADD["int16"], SRAM, 1, 1, 2),
+    CostModel("sram32", "SRAM, 32", *_MAC, ADD["int32"], SRAM, 1, 1, 4),
+    CostModel("reuse", "reuse", *_MAC, ADD["int32"], SRAM, reuse=True),
+)
+# And the one of a chip.
+EVERY_COST_MODEL = (*COST_MODELS, LOIHI)

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.metrics.energy import LOIHI, NetworkSize, Work, charged, cost_models
+from spiking_yolo.metrics.energy import COST_MODELS, LOIHI, NetworkSize, Work, charged
 
-FP32, INT8, SRAM16, SRAM32, REUSE = cost_models()
+FP32, INT8, SRAM16, SRAM32, REUSE = COST_MODELS
 # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
 BUS = 10 / 8
 

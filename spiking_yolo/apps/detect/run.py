@@ -32,7 +32,7 @@ from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
-from spiking_yolo.metrics.energy import cost_models
+from spiking_yolo.metrics.energy import COST_MODELS
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Input, Observation, Want, read_input
 from spiking_yolo.options import Progress, load, silent
@@ -355,7 +355,7 @@ class Totals:
         """
         later = self.energies[1:] or self.energies
         ratios: dict[str, float] = {}
-        for model in cost_models():
+        for model in COST_MODELS:
             spent = float(np.mean([energies[model.key] for energies in later]))
             ratios[model.name] = spent / self.ann[model.key]
         ascending = sorted(ratios, key=lambda name: ratios[name])

@@ -8,7 +8,7 @@ import numpy as np
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.metrics.energy import NetworkSize, Value, Work, charged, every_cost_model
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL, NetworkSize, Value, Work, charged
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counting, Counts
@@ -71,11 +71,11 @@ class NetworkCosts:
     def energies(self, seen: Observation, t: int) -> dict[str, float]:
         """Key of a cost model -> mJ of t steps for an image."""
         work, size = self.work(seen, t), self._size(seen)
-        return {model.key: model.snn(work, size) for model in every_cost_model()}
+        return {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
 
     def ann_energies(self, seen: Observation) -> dict[str, float]:
         """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
-        return {model.key: model.ann(self._size(seen)) for model in every_cost_model()}
+        return {model.key: model.ann(self._size(seen)) for model in EVERY_COST_MODEL}
 
     def _size(self, seen: Observation) -> NetworkSize:
         return replace(self.passed, macs=seen.macs, neurons=seen.neurons)

@@ -16,7 +16,7 @@ from spiking_yolo.draw.colours import colours_of
 from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
-from spiking_yolo.metrics.energy import every_cost_model
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL
 from spiking_yolo.snn.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
@@ -244,7 +244,7 @@ class Table:
         total = self.total
         own = [row for row in total if row.method == method]
         content = {**self.facts, **self.methods.get(method, {})}
-        content["cost_models"] = list(map(asdict, every_cost_model()))
+        content["cost_models"] = list(map(asdict, EVERY_COST_MODEL))
         content["ann"] = total[0].flat()
         content["steps"] = [row.flat() for row in own]
         content["objects_per_class"] = own[0].scored.objects
@@ -327,10 +327,10 @@ def changing(rows: Sequence[Row]) -> list[Row]:
 
 def energy_table(rows: Sequence[Row]) -> str:
     """mJ per image under every cost model."""
-    lines = [["mJ per image", *(cost_model.name for cost_model in every_cost_model())]]
+    lines = [["mJ per image", *(cost_model.name for cost_model in EVERY_COST_MODEL)]]
     for row in rows:
         if row.method != ANN_8_BIT:
-            energies = [row.costs[f"energy_mJ_{model.key}"] for model in every_cost_model()]
+            energies = [row.costs[f"energy_mJ_{model.key}"] for model in EVERY_COST_MODEL]
             cells = ["-" if math.isnan(energy) else f"{energy:.3g}" for energy in energies]
             lines.append([row.label, *cells])
     return columns(lines)

@@ -24,7 +24,7 @@ from spiking_yolo.draw.page import THUMBNAIL, HtmlPage, box_rows, data_uri, lege
 from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
-from spiking_yolo.metrics.energy import CostModel, every_cost_model
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL, CostModel
 from spiking_yolo.observe import Observation
 from spiking_yolo.options import command_line, versions
 from spiking_yolo.snn.operations import LayerSize, layer_sizes
@@ -39,9 +39,7 @@ HTML = files("spiking_yolo.apps.page") / "html"
 rounded = partial(finite, digits=4)
 
 
-def facts(
-    converted: Converted, charged: Sequence[CostModel] = every_cost_model()
-) -> dict[str, Any]:
+def facts(converted: Converted, charged: Sequence[CostModel] = EVERY_COST_MODEL) -> dict[str, Any]:
     """Network, method, cost models, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
     cost_models: list[dict[str, str]] = []
