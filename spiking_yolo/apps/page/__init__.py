@@ -195,7 +195,7 @@ class PhotographsPage(Page):
             what = self.photographs[0]["name"]
         content = {"T": self.run.T, "steps": self.run.steps}
         content |= {"layers": layers, "photographs": self.photographs}
-        self.write(what, f"spiking for {self.run.T} timesteps", content)
+        self.write(what, f"spiking until T = {self.run.T}", content)
 
     def _costs(self, seen: Observation) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
