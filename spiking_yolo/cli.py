@@ -209,8 +209,8 @@ def status(call: Callable[[], int | None]) -> int:
     What it returns, or 0; 2 and one line on stderr for a UserError and for what the system says
     of a file; 130 after Ctrl-C or SIGTERM. Warnings are one line on stderr each.
     """
-    other = warnings.showwarning
-    warnings.showwarning = _show_warning
+    other = warnings.formatwarning
+    warnings.formatwarning = _warning
     try:
         code = call() or 0
         # While an error can still be caught.
@@ -230,7 +230,7 @@ def status(call: Callable[[], int | None]) -> int:
         what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
         return _failed(2, f"error: {what}{error.strerror}; check the path and the free space")
     finally:
-        warnings.showwarning = other
+        warnings.formatwarning = other
         remove_empty_folders()
 
 
@@ -239,11 +239,11 @@ def _failed(code: int, message: str) -> int:
     return code
 
 
-def _show_warning(
-    message: Warning | str, category: type[Warning], *_: object, **__: object
-) -> None:
+def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
     kind = "note" if issubclass(category, Notice) else "warning"
-    console.write(f"{kind}: {_one_line(message)}", file=sys.stderr)
+    # In the place of a progress bar, which only terminals have.
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    return f"{start}{kind}: {_one_line(message)}\n"
 
 
 def _one_line(text: object) -> str:
