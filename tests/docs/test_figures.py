@@ -42,6 +42,12 @@ QUOTES = [
     (PHOTOGRAPHS, "| YOLOv5n, 640 px", "networks/yolov5n", SCORES),
     (PHOTOGRAPHS, "| YOLO26n, 640 px", "networks/yolo26n", "ann.mAP50-95 mAP50-95 digits2"),
     (PHOTOGRAPHS, "| YOLO11n, 640 px", "networks/yolo11n", "ann.mAP50-95 mAP50-95 digits2"),
+    (
+        PHOTOGRAPHS,
+        "| Yolo-Fastest 1.1, 320",
+        "networks/yolo-fastest",
+        "ann.mAP50 mAP50 error digits2",
+    ),
     ("docs/results/energy.md", "| ANN | 12.0", "methods/signed-digits", ANN),
     ("docs/results/energy.md", "| ANN | 10.7", "networks/yolov5n", ANN),
     ("docs/results/energy.md", "| `signed-digits`, T = 1", "methods/signed-digits", ENERGY),
