@@ -1,7 +1,6 @@
 """The engine of `calibrate`: images, statistics, and what methods learn from them."""
 
 import itertools
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
@@ -62,7 +60,6 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
         UserError: The options or the images do not fit the methods.
     """
     recipes = recipes_of(options)
-    torch.set_num_threads(free_threads())
     ann = load_ann(options)
     images = Images()
     for path in options.images:
@@ -74,13 +71,6 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
     job = Job(ann, path, images, say, progress, seconds, options.seed, options.device)
     job.run(recipes)
     return job
-
-
-def free_threads() -> int:
-    """Threads for which a processor is free, at least 1: more would wait for each other."""
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
-    idle = (os.cpu_count() or 1) - round(busy)
-    return max(1, min(idle, torch.get_num_threads()))
 
 
 def calibrate_trained(
