@@ -11,7 +11,7 @@ from helpers.tiny import ROOT, files, photo, run_tool, write_tiny
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import pip_install
 from spiking_yolo.io.files import sha256
-from spiking_yolo.models.classifiers import vgg_thin
+from spiking_yolo.models.classifiers import vgg16
 from spiking_yolo.models.load import save_checkpoint
 from spiking_yolo.models.spec import Spec
 
@@ -21,7 +21,7 @@ def classifier(tmp_path):
     """A checkpoint of the verb train with average pooling, and its statistics."""
     options = {"pool": "avg", "width": 0.0625}
     spec = Spec("classify", tuple("abc"), 32, 32, resize="stretch")
-    model = make(vgg_thin, classes=3, **options).float()
+    model = make(vgg16, classes=3, **options).float()
     weights = tmp_path / "vgg.safetensors"
     save_checkpoint(weights, model, "vgg_thin", options, spec, {})
     calibrate_on(weights, [str(photo(tmp_path / "a.png"))])

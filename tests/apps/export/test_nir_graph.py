@@ -17,7 +17,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.models.classifiers import resnet20, vgg_thin
+from spiking_yolo.models.classifiers import resnet20, vgg16
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.coding import image_keys, uniform
 
@@ -93,7 +93,7 @@ def test_same_spikes(model, method, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("build", "options"), [(resnet20, {}), (vgg_thin, {"pool": "avg", "width": 0.125})]
+    ("build", "options"), [(resnet20, {}), (vgg16, {"pool": "avg", "width": 0.125})]
 )
 def test_same_spikes_of_classifiers(build, options, tmp_path):
     graph = compare(
