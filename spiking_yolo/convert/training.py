@@ -290,7 +290,7 @@ class Training:
     def _score(self, state: State) -> float:
         """The error that the state would have at the goal, to which `result` scales it."""
         elasticity = LATER_ELASTICITY if self.clips else ELASTICITY
-        return state.error + elasticity * math.log(state.operations / self.goal)
+        return state.error + elasticity * math.log(max(state.operations, 1e-9) / self.goal)
 
     @torch.no_grad()
     def _state(self, neurons: Values, tensors: Mapping[str, Tensor]) -> State:
