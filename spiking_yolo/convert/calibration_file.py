@@ -351,8 +351,10 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
     return files
 
 
-def best_calibration(files: Sequence[CalibrationFile], video: bool = False) -> str:
-    """Name of the best that the user has made for the default method, or else "default".
+def best_calibration(
+    files: Sequence[CalibrationFile], video: bool = False
+) -> CalibrationResult | None:
+    """The best that the user has made for the default method, if there is any.
 
     video: Whether it is for a video.
     """
@@ -361,8 +363,8 @@ def best_calibration(files: Sequence[CalibrationFile], video: bool = False) -> s
         names = file.names(DEFAULT)
         for name in order:
             if name in names and not is_shipped(file.path):
-                return name
-    return "default"
+                return file.calibration(DEFAULT, name)
+    return None
 
 
 def find_statistics(files: Sequence[CalibrationFile]) -> Statistics | None:

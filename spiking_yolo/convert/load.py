@@ -212,10 +212,14 @@ def prepare(
         recipe, settings = get_recipe(method or DEFAULT, calibration), settings or {}
         learned = any(key.startswith(("calibration.", "threshold.rule")) for key in settings)
         if method in (None, DEFAULT) and calibration is None and not learned:
-            name = best_calibration(files, video)
-            if name != "default":
-                warnings.warn(Notice(f"{ann.weights.name}: calibration {name}"), stacklevel=2)
+            own = best_calibration(files, video)
+            if own is not None:
+                name = own.recipe.calibration.name
+                if name != "default":
+                    warnings.warn(Notice(f"{ann.weights.name}: calibration {name}"), stacklevel=2)
                 recipe = get_recipe(DEFAULT, name)
+                if not own.fits(recipe):
+                    recipe = own.recipe
         return _prepared(ann, recipe.with_settings(settings), files, statistics is None)
     assert isinstance(network, Converted)
     given = {"method": method, "settings": settings or None, "calibration": calibration}

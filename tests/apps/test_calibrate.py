@@ -116,10 +116,7 @@ def test_named_calibrations(
     assert bool(network.weights) == (name == "tuned-weights")
 
 
-@pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
-def test_the_best_is_found_by_every_command_and_said(
-    pictures: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_the_best_is_found_by_every_command_and_said(pictures: Path):
     Path(FILE).unlink()
     for args, best in ((["--quick"], "untrained"), ([], None), (["--tune"], "tuned")):
         assert calibrate(*args, *STEPS) == 0
@@ -134,25 +131,23 @@ def test_the_best_is_found_by_every_command_and_said(
         ["export", "-o", "net.safetensors"],
         ["analyze", "--data", "photos", "--limit", "1", "--project", "out"],
     ):
-        capsys.readouterr()
-        assert run_tool(*command, "--weights", "tiny.weights") == 0
-        assert "tiny.weights: calibration tuned" in capsys.readouterr().err
+        with pytest.warns(Notice, match=r"tiny\.weights: calibration tuned"):
+            assert run_tool(*command, "--weights", "tiny.weights") == 0
     assert calibrate("--video", *STEPS) == 0
     write_frames(pictures / "clip.mp4", walk(3))
-    assert run_tool("detect", "clip.mp4", "--weights", "tiny.weights") == 0
-    assert "tiny.weights: calibration video" in capsys.readouterr().err
+    with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
+        assert run_tool("detect", "clip.mp4", "--weights", "tiny.weights") == 0
 
 
-@pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
-def test_a_stale_file_is_named_and_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_stale_file_is_named_and_passed_over(folder: Path):
     """Of weights that were trained again under the same name."""
     data = Path("tiny.weights").read_bytes()
     Path("tiny.weights").write_bytes(data[:-4] + b"\0\0\0\0")
-    assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
-    assert f"passed over: {FILE} is of other weights" in capsys.readouterr().err
+    with pytest.warns(Notice, match=f"passed over: {FILE} is of other weights"):
+        assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
     Path(FILE).write_bytes(b"damaged")
-    assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
-    assert "passed over" in capsys.readouterr().err
+    with pytest.warns(Notice, match="passed over"):
+        assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
 
 
 def test_frames_of_a_video_calibrate(folder: Path):
@@ -187,6 +182,11 @@ def test_interrupted_training_goes_on(
     assert calibrate(*own) == 0
     assert "going on after 50%" in capsys.readouterr().out
     assert read("again.safetensors").calibration(DEFAULT, calibration).done == 1
+
+
+def test_settings_of_ones_own_are_found_again(folder: Path):
+    assert calibrate(*FAST, "--set", "calibration.operations=0.5") == 0
+    assert load("tiny.weights").recipe.calibration.operations == 0.5
 
 
 def test_more_minutes_go_on(pictures: Path, capsys: pytest.CaptureFixture[str]):
