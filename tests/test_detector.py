@@ -59,13 +59,6 @@ def test_path_array_and_pil_image_give_the_same(detector, photo):
         assert_same(result, detector.detect(source, T=4, **CONF))
 
 
-def test_list_gives_a_list(detector, photo):
-    two = detector.detect([photo, photo.with_name("b.png")], T=4, steps=iter([2]), **CONF)
-    assert_same(two[0], detector.detect(photo, T=4, **CONF))
-    assert [sorted(r.steps) for r in two] == [[2, 4], [2, 4]]
-    assert detector.detect([], T=4) == []
-
-
 def test_result_describes_the_boxes(detector, photo):
     r = detector.detect(photo, T=4, **CONF)
     n = len(r.detections)
@@ -88,15 +81,6 @@ def test_result_counts_spikes(detector, photo):
     assert r.last.sent["spikes"] == r.spikes
     assert r.last.sent["spikes"] >= r.last.sent["digits"] >= r.last.sent["messages"] > 0
     assert r.operations_per_mac == r.operations["digits"] / r.seen.macs > 0
-
-
-def test_steps_of_one_run_equal_separate_runs(detector, photo):
-    r = detector.detect(photo, T=6, steps=(2, 3), **CONF)
-    assert sorted(r.steps) == [2, 3, 6] and r.steps[6] is r.detections
-    for t in (2, 3):
-        alone = detector.detect(photo, T=t, **CONF)
-        assert torch.equal(r.steps[t].xyxy, alone.boxes.xyxy)
-        assert torch.equal(r.steps[t].confidence, alone.boxes.conf)
 
 
 def test_classes_are_chosen_before_max_det(detector, photo):
@@ -147,9 +131,6 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
     assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.05 * expected.norm()
     square = SpikingYOLO(weights, imgsz=SIZE)
     assert_same(detector.detect(photo, T=4, **CONF), square.detect(photo, T=4, **CONF))
-    for imgsz in (100, (64, 100), (64, 64, 64), "wide"):
-        with pytest.raises(UserError, match="multiple of 32"):
-            SpikingYOLO(weights, imgsz=imgsz)
 
 
 NAN = float("nan")
@@ -209,12 +190,6 @@ def test_a_name_that_is_a_number_is_a_name_first():
     assert class_ids(None, NAMES) is None and class_ids([], NAMES) == ()
 
 
-def test_progress_counts_timesteps(detector, photo):
-    seen: list[int] = []
-    detector.detect(photo, T=3, progress=seen.append)
-    assert seen == list(range(1, 1 + len(seen))) and seen
-
-
 def test_a_converted_network_is_taken_as_it_is(detector, converted, photo):
     again = SpikingYOLO(detector.converted)
     assert again.converted is detector.converted
@@ -232,11 +207,6 @@ def test_a_converted_network_is_taken_as_it_is(detector, converted, photo):
                 SpikingYOLO(detector.converted, **{name: value})
             with pytest.raises(UserError, match="already converted"):
                 SpikingYOLO(converted, **{name: value})
-
-
-def test_a_detector_says_what_it_is(detector):
-    expected = "SpikingYOLO of tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu"
-    assert repr(detector) == expected
 
 
 def test_habits_of_ultralytics(detector, photo):

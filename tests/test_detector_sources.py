@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.tiny import write_tiny
 
-from spiking_yolo import Result, SpikingYOLO, UserError
+from spiking_yolo import SpikingYOLO
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +31,3 @@ def test_several_by_one_name(detector, folder, tmp_path):
         for a, b in zip(several, one, strict=True):
             assert torch.equal(a.boxes.xyxy, b.boxes.xyxy)
         assert [result.path for result in several] == [str(path) for path in photos]
-
-
-def test_predict_is_always_a_list(detector, folder):
-    photo = folder / "photos" / "a.png"
-    (result,) = detector.predict(photo, conf=0.3, T=2)
-    assert isinstance(result, Result) and result.T == 2
-    assert torch.equal(result.boxes.xyxy, detector.detect(photo, conf=0.3, T=2).boxes.xyxy)
-    assert len(detector.predict([photo, photo])) == 2
-
-
-def test_what_is_no_picture(detector, tmp_path):
-    (tmp_path / "a.mp4").touch()
-    (tmp_path / "empty").mkdir()
-    for name, message in (
-        ("a.mp4", r"a\.mp4 is a video: read it with SpikingYOLO\.stream"),
-        ("empty", "holds no images"),
-        ("*.png", "no image matches"),
-    ):
-        with pytest.raises(UserError, match=message):
-            detector.detect(f"{tmp_path}/{name}")

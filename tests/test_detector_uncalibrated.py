@@ -1,7 +1,5 @@
 """SpikingYOLO of weights without a calibration: thresholds from the first picture, or on request."""
 
-import copy
-import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,11 +126,3 @@ def test_pictures_on_request(weights: Path, photo: Path, other: Path, tmp_path: 
         assert_same_thetas(detector.converted, expected(weights, other))
     with pytest.warns(Notice, match="from the first pictures"):
         detector.calibrate(write_frames(tmp_path / "clip.mp4", walk(12)))
-
-
-def test_a_copy_has_thresholds_of_its_own(weights: Path, photo: Path):
-    detector = SpikingYOLO(weights)
-    for twin in (copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
-        with pytest.warns(Notice):
-            twin.detect(photo, T=1)
-        assert "no thresholds yet" in repr(detector) and "no thresholds" not in repr(twin)

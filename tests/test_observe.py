@@ -1,6 +1,5 @@
 """Observations against the network itself, and against norms and sums that are computed here."""
 
-import numpy as np
 import pytest
 import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
@@ -131,13 +130,3 @@ def test_progress_and_mistakes(detector):
     assert calls == list(range(1, len(calls) + 1)) and 0 < len(calls) <= T
     with pytest.raises(UserError, match="steps"):
         list(observer(converted).observe(photos[:1], T, [T + 1]))
-    with pytest.raises(UserError, match="does not exist"):
-        list(observer(converted).observe([photos[0], "nowhere.png"], T))
-
-
-def test_bgr_is_turned(detector):
-    converted, photos = detector
-    pixels = np.array(read_image(photos[0]))
-    turned = read_input(pixels[..., ::-1], converted.spec, bgr=True)
-    assert torch.equal(turned.x, read_input(pixels, converted.spec).x)
-    assert turned.path is None and (turned.image == pixels).all()

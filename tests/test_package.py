@@ -3,17 +3,19 @@ that come with it.
 """
 
 import importlib.util
+import math
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.tiny import ROOT, write_tiny
+from helpers.tiny import ROOT
 
 import spiking_yolo
 from spiking_yolo.data.sources import expand
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, pip_install, require
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 
@@ -43,37 +45,6 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path):
     imported = set(python(code, tmp_path).split())
     assert "spiking_yolo.errors" in imported and not imported & heavy
     assert "spiking_yolo.detector" not in imported
-
-
-CODE = "from spiking_yolo.errors import pip_install; print(pip_install('onnx'))"
-
-
-def test_the_command_that_installs_an_extra(tmp_path):
-    """Of a checkout its path, since no index need have the package; of an installation its name."""
-    checkout = tmp_path / "my checkout"
-    (checkout / "spiking_yolo").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py"):
-        shutil.copy(ROOT / "spiking_yolo" / name, checkout / "spiking_yolo")
-    # Without site-packages nothing is installed.
-    here = python(CODE, tmp_path, checkout, "-S")
-    assert here == "pip install 'spiking_yolo[onnx]'"
-    (checkout / "pyproject.toml").touch()
-    metadata = checkout / "spiking_yolo.egg-info"
-    for _ in range(2):
-        assert python(CODE, tmp_path, checkout, "-S") == f"pip install '{checkout}[onnx]'"
-        # What a build leaves in a checkout is no installation.
-        metadata.mkdir(exist_ok=True)
-        (metadata / "PKG-INFO").write_text("Name: spiking_yolo\nVersion: 0\n")
-    # An editable installation.
-    site = tmp_path / "site" / "spiking_yolo-0.dist-info"
-    site.mkdir(parents=True)
-    (site / "METADATA").write_text("Name: spiking_yolo\nVersion: 0\n")
-    code = f"sys.path.append({str(site.parent)!r}); {CODE}"
-    assert python(code, tmp_path, checkout, "-S") == "pip install 'spiking_yolo[onnx]'"
-
-
-def test_the_package_says_that_it_is_typed():
-    assert (Path(spiking_yolo.__file__).parent / "py.typed").is_file()
 
 
 def test_the_files_of_the_checkout():
@@ -118,30 +89,7 @@ def test_the_files_of_an_installed_package(installed):
     assert installed.samples_folder() == site / "data" / "samples"
 
 
-def test_missing_files_say_what_to_do(installed):
-    with pytest.raises(UserError, match="samples does not exist: install spiking_yolo again"):
-        installed.samples_folder()
-    (installed.PACKAGE / "assets" / "weights").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"yolov3-tiny\.weights does not exist"):
-        installed.default_weights()
-
-
-@pytest.mark.slow
-def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
-    site = tmp_path / "site"
-    shutil.copytree(
-        ROOT / "spiking_yolo",
-        site / "spiking_yolo",
-        ignore=shutil.ignore_patterns("__pycache__", "assets"),
-    )
-    weights = site / "spiking_yolo" / "assets" / "weights"
-    weights.mkdir(parents=True)
-    shutil.copy(ROOT / "weights" / "index.json", weights)
-    write_tiny(weights, "yolov3-tiny")
-    photo = str(weights / "photos" / "a.png")
-    code = f"from spiking_yolo import SpikingYOLO; d = SpikingYOLO(); print(d); print(d({photo!r}, T=2).T)"
-    said = python(code, tmp_path, site).splitlines()
-    assert said == [
-        "SpikingYOLO of yolov3-tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu",
-        "2",
-    ]
+def test_a_missing_extra_is_one_line_with_the_command():
+    assert require("math", "export") is math
+    with pytest.raises(UserError, match=re.escape(pip_install("export"))):
+        require("there_is_no_such_module", "export")

@@ -2,7 +2,6 @@
 libraries' types.
 """
 
-import io
 import json
 from dataclasses import replace
 from typing import Any
@@ -73,31 +72,6 @@ def ann() -> Result:
     return Result.of_ann(result().seen, NAMES)
 
 
-def test_repr_is_one_line():
-    seven = "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 1.20 operations per MAC"
-    assert repr(result()) == "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 1.20 operations per MAC"
-    assert repr(result(0)) == "no boxes; T=8, 1.20 operations per MAC"
-    assert repr(result(7)) == seven and repr(ann()) == "1 box: dog 0.75; ANN"
-
-
-def test_times_by_the_names_of_ultralytics():
-    speed = result().speed
-    assert list(speed) == ["preprocess", "inference", "postprocess"]
-    assert sum(speed.values()) == pytest.approx(500) and result().orig_shape == (48, 80)
-
-
-def test_summary():
-    lines = result().summary().splitlines()
-    assert lines[0] == (
-        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8, 1.20 operations per MAC; 500 ms"
-    )
-    assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
-    assert result().summary([8]).splitlines()[1:] == ["  T=8: 2 x dog 0.62-0.75, bird 0.69"]
-    assert result(path=None).summary().startswith("image: 80x48")
-    assert result().summary(name="b").startswith("b: 80x48")
-    assert ann().summary() == "a.png: 80x48, dog 0.75; ANN; 500 ms"
-
-
 def test_json_has_all_steps():
     entry = json.loads(result().to_json())
     box = {"class_id": 1, "class": "dog", "confidence": 0.75, "box_xyxy": list(FIRST)}
@@ -145,13 +119,6 @@ def test_a_picture_is_saved_in_the_format_of_its_name(tmp_path):
         with pytest.raises(UserError, match=message):
             r.save(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.JPG", "new"]
-
-
-def test_a_notebook_shows_a_picture_of_moderate_size():
-    small = Image.open(io.BytesIO(result()._repr_png_()))
-    assert small.format == "PNG" and (np.asarray(small) == result().plot()).all()
-    large = result(image=np.zeros((1000, 2560, 3), np.uint8))
-    assert Image.open(io.BytesIO(large._repr_png_())).size == (960, 375)
 
 
 def test_supervision_gets_boxes_and_names():

@@ -7,7 +7,6 @@ import pickle
 import cv2
 import numpy as np
 import pytest
-import torch
 from helpers.tiny import run_tool, write_tiny
 from PIL import Image
 
@@ -22,9 +21,7 @@ def folder(tmp_path_factory):
     nan[7] = np.nan
     weights = {
         "truncated": content[:-4],
-        "oversized": content + bytes(4),
         "nan": nan.tobytes(),
-        "empty": b"",
         "other": content[:-4] + bytes(4),
         "pickle": pickle.dumps({"a": 1}),
     }
@@ -33,7 +30,6 @@ def folder(tmp_path_factory):
         (folder / f"{name}.cfg").write_text(cfg)
     (folder / "garbage.safetensors").write_bytes(bytes(range(256)) * 4)
     (folder / "wider.cfg").write_text(cfg.replace("filters=8", "filters=9"))
-    (folder / "text.cfg").write_text("hello")
     (folder / "two.names").write_text("cat\ndog\n")
     (folder / "void").mkdir()
     (folder / "zero.png").write_bytes(b"")
@@ -48,12 +44,8 @@ CASES = [
     ("zero.png", "cannot identify"),
     ("cut.png", "cut.png"),
     ("void", "no images"),
-    ("*.bmp", "no image"),
     ("97", "webcam 97"),
-    ("A --method magic", "magic"),
     ("A --method recipe.json", "recipe"),
-    ("A --set neuron.gamma=0", "neuron.gamma"),
-    ("A --classes cow", "cow"),
     ("A --imgsz 96 --method msat", "calibrate"),
     ("A --imgsz 96 --statistics tiny.64.calibrations.safetensors", "96"),
     ("A --weights other.weights --statistics tiny.64.calibrations.safetensors", "other weights"),
@@ -61,14 +53,11 @@ CASES = [
     ("A --device abacus", "abacus"),
     ("A --weights no.weights", "no.weights"),
     ("A --weights truncated.weights", "bytes"),
-    ("A --weights oversized.weights", "bytes"),
-    ("A --weights empty.weights", "empty"),
     ("A --weights nan.weights", "NaN"),
     ("A --weights pickle.weights", "pickle"),
     ("A --weights garbage.safetensors", "garbage"),
     ("A --weights tiny.64.calibrations.safetensors", "no network"),
     ("A --cfg wider.cfg", "bytes"),
-    ("A --cfg text.cfg", "cfg line 1"),
     ("A --names two.names", "2 names"),
     ("A --project text.png", "cannot write"),
 ]
@@ -88,13 +77,6 @@ def test_one_line_status_2_and_nothing_written(folder, tmp_path, monkeypatch, ca
     assert err.startswith("error: ") and len(err.splitlines()) == 1 and word in err, err
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_where_there_is_none(folder, tmp_path, capfd):
-    places = ("--weights", folder / "tiny.weights", "--project", tmp_path)
-    assert run_tool("detect", folder / "photos" / "a.png", *places, "--device", "cuda") == 2
-    assert "cuda" in capfd.readouterr().err
 
 
 def test_odd_images_work(folder, tmp_path, capsys):
@@ -118,17 +100,3 @@ def test_odd_images_work(folder, tmp_path, capsys):
     assert err == ""
     assert f"{odd}/turned.jpg: 48x80" in out and f"{odd}/wide.png: 20000x10" in out
     assert sum(": 80x48, " in line for line in out.splitlines()) == 8
-
-
-@pytest.mark.parametrize("size", [(1, 1), (20000, 10), (10, 20000)])
-def test_every_picture_of_extreme_images(folder, tmp_path, size):
-    Image.new("RGB", size, "red").save(tmp_path / "odd.png")
-    places = ("--weights", folder / "tiny.weights", "--project", tmp_path / "runs")
-    assert run_tool("detect", tmp_path / "odd.png", *places, "--T", 1, "--ann") == 0
-
-
-def test_images_too_wide_for_jpeg_are_one_error(folder, tmp_path, capsys):
-    Image.new("L", (66000, 2)).save(tmp_path / "strip.png")
-    places = ("--weights", folder / "tiny.weights", "--project", tmp_path / "runs")
-    assert run_tool("detect", tmp_path / "strip.png", *places, "--T", 1) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1

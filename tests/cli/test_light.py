@@ -37,12 +37,6 @@ def test_help(name: str):
     assert done.returncode == 0 and said == [] and "Usage: spiking-yolo" in done.stdout
 
 
-def test_overview():
-    done, said = run("--help")
-    assert done.returncode == 0 and said == []
-    assert all(f" {name} " in done.stdout for name in COMMANDS)
-
-
 def test_a_line_that_is_no_call():
     for line, word in (("eval --nonsense", "--nonsense"), ("detec a.jpg", "detect")):
         done, (error,) = run(*line.split())

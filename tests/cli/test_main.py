@@ -34,13 +34,6 @@ def test_several_settings_and_methods():
     assert read.settings == {"neuron.gamma": "4", "msat.det": "false"}
 
 
-def test_pydantic_does_not_mind():
-    """cyclopts checks values by it where something else has imported it."""
-    pytest.importorskip("pydantic")
-    assert options("detect a.jpg").settings == {}
-    assert options("eval --steps 1,2 --imgsz 64x96").imgsz == (64, 96)
-
-
 def test_every_option_has_help():
     app = program()
     for name in COMMANDS:
@@ -72,20 +65,14 @@ def test_a_mistake_is_one_line(capfd: pytest.CaptureFixture[str]):
     for line, word in (
         ("detect", "--sources"),
         ("detect a.jpg --T 0", "--T"),
-        ("detect a.jpg --T many", "--T"),
         ("detect a.jpg --T 8 --steps 4,9", "1..8"),
         ("detect a.jpg --steps few", "steps"),
-        ("detect a.jpg --conf 1.5", "--conf"),
-        ("detect a.jpg --iou nan", "--iou"),
-        ("detect a.jpg --max-det 0", "--max-det"),
         ("detect a.jpg --set neuron.gamma", "KEY=VALUE"),
         ("detect a.jpg --imgsz 100", "multiple of 32"),
-        ("detect a.jpg --imgsz 64x64x3", "multiple of 32"),
         ("detect a.jpg --name ../elsewhere", "--project"),
         ("detect a.jpg --an", "--ann"),
         ("eval --limit 1 --limit 2", "--limit"),
         ("detec a.jpg", "detect"),
-        ("a.jpg", "a.jpg"),
         ("eval a.jpg", "a.jpg"),
         ("calibrate", "--images"),
         ("predict dog.jpg", "detect"),
@@ -109,11 +96,6 @@ def test_help_of_all_and_of_a_command(capsys: pytest.CaptureFixture[str]):
         whole = line.endswith("all")
         assert ("--quiet" in out) == ("--max-det" in out) == ("Boxes" in out) == whole
         assert whole or len(out.splitlines()) <= 30
-
-
-def test_version(capsys: pytest.CaptureFixture[str]):
-    assert call(["--version"]) == call(["-V"]) == 0
-    assert capsys.readouterr().out.startswith("spiking-yolo ")
 
 
 def test_a_plugin_is_run_first(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -249,17 +249,6 @@ def test_links_and_names_of_files_lead_somewhere():
         assert not missing, f"{path.relative_to(ROOT)} names files that do not exist: {missing}"
 
 
-def test_the_two_lines_of_a_fresh_machine():
-    lines = [
-        line
-        for line in (ROOT / "README.md").read_text().splitlines()
-        if line.startswith("python3.11 -m venv ")
-    ]
-    assert len(lines) == 2, (
-        "the first sets up and detects, the second runs the tests; .ci/run runs both"
-    )
-
-
 def test_what_counts_as_the_same_output():
     for shown, printed, same in (
         ("car 0.66, ...; T=16", "car 0.66, dog 0.57; T=16", True),
