@@ -1,1 +1,1 @@
-"""Pictures: boxes, figures and pages."""
+"""Pictures: boxes and pages."""

@@ -9,7 +9,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from spiking_yolo.arguments import within
 from spiking_yolo.options import DetectionOptions, MethodOptions
 
 
@@ -19,10 +18,6 @@ class DemoOptions(MethodOptions, DetectionOptions):
 
     output: Annotated[Path, Parameter(alias="-o")]
     """Folder to write: a new one, or that of an earlier demo."""
-    serve: bool = False
-    """Serve the folder on this machine alone, until Ctrl-C."""
-    port: Annotated[int, within(1, 65535)] = 8000
-    """Port of --serve."""
     runtime: Path | None = None
     """Onnxruntime-web from disk, the file of `npm pack` (default: by npm)."""
     weights: Path | None = Path("yolo-fastest")
@@ -36,7 +31,7 @@ def main(options: DemoOptions) -> None:
     photograph, by onnxruntime-web.
 
     ```
-    spiking-yolo demo -o folder --serve
+    spiking-yolo demo -o folder
     spiking-yolo demo -o folder --weights yolo-fastest-xl
     spiking-yolo demo -o folder --runtime onnxruntime-web-1.30.0.tgz
     ```
@@ -46,18 +41,12 @@ def main(options: DemoOptions) -> None:
     can serve: nothing is fetched from elsewhere, and no picture leaves the browser. The network
     keeps its state from frame to frame and needs the extra "onnx". onnxruntime-web comes by npm,
     once, or from --runtime. Browsers open cameras and modules only at https:// and
-    http://localhost, not from a file: --serve serves the folder there.
+    http://localhost, not from a file: `python -m http.server` serves the folder there.
     """
-    from spiking_yolo.apps.demo.folder import open_server, write
+    from spiking_yolo.apps.demo.folder import write
 
-    # Before the network takes its time: the port may be in use.
-    server = None
-    if options.serve:
-        server = open_server(options.output, options.port)
     size = write(options)
     print(f"page saved to {options.output}, {size / 1e6:.1f} MB")
-    if server is None:
-        print(f"to see it: python -m http.server --directory {shlex.quote(str(options.output))}")
-    else:
-        print(f"open http://localhost:{options.port} in a browser; Ctrl-C ends", flush=True)
-        server.serve_forever()
+    folder = shlex.quote(str(options.output))
+    print(f"to see it: python -m http.server --bind localhost --directory {folder}")
+    print("then open http://localhost:8000 in a browser")

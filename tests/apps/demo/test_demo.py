@@ -1,6 +1,4 @@
-"""The folder of `spiking-yolo demo` without a browser: what it holds, what is refused, how it is
-served.
-"""
+"""The folder of `spiking-yolo demo` without a browser: what it holds and what is refused."""
 
 import hashlib
 import io
@@ -8,15 +6,13 @@ import json
 import os
 import re
 import tarfile
-import threading
-import urllib.request
 
 import pytest
 from helpers.classifying import write_all
 from helpers.tiny import run_tool, write_tiny
 
 from spiking_yolo.apps.demo import folder as demo
-from spiking_yolo.apps.demo.folder import FILES, NAMES, open_server, runtime
+from spiking_yolo.apps.demo.folder import FILES, NAMES, runtime
 from spiking_yolo.errors import UserError
 
 
@@ -118,20 +114,3 @@ def test_npm_is_asked_once(tmp_path, empty_cache, archive, monkeypatch):
     with pytest.raises(UserError, match="npm cannot fetch"):
         runtime(None)
     assert not list(empty_cache.iterdir())
-
-
-def test_the_server_gives_the_types_and_headers_that_browsers_need(tmp_path):
-    for name in FILES:
-        (tmp_path / name).write_text(name)
-    with open_server(tmp_path, 0) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        types = {}
-        for name in FILES:
-            answer = urllib.request.urlopen(f"http://127.0.0.1:{http.server_port}/{name}")
-            types[name] = answer.headers["Content-Type"]
-            assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-            assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
-        assert list(types.values()) == ["text/javascript", "application/wasm"]
-        with pytest.raises(UserError, match="--port"):
-            open_server(tmp_path, http.server_port)
-        http.shutdown()

@@ -10,6 +10,8 @@ import os
 import shutil
 import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -20,7 +22,7 @@ from helpers.tiny import run_tool
 from torchvision.ops import box_iou
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.demo.folder import open_server, runtime
+from spiking_yolo.apps.demo.folder import runtime
 from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip, samples_folder
@@ -94,7 +96,8 @@ def serve():
     servers = []
 
     def start(path: Path) -> str:
-        http = open_server(path, 0)
+        handler = partial(SimpleHTTPRequestHandler, directory=str(path))
+        http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=http.serve_forever, daemon=True).start()
         servers.append(http)
         return f"http://localhost:{http.server_port}/"

@@ -240,7 +240,7 @@ async function open() {
   stage.say("Loading the network …");
   made(`Computed by ${data.runtime} (MIT licence). All files of this page lie beside it: it loads nothing from elsewhere and sends nothing.`);
   try {
-    if (location.protocol === "file:") throw new Error("Browsers run this page from a web server only: `spiking-yolo demo -o FOLDER --serve`, or `python -m http.server` in its folder, and open http://localhost:8000.");
+    if (location.protocol === "file:") throw new Error("Browsers run this page from a web server only: run `python -m http.server` in its folder, and open http://localhost:8000.");
     network = new Network();
     const { states, macs, width, height } = data;
     ({ threads } = await network.ask({ load: { states, macs, width, height, counted: ["spikes", "digits"].indexOf(data.counting) } }));
