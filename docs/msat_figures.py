@@ -6,14 +6,13 @@ operations.
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from result_tables import DATA, Result, method_results
 
-Values = Sequence[float]
+from spiking_yolo.draw.figure import Values, draw_curves, draw_reference, log_steps, plot
+
 IMAGES = Path(__file__).parent / "images"
 METHODS = ("msat-tuned", "burst", "msat", "fixed-fraction", "p-norm", "channel-norm")
 # Not drawn, but compared in the text.
@@ -55,14 +54,7 @@ if __name__ == "__main__":
         ("msat-timesteps", by_time, "timesteps"),
         ("msat-operations", by_operations, "G synaptic operations per photograph"),
     ):
-        figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
-        for name in METHODS:
-            x, y, low, high = series[name]
-            axes.plot(x, y, marker="o", label=name)
-            axes.fill_between(x, low, high, alpha=0.18, linewidth=0)
-        axes.axhline(100 * ann["mAP50"], label="ANN", color="#444444", linestyle="--")
-        axes.set(xlabel=xlabel, ylabel="AP50, % (206 COCO photographs)")
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:.3g}")
-        figure.legend(loc="outside upper center", ncols=4)
-        figure.savefig(IMAGES / f"{file}.png", dpi=200)
+        with plot(IMAGES / f"{file}.png", xlabel, "AP50, % (206 COCO photographs)") as axes:
+            draw_curves(axes, {name: series[name] for name in METHODS})
+            draw_reference(axes, "ANN", 100 * ann["mAP50"])
+            log_steps(axes)

@@ -1,1 +1,1 @@
-"""Pictures: boxes and pages."""
+"""Pictures: boxes, figures and pages."""

@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spiking_yolo.decode.boxes import Detections
 
@@ -22,3 +24,21 @@ def picture(height: int, width: int) -> np.ndarray:
 def changed(image: np.ndarray) -> np.ndarray:
     """bool [H, W]: pixels that are no longer grey."""
     return (image != GREY).any(2)
+
+
+def saved_figures(monkeypatch) -> list[Figure]:
+    """A list that collects the figures saved from now on."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def spy(self, *args, **kwargs):
+        figures.append(self)
+        return save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return figures
+
+
+def colour_bars(figure: Figure) -> list[tuple[float, float]]:
+    """(low, high) of every colour bar."""
+    return [axes.get_ylim() for axes in figure.findobj(Axes) if hasattr(axes, "_colorbar")]

@@ -104,7 +104,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     AP50 of people, and MOTA, IDF1 and HOTA of their tracks, where MOTChallenge's gt/gt.txt or
     gt.txt is, and the agreement with the ANN. --predictions scores boxes of whatever detector; no
     network is needed. A network trained on other data is scored by the names of its classes.
-    PROJECT/NAME gets results.csv, results.json and predictions; --resume goes on after an
+    PROJECT/NAME gets results.csv, results.json, predictions and plots; --resume goes on after an
     interruption and gives the same figures.
     """
     from spiking_yolo.apps.console import Bars, write

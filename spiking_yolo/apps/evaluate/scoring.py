@@ -55,7 +55,7 @@ class Scorer(ABC):
 
     Attributes:
         name: Name of the dataset.
-        main: Figures of a table.
+        main: Figures of a table; the first is plotted.
         selection: Which boxes of a detector count.
         video: Whether images are frames, whose networks keep their state.
     """

@@ -1,4 +1,4 @@
-"""The table of an evaluation: a row per method and T, whose views are text, CSV and JSON."""
+"""The table of an evaluation: a row per method and T, whose views are text, CSV, JSON and plots."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ import numpy as np
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.costs import NetworkCosts, mean_costs
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
+from spiking_yolo.draw.colours import colours_of
+from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL
@@ -20,6 +22,11 @@ from spiking_yolo.snn.counting import Counts
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
 RESULTS = "results.json"
 TABLE = "results.csv"  # what `save` writes last
+# Points on the axis of a score: with few images, less than that is hardly known.
+SPAN = 10.0
+# Operations per MAC that are plotted: slow methods have hardly sent anything at T = 1.
+LEAST = 0.01
+Curves = dict[str, tuple[Sequence[float], ...]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -157,7 +164,7 @@ class Table:
 
     Attributes:
         rows: By data, then ANN, then methods in their order, T ascending.
-        main: Figures that are printed.
+        main: Figures that are printed; the first is plotted.
         facts: What holds for all rows, for results.json.
         methods: What is known of each method, for its results.json.
     """
@@ -251,11 +258,12 @@ class Table:
 
     def save(self, folder: Path) -> None:
         """Write a results.json for each method, in folders of their names if there are several,
-        then results.csv, the whole table.
+        then the plots, and last results.csv, the whole table.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
             write_json(place(folder, method, len(methods)) / RESULTS, self.results(method), 1)
+        self._plot(folder)
         lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {"data": row.data, "method": row.method, **row.flat()}
@@ -263,6 +271,42 @@ class Table:
                 line |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
             lines.append(line)
         write_csv(folder / TABLE, lines, list(dict.fromkeys(chain(*lines[::-1]))))
+
+    def _plot(self, folder: Path) -> None:
+        """Write accuracy-T.png and accuracy-operations.png, a curve per method; no plot of dots."""
+        ann, figure = self.total[0], self.main[0]
+        reference = ann.figures[figure]
+        over_time: Curves = {}
+        over_operations: Curves = {}
+        for method in dict.fromkeys(row.method for row in self.total if row.T is not None):
+            rows = [row for row in self.total if row.method == method]
+            scores = [100 * row.figures[figure] for row in rows]
+            steps = [float(row.T or 0) for row in rows]
+            over_time[method] = (steps, scores, *_band(rows, figure))
+            per_mac = [row.costs["sops_per_image"] / ann.costs["macs"] for row in rows]
+            points = [one for one in zip(per_mac, scores, strict=True) if one[0] >= LEAST]
+            if points:
+                over_operations[method] = tuple(zip(*points, strict=True))
+        colours = colours_of(over_time)
+        for name, label, curves in (
+            ("accuracy-T.png", "timesteps T", over_time),
+            ("accuracy-operations.png", "operations per MAC of the ANN", over_operations),
+        ):
+            if math.isnan(reference) or all(len(x) < 2 for x, *_ in curves.values()):
+                continue
+            with plot(folder / name, label, f"{figure} (%)") as axes:
+                draw_curves(axes, curves, colours)
+                draw_reference(axes, ANN, 100 * reference)
+                least_height(axes, SPAN)
+                log_steps(axes)
+
+
+def _band(rows: Sequence[Row], figure: str) -> tuple[list[float], ...]:
+    """The ends of the intervals in percent, none if there was no bootstrap."""
+    if figure not in rows[0].intervals:
+        return ()
+    intervals = [row.intervals[figure] for row in rows]
+    return [100 * one.low for one in intervals], [100 * one.high for one in intervals]
 
 
 def place(folder: Path, method: str, methods: int) -> Path:

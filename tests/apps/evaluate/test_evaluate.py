@@ -54,7 +54,7 @@ def test_files_of_a_run(done):
     names = {path.relative_to(done).as_posix() for path in done.rglob("*") if path.is_file()}
     for name in ("results.json", "predictions_ann.json", "predictions_2.json"):
         assert names >= {f"p-norm/{name}", f"dcgs/{name}"}
-    assert "results.csv" in names
+    assert names >= {"results.csv", "accuracy-T.png", "accuracy-operations.png"}
     with open(done / "results.csv") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["T"]) for row in rows] == [
