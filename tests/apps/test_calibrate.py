@@ -57,21 +57,6 @@ def test_statistics_are_kept_and_calibrations_added(
     assert load("tiny.weights", calibration="fine").recipe.calibration.operations == 0.9
 
 
-def test_the_same_images_give_the_same_numbers(folder: Path):
-    for name in ("one", "two"):
-        assert calibrate("-o", f"{name}.safetensors", *FAST, "--limit", 1, "--seed", 3) == 0
-    one, two = (read(f"{name}.safetensors") for name in ("one", "two"))
-    assert one.entries == two.entries, "with checksums of all numbers"
-
-
-def test_broken_images_are_skipped(folder: Path, capsys: pytest.CaptureFixture[str]):
-    (folder / "photos" / "broken.png").write_bytes(b"no image")
-    assert calibrate("-o", "s.safetensors", *FAST) == 1
-    out, err = capsys.readouterr()
-    assert "statistics of 2 images" in out and "broken.png" in err and "--statistics" in out
-    assert read("s.safetensors").statistics().images == ImageList.of(["a.png", "b.png"])
-
-
 def test_a_shipped_network_is_calibrated_in_the_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -148,14 +133,6 @@ def test_a_stale_file_is_named_and_passed_over(folder: Path):
     Path(FILE).write_bytes(b"damaged")
     with pytest.warns(Notice, match="passed over"):
         assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights") == 0
-
-
-def test_frames_of_a_video_calibrate(folder: Path):
-    write_frames(folder / "clip.mp4", walk(12))
-    Path(FILE).unlink()
-    call = ("calibrate", "--weights", "tiny.weights", "--images", "clip.mp4", *FAST)
-    assert run_tool(*call) == 0
-    assert read().statistics().images.count == 12
 
 
 @pytest.mark.parametrize("calibration", ["default", "tuned-weights"])

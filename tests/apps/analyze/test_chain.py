@@ -58,18 +58,6 @@ def test_integrate_and_fire_by_hand():
     assert values(parts["uneven arrival"]) == [0.25, 0.0, 0.25]
 
 
-def test_half_a_threshold_and_the_shift_round():
-    half = IF.with_settings({"neuron.initial": 0.5})
-    assert values(links(half, [0.3, 0.4, 0.1], 4, theta=1.0).grid) == [0.25, 0.5, 0.0]
-    shifted = links(IF.with_settings({"neuron.shift": 4}), [0.3, 0.4, 0.1], 4, theta=1.0)
-    assert values(shifted.grid) == [0.25, 0.5, 0.0] and values(shifted.ideal) == [0.25, 0.5, 0.0]
-
-
-def test_gamma_raises_the_highest_rate():
-    result = links(IF.with_settings({"neuron.gamma": 3}), [1.7, 5.0], 4, theta=1.0)
-    assert values(result.clipped) == [1.7, 3.0] and values(result.ideal) == [1.5, 3.0]
-
-
 def test_on_off_pair_by_hand():
     result = links(IF, [-0.3, -0.7, 0.6], 4, slope=0.1, theta=1.0, theta_off=0.5)
     # The OFF neuron reaches 0.5, worth 0.05.

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 
@@ -14,12 +13,6 @@ from helpers.tiny import run_tool, write_tiny
 from spiking_yolo.apps.demo import folder as demo
 from spiking_yolo.apps.demo.folder import FILES, NAMES, runtime
 from spiking_yolo.errors import UserError
-
-
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPIKING_YOLO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def package(path, names=FILES):
@@ -62,14 +55,6 @@ def test_the_folder_holds_the_page_and_nothing_else(tmp_path, archive):
     assert run_tool("demo", *call) == 0
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
-    pytest.importorskip("onnx")
-    (tmp_path / "thesis.txt").write_text("mine")
-    assert run_tool("demo", "-o", tmp_path) == 2
-    assert "thesis.txt" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
 @pytest.mark.slow
 def test_a_network_without_boxes_and_a_method_of_many_steps_are_refused(tmp_path, archive, capsys):
     pytest.importorskip("onnx")
@@ -91,26 +76,3 @@ def test_the_published_package_and_no_other(tmp_path, archive):
         runtime(other)
     with pytest.raises(UserError, match="No such file"):
         runtime(tmp_path / "missing.tgz")
-
-
-def test_without_npm_the_way_out_is_said(empty_cache, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match="--runtime"):
-        runtime(None)
-
-
-def test_npm_is_asked_once(tmp_path, empty_cache, archive, monkeypatch):
-    npm = tmp_path / "npm"
-    npm.write_text(
-        f"#!/bin/sh\nfor folder; do :; done\ncp {archive}"
-        f' "$folder/onnxruntime-web-{demo.VERSION}.tgz"\n'
-    )
-    npm.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    files = runtime(None)
-    npm.write_text("#!/bin/sh\nexit 1\n")
-    assert runtime(None) == files
-    next(empty_cache.iterdir()).unlink()
-    with pytest.raises(UserError, match="npm cannot fetch"):
-        runtime(None)
-    assert not list(empty_cache.iterdir())

@@ -1,13 +1,11 @@
 """`detect`: which sources are seen and for how long, interruptions, mistakes and exit statuses."""
 
 import re
-import sys
 
 import cv2
-import numpy as np
 import pytest
-from helpers.tiny import files, photo
-from helpers.video import break_tail, noise, read_frames, walk, write_frames
+from helpers.tiny import files
+from helpers.video import break_tail, noise, read_frames, write_frames
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.errors import Notice
@@ -25,16 +23,6 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
 
 
-def test_timesteps_of_an_image_and_of_a_frame(detect, image, clip, entries):
-    for run, options, T in (
-        ("exp", ("--method", "dcgs"), (2, 2)),
-        ("exp2", ("--method", "dcgs"), (2, 2)),
-        ("exp3", ("--T", 5, "--steps", "2"), (5, 5)),
-    ):
-        assert detect(image, clip, "--save-json", "--max-frames", 1, *options) == 0
-        assert tuple(one["T"] for one in entries(run)) == T
-
-
 def test_a_video_is_streamed_by_default(detect, weights, clip, entries):
     assert detect(clip, "--save-json") == 0
     found = list(SpikingYOLO(weights).stream(clip, conf=0.3))
@@ -48,40 +36,6 @@ def test_a_video_is_streamed_by_default(detect, weights, clip, entries):
     assert said[-1]["operations"]["digits"] < said[0]["operations"]["digits"] / 2
 
 
-def test_reset_is_one_image_after_another(detect, weights, clip, entries):
-    assert detect(clip, "--set", "encoding.frames=reset", "--save-json", "--max-frames", 2) == 0
-    detector = SpikingYOLO(weights)
-    for one, frame in zip(entries(), read_frames(clip), strict=False):
-        result = detector.detect(frame, conf=0.3)
-        assert one["fresh"] and one["operations"] == result.operations
-        assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
-
-
-def test_one_line_for_a_video(detect, tmp_path, entries, capsys):
-    clip = write_frames(tmp_path / "cut.mp4", [*walk(3), *(255 - frame for frame in walk(2))])
-    assert detect(clip, "--save-json", "--ann") == 0
-    out, err = capsys.readouterr()
-    line, verdict, last = out.splitlines()
-    assert err == "" and last == f"results saved to {tmp_path / 'runs/exp'}"
-    said = entries()
-    first, *later = (one["operations"]["digits"] / one["macs"] for one in said)
-    assert line.startswith(f"{clip}: 5 frames, ")
-    costs = f"{np.mean(later):.2g} operations per MAC of the ANN, first frame {first:.2g}; "
-    birds = sum(box["class"] == "bird" for one in said for box in one["detections"])
-    assert costs in line and f"{birds} x bird" in line
-    assert "; scene cuts: 1; " in line
-    assert "a later frame takes less energy" in verdict and verdict.endswith("boxes are missed")
-    assert [one["cut"] for one in said] == [False, False, False, True, False]
-
-
-def test_two_videos_do_not_mix(detect, clip, tmp_path, entries):
-    other = write_frames(tmp_path / "other.mp4", walk(5))
-    assert detect(clip, other, photo(tmp_path / "a.png"), "--save-json") == 0
-    said = entries()
-    assert [one.get("fresh") for one in said] == [True, *[False] * 4] * 2 + [None]
-    assert [one["operations"] for one in said[:5]] == [one["operations"] for one in said[5:10]]
-
-
 def test_tracks(detect, weights, clip, entries, capsys):
     pytest.importorskip("trackers", reason="needs the extra track")
     assert detect(clip, "--track", "--save-json", "--ann") == 0
@@ -91,14 +45,6 @@ def test_tracks(detect, weights, clip, entries, capsys):
     # The first frame has no track yet; then whoever is seen again has one.
     assert not any(ids[0]) and set(filter(None, ids[-1])) & set(filter(None, ids[1]))
     assert "; tracks: " in capsys.readouterr().out
-
-
-def test_a_missing_tracker_is_one_line(detect, clip, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "trackers", None)
-    assert detect(clip, "--track") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "this needs trackers" in line and "[track]'" in line
-    assert not (tmp_path / "runs").exists()
 
 
 def test_a_broken_file_among_others_is_reported_and_skipped(detect, image, tmp_path, capsys):

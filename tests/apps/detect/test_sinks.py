@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers.tiny import NAMES, files, photo
 from helpers.video import read_frames, walk, write_frames
-from PIL import Image
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.data.mot import MotBoxes, read_mot
@@ -29,25 +28,6 @@ def test_json_has_the_published_schema(detect, weights, image, entries):
     assert (first["width"], first["height"], first["T"]) == (80, 48, 4)
     assert first["method"] == result.method and first["spikes"] == pytest.approx(result.spikes)
     assert first["operations"] == result.operations and first["sent"] == result.last.sent
-
-
-def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path):
-    assert detect(image, "--T", 4, "--save-conf") == 0
-    rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
-    result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
-    assert [int(row[0]) for row in rows] == result.boxes.cls.tolist()
-    expected = np.column_stack([result.boxes.xywhn.numpy(), result.boxes.conf.numpy()])
-    np.testing.assert_allclose(np.array(rows, float)[:, 1:], expected, atol=1e-6)
-
-
-def test_pictures_of_an_image(detect, image, tmp_path, capsys):
-    call = ("--T", 4, "--steps", "1,2", "--ann")
-    assert detect(image, *call) == 0
-    assert files(tmp_path / "runs/exp") == {"a.jpg"}
-    # Two pictures side by side.
-    assert Image.open(tmp_path / "runs/exp/a.jpg").width == 160
-    out = capsys.readouterr().out
-    assert "\n  T=1: " in out and "\n  T=2: " in out and "\n  ANN: " in out
 
 
 def test_all_files_of_a_video(detect, clip, tmp_path):

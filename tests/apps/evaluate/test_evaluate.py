@@ -19,11 +19,9 @@ from pycocotools.cocoeval import COCOeval
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.run import Setup, evaluate, scorer_of
-from spiking_yolo.apps.evaluate.table import changing
+from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.coco import load_coco
-from spiking_yolo.errors import UserError
 from spiking_yolo.observe import Observer
 
 QUICK = ("--T", 4, "--steps", "2,4")
@@ -134,23 +132,6 @@ def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
             assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6, nan_ok=True), name
 
 
-def test_what_is_printed_fits_the_terminal(scene, tmp_path, capsys):
-    call = ("--weights", scene[0], "--data", scene[1], "--method", "p-norm,dcgs", *QUICK)
-    more = ("--bootstrap", 20, "--baseline", "--limit", 3)
-    assert run_tool("eval_coco", *call, *more, "--project", tmp_path) == 0
-    printed = capsys.readouterr().out
-    assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 100
-    assert "3 of 6 images" in printed and "dcgs T=4" in printed and "minus p-norm" in printed
-
-
-def test_steps_after_a_network_has_settled_are_not_printed(scene):
-    network, options = load(scene[0]), EvalOptions(T=4, steps=(1, 2))
-    scorer = scorer_of(load_coco(scene[1]), network.spec, options)
-    table = evaluate({"signed-digits": network}, scorer, options)
-    assert table and [row.T for row in table.rows] == [None, 1, 2, 4]
-    assert [row.T for row in changing(table.rows)] == [None, 1]
-
-
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory) -> tuple[Path, Path]:
     return classifying.write_all(tmp_path_factory.mktemp("classes"))
@@ -188,16 +169,6 @@ def test_two_processes_give_the_figures_of_one(scene, done, tmp_path):
         for name in row.keys() - {"seconds", "interval_95"}:
             # None where there is nothing to measure.
             assert row[name] == other[name] or row[name] == pytest.approx(other[name]), name
-
-
-def test_options_that_do_not_fit():
-    for own, said in [
-        ({"T": 4, "steps": (8,)}, "steps"),
-        ({"metric": "accuracy"}, "resnet20"),
-        ({"predictions": Path("dt.json")}, "--data"),
-    ]:
-        with pytest.raises(UserError, match=said):
-            EvalOptions(**own)
 
 
 def test_mistakes_are_one_line(scene, classes, tmp_path, capsys):
@@ -244,19 +215,3 @@ def test_photographs_without_labels_are_compared_with_the_ann(scene, tmp_path, c
     assert "has no labels" in capsys.readouterr().out
     content = results(tmp_path / "exp")
     assert content["ann"]["agree"] == 1 and 0 < content["steps"][0]["agree"] <= 1
-
-
-def test_data_without_an_object_are_refused(scene, tmp_path, capsys):
-    content = json.loads((scene[1] / "instances.json").read_text()) | {"annotations": []}
-    (tmp_path / "empty.json").write_text(json.dumps(content))
-    call = ("--data", tmp_path / "empty.json", "--images", scene[1] / "images")
-    assert run_tool("eval", *call, "--weights", scene[0], "--project", tmp_path) == 2
-    assert "no object is marked" in capsys.readouterr().err
-
-
-def test_nothing_is_kept_without_a_folder(scene, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    network, options = load(scene[0], "dcgs"), EvalOptions(T=1)
-    scorer = scorer_of(load_coco(scene[1]), network.spec, options)
-    assert evaluate({"dcgs": network}, scorer, options, Setup())
-    assert not list(tmp_path.iterdir())

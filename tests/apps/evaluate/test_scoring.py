@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 from helpers.coco import EXPECTED, FOUND, OBJECTS, ground_truth
-from helpers.drawing import detections
 from helpers.evaluating import make_scene
-from helpers.tiny import run_tool
 
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import score_predictions
-from spiking_yolo.apps.evaluate.scoring import CocoScorer, VocScorer
+from spiking_yolo.apps.evaluate.scoring import CocoScorer
 from spiking_yolo.apps.evaluate.table import Table
-from spiking_yolo.data.coco import VOC_NAMES, load_coco, load_coco_json, matched_classes
+from spiking_yolo.data.coco import VOC_NAMES, load_coco, matched_classes
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
@@ -53,22 +51,6 @@ def test_the_figures_of_coco(tmp_path: Path):
     assert "69.8" in table.text()
 
 
-def test_the_rule_of_voc(tmp_path: Path):
-    """Two dogs; by confidence: one found, a duplicate, one found. Precision 1 up to recall 1/2,
-    then 2/3.
-    """
-    dogs = [(1, 18, 10, 10, 100, 100, 0), (2, 18, 20, 20, 60, 60, 0)]
-    (tmp_path / "gt.json").write_text(json.dumps(truth(dogs)))
-    data = load_coco_json(tmp_path / "gt.json", None)
-    dog = data.classes.index("dog")
-    first = detections((10, 10, 110, 110, 0.9, dog), (12, 12, 112, 112, 0.8, dog))
-    found = [first, detections((20, 20, 80, 80, 0.7, dog)), detections()]
-    scored = VocScorer(data).score((), [found])
-    assert set(scored.figures) == {"mAP_area", "mAP_07", "mAP50", "mAP50-95"}
-    assert scored.figures["mAP_area"] == pytest.approx(0.5 + 0.5 * 2 / 3)
-    assert scored.figures["mAP_07"] == pytest.approx((6 + 5 * 2 / 3) / 11)
-
-
 def test_files_that_are_wrong(tmp_path: Path):
     for found, said in [
         ("{", "json"),
@@ -81,15 +63,6 @@ def test_files_that_are_wrong(tmp_path: Path):
     ]:
         with pytest.raises(UserError, match=said):
             scored(tmp_path, found)
-
-
-def test_the_command_scores_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    scored(tmp_path, rows(FOUND))
-    call = ("--predictions", tmp_path / "dt.json", "--data", tmp_path / "gt.json")
-    assert run_tool("eval", *call, "--project", tmp_path / "runs") == 0
-    assert "69.8" in capsys.readouterr().out
-    content = json.loads((tmp_path / "runs" / "exp" / "results.json").read_text())
-    assert content["ann"]["mAP50-95"] == pytest.approx(EXPECTED[0], abs=1e-6)
 
 
 def test_classes_of_a_coco_network_on_voc(tmp_path):

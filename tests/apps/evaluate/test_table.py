@@ -1,6 +1,5 @@
 """Rows, intervals and costs by hand."""
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.costs import NetworkCosts, exponentials, spike_value
 from spiking_yolo.apps.evaluate.scoring import Scored
-from spiking_yolo.apps.evaluate.table import ANN, Row, Table, changing, with_intervals
+from spiking_yolo.apps.evaluate.table import ANN, Row, changing, with_intervals
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
 from spiking_yolo.metrics.energy import Work
@@ -43,12 +42,6 @@ def test_intervals_are_paired():
     assert flat["T"] == 1 and flat["interval_95"]["top1_minus_ann"][1] == 0
 
 
-def test_without_a_bootstrap_there_are_no_intervals():
-    scored = Scored({"top1": 0.5})
-    rows = [Row.of(ANN, "data", scored, EvalOptions())]
-    assert with_intervals(rows) == rows and rows[0].flat() == {"top1": 0.5}
-
-
 def test_steps_after_nothing_changes():
     def step(T: int, top1: float, error: float) -> Row:
         costs = {"output_error": error, "sops_per_mac_spikes": 1.0}
@@ -58,13 +51,6 @@ def test_steps_after_nothing_changes():
     assert changing(moving) == moving
     still = [*moving, step(8, 0.6, 0.1), step(16, 0.6, 0.1)]
     assert changing(still) == moving
-
-
-def test_what_cannot_be_measured_is_null_in_json():
-    nothing = Row(data="d", method="predictions", scored=Scored({"mAP50": math.nan}))
-    table = Table([nothing], ("mAP50",), {"images": 1})
-    assert table.results("predictions")["ann"]["mAP50"] is None
-    assert "-" in table.text()
 
 
 def test_what_events_carry():

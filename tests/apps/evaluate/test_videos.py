@@ -1,7 +1,6 @@
 """Videos with the state kept and anew in each frame, against counts of their own."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 
 FRAMES = 6
@@ -88,13 +86,6 @@ def test_each_frame_of_reset_is_a_photograph(weights, table):
     assert row.costs["first_sops_per_mac"] == pytest.approx(digits[0] / macs)
 
 
-def test_costs_are_those_of_the_detectors_stream(weights, table):
-    frames = list(SpikingYOLO(weights).stream(walk(FRAMES), T=1))
-    macs = table["walk", "ANN"].costs["macs"]
-    digits = np.mean([one.operations["digits"] for one in frames[1:]]) / macs
-    assert table["walk", "signed-digits"].costs["sops_per_mac_digits"] == pytest.approx(digits)
-
-
 def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
@@ -129,17 +120,3 @@ def test_tracks_of_people_are_scored(weights, tmp_path):
     assert scorer.main == ("AP50", "MOTA", "IDF1", "HOTA", "agree")
     found = evaluate({"signed-digits": network}, scorer, options)
     assert found and found.rows[0].figures["people"] == 1
-
-
-@pytest.mark.parametrize("case", ["no person", "twice"])
-def test_what_does_not_fit(case: str, weights, data, tmp_path):
-    spec = load(weights).spec
-    path = data
-    if case == "no person":
-        spec = replace(spec, names=("cat", "dog", "bird"))
-    else:
-        path = tmp_path
-        write_images(tmp_path / "total/img1", walk(1))
-        write_images(tmp_path / "walk/img1", walk(1))
-    with pytest.raises(UserError, match=r"person|total"):
-        open_scorer(path, spec, EvalOptions())

@@ -2,7 +2,6 @@
 cannot say.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -128,18 +127,6 @@ def test_poisson_input_is_what_the_metadata_say(tmp_path):
 
     graph = compare(net, tmp_path / "net.nir", spikes)
     assert "random" in graph.metadata["input"]
-
-
-def test_metadata(tmp_path):
-    net = converted(make(averaged), "p-norm", {"readout.skip": 3})
-    nir.write(tmp_path / "net.nir", to_nir(net))
-    metadata = nir.read(tmp_path / "net.nir").metadata
-    assert metadata["dt"] == 1 and "v >= v_threshold" in metadata["step"]
-    assert "4..T" in metadata["readout"]
-    assert "every step" in metadata["input"]
-    assert json.loads(metadata["recipe"])["name"] == "p-norm"
-    assert json.loads(metadata["spec"])["height"] == 8
-    assert json.loads(metadata["provenance"])["weights_sha256"] == "0" * 64
 
 
 def test_folding_by_hand():

@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 from helpers.chromium import PROGRAMS, Browser, browser, program
 from helpers.tiny import run_tool, write_tiny
-from helpers.video import walk, write_frames
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
 ]
-DARK = "rgb(19, 16, 23)"
-SMALLEST = "Math.min(...[...document.querySelectorAll('.plot text')].map(t => t.getBoundingClientRect().height))"
-NAMELESS = """[...document.querySelectorAll('button, input, select')].filter(e => !(e.textContent.trim()
-    || e.getAttribute('aria-label') || e.title || e.labels?.length || e.querySelector('img')?.alt)).length"""
 
 
 @pytest.fixture(scope="module")
@@ -94,34 +89,4 @@ def test_photographs(chromium, weights, tmp_path):
     assert chromium.value("document.querySelector('.play').getAttribute('aria-label')") == "Pause"
     chromium.value("document.querySelectorAll('.film button')[1].click()")
     assert "b.png" in chromium.value("document.querySelector('.stage img').alt")
-    quiet(chromium, page)
-
-
-def test_dark_and_narrow(chromium, weights, tmp_path):
-    page = tmp_path / "page.html"
-    write_page(page, weights, weights.parent / "photos", "--T", 4)
-    chromium.open(page, 380, 800, dark=True)
-    assert chromium.value("getComputedStyle(document.body).backgroundColor") == DARK
-    # Only tables scroll, in their own frames.
-    assert chromium.value("document.documentElement.scrollWidth") <= 380
-    assert chromium.value(SMALLEST) > 8 and chromium.value(NAMELESS) == 0
-    kept(chromium, "narrow-dark")
-    chromium.open(page)
-    assert chromium.value("getComputedStyle(document.body).backgroundColor") != DARK
-
-
-def test_a_video(chromium, weights, tmp_path):
-    page = tmp_path / "clip.html"
-    clip = write_frames(tmp_path / "clip.mp4", walk(5))
-    write_page(page, weights, clip)
-    chromium.requests.clear()
-    chromium.open(page)
-    first = seen(chromium)
-    # Where events happen.
-    chromium.value("[...document.querySelectorAll('.tools input')].at(-1).click()")
-    chromium.press("ArrowRight")
-    second = seen(chromium)
-    assert (first["slider"], second["slider"]) == ("0.00 s", "0.10 s")
-    assert first["numbers"] != second["numbers"] and first["heat"] != second["heat"]
-    kept(chromium, "video")
     quiet(chromium, page)

@@ -19,7 +19,7 @@ from helpers.video import read_frames, walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.page import as_bytes, rounded, small_map, sprite
+from spiking_yolo.apps.page import as_bytes, small_map, sprite
 from spiking_yolo.data.images import Placement
 
 NASTY = "</script><img src=x onerror=alert(1)><!--"
@@ -137,19 +137,6 @@ def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path):
     assert read_frames(tmp_path / "exp" / "clip.mp4")[0].shape == (48, 80, 3)
 
 
-@pytest.mark.slow
-def test_a_video_has_its_tracks(write_page, weights, tmp_path):
-    pytest.importorskip("trackers", reason="needs the extra track")
-    clip = write_frames(tmp_path / "clip.mp4", walk(5))
-    tracks = write_page(clip, "--track")["tracks"]
-    expected: dict[str, list[int]] = {}
-    for one in SpikingYOLO(weights).stream(clip, conf=0.3, track=True):
-        for box in one.entries():
-            if box["track_id"] is not None:
-                expected.setdefault(f"{box['track_id']} {box['class']}", []).append(one.frame)
-    assert {track["name"]: track["frames"] for track in tracks} == expected and expected
-
-
 def test_a_map_loses_its_letterbox_and_keeps_its_mean():
     rate = torch.zeros(8, 8)
     rate[2:6] = torch.tensor([[1.0, 3.0] * 4] * 4)
@@ -169,8 +156,3 @@ def test_tiles_lie_where_the_page_looks_for_them():
     assert of["columns"] == 2 and image.shape == (150 * 40, 6)
     for k in (0, 1, 149, 299):
         assert image[k // 2 * 40 + 39, k % 2 * 3] == k % 256
-
-
-def test_numbers_are_short():
-    given = {"a": [1.23456, 1234567.0, float("nan")], "b": "x", "c": True}
-    assert rounded(given) == {"a": [1.235, 1235000, None], "b": "x", "c": True}
