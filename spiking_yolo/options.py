@@ -69,7 +69,7 @@ class WeightsOptions(Options):
     P6.
     """
     cfg: Annotated[Path | None, NETWORK] = None
-    """Darknet cfg, if it does not lie beside the weights; or torchvision:NAME."""
+    """Darknet cfg, if it does not lie beside the weights."""
     names: Annotated[Path | None, NETWORK] = None
     """Class names, one per line, if they do not lie beside the weights."""
 

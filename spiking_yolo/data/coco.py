@@ -101,20 +101,14 @@ def read_annotations(path: Path) -> Annotations:
 
 
 def load_coco(root: str | Path, split: str = "") -> DetectionSet:
-    """A split of a COCO folder.
-
-    Official layout: annotations/instances_{split}.json, with images in {split}/ or images/{split}/.
-    Flat layout, which has no splits: instances.json, with images beside it or in images/.
+    """A split of a COCO folder: annotations/instances_{split}.json, with images in {split}/ or
+    images/{split}/.
 
     Raises:
         UserError: There is no such annotation file, or `load_coco_json` refuses it.
     """
     root = Path(root)
     path = root / "annotations" / f"instances_{split}.json"
-    folders = (root / split, root / "images" / split)
-    if not path.parent.is_dir():
-        path = root / "instances.json"
-        folders = (root / "images", root)
     if not path.is_file():
         files = root.glob("annotations/instances_*.json")
         splits = sorted(file.stem.removeprefix("instances_") for file in files)
@@ -122,7 +116,9 @@ def load_coco(root: str | Path, split: str = "") -> DetectionSet:
             f"{path} is missing: pass a COCO folder and one of its splits (found:"
             f" {', '.join(splits) or 'none'})"
         )
-    folder = folders[0] if folders[0].is_dir() else folders[1]
+    folder = root / split
+    if not folder.is_dir():
+        folder = root / "images" / split
     return load_coco_json(path, folder)
 
 

@@ -80,9 +80,6 @@ FORMATS: tuple[Format, ...] = (
         train="train2017",
         val="val2017",
     ),
-    Format(
-        "a folder with instances.json", lambda path: (path / "instances.json").is_file(), load_coco
-    ),
     Format("folders SPLIT/CLASS/", Path.is_dir, load_folders, train="train", task="classify"),
 )
 
@@ -167,7 +164,7 @@ def open_photographs(
     entry = None
     if len(data) == 1:
         entry = format_of(path)
-    if entry is not None and (entry.val or path.is_file()):
+    if entry is not None:
         dataset = open_detection(path, split, training=training)
         return [str(sample.path) for sample in dataset.samples]
     if split is not None:

@@ -1,6 +1,5 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
-import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -21,11 +20,9 @@ from spiking_yolo.io.names import reason
 # to Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
-Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
+Resize = Literal["letterbox", "letterbox-114", "stretch"]
 GREY = 0.5
 GREY_114 = 114 / 255
-# Pixels of a picture that is enlarged to be cropped, at most.
-RESIZED = 1 << 25
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 # Pillow warns at half the size at which it raises an error.
@@ -185,8 +182,6 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
     Sides are rounded down as in darknet, or to the nearest pixel as in Ultralytics, and
     are at least 1.
     """
-    if spec.resize == "crop":
-        return _place_cropped(width, height, spec)
     network = (spec.width, spec.height)
     if spec.resize == "stretch":
         resized = network
@@ -201,28 +196,6 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
     return Placement((width, height), resized, pad, network)
 
 
-def _place_cropped(width: int, height: int, spec: InputFormat) -> Placement:
-    """The image covers the input with a margin; one of its sides is 256 / 224 of the input's.
-
-    So `pad` is 0 or negative. Rounded as in torchvision, whose inputs are square.
-    """
-    if width * spec.height > height * spec.width:
-        side = spec.height * 256 // 224
-        shortest = height
-    else:
-        side = spec.width * 256 // 224
-        shortest = width
-    resized = (int(side * width / shortest), int(side * height / shortest))
-    if math.prod(resized) > RESIZED:
-        raise UserError(
-            f"an image of {width}x{height} pixels is too long and thin to be cropped: cut it to"
-            " size"
-        )
-    left = -round((resized[0] - spec.width) / 2)
-    top = -round((resized[1] - spec.height) / 2)
-    return Placement((width, height), resized, (left, top), (spec.width, spec.height))
-
-
 def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
     """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
 
@@ -234,33 +207,15 @@ def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]
         spec: The network's input.
     """
     placement = place(image.shape[1], image.shape[0], spec)
-    fit = _framed
-    if spec.resize == "crop":
-        fit = _middle
-    canvas = fit(image, placement, spec)
-    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
-
-
-def _middle(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
-    """The centre crop of torchvision's evaluation, resized by Pillow, which antialiases."""
-    left, top = map(int, placement.pad)
-    resized = np.asarray(
-        Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32
-    )
-    return resized[-top : spec.height - top, -left : spec.width - left] / 255
-
-
-def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
     width, height = placement.resized
     left, top = map(int, placement.pad)
     source, grey = image.astype(np.float32), GREY
     if spec.resize == "letterbox-114":
         source, grey = image, GREY_114
     canvas = np.full((spec.height, spec.width, 3), grey, np.float32)
-    resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(
-        np.float32
-    )
+    resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR)
     # Rounding lets interpolation overshoot by one part in ten million.
-    canvas[top : top + height, left : left + width] = (resized / 255).clip(0, 1)
-    return canvas
+    fractions = (resized.astype(np.float32) / 255).clip(0, 1)
+    canvas[top : top + height, left : left + width] = fractions
+    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement

@@ -18,9 +18,9 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def voc_years(data: Path) -> list[int]:
-    """The years of a VOCdevkit, or of the one in the folder, in order; none elsewhere."""
-    folders = [*data.glob("VOC[0-9]*"), *data.glob("VOCdevkit/VOC[0-9]*")]
-    return sorted(int(folder.name[3:]) for folder in folders if folder.name[3:].isdecimal())
+    """The years of a VOCdevkit, in order; none elsewhere."""
+    years = [folder.name[3:] for folder in data.glob("VOC[0-9]*")]
+    return sorted(int(year) for year in years if year.isdecimal())
 
 
 def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
@@ -30,30 +30,18 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
     here from 0 (all four coordinates are one less, as darknet trains on them).
 
     Args:
-        devkit: The folder VOCdevkit or its parent.
+        devkit: The folder VOCdevkit.
         year: Year of VOC{year}/ in it.
         split: Such as train or val.
 
     Raises:
         UserError: The split or an XML file is missing or malformed; names the file.
     """
-    devkit = Path(devkit)
-    if (devkit / "VOCdevkit").is_dir():
-        devkit = devkit / "VOCdevkit"
-    base = devkit / f"VOC{year}"
+    base = Path(devkit) / f"VOC{year}"
     listing = base / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
-        # Those with "_" are of one class.
-        splits = sorted(p.stem for p in listing.parent.glob("*.txt") if "_" not in p.stem)
-        raise UserError(
-            f"{listing} is missing: pass VOCdevkit, its year and a split (found:"
-            f" {', '.join(splits) or 'none'})"
-        )
-    # A listing of one class has a second column, 1 or -1; only the name matters.
-    stems: list[str] = []
-    for line in read_text(listing).splitlines():
-        if line.strip():
-            stems.append(line.split()[0])
+        raise UserError(f"{listing} is missing: pass VOCdevkit, and a year and a split that it has")
+    stems = read_text(listing).split()
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"

@@ -9,11 +9,11 @@ from msgspec.yaml import decode
 
 from spiking_yolo.data.detection import DetectionSet, Sample, present
 from spiking_yolo.data.images import displayed_size
+from spiking_yolo.data.sources import IMAGES
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.names import label, reason
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 # In a file, at most: nested ones take the parser the square of their number.
 BRACKETS = 1000
 SPLITS = ("train", "val", "test")
@@ -34,9 +34,6 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     path = Path(path)
     config, names = _read(path)
     root = path.parent / config.path
-    # Ultralytics looks in the working directory.
-    if not os.path.isdir(root) and os.path.isdir(config.path):
-        root = Path(config.path)
     entries = (getattr(config, split) if split in SPLITS else None) or []
     if isinstance(entries, str):
         entries = [entries]
@@ -100,7 +97,7 @@ def _images(key: str, root: Path, path: Path) -> list[str]:
     if not os.path.exists(entry):
         entry = root / key.removeprefix("../")
     if os.path.isdir(entry):
-        return sorted(str(p) for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
+        return sorted(str(p) for p in entry.rglob("*") if p.suffix.lower() in IMAGES)
     if not os.path.isfile(entry):
         raise UserError(f"{path} names {entry}, which does not exist: correct the path")
     images: list[str] = []

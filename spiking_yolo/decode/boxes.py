@@ -101,11 +101,6 @@ class Boxes:
         return self.detections.track_id
 
     @property
-    def is_track(self) -> bool:
-        """Whether the boxes were tracked."""
-        return self.id is not None
-
-    @property
     def xywh(self) -> Tensor:
         """Centre, width and height in pixels, float32 [n, 4]."""
         return box_convert(self.xyxy, "xyxy", "cxcywh")

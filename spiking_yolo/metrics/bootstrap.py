@@ -115,10 +115,6 @@ class Resampling:
             seed: Seed of the draws.
             blocks: For frames of videos; by default images are drawn one by one.
         """
-        if blocks and sum(blocks.frames) != data.images:
-            raise ValueError(
-                f"blocks of {sum(blocks.frames)} frames do not fit {data.images} scored ones"
-            )
         value = data.score(np.ones((1, data.images), np.int64))[0]
         scores = np.empty((0, len(value)))
         if n:
@@ -132,17 +128,9 @@ class Resampling:
         Raises:
             ValueError: Figures, images or draws are not the same.
         """
-        if (self.images, self.figures) != (other.images, other.figures):
-            raise ValueError(
-                f"{self.images} and {other.images} images cannot be paired: score both on the same"
-                " ones"
-            )
-        draws = (self.seed, len(self.scores), self.blocks)
-        if draws != (other.seed, len(other.scores), other.blocks):
-            raise ValueError(
-                "other draws cannot be paired: resample both as often, with the same seed and"
-                " blocks"
-            )
+        for name in ("images", "figures", "seed", "blocks"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(f"only resamplings of the same {name} can be paired")
         return replace(self, value=self.value - other.value, scores=self.scores - other.scores)
 
     def intervals(self) -> dict[str, Interval]:

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.json import columns
 from spiking_yolo.snn.counting import Counts, count_digits
 
+COUNTED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 # Spikes of one value, where the values are not whole numbers: an 8-bit image has 255 levels.
 MOST_SPIKES = 64
 # What a whole number may be: above it float32 knows whole numbers only.
@@ -127,8 +127,8 @@ def count(
 ) -> NetworkCount:
     """Run a spiking network once and count its events, synaptic operations and MACs.
 
-    Convolutions of 1 to 3 dimensions, transposed ones, and linear layers are counted, also
-    subclasses, as spikingjelly's are. The fan-out is exact: what a spike sends beyond the border of
+    Convolutions of 1 to 3 dimensions and linear layers are counted, also subclasses, as
+    spikingjelly's are. The fan-out is exact: what a spike sends beyond the border of
     a map is no operation. The network runs as in `eval()` and without gradients. Reset neurons that
     keep their state before every call, as their library does.
 
@@ -207,7 +207,7 @@ class Counter:
                 self.hooks.append(module.register_forward_pre_hook(self._see_state))
         neurons = len(self.hooks)
         for name, module in model.named_modules():
-            if isinstance(module, _ConvNd | nn.Linear):
+            if isinstance(module, COUNTED):
                 hook = partial(self._see_input, name)
                 self.hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         if len(self.hooks) == neurons:
@@ -351,11 +351,6 @@ def fan_out(module: Any, image: Sequence[int]) -> Tensor:
     with torch.enable_grad():
         if isinstance(module, nn.Linear):
             y = F.linear(x, ones)
-        elif isinstance(module, _ConvTransposeNd):
-            m: Any = module
-            convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
-            geometry = m.stride, m.padding, m.output_padding, m.groups, m.dilation
-            y = convolve(x, ones, None, *geometry)
         else:
             # With the padding of its mode.
             y = module._conv_forward(x, ones, None)

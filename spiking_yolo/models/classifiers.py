@@ -1,19 +1,14 @@
-"""Classifiers for 32 x 32 images, torchvision's for larger ones, and building them by name."""
+"""Classifiers for 32 x 32 images, by name."""
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
 from spiking_yolo.io.names import reason
-from spiking_yolo.models.spec import Spec, class_names
-from spiking_yolo.models.yolo_builder import read_objects, tensor_of
 
-TORCHVISION = "torchvision:"
 # Channels of each convolution; 0 is a pooling.
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 
@@ -101,78 +96,15 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
     """A classifier by name.
 
     Args:
-        name: A key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16. torchvision's
-            other networks, some of which download a backbone when they are built, are refused.
+        name: A key of CLASSIFIERS.
         classes: Number of classes.
-        options: Options of the builder; torchvision's networks take none.
+        options: Options of the builder.
 
     Raises:
         UserError: The name or an option is unknown.
     """
     try:
-        if name.startswith(TORCHVISION):
-            from torchvision import models
-
-            known = models.list_models(module=models)
-            name = known[known.index(name.removeprefix(TORCHVISION))]
-            return models.get_model(name, weights=None, num_classes=classes, **options)
         return CLASSIFIERS[name](classes, **options)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         names = ", ".join(CLASSIFIERS)
-        raise UserError(
-            f"cannot build {name} ({reason(error)}): choose one of {names} or torchvision:NAME, and"
-            " its options"
-        ) from error
-
-
-SIZE = 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def load_torchvision(
-    weights: str | Path, arch: str, names: str | Path | None = None
-) -> tuple[nn.Module, Spec]:
-    """A torchvision classifier with weights from a file.
-
-    Args:
-        weights: A state dict of the network.
-        arch: "torchvision:NAME".
-        names: A file of class names, by default <stem>.names beside the weights; without one,
-            classes are numbered.
-
-    Returns:
-        The network in eval mode, and its Spec.
-
-    Raises:
-        UserError: The network is unknown, or the weights are not its state dict.
-    """
-    state = read_state_dict(weights)
-    # Bias of the last layer.
-    classes = len(next(value for value in reversed(state.values()) if value.ndim))
-    with torch.device("meta"):
-        model = build(arch, classes)
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as e:
-        raise UserError(
-            f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason(e)}"
-        ) from e
-    labels = class_names(Path(weights), names, classes)
-    spec = Spec("classify", labels, SIZE, SIZE, "crop", mean=MEAN, std=STD)
-    return model.float().eval(), spec
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict saved by torch.save, without running code.
-
-    Raises:
-        UserError: The file is anything else.
-    """
-    try:
-        state = read_objects(Path(path))
-        return {str(name): tensor_of(value, str(name)) for name, value in state.items()}
-    except (UserError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no state dict ({reason(error)}): pass what"
-            " torch.save(model.state_dict()) wrote"
-        ) from error
+        raise UserError(f"cannot build {name} ({reason(error)}): choose one of {names}") from error

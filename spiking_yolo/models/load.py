@@ -19,7 +19,7 @@ from spiking_yolo.io.files import regular, sha256
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, input_size, reason, size_name
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
-from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
+from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
@@ -135,11 +135,11 @@ def load_ann(
     names: str | Path | None = None,
     imgsz: int | Size | None = None,
 ) -> Ann:
-    """Load a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision, ONNX.
+    """Load a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, ONNX.
 
     Args:
         weights: A .weights, .safetensors, .pt or .onnx file, or a name of `list networks`.
-        cfg: Cfg of a darknet network; or torchvision:NAME, for a state dict of that network.
+        cfg: Cfg of a darknet network, by default beside the weights.
         names: File of class names, by default beside the weights.
         imgsz: Input size in pixels, the side of a square or (height, width).
 
@@ -151,9 +151,7 @@ def load_ann(
         (416, 416)
     """
     path = located(weights)
-    kind = "torchvision"
-    if not str(cfg).startswith(TORCHVISION):
-        kind = file_kind(path)
+    kind = file_kind(path)
     size = None
     if imgsz is not None:
         size = input_size(imgsz)
@@ -161,15 +159,13 @@ def load_ann(
     for name, value in (("--cfg", cfg), ("--names", names), ("--imgsz", size and size_name(size))):
         if value is not None:
             options += [name, str(value)]
-    if (cfg and kind not in ("torchvision", "darknet")) or (names and kind in OWN_NAMES):
+    if (cfg and kind != "darknet") or (names and kind in OWN_NAMES):
         raise UserError(f"{path} holds its own layers or names: leave out {options[0]}")
     match kind:
         case "onnx":
             network, spec = load_onnx(path, names, size)
         case "pickle":
             network, spec = read_checkpoint(path, size is not None)
-        case "torchvision":
-            network, spec = load_torchvision(path, str(cfg), names)
         case "safetensors":
             network, spec = load_checkpoint(path)
         case _:
@@ -192,13 +188,7 @@ def load_ann(
 
 
 # Suffix -> what a file is.
-KINDS = {
-    ".weights": "darknet",
-    ".safetensors": "safetensors",
-    ".pt": "pickle",
-    ".pth": "pickle",
-    ".onnx": "onnx",
-}
+KINDS = {".weights": "darknet", ".safetensors": "safetensors", ".pt": "pickle", ".onnx": "onnx"}
 # Their files have the names of the classes.
 OWN_NAMES = ("safetensors", "pickle")
 

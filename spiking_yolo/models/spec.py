@@ -22,10 +22,10 @@ class Spec:
     """A network's interface. Images enter as RGB / 255, then (x - mean) / std per channel.
 
     height, width: input size in pixels. resize: "stretch"; "letterbox" (darknet), or
-    "letterbox-114" (Ultralytics), which keep the aspect ratio in a grey frame; or "crop",
-    the centre as in torchvision's evaluation of ImageNet. stride: pixels per cell of the coarsest
-    map, of which both sides of a detector's input are multiples. nms: whether several boxes of one
-    object must be suppressed; heads trained to find each object once (YOLOv10, YOLO26) need none.
+    "letterbox-114" (Ultralytics), which keep the aspect ratio in a grey frame. stride: pixels per
+    cell of the coarsest map, of which both sides of a detector's input are multiples. nms: whether
+    several boxes of one object must be suppressed; heads trained to find each object once (YOLOv10,
+    YOLO26) need none.
     """
 
     task: Literal["detect", "classify"]

@@ -92,20 +92,17 @@ class YOLOv1(nn.Module):
             ) from error
 
 
-def yolov1_spec(
-    names: Sequence[str], size: int | Size, num: int = 2, logistic: bool = True
-) -> Spec:
-    """The Spec of a YOLOv1.
+def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2) -> Spec:
+    """The Spec of a YOLOv1, whose head is logistic.
 
     Args:
         names: Class names.
         size: A side or (height, width) in pixels.
         num: Boxes per cell.
-        logistic: Whether the head is logistic.
 
     Raises:
         UserError: The size is not a multiple of 32, see `input_size`.
     """
     height, width = input_size(size)
-    head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=logistic)
+    head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=True)
     return Spec("detect", tuple(names), height, width, "stretch", (head,))

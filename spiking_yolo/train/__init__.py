@@ -22,15 +22,13 @@ class TrainOptions(Options):
     task: Literal["detect", "classify"]
     """What the network does."""
     model: str
-    """Detectors: yolov1; classifiers: resnet20, vgg16, vgg_thin, torchvision:NAME."""
+    """Detectors: yolov1; classifiers: resnet20, vgg16, vgg_thin."""
     data: Path
     """A detection dataset as eval reads it, such as a data.yaml; or folders SPLIT/CLASS/."""
     split: str | None = None
     """Split to train on (default: train, or train2017 of a COCO folder)."""
     val_split: str | None = None
     """Split to validate on (default: val, val2017 of a COCO folder, or test)."""
-    val_every: Annotated[int, at_least(1)] = 5
-    """Epochs between validations; the last is always validated."""
     activation: Literal["relu", "leaky", "clip", "qcfs"] = "relu"
     """Behind every layer but the last."""
     levels: Annotated[int, at_least(1)] = 8

@@ -32,8 +32,10 @@ AVERAGE = 0.998
 CLIP = 10.0
 # Share of the training in which the rate rises.
 WARMUP = {"detect": 0.05, "classify": 0.2}
+# Every so many epochs, and after the last, the network is validated.
+VALIDATED = 5
 # Options that may change when a training is resumed: paths, and what does not change results.
-FREE = {"data", "project", "name", "resume", "init", "device", "workers", "val_every", "calibrate"}
+FREE = {"data", "project", "name", "resume", "init", "device", "workers", "calibrate"}
 
 
 def silent(*_: object) -> None:
@@ -122,13 +124,13 @@ class Trainer:
         trained = self.model
         if self.ranks.size > 1:
             trained = DistributedDataParallel(self.model)
-        epochs, every = self.options.epochs, self.options.val_every
+        epochs = self.options.epochs
         for epoch in range(len(self.rows), epochs):
             row = {"epoch": epoch + 1, **self._epoch(trained, epoch, progress)}
             self.rows.append(row)
             if self.ranks.first:
                 line = f"epoch {epoch + 1}/{epochs}: loss {row['loss']:.4g}"
-                if epoch + 1 == epochs or (epoch + 1) % every == 0:
+                if epoch + 1 == epochs or (epoch + 1) % VALIDATED == 0:
                     row[self.task.metric] = self.task.score(self.average.module.eval())
                     line += f", {self.task.metric} {row[self.task.metric]:.1f} %"
                 names = dict.fromkeys([name for one in self.rows for name in one])

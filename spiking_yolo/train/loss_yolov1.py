@@ -1,8 +1,8 @@
 """The YOLOv1 loss: coordinates, objectness to IoU, empty cells, classes.
 
 Redmon et al., "You Only Look Once", 2016, equation 3, and darknet's [detection] layer with
-rescore=1. All sums are per image, averaged over the batch. A logistic head (HeadSpec.logistic)
-keeps the terms but measures confidences and classes by binary cross-entropy instead of squared
+rescore=1. All sums are per image, averaged over the batch. The head is logistic
+(HeadSpec.logistic): confidences and classes are measured by binary cross-entropy instead of squared
 error.
 """
 
@@ -98,10 +98,8 @@ def yolov1_loss(
         [head.classes, head.num, 4 * head.num], -1
     )
     xywh = xywh.unflatten(-1, (head.num, 4))
-    distance = F.mse_loss
-    if head.logistic:
-        distance = F.binary_cross_entropy_with_logits
-        xywh = torch.cat([xywh[..., :2].sigmoid(), xywh[..., 2:]], -1)
+    distance = F.binary_cross_entropy_with_logits
+    xywh = torch.cat([xywh[..., :2].sigmoid(), xywh[..., 2:]], -1)
     corners = head.decode(output, (rows, cols))[0].view(-1, rows, cols, head.num, 4)
 
     t = encode(boxes, labels, (rows, cols))

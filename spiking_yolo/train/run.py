@@ -1,7 +1,7 @@
 """From options to a trained network on disk."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.names import size_name
-from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train import TrainOptions
@@ -93,8 +92,7 @@ def _train(
 
     def export() -> None:
         rows, average = trainer.rows, trainer.average.module
-        record = {"command": command, "job": written(options)}
-        record |= {"epochs_done": len(rows), "last": rows[-1]}
+        record = {"command": command, "epochs_done": len(rows), "last": rows[-1]}
         save_checkpoint(last, average, options.model, shape, task.spec, record)
         if trainer.best is rows[-1]:
             save_checkpoint(best, average, options.model, shape, task.spec, record)
@@ -136,9 +134,6 @@ def architecture(options: TrainOptions) -> dict[str, Any]:
         shape["levels"] = options.levels
     if options.pool:
         shape["pool"] = options.pool
-    if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
-        # These networks have their own activations.
-        return {}
     return shape
 
 
@@ -165,12 +160,3 @@ def initialise(model: nn.Module, path: Path) -> None:
         elif name not in output and not name.endswith("theta"):
             raise UserError(f"{path} is another network than --model: pass one of the same layers")
     model.load_state_dict(own)
-
-
-def written(options: TrainOptions) -> dict[str, Any]:
-    """The options for the checkpoint's record; of paths only the last part."""
-    record = asdict(options)
-    for name, value in record.items():
-        if isinstance(value, Path):
-            record[name] = value.name
-    return record

@@ -55,17 +55,6 @@ def test_official_layout(tmp_path: Path) -> None:
     assert data.indexed().samples[0].labels.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("folder", ["", "images"])
-def test_flat_layout(tmp_path: Path, folder: str) -> None:
-    (tmp_path / "instances.json").write_text(json.dumps(content()))
-    (tmp_path / folder).mkdir(exist_ok=True)
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / folder / name).touch()
-    assert [s.path for s in load_coco(tmp_path).samples] == [
-        tmp_path / folder / n for n in ("a.jpg", "b.jpg")
-    ]
-
-
 def test_absent_images_are_noted(tmp_path: Path) -> None:
     data = load_coco(official(tmp_path, content(), ("b.jpg",)), "val2017")
     assert [s.image_id for s in data.samples] == [3]
@@ -154,7 +143,7 @@ def test_as_coco_is_coco(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text(
         json.dumps(DetectionSet("one", ("cat", "dog"), [sample], []).as_coco().annotations)
     )
-    again = load_coco(tmp_path)
+    again = load_coco_json(tmp_path / "instances.json", tmp_path)
     assert again.classes == ("cat", "dog") and again.category_ids == (1, 2)
     (back,) = again.samples
     assert back.boxes.tolist() == sample.boxes.tolist() and back.labels.tolist() == [2, 1]

@@ -172,10 +172,3 @@ def test_a_photograph_that_is_postscript_reaches_no_other_program(tmp_path, monk
     )
     with pytest.raises(UserError, match=r"cannot read .* as an image"):
         read_image(tmp_path / "x.jpg")
-
-
-def test_a_picture_that_would_be_enlarged_beyond_memory_is_refused():
-    spec = Spec("classify", (), 224, 224, "crop")
-    with pytest.raises(UserError, match="an image of 65500x1 pixels is too long and thin"):
-        place(65500, 1, spec)
-    assert place(65500, 224, spec).resized == (74857, 256)

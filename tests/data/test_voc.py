@@ -53,11 +53,6 @@ def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
     assert sample.ignored.tolist() == [False, True, False]
 
 
-def test_the_parent_folder_and_class_listings_do(tmp_path: Path) -> None:
-    devkit(tmp_path, {"a": SIZE, "b": SIZE}, listing="a  1\nb -1\n\n")
-    assert [s.image_id for s in load_voc(tmp_path, "2007", "test").samples] == ["a", "b"]
-
-
 @pytest.mark.parametrize(
     "body",
     ["", "<size>", SIZE + thing("dragon", (1, 1, 2, 2)), SIZE + thing("dog", (1, 1, 2)),
@@ -71,9 +66,9 @@ def test_faulty_xml_is_named(tmp_path: Path, body: str) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     root = devkit(tmp_path, {"a": SIZE})
-    with pytest.raises(UserError, match=r"train.txt is missing.*found: test"):
+    with pytest.raises(UserError, match="train.txt is missing"):
         load_voc(root, 2007, "train")
-    with pytest.raises(UserError, match=r"VOC2012.*test.txt is missing.*found: none"):
+    with pytest.raises(UserError, match=r"VOC2012.*test.txt is missing"):
         load_voc(root, 2012, "test")
     (root / "VOC2007" / "Annotations" / "a.xml").unlink()
     with pytest.raises(UserError, match=r"a.xml is no annotation"):

@@ -56,7 +56,7 @@ def test_boxes_are_chosen_by_a_mask_positions_or_a_slice():
     for index in (*several, slice(0, 3, 2)):
         some = boxes[index]
         assert some.cls.tolist() == [1, 0], index
-        assert some.id is not None and some.id.tolist() == [7, 5] and some.is_track, index
+        assert some.id is not None and some.id.tolist() == [7, 5], index
     assert len(boxes[[]]) == 0 and len(boxes[torch.zeros(0)]) == 0
     for index in ([True], [3], [-4], [0.5]):
         with pytest.raises(IndexError):

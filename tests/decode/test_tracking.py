@@ -119,6 +119,6 @@ def test_ids_go_with_the_boxes():
     )
     assert tracked.take(torch.tensor([2, 0])).track_id.tolist() == [2, 4]
     shown = Boxes(tracked, (10, 10))
-    assert shown.is_track and shown[1:].id.tolist() == [-1, 2]
+    assert shown[1:].id.tolist() == [-1, 2]
     untracked = Boxes(boxes((0, 0.9, CAT)), (10, 10))
-    assert untracked.id is None and not untracked.is_track and untracked[0].id is None
+    assert untracked.id is None and untracked[0].id is None

@@ -32,10 +32,7 @@ def receivers(layer: Any, position: tuple[int, ...], output: torch.Size) -> int:
         for axis, (i, tap) in enumerate(zip(position, taps, strict=True)):
             stride, padding = layer.stride[axis], layer.padding[axis]
             offset = tap * layer.dilation[axis]
-            if layer.transposed:
-                place, rest = i * stride + offset - padding, 0
-            else:
-                place, rest = divmod(i + padding - offset, stride)
+            place, rest = divmod(i + padding - offset, stride)
             inside = inside and not rest and 0 <= place < output[axis]
         reached += inside
     return reached

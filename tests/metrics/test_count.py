@@ -17,17 +17,13 @@ from spiking_yolo.errors import Notice
 from spiking_yolo.metrics.count import spike_unit
 from spiking_yolo.snn.counting import Counts
 
-CONVOLUTIONS = {
-    False: (nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    True: (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-}
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @st.composite
 def convolutions(draw: Callable[..., Any]) -> tuple[nn.Module, Tensor]:
     """A small convolution of any kind and spikes 0..5 for it, [N, C, ...]."""
     axes = draw(st.integers(1, 3))
-    transposed = draw(st.booleans())
 
     def each(low: int, high: int) -> tuple[int, ...]:
         return tuple(draw(st.integers(low, high)) for _ in range(axes))
@@ -36,11 +32,7 @@ def convolutions(draw: Callable[..., Any]) -> tuple[nn.Module, Tensor]:
     kernel, stride, dilation = each(1, 3), each(1, 3), each(1, 2)
     geometry = {"stride": stride, "dilation": dilation, "groups": groups}
     geometry["padding"] = tuple(draw(st.integers(0, k // 2)) for k in kernel)
-    if transposed:
-        geometry["output_padding"] = tuple(
-            draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)
-        )
-    layer = CONVOLUTIONS[transposed][axes - 1](4, 8, kernel, **geometry)
+    layer = CONVOLUTIONS[axes - 1](4, 8, kernel, **geometry)
     sizes = [draw(st.integers(d * (k - 1) + 1, 6)) for k, d in zip(kernel, dilation, strict=True)]
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     spikes = torch.randint(-5, 6, (2, 4, *sizes), generator=generator).relu()

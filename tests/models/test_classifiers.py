@@ -2,11 +2,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from helpers.pickles import Calls
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.classifiers import CLASSIFIERS, build, load_torchvision
+from spiking_yolo.models.classifiers import CLASSIFIERS, build
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -48,27 +47,7 @@ def test_resnet20_has_nineteen_activations_of_its_own():
     assert len([m for m in model.modules() if type(m).__name__ == "QCFS"]) == 19
 
 
-def test_torchvision_network_with_a_state_dict(tmp_path):
-    source = build("torchvision:resnet18", 5)
-    torch.save(source.state_dict(), tmp_path / "w.pth")
-    loaded, spec = load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")
-    x = torch.rand(1, 3, 64, 64)
-    assert torch.equal(source.eval()(x), loaded(x))
-    assert spec.names == ("class 0", "class 1", "class 2", "class 3", "class 4")
-    assert (spec.task, spec.height, spec.width, spec.resize) == ("classify", 224, 224, "crop")
-    (tmp_path / "w.names").write_text("a\nb\nc\nd\ne\n")
-    assert load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")[1].names == tuple("abcde")
-
-
-def test_mistakes_are_user_errors(tmp_path, capsys):
-    for name, options in [("vgg99", {}), ("torchvision:nothing", {}), ("resnet20", {"depth": 3})]:
+def test_mistakes_are_user_errors():
+    for name, options in [("vgg99", {}), ("resnet20", {"depth": 3})]:
         with pytest.raises(UserError):
             build(name, 10, **options)
-    torch.save({"x": Calls(print, "executed")}, tmp_path / "evil.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    torch.save(build("torchvision:resnet18", 3).state_dict(), tmp_path / "other.pth")
-    for name in ("evil", "list", "other", "absent"):
-        with pytest.raises(UserError) as error:
-            load_torchvision(tmp_path / f"{name}.pth", "torchvision:vgg11")
-        assert "\n" not in str(error.value) and name in str(error.value)
-    assert "executed" not in capsys.readouterr().out

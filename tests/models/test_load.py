@@ -37,7 +37,7 @@ def test_the_suffix_says_what_a_file_is(tmp_path: Path):
     for name, kind in (
         ("a.weights", "darknet"),
         ("a.SAFETENSORS", "safetensors"),
-        ("a.pth", "pickle"),
+        ("a.pt", "pickle"),
     ):
         (tmp_path / name).touch()
         assert file_kind(tmp_path / name) == kind

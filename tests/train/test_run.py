@@ -54,7 +54,7 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
     assert files <= {p.name for p in folder.iterdir()}
     model, spec = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
-    assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
+    assert read_provenance(folder / "last.safetensors")["command"] == "python tools/train.py"
     where = ("--data", str(squares), "--project", str(squares.parent / "runs"))
     capsys.readouterr()
     assert call_cli(["train", "--task", "classify", "--model", "resnet20", *where]) == 2
@@ -70,9 +70,10 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([50.0, 75.0, 75.0, 25.0])
     monkeypatch.setattr("spiking_yolo.train.tasks.ClassifyTask.score", lambda *_: next(figures))
+    monkeypatch.setattr("spiking_yolo.train.loop.VALIDATED", 1)
     folder = squares.parent / "runs" / "exp"
     said: list[str] = []
-    result = trained(options(squares, epochs=4, val_every=1), say=said.append)
+    result = trained(options(squares, epochs=4), say=said.append)
     assert result.weights == folder / "best.safetensors" and result.best["epoch"] == 3
     assert (epochs_done(result.weights), epochs_done(folder / "last.safetensors")) == (3, 4)
     assert said[0] == "training: 8 images, validation: 8" and said[-1].endswith("top1 25.0 %")
@@ -121,9 +122,12 @@ def refuse(*_: object) -> None:
     raise UserError("no")
 
 
-def test_a_folder_without_splits():
+def test_data_without_splits():
     coco = TrainOptions(
-        task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96)
+        task="detect",
+        model="yolov1",
+        data=ROOT / "data" / "samples" / "instances.json",
+        imgsz=(64, 96),
     )
     task, pictures = open_task(coco)
     assert len(pictures) == len(task) == 5 and "dog" in task.spec.names

@@ -137,7 +137,7 @@ def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Val
     match node.op:
         case "MatMul" if args[0] is not None and args[1] is not None:
             return scores_of(args[0], args[1]) or attended(builder, args[0], args[1], node.name)
-        case "Softmax" if isinstance(first, Scores) and _is_last_axis(builder.model, node):
+        case "Softmax" if isinstance(first, Scores) and _over_keys(builder.model, node):
             return softmax_of(builder, first, node.name)
         case "Transpose" if isinstance(first, Scores):
             return rearranged(first, node.attrs["perm"], 0)
@@ -148,12 +148,8 @@ def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Val
     return None
 
 
-def _is_last_axis(model: OnnxModel, node: OnnxNode) -> bool:
-    # Before opset 13 the default was the second axis, and all that follow were taken as one.
-    axis = node.attrs.get("axis", 1)
-    if model.opset >= 13:
-        axis = node.attrs.get("axis", -1)
-    return axis in (-1, len(model.shapes[node.outputs[0]]) - 1)
+def _over_keys(model: OnnxModel, node: OnnxNode) -> bool:
+    return node.attrs.get("axis", -1) in (-1, len(model.shapes[node.outputs[0]]) - 1)
 
 
 def _scaled(node: OnnxNode, args: Args) -> Value | None:
