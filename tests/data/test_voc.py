@@ -66,7 +66,7 @@ def test_faulty_xml_is_named(tmp_path: Path, body: str) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     root = devkit(tmp_path, {"a": SIZE})
-    with pytest.raises(UserError, match="train.txt is missing"):
+    with pytest.raises(UserError, match=r"train.txt is missing"):
         load_voc(root, 2007, "train")
     with pytest.raises(UserError, match=r"VOC2012.*test.txt is missing"):
         load_voc(root, 2012, "test")
