@@ -2,7 +2,6 @@
 needed.
 """
 
-import base64
 import json
 import os
 import shutil
@@ -67,19 +66,10 @@ class Browser:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         return self._number
 
-    def open(
-        self, page: Path | str, width: int = 1200, height: int = 900, dark: bool = False
-    ) -> None:
-        """Load a file or an address in a window of this size; returns once it is drawn."""
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+    def open(self, page: Path | str) -> None:
+        """Load a file or an address; returns once it is drawn."""
+        size = {"width": 1200, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         self.value(
             "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))"
@@ -106,19 +96,9 @@ class Browser:
         codes = {" ": 32, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
         for kind in ("keyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                windowsVirtualKeyCode=codes[key],
-                **extra,
-            )
+            pressed = {"type": kind, "key": key, "windowsVirtualKeyCode": codes[key], **extra}
+            self.call("Input.dispatchKeyEvent", **pressed)
         self.settle()
-
-    def screenshot(self, path: Path, whole: bool = True) -> None:
-        """PNG of the page, or of the window."""
-        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(picture["data"]))
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -155,27 +135,16 @@ def browser(*flags: str) -> Iterator[Browser]:
     read_theirs, write_ours = os.pipe()
     read_ours, write_theirs = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            found,
-            *FLAGS,
-            *flags,
-            f"--user-data-dir={profile}",
-            "--remote-debugging-pipe",
-            "about:blank",
-        ]
+        own = (f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank")
+        command = [found, *FLAGS, *flags, *own]
 
         def inherit() -> None:  # it reads descriptor 3 and writes descriptor 4
             saved = os.dup(read_theirs), os.dup(write_theirs)
             os.dup2(saved[0], 3)
             os.dup2(saved[1], 4)
 
-        process = subprocess.Popen(
-            command,
-            preexec_fn=inherit,
-            close_fds=False,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, preexec_fn=inherit, close_fds=False, **quiet)
         os.close(read_theirs)
         os.close(write_theirs)
         try:

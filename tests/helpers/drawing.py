@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spiking_yolo.decode.boxes import Detections
@@ -37,8 +36,3 @@ def saved_figures(monkeypatch) -> list[Figure]:
 
     monkeypatch.setattr(Figure, "savefig", spy)
     return figures
-
-
-def colour_bars(figure: Figure) -> list[tuple[float, float]]:
-    """(low, high) of every colour bar."""
-    return [axes.get_ylim() for axes in figure.findobj(Axes) if hasattr(axes, "_colorbar")]

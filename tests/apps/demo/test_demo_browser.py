@@ -1,12 +1,9 @@
 """The page of `spiking-yolo demo` in a real browser: a camera that shows a clip and then stands
 still, and everything that can go wrong, in one sentence each.
-
-Screenshots go to the folder that SCREENSHOTS names, where that is set.
 """
 
 import base64
 import hashlib
-import os
 import shutil
 import threading
 import time
@@ -129,12 +126,6 @@ def wait_until_ready(chromium: Browser) -> None:
     wait(chromium, "document.body.dataset.ready === 'yes'")
 
 
-def kept(chromium: Browser, name: str) -> None:
-    if path := os.environ.get("SCREENSHOTS"):
-        Path(path).mkdir(parents=True, exist_ok=True)
-        chromium.screenshot(Path(path) / f"{name}.png")
-
-
 def test_a_camera_that_stands_still(chromium, serve, folder):
     address = serve(folder)
     chromium.requests.clear()
@@ -150,7 +141,6 @@ def test_a_camera_that_stands_still(chromium, serve, folder):
     wait(chromium, "Number(document.getElementById('operations').textContent) < 0.01")
     assert "person" in said(chromium, "boxes")
     press(chromium, "heat")
-    kept(chromium, "demo")
     assert float(said(chromium, "rate")) > 0
     press(chromium, "run")
     assert said(chromium, "run") == "Start"

@@ -1,10 +1,7 @@
 """Pages in a real browser: nothing fails, nothing is asked for, and the slider changes what is
 seen.
-
-Screenshots go to the folder that SCREENSHOTS names, where that is set.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -31,12 +28,6 @@ def weights(tmp_path_factory):
 def write_page(page: Path, weights: Path, *args: object) -> None:
     call = ("--page", page, "--weights", weights, "--project", page.parent, "--conf", 0.3)
     assert run_tool("detect", *args, *call) == 0
-
-
-def kept(chromium: Browser, name: str) -> None:
-    if folder := os.environ.get("SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        chromium.screenshot(Path(folder) / f"{name}.png")
 
 
 def seen(chromium: Browser) -> dict[str, str]:
@@ -84,7 +75,6 @@ def test_photographs(chromium, weights, tmp_path):
     assert chromium.value("document.querySelector('.stage').classList.contains('heat')")
     chromium.press("Home")
     assert seen(chromium)["heat"] != shown
-    kept(chromium, "photographs")
     chromium.press(" ")
     assert chromium.value("document.querySelector('.play').getAttribute('aria-label')") == "Pause"
     chromium.value("document.querySelectorAll('.film button')[1].click()")
