@@ -38,16 +38,6 @@ COMMANDS = {
     "benchmark": "apps.benchmark",
 }
 MOST, MORE = 5, Group("More commands", sort_key=1)
-# What Ultralytics and YOLOv5 call some of them.
-ELSEWHERE = {
-    "predict": "detect",
-    "track": "detect --track",
-    "val": "eval",
-    "--source": "the name of a file without an option",
-    "--model": "--weights",
-    "--conf-thres": "--conf",
-    "--iou-thres": "--iou",
-}
 # Panels that only --help-all shows.
 FOLDED = ("Data", "Video", "Boxes", "Network", "Output", "Messages")
 # A command that cannot run need not be interpreted by cyclopts.
@@ -76,8 +66,6 @@ def call(argv: Sequence[str]) -> int:
 
 def _run(argv: list[str]) -> int | None:
     app = program(everything="--help-all" in argv)
-    if argv[:1] == ["help"]:
-        argv = [*argv[1:], "--help"]
     argv = ["--help" if word == "--help-all" else word for word in argv]
     if argv in ([], ["--help"], ["-h"]):
         argv = []
@@ -183,9 +171,6 @@ def _shown(value: Any) -> Any:
 
 def _message(error: CycloptsError, argv: Sequence[str]) -> str:
     """What is wrong with a line in one line, and where to look."""
-    for word in argv:
-        if word in ELSEWHERE:
-            return f"{word} is not known: use {ELSEWHERE[word]} instead"
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     command = [name for name in argv[:1] if name in COMMANDS]

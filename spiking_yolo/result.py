@@ -228,30 +228,14 @@ class Result:
             count = "1 box"
         return f"{count}{': ' * bool(labels)}{', '.join(labels)}; {self._cost()}"
 
-    def plot(
-        self, *, line_width: int | None = None, labels: bool = True, conf: bool = True
-    ) -> np.ndarray:
-        """Draw the boxes.
-
-        Args:
-            line_width: Width of the boxes' lines in pixels; by default by the size of the picture.
-            labels: Whether boxes have labels.
-            conf: Whether labels have confidences.
-
-        Returns:
-            A picture, uint8 [H, W, 3] RGB.
-        """
+    def plot(self) -> np.ndarray:
+        """The image with its boxes, uint8 [H, W, 3] RGB."""
         from spiking_yolo.draw.boxes import draw_detections
 
-        style: dict[str, Any] = {"line_width": line_width, "labels": labels, "conf": conf}
-        return draw_detections(self.image, self.detections, self.names, **style)
+        return draw_detections(self.image, self.detections, self.names)
 
-    def save(self, path: str | Path, **style: Any) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the image with its boxes to a .png or .jpg.
-
-        Args:
-            path: The file.
-            style: As of `plot`: line_width, labels, conf.
 
         Raises:
             UserError: The name has no such ending, or the file cannot be written.
@@ -260,7 +244,7 @@ class Result:
         if Image.EXTENSION.get(Path(path).suffix.lower()) not in Image.SAVE:
             raise UserError(f"cannot save a picture as {path}: let its name end in .png or .jpg")
         with atomic_write(path) as temporary:
-            Image.fromarray(self.plot(**style)).save(temporary, quality=95)
+            Image.fromarray(self.plot()).save(temporary, quality=95)
 
     def save_txt(self, path: str | Path, save_conf: bool = False) -> None:
         """Write a line per box as YOLO's labels have it: class, centre x, centre y, width, height.

@@ -38,7 +38,6 @@ MEMORY, SECONDS, DISK = 6 << 30, 60, 256 << 20
 _OUT = ("--T", "2", "--project", "out")
 _TINY = ("--weights", "tiny.weights", "--method", "p-norm")
 _DETECT = ("detect", "photos/a.png", *_OUT, "--weights")
-_SCORE = ("eval", "--predictions", "predictions.json", *_OUT[2:], "--data")
 _CLASSES = ("--weights", "class.safetensors", "--method", "p-norm", "--data", "set")
 _CALIBRATE = ("calibrate", "--images", "photos", "--method", "p-norm", "--weights")
 # File to damage -> the call that reads it.
@@ -54,8 +53,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "photos/a.png": ("detect", "photos/a.png", *_OUT, *_TINY),
     "photos/c.jpg": ("detect", "photos/c.jpg", *_OUT, *_TINY),
     "clip.mp4": ("detect", "clip.mp4", *_OUT[2:], "--weights", "tiny.weights"),
-    "instances.json": (*_SCORE, "instances.json"),
-    "predictions.json": (*_SCORE, "instances.json"),
+    "instances.json": ("eval", *_OUT, *_TINY, "--data", "instances.json", "--images", "images"),
     "data.yaml": ("eval", *_OUT, *_TINY, "--data", "data.yaml"),
     "labels/a.txt": ("eval", *_OUT, *_TINY, "--data", "data.yaml"),
     "VOCdevkit/VOC2012/Annotations/a.xml": ("eval", *_OUT, *_TINY, "--data", "VOCdevkit"),
@@ -88,14 +86,13 @@ def write_good(folder: Path) -> None:
 
 
 def write_boxes(folder: Path) -> None:
-    """Annotations of a photograph in COCO's, VOC's and YOLO's formats, and predictions."""
+    """Annotations of a photograph in COCO's, VOC's and YOLO's formats."""
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [3, 4, 20, 30], "area": 600}
     coco = {
         "images": [{"id": 1, "file_name": "a.png", "width": 80, "height": 48}],
         "annotations": [{**box, "iscrowd": 0}],
         "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)],
     }
-    found = {"image_id": 1, "category_id": 1, "bbox": [3, 5, 20, 28], "score": 0.5}
     devkit = folder / "VOCdevkit" / "VOC2012"
     for made in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (devkit / made).mkdir(parents=True)
@@ -103,7 +100,6 @@ def write_boxes(folder: Path) -> None:
         (folder / made).mkdir()
     texts = {
         "instances.json": json.dumps(coco),
-        "predictions.json": json.dumps([found]),
         "data.yaml": f"path: .\nval: images\nnames: [{', '.join(NAMES)}]\n",
         "labels/a.txt": "0 0.5 0.5 0.25 0.5\n1 0.25 0.5 0.125 0.25\n",
         "VOCdevkit/VOC2012/Annotations/a.xml": _VOC,

@@ -1,12 +1,11 @@
-"""COCO: annotation files, results files, and class names (six of which VOC spells otherwise)."""
+"""COCO: annotation files, and class names (six of which VOC spells otherwise)."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import asdict
 
 from spiking_yolo.data.detection import DetectionSet, Sample, present
 from spiking_yolo.errors import UserError
@@ -188,40 +187,3 @@ def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, .
             f" ({places.count(-1)} unknown): give a network that has it"
         )
     return match_names(names, dataset.classes)
-
-
-# A detection: image_id, category_id, bbox [x, y, width, height] in pixels, score.
-Row = dict[str, Any]
-
-
-class Prediction(Struct):
-    """A row of a results file."""
-
-    image_id: int
-    category_id: int
-    bbox: Box
-    score: float
-
-
-def read_predictions(
-    path: Path, image_ids: Collection[int], category_ids: Collection[int]
-) -> list[Row]:
-    """The rows of a results file.
-
-    Args:
-        path: The file.
-        image_ids: The images that the file may name.
-        category_ids: The categories that it may name.
-
-    Raises:
-        UserError: It is no results file, or names an image or category that is not known.
-    """
-    rows: list[Row] = []
-    for n, row in enumerate(read_json_file(path, list[Prediction])):
-        if row.image_id not in image_ids or row.category_id not in category_ids:
-            raise UserError(
-                f"{path}: row {n} is of image {row.image_id} and category {row.category_id}, which"
-                " are not in the data: call them by their ids in the annotation .json"
-            )
-        rows.append({**asdict(row), "bbox": list(row.bbox)})
-    return rows

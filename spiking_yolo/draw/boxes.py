@@ -21,15 +21,7 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def draw_detections(
-    image: np.ndarray,
-    detections: Detections,
-    names: Sequence[str],
-    *,
-    line_width: int | None = None,
-    labels: bool = True,
-    conf: bool = True,
-) -> np.ndarray:
+def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
     """Draw boxes with labels "class confidence", the most confident on top.
 
     Tracked boxes have a colour per track, and its number in front: "3 person 0.62".
@@ -38,9 +30,6 @@ def draw_detections(
         image: uint8 RGB [H, W, 3]; it stays as it is.
         detections: Boxes in pixels of the image.
         names: Class names, by id.
-        line_width: Width of the boxes' lines in pixels; by default by the size of the picture.
-        labels: Whether boxes have labels.
-        conf: Whether labels have confidences, where there is room for them.
 
     Returns:
         uint8 RGB [H, W, 3].
@@ -55,14 +44,12 @@ def draw_detections(
     colours = list(map(class_colour, visible.class_id.tolist()))
     if visible.track_id is not None:
         colours = list(map(track_colour, visible.track_id.tolist()))
-    thickness = line_width or max(1, round(size / 6))
+    thickness = max(1, round(size / 6))
     for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
-    if not labels:
-        return np.array(picture)
     for k in reversed(range(len(boxes))):
         name = _label(visible, k, names)
-        for text in (f"{name} {float(visible.confidence[k]):.2f}" if conf else name, name):
+        for text in (f"{name} {float(visible.confidence[k]):.2f}", name):
             wide = int(font(size).getlength(text)) + 1 + 2 * margin
             high = size + 2 * margin
             if wide <= width and high <= height:

@@ -1,6 +1,4 @@
-"""Time the parts of a benchmark beside the ANN, print their tables, and compare the ratios with
-limits.
-"""
+"""Time the parts of a benchmark beside the ANN, print their tables."""
 
 import platform
 import time
@@ -33,15 +31,6 @@ from spiking_yolo.options import load_all, versions
 PAUSE = 0.05
 # First frames of a video, which build what the later ones use.
 WARM = 3
-# (rival, part, row) -> the largest allowed ratio.
-LIMITS = {
-    ("pytorch", "one_step", "signed-digits"): 1.1,
-    ("pytorch", "steps", "msat"): 1.3,
-    ("onnxruntime", "one_step", "signed-digits"): 1.2,
-    ("pytorch", "video", "sample clip"): 0.8,
-    ("pytorch", "video", "still camera"): 0.16,
-    ("onnxruntime", "video", "sample clip"): 0.7,
-}
 Reference = Callable[[Tensor], Any]
 Rows = dict[str, dict[str, Any]]
 
@@ -231,18 +220,6 @@ def onnxruntime(converted: Converted) -> Reference:
         onnx.save(ann_model(converted.graph, spec), path)
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {"images": x.cpu().numpy()})
-
-
-def too_slow(results: Mapping[str, Any]) -> list[str]:
-    """A line for every limit that was measured and broken."""
-    lines: list[str] = []
-    for (rival, part, name), limit in LIMITS.items():
-        row = results.get(part, {}).get(name)
-        if row and rival == results["call"]["rival"] and row["ratio"] > limit:
-            lines.append(
-                f"too slow: {part}, {name} / ANN in {rival} is {row['ratio']:.3f}, limit {limit:g}"
-            )
-    return lines
 
 
 def table(results: Mapping[str, Any], part: str) -> str:

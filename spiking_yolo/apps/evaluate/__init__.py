@@ -31,8 +31,6 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, OutputOptions)
     """Folder of images of an annotation .json (default: beside it)."""
     year: Annotated[int | None, at_least(0), DATA] = None
     """Year of a VOCdevkit (default: its latest)."""
-    predictions: Annotated[Path | None, DATA] = None
-    """Score these boxes, a .json in COCO's results format, and run no network."""
     metric: Annotated[Literal["auto", "coco", "voc", "accuracy"], DATA] = "auto"
     """mAP as COCO or VOC defines it, or accuracy of classes; auto: by the data."""
     limit: Annotated[int | None, at_least(1)] = None
@@ -65,8 +63,6 @@ class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, OutputOptions)
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
-        if self.predictions and (not self.data or self.data.suffix != ".json"):
-            raise UserError("--predictions needs --data FILE.json, the objects that are there")
         if self.metric == "accuracy" and self.weights is None:
             raise UserError(
                 "the default network is a detector, which gives images no class: give a classifier,"
@@ -93,7 +89,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     spiking-yolo eval --data mine/data.yaml --metric voc  # labels as Ultralytics has them
     spiking-yolo eval --data cifar10 --weights W --method all --steps 8,16,32,64
     spiking-yolo eval --data MOT16/train --limit 100  # videos, people and tracks
-    spiking-yolo eval --predictions dt.json --data instances_val2017.json
     torchrun --nproc-per-node 4 tools/eval_coco.py --data coco
     ```
 
@@ -102,13 +97,12 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     test/CLASS/ or val/CLASS/ of a folder, by top-1 and top-5.
     Videos are scored with the state kept from frame to frame and, for comparison, anew in each:
     AP50 of people, and MOTA, IDF1 and HOTA of their tracks, where MOTChallenge's gt/gt.txt or
-    gt.txt is, and the agreement with the ANN. --predictions scores boxes of whatever detector; no
-    network is needed. A network trained on other data is scored by the names of its classes.
-    PROJECT/NAME gets results.csv, results.json, predictions and plots; --resume goes on after an
-    interruption and gives the same figures.
+    gt.txt is, and the agreement with the ANN. A network trained on other data is scored by the
+    names of its classes. PROJECT/NAME gets results.csv, results.json, predictions and plots;
+    --resume goes on after an interruption and gives the same figures.
     """
     from spiking_yolo.apps.console import Bars, write
-    from spiking_yolo.apps.evaluate.run import Setup, evaluate, open_scorer, score_predictions
+    from spiking_yolo.apps.evaluate.run import Setup, evaluate, open_scorer
     from spiking_yolo.apps.evaluate.table import TABLE
     from spiking_yolo.convert.load import load_statistics
     from spiking_yolo.io.assets import samples_folder
@@ -116,13 +110,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.io.files import run_directory
     from spiking_yolo.options import load_all, load_ann, silent
 
-    if options.predictions:
-        table = score_predictions(options)
-        folder = run_directory(options.project, options.name)
-        print("\n".join([*table.facts["notes"], "", table.text()]))
-        table.save(folder)
-        print(f"\nresults saved to {folder}")
-        return
     data = options.data or samples_folder()
     with processes(options.device) as ranks:
         networks = load_all(options)

@@ -30,7 +30,6 @@ from spiking_yolo.apps.evaluate.videos import AgreementScorer, VideoScorer, open
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.coco import load_coco_json, read_predictions
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.data.formats import format_of, open_classification, open_detection
 from spiking_yolo.data.mot import has_videos
@@ -48,7 +47,6 @@ from spiking_yolo.options import Progress, command_line, silent, versions
 # Pixels up to which images of a detector are simulated four at once, which is 1.4 to 1.7 times as
 # fast at 320 pixels, and 1.0 to 1.1 times at 416.
 SMALL = 320 * 320
-PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +100,15 @@ def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
     return DetectionSet(folder.name, spec.names, samples, [note])
 
 
-def scorer_of(
-    dataset: DetectionSet | LabelledSet, spec: Spec | None, options: EvalOptions
-) -> Scorer:
+def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOptions) -> Scorer:
     """The scorer of a dataset that is open; `limit` draws some of its images."""
     if options.limit is not None and options.limit < len(dataset):
         note = f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"
         dataset = dataset.subset(options.limit, options.seed)
         dataset = replace(dataset, notes=[*dataset.notes, note])
     if isinstance(dataset, LabelledSet):
-        assert spec is not None
         return ClassScorer(dataset, spec)
-    if spec and not any(len(sample.labels) for sample in dataset.samples):
+    if not any(len(sample.labels) for sample in dataset.samples):
         return AgreementScorer(dataset, spec, Selection.of(options, multi_label=True))
     metric = dataset.metric if options.metric == "auto" else options.metric
     kind = VocScorer if metric == "voc" else CocoScorer
@@ -252,27 +247,4 @@ def save_predictions(folder: Path, scorer: Scorer, seen: Batches) -> None:
         write_json(folder / "instances.json", scorer.truth)
     for column in ("ann", *seen[0][0].steps):
         if rows := scorer.rows(predictions_of(seen, column)):
-            write_json(folder / f"{PREDICTIONS}_{column}.json", rows)
-
-
-def score_predictions(options: EvalOptions) -> Table:
-    """Score the boxes of a file by COCO's rule. No network is needed, and no photograph.
-
-    Images and classes are called by their ids in the annotation file.
-
-    Raises:
-        UserError: A file is not what it should be.
-    """
-    assert options.data and options.predictions
-    data = load_coco_json(options.data, None)
-    scorer = scorer_of(data, None, options)
-    assert isinstance(scorer, CocoScorer)
-    known = set(scorer.image_ids), set(scorer.category_ids)
-    boxes = read_predictions(options.predictions, *known)
-    scored = scorer.score_rows(boxes)
-    row = Row.of(PREDICTIONS, scorer.name, scored, options)
-    without = len(scorer) - len({box["image_id"] for box in boxes})
-    notes = [*data.notes, f"{len(boxes)} boxes; {without} of {len(scorer)} images have none"]
-    facts = {"dataset": scorer.name, "images": len(scorer), "notes": notes}
-    facts |= {"command": command_line(), "date": date.today().isoformat()}
-    return Table(with_intervals([row]), scorer.main, facts)
+            write_json(folder / f"predictions_{column}.json", rows)

@@ -1,4 +1,4 @@
-"""What a benchmark computes from its clock, the rival, limits; the tool on a tiny network."""
+"""What a benchmark computes from its clock, the rival; the tool on a tiny network."""
 
 import itertools
 import json
@@ -73,15 +73,10 @@ def test_the_rival_computes_the_ann(tmp_path: Path):
     assert float((torch.from_numpy(heads) - expected).norm() / expected.norm()) < 1e-5
 
 
-def test_the_tool(tmp_path: Path, capsys, monkeypatch):
-    """All parts, and a limit that nothing can meet: exit status 1 and one line."""
+def test_the_tool(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    limits = {("pytorch", "steps", "p-norm"): 1e-9, ("pytorch", "video", "nothing"): 1.0}
-    monkeypatch.setattr(run, "LIMITS", limits)
     call = ["--weights", write_tiny(tmp_path), "--T", 2, "--repeats", 1, "--frames", 7]
-    assert run_tool("benchmark", *call, "--methods", "signed-digits,p-norm", "--assert") == 1
-    _, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("too slow: steps, p-norm")
+    assert run_tool("benchmark", *call, "--methods", "signed-digits,p-norm") == 0
     results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())
     assert results["one_step"]["signed-digits"]["steps"] == 1
     assert results["steps"]["p-norm"]["steps"] == 2

@@ -1,6 +1,4 @@
-"""Scores of boxes: pycocotools' twelve figures of a known set, VOC's rule by hand, files of
-predictions.
-"""
+"""Scores of boxes: pycocotools' twelve figures of a known set, VOC's rule by hand."""
 
 import json
 from pathlib import Path
@@ -11,10 +9,9 @@ from helpers.coco import EXPECTED, FOUND, OBJECTS, ground_truth
 from helpers.evaluating import make_scene
 
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.run import score_predictions
 from spiking_yolo.apps.evaluate.scoring import CocoScorer
-from spiking_yolo.apps.evaluate.table import Table
-from spiking_yolo.data.coco import VOC_NAMES, load_coco, matched_classes
+from spiking_yolo.apps.evaluate.table import Row
+from spiking_yolo.data.coco import VOC_NAMES, load_coco_json, matched_classes
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
@@ -31,38 +28,21 @@ def truth(objects: list[tuple[Any, ...]]) -> dict[str, Any]:
     return content
 
 
-def scored(folder: Path, found: Any, objects: Any = OBJECTS, **options: Any) -> Table:
-    (folder / "dt.json").write_text(found if isinstance(found, str) else json.dumps(found))
+def opened(folder: Path, objects: list[tuple[Any, ...]]) -> DetectionSet:
     (folder / "gt.json").write_text(json.dumps(truth(objects)))
-    own = {"predictions": folder / "dt.json", "data": folder / "gt.json"}
-    return score_predictions(EvalOptions(**own, **options))
+    return load_coco_json(folder / "gt.json", None)
 
 
 def test_the_figures_of_coco(tmp_path: Path):
-    table = scored(tmp_path, rows(FOUND), bootstrap=50)
-    (row,) = table.rows
-    assert list(row.figures.values()) == pytest.approx(EXPECTED, abs=1e-6)
+    scored = CocoScorer(opened(tmp_path, OBJECTS)).score_rows(rows(FOUND))
+    assert list(scored.figures.values()) == pytest.approx(EXPECTED, abs=1e-6)
     classes = {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}
-    assert row.scored.per_class == pytest.approx(classes, abs=1e-6)
-    assert row.scored.objects == {"person": 3, "dog": 2, "toothbrush": 1}
-    assert table.facts["notes"] == ["12 boxes; 0 of 3 images have none"]
-    interval = row.intervals["mAP50"]
-    assert interval.low < interval.value == row.figures["mAP50"] < interval.high
-    assert "69.8" in table.text()
-
-
-def test_files_that_are_wrong(tmp_path: Path):
-    for found, said in [
-        ("{", "json"),
-        ("{}", "json"),
-        ([3], "json"),
-        ([rows(FOUND)[0] | {"image_id": 9}], "image 9"),
-        ([rows(FOUND)[0] | {"category_id": [1]}], "category"),
-        ([rows(FOUND)[0] | {"bbox": [1, 2, -3, 4]}], "bbox"),
-        ([rows(FOUND)[0] | {"score": "high"}], "score"),
-    ]:
-        with pytest.raises(UserError, match=said):
-            scored(tmp_path, found)
+    assert scored.per_class == pytest.approx(classes, abs=1e-6)
+    assert scored.objects == {"person": 3, "dog": 2, "toothbrush": 1}
+    interval = Row.of("a", "b", scored, EvalOptions(bootstrap=50)).resampling
+    assert interval is not None
+    ends = interval.intervals()["mAP50"]
+    assert ends.low < ends.value == scored.figures["mAP50"] < ends.high
 
 
 def test_classes_of_a_coco_network_on_voc(tmp_path):
@@ -83,6 +63,6 @@ def test_boxes_of_other_classes_take_nobodys_place(tmp_path):
     content["categories"] = content["categories"][:1]
     content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 10]
     path.write_text(json.dumps(content))
-    scorer = CocoScorer(load_coco(tmp_path), load_ann(weights).spec)
+    scorer = CocoScorer(load_coco_json(path, tmp_path / "images"), load_ann(weights).spec)
     assert scorer.selection and scorer.selection.classes == (0,)
     assert scorer.notes == ["1 of the network's 3 classes are matched with the dataset's 1 by name"]
