@@ -55,7 +55,7 @@ def make_photos(folder: Path, n: int) -> list[Path]:
 
 
 def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
-    """(weights, instances.json) in `folder`: the objects are some of the ANN's own boxes, so that
+    """(weights, images/instances.json) in `folder`: the objects are some of the ANN's own boxes, so that
     its mAP is not 0.
     """
     photos = make_photos(folder / "images", n)
@@ -76,7 +76,7 @@ def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
             row |= {"category_id": 10 * (label + 1), "area": box[2] * box[3], "iscrowd": 0}
             annotations.append(row)
     categories = [{"id": 10 * (i + 1), "name": name} for i, name in enumerate(NAMES)]
-    path = folder / "instances.json"
+    path = folder / "images" / "instances.json"
     content = {"images": images, "annotations": annotations, "categories": categories}
     path.write_text(json.dumps(content))
     return weights, path

@@ -110,7 +110,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.io.files import run_directory
     from spiking_yolo.options import load_all, load_ann, silent
 
-    data = options.data or samples_folder()
+    data = options.data or samples_folder() / "instances.json"
     with processes(options.device) as ranks:
         networks = load_all(options)
         scorer = open_scorer(data, next(iter(networks.values())).spec, options)

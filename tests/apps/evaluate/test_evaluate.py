@@ -21,7 +21,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
 from spiking_yolo.convert.load import load
-from spiking_yolo.data.coco import load_coco
+from spiking_yolo.data.coco import load_coco_json
 from spiking_yolo.observe import Observer
 
 QUICK = ("--T", 4, "--steps", "2,4")
@@ -29,9 +29,9 @@ QUICK = ("--T", 4, "--steps", "2,4")
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory) -> tuple[Path, Path]:
-    """Weights and the folder of the photographs."""
+    """Weights, and instances.json beside the photographs."""
     folder = tmp_path_factory.mktemp("scene")
-    return make_scene(folder)[0], folder
+    return make_scene(folder)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_files_of_a_run(done):
 def test_predictions_score_as_the_table_says(scene, done):
     """By pycocotools, from the files."""
     content = results(done / "dcgs")
-    truth = COCO(str(scene[1] / "instances.json"))
+    truth = COCO(str(scene[1]))
     for name, row in (("ann", content["ann"]), ("4", content["steps"][-1])):
         found = truth.loadRes(str(done / "dcgs" / f"predictions_{name}.json"))
         run = COCOeval(truth, found, "bbox")
@@ -84,7 +84,7 @@ def test_predictions_score_as_the_table_says(scene, done):
 def test_rows_are_means_over_images(scene, done):
     detector = SpikingYOLO(scene[0], "dcgs")
     row = results(done / "dcgs")["steps"][-1]
-    paths = [sample.path for sample in load_coco(scene[1]).samples]
+    paths = [sample.path for sample in load_coco_json(scene[1], scene[1].parent).samples]
     seen = list(detector.observer().observe(paths, 4, want=("ann",)))
     macs = seen[0].macs
     for counting in ("spikes", "digits", "messages"):
@@ -117,7 +117,7 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
 
 def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
     network = load(scene[0], "p-norm")
-    dataset = load_coco(scene[1])
+    dataset = load_coco_json(scene[1], scene[1].parent)
 
     def rows(**own: Any) -> list[dict[str, Any]]:
         options = EvalOptions(**own)
@@ -193,7 +193,7 @@ def test_records_need_no_outputs(scene):
     from spiking_yolo.observe import Observation
 
     detector = SpikingYOLO(scene[0], "dcgs")
-    sample = load_coco(scene[1]).samples[0]
+    sample = load_coco_json(scene[1], scene[1].parent).samples[0]
     observe = detector.observer().observe
     (seen,) = observe([sample.path], 4, [2], want=("boxes", "ann", "layers"))
     read = Observation.from_json(json.loads(json.dumps(seen.record(), default=json_fields)))
@@ -211,7 +211,7 @@ def test_records_need_no_outputs(scene):
 
 def test_photographs_without_labels_are_compared_with_the_ann(scene, tmp_path, capsys):
     call = ("--weights", scene[0], "--T", 1, "--project", tmp_path)
-    assert run_tool("eval", "--data", scene[1] / "images", *call) == 0
+    assert run_tool("eval", "--data", scene[1].parent, *call) == 0
     assert "has no labels" in capsys.readouterr().out
     content = results(tmp_path / "exp")
     assert content["ann"]["agree"] == 1 and 0 < content["steps"][0]["agree"] <= 1
