@@ -17,11 +17,6 @@ VOC_NAMES = (
     "train", "tvmonitor",
 )  # fmt: skip
 
-# COCO numbers its 80 classes with gaps between 1 and 90; index 0..79 is the order of a network's
-# outputs.
-_UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-COCO_IDS = tuple(i for i in range(1, 91) if i not in _UNUSED)
-
 # COCO's own spelling of the six classes that darknet's coco.names spells as VOC does.
 COCO_TO_VOC_SPELLING = {
     "airplane": "aeroplane",
@@ -109,12 +104,7 @@ def load_coco(root: str | Path, split: str = "") -> DetectionSet:
     root = Path(root)
     path = root / "annotations" / f"instances_{split}.json"
     if not path.is_file():
-        files = root.glob("annotations/instances_*.json")
-        splits = sorted(file.stem.removeprefix("instances_") for file in files)
-        raise UserError(
-            f"{path} is missing: pass a COCO folder and one of its splits (found:"
-            f" {', '.join(splits) or 'none'})"
-        )
+        raise UserError(f"{path} is missing: pass a COCO folder, and a split that it has")
     folder = root / split
     if not folder.is_dir():
         folder = root / "images" / split
@@ -168,8 +158,7 @@ def _sample(image: Image, items: Sequence[Annotation], folder: Path) -> Sample:
 def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
     """The index in `dataset.classes` of each class of a network, -1 if the dataset lacks it.
 
-    COCO's 80 ids match 80 outputs by position, whatever the spelling. Other lists are matched by
-    name, where VOC's and COCO's names of a class count as equal.
+    They are matched by name, where VOC's and COCO's names of a class count as equal.
 
     Args:
         dataset: The dataset.
@@ -178,8 +167,6 @@ def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, .
     Raises:
         UserError: The network does not know a class of the dataset.
     """
-    if len(names) == len(COCO_IDS) and set(dataset.category_ids) == set(COCO_IDS):
-        return tuple(map(dataset.category_ids.index, COCO_IDS))
     places = match_names(dataset.classes, names)
     if -1 in places:
         raise UserError(

@@ -26,8 +26,6 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import atomic_write, regular
 
 UNKNOWN_FPS = 25.0
-# In a frame; Pillow refuses photographs above this.
-MAX_PIXELS = 178_956_970
 # Seconds until an address must answer.
 PATIENCE = 30.0
 # Every so many frames of a video, one is previewed.
@@ -80,7 +78,7 @@ def open_video(source: str) -> AbstractContextManager[Video]:
     """Open a video file, an address or a webcam.
 
     Raises:
-        UserError: It cannot be opened, or its frames have more than MAX_PIXELS.
+        UserError: It cannot be opened.
     """
     if is_webcam(source):
         return _open_webcam(source)
@@ -107,11 +105,6 @@ def _open_stream(source: str) -> Iterator[Video]:
         stream = next((s for s in container.streams.video if s.codec_context), None)
         if stream is None:
             raise _unreadable(source)
-        if stream.width * stream.height > MAX_PIXELS:
-            raise UserError(
-                f"{source} has frames of {stream.width} x {stream.height}, above {MAX_PIXELS}"
-                " pixels: give a smaller video"
-            )
         if not is_address(source):
             stream.thread_type = "AUTO"
         fps = float(stream.guessed_rate or UNKNOWN_FPS)

@@ -37,12 +37,6 @@ class Selection(DetectionOptions):
     classes: tuple[int, ...] | None = None
     multi_label: bool = False
 
-    def __post_init__(self) -> None:
-        for name, value in self.box_options().items():
-            if isinstance(value, np.generic):
-                object.__setattr__(self, name, value.item())
-        super().__post_init__()
-
     @classmethod
     def of(
         cls,

@@ -17,7 +17,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -32,21 +32,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-
-class Resampled(Protocol):
-    """Matched detections that can be scored under image weights."""
-
-    images: int
-    figures: tuple[str, ...]
-
-    def score(self, weights: np.ndarray) -> np.ndarray:
-        """Figures of m resamplings, float [m, figures].
-
-        Args:
-            weights: How often each image was drawn, int64 [m, images].
-        """
-        ...
 
 
 def draws(images: int, n: int, seed: int) -> np.ndarray:
@@ -105,7 +90,7 @@ class Resampling:
 
     @classmethod
     def of(
-        cls, data: Resampled, n: int = 1000, seed: int = 0, blocks: Blocks | None = None
+        cls, data: "Resampled", n: int = 1000, seed: int = 0, blocks: Blocks | None = None
     ) -> "Resampling":
         """Score all images and n resamplings of them.
 
@@ -258,5 +243,8 @@ class AccuracyResampled:
         self.images = len(self._hits)
 
     def score(self, weights: np.ndarray) -> np.ndarray:
-        """See `Resampled.score`."""
+        """Figures of m resamplings, [m, figures], under image weights, int64 [m, images]."""
         return weights @ self._hits / weights.sum(1, keepdims=True)
+
+
+Resampled = VocResampled | CocoResampled | AccuracyResampled

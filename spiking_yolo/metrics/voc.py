@@ -131,10 +131,6 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample) -> np.ndarray:
 
 def rank(predictions: Sequence[Detections], dataset: DetectionSet) -> dict[str, Ranked]:
     """Match every image and rank the detections of each class; arguments as in `voc_map`."""
-    if len(predictions) != len(dataset):
-        raise ValueError(
-            f"{len(predictions)} predictions for the {len(dataset)} images of {dataset.name}"
-        )
     dataset = dataset.indexed()
     no_detections = np.zeros(0, np.int64)
     matched = [(no_detections, no_detections, no_detections, no_detections)]

@@ -70,8 +70,6 @@ def vgg16(
         pool: "max" or "avg".
         width: Factor on the number of channels.
     """
-    if pool not in ("max", "avg"):
-        raise UserError(f"unknown pooling {pool!r}: choose max or avg")
     layers: list[nn.Module] = []
     cin = 3
     for channels in VGG16:

@@ -9,14 +9,6 @@ from spiking_yolo.io.files import read_text
 from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.settings import LARGEST
 
-ALIASES = {
-    "network": "net",
-    "conv": "convolutional",
-    "conn": "connected",
-    "max": "maxpool",
-    "avg": "avgpool",
-    "soft": "softmax",
-}
 HEADS = ("detection", "region", "yolo")
 
 
@@ -82,8 +74,7 @@ def parse_cfg(text: str) -> list[Section]:
             continue
         key, equals, value = line.partition("=")
         if line[0] == "[" and line[-1] == "]":
-            name = ALIASES.get(line[1:-1], line[1:-1])
-            sections.append(Section(name, len(sections) - 1, number))
+            sections.append(Section(line[1:-1], len(sections) - 1, number))
         elif key and equals and sections:
             sections[-1].options.setdefault(key, value)
         else:

@@ -23,7 +23,7 @@ NEUTRAL = {
     **dict.fromkeys(["flipped", "binary", "xnor", "antialiasing", "deform", "coordconv"], "0"),
     **dict.fromkeys(["maxpool_depth", "maxpool_zero_nonmax", "background"], "0"),
     **dict.fromkeys(["dilation", "alpha", "beta", "scale"], "1"),
-    "share_index": "",
+    **dict.fromkeys(["share_index", "stride_x", "stride_y"], ""),
     "weights_type": "none",
     "tree": "",
     "coords": "4",
@@ -144,9 +144,6 @@ def _convolutional(section: Section, shape: Shape) -> nn.Module:
     padding = section.integer("padding", 0)
     if section.integer("pad", 0):
         padding = size // 2
-    strides = {section.integer(key, stride) for key in ("stride_x", "stride_y")}
-    if strides != {stride}:
-        raise section.error("stride_x and stride_y must be the stride")
     bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
     return _with_activation(section, {"conv": conv}, bn and nn.BatchNorm2d(filters, eps=1e-5))

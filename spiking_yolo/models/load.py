@@ -34,10 +34,7 @@ def build_model(arch: str, spec: Spec, options: Mapping[str, Any]) -> nn.Module:
     """A newly initialised network. Raises UserError for an unknown `arch` or option."""
     if arch != "yolov1":
         return build(arch, len(spec.names), **options)
-    try:
-        return YOLOv1(classes=len(spec.names), num=spec.heads[0].num, **options)
-    except TypeError as e:
-        raise UserError(f"cannot build yolov1: {e}; check the options") from e
+    return YOLOv1(classes=len(spec.names), num=spec.heads[0].num, **options)
 
 
 def save_checkpoint(

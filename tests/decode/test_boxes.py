@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.decode.boxes import (
-    Boxes,
-    Detections,
-    counted,
-    decode,
-    listed,
-    ranked,
-    top_classes,
-)
-from spiking_yolo.errors import UserError
-from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.decode.boxes import Boxes, Detections, counted, listed, ranked, top_classes
 
 NAMES = ("cat", "dog", "bird")
 FIRST = (8.0, 4.0, 40.5, 36.25)
@@ -78,18 +68,3 @@ def test_top_classes():
     assert best.class_id.tolist() == [2, 5, 3, 1, 0] and len(best) == 5
     expected = torch.tensor([0.0, 1, 5, 2, 0, 4, 0]).softmax(0)[best.class_id]
     assert best.confidence.tolist() == pytest.approx(expected.tolist())
-
-
-def test_tensors_that_do_not_fit():
-    anchored, cells = HeadSpec("yolov3", 2, 1, ((100, 100),)), HeadSpec("yolov1", 20, 2, side=7)
-    fitting = torch.zeros(1, 7, 4, 4)
-    for head, tensors, word in (
-        (anchored, [fitting, fitting], "2 outputs"),
-        (anchored, [torch.zeros(1, 8, 4, 4)], "does not fit"),
-        (cells, [torch.zeros(1, 1469)], "does not fit"),
-        (anchored, [torch.zeros(1, 7)], "does not fit"),
-    ):
-        with pytest.raises(UserError, match=word):
-            decode(tensors, Spec("detect", ("a",) * head.classes, 64, 64, heads=(head,)))
-    spec = Spec("detect", ("a", "b"), 64, 64, heads=(anchored,))
-    assert decode([fitting], spec)[0].shape == (1, 16, 4)

@@ -18,10 +18,10 @@ from spiking_yolo.models.load import load_ann
 
 NAMES = ("cup", "spoon", "plate")
 CFG = (
-    "[net]\nwidth=32\nheight=32\nchannels=3\n[conv]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n"
-    "[max]\nsize=2\nstride=2\n[conv]\nfilters=12\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
-    "[conv]\nfilters=8\nactivation=leaky\n[upsample]\nstride=2\n[route]\nlayers=-1,1\n"
-    "[conv]\nfilters=16\nactivation=linear\n[yolo]\nmask=0,1\nanchors=8,8, 16,12\nclasses=3\nnum=2\n"
+    "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n"
+    "[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=12\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    "[convolutional]\nfilters=8\nactivation=leaky\n[upsample]\nstride=2\n[route]\nlayers=-1,1\n"
+    "[convolutional]\nfilters=16\nactivation=linear\n[yolo]\nmask=0,1\nanchors=8,8, 16,12\nclasses=3\nnum=2\n"
 )
 
 

@@ -145,11 +145,6 @@ def test_equal_confidences_rank_in_input_order() -> None:
     assert voc_map([two, one], of(samples[::-1])).mAP_area == 0.5
 
 
-def test_the_number_of_predictions_must_fit() -> None:
-    with pytest.raises(ValueError, match="2 predictions for the 1 images"):
-        voc_map([found([], [])] * 2, of([truth([])]))
-
-
 def test_labels_are_read_through_the_category_ids() -> None:
     image = truth([(0, 0, 9, 9)], [18])
     data = DetectionSet("coco", ("person", "dog"), [image], [], (1, 18))

@@ -10,9 +10,9 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.models.darknet_cfg import Section, parse_cfg, read_cfg
 
 
-def test_order_repetition_spaces_comments_and_aliases():
-    text = "# note\r\n[network]\r\n hue = .1\r\n\r\n[conv]\nfilters = 16 \n;x=1\n[max]\n"
-    text += "[conv]\nanchors = 1, 2,\t 3,4\n"
+def test_order_repetition_spaces_and_comments():
+    text = "# note\r\n[net]\r\n hue = .1\r\n\r\n[convolutional]\nfilters = 16 \n;x=1\n[maxpool]\n"
+    text += "[convolutional]\nanchors = 1, 2,\t 3,4\n"
     sections = parse_cfg(text)
     assert [s.kind for s in sections] == ["net", "convolutional", "maxpool", "convolutional"]
     assert [s.index for s in sections] == [-1, 0, 1, 2]
@@ -23,7 +23,7 @@ def test_order_repetition_spaces_comments_and_aliases():
 
 def test_numbers_end_where_a_comment_begins():
     (_, layer) = parse_cfg(
-        "[net]\n[conv]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n"
+        "[net]\n[convolutional]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n"
     )
     assert layer.integer("size") == 3 and layer.integers("mask") == [0, 1]
     assert layer.numbers("scale") == [1.5]
@@ -45,14 +45,12 @@ def test_what_is_written_is_read(layers):
         for kind, options in layers
     )
     found = [(s.kind, {k: int(v) for k, v in s.options.items()}) for s in parse_cfg(text)[1:]]
-    aliases = {"conv": "convolutional", "conn": "connected"}
-    aliases |= {"max": "maxpool", "avg": "avgpool", "soft": "softmax"}
-    assert found == [(aliases.get(kind, kind), options) for kind, options in layers]
+    assert found == layers
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[net]\n", "[conv]\n[net]\n", "size=3\n[net]\n[conv]\n", "[net]\n[conv\n", "[net]\n[conv]\nx\n"],
+    ["", "[net]\n", "[convolutional]\n[net]\n", "size=3\n[net]\n[convolutional]\n", "[net]\n[conv\n", "[net]\n[convolutional]\nx\n"],
 )  # fmt: skip
 def test_mistakes(text: str):
     with pytest.raises(ValueError, match=r"cfg|net"):

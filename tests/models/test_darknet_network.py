@@ -69,23 +69,25 @@ def test_pool_follows_the_formula(size, stride, height, width, data):
             assert torch.equal(out[:, :, i, j], window.amax((2, 3)))
 
 
-LINEAR = "[conv]\nfilters=6\nactivation=linear\n"
-TWO = "[conv]\nfilters=4\nactivation=leaky\n[conv]\nfilters=4\nactivation=linear\n"
+LINEAR = "[convolutional]\nfilters=6\nactivation=linear\n"
+TWO = (
+    "[convolutional]\nfilters=4\nactivation=leaky\n[convolutional]\nfilters=4\nactivation=linear\n"
+)
 ONE = "[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
 MISTAKES = [
-    ("[conv]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic cannot be converted"),
-    (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "layer 2 .*does not fit"),
+    ("[convolutional]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic cannot be converted"),
+    (f"{TWO}[convolutional]\ngroups=3\nfilters=6\nactivation=relu", "layer 2 .*does not fit"),
     (f"{LINEAR}share_index=0", "share_index=0 is not supported"),
     ("[route]\nlayers=0", "must name earlier layers"),
-    ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "layer 3 .*not fit"),
+    ("[maxpool]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "layer 3 .*not fit"),
     (f"{LINEAR}[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "group_id be below"),
     (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
     ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted"),
-    ("[max]\nsize=20\nstride=20\npadding=0", "layer 0 .*not fit"),
-    ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "layer 1 .*not fit"),
+    ("[maxpool]\nsize=20\nstride=20\npadding=0", "layer 0 .*not fit"),
+    ("[connected]\noutput=4\nactivation=linear\n[maxpool]\nstride=2", "layer 1 .*not fit"),
     (f"{LINEAR}{ONE}[route]\nlayers=1", "can read a head"),
     (f"{LINEAR}{ONE}new_coords=1", "new_coords=1 needs"),
-    (f"[conv]\nfilters=6\nactivation=logistic\n{ONE}new_coords=1\n[route]\nlayers=0", "of its own"),
+    (f"[convolutional]\nfilters=6\nactivation=logistic\n{ONE}new_coords=1\n[route]\nlayers=0", "of its own"),
 ]  # fmt: skip
 
 
@@ -97,4 +99,4 @@ def test_mistakes_name_the_layer():
 
 def test_grey_input():
     with pytest.raises(UserError, match="channels must be 3"):
-        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\nchannels=1\n[max]\n"))
+        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\nchannels=1\n[maxpool]\n"))

@@ -25,8 +25,8 @@ SIZES = [
     (ROOT / "weights" / "yolov3-tiny.cfg", struct.pack("<3iQ", 0, 2, 0, 7), 35_434_956),
 ]
 SMALL = """[net]\nwidth=4\nheight=4
-[conv]\nfilters=2\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky
-[conv]\nfilters=3\nactivation=linear
+[convolutional]\nfilters=2\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky
+[convolutional]\nfilters=3\nactivation=linear
 [connected]\noutput=11\nbatch_normalize=1\nactivation=linear
 [detection]\nclasses=1\ncoords=4\nside=1\nnum=2\n"""
 SMALL_FLOATS = 4 * 2 + 54 + 3 + 6 + 4 * 11 + 48 * 11

@@ -59,8 +59,10 @@ def test_public_networks_agree_with_a_second_implementation(name: str, photograp
     assert sum(node.attrs["slope"] == 1 for node in ann.graph.activations) == IDENTITIES[name]
 
 
-HEAD = "[conv]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
-TWO = "[conv]\nfilters=4\nactivation=leaky\n[conv]\nfilters=4\nactivation=linear\n"
+HEAD = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
+TWO = (
+    "[convolutional]\nfilters=4\nactivation=leaky\n[convolutional]\nfilters=4\nactivation=linear\n"
+)
 
 
 def build(layers: str, head: str = HEAD) -> DarknetNet:
@@ -68,7 +70,7 @@ def build(layers: str, head: str = HEAD) -> DarknetNet:
 
 
 def test_swish_is_silu_and_networks_need_not_be_square():
-    net = build("[conv]\nfilters=4\nactivation=swish\n")
+    net = build("[convolutional]\nfilters=4\nactivation=swish\n")
     assert isinstance(net.layers[0].act, torch.nn.SiLU) and net.shapes[0] == (4, 16, 8)
     assert (net.spec(["a"]).height, net.spec(["a"]).width) == (16, 8)
 

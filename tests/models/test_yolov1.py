@@ -25,8 +25,6 @@ def test_mistakes():
         yolov1_spec(("a",), 300)
     with pytest.raises(UserError, match="multiple of 32"):
         yolov1_spec(("a",), (320, 300))
-    with pytest.raises(UserError, match="max or avg"):
-        YOLOv1(pool="none")
 
 
 @pytest.mark.skipif(not WEIGHTS.is_file(), reason=f"{WEIGHTS.name} is missing from weights/")

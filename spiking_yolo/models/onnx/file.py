@@ -19,8 +19,6 @@ from torch import Tensor
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import LARGEST, Size, label, reason
 
-# Bytes of a file, at most: protocol buffers end at 2 GiB.
-LARGEST_FILE = (1 << 31) - 1
 NODES = 20_000
 # Numbers of the operands and of the result of what is folded, at most.
 FOLDED = 1 << 22
@@ -105,8 +103,6 @@ def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
             images.
     """
     onnx: Any = require("onnx", "onnx")
-    if path.stat().st_size > LARGEST_FILE:
-        raise UserError(f"it has more than {LARGEST_FILE} bytes, as no ONNX file does")
     try:
         proto: Any = onnx.ModelProto()
         proto.ParseFromString(path.read_bytes())

@@ -22,14 +22,13 @@ def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     padding = _padding(a)
     if not isinstance(weight, Tensor) or weight.ndim != 4 or x is None or padding is None:
         return None
+    if padding[:2] != padding[2:]:
+        return None
     bias: Value | None = torch.zeros(len(weight))
     if len(args) > 2:
         bias = args[2]
     if not isinstance(bias, Tensor):
         return None
-    if padding[:2] != padding[2:]:
-        x = builder.emit("pad", f"{node.name}_pad", x, padding=_by_side(padding))
-        padding = [0, 0, 0, 0]
     geometry: dict[str, Any] = {
         "stride": a.get("strides", [1, 1]),
         "padding": padding[:2],
@@ -96,8 +95,6 @@ def _activation_attributes(node: OnnxNode, args: Args) -> dict[str, Any] | None:
             return {"slope": float(node.attrs.get("alpha", 0.01))}
         case "Clip" if len(numbers) == 2 and numbers[0] == 0 and 0 < numbers[1] < torch.inf:
             return {"slope": 0.0, "cap": float(numbers[1])}
-        case "Swish" if node.attrs.get("alpha", 1.0) == 1:
-            return {"slope": 0.0, "silu": True}
     return None
 
 
@@ -168,7 +165,6 @@ LAYERS: dict[str, Callable[[GraphBuilder, OnnxNode, Args], Feature | None]] = {
     "Relu": activation,
     "LeakyRelu": activation,
     "Clip": activation,
-    "Swish": activation,
     "MaxPool": max_pool,
     "AveragePool": average_pool,
     "Resize": resize,
