@@ -3,7 +3,7 @@ network and the ANN on it, decodes their outputs, compares them and counts what 
 
     observer = Observer(converted.network(), converted.graph, converted.spec, Selection(conf=0.3))
     for seen in observer.observe(["dog.jpg", "horses.jpg"], T=16, steps=[1, 4], want=["ann"]):
-        print(seen.path, seen.error(4), seen.last.operations)
+        print(seen.path, seen.steps[4].error, seen.last.operations)
 
 One run to T gives an `Observation` per image with a `StepObservation` for each of `steps` and T.
 T=0 runs the ANN alone. The frames of a video, whose state stays in the network, are followed:
@@ -181,10 +181,8 @@ class Observation:
         ann_outputs: Head tensors [1, ...] of the ANN, on the CPU; empty unless wanted.
         quantised: Bits -> prediction of the ANN with activations of so many bits.
         neurons_by_layer: Neurons of each layer; of an ON/OFF pair both count.
-        activations: Activations of the ANN.
         macs: Multiply-accumulates of one ANN pass.
         analogue_macs: Those of layers that receive analogue values.
-        simulated: Steps that were simulated: fewer than T if the rest changes nothing.
         settled: The step after which nothing changes any more; None if that is not certain.
         seconds: What took how long.
         fresh: Whether the network's state started anew for this frame.
@@ -199,10 +197,8 @@ class Observation:
     ann_outputs: tuple[Tensor, ...] = ()
     quantised: dict[int, Prediction] = field(default_factory=dict)
     neurons_by_layer: dict[str, int] = field(default_factory=dict)
-    activations: int = 0
     macs: int = 0
     analogue_macs: int = 0
-    simulated: int = 0
     settled: int | None = None
     fresh: bool = True
     cut: bool = False
@@ -226,10 +222,6 @@ class Observation:
         """See the function `mean_rate`, over all layers and t steps."""
         step = self.steps[t]
         return mean_rate(step.total_spikes, self.neurons, step.active_steps)
-
-    def error(self, t: int) -> float:
-        """Relative error of the outputs after t steps against the ANN's, which must be wanted."""
-        return self.steps[t].error
 
     def record(self) -> "Observation":
         """The same without pixels and outputs: what a log and a table need."""
@@ -422,10 +414,8 @@ class Observer:
                 ann_outputs=expected,
                 quantised={bits: of_bits[k] for bits, of_bits in quantised.items()},
                 neurons_by_layer=run.neurons,
-                activations=run.activations,
                 macs=run.macs,
                 analogue_macs=run.analogue_macs,
-                simulated=run.steps,
                 settled=run.settled,
                 fresh=run.fresh,
                 cut=run.cut,

@@ -62,7 +62,6 @@ def result(count: int = 3, tracks: bool = False, recipe: Any = None, **changes: 
         "ann": detections(1),
         "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
         "macs": 5_000_000_000,
-        "simulated": 5,
         "settled": 5,
     }
     return Result.of(Observation(**{**values, **changes}), NAMES, recipe or Recipe("tested"))

@@ -166,14 +166,6 @@ def _open_webcam(source: str) -> Iterator[Video]:
         capture.release()
 
 
-def frames_to_read(count: int | None, every: int = 1, most: int | None = None) -> int | None:
-    """How many of `count` frames are read: every `every`-th, `most` at most. None if unknown."""
-    if count is None:
-        return most
-    chosen = -(-count // every)
-    return min(chosen, most or chosen)
-
-
 class Frames(NamedTuple):
     """Frames of a source, read on use.
 

@@ -45,8 +45,6 @@ class DetectOptions(MethodOptions, DetectionOptions, OutputOptions, SourceOption
     """With --track: confidence with which a box starts a track; others continue one."""
     every: Annotated[int, at_least(1), VIDEO] = 1
     """Read every N-th frame of a video or webcam."""
-    max_frames: Annotated[int | None, at_least(1), VIDEO] = None
-    """Read at most N frames of a video or webcam."""
     project: Annotated[Path, OUTPUT] = Path("runs/detect")
     """Folder of all runs."""
 

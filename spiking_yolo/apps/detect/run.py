@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
-from spiking_yolo.data.video import Video, VideoWriter, frames_to_read, open_video, previewed
+from spiking_yolo.data.video import Video, VideoWriter, open_video, previewed
 from spiking_yolo.decode.boxes import Detections, listed, times
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
@@ -186,7 +186,7 @@ class DetectRun:
             fps = video.fps / options.every
             assert self.observer.network is not None
             stream = Stream(self.observer.network, options.timesteps(self.recipe, True))
-            frames = frames_to_read(video.count, options.every, options.max_frames)
+            frames = None if video.count is None else -(-video.count // options.every)
             trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
             inputs = self._inputs(video)
             observations = self.observer.follow(inputs, stream, options.steps, want=self._want)
@@ -217,8 +217,7 @@ class DetectRun:
 
     def _inputs(self, video: Video) -> Iterator[Input]:
         every = self.options.every
-        images = islice(video.frames(every), self.options.max_frames)
-        for index, image in enumerate(images):
+        for index, image in enumerate(video.frames(every)):
             number = index * every
             yield read_input(image, self.detector.spec, False, number, number / video.fps)
 
