@@ -10,7 +10,7 @@ import torch
 from helpers.networks import TinyLeaky, images, make, statistics
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking_yolo.convert.statistics import (
     BINS,
@@ -122,13 +122,6 @@ def test_histograms_count_every_pre_activation_of_every_site():
     for name, before in taps.items():
         assert_equal(split[name], counted(before))
         assert split[name].total == before[:, 0].numel()
-
-
-def test_histograms_without_activations():
-    with pytest.raises(UserError, match="has no activation"):
-        collect_histograms(
-            trace(nn.Sequential(nn.Conv2d(3, 1, 1)).double(), images(1)), [images(1)]
-        )
 
 
 def test_steps_rise_and_hold_what_lies_below_the_next():

@@ -9,7 +9,6 @@ from helpers.tiny import NAMES, write_tiny
 from spiking_yolo.data import formats
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.data.formats import FORMATS, Format, format_of, open_detection, open_photographs
-from spiking_yolo.errors import UserError
 
 
 def load_csv(path: Path, split: str) -> DetectionSet:
@@ -43,15 +42,6 @@ def test_the_splits_are_those_of_the_format(data: Path):
     assert open_detection(data).name == "csv last"
     assert [Path(p).name for p in open_photographs([str(data)])] == ["b.png"]
     assert [Path(p).name for p in open_photographs([str(data)], training=True)] == ["a.png"]
-
-
-def test_options_of_other_formats_are_refused(data: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="a table: leave out --year"):
-        open_detection(data, year=2012)
-    with pytest.raises(UserError, match="a table: leave out --images"):
-        open_detection(data, images=tmp_path)
-    with pytest.raises(UserError, match=r"no detection dataset: pass .* or a table"):
-        open_detection(tmp_path / "photos")
 
 
 def test_formats_are_recognised_by_their_files(tmp_path: Path):

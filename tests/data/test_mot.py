@@ -88,13 +88,6 @@ def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
         read_mot(path)
 
 
-def test_files_without_boxes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gt\.txt has no boxes"):
-        read_mot(write(tmp_path / "gt.txt", "\n"))
-    with pytest.raises(UserError, match=r"none\.txt"):
-        read_mot(tmp_path / "none.txt")
-
-
 _NUMBER = st.floats(-2000, 2000)
 _SIDE = st.floats(0, 3000)
 _BOX = st.tuples(_NUMBER, _NUMBER, _SIDE, _SIDE, st.floats(1e-4, 1), st.integers(-1, 99))
@@ -155,19 +148,3 @@ def test_one_sequence_and_one_clip(tmp_path: Path) -> None:
     (sequence,), (bare,) = open_sequences(tmp_path / "s"), open_sequences(video)
     assert (sequence.name, sequence.source, sequence.length) == ("s", video, 3)
     assert (bare.name, bare.source, bare.truth) == ("s", video, None)
-
-
-def test_what_holds_no_frames_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "s/gt.txt")
-    (tmp_path / "s/img1").mkdir()
-    (tmp_path / "void").mkdir()
-    with pytest.raises(UserError, match=r"s has no frames"):
-        open_sequences(tmp_path)
-    with pytest.raises(UserError, match="void holds no video"):
-        open_sequences(tmp_path / "void")
-    with pytest.raises(UserError, match="holds no video"):
-        open_sequences(tmp_path / "nothing")
-    clip(tmp_path / "s/a.mp4")
-    clip(tmp_path / "s/b.mp4")
-    with pytest.raises(UserError, match=r"s has no frames"):
-        open_sequences(tmp_path / "s")

@@ -115,11 +115,3 @@ def test_a_faulty_yaml_is_named(root: Path) -> None:
         with pytest.raises(UserError, match=says) as caught:
             load_data_yaml(root / "own.yaml")
         assert "own.yaml" in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_missing_yaml_and_broken_photos_are_named(root: Path) -> None:
-    with pytest.raises(UserError, match=r"none.yaml"):
-        load_data_yaml(root / "none.yaml")
-    write(root / "set/images/val/b.png", "no picture")
-    with pytest.raises(UserError, match=r"cannot read .*b.png as an image"):
-        load_data_yaml(root / "data.yaml")

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from spiking_yolo.decode.boxes import Boxes, Detections
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
 from spiking_yolo.errors import UserError
 
@@ -25,12 +25,6 @@ def boxes(*rows: tuple[float, float, int]) -> Detections:
 def ids(tracked: Detections) -> list[int]:
     assert tracked.track_id is not None
     return tracked.track_id.tolist()
-
-
-def test_a_confidence_is_a_fraction():
-    for conf in (-0.1, 1.1, "high", None):
-        with pytest.raises(UserError, match=r"track_conf must be a number in 0\.\.1"):
-            Tracker(25, conf)
 
 
 def test_a_missing_extra_is_one_line(monkeypatch):
@@ -108,17 +102,3 @@ class TestTracker:
         for _ in range(5):
             tracker.update(boxes())
         assert not tracker._of_class
-
-
-def test_ids_go_with_the_boxes():
-    tracked = Detections(
-        torch.zeros(3, 4),
-        torch.ones(3),
-        torch.zeros(3, dtype=torch.int64),
-        torch.tensor([4, -1, 2]),
-    )
-    assert tracked.take(torch.tensor([2, 0])).track_id.tolist() == [2, 4]
-    shown = Boxes(tracked, (10, 10))
-    assert shown[1:].id.tolist() == [-1, 2]
-    untracked = Boxes(boxes((0, 0.9, CAT)), (10, 10))
-    assert untracked.id is None and untracked[0].id is None

@@ -10,7 +10,6 @@ from helpers.networks import TinyLeaky, images, make, same, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.errors import UserError
 from spiking_yolo.integer.stream import Network, Stream, unlike
 
 DIGITS = get_recipe("signed-digits").with_settings(
@@ -188,9 +187,3 @@ def test_many_frames_leave_no_trace():
     assert sum(stream(frames[k % 10]).fresh for k in range(300)) == 1
     last = stream(frames[9]).snapshots[1].outputs
     assert all(map(torch.equal, last, net(frames[9]).outputs))
-
-
-def test_a_dead_zone_needs_complete_values():
-    for method in ("p-norm", "dcgs"):
-        with pytest.raises(UserError, match="complete values"):
-            get_recipe(method).with_settings({"neuron.hysteresis": 0.5})

@@ -1,13 +1,11 @@
 """The .cfg parser."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.darknet_cfg import Section, parse_cfg, read_cfg
+from spiking_yolo.models.darknet_cfg import Section, parse_cfg
 
 
 def test_order_repetition_spaces_and_comments():
@@ -62,11 +60,3 @@ def test_bad_numbers_name_line_layer_and_key(value: str):
     section = Section("convolutional", 4, 17, {"size": value})
     with pytest.raises(UserError, match=r"line 17: layer 4 \[convolutional\]: size="):
         section.integer("size", 1)
-
-
-def test_files_that_are_not_cfg(tmp_path: Path):
-    with pytest.raises(UserError, match="cannot read"):
-        read_cfg(tmp_path / "no.cfg")
-    (tmp_path / "bin.cfg").write_bytes(bytes(range(256)) * 10)
-    with pytest.raises(UserError, match="bin"):
-        read_cfg(tmp_path / "bin.cfg")

@@ -1,6 +1,5 @@
 """The index of networks: its files, and how names are found."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from spiking_yolo.convert.calibration_file import CalibrationFile
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
-from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models import index
 from spiking_yolo.models.index import located, networks
@@ -55,20 +53,3 @@ def test_what_is_not_there():
     ]:
         with pytest.raises(UserError, match=words):
             located(name)
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installation that has the index alone."""
-    package = tmp_path / "package"
-    (package / "assets" / "weights").mkdir(parents=True)
-    shutil.copy(FOLDER / "index.json", package / "assets" / "weights")
-    monkeypatch.setattr(assets, "PACKAGE", package)
-
-
-@pytest.mark.usefixtures("installed")
-def test_a_network_that_an_installation_lacks():
-    index._index.cache_clear()
-    with pytest.raises(UserError, match="does not come with this installation"):
-        located("resnet20")
-    index._index.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 from helpers.pickles import archive, mapping, network, plain, record
 
 from spiking_yolo import UserError
-from spiking_yolo.models.load import file_kind, load_ann
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 POINTER = (
@@ -21,26 +21,6 @@ def test_what_is_no_network(tmp_path: Path, name: str):
     with pytest.raises(UserError, match=name) as caught:
         load_ann(tmp_path / name)
     assert "\n" not in str(caught.value)
-
-
-def test_a_folder_and_a_missing_file(tmp_path: Path):
-    (tmp_path / "weights").mkdir()
-    for path, said in (
-        (tmp_path / "weights", "give a file"),
-        (tmp_path / ("a" * 400), "there are no weights"),
-    ):
-        with pytest.raises(UserError, match=said):
-            load_ann(path)
-
-
-def test_the_suffix_says_what_a_file_is(tmp_path: Path):
-    for name, kind in (
-        ("a.weights", "darknet"),
-        ("a.SAFETENSORS", "safetensors"),
-        ("a.pt", "pickle"),
-    ):
-        (tmp_path / name).touch()
-        assert file_kind(tmp_path / name) == kind
 
 
 def layer(name: str, **modules: bytes) -> bytes:

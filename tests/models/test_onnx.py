@@ -12,7 +12,6 @@ from helpers.onnx_exports import ANCHORS, CLASSES, SIZE, Anchored, export
 from torch import Tensor, nn
 
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.graph.modules import Attention
 from spiking_yolo.models.load import Ann, load_ann
@@ -206,19 +205,3 @@ def test_another_size(tmp_path: Path):
     for own, theirs in zip(forward(ann.graph, x), expected, strict=True):
         torch.testing.assert_close(own, theirs, **NEAR)
     assert ann.options == ("--imgsz", "96x128")
-
-
-@pytest.mark.slow
-def test_a_size_that_is_open(tmp_path: Path, ultralytics: Path):
-    """It comes from the caller, or from what the exporter wrote."""
-    proto = onnx.load(ultralytics / "yolov8n-dynamic.onnx")
-    kept = [entry for entry in proto.metadata_props if entry.key != "imgsz"]
-    del proto.metadata_props[:]
-    proto.metadata_props.extend(kept)
-    onnx.save(proto, tmp_path / "open.onnx")
-    with pytest.raises(UserError, match=r"size of its images is open.*--imgsz"):
-        load_ann(tmp_path / "open.onnx")
-    ann = load_ann(tmp_path / "open.onnx", imgsz=(64, 96))
-    x = images(ann)
-    rows = runtime(tmp_path / "open.onnx", x)[0][0].T
-    torch.testing.assert_close(boxes_of(ann, x)[0], rows[:, :4], **NEAR)

@@ -295,23 +295,6 @@ def test_boxes_of_a_head_without_suppression(agnostic):
         assert own[:, 6].tolist() == chosen.class_id.tolist()
 
 
-def test_the_tool_refuses(tmp_path, capsys):
-    weights = write_tiny(tmp_path)
-    (tmp_path / "there.onnx").write_text("kept")
-    for output, args, expected in (
-        ("new.json", [], ".onnx"),
-        ("there.onnx", [], "--overwrite"),
-        ("new.onnx", ["--ann", "--stateful"], "--ann"),
-        ("new.nir", ["--boxes"], "--boxes"),
-        ("new.onnx", ["--method", "p-norm"], "one step"),
-    ):
-        assert run_tool("export", "--weights", weights, "-o", tmp_path / output, *args) == 2
-        err = capsys.readouterr().err
-        assert expected in err and len(err.splitlines()) == 1
-        assert (tmp_path / "there.onnx").read_text() == "kept"
-        assert not list(tmp_path.glob("new.*"))
-
-
 def test_the_tools(tmp_path, capsys):
     """A file with boxes."""
     weights = write_tiny(tmp_path)

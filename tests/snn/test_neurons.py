@@ -232,11 +232,6 @@ def test_thresholds_are_per_channel():
     assert per_channel(torch.tensor([1.0, 2.0]), torch.zeros(3, 2, 4, 4)).shape == (2, 1, 1)
 
 
-def test_unknown_kind():
-    with pytest.raises(UserError, match="lif"):
-        layer(Neuron("lif"), 1, 0.1)  # type: ignore[arg-type]
-
-
 def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
     """A file of one's own: importing it makes neuron.kind=plain possible."""
 
@@ -258,15 +253,3 @@ def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
             check_activations(Graph((Node("x", "input"), act), ("act",), {}), recipe)
     with pytest.raises(UserError, match=r"neuron\.reset=zero needs"):
         recipe.with_settings({"neuron.reset": "zero"})
-
-
-def test_a_kind_that_follows_silu_converts_it():
-    @register("smooth", follows=("silu",))
-    class Smooth(IntegrateAndFire):
-        pass
-
-    act = Node("act", "activation", ("x",), {"silu": True})
-    graph = Graph((Node("x", "input"), act), ("act",), {})
-    check_activations(graph, Recipe("test").with_settings({"neuron.kind": "smooth"}))
-    with pytest.raises(UserError, match=r"node 'act' \(SiLU\) has a silu"):
-        check_activations(graph, Recipe("test"))
