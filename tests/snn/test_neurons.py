@@ -245,7 +245,7 @@ def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
     for activation, what in (
         (Activation(0.1), "slope"),
         (Activation(cap=6.0), "cap"),
-        (Activation(silu=True), "SiLU"),
+        (Activation(silu=True), "silu"),
         (Activation(mish=True), "mish"),
     ):
         act = Node("act", "activation", ("x",), vars(activation))
