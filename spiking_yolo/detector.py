@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -219,35 +219,21 @@ class SpikingYOLO:
         """Name of the conversion method."""
         return self._source.recipe.name
 
-    @overload
     def detect(
         self,
         image: ImageSource,
-        T: int | None = ...,
-        steps: int | Iterable[int] = ...,
-        *,
-        bgr: bool = ...,
-        progress: Callable[[int], Any] | None = ...,
-        **boxes: Unpack[BoxOptions],
-    ) -> Result: ...
-    @overload
-    def detect(self, image: Sequence[ImageSource], *args: Any, **options: Any) -> list[Result]: ...
-    def detect(
-        self,
-        image: ImageSource | Sequence[ImageSource],
         T: int | None = None,
         steps: int | Iterable[int] = (),
         *,
         bgr: bool = False,
         progress: Callable[[int], Any] | None = None,
         **boxes: Unpack[BoxOptions],
-    ) -> Result | list[Result]:
-        """Detect objects in one image or a list of images.
+    ) -> Result:
+        """Detect objects in one image; `predict` takes several.
 
         Args:
             image: Path, PIL image, or RGB array [H, W, 3] or [H, W]
-                (uint8, uint16, or float in [0, 1]); a list of them, a folder, a glob or a .txt list
-                gives a list of Results.
+                (uint8, uint16, or float in [0, 1]).
             T: Timesteps to simulate. By default the last of `steps`, or as many as the method
                 needs: `timesteps` in `list_methods`, 64 where that is None.
             steps: Read the boxes after these timesteps too, one or several in 1..T; see
@@ -255,9 +241,6 @@ class SpikingYOLO:
             bgr: Whether arrays are BGR, as those of OpenCV.
             progress: Called with t after every timestep.
             boxes: Which boxes count, see BoxOptions: conf, iou, classes, max_det, agnostic_nms.
-
-        Returns:
-            A Result, or a list of Results if a list was given.
 
         Raises:
             UserError: An argument has the wrong type or is out of range, and nothing has been
@@ -272,27 +255,23 @@ class SpikingYOLO:
             T = check_count("T", T)
         times = checked_steps(steps, T)
         T = T or max(times, default=needed_timesteps(self.method))
-        images, several = _listed_images(image)
-        if images:
-            self._calibrate_once(_listed(images, bgr))
-        results: list[Result] = []
-        for one in images:
-            prepared = read_input(one, self.spec, bgr)
-            network = self._free_network()
-            observer = Observer(network, self._graph, self.spec, selection)
-            (seen,) = observer.observe([prepared], T, times, progress=progress)
-            if not isinstance(network, IntegerNetwork):
-                self._idle.append(network)
-            results.append(Result.of(seen, self.names, self._source.recipe))
-        if several:
-            return results
-        return results[0]
+        images = _listed_images(image)
+        if len(images) != 1:
+            raise UserError(f"{len(images)} images are given to detect: use SpikingYOLO.predict")
+        self._calibrate_once(_listed(images, bgr))
+        prepared = read_input(images[0], self.spec, bgr)
+        network = self._free_network()
+        observer = Observer(network, self._graph, self.spec, selection)
+        (seen,) = observer.observe([prepared], T, times, progress=progress)
+        if not isinstance(network, IntegerNetwork):
+            self._idle.append(network)
+        return Result.of(seen, self.names, self._source.recipe)
 
     def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
-        """As `detect`, by the name that Ultralytics has for it: always a list.
+        """Detect objects in any number of images, by the name that Ultralytics has for it.
 
         Args:
-            source: As of `detect`.
+            source: As of `detect`, or a list of such, a folder, a glob or a .txt list.
             options: As of `detect`: T, conf, iou, classes, ...
 
         Raises:
@@ -302,10 +281,10 @@ class SpikingYOLO:
             >>> for result in SpikingYOLO().predict("photos/"):
             ...     print(result.path, result.boxes.xyxy)
         """
-        results = self.detect(source, **options)
-        if isinstance(results, Result):
-            return [results]
-        return results
+        images = _listed_images(source)
+        options["steps"] = checked_steps(options.get("steps", ()), None)
+        self._calibrate_once(_listed(images, options.get("bgr", False)))
+        return [self.detect(one, **options) for one in images]
 
     __call__ = predict
 
@@ -447,26 +426,24 @@ class SpikingYOLO:
         return {**self.__dict__, "_idle": []}
 
 
-def _listed_images(image: Any) -> tuple[Sequence[Any], bool]:
-    """The images that are meant, and whether they are several.
+def _listed_images(image: Any) -> Sequence[Any]:
+    """The images that are meant.
 
     Raises:
         UserError: There is a video among them.
     """
     if isinstance(image, (list, tuple)):
-        every = [one for part in image for one in _listed_images(part)[0]]
-        return every, True
+        return [one for part in image for one in _listed_images(part)]
     if not isinstance(image, (str, os.PathLike)):
-        return [image], False
+        return [image]
     name = os.fspath(image)
-    several = bool(name) and names_several(name)
     paths: Sequence[Any] = [image]
-    if several:
+    if name and names_several(name):
         paths = expand([name])
     videos = [path for path in paths if is_video_file(os.fspath(path))]
     if videos and os.path.exists(videos[0]):
         raise UserError(f"{videos[0]} is a video: read it with SpikingYOLO.stream")
-    return paths, several
+    return paths
 
 
 def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:

@@ -26,7 +26,7 @@ def test_several_by_one_name(detector, folder, tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
     of_folder = (folder / "photos", f"{folder}/photos/*.png", [folder / "photos"])
     for source in (*of_folder, tmp_path / "list.txt", photos):
-        several = detector.detect(source, conf=0.3)
+        several = detector.predict(source, conf=0.3)
         assert isinstance(several, list) and len(several) == len(photos) > 1
         for a, b in zip(several, one, strict=True):
             assert torch.equal(a.boxes.xyxy, b.boxes.xyxy)
