@@ -109,11 +109,6 @@ class Result:
         return self.seen.cut
 
     @property
-    def fresh(self) -> bool:
-        """Whether the network's state started anew for this frame."""
-        return self.seen.fresh
-
-    @property
     def method(self) -> str:
         """Name of the conversion method; "ann" for the original network."""
         if self.recipe is None:
@@ -332,7 +327,7 @@ class Result:
             content["remark"] = self.remark
         if self.frame is not None:
             content |= {"frame": self.frame, "time": self.time}
-            content |= {"fresh": self.fresh, "cut": self.cut}
+            content |= {"fresh": self.seen.fresh, "cut": self.cut}
             content["analogue_macs"] = self.seen.analogue_macs
             content["updates"] = self.last.updates
         return content

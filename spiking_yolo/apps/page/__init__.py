@@ -285,7 +285,7 @@ class VideoPage(Page):
             "operations": result.operations_per_mac,
             "spikes": result.spikes,
             "cut": result.cut,
-            "fresh": result.fresh,
+            "fresh": observation.fresh,
         }
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
