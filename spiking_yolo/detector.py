@@ -104,7 +104,7 @@ class SpikingYOLO:
     def __init__(
         self,
         weights: str | Path | Converted | None = None,
-        method: str | Path | Recipe | None = None,
+        method: str | Recipe | None = None,
         settings: Mapping[str, Any] | None = None,
         *,
         calibration: str | None = None,

@@ -8,11 +8,9 @@ is what can be known without torch.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import read_text
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import did_you_mean, plain_name
 from spiking_yolo.settings import checked, setting, settings_of
@@ -191,7 +189,6 @@ class Encoding:
     frames: Literal["keep", "reset"] = setting(
         "keep", "in a video the state stays, and changes are sent; or each frame is a new image"
     )
-    tau: float = setting(0.0, "a pixel is sent if it differs by more than this, of 1", 0, 1)
     denoise: bool = setting(False, "a camera's noise is averaged out of pixels that do not move")
     seed: int = setting(0, "of the Poisson spikes", 0)
     coarse: int = setting(0, "spikes of a layer begin with the value 2^coarse thetas", 0, 16)
@@ -382,22 +379,11 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        try:
-            data = read_json(text, dict[str, Any])
-            slots = {slot: values for slot, values in data.items() if slot != "name"}
-            flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
-            unknown = set(slots) - set(SLOTS)
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"not a recipe: {error}") from error
-        if unknown or not isinstance(data.get("name"), str):
-            raise UserError(
-                f"not a recipe: it needs a name and the slots {', '.join(SLOTS)}, and nothing else"
-            )
-        return cls(data["name"]).with_settings(flat)
-
-    @classmethod
-    def read(cls, path: str | Path) -> "Recipe":
-        return cls.from_json(read_text(path))
+        """The inverse of `to_json`. Raises ValueError, LookupError or AttributeError for others."""
+        slots = read_json(text, dict[str, Any])
+        name = slots.pop("name")
+        flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
+        return cls(name).with_settings(flat)
 
 
 def _conflicts(recipe: Recipe) -> Iterator[str]:

@@ -32,7 +32,6 @@ from helpers.tiny import NAMES, YOLO, photo, write_tiny
 from helpers.video import walk, write_frames
 
 from spiking_yolo.cli import call
-from spiking_yolo.convert.methods import get_recipe
 
 MEMORY, SECONDS, DISK = 6 << 30, 60, 256 << 20
 _OUT = ("--T", "2", "--project", "out")
@@ -47,7 +46,6 @@ CALLS: dict[str, tuple[str, ...]] = {
     "tiny.names": (*_DETECT, "tiny.weights"),
     "tiny.32.calibrations.safetensors": ("detect", "photos/a.png", *_OUT, *_TINY),
     "net.safetensors": (*_DETECT, "net.safetensors"),
-    "recipe.json": (*_DETECT, "tiny.weights", "--method", "recipe.json"),
     "yolo.pt": (*_CALIBRATE, "yolo.pt"),
     "yolo.onnx": (*_CALIBRATE, "yolo.onnx"),
     "photos/a.png": ("detect", "photos/a.png", *_OUT, *_TINY),
@@ -74,7 +72,6 @@ def write_good(folder: Path) -> None:
     write_tiny(folder, cfg=YOLO.replace("=64", "=32"))
     photo(folder / "photos" / "c.jpg")
     write_frames(folder / "clip.mp4", walk(4))
-    (folder / "recipe.json").write_text(get_recipe("p-norm").to_json())
     write_yolov5(folder / "yolo.pt")
     torch.manual_seed(0)
     export(Anchored(nn.ReLU()), folder / "yolo.onnx")

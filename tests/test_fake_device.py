@@ -63,7 +63,7 @@ def test_so_does_every_variant(device: FakeDevice, variant: str):
 
 
 def test_frames_of_a_video(device: FakeDevice):
-    net = converted(TinyLeaky, "signed-digits", **{"encoding.tau": 0.1})
+    net = converted(TinyLeaky, "signed-digits")
     with device:
         stream = Stream(net.network(DEVICE), T=2)
         runs = [stream(images(1, seed).to(DEVICE), maps=True) for seed in range(2)]

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +10,10 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import SLOTS, Neuron, Recipe, settings_table
 
 
-def test_json_round_trip_of_every_method(tmp_path: Path):
+def test_json_round_trip_of_every_method():
     for name in list_methods():
         recipe = get_recipe(name)
         assert Recipe.from_json(recipe.to_json()) == recipe
-        path = tmp_path / "recipe.json"
-        path.write_text(recipe.to_json())
-        assert get_recipe(path) == recipe
 
 
 def test_json_may_leave_keys_at_their_default():
@@ -70,21 +66,4 @@ def test_bad_settings_are_refused_in_one_line():
     ):
         with pytest.raises(UserError, match=message) as error:
             Recipe("plain").with_settings(settings)
-        assert "\n" not in str(error.value)
-
-
-def test_bad_json_is_refused_in_one_line():
-    for text in (
-        "",
-        "[]",
-        "{}",
-        '{"name": 3}',
-        '{"name": "../../../escaped"}',
-        '{"name": "x", "neurons": {}}',
-        '{"name": "x", "neuron": []}',
-        '{"name": "x", "neuron": {"gamma": null}}',
-        '{"name": "x", "neuron": {"speed": 4}}',
-    ):
-        with pytest.raises(UserError) as error:
-            Recipe.from_json(text)
         assert "\n" not in str(error.value)

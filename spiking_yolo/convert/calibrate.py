@@ -30,7 +30,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 
 # Above 4 the thresholds of Eq. 17 collapse.
 GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
@@ -212,7 +212,7 @@ def _output_error(job: Job, neurons: NeuronParameters, title: str) -> float:
     total = 0.0
     for x in job.images:
         for seen in observer.observe(map(Input, x), T, want=("ann",), batch=len(x)):
-            total += seen.error(T)
+            total += seen.steps[T].error
     return total
 
 

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from spiking_yolo.convert.methods import DEFAULT, METHODS, get_recipe
+from spiking_yolo.convert.methods import DEFAULT, METHODS
 from spiking_yolo.convert.statistics import ImageList, Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import KEYS, restored_weights
@@ -53,21 +53,13 @@ def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: Neuron
     for node in graph.activations:
         if not neurons.get(node.name, {}).keys() >= {"theta", "initial"}:
             raise UserError(f"node {node.name!r} has no threshold")
-    check_values(neurons)
     for name, parameters in neurons.items():
+        check_finite(parameters, f"node {label(name)!r}")
+        if any((parameters[key] <= 0).any() for key in THRESHOLD_KEYS if key in parameters):
+            raise UserError(f"node {label(name)!r}: theta must be above 0")
         fitting = [(), (1,), tuple(sizes[name][1:2])] if name in sizes else []
         if any(tuple(value.shape) not in fitting for value in parameters.values()):
             raise UserError(f"the parameters of node {label(name)!r} are not for its channels")
-
-
-def check_values(neurons: NeuronParameters) -> None:
-    """Raise UserError, naming the node, for values that no neuron can have."""
-    for name, parameters in neurons.items():
-        check_finite(parameters, f"node {label(name)!r}")
-        for key, value in parameters.items():
-            low = key in THRESHOLD_KEYS and not (value > 0).all()
-            if low or not value.is_floating_point():
-                raise UserError(f"node {label(name)!r}: {label(key)} must be a number above 0")
 
 
 def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
@@ -215,7 +207,6 @@ class CalibrationFile:
                 of_neurons[key] = value
         neurons = unpack(of_neurons)
         try:
-            check_values(neurons)
             settings = {**content["settings"], "calibration.name": name}
             recipe, images = (
                 start_of(method).with_settings(settings),
@@ -391,7 +382,4 @@ def calibrate_command(ann: Ann, recipe: Recipe) -> str:
         words.append(f"--method {recipe.name}")
     if recipe.calibration.name != "default":
         words.append(f"--calibration {recipe.calibration.name}")
-    if recipe.name in METHODS:
-        start = get_recipe(recipe.name, recipe.calibration.name)
-        words += [f"--set {key}={value}" for key, value in recipe.changes(start).items()]
     return " ".join(words)

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibration_file import check_neurons, check_values, pack, unpack
+from spiking_yolo.convert.calibration_file import check_neurons, pack, unpack
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import (
     NeuronParameters,
@@ -163,7 +163,6 @@ def convert(
         neurons = base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:
         neurons = rescaled(graph, neurons, recipe)
-    check_values(neurons)
     check_weights(graph, weights)
     if weights:
         origin["weights_tuned"] = "without labels"

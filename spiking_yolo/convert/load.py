@@ -154,7 +154,7 @@ def _read(photographs: Iterable[Picture]) -> list[Picture]:
 
 def load(
     weights: str | Path | Ann | Converted,
-    method: str | Path | Recipe | None = None,
+    method: str | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
     photographs: Iterable[Picture] = (),
@@ -175,7 +175,7 @@ def load(
 
 def prepare(
     weights: str | Path | Ann | Converted,
-    method: str | Path | Recipe | None = None,
+    method: str | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
     calibration: str | None = None,
@@ -188,7 +188,7 @@ def prepare(
     Args:
         weights: A file, the name of a network that `list networks` has, a network that was read
             already, or a converted one.
-        method: Name of a method, a recipe or its .json file; the default method if None.
+        method: Name of a method, or a recipe; the default method if None.
         settings: Changes of the recipe by key, as of --set.
         calibration: Name of the method's calibration; if None the best that the user has made, or
             else "default".
@@ -222,12 +222,10 @@ def prepare(
                     recipe = own.recipe
         return _prepared(ann, recipe.with_settings(settings), files, statistics is None)
     assert isinstance(network, Converted)
-    given = {"method": method, "settings": settings or None, "calibration": calibration}
-    given |= {"statistics": statistics, **reading}
-    if surplus := [name for name, value in given.items() if value is not None]:
+    if settings or any((method, calibration, statistics, *reading.values())):
         raise UserError(
-            f"the network is already converted: leave out {' and '.join(surplus)}, or convert the"
-            " original weights again"
+            "the network is already converted: give no method, calibration, settings, statistics or"
+            " size with it, or convert the original weights again"
         )
     return network
 

@@ -7,7 +7,6 @@ it is asked for.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
@@ -117,8 +116,8 @@ def list_methods() -> dict[str, Method]:
     return dict(METHODS)
 
 
-def get_recipe(method: str | Path | Recipe, calibration: str | None = None) -> Recipe:
-    """The recipe of a method by its name, or of a .json file; a Recipe is itself.
+def get_recipe(method: str | Recipe, calibration: str | None = None) -> Recipe:
+    """The recipe of a method by its name; a Recipe is itself.
 
     Args:
         method: Such as "p-norm", or with the name of a calibration "signed-digits:tuned".
@@ -129,13 +128,11 @@ def get_recipe(method: str | Path | Recipe, calibration: str | None = None) -> R
     """
     if isinstance(method, Recipe):
         recipe = method
-    elif str(method).endswith(".json"):
-        recipe = Recipe.read(method)
     else:
-        name, _, of_method = str(method).partition(":")
+        name, _, of_method = method.partition(":")
         calibration = of_method or calibration
         if name not in METHODS:
-            choices = f": choose from {', '.join(METHODS)}, or give a recipe.json"
+            choices = f": choose from {', '.join(METHODS)}"
             raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS) or choices}")
         recipe = METHODS[name].recipe
     if calibration is None:

@@ -289,9 +289,9 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
 
 
 def take_statistics(
-    graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
+    graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[Picture]
 ) -> tuple[Statistics, list[str], list[str]]:
-    """Statistics of a network over images or image files.
+    """Statistics of a network over images.
 
     Returns:
         The statistics, the names of the images that were read, and one message per image that could
@@ -306,8 +306,6 @@ def take_statistics(
     def batches() -> Iterator[Tensor]:
         waiting: list[Tensor] = []
         for picture in pictures:
-            if isinstance(picture, str):
-                picture = Picture.file(picture)
             try:
                 x, _ = preprocess(read_image(picture.source), spec)
             except UserError as error:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.convert.methods import DEFAULT, list_methods
+from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
@@ -36,12 +36,10 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
         phi = node.phi
         for what in ("slope", "cap", "silu", "mish"):
             if getattr(phi, what) and what not in kind.follows:
-                methods = list_methods().items()
-                others = [name for name, one in methods if what in one.recipe.neuron_kind.follows]
                 raise UserError(
                     f"node {node.name!r} has a {what}, which neurons of kind {recipe.neuron.kind}"
-                    f" do not follow: use --method {', '.join(others)}; or train the network with"
-                    f" ReLU, as Ultralytics does with model={YAML}"
+                    f" do not follow: use --method {DEFAULT}; or train the network with ReLU, as"
+                    f" Ultralytics does with model={YAML}"
                 )
         if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
             # Its threshold falls to nothing while the potential of a saturated neuron grows.

@@ -31,22 +31,20 @@ class Gate:
 
     Attributes:
         name: The field of Activation that chooses it.
-        title: What messages call it.
         phi: It computes phi(x) at once.
         factor: Factor of x.
         lowest: phi has its minimum at minus this.
     """
 
     name: str
-    title: str
     phi: Callable[[Tensor], Tensor]
     factor: Callable[[Tensor], Tensor]
     lowest: float
 
 
-SILU = Gate("silu", "SiLU", F.silu, torch.sigmoid, 1.2784645)
+SILU = Gate("silu", F.silu, torch.sigmoid, 1.2784645)
 # Misra, "Mish: a self regularized non-monotonic activation function", BMVC 2020.
-MISH = Gate("mish", "mish", F.mish, lambda x: F.softplus(x).tanh(), 1.1924312)
+MISH = Gate("mish", F.mish, lambda x: F.softplus(x).tanh(), 1.1924312)
 
 
 @dataclass(frozen=True)
@@ -414,26 +412,6 @@ def layer_labels(graph: Graph) -> dict[str, str]:
     for name, layer in layer_before(graph).items():
         labels[name] = labels[layer]
     return labels
-
-
-def layer_titles(graph: Graph, shapes: Mapping[str, torch.Size]) -> dict[str, str]:
-    """Label of every layer and activation with the shape of its own output: "conv 5, 26 x 26, 256
-    channels".
-
-    shapes: of every node's output, [N, C, ...], see `graph.shapes`.
-    """
-    titles: dict[str, str] = {}
-    for name, label in layer_labels(graph).items():
-        _, channels, *sides = shapes[name]
-        parts = [label]
-        if name in graph.outputs:
-            parts.append("output")
-        if sides:
-            parts += [" x ".join(map(str, sides)), f"{channels} channels"]
-        else:
-            parts.append(f"{channels} values")
-        titles[name] = ", ".join(parts)
-    return titles
 
 
 def layer_before(graph: Graph) -> dict[str, str]:

@@ -8,6 +8,7 @@ import itertools
 import operator
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from copy import copy
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -141,14 +142,8 @@ def avg_pool(
 
 
 def adaptive_avg_pool(call: Call, x: str, output_size: Any) -> str:
-    (_, _, height, width), (_, _, h, w) = call.shapes
-    if (h, w) == (1, 1):
-        return call.emit("global_avg_pool", x)
-    if (h, w) == (height, width):
-        return x
-    fits = height % h == 0 and width % w == 0
-    call.check(fits, "adaptive pooling to a size that divides evenly")
-    return avg_pool(call, x, (height // h, width // w))
+    call.check(pair(output_size) == [1, 1], "adaptive pooling to one value")
+    return call.emit("global_avg_pool", x)
 
 
 def mean(call: Call, x: str, dim: Any, keepdim: bool = False) -> str:
@@ -210,11 +205,6 @@ def flatten(call: Call, x: str, *shape: Any, **named: Any) -> str:
     return call.emit("flatten", x)
 
 
-def pad(call: Call, x: str, pad: Any, mode: str = "constant", value: float | None = None) -> str:
-    call.check(mode == "constant" and value in (0, None), "zero padding")
-    return call.emit("pad", x, padding=list(map(int, pad)))
-
-
 def attention(call: Call, q: str, k: str, v: str, m: Attention) -> str:
     attrs = {"heads": m.heads, "areas": m.areas}
     scores = f"{call.node.name}_scores"
@@ -253,7 +243,7 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.AdaptiveAvgPool2d: _fields(adaptive_avg_pool, "output_size"),
     nn.Upsample: _fields(upsample, "size", "scale_factor", "mode"),
     nn.Flatten: lambda call, x, m: flatten(call, x),
-    nn.ZeroPad2d: lambda call, x, m: pad(call, x, m.padding),
+    nn.ZeroPad2d: lambda call, x, m: call.emit("pad", x, padding=list(m.padding)),
     **dict.fromkeys([nn.Identity, nn.Dropout, nn.Dropout2d], identity),
 }
 
@@ -274,11 +264,8 @@ FUNCTIONS: dict[Any, Callable[..., str | Split]] = {
     operator.getitem: getitem,
     **dict.fromkeys([operator.add, operator.iadd, torch.add, "add", "add_"], add),
     **dict.fromkeys([torch.flatten, "flatten", torch.reshape, "reshape", "view"], flatten),
-    F.pad: pad,
     **dict.fromkeys([F.dropout, "contiguous"], identity),
 }
-
-_DECODING = (nn.Sigmoid, nn.Softmax, torch.sigmoid, torch.softmax, F.softmax, "sigmoid", "softmax")
 
 
 class _Tracer(fx.Tracer):
@@ -311,7 +298,12 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
         raise UserError(
             f"{name} cannot be traced ({problem}): its forward must not branch on tensor values"
         ) from error
-    _refuse_shared_batch_norm(traced)
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and isinstance(traced.get_submodule(node.target), nn.Conv2d):
+            # Each call has a batch norm of its own to be folded.
+            own = f"call_of_{node.name}"
+            traced.add_submodule(own, copy(traced.get_submodule(node.target)))
+            node.target = own
     fused = fuse(traced, no_trace=True)
     assert isinstance(fused, fx.GraphModule)
     try:
@@ -366,32 +358,12 @@ def _flat(value: Any) -> tuple[str, ...]:
     return tuple(itertools.chain.from_iterable(map(_flat, value)))
 
 
-def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
-    """Raise UserError for a convolution that is called twice, each time before a batch norm."""
-    modules: dict[Any, nn.Module] = dict(traced.named_modules())
-    called: set[Any] = set()
-    for node in traced.graph.nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], nn.Conv2d):
-            continue
-        users = [modules.get(user.target) for user in node.users if user.op == "call_module"]
-        if node.target in called and any(isinstance(user, nn.BatchNorm2d) for user in users):
-            raise UserError(
-                f"node {node.name!r}: {node.target} is called twice with a batch norm behind: copy"
-                " the module"
-            )
-        called.add(node.target)
-
-
 def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
     kind: Any = node.target
     if node.op == "call_module":
         kind = type(modules[node.target])
-    advice = "use convolution, linear, ReLU, pooling, add, concat, upsample or flatten instead"
-    if kind is nn.BatchNorm2d:
-        advice = "reorder to convolution, norm, activation, so that the norm can be folded"
-    elif kind in _DECODING:
-        advice = "it belongs into the decoding, behind the output; attention is a module of its own"
-    what = getattr(kind, "__name__", str(kind))
     return UserError(
-        f"node {node.name!r} ({what}) cannot be converted to a spiking network: {advice}"
+        f"node {node.name!r} ({getattr(kind, '__name__', kind)}) cannot be converted to a spiking"
+        " network: use convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or"
+        " flatten, in this order, and leave decoding out"
     )

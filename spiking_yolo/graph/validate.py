@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.graph import OPS, Graph, Node, reached_padding
+from spiking_yolo.graph.graph import OPS, Graph, Node
 from spiking_yolo.io.names import plain_name, reason
 from spiking_yolo.io.tensors import check_finite
 
@@ -54,21 +54,10 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
 
 
 def _fits(node: Node, weight: Tensor | None, inputs: list[Tensor], output: Tensor) -> bool:
-    """Refuse what PyTorch accepts here but no network may have: broadcasting, and a window that
-    covers only padding, whose maximum is minus infinity.
-    """
+    """Refuse the broadcasting that PyTorch accepts here but no network may have."""
     x = inputs[0]
     a = node.attrs
     match node.op:
-        case "max_pool":
-            left, _, top, _ = reached_padding(
-                x.shape[2], x.shape[3], a["kernel"], a["stride"], a["padding"], a["ceil"]
-            )
-            for axis, before in enumerate((top, left)):
-                last = (output.shape[2 + axis] - 1) * a["stride"][axis] - before
-                if before >= a["kernel"][axis] or last >= x.shape[2 + axis]:
-                    return False
-            return True
         case "conv":
             return weight is not None and len(weight) % a["groups"] == 0
         case "add":

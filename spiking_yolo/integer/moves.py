@@ -9,7 +9,6 @@ from torch import Tensor
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.graph.graph import reached_padding
 from spiking_yolo.integer.convolution import ZERO
-from spiking_yolo.snn.pooling import tiles
 
 MOVES = ("concat", "upsample", "slice", "flatten")
 
@@ -84,4 +83,7 @@ def pool(
 
 def pools_in_pairs(node: Node, shape: Sequence[int]) -> bool:
     """Whether a max pooling takes maxima of 2 x 2 that cover a map [1, C, H, W]."""
-    return tiles(shape[2], shape[3], **node.attrs)
+    _, _, h, w = shape
+    a = node.attrs
+    side_by_side = [*a["kernel"], *a["stride"]] == [2, 2, 2, 2] and h % 2 == w % 2 == 0
+    return side_by_side and not any(reached_padding(h, w, **a))

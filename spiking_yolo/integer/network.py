@@ -56,7 +56,7 @@ class IntegerNetwork(nn.Module):
         device = torch.device(device)
         fast = fast and device.type == "cpu"
         self.recipe, self.fast = recipe, fast
-        plan = NetworkPlan.of(graph, recipe)
+        plan = NetworkPlan(graph, recipe)
         self.graph, self.computed = plan.graph, distribute_sums(plan.graph)
         self.sizes = {
             name: size

@@ -62,7 +62,7 @@ class Stream:
         cut = image is not None and (x.shape != image.shape or unlike(x, image))
         if image is None or cut:
             return replace(self._start(x, options), cut=cut)
-        self._image = self._transmitted(x, image)
+        self._image = self._noise(x) if self._noise is not None else x.clone()
         dead_zone = self._factor * self._recipe.neuron.hysteresis
         options |= {"before": self._last, "dead_zone": dead_zone}
         run = self.network.run(self._image, self.T, **options)
@@ -84,18 +84,6 @@ class Stream:
         self._last = run.frame
         self._first = self._operations(run)
         return run
-
-    def _transmitted(self, x: Tensor, before: Tensor) -> Tensor:
-        """A later frame without noise, where a pixel differs by more than encoding.tau from what
-        was transmitted, in any channel; elsewhere as it was.
-        """
-        if self._noise is not None:
-            x = self._noise(x)
-        tau = self._recipe.encoding.tau
-        if not tau:
-            return x.clone()
-        changed = ((x - before).abs() > tau).any(1, keepdim=True)
-        return torch.where(changed, x, before)
 
     def _operations(self, run: Run) -> float:
         """What the frame took, in the counting of the method."""

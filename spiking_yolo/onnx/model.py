@@ -171,10 +171,10 @@ class IntegerStep(AnnStep):
         recipe = network.recipe
         if not stateful:
             return
-        if recipe.neuron.busy or recipe.encoding.tau:
+        if recipe.neuron.busy:
             raise UserError(
-                "neuron.busy and encoding.tau follow frames before, which a graph does not know:"
-                " --set neuron.busy=0, encoding.tau=0"
+                "neuron.busy follows frames before, which a graph does not know: --set"
+                " neuron.busy=0"
             )
         self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
 

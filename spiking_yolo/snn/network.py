@@ -14,7 +14,8 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import any_in_images
-from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.neurons import build_neurons
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum, Run, Snapshot, checked_times
 from spiking_yolo.snn.synapses import Synapses
@@ -59,7 +60,7 @@ class SpikingNetwork:
                     f"no threshold for the activation {node.name!r}: convert the network again"
                 )
         self.recipe = recipe
-        self.plan = NetworkPlan.of(graph, recipe, observed)
+        self.plan = NetworkPlan(graph, recipe, observed)
         # As it is simulated, with max pooling before the neurons if the recipe says so.
         self.graph = self.plan.graph
         deepest = max(self.plan.before.values())

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node, product_fan_out, shapes
-from spiking_yolo.graph.graph import layer_before, layer_titles
+from spiking_yolo.graph.graph import layer_before, layer_labels
 from spiking_yolo.snn.counting import Counts
 
 
@@ -247,7 +247,7 @@ class LayerSize:
 
     Attributes:
         name: Name of its node.
-        title: What pictures call it, "conv 5, 26 x 26, 256 channels".
+        title: What pictures call it, "conv 5".
         neurons: Name of their activation; None at an output.
         macs: Multiply-accumulates of the ANN in this layer.
     """
@@ -261,11 +261,10 @@ class LayerSize:
 def layer_sizes(graph: Graph, height: int, width: int) -> list[LayerSize]:
     """The layers of a simulated graph, in order. height, width: of the input."""
     sizes = shapes(graph, height, width)
-    titles = layer_titles(graph, sizes)
+    titles = layer_labels(graph)
     neurons_of = {layer: neurons for neurons, layer in layer_before(graph).items()}
     layers: list[LayerSize] = []
     for node in graph.layers:
         neurons = neurons_of.get(node.name)
-        title = titles[neurons or node.name]
-        layers.append(LayerSize(node.name, title, neurons, macs(graph, node, sizes)))
+        layers.append(LayerSize(node.name, titles[node.name], neurons, macs(graph, node, sizes)))
     return layers

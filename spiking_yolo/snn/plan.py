@@ -2,9 +2,7 @@
 rely on.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
@@ -27,55 +25,38 @@ class LayerPlan:
     by_channel: bool = False
 
 
-@dataclass(frozen=True)
 class NetworkPlan:
     """Which nodes of a graph are computed when.
 
-    graph: as it is simulated, with max pooling before the neurons where the recipe says so.
-    observed: see SpikingNetwork. constant: nodes whose value is the same in every step, computed in
-    the first. readout: the linear end of the graph, computed only where the output is read;
-    stepped: all other nodes, in order. sliced: nodes of whose events a slice is taken. sums: layer
-    of neurons -> max pooling whose sum it reads. sources: the nodes that activations read in the
-    ANN. before: node -> layers of neurons, at most, before the one that it is or hears.
+    Attributes:
+        graph: As it is simulated, with max pooling before the neurons where the recipe says so.
+        observed: See SpikingNetwork.
+        sources: The nodes that activations read in the ANN.
+        constant: Nodes whose value is the same in every step, computed in the first.
+        readout: The linear end of the graph, computed only where the output is read.
+        stepped: All other nodes, in order.
+        sliced: Nodes of whose events a slice is taken.
+        sums: Layer of neurons that send changes, and need only the sum of their input so far -> max
+            pooling whose sum it reads.
+        before: Node -> layers of neurons, at most, before the one that it is or hears.
     """
 
-    graph: Graph
-    differential: bool
-    observed: bool
-    constant: frozenset[str]
-    readout: tuple[Node, ...]
-    stepped: tuple[Node, ...]
-    sliced: frozenset[str]
-    sums: Mapping[str, str]
-    sources: tuple[str, ...]
-    before: Mapping[str, int]
-
-    @classmethod
-    def of(cls, graph: Graph, recipe: Recipe, observed: bool = False) -> Self:
-        """The plan of a network."""
-        sources = tuple([node.inputs[0] for node in graph.activations])
-        graph = as_simulated(graph, recipe)
-        constant = frozenset[str]()
-        if not recipe.differential and recipe.encoding.input == "analogue":
-            constant = frozenset(constant_nodes(graph))
-        readout = readout_nodes(graph)
-        stepped = tuple([node for node in graph.nodes if node not in readout])
-        # Neurons that send changes need only the sum of their input so far.
-        sums: dict[str, str] = {}
-        if recipe.differential and not observed:
-            sums = _pools_alone(graph)
-        return cls(
-            graph,
-            recipe.differential,
-            observed,
-            constant,
-            readout,
-            stepped,
-            _sliced(graph),
-            sums,
-            sources,
-            layers_before(graph),
-        )
+    def __init__(self, graph: Graph, recipe: Recipe, observed: bool = False):
+        self.differential, self.observed = recipe.differential, observed
+        self.sources = [node.inputs[0] for node in graph.activations]
+        if self.differential and recipe.neuron.pool_first:
+            graph = pool_before_neuron(graph)
+        self.graph = graph
+        self.constant: set[str] = set()
+        if not self.differential and recipe.encoding.input == "analogue":
+            self.constant = constant_nodes(graph)
+        self.readout = readout_nodes(graph)
+        self.stepped = [node for node in graph.nodes if node not in self.readout]
+        self.sliced = _sliced(graph)
+        self.sums: dict[str, str] = {}
+        if self.differential and not observed:
+            self.sums = _pools_alone(graph)
+        self.before = layers_before(graph)
 
     def layer(self, name: str) -> LayerPlan:
         """The plan of a layer."""
@@ -83,21 +64,14 @@ class NetworkPlan:
         return LayerPlan(name, name in self.sums, constant, name in self.sliced)
 
 
-def as_simulated(graph: Graph, recipe: Recipe) -> Graph:
-    """The graph with max pooling before the neurons where the recipe says so."""
-    if recipe.differential and recipe.neuron.pool_first:
-        return pool_before_neuron(graph)
-    return graph
-
-
-def _sliced(graph: Graph) -> frozenset[str]:
+def _sliced(graph: Graph) -> set[str]:
     """The nodes of whose events a slice of channels is taken, directly or after linear nodes."""
     sliced: set[str] = set()
     for node in reversed(graph.nodes):
         passes = node.name in sliced and not node.weighted and node.op != "activation"
         if passes or node.op == "slice":
             sliced.update(node.inputs)
-    return frozenset(sliced)
+    return sliced
 
 
 def layers_before(graph: Graph) -> dict[str, int]:

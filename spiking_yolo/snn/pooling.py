@@ -1,12 +1,12 @@
 """Max pooling of running sums of currents or spikes, exact for any geometry and signed input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import max_pool, reached_padding
+from spiking_yolo.graph import max_pool
 from spiking_yolo.snn.counting import Counts, Tally
 from spiking_yolo.snn.layout import any_in_images, rows
 
@@ -80,10 +80,7 @@ class CumulativeMaxPool:
         else:
             self._total.add_(rows(current))
         n, c, h, w = current.shape
-        total = self._total.view(n, h, w, c)
-        if tiles(h, w, **self.attrs):
-            return pool_in_pairs(total).movedim(-1, 1)
-        return max_pool(total.movedim(-1, 1), **self.attrs)
+        return max_pool(self._total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
 
     @property
     def counts(self) -> Counts:
@@ -100,22 +97,3 @@ def events_of(out: Tensor, bursts: bool = True, spike_weight: float = 1.0) -> Te
     if not bursts:
         return events
     return torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
-
-
-def pool_in_pairs(x: Tensor) -> Tensor:
-    """Max pooling of [N, H, W, C] by 2 x 2: returns [N, H', W', C].
-
-    It takes a third of the time of PyTorch's, which also finds where each maximum is.
-    """
-    n, h, w, c = x.shape
-    a, b = x.view(n * h // 2, 2, w * c).unbind(1)
-    a, b = torch.maximum(a, b).view(-1, 2, c).unbind(1)
-    return torch.maximum(a, b).view(n, h // 2, w // 2, c)
-
-
-def tiles(
-    h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
-) -> bool:
-    """Whether windows of 2 x 2 lie side by side and cover the map exactly."""
-    side_by_side = [*kernel, *stride] == [2, 2, 2, 2] and h % 2 == w % 2 == 0
-    return side_by_side and not any(reached_padding(h, w, kernel, stride, padding, ceil))

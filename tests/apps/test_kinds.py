@@ -7,7 +7,9 @@ from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import load
 from spiking_yolo.observe import Observer
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import IntegrateAndFire, SigmaDelta, register
+from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.layer import register
+from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 
 
 @register(

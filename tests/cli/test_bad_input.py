@@ -35,7 +35,6 @@ def folder(tmp_path_factory):
     (folder / "zero.png").write_bytes(b"")
     (folder / "text.png").write_text("hello")
     (folder / "cut.png").write_bytes((folder / "photos" / "a.png").read_bytes()[:300])
-    (folder / "recipe.json").write_text("{}")
     return folder
 
 
@@ -45,7 +44,6 @@ CASES = [
     ("cut.png", "cut.png"),
     ("void", "no images"),
     ("97", "webcam 97"),
-    ("A --method recipe.json", "recipe"),
     ("A --imgsz 96 --method msat", "calibrate"),
     ("A --imgsz 96 --statistics tiny.64.calibrations.safetensors", "96"),
     ("A --weights other.weights --statistics tiny.64.calibrations.safetensors", "other weights"),

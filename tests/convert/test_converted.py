@@ -50,7 +50,7 @@ def test_the_same_network_is_loaded_by_its_contents(tmp_path: Path):
     converted = spiking(make(TinyLeaky), x, Recipe("tested"))
     converted.save(tmp_path / "net.safetensors")
     assert_same_run(load(tmp_path / "net.safetensors"), converted, x, torch.float64)
-    with pytest.raises(UserError, match=r"already converted: leave out method and settings"):
+    with pytest.raises(UserError, match=r"already converted: give no method"):
         load(tmp_path / "net.safetensors", "sfn", {"neuron.gamma": "2"})
 
 

@@ -52,7 +52,6 @@ BAD: dict[str, Graph] = {
     "bias of other channels": network(bias=torch.zeros(5)),
     "kernel larger than the map": network(weight=torch.zeros(4, 3, 99, 99)),
     "linear on a map": network("linear", torch.zeros(5, 3)),
-    "pooling of padding alone": bare("max_pool", **{**POOL, "padding": [0, 8, 0, 8]}),
     "upsampling to terabytes": bare("upsample", scale=[60000, 60000]),
     "slice of nothing": bare("slice", slices=[[5, 5, 1]]),
     "padding to nothing": bare("pad", padding=[-20, 0]),
@@ -109,7 +108,7 @@ sides = st.integers(1, 9)
 def test_of_windows(
     h: int, w: int, kernel: Any, stride: Any, dilation: Any, padding: Any, ceil: bool
 ) -> None:
-    """Where a graph runs and its maxima are finite, these are its shapes; where not, it says so."""
+    """Where a graph runs, these are its shapes; where not, it says so."""
     window = {"kernel": kernel, "stride": stride, "ceil": ceil}
     conv = {"stride": stride, "padding": padding[:2], "dilation": dilation, "groups": 1}
     for graph in (
@@ -122,7 +121,7 @@ def test_of_windows(
     ):
         try:
             (y,) = forward(graph, torch.zeros(1, 3, h, w))
-            expected = y.shape if y.numel() and y.isfinite().all() else None
+            expected = y.shape if y.numel() else None
         except RuntimeError:
             expected = None
         try:

@@ -25,10 +25,10 @@ def calibrate_on(
     weights: Path, pictures: Iterable[str | Picture], imgsz: Size | None = None
 ) -> None:
     """The statistics, and what the default method learns in two steps."""
-    ann, pictures = load_ann(weights, imgsz=imgsz), list(pictures)
+    ann = load_ann(weights, imgsz=imgsz)
+    pictures = [Picture.file(one) if isinstance(one, str) else one for one in pictures]
     statistics, names, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
-    files = [picture if isinstance(picture, str) else picture.source for picture in pictures]
-    x = torch.stack([preprocess(read_image(file), ann.spec)[0] for file in files])
+    x = torch.stack([preprocess(read_image(one.source), ann.spec)[0] for one in pictures])
     recipe = get_recipe(DEFAULT)
     neurons = calibrate(
         ann.graph, ann.spec, statistics, recipe.with_settings({"calibration.steps": 2}), [x]

@@ -17,7 +17,8 @@ from spiking_yolo.integer.neuron import NeuronLayer as WholeLayer
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.recipe import Neuron, Recipe, Threshold
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.neurons import build_neurons
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import LayerPlan
 
 # Signed neurons that send the changes of what they follow, as bursts, without calibration.

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 
 MSAT = get_recipe("msat").with_settings({"msat.gain": 1})
 GENERATOR = random.Random(1)

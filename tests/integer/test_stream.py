@@ -12,9 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.integer.stream import Network, Stream, unlike
 
-DIGITS = get_recipe("signed-digits").with_settings(
-    {"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2}
-)
+DIGITS = get_recipe("signed-digits").with_settings({"neuron.hysteresis": 0, "calibration.steps": 2})
 
 
 def network(method: str = "signed-digits", **changes: Any) -> Network:
@@ -160,22 +158,6 @@ def test_what_was_held_back_is_sent_when_the_dead_zone_falls():
     assert not torch.equal(held.sent["act1"], alone.sent["act1"])
     assert all(torch.equal(sent.sent[name], k) for name, k in alone.sent.items())
     assert all(map(torch.equal, sent.outputs, alone.outputs))
-
-
-def test_a_pixel_is_transmitted_where_a_channel_changes_by_more_than_tau():
-    stream = Stream(network(**{"encoding.tau": 0.125}))
-    x = torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64)
-    x[:, :, ::2] = 0.25
-    stream(x)
-    y = x.clone()
-    y[0, 0, 0, 0] += 0.25
-    y[0, 1, 0, 1] += 0.125  # no more than tau
-    y[0, :, 1, 1] -= torch.tensor([0.125, 0.375, 0])
-    expected = x.clone()
-    expected[..., 0, 0], expected[..., 1, 1] = y[..., 0, 0], y[..., 1, 1]
-    for _ in range(2):
-        stream(y)
-        assert torch.equal(stream._image, expected)
 
 
 def test_many_frames_leave_no_trace():

@@ -31,16 +31,11 @@ from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.neurons import (
-    ImbalancedThreshold,
-    IntegrateAndFire,
-    NeuronLayer,
-    OnOff,
-    SigmaDelta,
-    build_neurons,
-    register,
-)
-from spiking_yolo.snn.neurons.sigma_delta import multi_threshold_spike
+from spiking_yolo.snn.neurons import build_neurons
+from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
+from spiking_yolo.snn.neurons.layer import NeuronLayer, register
+from spiking_yolo.snn.neurons.on_off import OnOff
+from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta, multi_threshold_spike
 
 
 def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> NeuronLayer:

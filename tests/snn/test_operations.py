@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
-from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.operations import fan_out
 
 

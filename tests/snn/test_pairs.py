@@ -9,7 +9,7 @@ import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.neurons import ConstantOnOff, OnOff
+from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 
 T, STEPS = 40, (1, 7, 20)
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {

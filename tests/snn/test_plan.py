@@ -33,7 +33,7 @@ class Shared(nn.Module):
 def test_a_pooling_with_another_consumer_sends_changes(use: str, sums: int):
     model, x = make(Shared, use=use), images(2)
     converted = spiking(model, x, get_recipe("dcgs"))
-    plan = NetworkPlan.of(converted.graph, converted.recipe)
+    plan = NetworkPlan(converted.graph, converted.recipe)
     assert [plan.graph[pool].op for pool in plan.sums.values()] == ["max_pool"] * sums
     run = converted.network().run(x, 64, [8])
     for t, most in ((8, 0.2), (64, 0.05)):

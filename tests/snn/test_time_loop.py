@@ -14,7 +14,8 @@ from helpers.networks import TinyLeaky, images, make, same, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import NeuronLayer, OnOff
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.on_off import OnOff
 
 SLOPE = 0.25
 Record = dict[tuple[str, int], Tensor]

@@ -31,7 +31,8 @@ from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import moved
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.neurons import build_neurons
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import LayerPlan
 
 OWN = ("clipping", "quantisation", "spike-inherent")

@@ -18,7 +18,7 @@ from spiking_yolo.io.json import columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import Progress, silent
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 
 NOTE = """\
 error: norm of the difference between SNN and ANN, in % of the norm of the ANN's activation. Norms

@@ -6,25 +6,12 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
-from spiking_yolo.snn.neurons.layer import BUILDERS, Clock, NeuronLayer, register
-from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
-from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
-from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
-from spiking_yolo.snn.plan import LayerPlan
 
-__all__ = [
-    "Clock",
-    "ConstantOnOff",
-    "ImbalancedThreshold",
-    "IntegrateAndFire",
-    "MsatIntegrateAndFire",
-    "NeuronLayer",
-    "OnOff",
-    "SigmaDelta",
-    "build_neurons",
-    "register",
-]
+# Imported to register their kinds.
+from spiking_yolo.snn.neurons import integrate_and_fire, msat, sigma_delta  # noqa: F401
+from spiking_yolo.snn.neurons.layer import BUILDERS, NeuronLayer
+from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
+from spiking_yolo.snn.plan import LayerPlan
 
 
 def build_neurons(

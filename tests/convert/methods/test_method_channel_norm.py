@@ -5,7 +5,7 @@ side.
 from helpers.methods import neuron, send
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.neurons import ImbalancedThreshold
+from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold
 
 CHANNEL_NORM = get_recipe("channel-norm")
 

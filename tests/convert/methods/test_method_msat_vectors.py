@@ -16,7 +16,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 
 VECTORS = Path(__file__).parents[4] / "shared/data/msat_vectors"
 KINDS = [f"{b}_{c}" for b in ("vgg16", "resnet20") for c in ("both", "dtt", "det", "fixed")]

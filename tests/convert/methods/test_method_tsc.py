@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.neurons import NeuronLayer, OnOff
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.on_off import OnOff
 
 TSC, RMP = get_recipe("tsc"), get_recipe("rmp")
 
