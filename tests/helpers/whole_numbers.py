@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import Node
 from spiking_yolo.integer.neuron import mish_gate, sigmoid, softmax
-from spiking_yolo.snn.plan import as_simulated
+from spiking_yolo.snn.plan import NetworkPlan
 
 Array = NDArray[Any]
 F32 = np.float32
@@ -103,7 +103,7 @@ class WholeNumbers:
     """
 
     def __init__(self, converted: Converted):
-        self.graph = as_simulated(converted.spiking_graph, converted.recipe)
+        self.graph = NetworkPlan(converted.spiking_graph, converted.recipe).graph
         self.neurons, self.settings = converted.neurons, converted.recipe.neuron
         self.spec = converted.spec
 
