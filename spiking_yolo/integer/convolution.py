@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.integer.windows import Windows
-from spiking_yolo.snn.layout import channels_last, rows
+from spiking_yolo.snn.layout import channels_last
 
 # Whole numbers up to this are exact in float32.
 EXACT = 1 << 24
@@ -33,15 +33,14 @@ class Border:
     A neuron sends k, and k * theta + zero point is its value. The share of the zero points in a sum
     is part of the bias of the next layer, as if there were no border; this is the difference. It is
     in the units of the sums, exact in multiples of 1 / PARTS and then rounded once, to whole
-    numbers.
-
-    Attributes:
-        map: [1, out, H, W].
-        near: At which of its positions it is not 0, bool [H * W].
+    numbers. above, below: rows, [1, out, rows, W]; left, right: columns between them, [1, out, 1,
+    columns].
     """
 
-    map: Tensor
-    near: Tensor
+    above: Tensor
+    below: Tensor
+    left: Tensor
+    right: Tensor
 
     @classmethod
     def of(
@@ -61,14 +60,63 @@ class Border:
         geometry = attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
         sums = F.conv2d(everywhere, levels, None, *geometry)
         inside = at_every_input(levels, zero_points, attrs["groups"]).reshape(1, -1, 1, 1)
-        difference = channels_last((sums - inside).round_().float())
-        return cls(difference, rows(difference).any(1))
+        difference = (sums - inside).round_().float()
+        top, bottom = _edges(difference, 2)
+        row = difference[:, :, top : top + 1]
+        left, right = _edges(row, 3)
+        if row[..., left:right].any():
+            # A small map, of which every position is near the border.
+            top = bottom = difference.shape[2]
+        above, below = difference[:, :, :top], difference[:, :, bottom:]
+        return cls(above, below, row[..., :left], row[..., right:])
 
-    def add_at(self, sums: Tensor, where: Tensor) -> None:
-        """Add it to sums of some positions, [n, out], in place."""
-        where = where % len(self.near)
-        (few,) = self.near[where].nonzero(as_tuple=True)
-        sums[few] += rows(self.map)[where[few]]
+    def add_to(self, sums: Tensor) -> Tensor:
+        """Add it to sums, [N, out, H, W], in place."""
+        top, bottom = self.above.shape[2], sums.shape[2] - self.below.shape[2]
+        left, right = self.left.shape[3], sums.shape[3] - self.right.shape[3]
+        sums[:, :, :top] += self.above
+        sums[:, :, bottom:] += self.below
+        sums[:, :, top:bottom, :left] += self.left
+        sums[:, :, top:bottom, right:] += self.right
+        return sums
+
+    def add_at(self, sums: Tensor, where: Tensor, size: Sequence[int]) -> None:
+        """Add it to the sums of some positions of maps of this size, [n, out], in place."""
+        top, bottom = self.above.shape[2], size[0] - self.below.shape[2]
+        left, right = self.left.shape[3], size[1] - self.right.shape[3]
+        sides = self.above, self.below, self.left, self.right
+        table = torch.cat([side[0].flatten(1) for side in sides], 1).T
+        row, column = where // size[1] % size[0], where % size[1]
+        # Rows of the table: those above, those below, and the columns between.
+        k = row * size[1] + column
+        k = torch.where(row >= bottom, k - (bottom - top) * size[1], k)
+        between = (row >= top) & (row < bottom)
+        first = (top + size[0] - bottom) * size[1]
+        beside = torch.where(column < left, column, column - right + left) + first
+        k = torch.where(between, beside, k)
+        inside = between & (column >= left) & (column < right)
+        (few,) = (~inside).nonzero(as_tuple=True)
+        sums[few] += table[k[few]]
+
+    def whole(self, height: int, width: int) -> Tensor:
+        """The same as one map, [1, out, height, width]: exported graphs write nothing in place."""
+        rows = height - self.above.shape[2] - self.below.shape[2]
+        columns = width - self.left.shape[3] - self.right.shape[3]
+        nothing = self.left.new_zeros(1, self.left.shape[1], 1, columns)
+        between = torch.cat([self.left, nothing, self.right], 3).expand(-1, -1, rows, -1)
+        return torch.cat([self.above, between, self.below], 2)
+
+
+def _edges(difference: Tensor, axis: int) -> tuple[int, int]:
+    """The range along an axis in which a map does not change: that of its middle."""
+    slices = difference.unbind(axis)
+    middle = len(slices) // 2
+    first = last = middle
+    while first and torch.equal(slices[first - 1], slices[middle]):
+        first -= 1
+    while last < len(slices) and torch.equal(slices[last], slices[middle]):
+        last += 1
+    return first, last
 
 
 class WholeConvolution:
@@ -102,7 +150,7 @@ class WholeConvolution:
     def __call__(self, x: Tensor, zero: int = ZERO) -> Tensor:
         """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + zero."""
         sums = self.of_events(x, zero)
-        return sums if self.border is None else sums.add_(self.border.map)
+        return sums if self.border is None else self.border.add_to(sums)
 
     def at(self, x: Tensor, zero: int, where: Tensor, windows: Windows) -> Tensor:
         """The sums at some positions of the output, [n, out].
@@ -116,7 +164,7 @@ class WholeConvolution:
         taps = windows.gather(x, where, zero)
         sums = self._of_taps(taps, zero)[: len(where)]
         if self.border is not None:
-            self.border.add_at(sums, where)
+            self.border.add_at(sums, where, windows.size)
         return sums
 
     def _of_taps(self, taps: Tensor, zero: int) -> Tensor:
