@@ -14,9 +14,9 @@ from result_tables import DATA, Result, method_results
 from spiking_yolo.draw.figure import Values, draw_curves, draw_reference, log_steps, plot
 
 IMAGES = Path(__file__).parent / "images"
-METHODS = ("msat-tuned", "burst", "msat", "fixed-fraction", "p-norm", "channel-norm")
+METHODS = ("msat-tuned", "burst", "msat", "p-norm", "channel-norm")
 # Not drawn, but compared in the text.
-OTHERS = ("signed-memory", "group-neurons", "calibration-advanced")
+OTHERS = ("calibration-advanced",)
 # Operations at which the page compares them.
 GIGA = (9.8, 11.7, 18.2, 21.8, 34.7)
 # Operations per MAC from which on a curve is drawn: before, AP50 is 0.
