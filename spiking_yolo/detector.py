@@ -81,7 +81,7 @@ class SpikingYOLO:
         weights: A darknet .weights file, a checkpoint (.safetensors) of `train`, a converted
             network, a .pt of YOLOv5 or Ultralytics, an .onnx of these or YOLOv7-tiny, or a
             Converted. Default: the public Tiny-YOLOv3 that comes with the package.
-        method: A registered conversion method (see `list_methods`), a recipe.json or a Recipe.
+        method: A registered conversion method (see `list_methods`), or a Recipe.
         settings: Settings of the method to change, such as {"neuron.gamma": 4}.
         calibration: Name of the method's calibration, such as "tuned"; `spiking-yolo list
             WEIGHTS` has them.

@@ -96,7 +96,7 @@ class MethodOptions(ConversionOptions):
     """One conversion method."""
 
     method: str | None = None
-    """See `list`; or a recipe.json (default: signed-digits)."""
+    """See `list` (default: signed-digits)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class MethodsOptions(ConversionOptions):
     """Any number of conversion methods, side by side."""
 
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ()
-    """Methods with commas, see `list`, or recipe.json, or all (default: signed-digits)."""
+    """Methods with commas, see `list`, or all (default: signed-digits)."""
 
 
 @dataclass(frozen=True, kw_only=True)

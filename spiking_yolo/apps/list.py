@@ -21,7 +21,7 @@ class ListOptions(Options):
     """Which list."""
 
     what: str | None = None
-    """methods or networks; a method or recipe.json, whose settings are listed; or a network or a
+    """methods or networks; a method, whose settings are listed; or a network or a
     file of weights, whose calibrations are.
     """
 

@@ -6,12 +6,13 @@ is one multiplication and one addition per neuron: the same bits on every proces
 kernel, batch and number of threads.
 
     neuron.py       the equation of the neuron, and the functions that it follows
-    network.py      IntegerNetwork: a photograph, or the next frame of a video, in one step
+    network.py      IntegerNetwork: what a step needs to know of the network, and what it costs
+    step.py         a photograph, or a frame of which only what differs is computed
     parameters.py   whole weights, scales and biases, from the ANN and the parameters of its neurons
     convolution.py  exact sums: 8-bit convolution by oneDNN, or float32 that carries whole numbers
     moves.py        what lies between layers: pooling, joining, products
-    memory.py       the sums of a video, which change only where events arrive
-    stream.py       a video frame by frame: cuts, noise, dead zone
+    windows.py      positions that changed, what they reach, and what the windows there see
+    stream.py       a video frame by frame: cuts, dead zone; noise.py the noise of its camera
     segments.py     channels whose events are counted together
     kernels.c       a layer of neurons in one pass; kernels.py calls it
 """
