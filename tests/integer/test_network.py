@@ -275,9 +275,10 @@ class Padded(nn.Module):
         super().__init__()
         self.stem, self.body = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3)
         self.side, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(8, 5, 1)
+        self.pad = nn.ZeroPad2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        body = F.relu(self.body(F.pad(F.relu(self.stem(x)), (1, 1, 1, 1))))
+        body = F.relu(self.body(self.pad(F.relu(self.stem(x)))))
         pooled = F.avg_pool2d(F.leaky_relu(self.side(x), 0.1), 3, 1, 1)
         return self.head(torch.cat([body, pooled], 1))
 
