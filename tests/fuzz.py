@@ -37,7 +37,7 @@ MEMORY, SECONDS, DISK = 6 << 30, 60, 256 << 20
 _OUT = ("--T", "2", "--project", "out")
 _TINY = ("--weights", "tiny.weights", "--method", "p-norm")
 _DETECT = ("detect", "photos/a.png", *_OUT, "--weights")
-_CLASSES = ("--weights", "class.safetensors", "--method", "p-norm", "--data", "set")
+_CLASSES = ("--weights", "class.safetensors", "--method", "p-norm")
 _CALIBRATE = ("calibrate", "--images", "photos", "--method", "p-norm", "--weights")
 # File to damage -> the call that reads it.
 CALLS: dict[str, tuple[str, ...]] = {
@@ -56,7 +56,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "labels/a.txt": ("eval", *_OUT, *_TINY, "--data", "data.yaml"),
     "VOCdevkit/VOC2012/Annotations/a.xml": ("eval", *_OUT, *_TINY, "--data", "VOCdevkit"),
     "VOCdevkit/VOC2012/ImageSets/Main/val.txt": ("eval", *_OUT, *_TINY, "--data", "VOCdevkit"),
-    "class.safetensors": ("eval", *_OUT, *_CLASSES),
+    "class.safetensors": ("eval", *_OUT, *_CLASSES, "--data", "set"),
 }
 _VOC = (
     "<annotation><size><width>80</width><height>48</height><depth>3</depth></size>\n"
@@ -77,7 +77,8 @@ def write_good(folder: Path) -> None:
     export(Anchored(nn.ReLU()), folder / "yolo.onnx")
     write_data(folder / "set", write_network(folder / "class.safetensors"), 4, 4)
     write_boxes(folder)
-    for argv in (("calibrate", *_CLASSES), ("export", *_TINY, "-o", "net.safetensors")):
+    calibrate = ("calibrate", *_CLASSES, "--images", "set")
+    for argv in (calibrate, ("export", *_TINY, "-o", "net.safetensors")):
         status, said = run(argv, folder)
         assert status == 0, said
 
