@@ -64,6 +64,14 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return halves[0], halves[1]
 
 
+class C2(Block):
+    """Bottlenecks for half the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = _halves(self.cv1(x))
+        return self.cv2(torch.cat((self.m(left), right), 1))
+
+
 class C2PSA(Block):
     """Blocks with attention for half the channels."""
 
@@ -264,8 +272,9 @@ BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
     **dict.fromkeys(["Bottleneck", "RepBottleneck", "SCDown"], (Chain, ("cv1 cv2",))),
     "CIB": (Chain, ("cv1",)),
     **dict.fromkeys(["C3", "C3k", "RepCSP"], (C3, (_C3,))),
+    "C2": (C2, (_C2F,)),
     "C2PSA": (C2PSA, (_C2F,)),
-    **dict.fromkeys(["C2f", "C3k2", "C2fCIB"], (C2f, (_C2F,))),
+    **dict.fromkeys(["C2f", "C3k2", "C2fCIB", "C2fPSA"], (C2f, (_C2F,))),
     **dict.fromkeys(["RepNCSPELAN4", "ELAN1"], (ELAN, (_ELAN,))),
     "A2C2f": (A2C2f, (_C2F, f"{_C2F} gamma")),
     **dict.fromkeys(["Attention", "AAttn"], (Attention, ("qkv proj pe",))),
