@@ -363,7 +363,7 @@ class Totals:
         text = f"{what} takes less energy than the ANN in {less} of {len(ratios)} cost models,"
         text += f" {least} to {most} of it"
         if self.ann_boxes:
-            text += f"; {self.missed} of the ANN's {self.ann_boxes} boxes are missed"
+            text += f"; spikes miss {self.missed} of the ANN's {self.ann_boxes} boxes"
         return text
 
 
