@@ -123,7 +123,7 @@ class Neuron:
     events: Literal["spikes", "switches", "digits"] = setting(
         "spikes", "what travels: spikes, the ends of runs of spikes, or signed digits +-2^k"
     )
-    slack: float = setting(0.0, "for events=digits: saves digits, in thresholds of error", 0, 0.5)
+    slack: float = setting(0.0, "for events=digits: saves digits, in thresholds of error", 0, 0.49)
     hysteresis: float = setting(0.0, "dead zone of later frames, in thresholds", 0, 16)
     busy: float = setting(0.0, "share of operations at which it is whole; 0: always", 0, 1)
     pool_first: bool = setting(True, "neurons that send changes stand behind their max pooling")

@@ -6,18 +6,32 @@ wide as the processor's; OpenMP where there is one. */
 
 #include <stdint.h>
 #include <string.h>
+#if defined __SSE2__
+#include <immintrin.h>
+#endif
 
 #if defined __AVX512F__
-enum { LANES = 16 };
+#define LANES 16
+#define SIMD(name) _mm512_##name
+typedef __m512i packed;
 #elif defined __AVX2__
-enum { LANES = 8 };
+#define LANES 8
+#define SIMD(name) _mm256_##name
+typedef __m256i packed;
 #else
-enum { LANES = 4 };
+#define LANES 4
+#define SIMD(name) _mm_##name
+#if defined __SSE2__
+typedef __m128i packed;
 #endif
-enum { LARGEST = 127, ZERO = 128 };
-typedef float floats __attribute__((vector_size(4 * LANES)));
-typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-typedef uint8_t bytes __attribute__((vector_size(LANES)));
+#endif
+/* BLOCK: bytes of the positions that are counted together, or of one. */
+enum { LARGEST = 127, ZERO = 128, BYTES = 4 * LANES, BLOCK = 4096 };
+typedef float floats __attribute__((vector_size(BYTES)));
+typedef int32_t ints __attribute__((vector_size(BYTES)));
+typedef uint8_t bytes __attribute__((vector_size(BYTES)));
+typedef uint64_t words __attribute__((vector_size(BYTES)));
+typedef uint8_t quarter __attribute__((vector_size(LANES)));
 
 /* Per channel, each padded to whole vectors: see NeuronLayer. second: of a sum that is added; ceiling: infinity without a
 cap. silu: whether the activation is that. */
@@ -40,14 +54,52 @@ typedef struct {
     float due;
 } Input;
 
+/* sent: uint8 [positions, channels]. spent: float32 [3, positions, segments], the spikes, digits and messages of each
+segment of channels, which end at `ends`. */
+typedef struct {
+    int64_t positions, segments;
+    const int32_t *ends;
+    uint8_t *sent;
+    float *spent;
+} Output;
+
 /* Every function of vectors is part of its caller. */
 #define INLINE static inline __attribute__((always_inline))
 
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 INLINE floats all(float x) { return (floats){} + x; }
-INLINE ints pick(ints mask, ints a, ints b) { return (mask & a) | (~mask & b); }
-INLINE floats choose(ints mask, floats a, floats b) { return (floats)pick(mask, (ints)a, (ints)b); }
+INLINE floats choose(ints mask, floats a, floats b) { return (floats)((mask & (ints)a) | (~mask & (ints)b)); }
+
+/* Of each lane the larger, the smaller, and what is rounded down; lanes of bytes and of 32 bits. */
+#if defined __SSE2__
+INLINE floats larger(floats a, floats b) { return SIMD(max_ps)(a, b); }
+INLINE floats smaller(floats a, floats b) { return SIMD(min_ps)(a, b); }
+#else
 INLINE floats larger(floats a, floats b) { return choose(a > b, a, b); }
 INLINE floats smaller(floats a, floats b) { return choose(a < b, a, b); }
+#endif
+#if defined __AVX512F__
+INLINE floats down(floats x) { return _mm512_floor_ps(x); }
+INLINE ints widened(quarter x) { return (ints)_mm512_cvtepu8_epi32((__m128i)x); }
+INLINE quarter narrowed(ints x) { return (quarter)_mm512_cvtepi32_epi8((__m512i)x); }
+#elif defined __AVX2__
+INLINE floats down(floats x) { return _mm256_floor_ps(x); }
+INLINE ints widened(quarter x) { return (ints)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)x)); }
+INLINE quarter narrowed(ints x) {
+    __m256i y = (__m256i)x;
+    __m128i z = _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+    return (quarter)_mm_cvtsi128_si64(_mm_packus_epi16(z, z));
+}
+#else
+INLINE floats down(floats x) {
+    floats cut = __builtin_convertvector(__builtin_convertvector(x, ints), floats);
+    return cut + __builtin_convertvector(cut > x, floats);
+}
+INLINE ints widened(quarter x) { return __builtin_convertvector(x, ints); }
+INLINE quarter narrowed(ints x) { return __builtin_convertvector(x, quarter); }
+#endif
 
 INLINE floats read(const float *from, int64_t n) {
     floats x = {};
@@ -56,77 +108,71 @@ INLINE floats read(const float *from, int64_t n) {
     return x;
 }
 
-INLINE ints sent(const uint8_t *from, int64_t n) {
-    bytes x = (bytes){} + ZERO;
+INLINE floats sent(const uint8_t *from, int64_t n) {
+    quarter x = (quarter){} + ZERO;
     if (n == LANES) memcpy(&x, from, LANES);
     else memcpy(&x, from, n);
-    return __builtin_convertvector(x, ints) - ZERO;
-}
-
-INLINE ints whole(floats x) { /* rounded down */
-    ints cut = __builtin_convertvector(x, ints);
-    return cut + (__builtin_convertvector(cut, floats) > x);
+    return __builtin_convertvector(widened(x) - ZERO, floats);
 }
 
 /* e^x for x <= 0: see neuron.exp. */
 INLINE floats power(floats x) {
     static const float coefficients[] = {0.00123913318f, 0.00968418631f, 0.0554806302f, 0.240230454f, 0.693146933f, 1.0f};
     x = larger(x * 1.4426950408889634f, all(-126.0f));
-    ints exponent = whole(x);
-    x = x - __builtin_convertvector(exponent, floats);
+    floats exponent = down(x);
+    x = x - exponent;
     floats sum = all(0.000218657848f);
     for (int i = 0; i < 6; i++) sum = sum * x + coefficients[i];
-    return sum * (floats)((exponent + 127) << 23);
+    return sum * (floats)((__builtin_convertvector(exponent, ints) + 127) << 23);
 }
 
 INLINE floats sigmoid(floats x) {
-    floats e = power(choose(x < 0, x, -x));
+    floats e = power((floats)((ints)x | INT32_MIN));
     return choose(x < 0, e, all(1.0f)) / (e + 1.0f);
 }
 
-/* How many bits are set. */
-INLINE ints ones(ints x) {
-    x -= x >> 1 & 0x55555555;
-    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
-    x = (x + (x >> 4)) & 0x0f0f0f0f;
-    x += x >> 8;
-    return (x + (x >> 16)) & 63;
-}
-
-INLINE int32_t total(ints x) {
-    ints lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    for (int half = LANES / 2; half; half /= 2) x += __builtin_shuffle(x, lane ^ half);
-    return x[0];
-}
-
-/* Numbers by their last four bits: with one digit less than the next one, and with one more (counting.py). */
-static const int32_t MORE = 0x1115, FEWER = 0xa888;
-
-/* The new k of LANES neurons. */
-INLINE ints fire(const Layer *g, int64_t c, floats v, ints before, float at_least) {
-    if (g->silu) v = v * sigmoid(v) * read(g->per_value + c, LANES);
-    else v = choose(v > 0, v, v * g->slope);
-    v = smaller(v, read(g->ceiling + c, LANES));
-    floats due = v + read(g->offset + c, LANES) - __builtin_convertvector(before, floats);
-    due = smaller(larger(due, all(-1e6f)), all(1e6f));
-    ints low = whole(due), bits = low & 15;
-    floats base = __builtin_convertvector(low, floats);
-    floats cut = all(0.5f) + g->slack * __builtin_convertvector((MORE >> bits & 1) - (FEWER >> bits & 1), floats);
-    ints change = low - (due - base >= cut);
-    if (at_least > 0) change &= choose(due < 0, -due, due) >= at_least;
-    ints k = before + change;
-    return pick(k < -LARGEST, (ints){} - LARGEST, pick(k > LARGEST, (ints){} + LARGEST, k));
-}
-
+/* From where a number is rounded up, by the last four bits of the one below: of some the next number has a digit less, of
+some a digit more (counting.py). */
 typedef struct {
-    ints spikes, digits, messages;
-} Events;
+    floats cut[16 / LANES];
+} Rounding;
+
+INLINE Rounding rounding(float slack) {
+    Rounding r;
+    for (int i = 0; i < 16; i++) r.cut[i / LANES][i % LANES] = 0.5f + slack * ((0x1115 >> i & 1) - (0xa888 >> i & 1));
+    return r;
+}
+
+INLINE floats cut_of(const Rounding *r, ints number) {
+#if LANES == 16
+    return __builtin_shuffle(r->cut[0], number);
+#elif LANES == 8
+    return __builtin_shuffle(r->cut[0], r->cut[1], number);
+#else
+    floats cut;
+    for (int i = 0; i < LANES; i++) cut[i] = ((const float *)r->cut)[number[i] & 15];
+    return cut;
+#endif
+}
+
+/* The new k of LANES neurons, +ZERO. */
+INLINE ints fire(const Layer *g, const Rounding *r, int64_t c, floats v, floats before, float at_least) {
+    if (g->silu) v = v * sigmoid(v) * read(g->per_value + c, LANES);
+    else v = larger(v, v * g->slope);
+    v = smaller(v, read(g->ceiling + c, LANES)) + read(g->offset + c, LANES);
+    /* No more than LARGEST is sent: a whole number is not rounded up, since slack is below 1/2. */
+    floats due = smaller(larger(v, all(-LARGEST)), all(LARGEST)) - before;
+    floats base = down(due);
+    ints low = __builtin_convertvector(base, ints);
+    ints change = low - (due - base >= cut_of(r, low));
+    if (at_least > 0) change &= larger(v - before, before - v) >= at_least;
+    return __builtin_convertvector(before, ints) + ZERO + change;
+}
 
 /* n <= LANES neurons of one position, of which `row` is the place after pooling and `sums` before it, where the next line
 of the map is `below`. */
-INLINE void step(const Layer *g, const Input *x, const float *sums, int64_t below, int64_t row, int64_t c, int64_t n,
-                 uint8_t *out, Events *events) {
+INLINE void step(const Layer *g, const Rounding *r, const Input *x, const float *sums, int64_t below, int64_t row, int64_t c,
+                 int64_t n, uint8_t *out) {
     int64_t channels = g->channels, at = row * channels + c;
     floats v = read(sums + c, n);
     if (x->width) {
@@ -134,58 +180,107 @@ INLINE void step(const Layer *g, const Input *x, const float *sums, int64_t belo
         v = larger(larger(v, read(sums + channels + c, n)), larger(read(next, n), read(next + channels, n)));
     }
     v = v * read(g->scale + c, LANES);
-    if (x->added) v = v + __builtin_convertvector(sent(x->added + at, n), floats) * read(g->second + c, LANES);
+    if (x->added) v = v + sent(x->added + at, n) * read(g->second + c, LANES);
     v = v + read(g->bias + c, LANES);
-    ints before = {};
+    floats before = {};
     if (x->before) before = sent(x->before + at, n);
-    ints k = fire(g, c, v, before, x->due);
-    bytes byte = __builtin_convertvector(k + ZERO, bytes);
+    quarter byte = narrowed(fire(g, r, c, v, before, x->due));
     if (n == LANES) memcpy(out + at, &byte, LANES);
     else memcpy(out + at, &byte, n);
-    ints size = k - before;
-    size = pick(size < 0, -size, size);
-    for (int64_t i = n; i < LANES; i++) size[i] = 0;
-    events->spikes += size;
-    events->digits += ones(size ^ 3 * size);
-    events->messages -= size > 0;
 }
 
-/* The neurons of row i. spent: float32 [3, positions, segments], spikes, digits and messages of each segment of channels,
-which end at `ends`. */
-static void position(const Layer *g, const Input *x, int64_t i, const int32_t *ends, int64_t segments,
-                     int64_t positions, uint8_t *out, float *spent) {
-    int64_t row = x->where ? x->where[i] : i, half = x->width / 2, start = 0, first = i, width = x->width;
-    if (width && x->where) first = 4 * i, width = 2;
-    else if (width) first = row / half * 2 * width + row % half * 2;
-    const float *sums = x->sums + first * g->channels;
-    for (int64_t s = 0; s < segments; s++) {
-        Events events = {};
-        int64_t c = start;
-        for (; c + LANES <= ends[s]; c += LANES) step(g, x, sums, width * g->channels, row, c, LANES, out, &events);
-        if (c < ends[s]) step(g, x, sums, width * g->channels, row, c, ends[s] - c, out, &events);
-        float *counts = spent + row * segments + s;
-        counts[0] = (float)total(events.spikes);
-        counts[positions * segments] = (float)total(events.digits);
-        counts[2 * positions * segments] = (float)total(events.messages);
-        start = ends[s];
+/* The sum of each eight bytes. */
+INLINE words sums_of(bytes x) {
+#if defined __SSE2__
+    return (words)SIMD(sad_epu8)((packed)x, (packed){});
+#else
+    words sums = ((words)x & 0x00ff00ff00ff00ff) + ((words)x >> 8 & 0x00ff00ff00ff00ff);
+    sums = (sums & 0x0000ffff0000ffff) + (sums >> 16 & 0x0000ffff0000ffff);
+    return (sums & 0xffffffff) + (sums >> 32);
+#endif
+}
+
+/* The digits of numbers: the bits of n ^ 3 n, of which the last is none, and the ninth stands for 171 or more. */
+INLINE bytes digits(bytes n) {
+    bytes half = n >> 1, x = (n + half) ^ half;
+    x -= x >> 1 & 0x55;
+    x = (x & 0x33) + (x >> 2 & 0x33);
+    return ((x + (x >> 4)) & 0x0f) - (bytes)(n > 170);
+}
+
+/* What each eight neurons of n have sent: 24 bits of spikes, 20 of digits, 20 of messages. */
+static void count(const uint8_t *new, const uint8_t *old, int64_t n, uint64_t *counts) {
+    for (int64_t i = 0; i < n; i += BYTES) {
+        bytes a = (bytes){} + ZERO, b = a;
+        int64_t here = least(n - i, BYTES);
+        if (here == BYTES) memcpy(&a, new + i, BYTES);
+        else memcpy(&a, new + i, here);
+        if (old && here == BYTES) memcpy(&b, old + i, BYTES);
+        else if (old) memcpy(&b, old + i, here);
+        bytes more = (bytes)(a > b), size = (more & (a - b)) | (~more & (b - a));
+        words sums = sums_of(size) + (sums_of(digits(size)) << 24) + (sums_of((bytes)(size != 0) & 1) << 44);
+        memcpy(counts + i / 8, &sums, BYTES);
     }
 }
 
-/* One step of a layer. out: uint8 [positions, channels]; spent: see position. */
-void neurons(const Layer *g, const Input *x, const int32_t *ends, int64_t segments, int64_t positions, int threads,
-             uint8_t *out, float *spent) {
+/* What n neurons have sent, where they are not so many or no whole eights. */
+static uint64_t counted(const uint8_t *new, const uint8_t *old, int64_t n) {
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t a = new[i], b = old ? old[i] : ZERO, size = a > b ? a - b : b - a;
+        sum += size + ((uint64_t)__builtin_popcount(size ^ 3 * size) << 24) + ((uint64_t)(size > 0) << 44);
+    }
+    return sum;
+}
+
+/* The neurons of rows that lie together, from first to the one before last. */
+static void block(const Layer *given, const Rounding *r, const Input *x, const Output *to, int64_t first, int64_t last) {
+    /* A copy, which no byte that is written can be part of. */
+    const Layer own = *given, *g = &own;
+    int64_t channels = g->channels, half = x->width / 2, row = x->where ? x->where[first] : first;
+    for (int64_t i = first; i < last; i++) {
+        int64_t from = i, width = x->width, c = 0, at = row + i - first;
+        if (width && x->where) from = 4 * i, width = 2;
+        else if (width) from = at / half * 2 * width + at % half * 2;
+        const float *sums = x->sums + from * channels;
+        for (; c + LANES <= channels; c += LANES) step(g, r, x, sums, width * channels, at, c, LANES, to->sent);
+        if (c < channels) step(g, r, x, sums, width * channels, at, c, channels - c, to->sent);
+    }
+    const uint8_t *new = to->sent + row * channels, *old = x->before ? x->before + row * channels : NULL;
+    uint64_t counts[BLOCK / 8 + LANES], *next = counts;
+    int eights = channels <= BLOCK;
+    for (int64_t s = 0; s < to->segments; s++) eights &= to->ends[s] % 8 == 0;
+    if (eights) count(new, old, (last - first) * channels, counts);
+    float *spent = to->spent + row * to->segments;
+    for (int64_t n = (last - first) * to->segments, s = 0; n; n--, spent++) {
+        int64_t size = to->ends[s] - (s ? to->ends[s - 1] : 0);
+        uint64_t sum = 0;
+        if (!eights) sum = counted(new, old, size);
+        else for (int64_t k = size / 8; k; k--) sum += *next++;
+        spent[0] = (float)(sum & 0xffffff);
+        spent[to->positions * to->segments] = (float)(sum >> 24 & 0xfffff);
+        spent[2 * to->positions * to->segments] = (float)(sum >> 44);
+        new += size;
+        if (old) old += size;
+        if (++s == to->segments) s = 0;
+    }
+}
+
+/* One step of a layer. */
+void neurons(const Layer *g, const Input *x, const Output *to, int threads) {
+    Rounding r = rounding(g->slack);
+    int64_t together = x->where ? 1 : most(BLOCK / g->channels, 1), blocks = (x->rows + together - 1) / together;
 #pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < x->rows; i++)
-        position(g, x, i, ends, segments, positions, out, spent);
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t first = i * together;
+        block(g, &r, x, to, first, least(first + together, x->rows));
+    }
 }
 
 /* Windows over maps of h x w: those of a convolution or pooling with so much padding above and to the left. */
 typedef struct {
     int64_t h, w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, top, left;
 } Windows;
-
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The first window that sees row or column i, and the one after the last. */
 static int64_t first_window(int64_t i, int64_t padding, int64_t kernel, int64_t stride) {

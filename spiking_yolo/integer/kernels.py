@@ -48,6 +48,18 @@ class Input(ctypes.Structure):
     )
 
 
+class Output(ctypes.Structure):
+    """See kernels.c."""
+
+    _fields_ = (
+        ("positions", c_int64),
+        ("segments", c_int64),
+        ("ends", c_void_p),
+        ("sent", c_void_p),
+        ("spent", c_void_p),
+    )
+
+
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
@@ -167,14 +179,9 @@ class NeuronKernel:
             addresses.append(None if x is None else x.data_ptr())
         due = 0.5 + float(dead_zone) if dead_zone else 0.0
         given = Input(size, width, first.data_ptr(), *addresses, due)
-        self._call(
-            ctypes.byref(self._layer),
-            ctypes.byref(given),
-            c_void_p(self._ends.data_ptr()),
-            c_int64(len(self._ends)),
-            c_int64(len(out) * out[0, 0].numel()),
-            c_int(torch.get_num_threads()),
-            c_void_p(out.data_ptr()),
-            c_void_p(spent.data_ptr()),
-        )
+        ends, positions = self._ends, len(out) * out[0, 0].numel()
+        memory = [tensor.data_ptr() for tensor in (ends, out, spent)]
+        result = Output(positions, len(ends), *memory)
+        structures = map(ctypes.byref, (self._layer, given, result))
+        self._call(*structures, c_int(torch.get_num_threads()))
         return out, spent.movedim(-1, 1)

@@ -95,7 +95,7 @@ FLOATS = partial(st.floats, width=32, allow_subnormal=False)
     bias=FLOATS(-200, 200),
     offset=FLOATS(-3, 3),
     slope=st.sampled_from([0.0, f32(0.1), 1.0]),
-    slack=FLOATS(0, 0.5),
+    slack=FLOATS(0, 31 / 64),
     before=st.none() | st.integers(-127, 127),
     dead_zone=st.floats(0, 16),
     ceiling=st.none() | FLOATS(0.5, 64),
