@@ -438,7 +438,7 @@ def _step(
         if name == "maps":
             values[name] = {layer: spikes[k].cpu() for layer, spikes in value.items()}
         elif layers or not name.endswith("_by_layer"):
-            values[name] = _plain(value, k)
+            values[name] = _plain(value() if callable(value) else value, k)
     return StepObservation(**{**values, "outputs": outputs}, prediction=prediction, error=error)
 
 

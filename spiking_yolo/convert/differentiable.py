@@ -68,9 +68,9 @@ class CompleteNetwork:
         for node in self.graph.nodes:
             if node.op == "max_pool" and node.inputs[0] in self.sites:
                 self._pools[node.name] = node.inputs[0]
-        senders = [*self.sites, *self._pools]
-        self.macs = operations.total_macs(self.graph, sizes, senders)[0]
-        costs = operations.costs_of_events(self.graph, sizes, senders)
+        sent = {name: sizes[name][1:] for name in (*self.sites, *self._pools)}
+        self.macs = operations.total_macs(self.graph, sizes, sent)[0]
+        costs = operations.costs_of_events(self.graph, sizes, sent)
         self.costs = {name: _equal_channels(cost / self.macs) for name, cost in costs.items()}
 
     def senders(self, site: str) -> list[str]:

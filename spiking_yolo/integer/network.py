@@ -19,7 +19,7 @@ from spiking_yolo.integer.windows import Windows, changed_values
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
-from spiking_yolo.snn.operations import macs, spiking, synaptic_operations, total_macs
+from spiking_yolo.snn.operations import EventCosts, macs, spiking, synaptic_operations, total_macs
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import Run, Snapshot, checked_times
 
@@ -82,6 +82,7 @@ class IntegerNetwork(nn.Module):
         channels = {name: size[1] for name, size in self.sizes.items()}
         self.ends = segments(plan.graph, channels, self.senders, plan.sliced)
         self.counted = of_segments(plan.graph, self.ends)
+        self._costs = EventCosts(self.counted, self.sizes)
         self._macs = total_macs(self.counted, self.sizes, self.senders)
         carrying = spiking(self.counted, self.senders)
         self._analogue = [one for one in self.counted.layers if one.inputs[0] not in carrying]
@@ -200,17 +201,15 @@ class IntegerNetwork(nn.Module):
             raise ValueError("probes look at steps of a SpikingNetwork")
         times = checked_times(T, steps, 0)
         frame = Step(self, x, before, dead_zone).frame()
-        counts = frame.events
         total, analogue = self._macs
-        first: Mapping[str, Tensor] | None = counts
         shown = None
         if before is not None:
-            shown, first = changed_values(frame.sent[self.input], before.sent[self.input]), None
+            shown = changed_values(frame.sent[self.input], before.sent[self.input])
             analogue = self._analogue_macs(shown)
         active = torch.ones(len(x), dtype=torch.int64, device=x.device)
         updates = torch.full_like(active, sum(self.neurons.values())).double()
-        costs = counts, self.sizes, updates, active, self.neurons, first
-        snapshot = Snapshot.of(self.counted, 1, frame.outputs, *costs, maps=maps)
+        spent = frame.events, self._costs, updates, active, self.neurons
+        snapshot = Snapshot.of(1, frame.outputs, *spent, first=before is None, maps=maps)
         if shown is not None:
             updates = self._updates(snapshot.sent_by_layer, shown.flatten(1).any(1))
             snapshot = replace(snapshot, updates=updates)

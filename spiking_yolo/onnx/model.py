@@ -252,9 +252,8 @@ class ExportedStep(nn.Module):
     def _costs(self, first: bool) -> Tensor:
         """Of each event at each position of all senders, one after the other."""
         step = self.step
-        costs = operations.costs_of_events(
-            step.graph, step.sizes, step.segments, first, step.segments
-        )
+        sent = {name: (n, *step.sizes[name][2:]) for name, n in step.segments.items()}
+        costs = operations.costs_of_events(step.graph, step.sizes, sent, first)
         return torch.cat([cost.flatten() for cost in costs.values()])
 
     def states_table(self) -> list[dict[str, Any]]:

@@ -78,6 +78,7 @@ class SpikingNetwork:
                 corrections[name] = neurons[name]["bias"]
         self._input = ImageInput(recipe)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
+        self._costs: operations.EventCosts | None = None
         self.t = 0
         self.settled: int | None = None
 
@@ -202,19 +203,10 @@ class SpikingNetwork:
         counts = {name: count.stacked() for name, count in self.counts().items()}
         # Reading them adds the shapes of the nodes that are computed then.
         outputs = self._output.read(self.t, self._shapes)
-        return Snapshot.of(
-            self.graph,
-            self.t,
-            outputs,
-            counts,
-            self._shapes,
-            self._updates,
-            self._active,
-            self._neurons(),
-            None,
-            spikes,
-            maps,
-        )
+        if self._costs is None or self._costs.shapes != self._shapes:
+            self._costs = operations.EventCosts(self.graph, dict(self._shapes))
+        spent = counts, self._costs, self._updates, self._active, self._neurons()
+        return Snapshot.of(self.t, outputs, *spent, spikes=spikes, maps=maps)
 
     def counts(self) -> dict[str, Counts]:
         """Events so far by sender and position: layers, max poolings, the image."""

@@ -119,7 +119,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
 
 
 def product_operations(
-    node: Node, arrived: Sequence[Tensor], shapes: Sequence[Sequence[int]], stored: Tensor | None
+    node: Node, arrived: Sequence[Tensor], shapes: Sequence[Sequence[int]], first: bool
 ) -> Tensor:
     """Synaptic operations of a product of two feature maps: an event of one operand adds values of
     the other, as a spike adds weights.
@@ -132,15 +132,15 @@ def product_operations(
         node: The product.
         arrived: Events of both operands, [N, C or 1, ...].
         shapes: Shapes of both operands, [N, C, ...].
-        stored: Those of the right operand by the end of the first step; None: nothing is stored.
+        first: Whether these are the events of the first step.
 
     Returns:
         float64 [N].
     """
     left, right = (events.flatten(1).sum(1, dtype=torch.float64) for events in arrived)
-    if stored is not None:
-        right = right - stored.flatten(1).sum(1, dtype=torch.float64)
     reach_of_left, reach_of_right = product_fan_out(node, *shapes)
+    if first:
+        return left * reach_of_left
     return left * reach_of_left + right * reach_of_right
 
 
@@ -148,7 +148,7 @@ def operations_by_layer(
     graph: Graph,
     counts: Mapping[str, Tensor],
     shapes: Mapping[str, Sequence[int]],
-    first: Mapping[str, Tensor] | None = None,
+    first: bool = False,
 ) -> dict[str, Counts]:
     """Synaptic operations of each layer that receives events, float64 [N] in each counting.
 
@@ -156,21 +156,16 @@ def operations_by_layer(
         graph: The network.
         counts: As in `events`, the three countings of each sender as Counts.stacked.
         shapes: Shape of every node's output, [N, C, ...].
-        first: The counts after the first step, see `product_operations`.
+        first: Whether these are the events of the first step, see `product_operations`.
     """
-    arrived, stored = events(graph, counts), dict[str, Tensor]()
-    if first is counts:
-        stored = arrived
-    elif first is not None:
-        stored = events(graph, first)
+    arrived = events(graph, counts)
     operations: dict[str, Counts] = {}
     for node in graph.layers:
         if not arrived.keys() >= set(node.inputs):
             continue
         if node.product:
             inputs = [arrived[name] for name in node.inputs]
-            sizes = [shapes[name] for name in node.inputs]
-            spent = product_operations(node, inputs, sizes, stored.get(node.inputs[1]))
+            spent = product_operations(node, inputs, [shapes[name] for name in node.inputs], first)
         else:
             spent = synaptic_operations(graph, node, arrived[node.inputs[0]])
         operations[node.name] = Counts.unstacked(spent)
@@ -179,10 +174,10 @@ def operations_by_layer(
 
 def costs_of_events(
     graph: Graph,
-    shapes: Mapping[str, torch.Size],
-    senders: Collection[str],
+    shapes: Mapping[str, Sequence[int]],
+    sent: Mapping[str, Sequence[int]],
     first: bool = False,
-    segments: Mapping[str, int] | None = None,
+    products: bool = False,
 ) -> dict[str, Tensor]:
     """Synaptic operations that one event of each neuron causes, [1, C, ...] by sender.
 
@@ -190,26 +185,65 @@ def costs_of_events(
 
     Args:
         graph: The network.
-        shapes: Shape of every node's output, [1, C, ...].
-        senders: The nodes that send events.
+        shapes: Shape of every node's output, [N, C, ...].
+        sent: Sender -> shape of its events, [C, ...]; of segments of channels that are counted
+            together, how many these are in place of C.
         first: In the first step, in which products store their right operand.
-        segments: Of channels, whose events are counted together: how many each sender has, in place
-            of C. None: each channel is one.
+        products: Operations in products of attention only.
     """
-    sent: dict[str, Tensor] = {}
-    for name in senders:
-        n, channels, *others = shapes[name]
-        channels = (segments or {}).get(name, channels)
-        sent[name] = torch.zeros(n, channels, *others, requires_grad=True)
+    like = next(iter(graph.tensors.values()))
+    zeros = {name: like.new_zeros(1, *size, requires_grad=True) for name, size in sent.items()}
     with torch.enable_grad():
-        counts = {name: Counts.alike(zeros).stacked() for name, zeros in sent.items()}
-        by_layer = operations_by_layer(graph, counts, shapes, counts if first else None)
-        total = sum(operations.digits.sum() for operations in by_layer.values())
+        counts = {name: Counts.alike(zero).stacked() for name, zero in zeros.items()}
         # Where no event reaches a weight.
-        total = total + sum(0 * zeros.sum() for zeros in sent.values())
-        assert isinstance(total, Tensor)
-        costs = torch.autograd.grad(total, list(sent.values()), materialize_grads=True)
-    return dict(zip(sent, costs, strict=True))
+        total = torch.stack([0.0 * zero.sum() for zero in zeros.values()]).sum()
+        for name, operations in operations_by_layer(graph, counts, shapes, first).items():
+            if graph[name].product or not products:
+                total = total + operations.digits.sum()
+        costs = torch.autograd.grad(total, list(zeros.values()), materialize_grads=True)
+    return dict(zip(zeros, costs, strict=True))
+
+
+class EventCosts:
+    """What the events of a network cost.
+
+    Args:
+        graph: The network.
+        shapes: Shape of every node's output, [N, C, ...].
+    """
+
+    def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]]):
+        self.graph, self.shapes = graph, shapes
+        self.attention = any(node.product for node in graph.nodes)
+        self._columns: dict[bool, dict[str, Tensor]] = {}
+
+    def of(self, counts: Mapping[str, Tensor], first: bool = False) -> dict[str, Tensor]:
+        """Sender -> its events, the operations that they cause, and those of them in products.
+
+        Args:
+            counts: As in `operations_by_layer`, of the same senders in every call.
+            first: Whether these are the events of the first step.
+
+        Returns:
+            float64 [3 * N, 3], as Counts.stacked; [3 * N, 2] without attention.
+        """
+        if first not in self._columns:
+            self._columns[first] = self._of_each_event(counts, first)
+        spent: dict[str, Tensor] = {}
+        for name, columns in self._columns[first].items():
+            spent[name] = counts[name].flatten(1).double() @ columns
+        return spent
+
+    def _of_each_event(self, counts: Mapping[str, Tensor], first: bool) -> dict[str, Tensor]:
+        sizes = {name: count.shape[1:] for name, count in counts.items()}
+        kinds = [{name: torch.ones(size) for name, size in sizes.items()}]
+        for products in (False, True)[: 1 + self.attention]:
+            kinds.append(costs_of_events(self.graph, self.shapes, sizes, first, products))
+        columns: dict[str, Tensor] = {}
+        for name, count in counts.items():
+            each = [kind[name].flatten().to(count.device).double() for kind in kinds]
+            columns[name] = torch.stack(each, 1)
+        return columns
 
 
 def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:

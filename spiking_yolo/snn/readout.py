@@ -1,7 +1,8 @@
 """The output of a run: the accumulated input of the heads, snapshots of it, and what it cost."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import per_channel
+from spiking_yolo.snn.operations import EventCosts, operations_by_layer
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 
@@ -114,8 +115,8 @@ class Snapshot:
         maps: Layer -> spikes so far at each position, averaged over its neurons, [N, h, w]; empty
             unless asked for.
         sent_by_layer: Events so far of each sender: neurons, max poolings and the image.
-        operations_by_layer: `operations` of each layer that receives events.
         products: `operations` of the products of attention; empty where there are none.
+        operations_by_layer: operations_by_layer(), `operations` of each layer that receives events.
     """
 
     t: int
@@ -129,8 +130,8 @@ class Snapshot:
     encoded: Counts
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, Counts] = field(default_factory=dict)
-    operations_by_layer: dict[str, Counts] = field(default_factory=dict)
     products: Counts | dict[str, float] = field(default_factory=dict)
+    operations_by_layer: Callable[[], dict[str, Counts]] = dict
 
     @property
     def events(self) -> Counts:
@@ -140,48 +141,42 @@ class Snapshot:
     @classmethod
     def of(
         cls,
-        graph: Graph,
         t: int,
         outputs: tuple[Tensor, ...],
         counts: Mapping[str, Tensor],
-        shapes: Mapping[str, Sequence[int]],
+        costs: EventCosts,
         updates: Tensor,
         active_steps: Tensor,
         neurons: Mapping[str, int],
-        first: Mapping[str, Tensor] | None = None,
+        first: bool = False,
         spikes: Mapping[str, Tensor] | None = None,
         maps: bool = False,
     ) -> "Snapshot":
         """What the counts so far amount to.
 
         Args:
-            graph: As simulated.
             t: Steps with this image.
             outputs: See the attributes.
             counts: Sender -> Counts so far at each position, stacked.
-            shapes: Shape of every node's output, [N, C, ...].
+            costs: Of the network as simulated.
             updates: See the attributes.
             active_steps: See the attributes.
             neurons: Layer -> its neurons.
-            first: The counts after the first step, see `operations.product_operations`.
+            first: Whether these are the events of the first step, see
+                `operations.product_operations`.
             spikes: Layer -> spikes so far of each neuron, where its events are something else.
             maps: Whether to make maps.
         """
-        by_sender: dict[str, Counts] = {}
-        for name, count in counts.items():
-            by_sender[name] = Counts.unstacked(per_image(count))
+        graph, spent = costs.graph, costs.of(counts, first)
+        by_sender = {name: Counts.unstacked(sums[:, 0]) for name, sums in spent.items()}
         own = {node.name: by_sender[node.name].spikes for node in graph.activations}
         if spikes is not None:
             own = {name: per_image(count) for name, count in spikes.items()}
         kinds: dict[str, list[Counts]] = {"activation": [], "max_pool": [], "input": []}
         for name, count in by_sender.items():
             kinds[graph[name].op].append(count)
-        by_layer = operations.operations_by_layer(graph, counts, shapes, first)
         none = Counts.alike(torch.zeros_like(updates))
-        products: Counts | dict[str, float] = {}
-        reached = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
-        if reached:
-            products = _total(reached)
+        total = torch.stack(list(spent.values())).sum(0)
         spike_maps: dict[str, Tensor] = {}
         if maps:
             spike_maps = _spike_maps(graph, counts, neurons, spikes or {})
@@ -190,15 +185,15 @@ class Snapshot:
             outputs=outputs,
             spikes=own,
             sent=_total([none, *kinds["activation"]]),
-            operations=_total([none, *by_layer.values()]),
+            operations=Counts.unstacked(total[:, 1]),
             updates=updates.clone(),
             active_steps=active_steps.clone(),
             pooled=_total([none, *kinds["max_pool"]]),
             encoded=_total([none, *kinds["input"]]),
             maps=spike_maps,
             sent_by_layer=by_sender,
-            operations_by_layer=by_layer,
-            products=products,
+            products=Counts.unstacked(total[:, 2]) if costs.attention else {},
+            operations_by_layer=partial(operations_by_layer, graph, counts, costs.shapes, first),
         )
 
 

@@ -166,9 +166,9 @@ def test_against_a_second_implementation(route: str, cls: Any, method: str, dead
                 assert np.array_equal(counted.flatten(1).sum(1).numpy(), each), name
         if not given.recipe.keeps_frames:
             continue
-        assert snapshot.operations_by_layer.keys() == found.operations.keys()
+        assert snapshot.operations_by_layer().keys() == found.operations.keys()
         for name, operations in found.operations.items():
-            spent = snapshot.operations_by_layer[name]
+            spent = snapshot.operations_by_layer()[name]
             assert np.array_equal(torch.stack(list(spent)).numpy(), operations), name
 
 

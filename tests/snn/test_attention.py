@@ -101,6 +101,6 @@ def test_operations_of_the_products_are_known_apart():
     network = converted().network()
     first = network.run(images(2), 1).snapshots[1]
     assert first.products is not None
-    by_layer = first.operations_by_layer
+    by_layer = first.operations_by_layer()
     expected = by_layer["attention_scores"].digits + by_layer["attention"].digits
     assert first.products.digits.equal(expected)

@@ -212,7 +212,8 @@ def test_costs_of_events_are_what_one_event_more_costs():
     network = spiking(make(Pooled), x, Recipe("tested")).network()
     network.run(x, 1)
     shapes, counts = network._shapes, network.counts()
-    costs = operations.costs_of_events(network.graph, shapes, counts)
+    sent = {name: shapes[name][1:] for name in counts}
+    costs = operations.costs_of_events(network.graph, shapes, sent)
     nothing = {name: operations.Counts.alike(torch.zeros(shapes[name])) for name in counts}
     for name, cost in costs.items():
         for at in (0, cost.numel() // 2, -1):
