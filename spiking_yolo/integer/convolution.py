@@ -1,7 +1,6 @@
 """Exact sums of whole numbers: convolutions and linear layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -26,21 +25,27 @@ def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
     return torch.einsum("goi,gi->go", taps, bias.reshape(groups, -1)).flatten()
 
 
-@dataclass(frozen=True)
 class Border:
     """What zero points bring less to sums near the border, where padding has none.
 
     A neuron sends k, and k * theta + zero point is its value. The share of the zero points in a sum
     is part of the bias of the next layer, as if there were no border; this is the difference. It is
     in the units of the sums, exact in multiples of 1 / PARTS and then rounded once, to whole
-    numbers. above, below: rows, [1, out, rows, W]; left, right: columns between them, [1, out, 1,
-    columns].
+    numbers.
+
+    Args:
+        difference: What is added to each sum, [out, H, W].
     """
 
-    above: Tensor
-    below: Tensor
-    left: Tensor
-    right: Tensor
+    def __init__(self, difference: Tensor):
+        self._size = difference.shape[1:]
+        flat = difference.float().flatten(1).T
+        # The positions near the border, and what is added there: [n], [n, out].
+        self.where = flat.any(1).nonzero().flatten()
+        self.values = flat[self.where].contiguous()
+        # Each position -> its row of these, or none.
+        self._row = torch.full((len(flat),), -1)
+        self._row[self.where] = torch.arange(len(self.where))
 
     @classmethod
     def of(
@@ -58,65 +63,27 @@ class Border:
             return None
         everywhere = zero_points.reshape(1, -1, 1, 1).expand(1, -1, *size)
         geometry = attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
-        sums = F.conv2d(everywhere, levels, None, *geometry)
-        inside = at_every_input(levels, zero_points, attrs["groups"]).reshape(1, -1, 1, 1)
-        difference = (sums - inside).round_().float()
-        top, bottom = _edges(difference, 2)
-        row = difference[:, :, top : top + 1]
-        left, right = _edges(row, 3)
-        if row[..., left:right].any():
-            # A small map, of which every position is near the border.
-            top = bottom = difference.shape[2]
-        above, below = difference[:, :, :top], difference[:, :, bottom:]
-        return cls(above, below, row[..., :left], row[..., right:])
+        sums = F.conv2d(everywhere, levels, None, *geometry)[0]
+        inside = at_every_input(levels, zero_points, attrs["groups"]).reshape(-1, 1, 1)
+        return cls((sums - inside).round_())
 
     def add_to(self, sums: Tensor) -> Tensor:
         """Add it to sums, [N, out, H, W], in place."""
-        top, bottom = self.above.shape[2], sums.shape[2] - self.below.shape[2]
-        left, right = self.left.shape[3], sums.shape[3] - self.right.shape[3]
-        sums[:, :, :top] += self.above
-        sums[:, :, bottom:] += self.below
-        sums[:, :, top:bottom, :left] += self.left
-        sums[:, :, top:bottom, right:] += self.right
+        for positions in sums.movedim(1, -1).flatten(1, 2):
+            positions.index_add_(0, self.where, self.values)
         return sums
 
-    def add_at(self, sums: Tensor, where: Tensor, size: Sequence[int]) -> None:
-        """Add it to the sums of some positions of maps of this size, [n, out], in place."""
-        top, bottom = self.above.shape[2], size[0] - self.below.shape[2]
-        left, right = self.left.shape[3], size[1] - self.right.shape[3]
-        sides = self.above, self.below, self.left, self.right
-        table = torch.cat([side[0].flatten(1) for side in sides], 1).T
-        row, column = where // size[1] % size[0], where % size[1]
-        # Rows of the table: those above, those below, and the columns between.
-        k = row * size[1] + column
-        k = torch.where(row >= bottom, k - (bottom - top) * size[1], k)
-        between = (row >= top) & (row < bottom)
-        first = (top + size[0] - bottom) * size[1]
-        beside = torch.where(column < left, column, column - right + left) + first
-        k = torch.where(between, beside, k)
-        inside = between & (column >= left) & (column < right)
-        (few,) = (~inside).nonzero(as_tuple=True)
-        sums[few] += table[k[few]]
+    def add_at(self, sums: Tensor, where: Tensor) -> None:
+        """Add it to the sums of some positions, [n, out], in place."""
+        row = self._row[where % len(self._row)]
+        (few,) = (row >= 0).nonzero(as_tuple=True)
+        sums[few] += self.values[row[few]]
 
-    def whole(self, height: int, width: int) -> Tensor:
-        """The same as one map, [1, out, height, width]: exported graphs write nothing in place."""
-        rows = height - self.above.shape[2] - self.below.shape[2]
-        columns = width - self.left.shape[3] - self.right.shape[3]
-        nothing = self.left.new_zeros(1, self.left.shape[1], 1, columns)
-        between = torch.cat([self.left, nothing, self.right], 3).expand(-1, -1, rows, -1)
-        return torch.cat([self.above, between, self.below], 2)
-
-
-def _edges(difference: Tensor, axis: int) -> tuple[int, int]:
-    """The range along an axis in which a map does not change: that of its middle."""
-    slices = difference.unbind(axis)
-    middle = len(slices) // 2
-    first = last = middle
-    while first and torch.equal(slices[first - 1], slices[middle]):
-        first -= 1
-    while last < len(slices) and torch.equal(slices[last], slices[middle]):
-        last += 1
-    return first, last
+    def whole(self) -> Tensor:
+        """The same as one map, [1, out, H, W]: exported graphs write nothing in place."""
+        maps = self.values.new_zeros(self.values.shape[1], len(self._row))
+        maps[:, self.where] = self.values.T
+        return maps.unflatten(1, self._size)[None]
 
 
 class WholeConvolution:
@@ -164,7 +131,7 @@ class WholeConvolution:
         taps = windows.gather(x, where, zero)
         sums = self._of_taps(taps, zero)[: len(where)]
         if self.border is not None:
-            self.border.add_at(sums, where, windows.size)
+            self.border.add_at(sums, where)
         return sums
 
     def _of_taps(self, taps: Tensor, zero: int) -> Tensor:

@@ -221,7 +221,7 @@ class NetworkParameters:
 def moved(value: Any, device: torch.device) -> Any:
     """The same with its tensors on another device, in float32: not all devices have float64."""
     if torch.is_tensor(value):
-        return value.float().to(device)
+        return (value.float() if value.is_floating_point() else value).to(device)
     if isinstance(value, dict):
         return {name: moved(one, device) for name, one in value.items()}
     if isinstance(value, tuple):

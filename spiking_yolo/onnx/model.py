@@ -224,7 +224,7 @@ class ExportedConvolution(WholeConvolution):
                 sums.append(F.conv2d(part, levels.float(), None, *geometry))
         whole = sum((each.to(torch.int32) for each in sums[1:]), sums[0].to(torch.int32)).float()
         if self.border is not None:
-            whole = whole + self.border.whole(*whole.shape[2:])
+            whole = whole + self.border.whole()
         return whole
 
 
