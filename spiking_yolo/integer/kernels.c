@@ -26,30 +26,30 @@ typedef __m128i packed;
 #endif
 #endif
 /* BLOCK: bytes of the positions that are counted together, or of one. */
-enum { LARGEST = 127, ZERO = 128, BYTES = 4 * LANES, BLOCK = 4096 };
+enum { LARGEST = 127, ZERO = 128, TERMS = 3, BYTES = 4 * LANES, BLOCK = 4096 };
 typedef float floats __attribute__((vector_size(BYTES)));
 typedef int32_t ints __attribute__((vector_size(BYTES)));
 typedef uint8_t bytes __attribute__((vector_size(BYTES)));
 typedef uint64_t words __attribute__((vector_size(BYTES)));
 typedef uint8_t quarter __attribute__((vector_size(LANES)));
 
-/* Per channel, each padded to whole vectors: see NeuronLayer. second: of a sum that is added; ceiling: infinity without a
-cap. silu: whether the activation is that. */
+/* Per channel, each padded to whole vectors: see NeuronLayer. scales: of each summand; ceiling: infinity without a cap.
+silu: whether the activation is that. */
 typedef struct {
     int64_t channels;
-    const float *scale, *second, *bias, *per_value, *offset, *ceiling;
+    const float *scales[TERMS], *bias, *per_value, *offset, *ceiling;
     float slope, slack;
     int32_t silu;
 } Layer;
 
 /* Rows of a map, or those at `where` unless that is NULL. width is that of the map before pooling by 2 x 2, 0 without
-it. sums: float32, of the whole map, or of these rows alone, where the four of a window of pooling follow one another;
-added: what an identity sent, or NULL; before: what was sent by the frame before, or NULL. due: how many thresholds must
-be due then; 0 for any. */
+it. sums, events: each summand is float32, of the whole map, or of these rows alone, where the four of a window of pooling
+follow one another; or what neurons have sent, of the whole map. before: what was sent by the frame before, or NULL. due:
+how many thresholds must be due then; 0 for any. */
 typedef struct {
-    int64_t rows, width;
-    const float *sums;
-    const uint8_t *added, *before;
+    int64_t rows, width, terms;
+    const float *sums[TERMS];
+    const uint8_t *events[TERMS], *before;
     const int64_t *where;
     float due;
 } Input;
@@ -169,18 +169,23 @@ INLINE ints fire(const Layer *g, const Rounding *r, int64_t c, floats v, floats 
     return __builtin_convertvector(before, ints) + ZERO + change;
 }
 
-/* n <= LANES neurons of one position, of which `row` is the place after pooling and `sums` before it, where the next line
-of the map is `below`. */
-INLINE void step(const Layer *g, const Rounding *r, const Input *x, const float *sums, int64_t below, int64_t row, int64_t c,
+/* n <= LANES neurons of one position, of which `row` is the place after pooling and `from` that among the sums, where the
+next line of the map is `below`. */
+INLINE void step(const Layer *g, const Rounding *r, const Input *x, int64_t from, int64_t below, int64_t row, int64_t c,
                  int64_t n, uint8_t *out) {
     int64_t channels = g->channels, at = row * channels + c;
-    floats v = read(sums + c, n);
-    if (x->width) {
-        const float *next = sums + below + c;
-        v = larger(larger(v, read(sums + channels + c, n)), larger(read(next, n), read(next + channels, n)));
+    floats v = {};
+    for (int64_t k = 0; k < x->terms; k++) {
+        floats term;
+        if (x->events[k]) term = sent(x->events[k] + at, n);
+        else {
+            const float *sums = x->sums[k] + from * channels + c, *next = sums + below;
+            term = read(sums, n);
+            if (below) term = larger(larger(term, read(sums + channels, n)), larger(read(next, n), read(next + channels, n)));
+        }
+        term = term * read(g->scales[k] + c, LANES);
+        v = k ? v + term : term;
     }
-    v = v * read(g->scale + c, LANES);
-    if (x->added) v = v + sent(x->added + at, n) * read(g->second + c, LANES);
     v = v + read(g->bias + c, LANES);
     floats before = {};
     if (x->before) before = sent(x->before + at, n);
@@ -233,26 +238,15 @@ static uint64_t counted(const uint8_t *new, const uint8_t *old, int64_t n) {
     return sum;
 }
 
-/* The neurons of rows that lie together, from first to the one before last. */
-static void block(const Layer *given, const Rounding *r, const Input *x, const Output *to, int64_t first, int64_t last) {
-    /* A copy, which no byte that is written can be part of. */
-    const Layer own = *given, *g = &own;
-    int64_t channels = g->channels, half = x->width / 2, row = x->where ? x->where[first] : first;
-    for (int64_t i = first; i < last; i++) {
-        int64_t from = i, width = x->width, c = 0, at = row + i - first;
-        if (width && x->where) from = 4 * i, width = 2;
-        else if (width) from = at / half * 2 * width + at % half * 2;
-        const float *sums = x->sums + from * channels;
-        for (; c + LANES <= channels; c += LANES) step(g, r, x, sums, width * channels, at, c, LANES, to->sent);
-        if (c < channels) step(g, r, x, sums, width * channels, at, c, channels - c, to->sent);
-    }
-    const uint8_t *new = to->sent + row * channels, *old = x->before ? x->before + row * channels : NULL;
+/* Counts what the positions from `row` to `last` have sent. before: as in Input. */
+static void spend(int64_t channels, const uint8_t *before, const Output *to, int64_t row, int64_t last) {
+    const uint8_t *new = to->sent + row * channels, *old = before ? before + row * channels : NULL;
     uint64_t counts[BLOCK / 8 + LANES], *next = counts;
     int eights = channels <= BLOCK;
     for (int64_t s = 0; s < to->segments; s++) eights &= to->ends[s] % 8 == 0;
-    if (eights) count(new, old, (last - first) * channels, counts);
+    if (eights) count(new, old, (last - row) * channels, counts);
     float *spent = to->spent + row * to->segments;
-    for (int64_t n = (last - first) * to->segments, s = 0; n; n--, spent++) {
+    for (int64_t n = (last - row) * to->segments, s = 0; n; n--, spent++) {
         int64_t size = to->ends[s] - (s ? to->ends[s - 1] : 0);
         uint64_t sum = 0;
         if (!eights) sum = counted(new, old, size);
@@ -266,15 +260,38 @@ static void block(const Layer *given, const Rounding *r, const Input *x, const O
     }
 }
 
+/* The neurons of rows that lie together, from first to the one before last. */
+static void block(const Layer *given, const Rounding *r, const Input *from, const Output *to, int64_t first, int64_t last) {
+    /* Copies, which no byte that is written can be part of. */
+    const Layer own = *given, *g = &own;
+    const Input input = *from, *x = &input;
+    int64_t channels = g->channels, half = x->width / 2, row = x->where ? x->where[first] : first;
+    for (int64_t i = first; i < last; i++) {
+        int64_t sums = i, width = x->width, c = 0, at = row + i - first;
+        if (width && x->where) sums = 4 * i, width = 2;
+        else if (width) sums = at / half * 2 * width + at % half * 2;
+        for (; c + LANES <= channels; c += LANES) step(g, r, x, sums, width * channels, at, c, LANES, to->sent);
+        if (c < channels) step(g, r, x, sums, width * channels, at, c, channels - c, to->sent);
+    }
+    spend(channels, x->before, to, row, row + last - first);
+}
+
+/* How many positions are counted together. */
+static int64_t together(int64_t channels) { return most(BLOCK / channels, 1); }
+
 /* One step of a layer. */
 void neurons(const Layer *g, const Input *x, const Output *to, int threads) {
     Rounding r = rounding(g->slack);
-    int64_t together = x->where ? 1 : most(BLOCK / g->channels, 1), blocks = (x->rows + together - 1) / together;
+    int64_t size = x->where ? 1 : together(g->channels);
 #pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < blocks; i++) {
-        int64_t first = i * together;
-        block(g, &r, x, to, first, least(first + together, x->rows));
-    }
+    for (int64_t i = 0; i < x->rows; i += size) block(g, &r, x, to, i, least(i + size, x->rows));
+}
+
+/* What was sent since the frame before. */
+void events(int64_t channels, const uint8_t *before, const Output *to, int threads) {
+    int64_t size = together(channels);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < to->positions; i += size) spend(channels, before, to, i, least(i + size, to->positions));
 }
 
 /* Windows over maps of h x w: those of a convolution or pooling with so much padding above and to the left. */

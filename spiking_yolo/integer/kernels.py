@@ -17,8 +17,8 @@ from torch import Tensor
 from spiking_yolo.integer.neuron import NeuronLayer
 from spiking_yolo.snn.layout import channels_last, empty
 
-# Neurons of a vector in kernels.c, and what a byte of 0 events is.
-LANES, ZERO = 16, 128
+# Neurons of a vector in kernels.c, the most summands, and what a byte of 0 events is.
+LANES, TERMS, ZERO = 16, 3, 128
 
 
 class Layer(ctypes.Structure):
@@ -26,8 +26,8 @@ class Layer(ctypes.Structure):
 
     _fields_ = (
         ("channels", c_int64),
-        *((name, c_void_p) for name in ("scale", "second", "bias", "per_value", "offset")),
-        ("ceiling", c_void_p),
+        ("scales", c_void_p * TERMS),
+        *((name, c_void_p) for name in ("bias", "per_value", "offset", "ceiling")),
         ("slope", c_float),
         ("slack", c_float),
         ("silu", c_int32),
@@ -40,8 +40,9 @@ class Input(ctypes.Structure):
     _fields_ = (
         ("rows", c_int64),
         ("width", c_int64),
-        ("sums", c_void_p),
-        ("added", c_void_p),
+        ("terms", c_int64),
+        ("sums", c_void_p * TERMS),
+        ("events", c_void_p * TERMS),
         ("before", c_void_p),
         ("where", c_void_p),
         ("due", c_float),
@@ -107,18 +108,16 @@ class NeuronKernel:
     """
 
     def __init__(self, layer: NeuronLayer, ends: Sequence[int]):
-        channels = len(layer.bias)
-        nothing = torch.zeros(channels)
-        ceiling = layer.ceiling
+        channels, ceiling = len(layer.bias), layer.ceiling
         if ceiling is None:
             ceiling = torch.full((channels,), torch.inf)
-        first, second = (*layer.scales, nothing)[:2]
-        values = first, second, layer.bias, layer.per_value, layer.offset
-        self._values = [F.pad(value, (0, LANES)).contiguous() for value in (*values, ceiling)]
-        self._ends = torch.tensor(ends, dtype=torch.int32)
-        addresses = [value.data_ptr() for value in self._values]
+        values = *layer.scales, layer.bias, layer.per_value, layer.offset, ceiling
+        self._values = [F.pad(value, (0, LANES)).contiguous() for value in values]
+        self._ends, self._terms = torch.tensor(ends, dtype=torch.int32), len(layer.scales)
+        addresses = list(map(Tensor.data_ptr, self._values))
+        scales = (c_void_p * TERMS)(*addresses[: self._terms])
         own = layer.phi.slope, layer.settings.slack, layer.phi.silu
-        self._layer = Layer(channels, *addresses, *own)
+        self._layer = Layer(channels, scales, *addresses[self._terms :], *own)
         functions = library()
         assert functions is not None
         self._call = functions.neurons
@@ -127,18 +126,20 @@ class NeuronKernel:
     def serves(layer: NeuronLayer) -> bool:
         """Whether kernels.c has such neurons."""
         phi = layer.phi
-        plain = layer.settings.kind == "sigma-delta" and len(layer.scales) <= 2
+        plain = layer.settings.kind == "sigma-delta" and len(layer.scales) <= TERMS
         return plain and not (phi.softmax or phi.mish) and library() is not None
 
     @staticmethod
     def takes(sums: Sequence[Tensor], before: Tensor | None) -> bool:
         """Whether sums and bytes are as C reads them."""
-        if sums[0].device.type != "cpu" or sums[0].dtype != torch.float32:
-            return False
-        for x in (*sums[1:], before):
-            if x is not None and (x.dtype != torch.uint8 or x.ndim != 4):
+        for x in (*sums, before):
+            if x is None:
+                continue
+            if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.uint8):
                 return False
-        return True
+            if x.dtype == torch.uint8 and x.ndim != 4:
+                return False
+        return before is None or before.dtype == torch.uint8
 
     def __call__(
         self,
@@ -152,36 +153,57 @@ class NeuronKernel:
         Counts.stacked of float32 [N, segments, H, W].
 
         Args:
-            sums: float32 [N, C, H, W], and perhaps bytes of a second summand.
+            sums: float32 [N, C, H, W], and bytes of what neurons have sent.
             before: What was sent by the frame before, bytes.
             pool: Whether the maxima of 2 x 2 sums count.
             dead_zone: In a later frame.
-            where: Positions that alone may have changed since the frame before, int64; then the
-                first sums are those of these positions, [n, C], or [4 * n, C] before pooling.
+            where: Positions that alone may have changed since the frame before, int64; then sums
+                are those of these positions, [n, C], or [4 * n, C] before pooling.
         """
-        first, added = sums[0], None
-        if len(sums) > 1:
-            added = channels_last(sums[1])
-        width = 0
+        sums = list(map(channels_last, sums))
         if where is None or before is None:
-            first = channels_last(first)
-            n, c, h, w = first.shape
+            n, c, h, w = sums[0].shape
+            width = 0
             if pool:
                 width, h, w = w, h // 2, w // 2
             size = n * h * w
-            out = empty(torch.Size((n, c, h, w)), first, torch.uint8)
+            out = empty(torch.Size((n, c, h, w)), sums[0], torch.uint8)
             spent = torch.empty(3 * n, h, w, len(self._ends))
         else:
             size, width, out = len(where), int(pool), before.clone()
             spent = torch.zeros(3 * len(out), *out.shape[2:], len(self._ends))
-        addresses: list[int | None] = []
-        for x in (added, before, where):
-            addresses.append(None if x is None else x.data_ptr())
+        floats, events = (c_void_p * TERMS)(), (c_void_p * TERMS)()
+        for k, x in enumerate(sums):
+            of_its_kind = events if x.dtype == torch.uint8 else floats
+            of_its_kind[k] = x.data_ptr()
+        old, places = (None if x is None else x.data_ptr() for x in (before, where))
         due = 0.5 + float(dead_zone) if dead_zone else 0.0
-        given = Input(size, width, first.data_ptr(), *addresses, due)
-        ends, positions = self._ends, len(out) * out[0, 0].numel()
-        memory = [tensor.data_ptr() for tensor in (ends, out, spent)]
-        result = Output(positions, len(ends), *memory)
+        given = Input(size, width, self._terms, floats, events, old, places, due)
+        result = output(out, self._ends, spent)
         structures = map(ctypes.byref, (self._layer, given, result))
         self._call(*structures, c_int(torch.get_num_threads()))
         return out, spent.movedim(-1, 1)
+
+
+def output(sent: Tensor, ends: Tensor, spent: Tensor) -> Output:
+    """Where C writes; spent: [3 * N, ..., segments]."""
+    memory = [tensor.data_ptr() for tensor in (ends, sent, spent)]
+    return Output(spent.numel() // (3 * len(ends)), len(ends), *memory)
+
+
+def events(sent: Tensor, before: Tensor | None, ends: Sequence[int]) -> Tensor:
+    """The events of this step, as those of `NeuronKernel`, of a layer that sends bytes.
+
+    Args:
+        sent: What it has sent, bytes k + 128, [N, C, H, W].
+        before: By the frame before.
+        ends: Where each segment of channels ends.
+    """
+    sent, last = channels_last(sent), torch.tensor(ends, dtype=torch.int32)
+    n, channels, *places = sent.shape
+    spent, functions = torch.empty(3 * n, *places, len(ends)), library()
+    assert functions is not None
+    old = None if before is None else c_void_p(channels_last(before).data_ptr())
+    result = ctypes.byref(output(sent, last, spent))
+    functions.events(c_int64(channels), old, result, c_int(torch.get_num_threads()))
+    return spent.movedim(-1, 1)

@@ -89,6 +89,8 @@ class IntegerNetwork(nn.Module):
         self.digits = count_digits
         if recipe.neuron_kind.events == "digits":
             self.digits = count_binary_digits
+        # Whether kernels.c counts what was sent as bytes.
+        self.counts_bytes = fast and self.digits is count_digits and library() is not None
         self.kernels: dict[str, NeuronKernel] = {}
         # Layers of neurons that pool what they read themselves.
         self.pooling: dict[str, Node] = {}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Node
+from spiking_yolo.integer import kernels
 from spiking_yolo.integer.convolution import ZERO
 from spiking_yolo.integer.moves import move, whole
 from spiking_yolo.integer.neuron import LARGEST, fire
@@ -214,19 +215,21 @@ class Step:
             at = in_pairs(where, network.sizes[first][3])
         if not self._few(first, at):
             return None
-        kernel, sums = network.kernels[name], [self._sums_at(first, at)]
-        sums += map(self._value, others)
-        if not kernel.takes(sums, old):
+        kernel, sent = network.kernels[name], list(map(self._value, others))
+        if not kernel.takes(sent, old) or any(x.dtype != torch.uint8 for x in sent):
             return None
-        return kernel(sums, old, pool, self._dead_zone, where)
+        return kernel([self._sums_at(first, at), *sent], old, pool, self._dead_zone, where)
 
     def _counts(self, name: str, sent: Tensor) -> Tensor:
         """Events of a sender."""
-        size = whole(sent)
+        network, old = self._network, None
         if self._before is not None:
-            size = size - whole(self._before.sent[name])
+            old = self._before.sent[name]
+        if network.counts_bytes and sent.ndim == 4 and sent.dtype == torch.uint8:
+            return kernels.events(sent, old, network.ends[name])
+        size = whole(sent) if old is None else whole(sent) - whole(old)
         size = size.abs()
-        counts = Counts(size, self._network.digits(size), size.clamp(max=1)).stacked()
-        ends = self._network.ends[name]
+        counts = Counts(size, network.digits(size), size.clamp(max=1)).stacked()
+        ends = network.ends[name]
         segments = [counts[:, a:b].sum(1) for a, b in zip((0, *ends[:-1]), ends, strict=True)]
         return torch.stack(segments, 1)

@@ -19,6 +19,7 @@ from spiking_yolo.snn.counting import Counts
 
 
 @lru_cache(maxsize=1024)
+@torch.inference_mode(False)
 def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
     """How many outputs each input position of a convolution reaches along one axis: float64 [size].
 
@@ -47,6 +48,7 @@ def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
+@torch.inference_mode(False)
 def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
     """The product of the outputs' channels and of what is reached along each axis; axes: the
     arguments of `paths`.
@@ -191,9 +193,8 @@ def costs_of_events(
         first: In the first step, in which products store their right operand.
         products: Operations in products of attention only.
     """
-    like = next(iter(graph.tensors.values()))
-    zeros = {name: like.new_zeros(1, *size, requires_grad=True) for name, size in sent.items()}
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        zeros = {name: torch.zeros(1, *size, requires_grad=True) for name, size in sent.items()}
         counts = {name: Counts.alike(zero).stacked() for name, zero in zeros.items()}
         # Where no event reaches a weight.
         total = torch.stack([0.0 * zero.sum() for zero in zeros.values()]).sum()
@@ -241,8 +242,8 @@ class EventCosts:
             kinds.append(costs_of_events(self.graph, self.shapes, sizes, first, products))
         columns: dict[str, Tensor] = {}
         for name, count in counts.items():
-            each = [kind[name].flatten().to(count.device).double() for kind in kinds]
-            columns[name] = torch.stack(each, 1)
+            each = [kind[name].flatten().double() for kind in kinds]
+            columns[name] = torch.stack(each, 1).to(count.device)
         return columns
 
 

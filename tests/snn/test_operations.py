@@ -251,3 +251,15 @@ def test_many_sums_of_the_same_events_are_followed_once():
     assert operations.spiking(graph, {"relu"}) == {node.name for node in nodes[1:]}
     found = operations.events(graph, {"relu": torch.ones(1, 1, 2, 2)})
     assert found["add59"].unique().tolist() == [2.0**60]
+
+
+def test_what_a_run_costs_is_the_sum_over_its_layers():
+    """One product per sender, beside events that are followed to each layer; in inference mode."""
+    x = images(2)
+    network = spiking(make(Pooled), x, Recipe("tested")).network()
+    with torch.inference_mode():
+        snapshot = network.run(x, 3).snapshots[3]
+    by_layer = snapshot.operations_by_layer()
+    assert len(by_layer) > 1
+    for k, total in enumerate(snapshot.operations):
+        assert torch.equal(total, torch.stack([spent[k] for spent in by_layer.values()]).sum(0))
