@@ -327,21 +327,15 @@ int64_t reached(const Windows *g, const int64_t *where, int64_t n, int64_t total
     return count;
 }
 
-/* The rows of `channels` bytes in which two maps differ, in order; counts: zeros, in how many bytes each differs, or NULL.
-Returns how many rows. */
-int64_t changed(const uint8_t *new, const uint8_t *old, int64_t channels, int64_t n, int64_t *found, float *counts) {
-    int64_t count = 0, block = 1024 / channels + 1;
+/* In how many of its `channels` bytes each of n rows of two maps differs; counts: zeros. */
+void changed(const uint8_t *new, const uint8_t *old, float *counts, int64_t channels, int64_t n) {
+    int64_t block = 1024 / channels + 1;
     for (int64_t first = 0; first < n; first += block) {
         int64_t last = least(first + block, n);
         if (!memcmp(new + first * channels, old + first * channels, (last - first) * channels)) continue;
-        for (int64_t i = first; i < last; i++) {
-            const uint8_t *a = new + i * channels, *b = old + i * channels;
-            if (!memcmp(a, b, channels)) continue;
-            found[count++] = i;
-            for (int64_t c = 0; counts && c < channels; c++) counts[i] += a[c] != b[c];
-        }
+        for (int64_t i = first; i < last; i++)
+            for (int64_t c = i * channels; c < (i + 1) * channels; c++) counts[i] += new[c] != old[c];
     }
-    return count;
 }
 
 /* What the windows of the outputs `where` see of a map of bytes: seen is [n, kernel_h, kernel_w, channels], `zero` outside

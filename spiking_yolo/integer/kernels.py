@@ -90,7 +90,7 @@ def library() -> ctypes.CDLL | None:
     built = getattr(functions, "source", lambda: None)()
     if source.exists() and built != checksum(source):
         return None
-    functions.reached.restype = functions.changed.restype = c_int64
+    functions.reached.restype = c_int64
     return functions
 
 

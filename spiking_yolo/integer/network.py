@@ -15,7 +15,7 @@ from spiking_yolo.integer.moves import pools_in_pairs
 from spiking_yolo.integer.parameters import NetworkParameters, Neurons
 from spiking_yolo.integer.segments import of_segments, segments
 from spiking_yolo.integer.step import Frame, Step
-from spiking_yolo.integer.windows import Windows, changed_values
+from spiking_yolo.integer.windows import Windows
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
@@ -204,9 +204,8 @@ class IntegerNetwork(nn.Module):
         times = checked_times(T, steps, 0)
         frame = Step(self, x, before, dead_zone).frame()
         total, analogue = self._macs
-        shown = None
-        if before is not None:
-            shown = changed_values(frame.sent[self.input], before.sent[self.input])
+        shown = frame.shown
+        if shown is not None:
             analogue = self._analogue_macs(shown)
         active = torch.ones(len(x), dtype=torch.int64, device=x.device)
         updates = torch.full_like(active, sum(self.neurons.values())).double()

@@ -16,7 +16,7 @@ from spiking_yolo.integer import kernels
 from spiking_yolo.integer.convolution import ZERO
 from spiking_yolo.integer.moves import move, whole
 from spiking_yolo.integer.neuron import LARGEST, fire
-from spiking_yolo.integer.windows import changed, in_pairs, united, upsampled
+from spiking_yolo.integer.windows import changed_values, in_pairs, positions_of, united, upsampled
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import channels_last, rows
 
@@ -41,6 +41,8 @@ class Frame:
             ...], or of [N, segments, ...] where slices of them are taken.
         outputs: Head tensors in values of the ANN, [N, ...].
         dead_zone: Of the neurons in this frame.
+        shown: Values of each pixel that differ from the frame before, [N, 1, H, W]; None in a first
+            frame.
         sums: Of the layers with weights that are heads.
     """
 
@@ -48,6 +50,7 @@ class Frame:
     events: Mapping[str, Tensor]
     outputs: tuple[Tensor, ...]
     dead_zone: Tensor | float = 0.0
+    shown: Tensor | None = None
     sums: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -71,16 +74,20 @@ class Step:
         # Whether neurons that receive nothing send nothing.
         self._still = before is not None and network.fast and dead_zone >= before.dead_zone
         first = network.parameters_of.bytes_of(x, network.image_as_bytes)
-        self._values = {network.input: first}
+        self._values, self._events = {network.input: first}, dict[str, Tensor]()
+        self._shown: Tensor | None = None
+        # An exported graph keeps no image.
+        if before is not None and network.input in before.sent:
+            self._shown = changed_values(first, before.sent[network.input])
         self._where: dict[str, Tensor | None] = {}
 
     def frame(self) -> Frame:
         """Compute it."""
-        network, events = self._network, dict[str, Tensor]()
+        network, events, shown = self._network, self._events, self._shown
         where = self._places(network.input)
         if self._before is not None and where is not None and not len(where):
             nothing = {name: torch.zeros_like(x) for name, x in self._before.events.items()}
-            return replace(self._before, events=nothing, dead_zone=self._dead_zone)
+            return replace(self._before, events=nothing, dead_zone=self._dead_zone, shown=shown)
         for name in network.senders:
             if name in network.layers:
                 self._values[name], events[name] = self._fire(name)
@@ -93,7 +100,7 @@ class Step:
         outputs = tuple([parameters.output(name, values) for name in network.computed.outputs])
         sent = {name: self._values[name] for name in (network.input, *network.senders)}
         sums = {name: value for name, value in values.items() if name not in sent}
-        return Frame(sent, events, outputs, self._dead_zone, sums)
+        return Frame(sent, events, outputs, self._dead_zone, shown, sums)
 
     def _value(self, name: str) -> Tensor:
         """The output of a node, [N, C, ...]."""
@@ -113,10 +120,11 @@ class Step:
 
     def _find_places(self, node: Node) -> Tensor | None:
         name, network = node.name, self._network
-        old = self._before.sent.get(name) if self._before is not None else None
-        if old is not None:
-            new = self._values[name]
-            return changed(new, old) if new.ndim == 4 else None
+        if name == network.input and self._shown is not None:
+            return positions_of(self._shown)
+        if name in self._events:
+            messages = Counts.unstacked(self._events[name]).messages
+            return positions_of(messages) if messages.ndim == 4 else None
         known: list[Tensor] = []
         for source in node.inputs:
             where = self._places(source)

@@ -95,40 +95,23 @@ class Windows:
         return seen
 
 
-def changed(new: Tensor, old: Tensor) -> Tensor:
-    """The positions at which two maps [N, C, H, W] differ, in order: int64."""
-    if not _for_kernels(new, old):
-        return (rows(new) != rows(old)).any(1).nonzero().flatten()
-    return _compare(new, old, None)
-
-
 def changed_values(new: Tensor, old: Tensor) -> Tensor:
     """How many values differ at each position of two maps [N, C, H, W]: float32 [N, 1, H, W]."""
-    if not _for_kernels(new, old):
+    functions, bytewise = library(), new.dtype == old.dtype == torch.uint8
+    if functions is None or not bytewise or new.device.type != "cpu":
         return (new != old).sum(1, keepdim=True).float()
     counts = torch.zeros(len(new), 1, *new.shape[2:])
-    _compare(new, old, counts)
+    first, second = rows(new), rows(old)
+    memory = [c_void_p(x.data_ptr()) for x in (first, second, counts)]
+    functions.changed(*memory, c_int64(first.shape[1]), c_int64(len(first)))
     return counts
 
 
-def _for_kernels(new: Tensor, old: Tensor) -> bool:
-    bytewise = new.dtype == old.dtype == torch.uint8
-    return bytewise and new.device.type == "cpu" and library() is not None
-
-
-def _compare(new: Tensor, old: Tensor, counts: Tensor | None) -> Tensor:
-    functions, (first, second) = library(), (rows(new), rows(old))
-    assert functions is not None
-    found = torch.empty(len(first), dtype=torch.int64)
-    count = functions.changed(
-        c_void_p(first.data_ptr()),
-        c_void_p(second.data_ptr()),
-        c_int64(first.shape[1]),
-        c_int64(len(first)),
-        c_void_p(found.data_ptr()),
-        None if counts is None else c_void_p(counts.data_ptr()),
-    )
-    return found[:count].clone()
+def positions_of(counts: Tensor) -> Tensor:
+    """Where any of counts [N, any, H, W] is not 0, in order: int64."""
+    if counts.shape[1] > 1:
+        counts = counts.any(1)
+    return counts.flatten().nonzero().flatten()
 
 
 def upsampled(where: Tensor, width: int, factors: Sequence[int]) -> Tensor:
