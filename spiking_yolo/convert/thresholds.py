@@ -72,8 +72,8 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     settings = recipe.threshold
     if settings.scope == "layer":
         histogram = histogram.pooled()
-    # What rule=balance measures takes the place of the maximum later.
-    if settings.rule in ("max", "balance"):
+    # What rule=balance and rule=sensitivity measure takes the place of the maximum later.
+    if settings.rule in ("max", "balance", "sensitivity"):
         top = extreme(histogram, sign)
         if cap is not None:
             top = torch.full_like(top, cap)
