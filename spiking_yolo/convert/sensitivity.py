@@ -36,6 +36,7 @@ FIRST = 4
 TRIES = 12
 MAX_FACTOR = 64.0
 TOLERANCE = 0.005
+FLATTEST = -0.1
 # Factor on the operations of networks in which so large a share of the layers is depthwise: each of
 # their outputs has few inputs, whose errors do not average.
 DEPTHWISE, SHARE = 2.0, 0.25
@@ -190,7 +191,10 @@ def _factor(
         else:
             high = factor
         if last is not None:
-            slope = min((excess - last[1]) / (factor - last[0]), -0.1)
+            slope = (excess - last[1]) / (factor - last[0])
+            # The least thetas that are allowed, or the largest, hold the operations where they are.
+            if slope > FLATTEST:
+                break
         last = (factor, excess)
         factor -= excess / slope
         if not low < factor < high:
