@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import FEW, Uncalibrated, prepare
+from spiking_yolo.convert.load import FEW, Uncalibrated, prepare, read_network
 from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
@@ -21,8 +22,9 @@ from spiking_yolo.data.video import FrameSource, frames_of, previewed
 from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
+from spiking_yolo.integer.keep import check_keep
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import Network, Stream
+from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size
@@ -46,6 +48,8 @@ ELSEWHERE = {
     "stream": "SpikingYOLO.stream",
     "verbose": "Result.summary",
 }
+# So many first frames give no thresholds while their pixels deviate by no more than this.
+BLACK, PLAIN = 250, 8.0
 # Two first pictures in two threads calibrate once.
 _CALIBRATING = threading.Lock()
 
@@ -115,16 +119,11 @@ class SpikingYOLO:
         device: str | torch.device = "cpu",
     ):
         self.device = usable_device(device)
-        network = prepare(
-            default_weights() if weights is None else weights,
-            method,
-            settings,
-            calibration=calibration,
-            statistics=statistics,
-            cfg=cfg,
-            names=names,
-            imgsz=imgsz,
-        )
+        reading: dict[str, Any] = {"cfg": cfg, "names": names, "imgsz": imgsz}
+        given = read_network(default_weights() if weights is None else weights, **reading)
+        chosen = {"calibration": calibration, "statistics": statistics, **reading}
+        self._prepared = partial(prepare, given, method, settings, **chosen)
+        network = self._prepared()
         self.spec = network.spec
         if self.spec.task != "detect":
             raise UserError(
@@ -135,6 +134,7 @@ class SpikingYOLO:
         self._converted: Converted | None = None
         # Networks that no call uses now.
         self._idle: list[Network] = []
+        self._of_videos: SpikingYOLO | None = None
         if isinstance(network, Uncalibrated):
             self._uncalibrated = network
         else:
@@ -319,6 +319,8 @@ class SpikingYOLO:
         every: int = 1,
         track: bool = False,
         track_conf: float = START,
+        keep: float | None = None,
+        check: int = 50,
         bgr: bool = False,
         **boxes: Unpack[BoxOptions],
     ) -> Iterator[Result]:
@@ -327,8 +329,8 @@ class SpikingYOLO:
         The network keeps its state, so that only changes are sent, and each Result has the costs of
         its frame alone. Methods with rate coding, whose state cannot stay, and the setting
         encoding.frames=reset treat each frame as a new image. Streams do not share their state:
-        several may be read in turn. Without a calibration the first frame gives the thresholds:
-        where it may be black, call `calibrate` before.
+        several may be read in turn. Without a calibration the first frame that is not black
+        gives the thresholds.
 
         Args:
             frames: A video file, a webcam's number, a folder of images, or an iterable of images.
@@ -337,6 +339,9 @@ class SpikingYOLO:
             every: Take every n-th frame.
             track: Give each box the id of its object, by ByteTrack; see Result.track_id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
+            keep: Percent, such as 98, of the boxes that shall agree with those of frames that are
+                computed anew: the stream checks itself; see Result.agreement.
+            check: With keep: frames from one check to the next, at most.
             bgr: See `detect`.
             boxes: See `detect`.
 
@@ -355,10 +360,13 @@ class SpikingYOLO:
         T = check_count("T", T)
         times = checked_steps(steps, T)
         every = check_count("every", every)
+        check = check_count("check", check)
         images, fps, _ = frames_of(frames)
         tracker: Tracker | None = None
         if track:
             tracker = Tracker(fps / every, track_conf)
+        detector = self._for_videos()
+        check_keep(keep, detector._source.recipe)
 
         def inputs() -> Iterator[Input]:
             for number, image in islice(enumerate(images), 0, None, every):
@@ -366,22 +374,34 @@ class SpikingYOLO:
                 yield replace(prepared, path=None, frame=number, time=number / fps)
 
         def results() -> Iterator[Result]:
-            waiting = inputs()
-            first = next(waiting, None)
-            if first is None:
+            waiting, first, pictures = inputs(), list[Input](), list[Picture]()
+            # A black one has no thresholds to give.
+            for frame in islice(waiting, BLACK):
+                assert frame.image is not None
+                first.append(frame)
+                pictures = [Picture("the first frame", frame.image)]
+                if detector._converted is not None or frame.image.std() > PLAIN:
+                    break
+            if not first:
                 return
-            assert first.image is not None
-            self._calibrate_once([Picture("the first frame", first.image)])
-            video = Stream(self._free_network(), T)
-            observer = Observer(None, self._graph, self.spec, selection)
-            frames_read = chain([first], waiting)
-            for seen in observer.follow(frames_read, video, times):
-                result = Result.of(seen, self.names, self._source.recipe)
+            detector._calibrate_once(pictures)
+            observer = detector.observer(selection)
+            stream = observer.stream(T, keep, check)
+            for seen in observer.follow(chain(first, waiting), stream, times):
+                result = Result.of(seen, self.names, detector._source.recipe)
                 if tracker is not None:
                     result = result.tracked(tracker)
                 yield result
 
         return results()
+
+    def _for_videos(self) -> "SpikingYOLO":
+        """This one, or another with the calibration `video` where the user has made one."""
+        if self._of_videos is None:
+            self._of_videos, network = self, self._prepared(video=True)
+            if isinstance(network, Converted) and network.recipe != self._source.recipe:
+                self._of_videos = SpikingYOLO(network, device=self.device)
+        return self._of_videos
 
     def observer(self, selection: Selection | None = None) -> Observer:
         """An Observer with a network of its own: it sees more than a Result holds."""

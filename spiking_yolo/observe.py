@@ -9,7 +9,7 @@ One run to T gives an `Observation` per image with a `StepObservation` for each 
 T=0 runs the ANN alone. The frames of a video, whose state stays in the network, are followed:
 
     frames = (read_input(image, observer.spec, frame=n) for n, image in enumerate(video))
-    for seen in observer.follow(frames, Stream(observer.network, T=1), want={"boxes"}):
+    for seen in observer.follow(frames, observer.stream(), want={"boxes"}):
         print(seen.frame, seen.cut, seen.last.prediction, seen.last.operations)
 
 Everything that shows, scores or compares whole networks only reads these records.
@@ -18,6 +18,7 @@ Everything that shows, scores or compares whole networks only reads these record
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -28,9 +29,11 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
-from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
+from spiking_yolo.decode.boxes import Compared, Detections, TopClasses, compare, decode, top_classes
 from spiking_yolo.decode.selection import Selection
+from spiking_yolo.errors import Notice
 from spiking_yolo.graph import Graph, forward
+from spiking_yolo.integer.keep import Keeper, check_keep
 from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.counting import Counts
@@ -42,6 +45,8 @@ from spiking_yolo.snn.readout import Run, Snapshot
 Want = Literal["boxes", "ann", "maps", "layers"]
 Prediction = Detections | TopClasses
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
+# Confidence of the boxes that a stream compares when it checks itself: small objects have little.
+CHECKED = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +192,8 @@ class Observation:
         seconds: What took how long.
         fresh: Whether the network's state started anew for this frame.
         cut: Whether this frame shows another scene.
+        agreement: Of a frame that was checked, see Observer.stream: share of the boxes of the
+            last checks that agreed.
     """
 
     input: Input
@@ -202,6 +209,7 @@ class Observation:
     settled: int | None = None
     fresh: bool = True
     cut: bool = False
+    agreement: float | None = None
 
     @property
     def last(self) -> StepObservation:
@@ -336,18 +344,63 @@ class Observer:
     ) -> Iterator[Observation]:
         """Observe the frames of one video by a network that keeps its state; costs are per frame.
 
+        Where frames have another size than those before, the state starts anew; a Notice says so.
+
         Args:
             frames: As images of `observe`.
             stream: A network that keeps its state, such as a Stream; it says T.
             steps: Timesteps in 1..T to observe besides T.
             want: See `observe`.
         """
+        sizes: list[tuple[int, int]] = []
         for frame in frames:
             inputs = [self._read(frame)]
-            x = self._stack(inputs)
+            x, placed = self._stack(inputs), inputs[0].placement
+            resized = bool(sizes and placed and placed.image != sizes[-1])
+            if placed is not None and (resized or not sizes):
+                sizes.append(placed.image)
+            if resized:
+                stream.reset()
+            if resized and len(sizes) == 2:
+                text = "frames of {}x{} pixels follow those of {}x{}".format(*sizes[1], *sizes[0])
+                again = "a video starts anew whenever their size changes"
+                warnings.warn(Notice(f"{text}: {again}"), stacklevel=2)
             start = time.perf_counter()
             run = stream(x, steps=steps, maps="maps" in want)
+            run = replace(run, cut=run.cut or resized)
             yield from self._observations(inputs, x, run, stream.T, want, start)
+
+    def stream(self, T: int = 1, keep: float | None = None, check: int = 50) -> Stream:
+        """A video through the network.
+
+        Args:
+            T: Timesteps per frame.
+            keep: Percent of the boxes, from a confidence of CHECKED on and weighted by it, that
+                shall agree with those of the same network where it computes the frame anew: the
+                stream then checks itself, and changes its dead zone and its filter of noise.
+            check: Frames from one check to the next, fewer after a change.
+
+        Raises:
+            UserError: It is no percentage from 50 to 99.9, or the method keeps no state.
+        """
+        assert self.network is not None
+        recipe, keeper = self.network.recipe, None
+        check_keep(keep, recipe)
+        if keep is not None:
+            keeper = Keeper(keep / 100, self._compare, recipe.neuron.hysteresis, check)
+        return Stream(self.network, T, keeper)
+
+    def _compare(self, outputs: Sequence[Tensor], anew: Sequence[Tensor]) -> Compared:
+        """The boxes of a batch of frames beside those of the same frames computed anew."""
+        pairs = zip(self._all_boxes(outputs), self._all_boxes(anew), strict=True)
+        return Compared._make(np.sum([compare(*pair, CHECKED) for pair in pairs], 0).tolist())
+
+    def _all_boxes(self, outputs: Sequence[Tensor]) -> list[Detections]:
+        """The boxes of each frame that `compare` looks at, in fractions of the input."""
+        selection = Selection(conf=CHECKED / 2)
+        boxes, scores = decode(_on_cpu(outputs), self.spec)
+        each = zip(boxes.clamp(-1, 2), scores, strict=True)
+        return [selection.select(*of_frame, self.spec.nms) for of_frame in each]
 
     def predict(
         self, outputs: Sequence[Tensor], placements: Sequence[Placement]
@@ -419,6 +472,7 @@ class Observer:
                 settled=run.settled,
                 fresh=run.fresh,
                 cut=run.cut,
+                agreement=run.agreement,
             )
             observations.append(seen)
         return observations

@@ -5,6 +5,7 @@ The options of a command are a frozen dataclass that inherits the groups it need
     sources   SourceOptions
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions
     boxes     DetectionOptions
+    videos    KeepOptions
     images    LimitOptions
     output    OutputOptions
 """
@@ -25,9 +26,11 @@ from spiking_yolo.arguments import (
     NETWORK,
     OUTPUT,
     SIZE,
+    VIDEO,
     Options,
     Settings,
     at_least,
+    within,
 )
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
@@ -108,6 +111,16 @@ class MethodsOptions(ConversionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeepOptions(Options):
+    """What a video promises, see Observer.stream."""
+
+    keep: Annotated[float | None, within(50, 99.9), VIDEO] = None
+    """A video checks itself so that N percent of the boxes, e.g. 98, agree with new frames'."""
+    check: Annotated[int, at_least(1), VIDEO] = 50
+    """With --keep: frames from one check to the next, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LimitOptions(Options):
     """A part of the images, see `drawn`."""
 
@@ -174,13 +187,13 @@ def load(
     )
 
 
-def load_all(options: MethodsOptions) -> "dict[str, Converted]":
-    """The network converted by every method, by its name."""
+def load_all(options: MethodsOptions, video: bool = False) -> "dict[str, Converted]":
+    """The network converted by every method, by its name. video: see `load`."""
     from spiking_yolo.convert.load import load as load_converted
     from spiking_yolo.convert.load import of_all
 
     if len(options.methods) <= 1 and options.methods != ("all",):
-        network = load(options, method=next(iter(options.methods), None))
+        network = load(options, method=next(iter(options.methods), None), video=video)
         return {network.recipe.label: network}
     # Recipes first: a mistake in them is reported before the weights are read.
     by_name = recipes(options)

@@ -112,6 +112,17 @@ def test_a_stream_begins_with_its_first_frame(weights: Path):
         assert_same(result, wanted)
 
 
+@pytest.mark.filterwarnings("ignore::spiking_yolo.errors.Notice")
+def test_black_frames_at_the_start_give_no_thresholds(weights: Path):
+    shown = walk(3)
+    black = [0 * shown[0]] * 3
+    detector, alone = SpikingYOLO(weights), SpikingYOLO(weights)
+    assert [result.frame for result in detector.stream([*black, *shown])] == [*range(6)]
+    alone.calibrate([shown[0]])
+    assert_same_thetas(detector.converted, alone.converted)
+    assert len(list(SpikingYOLO(weights).stream(black))) == 3
+
+
 def test_pictures_on_request(weights: Path, photo: Path, other: Path, tmp_path: Path):
     """A folder, a glob, a list of files or of arrays, a video; and again, of other pictures."""
     detector = SpikingYOLO(weights)

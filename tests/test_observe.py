@@ -10,7 +10,7 @@ from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Stream
@@ -123,6 +123,20 @@ def test_frames_cost_what_changes(detector):
         assert 0 < one.steps[1].error < 1
 
 
+def test_frames_of_another_size_start_anew(detector):
+    converted = load(detector[1][0].parents[1] / "tiny.weights", "signed-digits")
+    frames = [*walk(2), *walk(3, 80, 48), *walk(1)]
+    own = observer(converted)
+    with pytest.warns(Notice, match="frames of 48x80 pixels follow those of 80x48") as notices:
+        seen = list(own.follow(frames, own.stream()))
+    assert len(notices) == 1
+    assert [one.fresh for one in seen] == [True, False, True, False, False, True]
+    assert [one.cut for one in seen] == [False, False, True, False, False, True]
+    for one, frame in zip(seen[2::3], frames[2::3], strict=True):
+        (alone,) = own.observe([frame], 1)
+        assert alone.last.operations == one.last.operations
+
+
 def test_progress_and_mistakes(detector):
     converted, photos = detector
     calls: list[int] = []
@@ -130,3 +144,5 @@ def test_progress_and_mistakes(detector):
     assert calls == list(range(1, len(calls) + 1)) and 0 < len(calls) <= T
     with pytest.raises(UserError, match="steps"):
         list(observer(converted).observe(photos[:1], T, [T + 1]))
+    with pytest.raises(UserError, match="leave keep out"):
+        observer(converted).stream(1, keep=98)

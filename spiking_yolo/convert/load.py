@@ -173,6 +173,16 @@ def load(
     return network if isinstance(network, Converted) else network.convert(photographs)
 
 
+def read_network(weights: str | Path | Ann | Converted, **reading: Any) -> Ann | Converted:
+    """What a file holds, or the name of a network stands for. reading: see `prepare`."""
+    if not isinstance(weights, str | Path):
+        return weights
+    path = located(weights)
+    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
+        return Converted.load(path)
+    return load_ann(path, **reading)
+
+
 def prepare(
     weights: str | Path | Ann | Converted,
     method: str | Recipe | None = None,
@@ -200,14 +210,9 @@ def prepare(
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
     """
-    ann, network = weights, weights
-    if isinstance(weights, str | Path):
-        path = located(weights)
-        if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
-            network = Converted.load(path)
-        else:
-            ann = load_ann(path, **reading)
-    if isinstance(ann, Ann):
+    network = read_network(weights, **reading)
+    if isinstance(network, Ann):
+        ann = network
         files = calibration_files(ann, None if statistics is None else Path(statistics))
         recipe, settings = get_recipe(method or DEFAULT, calibration), settings or {}
         learned = any(key.startswith(("calibration.", "threshold.rule")) for key in settings)
@@ -221,7 +226,6 @@ def prepare(
                 if not own.fits(recipe):
                     recipe = own.recipe
         return _prepared(ann, recipe.with_settings(settings), files, statistics is None)
-    assert isinstance(network, Converted)
     if settings or any((method, calibration, statistics, *reading.values())):
         raise UserError(
             "the network is already converted: give no method, calibration, settings, statistics or"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.integer.keep import Keeper
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.noise import NoiseFilter
 from spiking_yolo.integer.step import Frame
@@ -31,10 +32,14 @@ class Stream:
 
     With neuron.busy the dead zone (neuron.hysteresis) follows what the frame before took: where
     little changes, smaller changes are sent too, as a video codec spends its bits.
+
+    With a keeper some frames are computed anew as well, at the cost of both, and the stream goes on
+    from there. The keeper then chooses the dead zone, and whether noise is filtered.
     """
 
-    def __init__(self, network: Network, T: int = 1):
+    def __init__(self, network: Network, T: int = 1, keeper: Keeper | None = None):
         self.network, self.T, self._recipe = network, T, network.recipe
+        self._keeper = keeper
         self.reset()
 
     def reset(self) -> None:
@@ -64,21 +69,49 @@ class Stream:
             return replace(self._start(x, options), cut=cut)
         self._image = self._noise(x) if self._noise is not None else x.clone()
         dead_zone = self._factor * self._recipe.neuron.hysteresis
-        options |= {"before": self._last, "dead_zone": dead_zone}
-        run = self.network.run(self._image, self.T, **options)
+        if self._keeper is not None:
+            dead_zone = self._keeper.dead_zone
+        later = options | {"before": self._last, "dead_zone": dead_zone}
+        run = self.network.run(self._image, self.T, **later)
         self._last = run.frame
         spent = self._operations(run)
         self._factor = 1.0
         if busy := self._recipe.neuron.busy * self._first:
             self._factor = min(1.0, round(STEPS * spent / busy) / STEPS)
-        return replace(run, fresh=False, cut=spent > self._first)
+        run = replace(run, fresh=False, cut=spent > self._first)
+        if self._keeper is not None and self._keeper.due():
+            return self._checked(run, x, options)
+        return run
+
+    def _checked(self, run: Run, x: Tensor, options: dict[str, Any]) -> Run:
+        """The frame x computed anew, at the cost of that and of `run`, from which the next frame
+        goes on unless noise is averaged out.
+        """
+        assert isinstance(self.network, IntegerNetwork)
+        assert self._keeper is not None
+        assert self._image is not None
+        anew = self.network.run(x, self.T, **options)
+        outputs, expected = run.snapshots[self.T].outputs, anew.snapshots[self.T].outputs
+        noisy = self._noise is not None and bool(self._noise.level.any())
+        if not self._keeper.check(outputs, expected) and noisy:
+            filtered = self.network.run(self._image, self.T, **options)
+            self._keeper.check_filter(filtered.snapshots[self.T].outputs, expected)
+            run = run.at_cost_of(filtered)
+        if not self._keeper.filters:
+            self._noise, noisy = None, False
+        if not noisy:
+            self._image, self._last = x.clone(), anew.frame
+        checked = anew.at_cost_of(run)
+        return replace(checked, fresh=not noisy, cut=run.cut, agreement=self._keeper.agreement)
 
     def _start(self, x: Tensor, options: dict[str, Any]) -> Run:
         """A first frame."""
         assert isinstance(self.network, IntegerNetwork)
         # The caller may write to x later.
         self._image, self._noise, self._factor = x.clone(), None, 1.0
-        if self._recipe.encoding.denoise:
+        if self._keeper is not None:
+            self._keeper.restart()
+        if self._recipe.encoding.denoise and (self._keeper is None or self._keeper.filters):
             self._noise = NoiseFilter(self._image)
         run = self.network.run(self._image, self.T, **options)
         self._last = run.frame

@@ -9,6 +9,7 @@ import torch
 from helpers.tiny import photo, run_tool, write_tiny
 from helpers.video import walk, write_frames
 
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.calibration_file import CalibrationFile
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
@@ -118,6 +119,17 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
     ):
         with pytest.warns(Notice, match=r"tiny\.weights: calibration tuned"):
             assert run_tool(*command, "--weights", "tiny.weights") == 0
+    assert calibrate("--video", *STEPS) == 0
+    write_frames(Path("clip.mp4"), walk(3))
+    for command in (["detect", "clip.mp4"], ["eval", "--data", "clip.mp4"]):
+        with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
+            assert run_tool(*command, "--weights", "tiny.weights", "--project", "out") == 0
+    detector = SpikingYOLO("tiny.weights")
+    with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
+        (first, *_) = detector.stream("clip.mp4")
+    assert (
+        first.method == f"{DEFAULT}-video" and detector.detect(first.image).method != first.method
+    )
     assert calibrate("--video", *STEPS) == 0
     write_frames(pictures / "clip.mp4", walk(3))
     with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):

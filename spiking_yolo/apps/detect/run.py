@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torchvision.ops import box_iou
 
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
@@ -23,12 +22,11 @@ from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
 from spiking_yolo.data.video import Video, VideoWriter, open_video, previewed
-from spiking_yolo.decode.boxes import Detections, listed, times
+from spiking_yolo.decode.boxes import listed, same_objects, times
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
@@ -40,8 +38,8 @@ from spiking_yolo.result import Result
 
 # Timesteps on the slider of a page, of a long run.
 SLIDER_STEPS = 24
-# Overlap with which a box of the ANN counts as found.
-SAME = 0.5
+# Share of the operations of a new start from which on later frames say that the camera moves.
+MOVING = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +182,8 @@ class DetectRun:
                 files.callback(sink.end_video)
             video = files.enter_context(open_video(source))
             fps = video.fps / options.every
-            assert self.observer.network is not None
-            stream = Stream(self.observer.network, options.timesteps(self.recipe, True))
+            T = options.timesteps(self.recipe, True)
+            stream = self.observer.stream(T, options.keep, options.check)
             frames = None if video.count is None else -(-video.count // options.every)
             trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
             inputs = self._inputs(video)
@@ -345,7 +343,8 @@ class Totals:
         if seen.ann is not None:
             expected = seen.ann.detections
             self.ann_boxes += len(expected)
-            self.missed += len(expected) - found(expected, seen.result.detections)
+            same = same_objects(expected, seen.result.detections)
+            self.missed += len(expected) - int(same.any(1).sum())
 
     def verdict(self, what: str) -> str:
         """Less energy than the ANN or not, and which share of its boxes was found, in a sentence.
@@ -367,13 +366,6 @@ class Totals:
         return text
 
 
-def found(expected: Detections, boxes: Detections) -> int:
-    """How many boxes have one of their class among others that overlaps by SAME or more."""
-    overlap = box_iou(expected.xyxy, boxes.xyxy) >= SAME
-    same_class = expected.class_id[:, None] == boxes.class_id
-    return int((overlap & same_class).any(1).sum())
-
-
 class Console(Sink):
     """Lines of the terminal: some per image, one per video, with frames, their rate, operations
     against the ANN, and boxes by class; at the end what the network costs, in a sentence.
@@ -389,8 +381,11 @@ class Console(Sink):
         self._video = Totals(self.run.costs)
         self._last: Seen | None = None
         self._operations: list[float] = []
+        # Of the dearest frame whose state started anew.
+        self._anew = 0.0
         self._seconds = 0.0
         self._cuts = 0
+        self._agreements: list[float] = []
         self._boxes: Counter[str] = Counter()
         self._tracks: set[tuple[int, str]] = set()
 
@@ -406,9 +401,14 @@ class Console(Sink):
         self.any_results = True
         self._last = seen
         self._video.add(seen)
-        self._operations.append(seen.result.operations_per_mac)
+        operations = seen.result.operations_per_mac
+        self._operations.append(operations)
+        if seen.observation.fresh:
+            self._anew = max(self._anew, operations)
         self._seconds += seen.result.seconds
         self._cuts += seen.result.cut
+        if seen.result.agreement is not None:
+            self._agreements.append(seen.result.agreement)
         for box in seen.result.entries():
             self._boxes[box["class"]] += 1
             if box.get("track_id") is not None:
@@ -417,20 +417,35 @@ class Console(Sink):
     def end_video(self) -> None:
         if self._last is not None:
             write(f"{self._last.source}: {'; '.join(self._parts(self._last))}")
-            write(f"  {self._video.verdict('a later frame')}")
+            later = "a later frame" if len(self._operations) > 1 else "the only frame"
+            write(f"  {self._video.verdict(later)}{self._kept()}")
         self._start_video()
 
     def close(self) -> None:
         if self._photographs.energies:
             write(self._photographs.verdict("a photograph"))
 
+    def _kept(self) -> str:
+        """What was promised, and what is held."""
+        keep = self.run.options.keep
+        if keep is None:
+            return ""
+        if not self._agreements:
+            return "; too short for a check of what it keeps"
+        held, checks = 100 * float(np.mean(self._agreements)), len(self._agreements)
+        times_checked = f"{checks} check{'s' * (checks > 1)}, {keep:g} asked for"
+        return f"; {held:.1f} % of the boxes agree with new frames' ({times_checked})"
+
     def _parts(self, last: Seen) -> list[str]:
         frames = len(self._operations)
         first, *later = self._operations
         mean = np.mean(later or first)
+        costs = f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}"
+        if mean > MOVING * self._anew and later and self.run.recipe.keeps_frames:
+            costs += " (most of the picture changes: does the camera move?)"
         parts = [
-            f"{frames} frames, {frames / self._seconds:.3g} fps",
-            f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}",
+            f"{frames} frame{'s' * (frames > 1)}, {frames / self._seconds:.3g} fps",
+            costs,
             f"scene cuts: {self._cuts}",
             f"boxes: {by_class(self._boxes)}",
         ]

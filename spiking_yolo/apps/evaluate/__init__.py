@@ -9,6 +9,7 @@ from spiking_yolo.arguments import BOXES, COMMAS, DATA, NETWORK, OUTPUT, at_leas
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     DetectionOptions,
+    KeepOptions,
     LimitOptions,
     MethodsOptions,
     OutputOptions,
@@ -20,7 +21,7 @@ LONGEST = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(DetectionOptions, LimitOptions, MethodsOptions, OutputOptions):
+class EvalOptions(DetectionOptions, KeepOptions, LimitOptions, MethodsOptions, OutputOptions):
     """Which networks, which data, which rows and columns."""
 
     data: Path | None = None
@@ -102,7 +103,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     --resume goes on after an interruption and gives the same figures.
     """
     from spiking_yolo.apps.console import Bars, write
-    from spiking_yolo.apps.evaluate.run import Setup, evaluate, open_scorer
+    from spiking_yolo.apps.evaluate.run import Setup, evaluate, is_video, open_scorer
     from spiking_yolo.apps.evaluate.table import TABLE
     from spiking_yolo.convert.load import load_statistics
     from spiking_yolo.io.assets import samples_folder
@@ -112,7 +113,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
 
     data = options.data or samples_folder() / "instances.json"
     with processes(options.device) as ranks:
-        networks = load_all(options)
+        networks = load_all(options, is_video(data))
         scorer = open_scorer(data, next(iter(networks.values())).spec, options)
         statistics = None
         if options.baseline:

@@ -58,6 +58,8 @@ class NetworkCosts:
         """What was done for an image in t steps; a network that has settled does nothing more."""
         step, counting = seen.steps[t], charged(self.value)
         t = min(t, seen.settled or t)
+        # A frame that was checked was computed twice.
+        passes = t * (1 + (seen.agreement is not None))
         return Work(
             t,
             step.operations[counting],
@@ -65,7 +67,7 @@ class NetworkCosts:
             step.updates,
             seen.analogue_macs * (t if self.streams else 1),
             self.value,
-            self.exponentials * seen.neurons * t,
+            self.exponentials * seen.neurons * passes,
         )
 
     def energies(self, seen: Observation, t: int) -> dict[str, float]:

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from spiking_yolo import __version__
@@ -36,7 +38,6 @@ from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.json import write_json
 from spiking_yolo.log import run_logged
@@ -65,6 +66,11 @@ class Setup:
     progress: Progress = silent
 
 
+def is_video(data: Path) -> bool:
+    """Whether frames of videos are scored: no file says that these are photographs of a dataset."""
+    return format_of(data) is None and has_videos(data)
+
+
 def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     """What is scored, as the files say: photographs with boxes, videos, or images of a class each.
 
@@ -79,7 +85,7 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
         return scorer_of(open_classification(data, options.split), spec, options)
     if bare and options.split and (data.is_dir() or has_videos(data)):
         raise UserError(f"{data} has no splits: leave --split out")
-    if bare and has_videos(data):
+    if is_video(data):
         selection = Selection.of(options, multi_label=True)
         return VideoScorer(open_videos(data), spec, selection, options.limit)
     if bare and data.is_dir() and any(image_paths(data)):
@@ -155,6 +161,9 @@ def evaluate(
                     rows += ann_rows(seen[part], own, model, options)
                 rows += step_rows(title, seen[part], own, model, options)
             methods[title] = network.recipe.facts()
+            held = [one.agreement for one in chain(*seen) if one.agreement is not None]
+            if held:
+                methods[title]["agreement"] = float(np.mean(held))
     if not setup.ranks.first:
         return None
     data = [own.name for _, own in scorer.parts()]
@@ -208,7 +217,8 @@ def observe_all(
     def observe(batch: range) -> Iterator[Observation]:
         inputs = scorer.inputs(batch)
         if scorer.video:
-            stream = Stream(engine, steps[-1])
+            keep = options.keep if network.recipe.keeps_frames else None
+            stream = observer.stream(steps[-1], keep, options.check)
             seen = observer.follow(inputs, stream, steps, want=("boxes", "ann"))
         else:
             seen = observer.observe(
@@ -230,6 +240,7 @@ def observe_all(
             "spiking_yolo": __version__,
             "device": device.type,
             "data": scorer.facts(),
+            "keep": [options.keep, options.check],
             "steps": steps,
             "batch": size,
             "bits": sorted(rivals),

@@ -201,6 +201,9 @@ class Table:
         for method, facts in self.methods.items():
             if "remark" in facts:
                 parts.append(f"{method}: {facts['remark']}")
+            if "agreement" in facts:
+                agreed = percent(facts["agreement"])
+                parts.append(f"{method}: {agreed} % of the boxes agree with new frames'")
         return "\n\n".join(parts)
 
     def _figure(self, rows: Sequence[Row]) -> str:
