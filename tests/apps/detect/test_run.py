@@ -5,7 +5,7 @@ import re
 import cv2
 import pytest
 from helpers.tiny import files
-from helpers.video import break_tail, noise, read_frames, write_frames
+from helpers.video import break_tail, noise, read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.errors import Notice
@@ -34,6 +34,25 @@ def test_a_video_is_streamed_by_default(detect, weights, clip, entries):
         assert one["operations"] == result.operations and one["updates"] == result.last.updates
         assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
     assert said[-1]["operations"]["digits"] < said[0]["operations"]["digits"] / 2
+
+
+def test_a_video_keeps_what_it_promises(detect, clip, entries, tmp_path, capsys):
+    """Every second frame is checked, and costs a photograph more."""
+    page = tmp_path / "clip.html"
+    assert detect(clip, "--keep", 98, "--check", 2, "--save-json", "--page", page) == 0
+    said = entries()
+    assert [n for n, one in enumerate(said) if "agreement" in one] == [2, 4]
+    for checked in (said[2], said[4]):
+        assert checked["operations"]["digits"] > 0.8 * said[0]["operations"]["digits"]
+    held = 50 * sum(said[k]["agreement"] for k in (2, 4))
+    out = capsys.readouterr().out
+    assert f"{held:.1f} % of the boxes agree" in out and "(2 checks, 98 asked for)" in out
+
+
+def test_a_video_of_one_frame(detect, tmp_path, capsys):
+    assert detect(write_frames(tmp_path / "one.mp4", walk(1)), "--keep", 98) == 0
+    line, verdict, _ = capsys.readouterr().out.splitlines()
+    assert ": 1 frame, " in line and "the only frame takes" in verdict and "too short" in verdict
 
 
 def test_tracks(detect, weights, clip, entries, capsys):
