@@ -179,13 +179,19 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
 
 
 def prepare_process() -> None:
-    """Let SIGTERM be handled like Ctrl-C, and any text be printed; not for calls from Python."""
+    """Let SIGTERM be handled like Ctrl-C, any text be printed, and threads spin no longer than they
+    need to; not for calls from Python.
+    """
     ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if threading.current_thread() is threading.main_thread() and not ignored:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # GNU's OpenMP reads it when torch is imported. Its threads wait for each other by spinning, by
+    # default for so long that a job beside them takes their processor many times as long.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def status(call: Callable[[], int | None]) -> int:

@@ -1,6 +1,5 @@
 """Calibrate a network: what its neurons need to know, learned from photographs without labels."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -77,9 +76,6 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     """
     if not options.images:
         raise UserError("--images is missing: photographs or videos to learn from")
-    # OpenMP reads it when torch is imported: threads that wait by spinning would take the processor
-    # from each other where another job runs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from spiking_yolo.apps.calibrate_run import calibrate
     from spiking_yolo.apps.console import Bars, write
 
