@@ -22,13 +22,12 @@ import msgspec
 from cyclopts import Parameter, Token, convert, validators
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import Size, input_size
-from spiking_yolo.settings import LARGEST
+from spiking_yolo.io.names import LARGEST_INTEGER, Size, input_size
 
 
 def at_least(low: int) -> Parameter:
     """A whole number, or each of several, from `low` to what random generators take."""
-    return Parameter(validator=validators.Number(gte=low, lte=LARGEST))
+    return Parameter(validator=validators.Number(gte=low, lte=LARGEST_INTEGER))
 
 
 def within(low: float, high: float) -> Parameter:

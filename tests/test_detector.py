@@ -16,7 +16,7 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
 from spiking_yolo.io.assets import samples_folder
-from spiking_yolo.models.darknet_weights import load_darknet
+from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.snn.network import SpikingNetwork
 

@@ -15,7 +15,7 @@ PACKAGE = Path(spiking_yolo.__file__).parent
 # From the ground up: a part may import what stands in an earlier row, and its own files.
 STOREYS = (
     ("errors",),
-    ("io", "settings", "arguments"),
+    ("io", "arguments"),
     ("graph", "recipe"),
     ("data",),
     ("models", "snn"),
@@ -30,12 +30,7 @@ STOREYS = (
     ("cli", ""),
 )
 FLOOR = {part: floor for floor, parts in enumerate(STOREYS) for part in parts}
-BESIDE = {
-    ("settings", "io"),
-    ("arguments", "settings"),
-    ("arguments", "io"),
-    ("snn", "recipe"),
-}  # arrows within a storey
+BESIDE = {("arguments", "io"), ("snn", "recipe")}  # arrows within a storey
 
 
 def modules() -> dict[str, Path]:

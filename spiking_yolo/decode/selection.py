@@ -14,9 +14,8 @@ from spiking_yolo.data.images import Placement
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import did_you_mean, whole
+from spiking_yolo.io.names import LARGEST_INTEGER, did_you_mean, whole
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.settings import LARGEST
 
 Classes = str | int | Iterable[str | int]
 
@@ -139,7 +138,7 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
     raise UserError(f"classes: no class {name[:80]!r}{hint}")
 
 
-def check_count(name: str, value: Any, most: int = LARGEST) -> int:
+def check_count(name: str, value: Any, most: int = LARGEST_INTEGER) -> int:
     """A whole number from 1 to `most`. Raises UserError, naming the argument, for anything else."""
     if isinstance(value, int | np.integer) and 1 <= value <= most:
         return int(value)
@@ -149,4 +148,4 @@ def check_count(name: str, value: Any, most: int = LARGEST) -> int:
 def checked_steps(steps: Any, T: int | None) -> list[int]:
     """One timestep or several, each from 1 to T, as a list. Raises UserError as `check_count`."""
     values = steps if isinstance(steps, Iterable) else [steps]
-    return [check_count("steps", t, T or LARGEST) for t in values]
+    return [check_count("steps", t, T or LARGEST_INTEGER) for t in values]

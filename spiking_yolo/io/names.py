@@ -74,6 +74,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+# Of a whole number without another bound: random generators take no larger seed.
+LARGEST_INTEGER = 2**31 - 1
 # Pixels of the input per cell of the coarsest map, in all detectors here.
 STRIDE = 32
 # Pixels of a side, at most: a typing error should not ask for terabytes.

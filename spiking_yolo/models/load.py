@@ -19,13 +19,12 @@ from spiking_yolo.io.files import regular, sha256
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, input_size, reason, size_name
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
-from spiking_yolo.models.classifiers import build
-from spiking_yolo.models.darknet_weights import load_darknet
+from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
 from spiking_yolo.models.spec import Spec, check_network, check_spec
+from spiking_yolo.models.trainable import YOLOv1, build
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
-from spiking_yolo.models.yolov1 import YOLOv1
 
 FORMAT = "spiking_yolo-ann"
 

@@ -15,7 +15,7 @@ from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
-from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
+from spiking_yolo.models.trainable import YOLOv1, yolov1_spec
 from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.loop import Progress, Row, Say, Task, Trainer, silent
 from spiking_yolo.train.tasks import ClassifyTask, DetectTask

@@ -11,9 +11,9 @@ from PIL import Image
 from helpers.calibrating import calibrate_on
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.models.classifiers import resnet20
 from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.trainable import resnet20
 
 SIZE = 16
 NAMES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu")

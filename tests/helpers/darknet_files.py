@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import arrays
+from spiking_yolo.models.darknet import DarknetNet, arrays, parse_cfg
 
 
 def random_network(cfg: str, seed: int = 0) -> DarknetNet:

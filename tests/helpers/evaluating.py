@@ -12,8 +12,7 @@ from helpers.darknet_files import write_weights
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import forward
-from spiking_yolo.models.darknet_cfg import read_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.darknet import DarknetNet, read_cfg
 from spiking_yolo.models.load import load_ann
 
 NAMES = ("cup", "spoon", "plate")

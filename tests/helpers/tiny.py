@@ -16,8 +16,7 @@ from PIL import Image
 from helpers.calibrating import calibrate_on
 from helpers.darknet_files import write_weights
 from spiking_yolo.cli import call, program
-from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.darknet import DarknetNet, parse_cfg
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.yolov1 import yolov1_spec
+from spiking_yolo.models.trainable import yolov1_spec
 
 NAMES = ("cat", "dog", "cow")
 DETECT, CLASSIFY = yolov1_spec(NAMES, 64), Spec("classify", NAMES, 32, 32, "stretch")

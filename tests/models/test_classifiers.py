@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.classifiers import CLASSIFIERS, build
+from spiking_yolo.models.trainable import CLASSIFIERS, build
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.darknet_cfg import Section, parse_cfg
+from spiking_yolo.models.darknet import Section, parse_cfg
 
 
 def test_order_repetition_spaces_and_comments():

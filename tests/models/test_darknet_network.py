@@ -10,9 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import count_floats
+from spiking_yolo.models.darknet import DarknetNet, count_floats, parse_cfg, read_cfg
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"

@@ -22,9 +22,7 @@ from helpers.darknet_reference import heads as reference
 from torch import Tensor
 
 from spiking_yolo.graph import forward
-from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import count_floats
+from spiking_yolo.models.darknet import DarknetNet, count_floats, parse_cfg
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 

@@ -12,9 +12,15 @@ from helpers.darknet_files import random_network, write_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import YOLOV3_TINY
 from spiking_yolo.io.files import sha256
-from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import arrays, count_floats, load_darknet, read_weights
+from spiking_yolo.models.darknet import (
+    DarknetNet,
+    arrays,
+    count_floats,
+    load_darknet,
+    parse_cfg,
+    read_cfg,
+    read_weights,
+)
 from spiking_yolo.models.load import load_ann
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import forward
-from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_network import DarknetNet
-from spiking_yolo.models.darknet_weights import count_floats, read_weights
+from spiking_yolo.models.darknet import DarknetNet, count_floats, parse_cfg, read_weights
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 

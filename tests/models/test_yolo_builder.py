@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.yolo_builder import Record, read_objects, tensor_of
-from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+from spiking_yolo.models.yolo_checkpoint import Record, read_checkpoint, read_objects, tensor_of
 
 Content = Callable[[str], bytes]
 DETECT = record("models.yolo Detect", f=b"]K\x00a", nc=plain(1))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.darknet_weights import load_darknet
-from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
+from spiking_yolo.models.darknet import load_darknet
+from spiking_yolo.models.trainable import YOLOv1, yolov1_spec
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "yolov3-tiny.weights"
 

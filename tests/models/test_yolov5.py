@@ -14,8 +14,12 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.models.yolo_builder import read_objects, tensor_of
-from spiking_yolo.models.yolo_checkpoint import _input_size, _leave_masks_out
+from spiking_yolo.models.yolo_checkpoint import (
+    _input_size,
+    _leave_masks_out,
+    read_objects,
+    tensor_of,
+)
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"

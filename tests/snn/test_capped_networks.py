@@ -17,8 +17,7 @@ from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.models.classifiers import build
-from spiking_yolo.models.yolov1 import YOLOv1
+from spiking_yolo.models.trainable import YOLOv1, build
 
 METHODS = list(list_methods())
 CAPS = (0.4, 0.3, 0.25)

@@ -9,7 +9,7 @@ import torch
 
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.models.load import load_checkpoint
-from spiking_yolo.models.yolov1 import yolov1_spec
+from spiking_yolo.models.trainable import yolov1_spec
 from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.run import train
 from spiking_yolo.train.tasks import DetectTask

@@ -7,9 +7,9 @@ from helpers.calibrating import calibrate_on
 from helpers.networks import images, make
 from helpers.tiny import files, photo, run_tool, write_tiny
 
-from spiking_yolo.models.classifiers import vgg16
 from spiking_yolo.models.load import save_checkpoint
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.trainable import vgg16
 
 
 @pytest.fixture

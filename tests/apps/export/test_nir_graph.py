@@ -16,8 +16,8 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.models.classifiers import resnet20, vgg16
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.trainable import resnet20, vgg16
 from spiking_yolo.snn.coding import image_keys, uniform
 
 nir = pytest.importorskip("nir")

@@ -1,21 +1,157 @@
-"""The network of a darknet cfg: its layers, which of them reads which, and its interface."""
+"""Darknet: the .cfg, a list of sections whose names repeat; the network that it describes; and the
+.weights, a header and then little-endian float32 arrays in the order of the cfg.
+"""
 
+import dataclasses
 import math
+import struct
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spiking_yolo.data.images import Resize
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.validate import ERRORS, MAX_NUMBERS
-from spiking_yolo.io.names import LARGEST, reason
-from spiking_yolo.models.darknet_cfg import HEADS, Section, head_spec
-from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.io.assets import YOLOV3_TINY, shipped
+from spiking_yolo.io.files import read_text, regular, sha256
+from spiking_yolo.io.names import LARGEST, LARGEST_INTEGER, reason
+from spiking_yolo.models.spec import HeadSpec, Spec, class_names
+
+HEADS = ("detection", "region", "yolo")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One [kind] block of a cfg.
+
+    Attributes:
+        kind: Its name.
+        index: Its layer number, -1 for [net].
+        line: Where it begins.
+        options: Values as text, without spaces.
+    """
+
+    kind: str
+    index: int
+    line: int
+    options: dict[str, str] = field(default_factory=dict)
+
+    def error(self, problem: str) -> UserError:
+        return UserError(f"cfg line {self.line}: layer {self.index} [{self.kind}]: {problem}")
+
+    def integer(self, key: str, default: int = -1, minimum: int = 0) -> int:
+        """The integer under `key`. Raises UserError unless it is one in the range."""
+        values = self.numbers(key) or [default]
+        if len(values) != 1 or not minimum <= values[0] <= LARGEST_INTEGER or values[0] % 1:
+            said = self.options.get(key, "")
+            raise self.error(f"{key}={said} must be a whole number of at least {minimum}")
+        return int(values[0])
+
+    def numbers(self, key: str) -> list[float]:
+        """The comma-separated numbers under `key`; empty when it is missing.
+
+        Raises:
+            UserError: A number is malformed or not finite.
+        """
+        # Darknet ignores what follows the digits, such as a comment.
+        text = self.options.get(key, "").split("#")[0]
+        try:
+            values = [float(v) for v in text.split(",") if v]
+        except ValueError:
+            values = [math.nan]
+        if not all(map(math.isfinite, values)):
+            raise self.error(f"{key}={text} is not a list of numbers")
+        return values
+
+    def integers(self, key: str) -> list[int]:
+        return list(map(int, self.numbers(key)))
+
+
+def parse_cfg(text: str) -> list[Section]:
+    """Sections in file order: [net], then layers 0, 1, ...
+
+    The first value of a repeated key counts.
+
+    Raises:
+        UserError: The text is no cfg; the message has the line number.
+    """
+    sections: list[Section] = []
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = "".join(raw.split())
+        if not line or line[0] in "#;":
+            continue
+        key, equals, value = line.partition("=")
+        if line[0] == "[" and line[-1] == "]":
+            sections.append(Section(line[1:-1], len(sections) - 1, number))
+        elif key and equals and sections:
+            sections[-1].options.setdefault(key, value)
+        else:
+            raise UserError(f"cfg line {number}: {line[:40]!r} is neither [section] nor key=value")
+    if len(sections) < 2 or [s.kind for s in sections].index("net") != 0:
+        raise UserError("cfg: the first section must be [net], and layers must follow")
+    return sections
+
+
+def read_cfg(path: str | Path) -> list[Section]:
+    """Parse a .cfg file. Raises UserError naming the file."""
+    text = read_text(path, errors="replace")
+    try:
+        return parse_cfg(text)
+    except ValueError as error:
+        raise UserError(f"{path} is no darknet cfg: {error}") from error
+
+
+def head_spec(section: Section) -> HeadSpec:
+    """The HeadSpec of a section."""
+    softmax = bool(section.integer("softmax", 0))
+    if section.kind == "detection":
+        return HeadSpec(
+            kind="yolov1",
+            classes=section.integer("classes", 1, minimum=1),
+            num=section.integer("num", 1, minimum=1),
+            side=section.integer("side", 7, minimum=1),
+            sqrt=bool(section.integer("sqrt", 0)),
+            softmax=softmax,
+        )
+    kind = "yolov3"
+    if section.kind == "region":
+        kind = "yolov2"
+    elif section.integer("new_coords", 0):
+        # Scaled-YOLOv4 and YOLOv7: sizes as in YOLOv5.
+        kind = "yolov5"
+    anchors = tuple(_anchors(section))
+    return HeadSpec(
+        kind=kind,
+        classes=section.integer("classes", 20, minimum=1),
+        num=len(anchors),
+        anchors=anchors,
+        softmax=softmax and kind == "yolov2",
+        scale=(section.numbers("scale_x_y") or [1.0])[0],
+    )
+
+
+def _anchors(section: Section) -> list[tuple[float, float]]:
+    """The first `num` pairs (w, h) of anchors=, or those of them that mask= names."""
+    num = section.integer("num", 1, minimum=1)
+    values = section.numbers("anchors")
+    anchors = list(zip(values[::2], values[1::2], strict=False))[:num]
+    mask = section.integers("mask")
+    if section.kind == "region" or not mask:
+        return anchors
+    if not set(mask) <= set(range(len(anchors))):
+        said = f"mask={section.options['mask']} points outside the {len(anchors)} anchors"
+        raise section.error(said)
+    return [anchors[i] for i in mask]
+
 
 Shape = tuple[int, ...]
 # Options that change a layer's meaning, with the value that does not.
@@ -294,3 +430,128 @@ class DarknetNet(nn.Module):
         if first or (fork and not self.net.integer("letter_box", 0)):
             resize = "stretch"
         return Spec("detect", tuple(names), self.height, self.width, resize, tuple(heads))
+
+
+CFG_FOLDER = Path(__file__).parent / "cfg"
+WEIGHTS_FOLDER = shipped("weights")
+# The same files under other public names.
+SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
+NAMES_FILES = {80: "coco.names", 20: "voc.names"}
+
+
+def arrays(net: DarknetNet) -> list[Tensor]:
+    """The arrays of the network's file, in file order: float32 that `read_weights` fills.
+
+    Batch norm precedes a convolution's weights and follows a connected layer's.
+    """
+    result: list[Tensor] = []
+    for layer in net.layers:
+        parts: dict[str, Any] = dict(layer.named_children())
+        weighted = parts.get("conv", parts.get("linear"))
+        if weighted is None:
+            continue
+        bias, norm = weighted.bias, list[Tensor]()
+        if bn := parts.get("bn"):
+            bias, norm = bn.bias, [bn.weight, bn.running_mean, bn.running_var]
+        result.append(bias)
+        if "conv" in parts:
+            result += [*norm, weighted.weight]
+        else:
+            result += [weighted.weight, *norm]
+    return [tensor.detach() for tensor in result]
+
+
+def count_floats(net: DarknetNet) -> int:
+    """Number of float32 values in this network's file."""
+    return sum([tensor.numel() for tensor in arrays(net)])
+
+
+def read_weights(net: DarknetNet, path: str | Path) -> None:
+    """Fill a network on the meta device with the parameters and statistics of a file.
+
+    Raises:
+        UserError: The file is not darknet's, or of another length than the cfg needs.
+    """
+    try:
+        content = regular(path).read_bytes()
+    except OSError as e:
+        raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+    major, minor = struct.unpack_from("<2i", content.ljust(8, b"\0"))
+    # Version, then the number of training images in 4 or, from 0.2 on, 8 bytes.
+    header = 20 if major * 10 + minor >= 2 else 16
+    needed = header + 4 * count_floats(net)
+    if len(content) != needed or not 0 <= max(major, minor) < 1000:
+        raise UserError(
+            f"{path} has {len(content)} bytes, but the cfg needs {needed}: use the cfg that belongs"
+            " to this file, or download it again"
+        )
+    net.to_empty(device="cpu")
+    values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header).astype(np.float32))
+    offset = 0
+    for tensor in arrays(net):
+        tensor.copy_(values[offset : offset + tensor.numel()].view(tensor.shape))
+        offset += tensor.numel()
+
+
+def load_darknet(
+    weights: str | Path, cfg: str | Path | None = None, names: str | Path | None = None
+) -> tuple[DarknetNet, Spec]:
+    """Open a darknet network.
+
+    Args:
+        weights: The .weights file.
+        cfg: By default <stem>.cfg beside the weights, in the package or among its weights.
+        names: A file of class names: by default <stem>.names beside the weights, then coco.names or
+            voc.names (80 or 20 classes) there or among the weights of the package; without any,
+            "class 0", "class 1", ...
+
+    Returns:
+        The network in eval mode and its Spec.
+
+    Raises:
+        UserError: A file cannot be read, or they do not fit together.
+    """
+    weights = Path(weights)
+    path = Path(cfg or _find_cfg(weights))
+    sections = _published_masks(read_cfg(path), weights)
+    try:
+        net = DarknetNet(sections)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    classes = {head_spec(net.sections[i]).classes for i in net.head_indices}
+    if len(classes) != 1:
+        raise UserError(f"{path}: it needs [yolo], [region] or [detection], all of as many classes")
+    read_weights(net, weights)
+    count = classes.pop()
+    common: list[Path] = []
+    if count in NAMES_FILES:
+        common = [folder / NAMES_FILES[count] for folder in (weights.parent, WEIGHTS_FOLDER)]
+    return net.eval(), net.spec(class_names(weights, names, count, *common))
+
+
+def _find_cfg(weights: Path) -> Path:
+    name = SAME_CFG.get(weights.stem, weights.stem)
+    folders = (CFG_FOLDER, WEIGHTS_FOLDER)
+    for path in (weights.with_suffix(".cfg"), *(folder / f"{name}.cfg" for folder in folders)):
+        if path.is_file():
+            return path
+    raise UserError(
+        f"no cfg is known for {weights}; put {weights.stem}.cfg beside it or pass --cfg"
+    )
+
+
+def _published_masks(sections: list[Section], weights: Path) -> list[Section]:
+    """Give the public yolov3-tiny its own anchors.
+
+    It was trained with mask 1,2,3 on the fine head; the cfg was changed to 0,1,2 later, without new
+    weights.
+    """
+    last = sections[-1]
+    if last.kind != "yolo" or last.options.get("mask") != "0,1,2" or sha256(weights) != YOLOV3_TINY:
+        return sections
+    warnings.warn(
+        "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2",
+        Notice,
+        stacklevel=3,
+    )
+    return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
