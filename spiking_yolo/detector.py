@@ -12,10 +12,9 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import torch
 
-from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import FEW, Uncalibrated, prepare, read_network
+from spiking_yolo.convert.load import FEW, Converted, Uncalibrated, prepare, read_network
 from spiking_yolo.convert.methods import needed_timesteps
-from spiking_yolo.data.detection import spread_first
+from spiking_yolo.data.datasets import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import expand, is_video_file, names_several
 from spiking_yolo.data.video import FrameSource, frames_of, previewed

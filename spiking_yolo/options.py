@@ -40,7 +40,7 @@ from spiking_yolo.io.names import Size
 from spiking_yolo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from spiking_yolo.convert.converted import Converted
+    from spiking_yolo.convert.load import Converted
     from spiking_yolo.data.images import Picture
     from spiking_yolo.models.load import Ann
 
@@ -223,7 +223,7 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
 
 def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:
     """`limit` items, drawn without replacement by `seed` and kept in order; all without a limit."""
-    from spiking_yolo.data.detection import draw
+    from spiking_yolo.data.datasets import draw
 
     return list(items) if options.limit is None else draw(items, options.limit, options.seed)
 

@@ -12,8 +12,7 @@ from helpers.tiny import write_tiny
 from helpers.video import walk, write_frames
 
 from spiking_yolo import Result, SpikingYOLO, UserError
-from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice
 

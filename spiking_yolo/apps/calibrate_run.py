@@ -26,7 +26,7 @@ from spiking_yolo.convert.statistics import ImageList, Statistics, preprocessed,
 from spiking_yolo.convert.thresholds import least_thetas
 from spiking_yolo.convert.training import Session, State, Training
 from spiking_yolo.convert.weight_bits import stored_weights
-from spiking_yolo.data.detection import draw, spread
+from spiking_yolo.data.datasets import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.mot import VideoSequence, has_videos, open_sequences

@@ -274,7 +274,7 @@ def burst() -> Recipe:
 
     Li and Zeng: Efficient and accurate conversion of spiking neural network with burst spikes,
     IJCAI 2022. Eq. 8: n = clip(floor(U / theta), 0, gamma), gamma = 5 here. Its max pooling by
-    lateral inhibition is the exact cumulative pooling of snn/pooling.py. Needs: activation
+    lateral inhibition is the exact cumulative pooling of snn/synapses.py. Needs: activation
     statistics.
 
     theta is the layer's 99.9th percentile shared among the gamma spikes of a step, so that a burst

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.differentiable import CompleteNetwork, Values
 from spiking_yolo.convert.thresholds import scaled
-from spiking_yolo.data.detection import spread
+from spiking_yolo.data.datasets import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.models.spec import Spec

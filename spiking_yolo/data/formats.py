@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from spiking_yolo.data.classification import LabelledSet, load_folders
-from spiking_yolo.data.coco import load_coco, load_coco_json
-from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.annotations import (
+    load_coco,
+    load_coco_json,
+    load_data_yaml,
+    load_voc,
+    voc_years,
+)
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet, load_folders
 from spiking_yolo.data.sources import expand, is_stream
-from spiking_yolo.data.voc import load_voc, voc_years
-from spiking_yolo.data.yolo import load_data_yaml
 from spiking_yolo.errors import UserError
 
 Task = Literal["detect", "classify"]

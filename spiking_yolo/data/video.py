@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from spiking_yolo.data.detection import spread_first
+from spiking_yolo.data.datasets import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import image_paths, is_address, is_stream, is_webcam
 from spiking_yolo.errors import Notice, UserError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-from spiking_yolo.data.coco import match_names
+from spiking_yolo.data.annotations import match_names
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections, decode

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from spiking_yolo.metrics.coco import evaluator
-from spiking_yolo.metrics.voc import Ranked, Rule
+from spiking_yolo.metrics.precision import Ranked, Rule, evaluator
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import numpy as np
 from torch import from_numpy
 from torchvision.ops import box_iou
 
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.metrics.bootstrap import Blocks, CocoResampled, Resampling
-from spiking_yolo.metrics.coco import to_coco
+from spiking_yolo.metrics.precision import to_coco
 
 # Of each video, the boxes of each frame.
 Videos = Sequence[Sequence[Detections]]

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.graph.graph import ERRORS, MAX_NUMBERS
 from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.graph.validate import ERRORS, MAX_NUMBERS
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
 from spiking_yolo.io.files import read_text, regular, sha256
 from spiking_yolo.io.names import LARGEST, LARGEST_INTEGER, reason

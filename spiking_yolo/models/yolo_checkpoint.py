@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.graph import ERRORS
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.graph.validate import ERRORS
 from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reason
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_blocks import BLOCKS, Head, scaling

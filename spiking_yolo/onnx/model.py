@@ -21,7 +21,7 @@ from onnxscript import optimizer
 from torch import Size, Tensor, nn
 
 from spiking_yolo import __version__
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError

@@ -1,24 +1,248 @@
-"""From options to a trained network on disk."""
+"""From options to a trained network on disk: one training loop for detectors and classifiers, on
+CPU, GPU, and under torchrun on several.
+"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, processes
-from spiking_yolo.io.files import run_directory
+from spiking_yolo.io.files import atomic_write, run_directory
+from spiking_yolo.io.json import write_csv
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.trainable import YOLOv1, yolov1_spec
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.loop import Progress, Row, Say, Task, Trainer, silent
 from spiking_yolo.train.tasks import ClassifyTask, DetectTask
+
+Task = DetectTask | ClassifyTask
+Row = dict[str, float]
+# Called with (stage, done, total), and with a line.
+Progress = Callable[..., Any]
+Say = Callable[[str], Any]
+# Decay of the averaged weights, per step.
+AVERAGE = 0.998
+# Largest norm of the gradient.
+CLIP = 10.0
+# Share of the training in which the rate rises.
+WARMUP = {"detect": 0.05, "classify": 0.2}
+# Every so many epochs, and after the last, the network is validated.
+VALIDATED = 5
+# Options that may change when a training is resumed: paths, and what does not change results.
+FREE = {"data", "project", "name", "resume", "init", "device", "workers", "calibrate"}
+
+
+def silent(*_: object) -> None:
+    """A callback that does nothing."""
+
+
+def learning_rate(progress: float, peak: float, warmup: float) -> float:
+    """Learning rate at a progress of 0 to 1.
+
+    It rises linearly in the warm-up, then falls as a cosine to 1 % of the peak.
+    """
+    if progress < warmup:
+        return peak * (0.01 + 0.99 * progress / warmup)
+    fall = (progress - warmup) / (1 - warmup)
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fall, 1))) / 2)
+
+
+def moving_average(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
+    """Exponential moving average with a decay of (1 + n) / (10 + n) at step n, at most AVERAGE."""
+    return average + (current - average) * (1 - min(AVERAGE, (1 + int(n)) / (10 + int(n))))
+
+
+def make_optimizer(model: nn.Module, task: str) -> torch.optim.Optimizer:
+    """AdamW for detectors, SGD with momentum for classifiers. Weight decay acts on matrices and
+    kernels only, not on biases, batch norm and thresholds.
+    """
+    kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    decay = 0.05 if task == "detect" else 5e-4
+    groups = [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    if task == "detect":
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+
+
+class Trainer:
+    """A training; its state is on disk after every epoch.
+
+    Args:
+        model: To train.
+        task: Its data and loss.
+        options: How to train; `options.folder` gets results.csv and state.pt after every epoch.
+        ranks: This process and its device.
+
+    Attributes:
+        average: The averaged model.
+        rows: Figures, one row per epoch.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: Task, options: TrainOptions, ranks: Ranks | None = None
+    ):
+        self.task, self.options, self.ranks = task, options, ranks or Ranks()
+        self.device = torch.device(self.ranks.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.average = AveragedModel(self.model, avg_fn=moving_average, use_buffers=True)
+        self.optimizer = make_optimizer(self.model, options.task)
+        self.rows: list[Row] = []
+        batch = options.batch or 1
+        self.order = DistributedSampler(
+            task, self.ranks.size, self.ranks.rank, seed=options.seed, drop_last=True
+        )
+        self.loader = DataLoader(
+            task,
+            batch,
+            sampler=self.order,
+            collate_fn=task.collate,
+            num_workers=options.workers,
+            # An incomplete last batch, unless it is the only one.
+            drop_last=len(self.order) >= batch,
+        )
+
+    def run(
+        self, export: Callable[[], Any] = silent, progress: Progress = silent, say: Say = silent
+    ) -> None:
+        """Train the epochs that are not done.
+
+        Args:
+            export: export(), called after every epoch.
+            progress: progress(epoch, done, total), called after every step.
+            say: say(line), called once all of an epoch is on disk.
+
+        Raises:
+            UserError: The loss is not finite.
+        """
+        trained = self.model
+        if self.ranks.size > 1:
+            trained = DistributedDataParallel(self.model)
+        epochs = self.options.epochs
+        for epoch in range(len(self.rows), epochs):
+            row = {"epoch": epoch + 1, **self._epoch(trained, epoch, progress)}
+            self.rows.append(row)
+            if self.ranks.first:
+                line = f"epoch {epoch + 1}/{epochs}: loss {row['loss']:.4g}"
+                if epoch + 1 == epochs or (epoch + 1) % VALIDATED == 0:
+                    row[self.task.metric] = self.task.score(self.average.module.eval())
+                    line += f", {self.task.metric} {row[self.task.metric]:.1f} %"
+                names = dict.fromkeys([name for one in self.rows for name in one])
+                write_csv(self.options.folder / "results.csv", self.rows, list(names))
+                export()
+                # At the end, since it finishes the epoch.
+                self.save()
+                say(line)
+            if self.ranks.size > 1:
+                dist.barrier()
+
+    def _epoch(self, model: nn.Module, epoch: int, progress: Progress) -> Row:
+        """One pass over the data; means of the loss and of its terms, and the learning rate."""
+        model.train()
+        options, steps = self.options, len(self.loader)
+        sums: Row = {}
+        lr = 0.0
+        for step, (images, targets) in enumerate(self._batches(epoch)):
+            done = (epoch + step / steps) / options.epochs
+            lr = learning_rate(done, options.lr or 0.0, WARMUP[options.task])
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            images = images.to(self.device, memory_format=torch.channels_last)
+            cuda = self.device.type == "cuda"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda):
+                output = model(images)
+            terms = self.task.loss(output, targets)
+            loss = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {options.lr:g})"
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            self.optimizer.step()
+            self.average.update_parameters(self.model)
+            for name, term in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + term.item()
+            progress(f"epoch {epoch + 1}/{options.epochs}", step + 1, steps)
+        return {name: total / steps for name, total in sums.items()} | {"lr": lr}
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Any]]:
+        """The images and targets of an epoch, whose random numbers follow from the seed."""
+        rng = np.random.default_rng((self.options.seed, epoch, self.ranks.rank))
+        torch.manual_seed(int(rng.integers(2**63)))
+        self.order.set_epoch(epoch)
+        try:
+            yield from self.loader
+        except UserError as error:
+            # torch puts a worker's traceback, as text, before the message.
+            raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2]) from None
+
+    @property
+    def best(self) -> Row | None:
+        """The last row with the largest score; None where no epoch was scored."""
+        scored = [row for row in self.rows if self.task.metric in row]
+        return max(reversed(scored), key=lambda row: row[self.task.metric], default=None)
+
+    def save(self) -> None:
+        """Write state.pt, plain tensors and numbers only, so that reading it runs no code."""
+        content: dict[str, Any] = {"rows": self.rows, "job": job(self.options)}
+        for name, part in self._parts().items():
+            content[name] = part.state_dict()
+        with atomic_write(self.options.folder / "state.pt") as path:
+            try:
+                torch.save(content, path)
+            except RuntimeError as error:
+                # That is what torch raises when the disk is full.
+                raise OSError("it did not fit") from error
+
+    def load(self) -> None:
+        """Go on from state.pt.
+
+        Raises:
+            UserError: It is damaged, or of another job or network.
+        """
+        path = self.options.folder / "state.pt"
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            own = job(self.options)
+            changed = [name for name in own if saved["job"][name] != own[name]]
+            if not changed:
+                for name, part in self._parts().items():
+                    part.load_state_dict(saved[name])
+            self.rows = saved["rows"]
+        # torch.load may raise anything for a damaged file.
+        except Exception as error:
+            raise UserError(
+                f"{path} is damaged or of another network: train anew, with another --name"
+            ) from error
+        if changed:
+            raise UserError(
+                f"{path.parent} was trained with other options ({', '.join(changed)}): go on with"
+                " the same, or choose another --name"
+            )
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+
+
+def job(options: TrainOptions) -> dict[str, Any]:
+    """The options that must not change when a training is resumed."""
+    return {name: value for name, value in asdict(options).items() if name not in FREE}
 
 
 @dataclass(frozen=True)

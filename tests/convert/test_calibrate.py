@@ -8,7 +8,7 @@ from helpers.methods import Chain, points
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from torch import Tensor
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.recipe import Recipe

@@ -10,8 +10,7 @@ from helpers.networks import ALL, Pooled, TinyLeaky, images, make, spiking
 from safetensors.torch import save_file
 from torch import nn
 
-from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph

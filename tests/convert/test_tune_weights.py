@@ -8,8 +8,8 @@ from helpers.methods import relative_error
 from helpers.networks import Pooled, images, make, spiking
 from torch import nn
 
-from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.training import State, Training
 from spiking_yolo.models.spec import Spec

@@ -18,8 +18,7 @@ from spiking_yolo.convert.calibration_file import (
     calibrations_path,
     save_calibrations,
 )
-from spiking_yolo.convert.converted import Converted, convert
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import Converted, convert, load
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.convert.weight_bits import restored_weights, stored_weights

@@ -10,8 +10,7 @@ from helpers.tiny import files, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
 from spiking_yolo.convert.calibration_file import calibrate_command
-from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.data.images import Picture

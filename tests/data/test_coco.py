@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spiking_yolo.data.coco import (
+from spiking_yolo.data.annotations import (
     VOC_NAMES,
     load_coco,
     load_coco_json,
     match_names,
     matched_classes,
 )
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.detection import DetectionSet, Sample, draw
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample, draw
 from spiking_yolo.data.formats import open_photographs
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError

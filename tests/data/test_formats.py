@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny import NAMES, write_tiny
 
 from spiking_yolo.data import formats
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.data.formats import FORMATS, Format, format_of, open_detection, open_photographs
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spiking_yolo.data.coco import VOC_NAMES
-from spiking_yolo.data.voc import load_voc
+from spiking_yolo.data.annotations import VOC_NAMES, load_voc
 from spiking_yolo.errors import UserError
 
 SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"

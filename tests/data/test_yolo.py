@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spiking_yolo.data.yolo import load_data_yaml, read_sample
+from spiking_yolo.data.annotations import load_data_yaml, read_sample
 from spiking_yolo.errors import UserError
 
 YAML = "path: set\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"

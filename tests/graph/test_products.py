@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.graph.graph import attend, attention_scores
+from spiking_yolo.graph.graph import attend, attention_scores, check_graph
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.graph.validate import check_graph
 
 
 @settings(deadline=None, max_examples=20)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward, shapes
+from spiking_yolo.graph.graph import check_graph
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.graph.validate import check_graph
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
 POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.networks import images, make, spiking
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.integer.neuron import NeuronLayer as WholeLayer

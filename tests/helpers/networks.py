@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.load import Converted, convert
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import rounded_weights

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.graph import Node
 from spiking_yolo.integer.neuron import mish_gate, sigmoid, softmax
 from spiking_yolo.snn.plan import NetworkPlan

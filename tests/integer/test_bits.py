@@ -16,8 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.integer.moves import whole

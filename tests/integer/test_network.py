@@ -23,7 +23,7 @@ from helpers.networks import (
 from helpers.whole_numbers import WholeNumbers
 from torch import Tensor, nn
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward

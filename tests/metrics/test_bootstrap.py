@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.bootstrap import Blocks, CocoResampled, Resampling, VocResampled, draws
-from spiking_yolo.metrics.coco import coco_score, to_coco
-from spiking_yolo.metrics.voc import voc_map
+from spiking_yolo.metrics.precision import coco_score, to_coco, voc_map
 
 IMAGES = 12
 

@@ -8,7 +8,7 @@ import torch
 from helpers.classifying import NAMES, SPEC
 
 from spiking_yolo.apps.evaluate.scoring import ClassScorer, classification_classes
-from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.datasets import LabelledSet
 from spiking_yolo.data.images import Picture
 from spiking_yolo.decode.boxes import TopClasses, top_classes
 from spiking_yolo.errors import UserError

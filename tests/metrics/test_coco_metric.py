@@ -9,10 +9,10 @@ import pytest
 import torch
 from helpers.coco import EXPECTED, FOUND, NAMES, OBJECTS, ground_truth
 
-from spiking_yolo.data.coco import matched_classes
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.annotations import matched_classes
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
+from spiking_yolo.metrics.precision import CocoScore, coco_score, to_coco
 
 
 def predictions() -> list[dict[str, Any]]:

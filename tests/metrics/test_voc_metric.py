@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.voc import Ranked, Rule, inclusive_iou, match, relabel, voc_map
+from spiking_yolo.metrics.precision import Ranked, Rule, inclusive_iou, match, relabel, voc_map
 
 
 def truth(

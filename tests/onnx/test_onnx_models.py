@@ -21,7 +21,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from spiking_yolo import SpikingYOLO  # noqa: E402
-from spiking_yolo.convert.converted import Converted  # noqa: E402
+from spiking_yolo.convert.load import Converted  # noqa: E402
 from spiking_yolo.convert.methods import get_recipe  # noqa: E402
 from spiking_yolo.decode import DetectionOptions  # noqa: E402
 from spiking_yolo.decode.boxes import decode  # noqa: E402

@@ -9,8 +9,8 @@ from helpers.attention import Attending
 from helpers.methods import recipe_of, relative_error
 from helpers.networks import images, make, spiking
 
-from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.thresholds import check_activations
 from spiking_yolo.convert.training import TrainableNeurons

@@ -12,7 +12,7 @@ from helpers.methods import recipe_of, relative_error
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.modules import QCFS, ClippedReLU

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.synapses import CumulativeMaxPool
 
 
 def attributes(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.models.trainable import yolov1_spec
 from spiking_yolo.train import TrainOptions

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.datasets import LabelledSet
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.loop import WARMUP, Row, Trainer, learning_rate, make_optimizer
+from spiking_yolo.train.run import WARMUP, Row, Trainer, learning_rate, make_optimizer
 from spiking_yolo.train.tasks import ClassifyTask
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.models.trainable import yolov1_spec
-from spiking_yolo.train.loss_yolov1 import encode, yolov1_loss
+from spiking_yolo.train.tasks import encode, yolov1_loss
 
 LOGISTIC = HeadSpec("yolov1", classes=2, num=2, logistic=True)
 

@@ -70,7 +70,7 @@ def test_files_of_a_training(squares: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([50.0, 75.0, 75.0, 25.0])
     monkeypatch.setattr("spiking_yolo.train.tasks.ClassifyTask.score", lambda *_: next(figures))
-    monkeypatch.setattr("spiking_yolo.train.loop.VALIDATED", 1)
+    monkeypatch.setattr("spiking_yolo.train.run.VALIDATED", 1)
     folder = squares.parent / "runs" / "exp"
     said: list[str] = []
     result = trained(options(squares, epochs=4), say=said.append)

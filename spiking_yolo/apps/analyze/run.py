@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain, whole_chain
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.integer.network import IntegerNetwork

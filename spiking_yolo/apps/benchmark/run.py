@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import BenchmarkOptions, Rival
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import require

@@ -16,7 +16,7 @@ from typing import Any
 from spiking_yolo.apps.demo import DemoOptions
 from spiking_yolo.apps.page import HTML as PLOTS
 from spiking_yolo.apps.page import facts
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.draw.page import HTML as PAGE
 from spiking_yolo.draw.page import embedded, legend
 from spiking_yolo.errors import UserError, require

@@ -29,10 +29,9 @@ from spiking_yolo.apps.evaluate.table import (
     with_intervals,
 )
 from spiking_yolo.apps.evaluate.videos import AgreementScorer, VideoScorer, open_videos
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample
 from spiking_yolo.data.formats import format_of, open_classification, open_detection
 from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.coco import matched_classes
-from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.annotations import matched_classes
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet
 from spiking_yolo.decode.boxes import Detections, TopClasses
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
@@ -23,8 +22,7 @@ from spiking_yolo.metrics.bootstrap import (
     VocResampled,
     correct,
 )
-from spiking_yolo.metrics.coco import FIGURES, coco_score, to_coco
-from spiking_yolo.metrics.voc import relabel, voc_map
+from spiking_yolo.metrics.precision import FIGURES, coco_score, relabel, to_coco, voc_map
 from spiking_yolo.models.spec import Spec, numbered
 from spiking_yolo.observe import Input, Observation, read_input
 

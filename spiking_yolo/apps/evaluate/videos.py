@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
-from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection

@@ -14,7 +14,7 @@ from spiking_yolo.io.files import atomic_write
 from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
 
 if TYPE_CHECKING:
-    from spiking_yolo.convert.converted import Converted
+    from spiking_yolo.convert.load import Converted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.json import json_text

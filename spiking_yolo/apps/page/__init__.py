@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, track_colour

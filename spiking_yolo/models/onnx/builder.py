@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Graph, Node
-from spiking_yolo.graph.validate import ERRORS
+from spiking_yolo.graph.graph import ERRORS
 from spiking_yolo.io.names import label, reason
 from spiking_yolo.models.onnx.file import OnnxModel
 

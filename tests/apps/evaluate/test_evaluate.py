@@ -21,7 +21,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
 from spiking_yolo.convert.load import load
-from spiking_yolo.data.coco import load_coco_json
+from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.observe import Observer
 
 QUICK = ("--T", 4, "--steps", "2,4")

@@ -11,8 +11,8 @@ from helpers.evaluating import make_scene
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.scoring import CocoScorer
 from spiking_yolo.apps.evaluate.table import Row
-from spiking_yolo.data.coco import VOC_NAMES, load_coco_json, matched_classes
-from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.annotations import VOC_NAMES, load_coco_json, matched_classes
+from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
 

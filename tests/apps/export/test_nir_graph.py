@@ -12,7 +12,7 @@ from helpers import methods, networks
 from helpers.networks import images, make, spike_counts, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node

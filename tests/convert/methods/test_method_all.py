@@ -11,7 +11,7 @@ import torch
 from helpers.methods import neuron, record, relative_error, send
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe, list_methods
 
 METHODS = list(list_methods())
