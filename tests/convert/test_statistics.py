@@ -14,16 +14,12 @@ from torch import Tensor
 
 from spiking_yolo.convert.statistics import (
     BINS,
-    BITS,
     DIVISIONS,
     OCTAVES,
-    STEPS,
     Histogram,
     Statistics,
     collect_histograms,
     edges,
-    joined,
-    split,
 )
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
@@ -124,26 +120,15 @@ def test_histograms_count_every_pre_activation_of_every_site():
         assert split[name].total == before[:, 0].numel()
 
 
-def test_steps_rise_and_hold_what_lies_below_the_next():
-    assert STEPS[:14].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20]
-    assert np.array_equal(STEPS[:-1] + (1 << BITS[:-1].astype(np.int64)), STEPS[1:])
-
-
-@given(st.lists(st.one_of(st.integers(0, 40), st.integers(0, 2**63 - 1)), max_size=30))
-def test_every_count_comes_back(counts: list[int]):
-    there = np.array(counts, np.int64)
-    assert np.array_equal(joined(*split(there)), there)
-
-
 def packed_bytes(data: bytes) -> Tensor:
     return torch.frombuffer(bytearray(bz2.compress(data)), dtype=torch.uint8)
 
 
 HOSTILE: dict[str, Any] = {
-    "bomb": lambda m, t: t.update(steps=packed_bytes(bytes(10**8))),
-    "too few counts": lambda m, t: t.update(steps=packed_bytes(bytes(10))),
-    "not compressed": lambda m, t: t.update(steps=torch.ones(50, dtype=torch.uint8)),
-    "missing bits": lambda m, t: t.update(excess=t["excess"][1:].clone()),
+    "bomb": lambda m, t: t.update(counts=packed_bytes(bytes(10**8))),
+    "too few counts": lambda m, t: t.update(counts=packed_bytes(bytes(10))),
+    "not compressed": lambda m, t: t.update(counts=torch.ones(50, dtype=torch.uint8)),
+    "cut off": lambda m, t: t.update(counts=t["counts"][:-20].clone()),
     "channels below zero": lambda m, t: m.update(channels=dict.fromkeys(m["channels"], -1)),
     "a total as a word": lambda m, t: m.update(totals=dict.fromkeys(m["totals"], "x")),
 }
@@ -154,8 +139,6 @@ def test_contents_come_back_and_damaged_ones_are_refused():
     again = Statistics.of_contents(*whole.contents(), "0" * 64, (8, 8))
     for name, histogram in whole.histograms.items():
         assert_equal(again.histograms[name], histogram)
-    with pytest.raises(ValueError, match="unknown step"):
-        joined(np.array([len(STEPS)], np.uint8), np.zeros(0, np.uint8))
     for change in HOSTILE.values():
         tensors, content = whole.contents()
         change(content, tensors)
