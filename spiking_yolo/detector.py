@@ -360,17 +360,18 @@ class SpikingYOLO:
         times = checked_steps(steps, T)
         every = check_count("every", every)
         check = check_count("check", check)
-        images, fps, _ = frames_of(frames)
+        source = frames_of(frames)
         tracker: Tracker | None = None
         if track:
-            tracker = Tracker(fps / every, track_conf)
+            tracker = Tracker(source.fps / every, track_conf)
         detector = self._for_videos()
         check_keep(keep, detector._source.recipe)
 
         def inputs() -> Iterator[Input]:
-            for number, image in islice(enumerate(images), 0, None, every):
+            for k, image in enumerate(source.frames(every)):
                 prepared = read_input(image, self.spec, bgr)
-                yield replace(prepared, path=None, frame=number, time=number / fps)
+                number = k * every
+                yield replace(prepared, path=None, frame=number, time=number / source.fps)
 
         def results() -> Iterator[Result]:
             waiting, first, pictures = inputs(), list[Input](), list[Picture]()

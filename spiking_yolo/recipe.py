@@ -297,16 +297,6 @@ class Readout:
     skip: int = setting(0, "first steps that the head's mean leaves out; rate coding only", 0)
 
 
-SLOTS: dict[str, type] = {
-    "threshold": Threshold,
-    "neuron": Neuron,
-    "msat": Msat,
-    "calibration": Calibration,
-    "encoding": Encoding,
-    "readout": Readout,
-}
-
-
 def settings_table() -> list[tuple[str, Any, str]]:
     """Every key of --set with its default and documentation: the one list of them."""
     entries = [(slot, entry) for slot, cls in SLOTS.items() for entry in settings_of(cls).values()]
@@ -475,6 +465,10 @@ class Recipe:
         name = slots.pop("name")
         flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
         return cls(name).with_settings(flat)
+
+
+# Name of a slot -> its type.
+SLOTS: dict[str, type] = {slot.name: type(slot.default) for slot in fields(Recipe)[1:]}
 
 
 def _conflicts(recipe: Recipe) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
-from spiking_yolo.convert.calibrate import calibrate as run_network
+from spiking_yolo.convert import calibrate as calibrating
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,
@@ -177,8 +177,8 @@ class Job:
 
         images = preprocessed(pictures, ann.spec)
         session, start = replace(session, progress=report), known and known.neurons
-        neurons = run_network(ann.graph, ann.spec, statistics, recipe, images, session, start)
-        self._save(recipe, names, State(neurons))
+        job = calibrating.Job(ann.graph, ann.spec, statistics, recipe, images, session, start)
+        self._save(recipe, names, State(calibrating.calibrate(job)))
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
         """Write what a method learns from random crops or clips, starting from the best that there
@@ -198,7 +198,7 @@ class Job:
             self._learn(get_recipe(DEFAULT), statistics)
             known = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
         batch = max(BATCH, ann.spec.images_at_once)
-        how = ann.spec, batch, self.seed, ann.spec.task
+        how = ann.spec, batch, self.seed
         frames = recipe.calibration.frames
         pictures: Callable[[int], Tensor]
         if frames > 1:

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.sensitivity import (
+from spiking_yolo.convert.differentiable import (
+    CompleteNetwork,
     balanced,
     boxes_and_scores,
     budget,
@@ -43,39 +43,32 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Job:
-    """A network to calibrate: see `calibrate`."""
+    """A network to calibrate.
+
+    Attributes:
+        graph, spec, statistics: The ANN.
+        recipe: One that `runs_network`, and is not tuned.
+        images: Batches, [N, C, H, W].
+        session: Of a training. Its progress(text) is called before each other part of the work.
+        start: What a training goes on from.
+    """
 
     graph: Graph
     spec: Spec
     statistics: Statistics
     recipe: Recipe
     images: Sequence[Tensor]
-    session: Session
+    session: Session = Session()
     start: NeuronParameters | None = None
 
 
 @torch.no_grad()
-def calibrate(
-    graph: Graph,
-    spec: Spec,
-    statistics: Statistics,
-    recipe: Recipe,
-    images: Sequence[Tensor],
-    session: Session = Session(),
-    start: NeuronParameters | None = None,
-) -> NeuronParameters:
-    """The parameters of the neurons that a recipe learns by running the network.
-
-    Args:
-        recipe: One that `runs_network`, and is not tuned.
-        images: Batches, [N, C, H, W].
-        session: Of a training. Its progress(text) is called before each other part of the work.
-        start: What a training goes on from.
-    """
-    neurons = base_parameters(graph, statistics.histograms, recipe)
+def calibrate(job: Job) -> NeuronParameters:
+    """The parameters of the neurons that a recipe learns by running the network."""
     # One state serves every readout.
-    recipe = replace(recipe, readout=Readout())
-    job = Job(graph, spec, statistics, recipe, images, session, start)
+    recipe = replace(job.recipe, readout=Readout())
+    job = replace(job, recipe=recipe)
+    neurons = base_parameters(job.graph, job.statistics.histograms, recipe)
     if recipe.chooses_gain:
         # Until thresholds are known.
         neurons = with_gain(neurons, 1.0)
@@ -135,7 +128,7 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
 
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """Thresholds by sensitivity, and training; see `rescaled` for the recipe's own factors."""
+    """Thresholds by sensitivity, and training; the recipe's own factor comes later."""
     recipe, few = job.recipe, few_of(job.images)
     least = least_thetas(job.graph, job.statistics.histograms)
     height, width = job.images[0].shape[2:]

@@ -8,14 +8,14 @@ import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,
@@ -35,14 +35,14 @@ from spiking_yolo.convert.thresholds import (
     NeuronParameters,
     base_parameters,
     check_activations,
-    rescaled,
-    within_bytes,
+    least_thetas,
+    scaled,
 )
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.graph.graph import graph_from, graph_metadata
+from spiking_yolo.graph.graph import graph_from
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command
@@ -118,7 +118,8 @@ class Converted:
         """Write one safetensors file, whole or not at all."""
         metadata = {
             "format": FORMAT,
-            **graph_metadata(self.graph),
+            "nodes": json_text(list(map(asdict, self.graph.nodes))),
+            "outputs": json_text(self.graph.outputs),
             "spec": self.spec.to_json(),
             "recipe": self.recipe.to_json(),
             "provenance": json_text(dict(self.provenance)),
@@ -188,7 +189,7 @@ def convert(
         assert statistics is not None
         neurons = base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:
-        neurons = rescaled(graph, neurons, recipe)
+        neurons = scaled(graph, neurons, recipe.threshold.scale)
     check_weights(graph, weights)
     if weights:
         origin["weights_tuned"] = "without labels"
@@ -209,32 +210,22 @@ def converts_at_once(recipe: Recipe) -> bool:
     return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
 
 
-@dataclass(frozen=True)
+@dataclass
 class Uncalibrated:
     """A network that has no thresholds yet.
 
     Attributes:
-        ann: The network.
+        ann: The network, with `graph` and `spec`.
         recipe: A method that `converts_at_once`.
+        provenance: The name of its file, as in Converted.
     """
 
     ann: Ann
     recipe: Recipe
 
-    @property
-    def graph(self) -> Graph:
-        """The ANN."""
-        return self.ann.graph
-
-    @property
-    def spec(self) -> Spec:
-        """Its interface."""
-        return self.ann.spec
-
-    @property
-    def provenance(self) -> dict[str, str]:
-        """The name of its file, as in Converted."""
-        return {"weights": self.ann.weights.name}
+    def __post_init__(self) -> None:
+        self.graph, self.spec = self.ann.graph, self.ann.spec
+        self.provenance = {"weights": self.ann.weights.name}
 
     # The search for thresholds needs gradients.
     @torch.inference_mode(False)
@@ -271,7 +262,7 @@ class Uncalibrated:
                 if "calibration.operations" not in settings_of(recipe):
                     settings["calibration.operations"] = UNTRAINED_OPERATIONS
                 recipe = recipe.with_settings(settings)
-                neurons = calibrate(graph, ann.spec, statistics, recipe, images)
+                neurons = calibrate(Job(graph, ann.spec, statistics, recipe, images))
         return convert(ann.graph, ann.spec, statistics, recipe, self.provenance, neurons)
 
 
@@ -420,7 +411,9 @@ def _prepared(
     }
     neurons = result.neurons
     if recipe.complete and known is not None:
-        neurons = within_bytes(ann.graph, neurons, known.histograms)
+        # Large enough for events of 8 bits.
+        least = least_thetas(ann.graph, known.histograms)
+        neurons = scaled(ann.graph, neurons, 1.0, least)
     return convert(ann.graph, ann.spec, None, recipe, origin, neurons, result.weights)
 
 

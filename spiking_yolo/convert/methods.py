@@ -361,7 +361,7 @@ def signed_digits() -> Recipe:
     one per timestep (docs/related-work.md). Differential coding carries it: what a layer has sent
     needs no correction, so the network is settled after the first step. A neuron of b bits sends b
     / 3 events on average and (b + 1) / 2 at most, one after the other on a chip that sends an event
-    at a time. theta starts from the sensitivity of the output (convert/sensitivity.py); theta,
+    at a time. theta starts from the sensitivity of the output (convert/differentiable.py); theta,
     initial potential, a bias and a value at rest per channel are then trained on photographs
     without labels, for a budget of operations that is smaller than the ANN's number of
     multiply-accumulates. Weights get 8 bits and events too, so that all sums are whole numbers

@@ -7,6 +7,7 @@ activation can be.
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -241,37 +242,27 @@ def least_thetas(graph: Graph, histograms: Mapping[str, Histogram]) -> dict[str,
     return {node.name: least_theta(node, histograms[node.name]) for node in graph.activations}
 
 
-def within_bytes(
-    graph: Graph, neurons: NeuronParameters, histograms: Mapping[str, Histogram]
-) -> NeuronParameters:
-    """The parameters with thetas that are large enough for events of 8 bits: see `least_theta`."""
-    result = dict(neurons)
-    for name, least in least_thetas(graph, histograms).items():
-        result[name] = scaled(neurons[name], 1.0, graph[name].phi.cap, least)
-    return result
-
-
-def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
-    """The parameters with the scale of the recipe in their thetas."""
-    result = dict(neurons)
-    for node in graph.activations:
-        result[node.name] = scaled(neurons[node.name], recipe.threshold.scale, node.phi.cap)
-    return result
-
-
 def scaled(
-    parameters: Mapping[str, Tensor], factor: float, cap: float | None, least: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Parameters of a layer with theta times a factor, at most the cap and at least `least`.
+    graph: Graph,
+    neurons: NeuronParameters,
+    factor: float,
+    least: Mapping[str, Tensor] = MappingProxyType({}),
+) -> NeuronParameters:
+    """The parameters with all thetas times a factor, at most the cap of the activation and at least
+    what `least` has for it, see `least_theta`.
 
     A resting value stays the same, counted in other thetas.
     """
-    theta = at_most(parameters["theta"] * factor, cap)
-    if least is not None:
-        theta = theta.maximum(least)
-    result = {**parameters, "theta": theta}
-    if "rest" in parameters:
-        result["rest"] = on_grid(parameters["rest"] * (parameters["theta"] / theta))
+    result = dict(neurons)
+    for node in graph.activations:
+        own = neurons[node.name]
+        theta = at_most(own["theta"] * factor, node.phi.cap)
+        if node.name in least:
+            theta = theta.maximum(least[node.name])
+        result[node.name] = {**own, "theta": theta}
+        if "rest" in own:
+            rest = on_grid(own["rest"] * (own["theta"] / theta))
+            result[node.name] = {**own, "theta": theta, "rest": rest}
     return result
 
 

@@ -17,12 +17,14 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert.differentiable import (
+    LEAST,
     CompleteNetwork,
     Values,
     VideoNetwork,
+    budget,
+    scaled_to,
     straight_through,
 )
-from spiking_yolo.convert.sensitivity import LEAST, budget, scaled_to
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward

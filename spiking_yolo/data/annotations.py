@@ -122,30 +122,27 @@ def load_coco(root: str | Path, split: str = "") -> DetectionSet:
     folder = root / split
     if not folder.is_dir():
         folder = root / "images" / split
-    return load_coco_json(path, folder)
+    return load_coco_json(path, images=folder)
 
 
-def load_coco_json(path: str | Path, images_dir: str | Path | None) -> DetectionSet:
+def load_coco_json(path: Path, split: str = "", images: Path | None = None) -> DetectionSet:
     """The images and objects of one annotation file, with its ids.
 
     Absent images are left out, which is noted.
 
     Args:
         path: The file.
-        images_dir: Folder of the photographs, None if none will be opened.
+        split: A file has none.
+        images: Folder of the photographs, by default that of the file.
 
     Raises:
         UserError: The file is missing or not COCO, lists no image, or none of its images exists.
     """
-    path, folder = Path(path), Path(images_dir or "")
-    data = read_annotations(path)
+    data, folder = read_annotations(path), images or path.parent
     objects: dict[int, list[Annotation]] = defaultdict(list)
     for item in data.annotations:
         objects[item.image_id].append(item)
-    there = {image.file_name for image in data.images}
-    notes: list[str] = []
-    if images_dir is not None:
-        there, notes = present([image.file_name for image in data.images], folder, path)
+    there, notes = present([image.file_name for image in data.images], folder, path)
     samples: list[Sample] = []
     for image in data.images:
         if image.file_name in there:
@@ -199,7 +196,7 @@ def voc_years(data: Path) -> list[int]:
     return sorted(int(year) for year in years if year.isdecimal())
 
 
-def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
+def load_voc(devkit: Path, split: str, year: int | None = None) -> DetectionSet:
     """A split of a VOCdevkit: ImageSets/Main/SPLIT.txt, Annotations/*.xml, JPEGImages/*.jpg.
 
     image_id is the file's stem; labels are indices of VOC_NAMES. VOC counts pixels from 1, boxes
@@ -207,13 +204,14 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
 
     Args:
         devkit: The folder VOCdevkit.
-        year: Year of VOC{year}/ in it.
         split: Such as train or val.
+        year: Year of VOC{year}/ in it, by default the latest.
 
     Raises:
         UserError: The split or an XML file is missing or malformed; names the file.
     """
-    base = Path(devkit) / f"VOC{year}"
+    year = year or voc_years(devkit)[-1]
+    base = devkit / f"VOC{year}"
     listing = base / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise UserError(f"{listing} is missing: pass VOCdevkit, and a year and a split that it has")

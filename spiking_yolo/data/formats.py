@@ -45,20 +45,12 @@ class Format:
     option: str = ""
 
 
-def _annotation_file(path: Path, split: str, images: Path | None = None) -> DetectionSet:
-    return load_coco_json(path, images or path.parent)
-
-
-def _devkit(path: Path, split: str, year: int | str | None = None) -> DetectionSet:
-    return load_voc(path, year or voc_years(path)[-1], split)
-
-
 # In order: the first that recognises a path reads it.
 FORMATS: tuple[Format, ...] = (
     Format(
         "a COCO annotation file",
         lambda path: path.suffix == ".json",
-        _annotation_file,
+        load_coco_json,
         option="images",
     ),
     Format(
@@ -71,7 +63,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "a VOCdevkit with VOC2012 or another year",
         lambda path: bool(voc_years(path)),
-        _devkit,
+        load_voc,
         train="train",
         val="val",
         option="year",

@@ -4,7 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,9 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import regular
 from spiking_yolo.io.names import reason
+
+if TYPE_CHECKING:
+    from spiking_yolo.models.spec import Spec
 
 # What Pillow may decode; JPEG includes MPO. Others are rare, or handed to other programs, as EPS is
 # to Ghostscript.
@@ -27,25 +30,6 @@ _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 # Pillow warns at half the size at which it raises an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
-class InputFormat(Protocol):
-    """How images enter a network; see models.spec.Spec.
-
-    Input size in pixels, how images are resized to it, and the mean and standard deviation per
-    channel that normalise values in [0, 1].
-    """
-
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def resize(self) -> Resize: ...
-    @property
-    def mean(self) -> tuple[float, ...]: ...
-    @property
-    def std(self) -> tuple[float, ...]: ...
 
 
 class Picture(NamedTuple):
@@ -176,7 +160,7 @@ class Placement:
         return pixels.clamp(min=0).minimum(image)
 
 
-def place(width: int, height: int, spec: InputFormat) -> Placement:
+def place(width: int, height: int, spec: "Spec") -> Placement:
     """Placement of a width x height image: stretched, or centred with its aspect ratio.
 
     Sides are rounded down as in darknet, or to the nearest pixel as in Ultralytics, and
@@ -196,7 +180,7 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
     return Placement((width, height), resized, pad, network)
 
 
-def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
+def preprocess(image: np.ndarray, spec: "Spec") -> tuple[Tensor, Placement]:
     """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
 
     Bilinear resizing; values in [0, 1], then (x - mean) / std. The letterbox is grey, 0.5 as in

@@ -144,7 +144,7 @@ class VideoSequence:
 
     def frames(self) -> Iterator[np.ndarray]:
         """The frames, uint8 [H, W, 3] RGB. Raises UserError for those that cannot be read."""
-        return frames_of(self.source).images
+        return frames_of(self.source).frames()
 
     def ground_truth(self) -> dict[int, MotBoxes]:
         """Boxes by frame number, from 1; empty without a file. Raises UserError as
@@ -213,7 +213,7 @@ def _sequence(path: Path) -> VideoSequence:
     """The sequence in a video file or a folder."""
     if path.is_file():
         frames = frames_of(path)
-        return VideoSequence(path.stem, path, None, frames.total, frames.fps)
+        return VideoSequence(path.stem, path, None, frames.count, frames.fps)
     source = _source(path)
     if source is None:
         raise UserError(f"{path} has no frames: give a folder with {LAYOUT}")
@@ -221,7 +221,7 @@ def _sequence(path: Path) -> VideoSequence:
     fps = frames.fps
     if not isinstance(source, Path):
         fps = _frame_rate(path, frames.fps)
-    return VideoSequence(path.resolve().name, source, _truth(path), frames.total, fps)
+    return VideoSequence(path.resolve().name, source, _truth(path), frames.count, fps)
 
 
 def _frame_rate(folder: Path, otherwise: float) -> float:

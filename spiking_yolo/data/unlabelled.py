@@ -6,15 +6,19 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.data.images import InputFormat, Picture, preprocess, read_image
+from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.data.mot import VideoSequence
 from spiking_yolo.errors import UserError
+
+if TYPE_CHECKING:
+    from spiking_yolo.models.spec import Spec
 
 # Smallest sides of a crop, of the picture's, for detectors and classifiers.
 LEAST = {"detect": 0.5, "classify": 0.8}
@@ -52,10 +56,9 @@ class RandomPictures:
 
     Attributes:
         folders: The pictures of each folder.
-        spec: Input of the network.
+        spec: Interface of the network.
         batch: Pictures of a batch; may change.
         seed: Seed of all choices.
-        task: "detect" or "classify".
 
     Example:
         >>> pictures = RandomPictures([[Picture.file("a.jpg"), Picture.file("b.jpg")]], spec, 4)
@@ -64,10 +67,9 @@ class RandomPictures:
     """
 
     folders: Sequence[Sequence[Picture]]
-    spec: InputFormat
+    spec: "Spec"
     batch: int
     seed: int = 0
-    task: str = "detect"
 
     def __call__(self, number: int) -> Tensor:
         """Batch `number` as the network's input, [N, 3, H, W]."""
@@ -79,8 +81,8 @@ class RandomPictures:
 
     def picture(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture, [H, W, 3]."""
-        least = LEAST[self.task]
-        if self.task == "detect" and rng.random() < MOSAIC:
+        least = LEAST[self.spec.task]
+        if self.spec.task == "detect" and rng.random() < MOSAIC:
             tiles = [random_crop(self._read(rng), rng, least) for _ in range(4)]
             image = mosaic(tiles, self.spec.height, self.spec.width)
         else:

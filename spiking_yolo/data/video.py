@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -38,7 +38,7 @@ FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
 
 @dataclass(eq=False)
 class Video:
-    """An open video or webcam.
+    """An open video or webcam, or images in a row.
 
     Attributes:
         name: The source.
@@ -47,14 +47,16 @@ class Video:
         decoded: Frames as the library has them.
         pixels: Makes uint8 [H, W, 3] RGB of one of them.
         position: Frames read so far, skipped ones included.
+        files: What is closed behind the last frame.
     """
 
     name: str
     count: int | None
     fps: float
-    decoded: Iterator[Any]
+    decoded: Iterable[Any]
     pixels: Callable[[Any], np.ndarray]
     position: int = 0
+    files: ExitStack = field(default_factory=ExitStack)
 
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
         """Every `every`-th frame, uint8 [H, W, 3] RGB. A video that breaks off gives a Notice.
@@ -62,12 +64,13 @@ class Video:
         Raises:
             UserError: There is no frame at all.
         """
-        for frame in self.decoded:
-            self.position += 1
-            if (self.position - 1) % every == 0:
-                yield self.pixels(frame)
+        with self.files:
+            for frame in self.decoded:
+                self.position += 1
+                if (self.position - 1) % every == 0:
+                    yield self.pixels(frame)
         if self.position == 0:
-            raise UserError(f"{self.name} has no frames: give a complete video file")
+            raise UserError(f"{self.name} has no frames: give a complete video, or images")
         # Some containers only estimate their length.
         if self.count and self.count - self.position > self.count // 100:
             said = f"{self.position} of {self.count} frames could be read, and only these count"
@@ -166,21 +169,7 @@ def _open_webcam(source: str) -> Iterator[Video]:
         capture.release()
 
 
-class Frames(NamedTuple):
-    """Frames of a source, read on use.
-
-    Attributes:
-        images: uint8 [H, W, 3] RGB; sizes may change.
-        fps: Frames per second, UNKNOWN_FPS if unknown.
-        total: Number of frames, None if unknown.
-    """
-
-    images: Iterator[np.ndarray]
-    fps: float
-    total: int | None
-
-
-def frames_of(source: FrameSource) -> Frames:
+def frames_of(source: FrameSource) -> Video:
     """Open a source of frames, which are read on use. A video that breaks off gives a Notice.
 
     Args:
@@ -192,31 +181,19 @@ def frames_of(source: FrameSource) -> Frames:
         UserError: The source cannot be opened; or, while reading, it has no frames or a bad one.
     """
     images: Any = source
+    name = "the source"
     if isinstance(source, str | os.PathLike | int):
         name = str(source)
         if is_stream(name):
-            stack = ExitStack()
-            video = stack.enter_context(open_video(name))
-            return Frames(_read_video(video, stack), video.fps, video.count)
+            files = ExitStack()
+            video = files.enter_context(open_video(name))
+            video.files = files
+            return video
         images = image_paths(Path(name)) if Path(name).is_dir() else [name]
     elif isinstance(source, np.ndarray) and source.ndim < 4:
         images = [source]
     total = len(images) if hasattr(images, "__len__") else None
-    return Frames(_read_images(images), UNKNOWN_FPS, total)
-
-
-def _read_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:
-    with stack:
-        yield from video.frames()
-
-
-def _read_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
-    empty = True
-    for image in images:
-        empty = False
-        yield read_image(image)
-    if empty:
-        raise UserError("the source has no frames: give at least one image")
+    return Video(name, total, UNKNOWN_FPS, images, read_image)
 
 
 def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:

@@ -9,7 +9,7 @@ allocating anything.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json import entry, json_text
+from spiking_yolo.io.json import entry
 from spiking_yolo.io.names import plain_name, reason
 from spiking_yolo.io.tensors import check_finite
 
@@ -388,14 +388,9 @@ def forward(
     return tuple(map(values.__getitem__, graph.outputs))
 
 
-def graph_metadata(graph: Graph) -> dict[str, str]:
-    """Nodes and outputs as metadata; the tensors are stored separately."""
-    return {"nodes": json_text(list(map(asdict, graph.nodes))), "outputs": json_text(graph.outputs)}
-
-
 def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:
-    """The graph of `graph_metadata`. Raises KeyError or ValueError (so UserError too) for anything
-    else.
+    """The graph of a file, whose metadata have nodes and outputs. Raises KeyError or ValueError (so
+    UserError too) for anything else.
     """
     nodes = tuple(entry(metadata, "nodes", list[Node]))
     return Graph(nodes, tuple(entry(metadata, "outputs", list[str])), tensors)
@@ -459,33 +454,39 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """
     maps: dict[str, Tensor] = {}
     for node in graph.nodes:
-        weight, bias = (
-            one if one is None else one.to("meta", torch.float32) for one in graph.parameters(node)
-        )
         inputs = [maps[name] for name in node.inputs]
         if node.op == "input":
-            inputs = [_meta(1, 3, height, width)]
-        try:
-            output = OPS[node.op](node.attrs, weight, bias, *inputs)
-            bias_fits = bias is None or bias.shape == output.shape[1:2]
-            if not bias_fits or not _fits(node, weight, inputs, output):
-                raise ValueError("its weight, its window or its inputs are of other shapes")
-        except ERRORS as error:
-            sizes = ", ".join(map(_size, inputs))
-            raise UserError(
-                f"node {node.name!r} ({node.op}) does not fit its input of {sizes}:"
-                f" {reason(error)[:80]}"
-            ) from error
-        if not 0 < output.numel() <= MAX_NUMBERS:
-            raise UserError(
-                f"node {node.name!r} ({node.op}) makes a map of {_size(output)[:60]}: each needs 1"
-                f" to {MAX_NUMBERS} numbers"
-            )
-        maps[node.name] = output
+            inputs = [torch.empty((1, 3, height, width), device="meta")]
+        maps[node.name] = output_of(node, graph.parameters(node), inputs)
     return {name: x.shape for name, x in maps.items()}
 
 
-def _fits(node: Node, weight: Tensor | None, inputs: list[Tensor], output: Tensor) -> bool:
+def output_of(node: Node, parameters: Sequence[Tensor | None], inputs: Sequence[Tensor]) -> Tensor:
+    """The output of a node on the meta device, where its inputs are; see `shapes`.
+
+    parameters: Weight and bias.
+    """
+    weight, bias = (one if one is None else one.to("meta", torch.float32) for one in parameters)
+    try:
+        output = OPS[node.op](node.attrs, weight, bias, *inputs)
+        bias_fits = bias is None or bias.shape == output.shape[1:2]
+        if not bias_fits or not _fits(node, weight, inputs, output):
+            raise ValueError("its weight, its window or its inputs are of other shapes")
+    except ERRORS as error:
+        sizes = ", ".join(map(_size, inputs))
+        raise UserError(
+            f"node {node.name!r} ({node.op}) does not fit its input of {sizes}:"
+            f" {reason(error)[:80]}"
+        ) from error
+    if not 0 < output.numel() <= MAX_NUMBERS:
+        raise UserError(
+            f"node {node.name!r} ({node.op}) makes a map of {_size(output)[:60]}: each needs 1"
+            f" to {MAX_NUMBERS} numbers"
+        )
+    return output
+
+
+def _fits(node: Node, weight: Tensor | None, inputs: Sequence[Tensor], output: Tensor) -> bool:
     """Refuse the broadcasting that PyTorch accepts here but no network may have."""
     x = inputs[0]
     a = node.attrs
@@ -504,10 +505,6 @@ def _fits(node: Node, weight: Tensor | None, inputs: list[Tensor], output: Tenso
         case "activation" if a.get("softmax"):
             return x.ndim == 4
     return True
-
-
-def _meta(*shape: int) -> Tensor:
-    return torch.empty(shape, device="meta")
 
 
 def _size(x: Tensor) -> str:

@@ -13,15 +13,6 @@ from spiking_yolo.io.names import did_you_mean
 
 
 @dataclass(frozen=True)
-class IndexedFile:
-    """A file of a network: its name, size and SHA-256."""
-
-    file: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Accuracy:
     """What a network achieves with a calibration of signed-digits, at T = 1, in percent.
 
@@ -58,8 +49,8 @@ class IndexedNetwork:
         activation: Activation of its layers.
         licence: Licence of the weights.
         source: Where to get the file.
-        files: All that comes with this repository, the weights last; nothing of a network that has
-            to be fetched from its source.
+        files: All that comes with this repository, by name, and its SHA-256; nothing of a network
+            that has to be fetched from its source.
         accuracy: As measured; docs/results has the commands.
     """
 
@@ -72,7 +63,7 @@ class IndexedNetwork:
     activation: str
     licence: str
     source: str
-    files: tuple[IndexedFile, ...]
+    files: dict[str, str]
     accuracy: tuple[Accuracy, ...]
 
 

@@ -203,5 +203,5 @@ def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2) -> Spec:
         UserError: The size is not a multiple of 32, see `input_size`.
     """
     height, width = input_size(size)
-    head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=True)
+    head = HeadSpec("yolov1", classes=len(names), num=num, logistic=True)
     return Spec("detect", tuple(names), height, width, "stretch", (head,))

@@ -8,55 +8,34 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from spiking_yolo.graph import OPS, Graph, Node, product_fan_out, shapes
 from spiking_yolo.graph.graph import layer_before, layer_labels
 from spiking_yolo.snn.counting import Counts
 
 
-@lru_cache(maxsize=1024)
-@torch.inference_mode(False)
-def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
-    """How many outputs each input position of a convolution reaches along one axis: float64 [size].
-
-    Padding cuts them at the border, stride thins them.
-
-    Args:
-        size: Size of the input.
-        kernel: Taps.
-        stride: Stride of the convolution.
-        padding: At both ends.
-        dilation: Dilation of the kernel.
-    """
-    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    reached = torch.arange(outputs)[:, None] * stride - padding + torch.arange(kernel) * dilation
-    inside = (reached >= 0) & (reached < size)
-    return torch.bincount(reached[inside], minlength=size).double()
-
-
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height,
-    width].
+    width]. Padding cuts them at the border, stride thins them.
     """
     a = node.attrs
-    along = (height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"]
-    return _fan_out(tuple(zip(*along, strict=True)), weight.shape[0] // a["groups"])
+    geometry = tuple(a["stride"]), tuple(a["padding"]), tuple(a["dilation"])
+    return _fan_out((height, width), weight.shape[2:], *geometry) * (len(weight) // a["groups"])
 
 
 @lru_cache(maxsize=1024)
 @torch.inference_mode(False)
-def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
-    """The product of the outputs' channels and of what is reached along each axis; axes: the
-    arguments of `paths`.
-    """
-    reach = torch.tensor(float(outputs), dtype=torch.float64)
-    for axis in axes:
-        reach = reach[..., None] * paths(*axis)
-    return reach
+def _fan_out(size: tuple[int, int], kernel: tuple[int, int], *geometry: Any) -> Tensor:
+    """The same for one channel of outputs: the gradient of their sum, where every weight is one."""
+    taps = torch.ones(1, 1, *kernel, dtype=torch.float64)
+    outputs = F.conv2d(taps.new_ones(1, 1, *size), taps, None, *geometry)
+    return conv2d_input((1, 1, *size), taps, torch.ones_like(outputs), *geometry)[0, 0]
 
 
 def spiking(graph: Graph, senders: Collection[str]) -> set[str]:

@@ -3,7 +3,8 @@
 Max pooling is of running sums of currents or spikes, exact for any geometry and signed input.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -165,30 +166,9 @@ class PackedConvolution:
         self._packed = packed
 
 
-class LinearMap:
-    """A linear layer or a convolution, applied to spike counts.
-
-    Args:
-        weight: [out, in] or [out, in / groups, kh, kw], times the value of an incoming spike.
-        bias: [out] or None.
-        attrs: Geometry of a convolution.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]):
-        self.weight, self.bias = weight, bias
-        self._convolution: PackedConvolution | None = None
-        if weight.ndim == 4:
-            self._convolution = PackedConvolution(weight, bias, attrs)
-
-    def __call__(self, x: Tensor, biased: bool) -> Tensor:
-        """The map of x, [N, in] or [N, C, H, W], in the dtype of the weights.
-
-        biased: whether the bias is added.
-        """
-        if self._convolution is not None:
-            return self._convolution(x, biased)
-        bias = self.bias if biased else None
-        return F.linear(x.to(self.weight.dtype), self.weight, bias)
+def linear(weight: Tensor, bias: Tensor | None, x: Tensor, biased: bool) -> Tensor:
+    """A linear layer, of x, [N, in], in the dtype of the weights; biased: with the bias."""
+    return F.linear(x.to(weight.dtype), weight, bias if biased else None)
 
 
 class Synapses:
@@ -209,14 +189,17 @@ class Synapses:
             self._units[name] = unit
             if unit is not None:
                 self._units[name] = unit.to(self.like)
-        self.maps: dict[str, LinearMap] = {}
+        # Each a function of what is received, [N, ...], and whether the bias is added.
+        self.maps: dict[str, Callable[[Tensor, bool], Tensor]] = {}
         self.pools: dict[str, CumulativeMaxPool] = {}
         for node in graph.nodes:
             if node.weighted:
                 unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
                 weight = fold(graph.tensors[f"{node.name}.weight"], unit, groups)
                 bias = graph.parameters(node)[1]
-                self.maps[node.name] = LinearMap(weight, bias, node.attrs)
+                self.maps[node.name] = partial(linear, weight, bias)
+                if node.op == "conv":
+                    self.maps[node.name] = PackedConvolution(weight, bias, node.attrs)
             elif node.op == "max_pool" and node.name not in plan.constant:
                 sends_sums = node.name in plan.sums.values()
                 by_channel = node.name in plan.sliced

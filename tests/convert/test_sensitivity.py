@@ -12,9 +12,9 @@ import torch
 from helpers.methods import points
 from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.sensitivity import (
+from spiking_yolo.convert.differentiable import (
     BOXES,
+    CompleteNetwork,
     balanced,
     boxes_and_scores,
     budget,

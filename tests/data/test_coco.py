@@ -118,7 +118,7 @@ def test_as_coco_is_coco(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text(
         json.dumps(DetectionSet("one", ("cat", "dog"), [sample], []).as_coco().annotations)
     )
-    again = load_coco_json(tmp_path / "instances.json", tmp_path)
+    again = load_coco_json(tmp_path / "instances.json")
     assert again.classes == ("cat", "dog") and again.category_ids == (1, 2)
     (back,) = again.samples
     assert back.boxes.tolist() == sample.boxes.tolist() and back.labels.tolist() == [2, 1]

@@ -47,7 +47,7 @@ def test_a_batch_follows_from_seed_and_number(tmp_path: Path):
 def test_classifiers_get_one_picture_and_most_of_it():
     gradient = np.linspace(0, 255, 100, dtype=np.uint8)
     image = np.repeat(np.tile(gradient, (100, 1))[..., None], 3, 2)
-    x = RandomPictures([[Picture("a", image)]], CLASSES, 64, task="classify")(0)
+    x = RandomPictures([[Picture("a", image)]], CLASSES, 64)(0)
     spans = (x[:, 0, 0, -1] - x[:, 0, 0, 0]).abs()
     assert spans.min() > 0.55 and spans.max() > 0.85
 

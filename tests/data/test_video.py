@@ -76,8 +76,8 @@ def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
     whole = write_frames(tmp_path / "w.mp4", grey(range(0, 250, 10)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(list(frames_of(whole).images)) == 25
-        next(frames_of(whole).images)
+        assert len(list(frames_of(whole).frames())) == 25
+        next(frames_of(whole).frames())
 
 
 def test_a_webcam_is_opened_by_its_number(monkeypatch):
@@ -113,8 +113,8 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for n in (10, 2, 1):
         Image.fromarray(grey([n])[0]).save(tmp_path / f"{n}.png")
     (tmp_path / "notes.txt").write_text("no frame")
-    images, fps, total = frames_of(str(tmp_path))
-    assert (means(images), fps, total) == ([1, 2, 10], 25, 3)
+    video = frames_of(str(tmp_path))
+    assert (means(video.frames()), video.fps, video.count) == ([1, 2, 10], 25, 3)
 
 
 def test_arrays_in_a_row():
@@ -124,9 +124,9 @@ def test_arrays_in_a_row():
         ((frame for frame in grey([3, 7])), None),
         (np.array(grey([3, 7])) / np.float32(255), 2),
     ]:
-        images, fps, count = frames_of(source)
-        assert (means(images), fps, count) == ([3, 7], 25, total)
-        assert means(frames_of(grey([9])[0]).images) == [9]
+        video = frames_of(source)
+        assert (means(video.frames()), video.fps, video.count) == ([3, 7], 25, total)
+        assert means(frames_of(grey([9])[0]).frames()) == [9]
 
 
 def test_frames_are_read_on_use_and_a_bad_one_is_named(tmp_path):
@@ -137,14 +137,14 @@ def test_frames_are_read_on_use_and_a_bad_one_is_named(tmp_path):
             taken.append(value)
             yield np.full((4, 4, 3), value) if value != 1 else grey([1])[0]
 
-    images = frames_of(camera()).images
+    images = frames_of(camera()).frames()
     assert taken == [] and means([next(images)]) == [1] and taken == [1]
     with pytest.raises(UserError, match="a float image"):
         next(images)
     with pytest.raises(UserError, match="has no frames"):
-        next(frames_of(tmp_path).images)
+        next(frames_of(tmp_path).frames())
     with pytest.raises(UserError, match="has no frames"):
-        next(frames_of([]).images)
+        next(frames_of([]).frames())
 
 
 def test_written_frames_come_back_in_order_size_and_colour(tmp_path):

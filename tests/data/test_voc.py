@@ -41,7 +41,7 @@ def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
         + thing("cat", (5.5, 6, 20, 30), "<difficult>1</difficult>")
     )
     data = load_voc(
-        devkit(tmp_path, {"000001": body + thing("tvmonitor", (9, 9, 9, 9), "")}), 2007, "test"
+        devkit(tmp_path, {"000001": body + thing("tvmonitor", (9, 9, 9, 9), "")}), "test", 2007
     )
     assert (data.name, data.classes, data.notes) == ("VOC2007 test", VOC_NAMES, [])
     (sample,) = data.samples
@@ -59,5 +59,5 @@ def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_faulty_xml_is_named(tmp_path: Path, body: str) -> None:
     with pytest.raises(UserError, match=r"0042.xml is no annotation of VOC") as caught:
-        load_voc(devkit(tmp_path, {"0042": body}), 2007, "test")
+        load_voc(devkit(tmp_path, {"0042": body}), "test", 2007)
     assert "\n" not in str(caught.value)

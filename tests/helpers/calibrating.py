@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from helpers.networks import tuned
-from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,
@@ -30,9 +30,8 @@ def calibrate_on(
     statistics, names, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
     x = torch.stack([preprocess(read_image(one.source), ann.spec)[0] for one in pictures])
     recipe = get_recipe(DEFAULT)
-    neurons = calibrate(
-        ann.graph, ann.spec, statistics, recipe.with_settings({"calibration.steps": 2}), [x]
-    )
+    few = recipe.with_settings({"calibration.steps": 2})
+    neurons = calibrate(Job(ann.graph, ann.spec, statistics, few, [x]))
     result = CalibrationResult(recipe, neurons, ImageList.of(names))
     path = calibrations_path(weights, ann.imgsz)
     save_calibrations(path, ann.sha256, ann.imgsz, [result], statistics)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.load import Converted, convert
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms
 from spiking_yolo.convert.thresholds import NeuronParameters
@@ -179,7 +179,7 @@ def spiking(
     elif recipe.runs_network:
         # Tuning takes minutes.
         run = recipe.with_settings(UNTUNED) if recipe.calibration.kind == "tuned" else recipe
-        neurons = calibrate(graph, classes, observed, run, list(x.split(1)))
+        neurons = calibrate(Job(graph, classes, observed, run, list(x.split(1))))
     return convert(graph, spec, observed, recipe, neurons=neurons, weights=weights)
 
 
@@ -190,7 +190,7 @@ def tuned(
     returns, in a moment.
     """
     untuned = recipe.with_settings(UNTUNED)
-    neurons = calibrate(graph, spec, observed, untuned, batches)
+    neurons = calibrate(Job(graph, spec, observed, untuned, batches))
     generator = torch.Generator().manual_seed(0)
     moved: dict[str, Tensor] = {}
     for node in graph.weighted:

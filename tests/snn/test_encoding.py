@@ -13,7 +13,7 @@ from helpers.networks import images, spiking
 from torch import Tensor
 
 from spiking_yolo.recipe import Encoding, Recipe
-from spiking_yolo.snn.coding import SILENT, image_keys, schedule_end, spike_weight, uniform
+from spiking_yolo.snn.network import SILENT, image_keys, schedule_end, spike_weight, uniform
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
 

@@ -162,7 +162,7 @@ def video_rows(
 ) -> Rows:
     """Clip -> figures of a later frame, whose state stays."""
     clips: dict[str, Iterable[np.ndarray]] = {
-        "sample clip": frames_of(sample_clip()).images,
+        "sample clip": frames_of(sample_clip()).frames(),
         "still camera": [photograph] * options.frames,
     }
     rows: Rows = {}

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.errors import UserError
-from spiking_yolo.graph import OPS, Graph, Node
-from spiking_yolo.graph.graph import ERRORS
-from spiking_yolo.io.names import label, reason
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph.graph import output_of
+from spiking_yolo.io.names import label
 from spiking_yolo.models.onnx.file import OnnxModel
 
 # Weight and bias.
@@ -117,20 +116,12 @@ class GraphBuilder:
             UserError: It does not fit its inputs.
         """
         key = self._new_name(name)
-        meta: list[Tensor | None] = [None, None]
         if weights is not None:
             self.tensors[f"{key}.weight"], self.tensors[f"{key}.bias"] = weights
-            meta = [tensor.to("meta") for tensor in weights]
+        node = Node(key, op, tuple([feature.node for feature in inputs]), attrs)
         maps = [torch.empty(feature.shape, device="meta") for feature in inputs]
-        try:
-            output = OPS[op](attrs, *meta, *maps)
-        except ERRORS as error:
-            sizes = ", ".join(["x".join(map(str, feature.shape[1:])) for feature in inputs])
-            raise UserError(
-                f"node {key!r} ({op}) does not fit its input of {sizes}: {reason(error)[:80]}"
-            ) from error
-        self.nodes[key] = Node(key, op, tuple([feature.node for feature in inputs]), attrs)
-        self.features[key] = Feature(key, output.shape)
+        self.nodes[key] = node
+        self.features[key] = Feature(key, output_of(node, weights or (None, None), maps).shape)
         return self.features[key]
 
     def graph(self, outputs: Sequence[str]) -> Graph:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain, whole_chain
-from spiking_yolo.apps.analyze.run import Watch
+from spiking_yolo.apps.analyze.run import PARTS, Chain, Watch, chain, whole_chain
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Recipe

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from spiking_yolo.apps.analyze.chain import PARTS, Chain
-from spiking_yolo.apps.analyze.run import LayerTotals
+from spiking_yolo.apps.analyze.run import PARTS, Chain, LayerTotals
 
 
 def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:

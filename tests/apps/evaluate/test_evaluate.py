@@ -84,7 +84,7 @@ def test_predictions_score_as_the_table_says(scene, done):
 def test_rows_are_means_over_images(scene, done):
     detector = SpikingYOLO(scene[0], "dcgs")
     row = results(done / "dcgs")["steps"][-1]
-    paths = [sample.path for sample in load_coco_json(scene[1], scene[1].parent).samples]
+    paths = [sample.path for sample in load_coco_json(scene[1]).samples]
     seen = list(detector.observer().observe(paths, 4, want=("ann",)))
     macs = seen[0].macs
     for counting in ("spikes", "digits", "messages"):
@@ -117,7 +117,7 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
 
 def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
     network = load(scene[0], "p-norm")
-    dataset = load_coco_json(scene[1], scene[1].parent)
+    dataset = load_coco_json(scene[1])
 
     def rows(**own: Any) -> list[dict[str, Any]]:
         options = EvalOptions(**own)
@@ -193,7 +193,7 @@ def test_records_need_no_outputs(scene):
     from spiking_yolo.observe import Observation
 
     detector = SpikingYOLO(scene[0], "dcgs")
-    sample = load_coco_json(scene[1], scene[1].parent).samples[0]
+    sample = load_coco_json(scene[1]).samples[0]
     observe = detector.observer().observe
     (seen,) = observe([sample.path], 4, [2], want=("boxes", "ann", "layers"))
     read = Observation.from_json(json.loads(json.dumps(seen.record(), default=json_fields)))

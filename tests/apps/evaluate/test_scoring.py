@@ -29,8 +29,11 @@ def truth(objects: list[tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def opened(folder: Path, objects: list[tuple[Any, ...]]) -> DetectionSet:
-    (folder / "gt.json").write_text(json.dumps(truth(objects)))
-    return load_coco_json(folder / "gt.json", None)
+    content = truth(objects)
+    (folder / "gt.json").write_text(json.dumps(content))
+    for image in content["images"]:
+        (folder / image["file_name"]).touch()
+    return load_coco_json(folder / "gt.json")
 
 
 def test_the_figures_of_coco(tmp_path: Path):
@@ -63,6 +66,6 @@ def test_boxes_of_other_classes_take_nobodys_place(tmp_path):
     content["categories"] = content["categories"][:1]
     content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 10]
     path.write_text(json.dumps(content))
-    scorer = CocoScorer(load_coco_json(path, tmp_path / "images"), load_ann(weights).spec)
+    scorer = CocoScorer(load_coco_json(path, images=tmp_path / "images"), load_ann(weights).spec)
     assert scorer.selection and scorer.selection.classes == (0,)
     assert scorer.notes == ["1 of the network's 3 classes are matched with the dataset's 1 by name"]

@@ -18,7 +18,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.trainable import resnet20, vgg16
-from spiking_yolo.snn.coding import image_keys, uniform
+from spiking_yolo.snn.network import image_keys, uniform
 
 nir = pytest.importorskip("nir")
 

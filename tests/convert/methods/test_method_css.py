@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.coding import spike_weight
-from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.network import SpikingNetwork, spike_weight
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 
 RECIPE = get_recipe("css")
