@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.differentiable import (
+    FEWER,
     CompleteNetwork,
     balanced,
     boxes_and_scores,
@@ -138,6 +139,7 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     elif recipe.threshold.rule == "sensitivity":
         neurons = by_sensitivity(job, network, neurons)
     if recipe.calibration.kind == "none":
+        few = few_of(few, FEWER)
         return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
     training = Training(job.graph, job.spec, recipe, neurons, few, least=least)
     size = max(FEWEST, job.spec.images_at_once)
@@ -153,7 +155,7 @@ def by_sensitivity(
     measure = relative_outputs
     if job.spec.task == "detect":
         measure = partial(boxes_and_scores, spec=job.spec)
-    few = few_of(job.images)
+    few = few_of(job.images, FEWER)
     seed = job.recipe.encoding.seed
     thetas = balanced(network, sensitivity(network.graph, few, seed, measure))
     # A first guess of their factor: a tenth of the usual statistic.

@@ -295,10 +295,9 @@ SMALLEST_SIDE = 0.01
 # Weight of a box that is displaced by its own size, where a score that is off by one standard
 # deviation has 1.
 BOXES = 4.0
-# Images on which sensitivities and operations are measured, and errors compared, at most.
-FEW = 32
-# And on which a factor is searched at first.
-FIRST = 4
+# Images on which operations are measured and errors compared at most, and sensitivities, and on
+# which a factor is searched at first.
+FEW, FEWER, FIRST = 32, 16, 4
 # The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
 # factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
 # few.
@@ -430,7 +429,7 @@ def scaled_to(
     """
     factor = 0.0
     # What a few images take is near to what all do.
-    for some in (spread(images, max(1, FIRST // len(images[0]))), images):
+    for some in (few_of(images, FIRST), images):
         factor = _factor(operations, network, values, some, factor)
     return scaled(network.graph, values, math.exp(factor), network.least)
 
@@ -471,6 +470,6 @@ def _factor(
     return factor
 
 
-def few_of(images: Sequence[Tensor]) -> Sequence[Tensor]:
+def few_of(images: Sequence[Tensor], count: int = FEW) -> Sequence[Tensor]:
     """Some of the batches, at equal distances."""
-    return spread(images, max(1, FEW // len(images[0])))
+    return spread(images, max(1, count // len(images[0])))
