@@ -34,7 +34,7 @@ typedef uint64_t words __attribute__((vector_size(BYTES)));
 typedef uint8_t quarter __attribute__((vector_size(LANES)));
 
 /* Per channel, each padded to whole vectors: see NeuronLayer. scales: of each summand; ceiling: infinity without a cap.
-silu: whether the activation is that. */
+slope: 0 to 1; slack: less than 1/2; silu: whether the activation is that. */
 typedef struct {
     int64_t channels;
     const float *scales[TERMS], *bias, *per_value, *offset, *ceiling;
