@@ -27,6 +27,7 @@ from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size
+from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Input, Observer, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
@@ -129,6 +130,7 @@ class SpikingYOLO:
                 f"this network is a classifier, which finds no boxes: use `{command('eval')}`"
             )
         self._graph = network.graph.to(self.device)
+        self._costs = NetworkCosts.of(network)
         self._uncalibrated: Uncalibrated | None = None
         self._converted: Converted | None = None
         # Networks that no call uses now.
@@ -264,7 +266,7 @@ class SpikingYOLO:
         (seen,) = observer.observe([prepared], T, times, progress=progress)
         if not isinstance(network, IntegerNetwork):
             self._idle.append(network)
-        return Result.of(seen, self.names, self._source.recipe)
+        return Result.of(seen, self.names, self._source.recipe, self._costs)
 
     def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
         """Detect objects in any number of images, by the name that Ultralytics has for it.
@@ -307,7 +309,7 @@ class SpikingYOLO:
         observer = Observer(None, self._graph, self.spec, selection)
         prepared = read_input(image, self.spec, bgr)
         (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
-        return Result.of_ann(seen, self.names)
+        return Result.of_ann(seen, self.names, self._costs)
 
     def stream(
         self,
@@ -388,7 +390,7 @@ class SpikingYOLO:
             observer = detector.observer(selection)
             stream = observer.stream(T, keep, check)
             for seen in observer.follow(chain(first, waiting), stream, times):
-                result = Result.of(seen, self.names, detector._source.recipe)
+                result = Result.of(seen, self.names, detector._source.recipe, detector._costs)
                 if tracker is not None:
                     result = result.tracked(tracker)
                 yield result
@@ -426,6 +428,7 @@ class SpikingYOLO:
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
+        self._costs = NetworkCosts.of(converted)
         self._idle = []
         # Last, so that other threads see all of it.
         self._converted = converted

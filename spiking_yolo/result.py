@@ -1,6 +1,6 @@
 """The result of a detection: boxes of one image, their costs, and how to draw and write them."""
 
-import io
+import html
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +16,12 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
+from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import NOTHING, Observation, StepObservation
 from spiking_yolo.recipe import Recipe
 
 # Boxes.
 _IN_REPR = 5
-# Of the picture in a notebook, in pixels.
-SIDE = 960
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +33,7 @@ class Result:
             input of the network.
         names: Class names, by id.
         recipe: The conversion method; None for the original network, which has no steps.
+        costs: What the energy rests on besides what was observed.
         detections: The boxes after T steps, in pixels of the image, best first; see also `boxes`.
 
     Example:
@@ -45,17 +45,20 @@ class Result:
     seen: Observation
     names: tuple[str, ...]
     recipe: Recipe | None
+    costs: NetworkCosts
     detections: Detections
 
     @classmethod
-    def of(cls, seen: Observation, names: tuple[str, ...], recipe: Recipe) -> "Result":
+    def of(
+        cls, seen: Observation, names: tuple[str, ...], recipe: Recipe, costs: NetworkCosts
+    ) -> "Result":
         """The result of the spiking network in an observation."""
-        return cls(seen, names, recipe, seen.last.boxes)
+        return cls(seen, names, recipe, costs, seen.last.boxes)
 
     @classmethod
-    def of_ann(cls, seen: Observation, names: tuple[str, ...]) -> "Result":
+    def of_ann(cls, seen: Observation, names: tuple[str, ...], costs: NetworkCosts) -> "Result":
         """The result of the ANN in an observation."""
-        return cls(seen, names, None, seen.ann_boxes)
+        return cls(seen, names, None, costs, seen.ann_boxes)
 
     def tracked(self, tracker: Tracker) -> "Result":
         """The same frame of a video with the ids of its objects: see Tracker."""
@@ -211,6 +214,18 @@ class Result:
             return 0.0
         return self.last.operations[self.recipe.counting] / self.seen.macs
 
+    @property
+    def energy(self) -> dict[str, float]:
+        """Key of a cost model, such as "int8" -> mJ: see `spiking_yolo.metrics.energy`."""
+        if self.recipe is None:
+            return self.ann_energy
+        return self.costs.energies(self.seen, self.T)
+
+    @property
+    def ann_energy(self) -> dict[str, float]:
+        """The same of one pass of the ANN; nan on a chip where it does not run."""
+        return self.costs.ann_energies(self.seen)
+
     def _cost(self) -> str:
         if self.recipe is None:
             return "ANN"
@@ -270,12 +285,11 @@ class Result:
         """Show the image with its boxes in the system's viewer."""
         Image.fromarray(self.plot()).show()
 
-    def _repr_png_(self) -> bytes:
-        """What a notebook displays: the picture."""
-        png, picture = io.BytesIO(), Image.fromarray(self.plot())
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-        picture.save(png, "png")
-        return png.getvalue()
+    def _repr_html_(self) -> str:
+        """What a notebook displays: the picture, and below it what was found, if anything."""
+        from spiking_yolo.draw.page import picture_uri
+
+        return f'<img src="{picture_uri(self.plot())}"><br>{html.escape(repr(self))}'
 
     def summary(self, steps: Iterable[int] | None = None, name: str | None = None) -> str:
         """One line for the image and one for each of `steps`: by default all steps before T.

@@ -14,9 +14,11 @@ from PIL import Image
 from spiking_yolo import Recipe, Result, UserError
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Input, Observation, Seconds, StepObservation
 
 NAMES = ("cat", "dog", "bird")
+COSTS = NetworkCosts()
 FIRST = (8.0, 4.0, 40.5, 36.25)
 THREE = ["dog", "bird", "dog"]
 
@@ -64,11 +66,11 @@ def result(count: int = 3, tracks: bool = False, recipe: Any = None, **changes: 
         "macs": 5_000_000_000,
         "settled": 5,
     }
-    return Result.of(Observation(**{**values, **changes}), NAMES, recipe or Recipe("tested"))
+    return Result.of(Observation(**{**values, **changes}), NAMES, recipe or Recipe("tested"), COSTS)
 
 
 def ann() -> Result:
-    return Result.of_ann(result().seen, NAMES)
+    return Result.of_ann(result().seen, NAMES, COSTS)
 
 
 def test_json_has_all_steps():
@@ -146,3 +148,16 @@ def test_labels(tmp_path):
     assert lines[0] == "1 0.303125 0.419271 0.406250 0.671875" and len(lines) == 3
     one.save_txt(tmp_path / "a.txt", save_conf=True)
     assert (tmp_path / "a.txt").read_text().splitlines()[0] == lines[0] + " 0.750000"
+
+
+def test_energy_is_that_of_the_cost_models():
+    """In mJ: 4 G digits at 0.1 pJ, beside 5 G multiply-accumulates at 0.2 + 0.1 pJ."""
+    shown = result()
+    assert shown.energy["int8"] == pytest.approx(4 * 0.1)
+    assert shown.ann_energy["int8"] == pytest.approx(5 * 0.3)
+    assert ann().energy == pytest.approx(shown.ann_energy, nan_ok=True)
+
+
+def test_a_notebook_says_that_nothing_was_found():
+    shown = result(0)._repr_html_()
+    assert shown.startswith('<img src="data:image/jpeg;base64,') and "no boxes" in shown

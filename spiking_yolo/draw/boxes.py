@@ -21,6 +21,19 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
+def text_size(image: np.ndarray) -> int:
+    """Pixels of text in a picture that is viewed as a whole."""
+    return max(11, round(0.024 * (image.shape[0] * image.shape[1]) ** 0.5))
+
+
+def titled(image: np.ndarray, text: str) -> np.ndarray:
+    """The picture below a line of text, which ends where the picture does."""
+    size = text_size(image)
+    strip = Image.new("RGB", (image.shape[1], 2 * size), "white")
+    ImageDraw.Draw(strip).text((size // 2, size), text, "black", font(size), anchor="lm")
+    return np.concatenate([np.array(strip), image])
+
+
 def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
     """Draw boxes with labels "class confidence", the most confident on top.
 
@@ -35,8 +48,7 @@ def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[s
         uint8 RGB [H, W, 3].
     """
     height, width = image.shape[:2]
-    # Of a picture that is viewed as a whole; in pixels.
-    size = max(11, round(0.024 * (height * width) ** 0.5))
+    size = text_size(image)
     margin = size // 5
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)

@@ -211,3 +211,12 @@ COST_MODELS = (
 )
 # And the one of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
+# Key -> what is charged, in a few words.
+MEANINGS = {
+    "fp32": "float32 arithmetic",
+    "int8": "8-bit arithmetic",
+    "sram16": "8 bits and every memory access, potentials of 16 bits",
+    "sram32": "8 bits and every memory access, potentials of 32 bits",
+    "reuse": "8 bits and each value fetched from memory once",
+    "loihi": "events, as fitted to a chip",
+}

@@ -264,12 +264,14 @@ class LayerSize:
         title: What pictures call it, "conv 5".
         neurons: Name of their activation; None at an output.
         macs: Multiply-accumulates of the ANN in this layer.
+        place: Size of the maps around it, "80 x 80": that of the last convolution.
     """
 
     name: str
     title: str
     neurons: str | None
     macs: int
+    place: str
 
 
 def layer_sizes(graph: Graph, height: int, width: int) -> list[LayerSize]:
@@ -278,7 +280,11 @@ def layer_sizes(graph: Graph, height: int, width: int) -> list[LayerSize]:
     titles = layer_labels(graph)
     neurons_of = {layer: neurons for neurons, layer in layer_before(graph).items()}
     layers: list[LayerSize] = []
+    place = ""
     for node in graph.layers:
         neurons = neurons_of.get(node.name)
-        layers.append(LayerSize(node.name, titles[node.name], neurons, macs(graph, node, sizes)))
+        if node.op == "conv":
+            place = " x ".join(map(str, sizes[node.name][2:]))
+        done = macs(graph, node, sizes)
+        layers.append(LayerSize(node.name, titles[node.name], neurons, done, place))
     return layers

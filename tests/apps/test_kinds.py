@@ -3,8 +3,8 @@
 import pytest
 from helpers.tiny import write_tiny
 
-from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import load
+from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Observer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Histogram
 from spiking_yolo.convert.thresholds import YAML, layer_thresholds
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.neurons.layer import NeuronLayer

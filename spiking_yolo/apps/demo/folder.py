@@ -139,7 +139,7 @@ def write(options: DemoOptions) -> int:
 def _page(converted: Converted, metadata: dict[str, str], conf: float) -> str:
     spec = converted.spec
     data: dict[str, Any] = {
-        **facts(converted, ()),
+        **facts(converted),
         "classes": legend(range(len(spec.names)), spec.names),
         "width": spec.width,
         "height": spec.height,

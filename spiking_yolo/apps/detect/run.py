@@ -17,7 +17,6 @@ from PIL import Image
 
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
@@ -26,11 +25,13 @@ from spiking_yolo.decode.boxes import listed, same_objects, times
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
+from spiking_yolo.draw.boxes import titled
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
-from spiking_yolo.metrics.energy import COST_MODELS
+from spiking_yolo.metrics.costs import NetworkCosts
+from spiking_yolo.metrics.energy import COST_MODELS, MEANINGS
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Input, Observation, Want, read_input
 from spiking_yolo.options import Progress, load, silent
@@ -71,8 +72,13 @@ class Seen:
 
     def annotated(self) -> np.ndarray:
         """The picture with its boxes; with the ANN's on the left if there are any."""
-        pictures = [one.plot() for one in (self.ann, self.result) if one is not None]
-        return np.concatenate(pictures, axis=1)
+        picture = self.result.plot()
+        if self.ann is None:
+            return picture
+        title = f"{self.result.method}, T={self.result.T}: {self.result.counts()}"
+        left = titled(self.ann.plot(), f"ANN: {self.ann.counts()}")
+        gap = np.full((len(left), 8, 3), 255, np.uint8)
+        return np.concatenate([left, gap, titled(picture, title)], axis=1)
 
 
 class Sink:
@@ -202,10 +208,11 @@ class DetectRun:
         trackers: Sequence[Tracker] = (),
         fps: float = 0.0,
     ) -> Seen:
-        result = Result.of(observation, self.detector.names, self.recipe)
+        names = self.detector.names
+        result = Result.of(observation, names, self.recipe, self.costs)
         ann = None
         if self.options.ann:
-            ann = Result.of_ann(observation, self.detector.names)
+            ann = Result.of_ann(observation, names, self.costs)
         if trackers:
             result = result.tracked(trackers[0])
             ann = ann and ann.tracked(trackers[1])
@@ -331,15 +338,14 @@ class MotFiles(Sink):
 class Totals:
     """What images or the frames of a video have in common."""
 
-    costs: NetworkCosts
     energies: list[dict[str, float]] = field(default_factory=list)
     ann: dict[str, float] = field(default_factory=dict)
     ann_boxes: int = 0
     missed: int = 0
 
     def add(self, seen: Seen) -> None:
-        self.energies.append(self.costs.energies(seen.observation, seen.result.T))
-        self.ann = self.costs.ann_energies(seen.observation)
+        self.energies.append(seen.result.energy)
+        self.ann = seen.result.ann_energy
         if seen.ann is not None:
             expected = seen.ann.detections
             self.ann_boxes += len(expected)
@@ -355,12 +361,12 @@ class Totals:
         ratios: dict[str, float] = {}
         for model in COST_MODELS:
             spent = float(np.mean([energies[model.key] for energies in later]))
-            ratios[model.name] = spent / self.ann[model.key]
-        ascending = sorted(ratios, key=lambda name: ratios[name])
+            ratios[model.key] = spent / self.ann[model.key]
+        least, *_, most = sorted(ratios, key=lambda key: ratios[key])
         less = sum(ratio < 1 for ratio in ratios.values())
-        least, most = (f"{ratios[name]:.2g} ({name})" for name in (ascending[0], ascending[-1]))
-        text = f"{what} takes less energy than the ANN in {less} of {len(ratios)} cost models,"
-        text += f" {least} to {most} of it"
+        text = f"{what} takes less energy than the ANN in {less} of {len(ratios)} cost models: from"
+        text += f" {ratios[least]:.2g} of it ({MEANINGS[least]}) to"
+        text += f" {ratios[most]:.2g} ({MEANINGS[most]})"
         if self.ann_boxes:
             text += f"; spikes miss {self.missed} of the ANN's {self.ann_boxes} boxes"
         return text
@@ -374,11 +380,11 @@ class Console(Sink):
     def __init__(self, run: DetectRun):
         self.run = run
         self.any_results = False
-        self._photographs = Totals(run.costs)
+        self._photographs = Totals()
         self._start_video()
 
     def _start_video(self) -> None:
-        self._video = Totals(self.run.costs)
+        self._video = Totals()
         self._last: Seen | None = None
         self._operations: list[float] = []
         # Of the dearest frame whose state started anew.

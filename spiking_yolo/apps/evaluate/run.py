@@ -16,7 +16,6 @@ import torch
 
 from spiking_yolo import __version__
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import NetworkCosts
 from spiking_yolo.apps.evaluate.quantised import quantised_ann
 from spiking_yolo.apps.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
 from spiking_yolo.apps.evaluate.table import (
@@ -40,6 +39,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.json import write_json
 from spiking_yolo.log import run_logged
+from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer
 from spiking_yolo.options import Progress, command_line, silent, versions

@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import NetworkCosts, mean_costs
 from spiking_yolo.apps.evaluate.scoring import Batches, Scored, Scorer
 from spiking_yolo.draw.colours import colours_of
 from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
-from spiking_yolo.metrics.energy import EVERY_COST_MODEL
+from spiking_yolo.metrics.costs import NetworkCosts, mean_costs
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.snn.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
@@ -336,4 +337,5 @@ def energy_table(rows: Sequence[Row]) -> str:
             energies = [row.costs[f"energy_mJ_{model.key}"] for model in EVERY_COST_MODEL]
             cells = ["-" if math.isnan(energy) else f"{energy:.3g}" for energy in energies]
             lines.append([row.label, *cells])
-    return columns(lines)
+    meanings = "; ".join(f"{model.name}: {MEANINGS[model.key]}" for model in EVERY_COST_MODEL)
+    return f"{columns(lines)}\n{fill(meanings, 100)}"

@@ -1,7 +1,7 @@
 """The page of `detect --page`, of photographs at every timestep or of a video frame by frame."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
 from functools import partial
@@ -21,10 +21,9 @@ from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, track_colour
 from spiking_yolo.draw.page import THUMBNAIL, HtmlPage, box_rows, data_uri, legend, picture_uri
-from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
-from spiking_yolo.metrics.energy import EVERY_COST_MODEL, CostModel
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.observe import Observation
 from spiking_yolo.options import command_line, versions
 from spiking_yolo.snn.operations import LayerSize, layer_sizes
@@ -39,14 +38,15 @@ HTML = files("spiking_yolo.apps.page") / "html"
 rounded = partial(finite, digits=4)
 
 
-def facts(converted: Converted, charged: Sequence[CostModel] = EVERY_COST_MODEL) -> dict[str, Any]:
+def facts(converted: Converted) -> dict[str, Any]:
     """Network, method, cost models, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
     cost_models: list[dict[str, str]] = []
-    colours = colours_of(cost_model.name for cost_model in charged)
-    for cost_model in charged:
-        own = {"name": cost_model.name, "colour": colours[cost_model.name]}
-        cost_models.append({"key": cost_model.key, **own})
+    colours = colours_of(MEANINGS)
+    for model in EVERY_COST_MODEL:
+        key = model.key
+        own = {"key": key, "name": model.name, "colour": colours[key], "meaning": MEANINGS[key]}
+        cost_models.append(own)
     return {
         "network": converted.provenance.get("weights", "a network"),
         "input": size_name((spec.height, spec.width)),
@@ -133,6 +133,9 @@ class Page(Sink):
         self.detector = run.detector
         # Ids of the classes in any picture.
         self.classes: set[int] = set()
+        assert run.observer.network is not None
+        spec = self.detector.spec
+        self.layers = layer_sizes(run.observer.network.graph, spec.height, spec.width)
 
     def write(self, what: str, how: str, content: Mapping[str, Any]) -> None:
         """Write the file. content: of JSON's types, apart from what is known of any run."""
@@ -160,9 +163,6 @@ class PhotographsPage(Page):
 
     def __init__(self, path: Path, run: DetectRun):
         super().__init__(path, run)
-        assert run.observer.network is not None
-        spec = run.detector.spec
-        self.layers = layer_sizes(run.observer.network.graph, spec.height, spec.width)
         self.photographs: list[dict[str, Any]] = []
         self.neurons: Mapping[str, int] = {}
 
@@ -189,7 +189,8 @@ class PhotographsPage(Page):
         layers: list[dict[str, Any]] = []
         for layer in self.layers:
             neurons = self.neurons.get(layer.neurons or "", 0)
-            layers.append({"title": layer.title, "neurons": neurons, "macs": layer.macs})
+            own = {"title": layer.title, "place": layer.place}
+            layers.append({**own, "neurons": neurons, "macs": layer.macs})
         what = f"{len(self.photographs)} photographs"
         if len(self.photographs) == 1:
             what = self.photographs[0]["name"]
@@ -268,8 +269,7 @@ class VideoPage(Page):
         self.heat: list[np.ndarray] = []
         # Id and class -> positions of the frames in which the track is seen.
         self.tracks: dict[tuple[int, str], list[int]] = {}
-        self.labels = layer_labels(run.detector.converted.graph)
-        self.layers: dict[str, list[float]] = {}
+        self.operations: dict[str, list[float]] = {}
 
     def frame(self, seen: Seen) -> None:
         result, observation, costs = seen.result, seen.observation, self.run.costs
@@ -290,9 +290,9 @@ class VideoPage(Page):
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
         for name, operations in observation.last.operations_by_layer.items():
-            values = self.layers.setdefault(self.labels[name], [])
+            values = self.operations.setdefault(name, [])
             values.append(operations[costs.counting] / observation.macs)
-        for key, value in costs.energies(observation, result.T).items():
+        for key, value in result.energy.items():
             self.energy.setdefault(key, []).append(value)
         self.images.append(picture_uri(result.image, THUMBNAIL))
         layers = []
@@ -310,11 +310,15 @@ class VideoPage(Page):
             colour = track_colour(track_id)
             look = {"colour": hexadecimal(colour), "ink": hexadecimal(text_colour(colour))}
             tracks.append({"id": track_id, "name": f"{track_id} {name}", "frames": frames, **look})
+        layers: list[dict[str, Any]] = []
+        for layer in self.layers:
+            if values := self.operations.get(layer.name):
+                layers.append({"title": layer.title, "place": layer.place, "values": values})
         numbers = {
             **self.columns,
-            "layers": [{"name": name, "values": of} for name, of in self.layers.items()],
+            "layers": layers,
             "energy": self.energy,
-            "annEnergy": self.run.costs.ann_energies(self._last.observation),
+            "annEnergy": result.ann_energy,
         }
         content = {
             **rounded(numbers),

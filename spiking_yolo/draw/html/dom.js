@@ -55,6 +55,17 @@ function table(caption, head, rows, foot) {
       foot ? h("tfoot", {}, h("tr", {}, foot.map((value) => cell("td", value)))) : null));
 }
 
+/** Layers from which on a list of them is folded, and its stages: layers in a row whose maps have one size. */
+const MANY_LAYERS = 24;
+function stagesOf(layers) {
+  const stages = [];
+  layers.forEach(({ place, title }, k) => {
+    if (stages.at(-1)?.place !== place) stages.push({ place, from: title, layers: [] });
+    Object.assign(stages.at(-1), { to: title }).layers.push(k);
+  });
+  return stages.map((one) => ({ ...one, title: one.from === one.to ? one.from : `${one.from} to ${one.to.match(/\d+$/)}` }));
+}
+
 function bar(part, text) {
   return h("td", { class: "bar" }, h("span", { style: { width: `${Math.max(0, Math.min(1, part)) * 4.5}rem` } }), text);
 }

@@ -36,8 +36,8 @@ def test_all_files_of_a_video(detect, clip, tmp_path):
     labels = {f"labels/clip/00000{frame}.txt" for frame in (0, 2, 4)}
     assert files(tmp_path / "runs/exp") == {"clip.mp4"} | labels
     boxes = read_frames(tmp_path / "runs/exp/clip.mp4")
-    # Two pictures side by side.
-    assert len(boxes) == 3 and boxes[0].shape[1] == 160
+    # Two pictures side by side with a gap, each below a line of text of 11 pixels in 22.
+    assert len(boxes) == 3 and boxes[0].shape == (48 + 22, 80 + 8 + 80, 3)
 
 
 def test_mot_file(detect, clip, entries, tmp_path):

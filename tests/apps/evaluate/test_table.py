@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.costs import NetworkCosts, exponentials, spike_value
 from spiking_yolo.apps.evaluate.scoring import Scored
 from spiking_yolo.apps.evaluate.table import ANN, Row, changing, with_intervals
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
+from spiking_yolo.metrics.costs import NetworkCosts, exponentials, spike_value
 from spiking_yolo.metrics.energy import Work
 from spiking_yolo.recipe import Recipe
 

@@ -129,7 +129,7 @@ def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path):
     keys = {cost_model["key"] for cost_model in data["cost_models"]}
     assert keys == set(data["energy"]) == set(data["annEnergy"])
     # The operations of a frame are those of its layers together.
-    assert [layer["name"] for layer in data["layers"]] == ["conv 2", "conv 3"]
+    assert [layer["title"] for layer in data["layers"]] == ["conv 2", "conv 3"]
     together = np.sum([layer["values"] for layer in data["layers"]], axis=0)
     assert np.allclose(together, data["operations"], rtol=1e-2)
     assert data["tracks"] == [] and any(data["ann"])

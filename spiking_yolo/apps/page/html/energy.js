@@ -3,13 +3,14 @@
 
 /** spiking(cost model): mJ. */
 function energyTable(caption, ann, spiking) {
-  return table(caption, ["cost model", "ANN", "spiking", "ratio"], data.cost_models.map(({ key, name }) => {
+  const made = table(caption, ["cost model", "ANN", "spiking", "ratio"], data.cost_models.map(({ key, name }) => {
     const row = [name, digits(ann[key]), digits(spiking(key))];
     // On a neuromorphic chip the ANN does not run.
     if (ann[key] === null) return [...row, ""];
     const ratio = spiking(key) / ann[key];
     return [...row, h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
   }));
+  return [made, h("p", { class: "note" }, data.cost_models.map(({ name, meaning }) => `${name}: ${meaning}`).join("; "), ".")];
 }
 
 /** options: of the plot, with its title and x axis. spiking(cost model): mJ at each x. */

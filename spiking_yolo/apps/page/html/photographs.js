@@ -1,6 +1,6 @@
 "use strict";
 // Photographs, timestep by timestep.
-const shown = { photo: 0, layer: -1, snn: true, ann: false };
+const shown = { photo: 0, layer: -1, snn: true, ann: false, stages: new Set() };
 const photo = () => data.photographs[shown.photo];
 const one = data.steps.length === 1;
 const consecutive = data.steps.length - 1 === data.steps.at(-1) - data.steps[0];
@@ -8,6 +8,7 @@ const consecutive = data.steps.length - 1 === data.steps.at(-1) - data.steps[0];
 const stage = new Stage("");
 const legendOfMap = h("div", { class: "scale" });
 const readout = h("div", {}), charts = h("div", { class: "columns even" }), energies = h("div", {}), layers = h("div", { class: "card" });
+const stages = stagesOf(data.layers), folded = data.layers.length > MANY_LAYERS;
 let plots = [];
 
 const slider = player({
@@ -41,7 +42,7 @@ function draw(k) {
     ["Spikes", many(now.spikes[k]), `${digits(now.rate[k])} per neuron and timestep; ${many(now.digits[k])} digits`],
     activity(now.settled, t),
   ]));
-  energies.replaceChildren(energyTable(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, now.annEnergy, (key) => now.energy[key][k]));
+  energies.replaceChildren(...energyTable(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, now.annEnergy, (key) => now.energy[key][k]));
   drawLayers(now, k);
   for (const each of plots) each.set(k);
 }
@@ -49,18 +50,28 @@ function draw(k) {
 function drawLayers(now, k) {
   const operations = now.layers.map((layer) => (layer.operations ? layer.operations[k] : 0));
   const total = operations.reduce((a, b) => a + b, 0), most = Math.max(...operations) || 1;
-  const rows = data.layers.map((layer, i) => {
+  const largest = Math.max(...stages.map((stage) => stage.layers.reduce((sum, at) => sum + operations[at], 0))) || 1;
+  const row = (layer, i) => {
     const { spikes, digits: sent, operations: done } = now.layers[i];
     const title = now.maps[i]
       ? h("button", { type: "button", "aria-pressed": String(shown.layer === i), title: "Show its heat map", onclick: () => choose(shown.layer === i ? -1 : i, true) }, layer.title)
       : layer.title;
     return [title, layer.neurons ? many(layer.neurons) : "–", spikes ? many(spikes[k]) : "–", sent ? many(sent[k]) : "–",
       many(layer.macs), done ? many(done[k]) : "analogue", bar(operations[i] / most, done ? percent(total ? operations[i] / total : 0, 1) : "")];
-  });
+  };
+  const rows = folded ? stages.flatMap((stage, i) => {
+    const sum = (value) => stage.layers.reduce((all, k) => all + (value(now.layers[k], data.layers[k]) || 0), 0), open = shown.stages.has(i);
+    const done = sum((layer) => layer.operations?.[k]), part = total ? done / total : 0;
+    const title = h("button", { type: "button", "aria-expanded": String(open), onclick: () => { shown.stages[open ? "delete" : "add"](i); drawLayers(photo(), k); } },
+      `${open ? "▾" : "▸"} ${stage.title}, ${stage.place}`);
+    const own = [title, many(sum((_, layer) => layer.neurons)), many(sum((layer) => layer.spikes?.[k])), many(sum((layer) => layer.digits?.[k])),
+      many(sum((_, layer) => layer.macs)), done ? many(done) : "analogue", bar(done / largest, done ? percent(part, 1) : "")];
+    return [own, ...(open ? stage.layers.map((at) => row(data.layers[at], at)) : [])];
+  }) : data.layers.map(row);
   const focused = layers.contains(document.activeElement) && [...layers.querySelectorAll("button")].indexOf(document.activeElement);
   const left = layers.querySelector(".scroll")?.scrollLeft || 0;
   layers.replaceChildren(h("h2", {}, `Layers at T = ${data.steps[k]}`),
-    table("Neurons, what they sent, and the operations that their layer received, also of what max pooling passes on", ["layer", "neurons", "spikes", "digits", "ANN's MACs", "operations", "share of operations"], rows,
+    table(`${folded ? "Stages, which unfold: neurons" : "Neurons"}, what they sent, and the operations that their layer received, also of what max pooling passes on`, ["layer", "neurons", "spikes", "digits", "ANN's MACs", "operations", "share of operations"], rows,
       ["all", many(data.layers.reduce((sum, layer) => sum + layer.neurons, 0)), many(now.spikes[k]), many(now.digits[k]), many(now.macs), many(total), ""]));
   layers.querySelector(".scroll").scrollLeft = left;
   if (focused !== false && focused >= 0) layers.querySelectorAll("button")[focused].focus();
@@ -79,7 +90,7 @@ function drawPlots() {
 }
 
 const select = h("select", { "aria-label": "Layer of the heat map", onchange: () => choose(Number(select.value)) },
-  h("option", { value: -1 }, "none"), data.layers.map((layer, i) => (data.photographs[0].maps[i] ? h("option", { value: i }, layer.title) : null)));
+  h("option", { value: -1 }, "none"), data.layers.map((layer, i) => (data.photographs[0].maps[i] ? h("option", { value: i }, `${layer.title}, ${layer.place}`) : null)));
 
 function choose(layer, look) {
   shown.layer = layer;

@@ -31,7 +31,7 @@ function draw(k) {
     ["Later frames, mean", later.length ? digits(mean(later)) : "–", `the first frame: ${digits(data.operations[0])}`],
     ["Spikes", many(data.spikes[k]), data.fresh[k] ? "the state started anew" : "only what changed"],
   ]));
-  energies.replaceChildren(energyTable(`Energy of frame ${data.frame[k]}, mJ at 45 nm`, data.annEnergy, (key) => data.energy[key][k]));
+  energies.replaceChildren(...energyTable(`Energy of frame ${data.frame[k]}, mJ at 45 nm`, data.annEnergy, (key) => data.energy[key][k]));
   for (const each of plots) each.set(k);
 }
 
@@ -47,7 +47,7 @@ function strips(title, note, rows, high = 18, spoken = `${title}: ${rows.map((ro
   function draw(now) {
     width = now;
     canvas.replaceChildren();
-    left = Math.min(110, 14 + 7 * Math.max(...rows.map((row) => row.name.length), 0));
+    left = Math.min(0.46 * width, 14 + 7 * Math.max(...rows.map((row) => row.name.length), 0));
     const height = rows.length * high + edge, wide = (width - left - 12) / count;
     canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
     canvas.style.height = `${height}px`;
@@ -83,11 +83,18 @@ function lanes() {
 }
 
 /** Operations of each layer, on a logarithmic scale of three decades. */
-function layerStrips() {
-  const most = Math.max(...data.layers.flatMap((layer) => layer.values)) || 1;
+function layerStrips(title, layers) {
+  const most = Math.max(...layers.flatMap((layer) => layer.values)) || 1;
   const strength = (value) => Math.max(0, 1 + Math.log10(Math.max(value, 1e-12) / most) / 3);
-  return strips("Operations of each layer", `Per multiply-accumulate of the ANN; the strongest colour is ${digits(most)}, a thousandth of it is none.`,
-    data.layers.map((layer) => ({ name: layer.name, colour: "var(--accent)", strengths: layer.values.map(strength) })));
+  return strips(title, `Per multiply-accumulate of the ANN; the strongest colour is ${digits(most)}, a thousandth of it is none.`,
+    layers.map((layer) => ({ name: layer.title, colour: "var(--accent)", strengths: layer.values.map(strength) })));
+}
+
+/** Of many layers those of each stage, and all to unfold. */
+function stageStrips() {
+  const stages = stagesOf(data.layers).map(({ title, place, layers }) =>
+    ({ title: `${title}, ${place}`, values: data.frame.map((_, k) => layers.reduce((sum, at) => sum + data.layers[at].values[k], 0)) }));
+  return layerStrips("Operations of each stage of layers", stages);
 }
 
 /** Bars where a track is seen. */
@@ -107,7 +114,8 @@ const plots = [
     references: [{ name: "ANN", value: 1 }],
     series: [{ name: data.counting, colour: "var(--accent)", values: data.operations }] }),
   energyPlot({ ...axis, title: "Energy of each frame" }, data.annEnergy, (key) => data.energy[key]),
-  layerStrips(),
+  ...(data.layers.length > MANY_LAYERS ? [stageStrips()] : []),
+  layerStrips("Operations of each layer", data.layers),
   ...(data.tracks.length ? [trackStrips()] : []),
 ];
 
@@ -125,6 +133,8 @@ document.getElementById("main").append(
     h("div", { class: "columns", style: { marginTop: 0 } }, h("div", { class: "card" }, readout), h("div", { class: "card" }, energies))),
   h("div", { class: "columns" }, plots[0].element),
   h("div", { class: "columns even" }, plots[1].element, plots[2].element),
-  ...plots.slice(3).map((each) => h("div", { class: "columns" }, each.element)), KEYS(), slider.element);
+  ...plots.slice(3).map((each) => h("div", { class: "columns" },
+    each.element.matches("[aria-label='Operations of each layer']") && data.layers.length > MANY_LAYERS
+      ? h("details", {}, h("summary", {}, `Operations of each of the ${data.layers.length} layers`), each.element) : each.element)), KEYS(), slider.element);
 made();
 slider.go(0);

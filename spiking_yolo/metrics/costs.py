@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from spiking_yolo.convert.load import Converted
+from spiking_yolo.convert.load import Converted, Uncalibrated
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, NetworkSize, Value, Work, charged
@@ -34,7 +34,7 @@ class NetworkCosts:
     passed: NetworkSize = field(default_factory=lambda: NetworkSize(0))
 
     @classmethod
-    def of(cls, converted: Converted) -> "NetworkCosts":
+    def of(cls, converted: Converted | Uncalibrated) -> "NetworkCosts":
         graph, recipe = converted.graph, converted.recipe
         constant = constant_nodes(graph)
         sizes = shapes(graph, converted.spec.height, converted.spec.width)
