@@ -296,7 +296,9 @@ class Table:
             ("accuracy-T.png", "timesteps T", over_time),
             ("accuracy-operations.png", "operations per MAC of the ANN", over_operations),
         ):
-            if math.isnan(reference) or all(len(x) < 2 for x, *_ in curves.values()):
+            # A network that has settled is one dot.
+            dots = [len(set(x)) < 2 or len(set(y)) < 2 for x, y, *_ in curves.values()]
+            if math.isnan(reference) or all(dots):
                 continue
             with plot(folder / name, label, f"{figure} (%)") as axes:
                 draw_curves(axes, curves, colours)
