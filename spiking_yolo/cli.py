@@ -174,6 +174,8 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     command = [name for name in argv[:1] if name in COMMANDS]
+    if argv and not command and os.path.exists(argv[0]):
+        return f"{argv[0]} is no command: did you mean {PROGRAM} detect {argv[0]}?"
     where = " ".join([PROGRAM, *command, "--help"])
     return f"{' '.join(str(error).split()).removesuffix('.')}; see {where}"
 

@@ -2,9 +2,12 @@
 know.
 """
 
+import sys
+import warnings
 from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
+from traceback import walk_stack
 from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +21,13 @@ class UserError(ValueError):
 
 class Notice(UserWarning):
     """What the user should know about a result; tools print it as one line on stderr and go on."""
+
+
+def notice(text: str) -> None:
+    """Warn with a Notice that shows the user's line, before the first one of this package."""
+    callers = [frame.f_globals["__name__"] for frame, _ in walk_stack(sys._getframe())]
+    own = [k for k, name in enumerate(callers) if name.partition(".")[0] == __package__]
+    warnings.warn(Notice(text), stacklevel=own[-1] + 2)
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -18,7 +18,6 @@ Everything that shows, scores or compares whole networks only reads these record
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -31,7 +30,7 @@ from torch import Tensor
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Compared, Detections, TopClasses, compare, decode, top_classes
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import Notice
+from spiking_yolo.errors import , notice
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.integer.keep import Keeper, check_keep
 from spiking_yolo.integer.stream import Network, Stream
@@ -364,7 +363,7 @@ class Observer:
             if resized and len(sizes) == 2:
                 text = "frames of {}x{} pixels follow those of {}x{}".format(*sizes[1], *sizes[0])
                 again = "a video starts anew whenever their size changes"
-                warnings.warn(Notice(f"{text}: {again}"), stacklevel=2)
+                notice(f"{text}: {again}")
             start = time.perf_counter()
             run = stream(x, steps=steps, maps="maps" in want)
             run = replace(run, cut=run.cut or resized)

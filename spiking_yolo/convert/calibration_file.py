@@ -7,7 +7,6 @@ that only what is needed is read.
 
 import hashlib
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,7 @@ from spiking_yolo.convert.methods import DEFAULT, METHODS
 from spiking_yolo.convert.statistics import ImageList, Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import KEYS, restored_weights
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.assets import command, is_shipped
 from spiking_yolo.io.files import cache_folder, derived_file
@@ -333,12 +332,12 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
         except UserError as error:
             if chosen is not None:
                 raise
-            warnings.warn(Notice(f"passed over: {error}"), stacklevel=2)
+            notice(f"passed over: {error}")
             continue
         files.append(file)
         if path == user_path(ann):
             own = f"using your calibration in {path}, remove it to return to the shipped one"
-            warnings.warn(Notice(own), stacklevel=2)
+            notice(own)
     return files
 
 

@@ -5,7 +5,6 @@ A network without a calibration takes its thresholds from the pictures that it i
 """
 
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -40,7 +39,7 @@ from spiking_yolo.convert.thresholds import (
 )
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from
 from spiking_yolo.integer.network import IntegerNetwork
@@ -242,12 +241,11 @@ class Uncalibrated:
         if not pictures:
             raise UserError(no_statistics(ann, recipe))
         untrained = ", untrained" if recipe.by_gradient else ""
-        notice = (
+        notice(
             f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so"
             f" thresholds are taken from the first pictures{untrained}; better:"
             f" {calibrate_command(ann, recipe)}"
         )
-        warnings.warn(Notice(notice), stacklevel=3)
         images = preprocessed(pictures, ann.spec)
         names = ImageList.of([picture.name for picture in pictures])
         # Copies: weights that were read in inference mode have no gradients.
@@ -369,7 +367,7 @@ def prepare(
             if own is not None:
                 name = own.recipe.calibration.name
                 if name != "default":
-                    warnings.warn(Notice(f"{ann.weights.name}: calibration {name}"), stacklevel=2)
+                    notice(f"{ann.weights.name}: calibration {name}")
                 recipe = get_recipe(DEFAULT, name)
                 if not own.fits(recipe):
                     recipe = own.recipe
@@ -463,7 +461,7 @@ def of_all(
     for name, recipe in recipes.items():
         if recipe.runs_network and _calibration(files, recipe)[1] is None:
             make = calibrate_command(ann, recipe)
-            warnings.warn(Notice(f"{name} is left out: calibrate it with {make}"), stacklevel=2)
+            notice(f"{name} is left out: calibrate it with {make}")
         else:
             chosen[name] = recipe
     return chosen

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # What Pillow may decode; JPEG includes MPO. Others are rare, or handed to other programs, as EPS is
 # to Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch"]
 GREY = 0.5

@@ -7,7 +7,6 @@ OpenCV opens the numbers of webcams: what FFmpeg calls them differs from system 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,7 +21,7 @@ import numpy as np
 from spiking_yolo.data.datasets import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import image_paths, is_address, is_stream, is_webcam
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.files import atomic_write, regular
 
 UNKNOWN_FPS = 25.0
@@ -74,7 +73,7 @@ class Video:
         # Some containers only estimate their length.
         if self.count and self.count - self.position > self.count // 100:
             said = f"{self.position} of {self.count} frames could be read, and only these count"
-            warnings.warn(Notice(f"{self.name} breaks off: {said}"), stacklevel=2)
+            notice(f"{self.name} breaks off: {said}")
 
 
 def open_video(source: str) -> AbstractContextManager[Video]:

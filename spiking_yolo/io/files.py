@@ -2,17 +2,24 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, notice
 
 # Bytes of a text file, at most.
 LONGEST = 1 << 28
+# Of the folders of files that are being written, beside where they go. Each has a lock, which a
+# process that is killed lets go of.
+PREFIX, LOCK = ".spiking-yolo-", ".lock"
+# Folders in which such folders of killed processes were looked for.
+_swept: set[Path] = set()
 # Folders made by this process, innermost first; those that stay empty are removed again.
 _made: list[Path] = []
 
@@ -86,9 +93,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: it is a folder, a pipe or a device; give a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(
-            dir=path.parent, prefix=".spiking-yolo-", ignore_cleanup_errors=True
-        ) as folder:
+        _sweep(path.parent)
+        with (
+            TemporaryDirectory(
+                dir=path.parent, prefix=PREFIX, ignore_cleanup_errors=True
+            ) as folder,
+            FileLock(Path(folder) / LOCK),
+        ):
             temporary = Path(folder) / path.name
             yield temporary
             os.replace(temporary, path)
@@ -96,6 +107,19 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise UserError(
             f"cannot write {path}: {e.strerror or e}; check the folder and the free space"
         ) from e
+
+
+def _sweep(folder: Path) -> None:
+    """Once in a process, remove what killed ones have left in a folder and those in it; say so."""
+    removed = 0
+    if folder not in _swept:
+        _swept.add(folder)
+        for lock in (*folder.glob(f"{PREFIX}*/{LOCK}"), *folder.glob(f"*/{PREFIX}*/{LOCK}")):
+            with suppress(Timeout, OSError), FileLock(lock, blocking=False):
+                shutil.rmtree(lock.parent)
+                removed += 1
+    if removed:
+        notice(f"{removed} unfinished files of killed runs are removed from {folder}")
 
 
 def cache_folder() -> Path:
@@ -128,6 +152,7 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
     Raises:
         UserError: Nothing can be written there.
     """
+    _sweep(project)
     path, number = project / name, 1
     while True:
         try:

@@ -5,7 +5,6 @@ multiples of one value are spikes: each is worth as many synaptic operations as 
 Other values, such as those of a photograph, are multiplied with the weights.
 """
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.json import columns
 from spiking_yolo.snn.counting import Counts, count_digits
 
@@ -179,7 +178,7 @@ def counting(model: nn.Module) -> Iterator["Counter"]:
     for name, before, after in counter.states():
         if not torch.equal(before, after):
             said = f"{name} went on from an earlier call: reset the network before it is counted"
-            warnings.warn(Notice(said), stacklevel=4)
+            notice(said)
             break
 
 

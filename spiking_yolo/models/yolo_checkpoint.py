@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import ERRORS
 from spiking_yolo.graph.trace import trace
@@ -292,10 +292,7 @@ def _network_of(saved: Any, sized: bool) -> tuple[RawHeads, Spec]:
     heads, stride = _heads(head.state, branches, len(sources[-1]))
     size = _input_size(saved, state, stride)
     if size is None and not sized:
-        warnings.warn(
-            Notice(f"this checkpoint does not say its input size, taking {GUESS}; see --imgsz"),
-            stacklevel=2,
-        )
+        notice(f"this checkpoint does not say its input size, taking {GUESS}; see --imgsz")
     height, width = size or (GUESS, GUESS)
     names = names_of(state["names"], heads[0].classes)
     nms = branches != BRANCHES[1]

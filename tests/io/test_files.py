@@ -4,13 +4,15 @@ of its own.
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import (
     atomic_write,
     derived_file,
@@ -137,3 +139,22 @@ def test_processes_that_start_together_share_no_folder(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [len(list(path.glob("[0-9]*"))) for path in (tmp_path / "runs").iterdir()] == [1, 1, 1]
+
+
+def test_what_a_killed_process_left_is_removed_and_said(tmp_path: Path) -> None:
+    """Not what another process is still writing."""
+    script = (
+        "import os, sys\n"
+        "from spiking_yolo.io.files import atomic_write\n"
+        "with atomic_write(sys.argv[1] + '/exp/a.txt') as file:\n"
+        "    file.write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, tmp_path]).returncode == -9
+    with atomic_write(tmp_path / "exp2" / "b.txt") as writing:
+        writing.write_text("whole")
+        with pytest.warns(Notice, match="1 unfinished file"):
+            assert run_directory(tmp_path, "exp") == tmp_path / "exp3"
+    assert sorted(tmp_path.rglob("*")) == [
+        tmp_path / one for one in ("exp", "exp2", "exp2/b.txt", "exp3")
+    ]

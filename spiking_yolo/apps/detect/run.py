@@ -2,11 +2,12 @@
 written of them: a sink per kind of file, and one for the terminal.
 """
 
+import signal
 import sys
-import warnings
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -26,7 +27,7 @@ from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import titled
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
@@ -81,6 +82,25 @@ class Seen:
         return np.concatenate([left, gap, titled(picture, title)], axis=1)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, so that all files have the same frames."""
+    held: list[int] = []
+    stops: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        usual = signal.default_int_handler
+        stops = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is usual]
+    for one in stops:
+        signal.signal(one, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for one in stops:
+            signal.signal(one, signal.default_int_handler)
+    if held:
+        raise KeyboardInterrupt
+
+
 class Sink:
     """Takes the results of a run and writes one kind of file."""
 
@@ -121,7 +141,7 @@ class DetectRun:
         self.recipe = converted.recipe
         if self.has_video and not self.recipe.complete:
             problem = f"method {self.recipe.name} cannot keep its state between frames"
-            warnings.warn(Notice(f"{problem} of a video: each is a new image"), stacklevel=2)
+            notice(f"{problem} of a video: each is a new image")
         self.detector = SpikingYOLO(converted, device=options.device)
         classes = class_ids(options.classes or None, self.detector.names)
         self.observer = self.detector.observer(Selection.of(options, classes))
@@ -197,8 +217,9 @@ class DetectRun:
             for number, observation in enumerate(observations, 1):
                 seen = self._seen(source, name, observation, trackers, fps)
                 progress("frames", number, frames, seen.result.counts())
-                for sink in sinks:
-                    sink.frame(seen)
+                with uninterrupted():
+                    for sink in sinks:
+                        sink.frame(seen)
 
     def _seen(
         self,

@@ -35,7 +35,7 @@ from spiking_yolo.data.formats import format_of, open_classification, open_detec
 from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.json import write_json
 from spiking_yolo.log import run_logged
@@ -153,7 +153,11 @@ def evaluate(
             if not setup.ranks.first:
                 continue
             if setup.folder:
-                save_predictions(place(setup.folder, title, len(networks)), scorer, seen)
+                try:
+                    save_predictions(place(setup.folder, title, len(networks)), scorer, seen)
+                except UserError as error:
+                    # A table may still fit on a full disk.
+                    notice(str(error))
             known = {row.data for row in rows}
             for part, own in scorer.parts():
                 if own.name not in known:
