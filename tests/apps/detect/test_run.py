@@ -1,6 +1,7 @@
 """`detect`: which sources are seen and for how long, interruptions, mistakes and exit statuses."""
 
 import re
+import signal
 
 import cv2
 import pytest
@@ -8,6 +9,7 @@ from helpers.tiny import files
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect.run import uninterrupted
 from spiking_yolo.errors import Notice
 from spiking_yolo.integer.stream import Stream
 
@@ -126,3 +128,12 @@ def test_mistakes(detect, clip, image, tmp_path, capsys):
         out, err = capsys.readouterr()
         assert out == "" and len(err.splitlines()) == 1 and word in err
         assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_waits_until_every_file_has_the_frame():
+    written = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        for file in ("video", "labels"):
+            written.append(file)
+            signal.raise_signal(signal.SIGINT)
+    assert written == ["video", "labels"]
