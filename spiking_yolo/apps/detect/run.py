@@ -2,12 +2,11 @@
 written of them: a sink per kind of file, and one for the terminal.
 """
 
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -82,25 +81,6 @@ class Seen:
         return np.concatenate([left, gap, titled(picture, title)], axis=1)
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, so that all files have the same frames."""
-    held: list[int] = []
-    stops: list[int] = []
-    if threading.current_thread() is threading.main_thread():
-        usual = signal.default_int_handler
-        stops = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is usual]
-    for one in stops:
-        signal.signal(one, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        for one in stops:
-            signal.signal(one, signal.default_int_handler)
-    if held:
-        raise KeyboardInterrupt
-
-
 class Sink:
     """Takes the results of a run and writes one kind of file."""
 
@@ -116,6 +96,12 @@ class Sink:
 
     def close(self) -> None:
         """Finish the run."""
+
+
+def deliver(seen: Seen, sinks: Sequence[Sink]) -> None:
+    """Give a frame to all sinks."""
+    for sink in sinks:
+        sink.frame(seen)
 
 
 class DetectRun:
@@ -207,6 +193,8 @@ class DetectRun:
             for sink in sinks:
                 files.callback(sink.end_video)
             video = files.enter_context(open_video(source))
+            # Ctrl-C ends the main thread, not the one that writes: all files have the same frames.
+            writing = files.enter_context(ThreadPoolExecutor(1))
             fps = video.fps / options.every
             T = options.timesteps(self.recipe, True)
             stream = self.observer.stream(T, options.keep, options.check)
@@ -217,9 +205,7 @@ class DetectRun:
             for number, observation in enumerate(observations, 1):
                 seen = self._seen(source, name, observation, trackers, fps)
                 progress("frames", number, frames, seen.result.counts())
-                with uninterrupted():
-                    for sink in sinks:
-                        sink.frame(seen)
+                writing.submit(deliver, seen, sinks).result()
 
     def _seen(
         self,

@@ -1,7 +1,9 @@
 """`detect`: which sources are seen and for how long, interruptions, mistakes and exit statuses."""
 
+import os
 import re
 import signal
+import time
 
 import cv2
 import pytest
@@ -9,7 +11,8 @@ from helpers.tiny import files
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect.run import uninterrupted
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.errors import Notice
 from spiking_yolo.integer.stream import Stream
 
@@ -130,10 +133,20 @@ def test_mistakes(detect, clip, image, tmp_path, capsys):
         assert not (tmp_path / "runs").exists()
 
 
-def test_ctrl_c_waits_until_every_file_has_the_frame():
-    written = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        for file in ("video", "labels"):
-            written.append(file)
-            signal.raise_signal(signal.SIGINT)
-    assert written == ["video", "labels"]
+def test_ctrl_c_waits_until_every_file_has_the_frame(clip, weights):
+    class Interrupted(Sink):
+        frames = 0
+
+        def frame(self, seen: Seen) -> None:
+            self.frames += 1
+            if self is sinks[0]:
+                # The main thread waits by now.
+                time.sleep(0.2)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)
+
+    sinks = [Interrupted(), Interrupted()]
+    run = DetectRun(DetectOptions(sources=(str(clip),), weights=weights))
+    with pytest.raises(KeyboardInterrupt):
+        run.results(sinks)
+    assert [sink.frames for sink in sinks] == [1, 1]
