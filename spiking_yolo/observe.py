@@ -30,7 +30,7 @@ from torch import Tensor
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Compared, Detections, TopClasses, compare, decode, top_classes
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import , notice
+from spiking_yolo.errors import notice
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.integer.keep import Keeper, check_keep
 from spiking_yolo.integer.stream import Network, Stream
