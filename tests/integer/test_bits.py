@@ -62,7 +62,7 @@ def digest(converted: Converted, batch: int = 1, fast: bool = True) -> str:
     for x in torch.stack(photographs).split(batch):
         add(network.run(x))
     stream = Stream(network)
-    for picture in islice(frames_of(str(sample_clip())).images, FRAMES):
+    for picture in islice(frames_of(str(sample_clip())).frames(), FRAMES):
         add(stream(preprocess(picture, converted.spec)[0][None]))
     return hashed.hexdigest()
 
