@@ -45,9 +45,7 @@ def open_log(path: Path, call: Mapping[str, Any]) -> Iterator[Callable[[Mapping[
             try:
                 text = json.dumps(line, allow_nan=False, separators=(",", ":"), default=json_fields)
             except ValueError:
-                raise UserError(
-                    "the network's outputs are not finite: convert it with other settings"
-                ) from None
+                raise UserError("the outputs are not finite: convert with other settings") from None
             file.write(text.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -142,9 +142,7 @@ class OutputOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
-            raise UserError(
-                f"--name {self.name} must lie inside --project: give the folder by --project"
-            )
+            raise UserError(f"--name {self.name} must lie inside of --project: give that instead")
 
 
 def load_ann(options: WeightsOptions) -> "Ann":

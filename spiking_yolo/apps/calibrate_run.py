@@ -147,8 +147,7 @@ class Job:
         count = len(self.images.all())
         if count < FEWEST and any(one.calibration.kind == "tuned" for one in recipes):
             raise UserError(
-                f"{count} pictures are too few to tune on: give {FEWEST} or more, in any number of"
-                " folders; 500 are good"
+                f"{count} pictures are too few to tune on: give {FEWEST} or more; 500 are good"
             )
         statistics = self._statistics()
         for recipe in recipes:

@@ -145,9 +145,7 @@ class Converted:
             provenance = entry(metadata, "provenance", dict[str, str])
             return cls(graph, spec, recipe, neurons, provenance, weights)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged or of another version ({error}): convert the network again"
-            ) from error
+            raise UserError(f"{path} is damaged, or old ({error}): convert it again") from error
 
 
 def convert(
@@ -181,10 +179,7 @@ def convert(
     check_activations(graph, recipe)
     if neurons is None:
         if recipe.runs_network:
-            raise UserError(
-                f"method {recipe.name} runs the network to calibrate: use `{command('calibrate')} "
-                f"--method {recipe.name}`"
-            )
+            raise UserError(f"calibrate it: `{command('calibrate')} --method {recipe.name}`")
         assert statistics is not None
         neurons = base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:

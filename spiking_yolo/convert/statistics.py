@@ -238,9 +238,7 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
         if not before.float().isfinite().all():
-            raise UserError(
-                f"the input of node {node.name!r} is not finite: fetch the weights again"
-            )
+            raise UserError(f"the input of node {node.name!r} is not finite: fetch the file again")
         if node.name not in histograms:
             histograms[node.name] = Histogram.empty(before.shape[1])
         values = after if node.phi.softmax else before

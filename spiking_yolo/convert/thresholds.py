@@ -44,10 +44,7 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
                 )
         if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
             # Its threshold falls to nothing while the potential of a saturated neuron grows.
-            raise UserError(
-                f"node {node.name!r} has a cap, which msat.variant=algorithm1 cannot keep: --set"
-                " msat.variant=eq17"
-            )
+            raise UserError(f"node {node.name!r} has a cap: use --set msat.variant=eq17")
 
 
 # Node -> parameters of its neurons, see SpikingNetwork.

@@ -95,9 +95,7 @@ def restored_weights(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         try:
             weights[name] = _restored(name, stored)
         except (LookupError, RuntimeError, ZeroDivisionError) as error:
-            raise UserError(
-                f"the tuned tensor {label(name)!r} is incomplete, or of other shapes"
-            ) from error
+            raise UserError(f"the tuned tensor {label(name)!r} is incomplete") from error
     return weights
 
 

@@ -181,8 +181,7 @@ def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, .
     places = match_names(dataset.classes, names)
     if -1 in places:
         raise UserError(
-            f"the network does not know the class '{dataset.classes[places.index(-1)]}'"
-            f" ({places.count(-1)} unknown): give a network that has it"
+            f"the network lacks the class '{dataset.classes[places.index(-1)]}': give one with it"
         )
     return match_names(names, dataset.classes)
 
@@ -277,9 +276,7 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     for entry in entries:
         files += _images(entry, root, path)
     if not files:
-        raise UserError(
-            f"{path} has no images of the split '{split}': correct the path, or choose another"
-        )
+        raise UserError(f"{path} has no images of the split '{split}': choose another")
     there, notes = present(files, Path(), path)
     images = [Path(file) for file in files if file in there]
     bare = sum(not label_path(image).is_file() for image in images)

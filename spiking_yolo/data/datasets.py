@@ -206,9 +206,7 @@ def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str]
     there = {name for name in names if os.path.isfile(folder / name)}
     absent = [name for name in names if name not in there]
     if not there:
-        raise UserError(
-            f"{folder} has none of the {len(names)} images of {listing.name}: put them there"
-        )
+        raise UserError(f"{folder} has no image that {listing.name} lists: put them there")
     if not absent:
         return there, []
     share = f"{len(absent)} of {len(names)} listed images"
@@ -275,9 +273,7 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
     try:
         dataset = ImageFolder(str(folder))
     except FileNotFoundError:
-        raise UserError(
-            f"{folder} has no folders of images: each class needs {folder.name}/CLASS/ there"
-        ) from None
+        raise UserError(f"{folder} has no folders of images: make one per class") from None
     pictures: list[Picture] = []
     for path, _ in dataset.samples:
         pictures.append(Picture(Path(path).relative_to(folder).as_posix(), path))

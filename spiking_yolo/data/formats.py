@@ -135,9 +135,7 @@ def open_classification(data: Path, split: str | None = None) -> LabelledSet:
     """
     entry = format_of(data, "classify")
     if entry is None:
-        raise UserError(
-            f"{data} is no folder with SPLIT/CLASS/ inside: give that, or unpack the archive first"
-        )
+        raise UserError(f"{data} is no folder with SPLIT/CLASS/ inside: give one, unpacked")
     dataset = entry.load(data, split or entry.val)
     return replace(dataset, name=f"{data.name} {dataset.name}")
 
@@ -163,10 +161,7 @@ def open_photographs(
         dataset = open_detection(path, split, training=training)
         return [str(sample.path) for sample in dataset.samples]
     if split is not None:
-        raise UserError(
-            "--split belongs to a dataset with splits, such as a COCO folder or a data.yaml: leave"
-            " it out"
-        )
+        raise UserError("--split belongs to a dataset, such as a COCO folder: leave it out")
     images = [path for path in expand(data) if not is_stream(path)]
     if not images:
         raise UserError("there is no image: give photographs or a folder of them, not videos")

@@ -122,8 +122,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     fit = array.ndim == 3 and array.shape[2] in (1, 3, 4) and array.size > 0
     if not fit or (floats and not (array.min() >= 0 and array.max() <= 1)):
         raise UserError(
-            f"an image array must be [H, W] or [H, W, 3], and a float image in [0, 1]: this is"
-            f" {array.dtype} {array.shape}"
+            f"{array.dtype} {array.shape} is no image: give [H, W] or [H, W, 3], floats in [0, 1]"
         )
     if floats:
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)

@@ -78,9 +78,7 @@ def read_mot(path: str | Path) -> dict[int, MotBoxes]:
             row = _row(line, f"{path} line {n}")
             rows[int(row[0])].append(row)
     if not rows:
-        raise UserError(
-            f"{path} has no boxes: give a file with lines 'frame,id,left,top,width,height,...'"
-        )
+        raise UserError(f"{path} has no boxes: give lines 'frame,id,left,top,width,height,...'")
     return {frame: _boxes(rows[frame]) for frame in sorted(rows)}
 
 

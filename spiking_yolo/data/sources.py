@@ -72,9 +72,7 @@ def expand(sources: Sequence[str]) -> list[str]:
 def _expanded(source: str) -> list[str]:
     path = Path(source)
     if not source:
-        raise UserError(
-            "a source is empty: give an image, a folder, a glob, a video or a webcam's number"
-        )
+        raise UserError("a source is empty: give an image, a folder, a video or a webcam")
     if os.path.isdir(path):
         names = _media(map(str, path.iterdir()))
         problem = f"{source} holds no images: give a folder with"

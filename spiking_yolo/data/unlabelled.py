@@ -186,10 +186,7 @@ def clips_of(video: VideoSequence, times: Sequence[int], side: int) -> list[Clip
             clips[-1].append(_shrunk(frame, side))
     whole = [clip for clip in clips if len(clip) == len(times)]
     if not whole:
-        raise UserError(
-            f"{video.name} has fewer than {times[-1] + 1} frames: give a longer video, or a"
-            " smaller calibration.frames"
-        )
+        raise UserError(f"{video.name} has fewer than {times[-1] + 1} frames: give a longer video")
     return whole
 
 

@@ -168,9 +168,7 @@ class Graph:
                 raise UserError(f"node {node.name!r}: unknown operation {node.op!r}")
             for name in node.inputs:
                 if name not in seen:
-                    raise UserError(
-                        f"node {node.name!r} reads {name!r}, which does not come before it"
-                    )
+                    raise UserError(f"node {node.name!r} reads {name!r}, which comes later")
             seen.add(node.name)
         for name in self.outputs:
             if name not in seen:

@@ -73,9 +73,7 @@ class QCFS(nn.Module):
     def __init__(self, levels: int = 8, theta: float = 8.0) -> None:
         super().__init__()
         if levels < 1:
-            raise UserError(
-                f"QCFS needs at least 1 level, not {levels}: pass levels=8, for example"
-            )
+            raise UserError(f"QCFS needs a level or more, not {levels}: pass 8, for example")
         self.levels = levels
         self.theta = nn.Parameter(torch.tensor(float(theta)))
 

@@ -295,9 +295,7 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     except Exception as error:
         # fx raises whatever the traced code raises.
         problem = str(error).splitlines()[0].split(". ")[0]
-        raise UserError(
-            f"{name} cannot be traced ({problem}): its forward must not branch on tensor values"
-        ) from error
+        raise UserError(f"{name} cannot be traced ({problem}): do not branch on values") from error
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(traced.get_submodule(node.target), nn.Conv2d):
             # Each call has a batch norm of its own to be folded.
@@ -342,8 +340,7 @@ def _translate(fused: fx.GraphModule) -> Graph:
             except TypeError as error:
                 # The translator does not have such an argument.
                 raise UserError(
-                    f"node {node.name!r}: it is called in a way that cannot be converted"
-                    f" ({reason(error)})"
+                    f"node {node.name!r}: such a call cannot be converted ({reason(error)})"
                 ) from error
         else:
             raise _refusal(node, modules)

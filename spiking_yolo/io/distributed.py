@@ -20,9 +20,7 @@ def usable_device(name: str | torch.device) -> torch.device:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"cannot use the device {name} ({reason}): leave it out, or give cpu"
-        ) from error
+        raise UserError(f"cannot use the device {name} ({reason}): give cpu") from error
     return device
 
 

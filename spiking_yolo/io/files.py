@@ -104,9 +104,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     except OSError as e:
-        raise UserError(
-            f"cannot write {path}: {e.strerror or e}; check the folder and the free space"
-        ) from e
+        raise UserError(f"cannot write {path}: {e.strerror or e}; check folder and space") from e
 
 
 def _sweep(folder: Path) -> None:
@@ -162,9 +160,7 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
             number += 1
             path = project / f"{name}{number}"
         except OSError as error:
-            raise UserError(
-                f"cannot write in {path}: {error.strerror}; give another --project"
-            ) from error
+            raise UserError(f"cannot write {path}: {error.strerror}; change --project") from error
         else:
             _made.extend(missing)
             return path

@@ -83,9 +83,7 @@ def read_json_file(path: Path, kind: Any = Any) -> Any:
     try:
         return read_json(content, kind)
     except ValueError as error:
-        raise UserError(
-            f"{path} is not the json that is wanted ({str(error)[:120]}): correct it"
-        ) from None
+        raise UserError(f"{path} is not the json wanted ({error!s:.120}): correct it") from None
 
 
 def entry(metadata: Mapping[str, str], key: str, kind: Any = Any) -> Any:

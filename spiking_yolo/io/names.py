@@ -62,8 +62,7 @@ def plain_name(text: object, what: str) -> str:
     """
     if not (isinstance(text, str) and _PLAIN.fullmatch(text)):
         raise UserError(
-            f"{what} {ascii(text)[:LABEL]} must be named by letters, digits and . _ + - alone:"
-            " rename it"
+            f"{what} {ascii(text)[:LABEL]} must be named by letters, digits and . _ + - alone"
         )
     return text
 

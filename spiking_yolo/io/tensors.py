@@ -80,6 +80,4 @@ def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     """Raise UserError naming the first tensor that holds NaN or infinity."""
     for key, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(
-                f"{path}: {key} holds NaN or infinity; the file is damaged, make or fetch it again"
-            )
+            raise UserError(f"{path}: {key} holds NaN or infinity: make or fetch it again")

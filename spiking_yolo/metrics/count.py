@@ -210,9 +210,7 @@ class Counter:
                 hook = partial(self._see_input, name)
                 self.hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         if len(self.hooks) == neurons:
-            raise UserError(
-                f"{type(model).__name__} has no convolution or linear layer that could be counted"
-            )
+            raise UserError(f"{type(model).__name__} has no convolution or linear layer to count")
 
     def _see_images(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._shape:
@@ -249,9 +247,7 @@ class Counter:
         # [N], [T, N] or, of a single image, nothing.
         batch = self._shape[: len(self._shape) - axes - 1]
         if N is None and len(batch) > 1 + bool(axes):
-            raise UserError(
-                f"how many images of {tuple(self._shape)} there were is not known: give N"
-            )
+            raise UserError(f"{tuple(self._shape)} may be any number of images: give N")
         N = N or [1, *batch][-1]
         T = T or self._runs() // N
         if T < 1:

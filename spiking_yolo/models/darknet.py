@@ -255,9 +255,7 @@ def _activation(section: Section, default: str) -> nn.Module | None:
     if name == "linear":
         return None
     if name not in ACTIVATIONS:
-        raise section.error(
-            f"activation={name} cannot be converted; fine-tune it with {', '.join(ACTIVATIONS)}"
-        )
+        raise section.error(f"activation={name} is none of {', '.join(ACTIVATIONS)}: fine-tune it")
     return ACTIVATIONS[name]()
 
 
@@ -482,8 +480,7 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
     needed = header + 4 * count_floats(net)
     if len(content) != needed or not 0 <= max(major, minor) < 1000:
         raise UserError(
-            f"{path} has {len(content)} bytes, but the cfg needs {needed}: use the cfg that belongs"
-            " to this file, or download it again"
+            f"{path} has {len(content)} bytes, but the cfg needs {needed}: give its own cfg"
         )
     net.to_empty(device="cpu")
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header).astype(np.float32))
@@ -535,9 +532,7 @@ def _find_cfg(weights: Path) -> Path:
     for path in (weights.with_suffix(".cfg"), *(folder / f"{name}.cfg" for folder in folders)):
         if path.is_file():
             return path
-    raise UserError(
-        f"no cfg is known for {weights}; put {weights.stem}.cfg beside it or pass --cfg"
-    )
+    raise UserError(f"{weights} has no cfg: put {weights.stem}.cfg beside it or pass --cfg")
 
 
 def _published_masks(sections: list[Section], weights: Path) -> list[Section]:

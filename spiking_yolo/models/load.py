@@ -83,9 +83,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
             model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
         model.load_state_dict(tensors, assign=True)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        raise UserError(
-            f"{path} does not describe a network ({reason(e)}): train or fetch it again"
-        ) from e
+        raise UserError(f"{path} describes no network ({reason(e)}): train or fetch it") from e
     return model.float().eval(), spec
 
 
@@ -209,7 +207,6 @@ def _resized(spec: Spec, size: Size) -> Spec:
         raise UserError("this network has a connected head and one size: leave --imgsz out")
     if size[0] % spec.stride or size[1] % spec.stride:
         raise UserError(
-            f"each side of this network's input must be a multiple of {spec.stride} pixels, not"
-            f" {size_name(size)}: give another --imgsz"
+            f"--imgsz {size_name(size)} is no multiple of {spec.stride} pixels, which this takes"
         )
     return replace(spec, height=size[0], width=size[1])

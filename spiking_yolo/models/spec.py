@@ -88,10 +88,7 @@ def read_names(path: Path, classes: int) -> tuple[str, ...]:
     lines = read_text(path).splitlines()
     names = tuple([line.strip() for line in lines if line.strip()])
     if len(names) != classes:
-        raise UserError(
-            f"{path} has {len(names)} names, but the network has {classes} classes; pass other"
-            " names"
-        )
+        raise UserError(f"{path} has {len(names)} names, not {classes}: give one for each class")
     return names
 
 
@@ -116,8 +113,7 @@ def check_network(graph: Graph, spec: Spec) -> dict[str, torch.Size]:
     if not fit:
         shown = ", ".join("x".join(map(str, shape)) for shape in outputs)
         raise UserError(
-            f"the outputs of the network ({shown}) are not those of {len(spec.names)} classes:"
-            " give another file"
+            f"the outputs ({shown}) are not those of {len(spec.names)} classes: give another file"
         )
     return known
 
@@ -139,6 +135,4 @@ def check_spec(spec: Spec) -> None:
         if spec.task == "classify" and max(spec.height, spec.width) > CLASSIFIED:
             raise ValueError(f"more than {CLASSIFIED} pixels")
     except ValueError as error:
-        raise UserError(
-            f"the network's interface cannot be what the file says ({error}): give another file"
-        ) from None
+        raise UserError(f"the file describes no interface ({error}): give another") from None

@@ -186,9 +186,7 @@ class YOLOv1(nn.Module):
             for own, other in zip(ours[:-1], theirs, strict=False):
                 own.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise UserError(
-                f"{path} is no Tiny-YOLOv3: give weights/yolov3-tiny.weights"
-            ) from error
+            raise UserError(f"{path} is no Tiny-YOLOv3: give yolov3-tiny.weights") from error
 
 
 def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2) -> Spec:

@@ -79,9 +79,7 @@ def read_objects(path: Path) -> Any:
         if cause.startswith("Weights only load failed"):
             # What follows is torch's advice to load the file unsafely.
             cause = "it uses what no detector needs"
-        raise UserError(
-            f"it is no whole file of torch.save ({cause}): fetch it again, or save it again"
-        ) from error
+        raise UserError(f"it is no whole file of torch.save ({cause}): fetch it again") from error
     finally:
         torch.serialization.add_safe_globals(declared)
 
@@ -261,9 +259,7 @@ def read_checkpoint(path: Path, sized: bool = False) -> tuple[Graph, Spec]:
     except UserError as error:
         raise UserError(f"cannot open {path}: {printable(str(error)[:400])}") from error
     except ERRORS as error:
-        raise UserError(
-            f"cannot open {path}: it is damaged or unusual ({reason(error):.80}): {FAMILIES}"
-        ) from error
+        raise UserError(f"cannot open {path} ({reason(error):.80}): {FAMILIES}") from error
 
 
 def _network_of(saved: Any, sized: bool) -> tuple[RawHeads, Spec]:
@@ -307,9 +303,7 @@ def _branches(head: Any, name: str) -> tuple[str, ...]:
     for branches in BRANCHES:
         if kind in HEADS and modules.issuperset(branches):
             return branches
-    raise UserError(
-        f"node {label(name)!r} ({label(kind)}) is no head of a detector known here: {FAMILIES}"
-    )
+    raise UserError(f"node {label(name)!r} ({label(kind)}) is no known head: {FAMILIES}")
 
 
 def _leave_masks_out(convs: Any, state: Mapping[str, Any]) -> None:

@@ -102,10 +102,7 @@ def spiking_model(
             " --method signed-digits, or write a .safetensors file"
         )
     if stateful and not recipe.keeps_frames:
-        raise UserError(
-            "encoding.frames=reset keeps no state: leave --stateful out, or --set"
-            " encoding.frames=keep"
-        )
+        raise UserError("--stateful needs a state: --set encoding.frames=keep")
     network = IntegerNetwork(graph, converted.neurons, recipe, spec, fast=False)
     step = IntegerStep(network, stateful)
     module = ExportedStep(step, spec, boxes, counts)
@@ -172,10 +169,7 @@ class IntegerStep(AnnStep):
         if not stateful:
             return
         if recipe.neuron.busy:
-            raise UserError(
-                "neuron.busy follows frames before, which a graph does not know: --set"
-                " neuron.busy=0"
-            )
+            raise UserError("a graph does not know the frames before: --set neuron.busy=0")
         self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
 
     def __call__(self, x: Tensor, states: Mapping[str, Tensor]) -> Stepped:

@@ -164,9 +164,7 @@ class SpikingNetwork:
             raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
         for node in graph.activations:
             if node.name not in neurons:
-                raise UserError(
-                    f"no threshold for the activation {node.name!r}: convert the network again"
-                )
+                raise UserError(f"{node.name!r} has no threshold: convert the network again")
         self.recipe = recipe
         self.plan = NetworkPlan(graph, recipe, observed)
         # As it is simulated, with max pooling before the neurons if the recipe says so.

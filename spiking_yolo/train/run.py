@@ -168,9 +168,7 @@ class Trainer:
             terms = self.task.loss(output, targets)
             loss = torch.stack(list(terms.values())).sum()
             if not torch.isfinite(loss):
-                raise UserError(
-                    f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {options.lr:g})"
-                )
+                raise UserError(f"the loss is not finite: lower --lr (now {options.lr:g})")
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -227,13 +225,10 @@ class Trainer:
             self.rows = saved["rows"]
         # torch.load may raise anything for a damaged file.
         except Exception as error:
-            raise UserError(
-                f"{path} is damaged or of another network: train anew, with another --name"
-            ) from error
+            raise UserError(f"{path} is damaged: train anew, with another --name") from error
         if changed:
             raise UserError(
-                f"{path.parent} was trained with other options ({', '.join(changed)}): go on with"
-                " the same, or choose another --name"
+                f"{path.parent} was trained with other options ({', '.join(changed)}): keep them"
             )
 
     def _parts(self) -> dict[str, Any]:

@@ -156,7 +156,7 @@ REFUSED = {
     "concat in space": (Calls(lambda x: torch.cat([x, x], 2)), "'cat'", "dim 1"),
     "reshape": (Calls(lambda x: x.view(-1, 4, 2, 8)), "'view'", "flattening"),
     "norm behind a shared activation": (ReluCalledTwice(), "'norm'", "in this order"),
-    "untraceable": (Branches(), "Branches", "must not branch"),
+    "untraceable": (Branches(), "Branches", "not branch"),
 }
 
 

@@ -40,9 +40,7 @@ class ExportOptions(MethodOptions, DetectionOptions):
         super().__post_init__()
         suffix = self.output.suffix
         if suffix not in _WRITERS:
-            raise UserError(
-                f"--output {self.output}: give a name that ends in .safetensors, .onnx or .nir"
-            )
+            raise UserError(f"--output {self.output} must end in .safetensors, .onnx or .nir")
         events = self.stateful or self.counts
         if suffix != ".onnx" and (self.ann or self.boxes or events):
             raise UserError(f"--ann, --stateful, --boxes and --counts are for .onnx, not {suffix}")

@@ -43,7 +43,7 @@ def test_refuses(tmp_path, capsys):
     (tmp_path / "net.nir").write_text("kept")
     before = files(tmp_path)
     for args, word in (
-        (["-o", "D/net.xml"], "ends in"),
+        (["-o", "D/net.xml"], "end in"),
         (["-o", "/dev/null/net.safetensors"], "cannot write"),
         (["-o", "D/net.nir"], "--overwrite"),
         (["-o", "D/net.nir", "--overwrite"], "cannot express"),
