@@ -10,6 +10,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer import keep
 from spiking_yolo.integer.keep import Keeper, check_keep
+from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Stream
 
 RECIPE = get_recipe("signed-digits")
@@ -79,6 +80,7 @@ def test_what_cannot_be_kept():
 def test_a_checked_frame_costs_both_and_the_stream_goes_on_from_the_new_one():
     settings = {"neuron.hysteresis": 0.8, "calibration.steps": 2, "encoding.denoise": False}
     net = spiking(make(TinyLeaky), images(2), RECIPE.with_settings(settings), {}).network()
+    assert isinstance(net, IntegerNetwork)
     stream = Stream(net, keeper=keeper((1, 1, 4), every=2))
     x, y = images(1), images(1) + 0.1 * (images(1, seed=3) - 0.5)
     first, again = stream(x), stream(x)
