@@ -17,8 +17,8 @@ SOON = 10
 MEMORY = 0.5
 # Confidence that is taken to differ as it may, so that a few boxes do not decide.
 PRIOR = 2.0
-# The share of boxes that are lost is so many times the square of the share that differs.
-LOSS = 1.1
+# The share of boxes that are lost is at most so many times the square of the share that differs.
+LOSS = 1.5
 # What must be due for a neuron to fire, 1/2 + dead zone, in thetas: least and most. The difference
 # grows in proportion to it.
 LEAST, MOST = 0.5, 1.5

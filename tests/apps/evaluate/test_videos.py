@@ -92,9 +92,10 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, capsys):
     call = ("--data", data, "--weights", weights, "--project", tmp_path, "--limit", 3)
+    call += ("--keep", 98, "--check", 1)
     assert run_tool("eval_video", *call) == 0
-    folder = tmp_path / "exp"
-    assert "signed-digits, reset T=1" in capsys.readouterr().out
+    folder, out = tmp_path / "exp", capsys.readouterr().out
+    assert "signed-digits, reset T=1" in out and out.count("of the boxes agree") == 1
     first = results(folder / "signed-digits")
     assert {row["video"] for row in first["videos"]} == {"still", "walk"}
     (folder / "results.csv").unlink()
