@@ -87,15 +87,15 @@ class Keeper:
         if self._total:
             self.agreement = 1 - self._lost / self._total
         excess = self._excess(self._difference, self._total)
-        fires = 0.5 + self.dead_zone
         factor = min(max(excess**-GAIN, DOWN), UP)
-        factor = min(max(factor * fires, LEAST), MOST) / fires
-        self.dead_zone = factor * fires - 0.5
-        # What the checks so far would have found.
-        self._difference *= factor
         self._wait, self._waited = 2 * self._wait, 0
         if factor < SMALLER:
             self._wait = SOON
+        before = 0.5 + self.dead_zone
+        fires = min(max(factor * before, LEAST), MOST)
+        self.dead_zone = fires - 0.5
+        # What the checks so far would have found.
+        self._difference *= fires / before
         return excess <= 1
 
     def check_filter(self, filtered: Sequence[Tensor], anew: Sequence[Tensor]) -> None:
