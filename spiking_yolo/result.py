@@ -20,9 +20,6 @@ from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import NOTHING, Observation, StepObservation
 from spiking_yolo.recipe import Recipe
 
-# Boxes.
-_IN_REPR = 5
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
@@ -233,17 +230,10 @@ class Result:
         return f"{cost}; {self.remark}" if self.remark else cost
 
     def __repr__(self) -> str:
-        found = self.detections
-        labels = []
-        pairs = zip(found.class_id.tolist(), found.confidence.tolist(), strict=True)
-        for class_id, confidence in list(pairs)[:_IN_REPR]:
-            labels.append(f"{self.names[class_id]} {confidence:.2f}")
-        if len(found) > _IN_REPR:
-            labels.append("...")
-        count = f"{len(found) or 'no'} boxes"
-        if len(found) == 1:
-            count = "1 box"
-        return f"{count}{': ' * bool(labels)}{', '.join(labels)}; {self._cost()}"
+        if not len(self):
+            return f"no boxes; {self._cost()}"
+        count = "1 box" if len(self) == 1 else f"{len(self)} boxes"
+        return f"{count}: {listed(self.detections, self.names)}; {self._cost()}"
 
     def plot(self) -> np.ndarray:
         """The image with its boxes, uint8 [H, W, 3] RGB."""
@@ -274,9 +264,7 @@ class Result:
         boxes, text = self.boxes, ""
         rows = zip(boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist(), strict=True)
         for class_id, box, confidence in rows:
-            numbers = list(box)
-            if save_conf:
-                numbers.append(confidence)
+            numbers = [*box, confidence] if save_conf else box
             text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
         with atomic_write(path) as temporary:
             temporary.write_text(text)
@@ -307,13 +295,9 @@ class Result:
             lines.append(f"  T={t}: {listed(self.steps[t], self.names)}")
         return "\n".join(lines)
 
-    def counts(self, t: int | None = None) -> str:
-        """Objects by class, such as "dog, 2 x car", after timestep t or the last one; the most
-        confident class comes first.
-        """
-        if t is None:
-            return counted(self.detections, self.names)
-        return counted(self.steps[t], self.names)
+    def counts(self) -> str:
+        """Objects by class, such as "dog, 2 x car"; the most confident class comes first."""
+        return counted(self.detections, self.names)
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
         """The content of `to_json`; for a frame of a video also its number and further costs.
@@ -323,12 +307,8 @@ class Result:
         """
         height, width = self.image.shape[:2]
         boxes = self.steps
-        chosen = set(boxes)
-        if steps is not None:
-            chosen = {*steps, self.T}
-        by_step: list[dict[str, Any]] = []
-        for t in sorted(chosen):
-            by_step.append({"T": t, "detections": _entries(boxes[t], self.names)})
+        chosen = sorted(boxes if steps is None else {*steps, self.T})
+        by_step = [{"T": t, "detections": _entries(boxes[t], self.names)} for t in chosen]
         content: dict[str, Any] = {
             "image": self.path,
             "width": width,
@@ -397,8 +377,6 @@ def _entries(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
         entry = {"class_id": class_id, "class": names[class_id], "confidence": confidence}
         if found.track_id is not None:
             track = int(found.track_id[number])
-            entry["track_id"] = track
-            if track == NO_TRACK:
-                entry["track_id"] = None
+            entry["track_id"] = None if track == NO_TRACK else track
         entries.append({**entry, "box_xyxy": corners})
     return entries

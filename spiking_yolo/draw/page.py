@@ -5,10 +5,8 @@ import hashlib
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ from PIL import Image
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
-from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 
 # Longer side of pictures in pixels, and of those of which there are many.
@@ -27,50 +24,28 @@ HTML = files("spiking_yolo.draw") / "html"
 PROGRAM = (HTML / "dom.js", HTML / "boxes.js", HTML / "player.js")
 
 
-@dataclass(frozen=True)
-class HtmlPage:
-    """A page, ready to be written.
+def html_page(title: str, data: Mapping[str, Any], program: Sequence[Traversable]) -> str:
+    """A page, which can load and run nothing else: its policy allows its own style and program.
 
-    Attributes:
+    Args:
         title: Title of the window.
         data: Content of the page, of JSON's types.
         program: Files of its own program, which follow those of PROGRAM.
     """
-
-    title: str
-    data: Mapping[str, Any]
-    program: Sequence[Traversable]
-
-    def text(self) -> str:
-        """The HTML. It cannot load or run anything else: its policy allows its own style and
-        program only.
-        """
-        style = _read(HTML / "page.css")
-        program = "\n".join(map(_read, (*PROGRAM, *self.program)))
-        parts = {
-            "policy": (
-                f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src"
-                f" {_hash(program)}"
-            ),
-            "title": html.escape(self.title),
-            "style": style,
-            "data": embedded(self.data),
-            "program": program,
-        }
-        text, *pieces = _read(HTML / "page.html").split("{{")
-        for piece in pieces:
-            name, _, after = piece.partition("}}")
-            text += parts[name] + after
-        return text
-
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all.
-
-        Raises:
-            UserError: It cannot be written.
-        """
-        with atomic_write(path) as temporary:
-            temporary.write_text(self.text(), encoding="utf-8")
+    style, code = _read(HTML / "page.css"), "\n".join(map(_read, (*PROGRAM, *program)))
+    sources = f"img-src data:; style-src {_hash(style)}; script-src {_hash(code)}"
+    parts = {
+        "policy": f"default-src 'none'; {sources}",
+        "title": html.escape(title),
+        "style": style,
+        "data": embedded(data),
+        "program": code,
+    }
+    text, *pieces = _read(HTML / "page.html").split("{{")
+    for piece in pieces:
+        name, _, after = piece.partition("}}")
+        text += parts[name] + after
+    return text
 
 
 def embedded(data: Mapping[str, Any]) -> str:

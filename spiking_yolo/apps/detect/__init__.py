@@ -79,7 +79,7 @@ def main(options: DetectOptions) -> int:
     """
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.apps.detect.run import Console, DetectRun, file_sinks
-    from spiking_yolo.apps.page import page_of
+    from spiking_yolo.apps.page import PhotographsPage, VideoPage
     from spiking_yolo.io.files import run_directory
 
     run = DetectRun(options)
@@ -88,7 +88,8 @@ def main(options: DetectOptions) -> int:
     console = Console(run)
     sinks = file_sinks(run, folder)
     if options.page:
-        sinks.append(page_of(options.page, run))
+        page = VideoPage if run.has_video else PhotographsPage
+        sinks.append(page(options.page, run))
     try:
         failures = run.results([*sinks, console], bars)
     finally:

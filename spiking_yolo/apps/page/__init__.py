@@ -20,7 +20,8 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, track_colour
-from spiking_yolo.draw.page import THUMBNAIL, HtmlPage, box_rows, data_uri, legend, picture_uri
+from spiking_yolo.draw.page import THUMBNAIL, box_rows, data_uri, html_page, legend, picture_uri
+from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
@@ -41,12 +42,11 @@ rounded = partial(finite, digits=4)
 def facts(converted: Converted) -> dict[str, Any]:
     """Network, method, cost models, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
-    cost_models: list[dict[str, str]] = []
     colours = colours_of(MEANINGS)
+    cost_models: list[dict[str, str]] = []
     for model in EVERY_COST_MODEL:
-        key = model.key
-        own = {"key": key, "name": model.name, "colour": colours[key], "meaning": MEANINGS[key]}
-        cost_models.append(own)
+        own = {"colour": colours[model.key], "meaning": MEANINGS[model.key]}
+        cost_models.append({"key": model.key, "name": model.name, **own})
     return {
         "network": converted.provenance.get("weights", "a network"),
         "input": size_name((spec.height, spec.width)),
@@ -72,11 +72,7 @@ def sprite(tiles: np.ndarray) -> dict[str, Any]:
     rows = -(-n // columns)
     grid = np.zeros((rows * columns, height, width), np.uint8)
     grid[:n] = tiles
-    whole = (
-        grid.reshape(rows, columns, height, width)
-        .swapaxes(1, 2)
-        .reshape(rows * height, columns * width)
-    )
+    whole = np.block([[*row] for row in grid.reshape(rows, columns, height, width)])
     content = io.BytesIO()
     Image.fromarray(whole).save(content, "png", optimize=True)
     return {
@@ -108,13 +104,6 @@ def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float], list[float]]:
     low, high = maps.flatten(1).aminmax(dim=1)
     scaled = (maps - low[:, None, None]) / (high - low).clamp(min=1e-30)[:, None, None]
     return (255 * scaled).round().to(torch.uint8).numpy(), low.tolist(), high.tolist()
-
-
-def page_of(path: Path, run: DetectRun) -> "Page":
-    """The sink that writes the page of a run."""
-    if run.has_video:
-        return VideoPage(path, run)
-    return PhotographsPage(path, run)
 
 
 class Page(Sink):
@@ -149,7 +138,8 @@ class Page(Sink):
         }
         program = [HTML / f"{name}.js" for name in ("chart", "energy", self.kind)]
         title = f"{what} through {data['network']}, {how}"
-        HtmlPage(title, data, program).save(self.path)
+        with atomic_write(self.path) as temporary:
+            temporary.write_text(html_page(title, data, program), encoding="utf-8")
 
     def boxes(self, found: Detections) -> list[list[Any]]:
         self.classes.update(found.class_id.tolist())
@@ -202,25 +192,19 @@ class PhotographsPage(Page):
         """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
         cost model.
         """
-        costs = self.run.costs
-        columns: dict[str, list[Any]] = {}
-        energy: dict[str, list[float]] = {}
-        for t in self.run.steps:
-            step = seen.steps[t]
-            row = {
-                "error": step.error,
-                "operations": step.operations[costs.counting] / seen.macs,
-                "spikes": step.total_spikes,
-                "rate": seen.mean_rate(t),
-                "digits": step.sent["digits"],
-            }
-            for name, value in row.items():
-                columns.setdefault(name, []).append(value)
-            for key, value in costs.energies(seen, t).items():
-                energy.setdefault(key, []).append(value)
-        of_ann = costs.ann_energies(seen)
-        content = {"settled": seen.settled, "macs": seen.macs, **columns}
-        return {**content, "energy": energy, "annEnergy": of_ann}
+        costs, steps = self.run.costs, [seen.steps[t] for t in self.run.steps]
+        energies = [costs.energies(seen, t) for t in self.run.steps]
+        return {
+            "settled": seen.settled,
+            "macs": seen.macs,
+            "error": [step.error for step in steps],
+            "operations": [step.operations[costs.counting] / seen.macs for step in steps],
+            "spikes": [step.total_spikes for step in steps],
+            "rate": [seen.mean_rate(t) for t in self.run.steps],
+            "digits": [step.sent["digits"] for step in steps],
+            "energy": {key: [one[key] for one in energies] for key in energies[0]},
+            "annEnergy": costs.ann_energies(seen),
+        }
 
     def _layer(self, layer: LayerSize, seen: Observation) -> dict[str, Any]:
         """By step: spikes and digits that the neurons sent, operations that the layer received.
