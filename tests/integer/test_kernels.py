@@ -9,6 +9,7 @@ from helpers.networks import TinyLeaky, images, make, spiking
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.integer import kernels
 from spiking_yolo.integer.kernels import LEVELS, checksum, library, usable_levels
+from spiking_yolo.snn.counting import Counts, count_digits
 
 
 def test_levels_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch):
@@ -40,3 +41,16 @@ def test_without_the_library_the_results_are_the_same(
     assert library() is None
     assert all(map(torch.equal, given.network()(x).outputs, expected))
     library.cache_clear()
+
+
+@pytest.mark.skipif(library() is None, reason="not built")
+@pytest.mark.parametrize("ends", [[64], [16, 48], [2, 6], [8, 11], [4104]])
+def test_events_of_bytes_are_counted(ends: list[int]):
+    """By eights, one by one, and of more channels than are counted together."""
+    generator = torch.Generator().manual_seed(0)
+    new, old = torch.randint(1, 256, (2, 2, ends[-1], 5, 3), generator=generator).byte()
+    for before, size in ((old, new.int() - old.int()), (None, new.int() - 128)):
+        size = size.abs().float()
+        counts = Counts(size, count_digits(size), size.clamp(max=1)).stacked()
+        parts = [part.sum(1) for part in counts.tensor_split(ends[:-1], 1)]
+        assert torch.equal(kernels.events(new, before, ends), torch.stack(parts, 1))
