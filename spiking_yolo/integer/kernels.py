@@ -199,11 +199,13 @@ def events(sent: Tensor, before: Tensor | None, ends: Sequence[int]) -> Tensor:
         before: By the frame before.
         ends: Where each segment of channels ends.
     """
-    sent, last = channels_last(sent), torch.tensor(ends, dtype=torch.int32)
+    sent, last, old = channels_last(sent), torch.tensor(ends, dtype=torch.int32), before
+    if old is not None:
+        old = channels_last(old)
     n, channels, *places = sent.shape
     spent, functions = torch.empty(3 * n, *places, len(ends)), library()
     assert functions is not None
-    old = None if before is None else c_void_p(channels_last(before).data_ptr())
+    given = c_int64(channels), None if old is None else c_void_p(old.data_ptr())
     result = ctypes.byref(output(sent, last, spent))
-    functions.events(c_int64(channels), old, result, c_int(torch.get_num_threads()))
+    functions.events(*given, result, c_int(torch.get_num_threads()))
     return spent.movedim(-1, 1)
