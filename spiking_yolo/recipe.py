@@ -333,15 +333,10 @@ class Recipe:
         plain_name(self.name, "a method")
         plain_name(self.calibration.name, "a calibration")
         for slot, cls in SLOTS.items():
-            values = getattr(self, slot)
-            changes = {}
+            values = vars(getattr(self, slot)).copy()
             for name, entry in settings_of(cls).items():
-                value = getattr(values, name)
-                # Defaults are sound, and most values are defaults.
-                if type(value) is not type(entry.default) or value != entry.default:
-                    changes[name] = checked(f"{slot}.{name}", entry, value)
-            if changes:
-                object.__setattr__(self, slot, replace(values, **changes))
+                values[name] = checked(f"{slot}.{name}", entry, values[name])
+            object.__setattr__(self, slot, cls(**values))
         for reason in _conflicts(self):
             raise UserError(reason)
 

@@ -225,9 +225,7 @@ class Job:
         session = Session(self.seconds, 0.0, self.progress, save, self.say)
         known = None
         with suppress(UserError, LookupError):
-            file = CalibrationFile.read(self.path)
-            if (file.weights_sha256, file.imgsz) == (self.ann.sha256, self.ann.imgsz):
-                known = find_calibration([file], recipe)
+            known = find_calibration([self._file()], recipe)
         if known is None or known.images != ImageList.of(names) or not known.fits(recipe):
             return None, session
         title = f"calibration {recipe.calibration.name} of these images"
@@ -238,6 +236,12 @@ class Job:
             return known, session
         self.say(f"{title}: kept in {self.path}")
         return known, None
+
+    def _file(self) -> CalibrationFile:
+        """What is there of this network. Raises UserError if there is nothing."""
+        file = CalibrationFile.read(self.path)
+        file.check(self.ann)
+        return file
 
     def _save(self, recipe: Recipe, names: Sequence[str], state: State, done: float = 1.0) -> None:
         """Write what was learned so far."""
@@ -259,10 +263,8 @@ class Job:
         names = ImageList.of([picture.name for picture in pictures])
         # A missing file, or a damaged one, is made again.
         with suppress(UserError, LookupError):
-            file = CalibrationFile.read(self.path)
-            same_network = (file.weights_sha256, file.imgsz) == (ann.sha256, ann.imgsz)
-            old = file.statistics()
-            if old.images == names and same_network:
+            old = self._file().statistics()
+            if old.images == names:
                 self.say(f"statistics of these {names.count} images: kept in {self.path}")
                 return old
 

@@ -7,7 +7,7 @@ from spiking_yolo.arguments import Options
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import columns
-from spiking_yolo.models.index import find, networks, notes
+from spiking_yolo.models.index import find, index
 from spiking_yolo.recipe import settings_table
 
 NOTE = (
@@ -69,7 +69,7 @@ def networks_text() -> str:
             *("measured on", "activation", "licence", "source"),
         )
     ]
-    for network in networks():
+    for network in index().networks:
         for one in network.accuracy:
             low, high = one.interval
             figures = (f"{one.ann:.1f}", f"{one.snn:.1f}", f"[{low:.1f}, {high:.1f}]")
@@ -77,7 +77,7 @@ def networks_text() -> str:
             operations = f"{one.operations:.3g}"
             of_network = (network.name, one.imgsz, one.calibration)
             rows.append((*of_network, *figures, operations, one.data, *origin))
-    return "\n".join([columns(rows, words=True), *notes()])
+    return "\n".join([columns(rows, words=True), *index().notes])
 
 
 def calibrations_text(weights: str) -> str:

@@ -30,21 +30,17 @@ DEFAULT = "signed-digits"
 # 1308.3432, 2013); docs/results/tuning.md has figures. Where weights move, every result says so.
 # The neurons of `video` are trained on later frames of clips (docs/video.md); its dead zone and
 # factor on theta were chosen on TUD-Campus and parts of three other clips.
+_TUNED: dict[str, Any] = {
+    "calibration.kind": "tuned",
+    "calibration.operations": 0.41,
+    "calibration.steps": 1600,
+}
 CALIBRATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "fine": {"calibration.operations": 0.9},
     "untrained": {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATIONS},
-    "tuned": {
-        "calibration.kind": "tuned",
-        "calibration.operations": 0.41,
-        "calibration.steps": 1600,
-    },
-    "tuned-weights": {
-        "calibration.kind": "tuned",
-        "calibration.operations": 0.41,
-        "calibration.steps": 1600,
-        "calibration.weights": True,
-    },
+    "tuned": _TUNED,
+    "tuned-weights": {**_TUNED, "calibration.weights": True},
     "video": {
         "threshold.scale": 1.3,
         "neuron.hysteresis": 0.9,

@@ -5,6 +5,8 @@ networks", 2022. Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, 
 firing threshold.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -93,7 +95,13 @@ class ClippedReLU(nn.Module):
         return torch.minimum(x.relu(), self.theta)
 
 
-ACTIVATIONS = ("relu", "leaky", "clip", "qcfs")
+# Name -> f(levels).
+ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "relu": lambda levels: nn.ReLU(),
+    "leaky": lambda levels: nn.LeakyReLU(0.1),
+    "clip": lambda levels: ClippedReLU(),
+    "qcfs": QCFS,
+}
 
 
 def activation(name: str, levels: int = 8) -> nn.Module:
@@ -106,13 +114,6 @@ def activation(name: str, levels: int = 8) -> nn.Module:
     Raises:
         UserError: The name is unknown.
     """
-    match name:
-        case "relu":
-            return nn.ReLU()
-        case "leaky":
-            return nn.LeakyReLU(0.1)
-        case "clip":
-            return ClippedReLU()
-        case "qcfs":
-            return QCFS(levels)
-    raise UserError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
+    if name not in ACTIVATIONS:
+        raise UserError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name](levels)

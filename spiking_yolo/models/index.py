@@ -1,7 +1,6 @@
 """The networks that are known to work, by name: weights/index.json. Imports nothing heavy."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,18 +75,14 @@ class Index:
 
 
 @cache
-def _index() -> Index:
+def index() -> Index:
+    """All that it holds. Raises UserError if it is missing."""
     return read_json_file(shipped("weights") / "index.json", Index)
 
 
 def networks() -> tuple[IndexedNetwork, ...]:
-    """All networks of the index. Raises UserError if it is missing."""
-    return _index().networks
-
-
-def notes() -> Sequence[str]:
-    """What the columns of the table of networks mean."""
-    return _index().notes
+    """All networks of the index."""
+    return index().networks
 
 
 def located(weights: str | Path) -> Path:

@@ -23,17 +23,10 @@ from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
 from spiking_yolo.models.spec import Spec, check_network, check_spec
-from spiking_yolo.models.trainable import YOLOv1, build
+from spiking_yolo.models.trainable import build
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 FORMAT = "spiking_yolo-ann"
-
-
-def build_model(arch: str, spec: Spec, options: Mapping[str, Any]) -> nn.Module:
-    """A newly initialised network. Raises UserError for an unknown `arch` or option."""
-    if arch != "yolov1":
-        return build(arch, len(spec.names), **options)
-    return YOLOv1(classes=len(spec.names), num=spec.heads[0].num, **options)
 
 
 def save_checkpoint(
@@ -48,7 +41,7 @@ def save_checkpoint(
 
     Args:
         path: A .safetensors file.
-        model: What `build_model(arch, spec, options)` builds.
+        model: What `build(arch, classes, **options)` builds.
         arch: Name of the architecture.
         options: Its options.
         spec: Its interface.
@@ -80,7 +73,8 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
         check_spec(spec)
         # So that it takes no more memory than its tensors, whatever the file says.
         with torch.device("meta"):
-            model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
+            options = entry(metadata, "options", dict[str, Any])
+            model = build(metadata["arch"], len(spec.names), **options)
         model.load_state_dict(tensors, assign=True)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise UserError(f"{path} describes no network ({reason(e)}): train or fetch it") from e

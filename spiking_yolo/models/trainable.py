@@ -90,32 +90,6 @@ def vgg16(
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(cin, classes))
 
 
-CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
-    "resnet20": resnet20,
-    "vgg16": vgg16,
-    # Half the channels: 3.7 million parameters instead of 14.7.
-    "vgg_thin": partial(vgg16, width=0.5),
-}
-
-
-def build(name: str, classes: int, **options: object) -> nn.Module:
-    """A classifier by name.
-
-    Args:
-        name: A key of CLASSIFIERS.
-        classes: Number of classes.
-        options: Options of the builder.
-
-    Raises:
-        UserError: The name or an option is unknown.
-    """
-    try:
-        return CLASSIFIERS[name](classes, **options)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        names = ", ".join(CLASSIFIERS)
-        raise UserError(f"cannot build {name} ({reason(error)}): choose one of {names}") from error
-
-
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -203,3 +177,30 @@ def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2) -> Spec:
     height, width = input_size(size)
     head = HeadSpec("yolov1", classes=len(names), num=num, logistic=True)
     return Spec("detect", tuple(names), height, width, "stretch", (head,))
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "yolov1": YOLOv1,
+    "resnet20": resnet20,
+    "vgg16": vgg16,
+    # Half the channels: 3.7 million parameters instead of 14.7.
+    "vgg_thin": partial(vgg16, width=0.5),
+}
+
+
+def build(name: str, classes: int, **options: object) -> nn.Module:
+    """A newly initialised network by name.
+
+    Args:
+        name: A key of NETWORKS.
+        classes: Number of classes.
+        options: Options of the builder.
+
+    Raises:
+        UserError: The name or an option is unknown.
+    """
+    try:
+        return NETWORKS[name](classes, **options)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        names = ", ".join(NETWORKS)
+        raise UserError(f"cannot build {name} ({reason(error)}): choose one of {names}") from error

@@ -5,7 +5,7 @@ this package or Ultralytics opens it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,9 @@ from spiking_yolo.graph import modules
 class Block(nn.Module):
     """A module with the children of a record, and the numbers that its forward pass needs."""
 
-    cv1: nn.Module
-    cv2: nn.Module
-    cv3: nn.Module
-    m: nn.Module
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
         super().__init__()
@@ -103,17 +102,10 @@ class Attention(Block):
     of its own. The scale of the scores is in that of the queries.
     """
 
-    q: nn.Module
-    k: nn.Module
-    v: nn.Module
-    proj: nn.Module
-    pe: nn.Module
-
     def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
         super().__init__({name: children[name] for name in ("proj", "pe")}, numbers)
         heads = numbers["num_heads"]
-        channels: Any = self.pe.get_parameter("conv.weight").shape[0]
-        values = channels // heads
+        values = self.pe.conv.weight.shape[0] // heads
         weight, bias = _folded(children["qkv"])
         keys = (len(weight) // heads - values) // 2
         by_head = torch.arange(len(weight)).unflatten(0, (heads, -1))
@@ -177,9 +169,6 @@ class PSABlock(Block):
 class PSA(Block):
     """Attention and convolutions, each beside a shortcut, for half the channels."""
 
-    attn: nn.Module
-    ffn: nn.Module
-
     def forward(self, x: Tensor) -> Tensor:
         left, right = _halves(self.cv1(x))
         for layer in (self.attn, self.ffn):
@@ -189,8 +178,6 @@ class PSA(Block):
 
 class A2C2f(Block):
     """Aggregation of a chain of blocks with area attention; large scales add a scaled shortcut."""
-
-    gamma: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv2(_joined([self.cv1(x)], self.m.children()))

@@ -259,7 +259,7 @@ def read_checkpoint(path: Path, sized: bool = False) -> tuple[Graph, Spec]:
     except UserError as error:
         raise UserError(f"cannot open {path}: {printable(str(error)[:400])}") from error
     except ERRORS as error:
-        raise UserError(f"cannot open {path} ({reason(error):.80}): {FAMILIES}") from error
+        raise UserError(f"cannot open {path}: {reason(error):.80}: {FAMILIES}") from error
 
 
 def _network_of(saved: Any, sized: bool) -> tuple[RawHeads, Spec]:

@@ -24,8 +24,8 @@ from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import atomic_write, run_directory
 from spiking_yolo.io.json import write_csv
 from spiking_yolo.io.names import size_name
-from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
-from spiking_yolo.models.trainable import YOLOv1, yolov1_spec
+from spiking_yolo.models.load import load_checkpoint, save_checkpoint
+from spiking_yolo.models.trainable import YOLOv1, build, yolov1_spec
 from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.tasks import ClassifyTask, DetectTask
 
@@ -304,7 +304,7 @@ def _train(
     if len(task) < ranks.size or not len(task.val):
         raise UserError(f"{options.data} has no images to train on or to validate on")
     shape = architecture(options)
-    model = build_model(options.model, task.spec, shape)
+    model = build(options.model, len(task.spec.names), **shape)
     if options.init is not None:
         initialise(model, options.init)
     trainer = Trainer(model, task, options, ranks)

@@ -6,9 +6,9 @@ from helpers.checkpoints import read_provenance
 from safetensors.torch import save_file
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
+from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.trainable import yolov1_spec
+from spiking_yolo.models.trainable import build, yolov1_spec
 
 NAMES = ("cat", "dog", "cow")
 DETECT, CLASSIFY = yolov1_spec(NAMES, 64), Spec("classify", NAMES, 32, 32, "stretch")
@@ -20,7 +20,7 @@ def test_round_trip(tmp_path):
         ("resnet20", CLASSIFY, {"activation": "relu"}),
         ("vgg_thin", CLASSIFY, {"width": 0.25}),
     ]:
-        model = build_model(arch, spec, options)
+        model = build(arch, len(spec.names), **options)
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, torch.nn.BatchNorm2d):
@@ -41,7 +41,7 @@ def test_round_trip(tmp_path):
 
 
 def save_raw(path, **changes):
-    model = build_model("resnet20", CLASSIFY, {})
+    model = build("resnet20", len(CLASSIFY.names))
     metadata = {
         "format": "spiking_yolo-ann",
         "arch": "resnet20",

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.trainable import CLASSIFIERS, build
+from spiking_yolo.models.trainable import NETWORKS, build
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"yolov1"}))
 def test_shape_trace_and_gradients(name: str):
     model = build(name, 7)
     x = torch.rand(2, 3, 32, 32)
