@@ -115,11 +115,16 @@ class CompleteNetwork:
             sent: What was sent in the frames before, and with this one afterwards; empty before the
                 first. None for images.
         """
+        values = tied(self.graph, values)
+        return self._computed(self._rounded(values), x, values, sent)
+
+    def _computed(
+        self, graph: Graph, x: Tensor, values: Values, sent: Sent | None, counted: bool = True
+    ) -> tuple[list[Tensor], Tensor]:
+        """The same with rounded weights and tied values. counted: Whether operations are."""
         before = dict(sent or {})
         results: dict[str, Tensor] = {}
         spent = x.new_zeros(len(x))
-        values = tied(self.graph, values)
-        graph = self._rounded(values)
         for node in graph.nodes:
             name = node.name
             inputs = [results[source] for source in node.inputs]
@@ -131,7 +136,7 @@ class CompleteNetwork:
                     z,
                     own,
                     node.phi,
-                    self.costs[name],
+                    self.costs[name] if counted else None,
                     self.slack,
                     before.get(name),
                     self.hysteresis,
@@ -145,7 +150,8 @@ class CompleteNetwork:
                 n = in_thetas(value, values[self._pools[name]])
                 if sent is not None:
                     sent[name] = n.detach().round()
-                spent = spent + self._pooled(name, n - before.get(name, 0))
+                if counted:
+                    spent = spent + self._pooled(name, n - before.get(name, 0))
             results[name] = value
         outputs = []
         for name in self.graph.outputs:
@@ -174,10 +180,12 @@ class VideoNetwork(CompleteNetwork):
     ) -> tuple[list[Tensor], Tensor]:
         if sent is None:
             sent = {}
+        values = tied(self.graph, values)
+        graph = self._rounded(values)
         with torch.no_grad():
             for frame in x[:, :-1].unbind(1):
-                super().__call__(frame, values, sent)
-        return super().__call__(x[:, -1], values, sent)
+                self._computed(graph, frame, values, sent, counted=False)
+        return self._computed(graph, x[:, -1], values, sent)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -199,7 +207,7 @@ def fire(
     z: Tensor,
     parameters: Mapping[str, Tensor],
     phi: Activation,
-    cost: Tensor,
+    cost: Tensor | None,
     slack: float,
     before: Tensor | None = None,
     hysteresis: float = 0.0,
@@ -214,7 +222,7 @@ def fire(
     Args:
         z: Pre-activations, [N, C, ...].
         parameters: theta, initial, and where they are trained bias and rest: [C] each.
-        cost: Operations per MAC of an event, [1, C or 1, ...].
+        cost: Operations per MAC of an event, [1, C or 1, ...]; None: they are not counted.
         slack, hysteresis: As in the recipe.
         before: m, [N, C, ...]; None in the first frame, which has no hysteresis.
     """
@@ -239,9 +247,10 @@ def fire(
     with torch.no_grad():
         change = send(due, m, slack, hysteresis) - m
     value = (straight_through(change, due) + rest) * theta + constant
-    smooth = smooth_digits(due / (1 + 2 * hysteresis))
-    digits = straight_through(count_digits(change), smooth) * _rows(cost)[0]
-    spent = _summed(digits)
+    spent = z.new_zeros(len(z))
+    if cost is not None:
+        smooth = smooth_digits(due / (1 + 2 * hysteresis))
+        spent = _summed(straight_through(count_digits(change), smooth) * _rows(cost)[0])
     return value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1), spent
 
 
