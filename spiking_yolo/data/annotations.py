@@ -180,9 +180,8 @@ def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, .
     """
     places = match_names(dataset.classes, names)
     if -1 in places:
-        raise UserError(
-            f"the network lacks the class '{dataset.classes[places.index(-1)]}': give one with it"
-        )
+        first = dataset.classes[places.index(-1)]
+        raise UserError(f"the network lacks '{first}' ({places.count(-1)} unknown): give another")
     return match_names(names, dataset.classes)
 
 

@@ -255,7 +255,7 @@ def _activation(section: Section, default: str) -> nn.Module | None:
     if name == "linear":
         return None
     if name not in ACTIVATIONS:
-        raise section.error(f"activation={name} is none of {', '.join(ACTIVATIONS)}: fine-tune it")
+        raise section.error(f"activation={name} cannot be converted: use {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()
 
 

@@ -303,7 +303,7 @@ def _branches(head: Any, name: str) -> tuple[str, ...]:
     for branches in BRANCHES:
         if kind in HEADS and modules.issuperset(branches):
             return branches
-    raise UserError(f"node {label(name)!r} ({label(kind)}) is no known head: {FAMILIES}")
+    raise UserError(f"node {label(name)!r} ({label(kind)}) is no head known here: {FAMILIES}")
 
 
 def _leave_masks_out(convs: Any, state: Mapping[str, Any]) -> None:
