@@ -295,9 +295,11 @@ class Result:
             lines.append(f"  T={t}: {listed(self.steps[t], self.names)}")
         return "\n".join(lines)
 
-    def counts(self) -> str:
-        """Objects by class, such as "dog, 2 x car"; the most confident class comes first."""
-        return counted(self.detections, self.names)
+    def counts(self, t: int | None = None) -> str:
+        """Objects by class, such as "dog, 2 x car", after timestep t or the last one; the most
+        confident class comes first.
+        """
+        return counted(self.detections if t is None else self.steps[t], self.names)
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
         """The content of `to_json`; for a frame of a video also its number and further costs.
