@@ -176,18 +176,30 @@ class WholeConvolution:
         size = a["stride"], a["padding"], a["dilation"]
         if x.device.type == "cpu":
             return F.conv2d(x, weight, None, *size, a["groups"]).float()
-        # Accelerators may convolve by transforms, which round.
-        return self.by_products(x, weight)
+        # A product of matrices: accelerators may convolve by transforms, which round.
+        columns = unfolded(x, weight.shape[2:], *size)
+        taps = columns.unflatten(1, (a["groups"], -1)).flatten(2, 3)
+        sums = weight.flatten(1).unflatten(0, (a["groups"], -1)) @ taps.flatten(3)
+        return sums.flatten(1, 2).unflatten(2, columns.shape[3:]).float()
 
-    def by_products(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The sums as products of matrices."""
-        a = self.attrs
-        size = a["stride"], a["padding"], a["dilation"]
-        places = F.conv2d(x.to("meta"), weight.to("meta"), None, *size, a["groups"]).shape[2:]
-        taps = F.unfold(x, weight.shape[2:], a["dilation"], a["padding"], a["stride"])
-        groups = weight.flatten(1).unflatten(0, (a["groups"], -1))
-        sums = groups @ taps.unflatten(1, (a["groups"], -1))
-        return sums.flatten(1, 2).unflatten(2, places).float()
+
+def unfolded(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """What each tap of a kernel reads of a map: [N, C, kh * kw, H, W]."""
+    x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    spans = [(kernel[k] - 1) * dilation[k] for k in (0, 1)]
+    height, width = ((x.shape[k + 2] - spans[k] - 1) // stride[k] * stride[k] + 1 for k in (0, 1))
+    taps: list[Tensor] = []
+    for top in range(0, spans[0] + 1, dilation[0]):
+        for left in range(0, spans[1] + 1, dilation[1]):
+            rows = x[:, :, top : top + height : stride[0]]
+            taps.append(rows[:, :, :, left : left + width : stride[1]])
+    return torch.stack(taps, 2)
 
 
 def rounds_floats(device: torch.device) -> bool:

@@ -230,8 +230,12 @@ def test_border_is_what_padding_lacks(height: int, width: int, kernel: Any, attr
 
 
 @pytest.mark.parametrize("attrs", [geometry(), geometry(2, (0, 1)), geometry(1, 2, 2, groups=2)])
-def test_products_of_matrices_are_the_convolution(attrs: dict[str, Any]):
+def test_columns_of_taps_are_those_of_the_convolution(attrs: dict[str, Any]):
     """As other devices compute it: products of matrices."""
     levels, x = whole((4, 6 // attrs["groups"], 3, 2), -127, 127), whole((2, 6, 9, 7), -127, 127)
-    sums = WholeConvolution(levels, attrs, 127).by_products(x, levels)
+    size = attrs["stride"], attrs["padding"], attrs["dilation"]
+    columns = convolution.unfolded(x, (3, 2), *size)
+    taps = columns.unflatten(1, (attrs["groups"], -1)).flatten(2, 3)
+    rows = levels.flatten(1).unflatten(0, (attrs["groups"], -1))
+    sums = torch.einsum("gok,ngkhw->ngohw", rows, taps).flatten(1, 2)
     assert torch.equal(sums, nearest(x, levels, attrs))
