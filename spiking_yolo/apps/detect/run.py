@@ -347,6 +347,7 @@ class Totals:
 
     energies: list[dict[str, float]] = field(default_factory=list)
     ann: dict[str, float] = field(default_factory=dict)
+    compared: bool = False
     ann_boxes: int = 0
     missed: int = 0
 
@@ -355,6 +356,7 @@ class Totals:
         self.ann = seen.result.ann_energy
         if seen.ann is not None:
             expected = seen.ann.detections
+            self.compared = True
             self.ann_boxes += len(expected)
             same = same_objects(expected, seen.result.detections)
             self.missed += len(expected) - int(same.any(1).sum())
@@ -376,6 +378,8 @@ class Totals:
         text += f" {ratios[most]:.2g} ({MEANINGS[most]})"
         if self.ann_boxes:
             text += f"; spikes miss {self.missed} of the ANN's {self.ann_boxes} boxes"
+        elif self.compared:
+            text += "; the ANN finds no box, so nothing is known of the boxes"
         return text
 
 

@@ -287,14 +287,14 @@ class Table:
             scores = [100 * row.figures[figure] for row in rows]
             steps = [float(row.T or 0) for row in rows]
             over_time[method] = (steps, scores, *_band(rows, figure))
-            per_mac = [row.costs["sops_per_image"] / ann.costs["macs"] for row in rows]
+            per_mac = [row.costs["sops_per_mac_digits"] for row in rows]
             points = [one for one in zip(per_mac, scores, strict=True) if one[0] >= LEAST]
             if points:
                 over_operations[method] = tuple(zip(*points, strict=True))
         colours = colours_of(over_time)
         for name, label, curves in (
             ("accuracy-T.png", "timesteps T", over_time),
-            ("accuracy-operations.png", "operations per MAC of the ANN", over_operations),
+            ("accuracy-operations.png", "signed digits per MAC of the ANN", over_operations),
         ):
             # A network that has settled is one dot.
             dots = [len(set(x)) < 2 or len(set(y)) < 2 for x, y, *_ in curves.values()]
