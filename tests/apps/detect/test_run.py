@@ -147,6 +147,9 @@ def test_ctrl_c_waits_until_every_file_has_the_frame(clip, weights):
 
     sinks = [Interrupted(), Interrupted()]
     run = DetectRun(DetectOptions(sources=(str(clip),), weights=weights))
+    # A process in the background ignores Ctrl-C.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         run.results(sinks)
+    signal.signal(signal.SIGINT, usual)
     assert [sink.frames for sink in sinks] == [1, 1]
