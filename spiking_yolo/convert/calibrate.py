@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.differentiable import (
     FEWER,
+    FIRST,
     CompleteNetwork,
     balanced,
     boxes_and_scores,
@@ -139,7 +140,7 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     elif recipe.threshold.rule == "sensitivity":
         neurons = by_sensitivity(job, network, neurons)
     if recipe.calibration.kind == "none":
-        few = few_of(few, FEWER)
+        few = few_of(few, FIRST)
         return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
     training = Training(job.graph, job.spec, recipe, neurons, few, least=least)
     size = max(FEWEST, job.spec.images_at_once)

@@ -249,8 +249,10 @@ def fire(
     value = (straight_through(change, due) + rest) * theta + constant
     spent = z.new_zeros(len(z))
     if cost is not None:
-        smooth = smooth_digits(due / (1 + 2 * hysteresis))
-        spent = _summed(straight_through(count_digits(change), smooth) * _rows(cost)[0])
+        digits = count_digits(change)
+        if torch.is_grad_enabled():
+            digits = straight_through(digits, smooth_digits(due / (1 + 2 * hysteresis)))
+        spent = _summed(digits * _rows(cost)[0])
     return value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1), spent
 
 
@@ -306,7 +308,7 @@ SMALLEST_SIDE = 0.01
 BOXES = 4.0
 # Images on which operations are measured and errors compared at most, and sensitivities, and on
 # which a factor is searched at first.
-FEW, FEWER, FIRST = 32, 16, 4
+FEW, FEWER, FIRST = 32, 8, 4
 # The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
 # factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
 # few.

@@ -237,12 +237,10 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
     histograms: dict[str, Histogram] = {}
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
-        if not before.float().isfinite().all():
+        histogram = histograms.setdefault(node.name, Histogram.empty(before.shape[1]))
+        histogram.update((after if node.phi.softmax else before).cpu())
+        if not (histogram.maximum - histogram.minimum).isfinite().all():
             raise UserError(f"the input of node {node.name!r} is not finite: fetch the file again")
-        if node.name not in histograms:
-            histograms[node.name] = Histogram.empty(before.shape[1])
-        values = after if node.phi.softmax else before
-        histograms[node.name].update(values.cpu())
 
     for batch in batches:
         forward(graph, batch, tap)
