@@ -40,8 +40,7 @@ from spiking_yolo.convert.thresholds import (
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.graph import graph_from
+from spiking_yolo.graph import Graph, graph_from
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command

@@ -12,7 +12,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.graph import attend, attention_scores, max_pool, quantised_relu
+from spiking_yolo.graph import attend, attention_scores, max_pool, quantised_relu
 
 # A leaf of the trace, since its padding depends on the size of the map.
 torch.fx.wrap("max_pool")

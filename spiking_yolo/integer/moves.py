@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Node
-from spiking_yolo.graph.graph import reached_padding
+from spiking_yolo.graph import OPS, Node, reached_padding
 from spiking_yolo.integer.convolution import ZERO
 
 MOVES = ("concat", "upsample", "slice", "flatten")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.graph.graph import ERRORS, MAX_NUMBERS
+from spiking_yolo.graph import ERRORS, MAX_NUMBERS
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
 from spiking_yolo.io.files import read_text, regular, sha256

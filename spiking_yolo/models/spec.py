@@ -9,8 +9,7 @@ from msgspec import Meta
 
 from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.graph import check_graph
+from spiking_yolo.graph import Graph, check_graph
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import LARGEST, STRIDE, label

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.graph import ERRORS
+from spiking_yolo.graph import ERRORS, Graph
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reason
 from spiking_yolo.models.spec import HeadSpec, Spec

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
 
-from spiking_yolo.graph import OPS, Graph, Node, product_fan_out, shapes
-from spiking_yolo.graph.graph import layer_before, layer_labels
+from spiking_yolo.graph import OPS, Graph, Node, layer_before, layer_labels, product_fan_out, shapes
 from spiking_yolo.snn.counting import Counts
 
 

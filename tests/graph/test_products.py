@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.graph.graph import attend, attention_scores, check_graph
+from spiking_yolo.graph import Graph, Node, attend, attention_scores, check_graph, forward
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 

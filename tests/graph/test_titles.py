@@ -2,8 +2,7 @@
 
 from torch import randn
 
-from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.graph import layer_before, layer_labels
+from spiking_yolo.graph import Graph, Node, layer_before, layer_labels
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
 POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}

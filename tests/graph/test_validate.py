@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, Node, forward, shapes
-from spiking_yolo.graph.graph import check_graph
+from spiking_yolo.graph import Graph, Node, check_graph, forward, shapes
 from spiking_yolo.graph.trace import trace
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}

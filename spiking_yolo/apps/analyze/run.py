@@ -28,8 +28,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.load import Converted
-from spiking_yolo.graph import Activation, Graph, forward
-from spiking_yolo.graph.graph import layer_labels
+from spiking_yolo.graph import Activation, Graph, forward, layer_labels
 from spiking_yolo.integer.moves import whole
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.neuron import fire

@@ -1,7 +1,7 @@
 """Attention in ONNX files, however its exporter moves the axes.
 
 Queries, keys and values are parts of feature maps in another layout. From the places of their
-values in these maps follow heads, areas and channels; see `attention_scores` in `graph/graph.py`.
+values in these maps follow heads, areas and channels; see `graph.attention_scores`.
 """
 
 from dataclasses import replace

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.graph import output_of
+from spiking_yolo.graph import Graph, Node, output_of
 from spiking_yolo.io.names import label
 from spiking_yolo.models.onnx.file import OnnxModel
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.graph import ERRORS
+from spiking_yolo.graph import ERRORS, Graph
 from spiking_yolo.io.names import STRIDE, Size, printable
 from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
 from spiking_yolo.models.onnx.builder import Feature, GraphBuilder, Layout, Scores, Value
