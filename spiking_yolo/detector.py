@@ -21,9 +21,8 @@ from spiking_yolo.data.video import FrameSource, frames_of, previewed
 from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
-from spiking_yolo.integer.keep import check_keep
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import Network
+from spiking_yolo.integer.stream import Network, check_keep
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size

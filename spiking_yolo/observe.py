@@ -32,8 +32,7 @@ from spiking_yolo.decode.boxes import Compared, Detections, TopClasses, compare,
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import notice
 from spiking_yolo.graph import Graph, forward
-from spiking_yolo.integer.keep import Keeper, check_keep
-from spiking_yolo.integer.stream import Network, Stream
+from spiking_yolo.integer.stream import Keeper, Network, Stream, check_keep
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.network import Probe

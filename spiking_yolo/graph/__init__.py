@@ -337,13 +337,16 @@ def attend(weights: Tensor, v: Tensor, heads: int, areas: int) -> Tensor:
     return output.flatten(2, 3).transpose(2, 3).reshape(v.shape)
 
 
+def geometry(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Stride, padding, dilation and groups of a convolution, as `F.conv2d` takes them."""
+    return attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
+
+
 # name -> f(attrs, weight, bias, *inputs). The bias is separate because some codings add it in the
 # first step only.
 OPS: dict[str, Callable[..., Tensor]] = {
     "input": lambda a, w, b, x: x,
-    "conv": lambda a, w, b, x: F.conv2d(
-        x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]
-    ),
+    "conv": lambda a, w, b, x: F.conv2d(x, w, b, *geometry(a)),
     "linear": lambda a, w, b, x: F.linear(x, w, b),
     "activation": lambda a, w, b, x: Activation(**a)(x),
     "max_pool": lambda a, w, b, x: max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"]),

@@ -7,12 +7,11 @@ kernel, batch and number of threads.
 
     neuron.py       the equation of the neuron, and the functions that it follows
     network.py      IntegerNetwork: what a step needs to know of the network, and what it costs
-    step.py         a photograph, or a frame of which only what differs is computed
+    step.py         a photograph, or a frame of which only what differs is computed; what lies
+                    between layers: pooling, joining, products
     parameters.py   whole weights, scales and biases, from the ANN and the parameters of its neurons
     convolution.py  exact sums: 8-bit convolution by oneDNN, or float32 that carries whole numbers
-    moves.py        what lies between layers: pooling, joining, products
-    windows.py      positions that changed, what they reach, and what the windows there see
-    stream.py       a video frame by frame: cuts, dead zone; noise.py the noise of its camera
+    stream.py       a video frame by frame: cuts, dead zone, checks; noise.py its camera's noise
     segments.py     channels whose events are counted together
-    kernels.c       a layer of neurons in one pass; kernels.py calls it
+    kernels.c       a layer of neurons in one pass, and what changes reach; kernels.py calls it
 """

@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.integer.windows import Windows
+from spiking_yolo.graph import geometry
+from spiking_yolo.integer.kernels import ZERO, Windows
 from spiking_yolo.snn.layout import channels_last
 
 # Whole numbers up to this are exact in float32.
 EXACT = 1 << 24
-# What a byte of zero events is: k is kept as k + 128.
-ZERO = 128
 
 
 def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
@@ -62,8 +61,7 @@ class Border:
         if levels.ndim != 4 or not zero_points.any() or not any(attrs["padding"]):
             return None
         everywhere = zero_points.reshape(1, -1, 1, 1).expand(1, -1, *size)
-        geometry = attrs["stride"], attrs["padding"], attrs["dilation"], attrs["groups"]
-        sums = F.conv2d(everywhere, levels, None, *geometry)[0]
+        sums = F.conv2d(everywhere, levels, None, *geometry(attrs))[0]
         inside = at_every_input(levels, zero_points, attrs["groups"]).reshape(-1, 1, 1)
         return cls((sums - inside).round_())
 
@@ -168,18 +166,18 @@ class WholeConvolution:
         return self._in_floats(x.float() - zero)
 
     def _in_floats(self, x: Tensor) -> Tensor:
-        weight, a = self.levels, self.attrs
+        weight = self.levels
         if self.wide or rounds_floats(x.device):
             x, weight = x.double(), weight.double()
         if weight.ndim == 2:
             return F.linear(x, weight).float()
-        size = a["stride"], a["padding"], a["dilation"]
         if x.device.type == "cpu":
-            return F.conv2d(x, weight, None, *size, a["groups"]).float()
+            return F.conv2d(x, weight, None, *geometry(self.attrs)).float()
         # A product of matrices: accelerators may convolve by transforms, which round.
+        *size, groups = geometry(self.attrs)
         columns = unfolded(x, weight.shape[2:], *size)
-        taps = columns.unflatten(1, (a["groups"], -1)).flatten(2, 3)
-        sums = weight.flatten(1).unflatten(0, (a["groups"], -1)) @ taps.flatten(3)
+        taps = columns.unflatten(1, (groups, -1)).flatten(2, 3)
+        sums = weight.flatten(1).unflatten(0, (groups, -1)) @ taps.flatten(3)
         return sums.flatten(1, 2).unflatten(2, columns.shape[3:]).float()
 
 
@@ -214,17 +212,9 @@ def rounds_floats(device: torch.device) -> bool:
 
 def pack(levels: Tensor, zero: int, attrs: Mapping[str, Any]) -> Tensor:
     """Weights [out, in / groups, kh, kw] as `convolve_bytes` wants them."""
-    return torch.ops.onednn.qconv_prepack(
-        levels.to(torch.int8),
-        torch.ones(len(levels)),
-        1.0,
-        zero,
-        attrs["stride"],
-        attrs["padding"],
-        attrs["dilation"],
-        attrs["groups"],
-        None,
-    )
+    ones, _ = _scales(len(levels))
+    sizes = geometry(attrs)
+    return torch.ops.onednn.qconv_prepack(levels.to(torch.int8), ones, 1.0, zero, *sizes, None)
 
 
 def convolve_bytes(
@@ -239,26 +229,9 @@ def convolve_bytes(
         x: Bytes n + zero, channels last.
         packed: What `pack` returned for the same zero.
     """
-    ones, zeros = _scales(outputs)
-    return torch.ops.onednn.qconv2d_pointwise(
-        x,
-        1.0,
-        zero,
-        packed,
-        ones,
-        zeros,
-        None,
-        attrs["stride"],
-        attrs["padding"],
-        attrs["dilation"],
-        attrs["groups"],
-        1.0,
-        0,
-        torch.float32,
-        "none",
-        [],
-        "",
-    )
+    given, scales = (x, 1.0, zero, packed, *_scales(outputs), None), (1.0, 0, torch.float32)
+    convolve = torch.ops.onednn.qconv2d_pointwise
+    return convolve(*given, *geometry(attrs), *scales, "none", [], "")
 
 
 def pack_rows(weight: Tensor, x: Tensor) -> Tensor:
@@ -294,19 +267,14 @@ def has_exact_int8() -> bool:
 
 
 def _is_exact(channels: int, stride: int, groups: int) -> bool:
-    attrs: dict[str, Sequence[int] | int] = {
-        "stride": (stride, stride),
-        "padding": (1, 1),
-        "dilation": (1, 1),
-        "groups": groups,
-    }
+    one = (1, 1)
+    attrs = {"stride": (stride, stride), "padding": one, "dilation": one, "groups": groups}
     levels = torch.full((channels, channels // groups, 3, 3), 127.0)
     levels[1::2] = -127
     for k in (127, -127):
         x = channels_last(torch.full((1, channels, 9, 9), k + ZERO, dtype=torch.uint8))
         sums = convolve_bytes(x, ZERO, pack(levels, ZERO, attrs), channels, attrs)
-        size = attrs["stride"], attrs["padding"], attrs["dilation"], groups
-        exact = F.conv2d(x.double() - ZERO, levels.double(), None, *size)
+        exact = F.conv2d(x.double() - ZERO, levels.double(), None, *geometry(attrs))
         if not torch.equal(sums.double(), exact):
             return False
     return True

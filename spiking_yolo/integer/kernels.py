@@ -1,21 +1,26 @@
-"""The neurons of a layer in C: scale, pooling, activation, rounding and counting in one pass.
+"""What is computed in C: the neurons of a layer in one pass (scale, pooling, activation, rounding,
+counting), and for frames of a video which positions of maps have changed, what they reach, and what
+the windows of a convolution see there.
 
 setup.py builds kernels.c where there is a compiler; the results are those of neuron.py to the bit.
+Maps lie channels last; a position is the index of its row among those of all images.
 """
 
 import ctypes
+import math
 import zlib
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.integer.neuron import NeuronLayer
-from spiking_yolo.snn.layout import channels_last, empty
+from spiking_yolo.snn.layout import channels_last, empty, rows
 
 # Neurons of a vector in kernels.c, the most summands, and what a byte of 0 events is.
 LANES, TERMS, ZERO = 16, 3, 128
@@ -77,8 +82,8 @@ def usable_levels() -> tuple[str, ...]:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The functions of kernels.c for this processor.
+def library() -> Any:
+    """The functions of kernels.c for this processor, which take addresses and whole numbers.
 
     None where they were not built, do not load, or are of another state of the file.
     """
@@ -90,7 +95,13 @@ def library() -> ctypes.CDLL | None:
     built = getattr(functions, "source", lambda: None)()
     if source.exists() and built != checksum(source):
         return None
-    functions.reached.restype = c_int64
+    address, number = c_void_p, c_int64
+    functions.neurons.argtypes = address, address, address, c_int
+    functions.events.argtypes = number, address, address, c_int
+    functions.changed.argtypes = address, address, address, number, number
+    functions.reached.argtypes = address, address, number, number, address, address
+    functions.gather.argtypes = address, address, number, address, number, c_int, c_int, address
+    functions.reached.restype = number
     return functions
 
 
@@ -118,9 +129,6 @@ class NeuronKernel:
         scales = (c_void_p * TERMS)(*addresses[: self._terms])
         own = layer.phi.slope, layer.settings.slack, layer.phi.silu
         self._layer = Layer(channels, scales, *addresses[self._terms :], *own)
-        functions = library()
-        assert functions is not None
-        self._call = functions.neurons
 
     @staticmethod
     def serves(layer: NeuronLayer) -> bool:
@@ -181,7 +189,7 @@ class NeuronKernel:
         given = Input(size, width, self._terms, floats, events, old, places, due)
         result = output(out, self._ends, spent)
         structures = map(ctypes.byref, (self._layer, given, result))
-        self._call(*structures, c_int(torch.get_num_threads()))
+        library().neurons(*structures, torch.get_num_threads())
         return out, spent.movedim(-1, 1)
 
 
@@ -203,9 +211,117 @@ def events(sent: Tensor, before: Tensor | None, ends: Sequence[int]) -> Tensor:
     if old is not None:
         old = channels_last(old)
     n, channels, *places = sent.shape
-    spent, functions = torch.empty(3 * n, *places, len(ends)), library()
-    assert functions is not None
-    given = c_int64(channels), None if old is None else c_void_p(old.data_ptr())
-    result = ctypes.byref(output(sent, last, spent))
-    functions.events(*given, result, c_int(torch.get_num_threads()))
+    spent = torch.empty(3 * n, *places, len(ends))
+    before_it, result = old if old is None else old.data_ptr(), output(sent, last, spent)
+    library().events(channels, before_it, ctypes.byref(result), torch.get_num_threads())
     return spent.movedim(-1, 1)
+
+
+# Rows are filled up to 2^k or 3 * 2^k of them: oneDNN prepares itself for every number anew.
+LEAST_ROWS = 16
+FIELDS = "h w out_h out_w kernel_h kernel_w stride_h stride_w top left"
+
+
+class Geometry(ctypes.Structure):
+    """Windows in kernels.c."""
+
+    _fields_ = tuple((name, c_int64) for name in FIELDS.split())
+
+
+class Windows:
+    """The windows of a convolution or pooling over a map.
+
+    Args:
+        given, size: Height and width of the map, and of what the windows give.
+        kernel, stride: Of a window, and from one to the next.
+        before: How many rows and columns of padding lie above and to the left.
+
+    Attributes:
+        size: Height and width of what the windows give.
+        outputs, inputs: Positions of it, and of the map.
+    """
+
+    def __init__(
+        self,
+        given: Sequence[int],
+        size: Sequence[int],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        before: Sequence[int],
+    ):
+        self._geometry = Geometry(*given, *size, *kernel, *stride, *before)
+        self._taps = kernel[0] * kernel[1]
+        # Outputs that an input reaches at most.
+        self._most = math.prod(-(-kernel[k] // stride[k]) for k in (0, 1))
+        self.size, self.outputs, self.inputs = tuple(size), math.prod(size), math.prod(given)
+
+    def reached(self, where: Tensor, images: int) -> Tensor:
+        """The outputs that input positions reach, in order: int64."""
+        if not len(where):
+            return where
+        total = images * self.outputs
+        marks = torch.zeros(total + 8, dtype=torch.uint8)
+        found = torch.empty(min(total, len(where) * self._most), dtype=torch.int64)
+        given, results = (where.data_ptr(), len(where), total), (marks.data_ptr(), found.data_ptr())
+        return found[: library().reached(ctypes.byref(self._geometry), *given, *results)]
+
+    def gather(self, x: Tensor, where: Tensor, zero: int) -> Tensor:
+        """What the windows of some outputs see: bytes [n or more, taps * C].
+
+        Args:
+            x: Bytes [N, C, H, W].
+            where: Positions of the outputs.
+            zero: The byte outside of the map.
+        """
+        given = rows(x)
+        channels, n = given.shape[1], max(len(where), LEAST_ROWS)
+        power = 1 << (n - 1).bit_length()
+        padded = 3 * power // 4 if n <= 3 * power // 4 else power
+        seen = torch.empty(padded, self._taps * channels, dtype=torch.uint8)
+        seen[len(where) :] = zero
+        source, places = (given.data_ptr(), channels), (where.data_ptr(), len(where))
+        options = zero, torch.get_num_threads(), seen.data_ptr()
+        library().gather(ctypes.byref(self._geometry), *source, *places, *options)
+        return seen
+
+
+def changed_values(new: Tensor, old: Tensor) -> Tensor:
+    """How many values differ at each position of two maps [N, C, H, W]: float32 [N, 1, H, W]."""
+    bytewise = new.dtype == old.dtype == torch.uint8
+    if library() is None or not bytewise or new.device.type != "cpu":
+        return (new != old).sum(1, keepdim=True).float()
+    counts = torch.zeros(len(new), 1, *new.shape[2:])
+    first, second = rows(new), rows(old)
+    memory = map(Tensor.data_ptr, (first, second, counts))
+    library().changed(*memory, first.shape[1], len(first))
+    return counts
+
+
+def positions_of(counts: Tensor) -> Tensor:
+    """Where any of counts [N, any, H, W] is not 0, in order: int64."""
+    if counts.shape[1] > 1:
+        counts = counts.any(1)
+    return counts.flatten().nonzero().flatten()
+
+
+def upsampled(where: Tensor, width: int, factors: Sequence[int]) -> Tensor:
+    """The positions that some of a map of this width take after nearest upsampling."""
+    down, right = factors
+    lines = where.div(width, rounding_mode="floor")[:, None] * down + torch.arange(down)
+    columns = (where % width)[:, None] * right + torch.arange(right)
+    places = lines[:, :, None] * (width * right) + columns[:, None]
+    return places.flatten().sort().values
+
+
+def in_pairs(where: Tensor, width: int) -> Tensor:
+    """The four positions of each window of 2 x 2; where: windows, of a map of this width."""
+    half = width // 2
+    first = where.div(half, rounding_mode="floor") * (2 * width) + where % half * 2
+    return (first[:, None] + torch.tensor([0, 1, width, width + 1])).flatten()
+
+
+def united(places: Sequence[Tensor]) -> Tensor:
+    """Positions that are in any of these, in order."""
+    if len(places) == 1:
+        return places[0]
+    return torch.cat(list(places)).unique()

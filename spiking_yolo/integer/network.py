@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, terms
-from spiking_yolo.integer.kernels import NeuronKernel, library
-from spiking_yolo.integer.moves import pools_in_pairs
+from spiking_yolo.integer.kernels import NeuronKernel, Windows, library
 from spiking_yolo.integer.parameters import NetworkParameters, Neurons
 from spiking_yolo.integer.segments import of_segments, segments
-from spiking_yolo.integer.step import Frame, Step
-from spiking_yolo.integer.windows import Windows
+from spiking_yolo.integer.step import Frame, Step, pools_in_pairs
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits

@@ -1,22 +1,22 @@
 """One step of a network of whole numbers: a photograph, or a frame of a video, of which only what
-differs from the frame before is computed.
+differs from the frame before is computed; and what lies between the layers, where whole numbers are
+moved, compared, added or multiplied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import Node
+from spiking_yolo.graph import OPS, Node, reached_padding
 from spiking_yolo.integer import kernels
-from spiking_yolo.integer.convolution import ZERO
-from spiking_yolo.integer.moves import move, whole
+from spiking_yolo.integer.kernels import ZERO
 from spiking_yolo.integer.neuron import LARGEST, fire
-from spiking_yolo.integer.windows import changed_values, in_pairs, positions_of, united, upsampled
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import channels_last, rows
 
@@ -78,7 +78,7 @@ class Step:
         self._shown: Tensor | None = None
         # An exported graph keeps no image.
         if before is not None and network.input in before.sent:
-            self._shown = changed_values(first, before.sent[network.input])
+            self._shown = kernels.changed_values(first, before.sent[network.input])
         self._where: dict[str, Tensor | None] = {}
 
     def frame(self) -> Frame:
@@ -121,17 +121,17 @@ class Step:
     def _find_places(self, node: Node) -> Tensor | None:
         name, network = node.name, self._network
         if name == network.input and self._shown is not None:
-            return positions_of(self._shown)
+            return kernels.positions_of(self._shown)
         if name in self._events:
             messages = Counts.unstacked(self._events[name]).messages
-            return positions_of(messages) if messages.ndim == 4 else None
+            return kernels.positions_of(messages) if messages.ndim == 4 else None
         known: list[Tensor] = []
         for source in node.inputs:
             where = self._places(source)
             if where is None:
                 return None
             known.append(where)
-        where = united(known)
+        where = kernels.united(known)
         if not len(where):
             return where
         size = network.sizes[name][2:]
@@ -141,7 +141,7 @@ class Step:
                 return None
             return windows.reached(where, self._images)
         if node.op == "upsample":
-            return upsampled(where, network.sizes[node.inputs[0]][3], node.attrs["scale"])
+            return kernels.upsampled(where, network.sizes[node.inputs[0]][3], node.attrs["scale"])
         alike = all(network.sizes[source][2:] == size for source in node.inputs)
         return where if alike and node.op in ("concat", "slice", "add") else None
 
@@ -209,7 +209,7 @@ class Step:
             if reached is None:
                 return None
             places.append(reached)
-        where = united(places)
+        where = kernels.united(places)
         if name in network.pooling:
             where = network.windows[name].reached(where, self._images)
         if not len(where):
@@ -220,7 +220,7 @@ class Step:
             return None
         at, pool = where, name in network.pooling
         if pool:
-            at = in_pairs(where, network.sizes[first][3])
+            at = kernels.in_pairs(where, network.sizes[first][3])
         if not self._few(first, at):
             return None
         kernel, sent = network.kernels[name], list(map(self._value, others))
@@ -241,3 +241,82 @@ class Step:
         ends = network.ends[name]
         segments = [counts[:, a:b].sum(1) for a, b in zip((0, *ends[:-1]), ends, strict=True)]
         return torch.stack(segments, 1)
+
+
+MOVES = ("concat", "upsample", "slice", "flatten")
+
+
+def whole(x: Tensor) -> Tensor:
+    """Whole numbers, float32, of bytes n + 128; others as they are."""
+    return x.float().sub_(ZERO) if x.dtype == torch.uint8 else x
+
+
+def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
+    """The output of a node without weights and neurons.
+
+    Args:
+        node: The node.
+        inputs: Whole numbers, or bytes n + 128, which stay bytes where all of them are moved.
+    """
+    a = node.attrs
+    bytewise = all(x.dtype == torch.uint8 for x in inputs)
+    if node.op == "max_pool" and bytewise:
+        return pool(inputs[0], torch.maximum, a["kernel"], a["stride"], a["padding"], a["ceil"])
+    if not bytewise or node.op not in MOVES:
+        inputs = list(map(whole, inputs))
+    if node.op == "global_avg_pool":
+        return inputs[0].sum((2, 3), keepdim=True)
+    if node.op == "avg_pool":
+        height, width = a["padding"]
+        sides = width, width, height, height
+        return pool(inputs[0], torch.add, a["kernel"], a["stride"], sides, a["ceil"], beside=True)
+    return OPS[node.op](a, None, None, *inputs)
+
+
+def pool(
+    x: Tensor,
+    join: Callable[[Tensor, Tensor], Tensor],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil: bool,
+    beside: bool = False,
+) -> Tensor:
+    """Maxima of bytes, which PyTorch does not pool, or sums of numbers, which ONNX does not: one
+    axis after the other.
+
+    Args:
+        x: [N, C, H, W].
+        join: Of two values.
+        kernel, stride, padding, ceil: See graph.max_pool.
+        beside: Whether no window begins in the padding on the right and below.
+    """
+    sides = reached_padding(x.shape[2], x.shape[3], kernel, stride, padding, ceil)
+    if ceil:
+        # What the last windows reach beyond the map, unless they lie outside of it.
+        for axis, side in ((2, 3), (3, 1)):
+            k = axis - 2
+            beyond = (kernel[k] - x.shape[axis] - sides[side - 1] - sides[side]) % stride[k]
+            sides[side] += beyond * (beyond + beside * sides[side] < kernel[k])
+    if any(sides):
+        x = F.pad(x, sides)
+    for axis in (2, 3):
+        size, step = kernel[axis - 2], stride[axis - 2]
+        outputs = (x.shape[axis] - size) // step + 1
+        # The windows' first positions, their second ones, and so on.
+        taps = [
+            x[(slice(None),) * axis + (slice(k, k + (outputs - 1) * step + 1, step),)]
+            for k in range(size)
+        ]
+        x = taps[0]
+        for tap in taps[1:]:
+            x = join(x, tap)
+    return x
+
+
+def pools_in_pairs(node: Node, shape: Sequence[int]) -> bool:
+    """Whether a max pooling takes maxima of 2 x 2 that cover a map [1, C, H, W]."""
+    _, _, h, w = shape
+    a = node.attrs
+    side_by_side = [*a["kernel"], *a["stride"]] == [2, 2, 2, 2] and h % 2 == w % 2 == 0
+    return side_by_side and not any(reached_padding(h, w, **a))

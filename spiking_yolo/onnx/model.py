@@ -25,7 +25,7 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, forward, shapes
+from spiking_yolo.graph import Graph, forward, geometry, shapes
 from spiking_yolo.integer.convolution import EXACT, WholeConvolution
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.step import Frame
@@ -214,8 +214,7 @@ class ExportedConvolution(WholeConvolution):
             if levels.ndim == 2:
                 sums.append(F.linear(part, levels.float()))
             else:
-                geometry = a["stride"], a["padding"], a["dilation"], a["groups"]
-                sums.append(F.conv2d(part, levels.float(), None, *geometry))
+                sums.append(F.conv2d(part, levels.float(), None, *geometry(a)))
         whole = sum((each.to(torch.int32) for each in sums[1:]), sums[0].to(torch.int32)).float()
         if self.border is not None:
             whole = whole + self.border.whole()

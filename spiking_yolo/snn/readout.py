@@ -244,7 +244,7 @@ class Run:
         frame: Of an IntegerNetwork: what the next frame of a video needs to know.
         fresh: Whether the network's state started anew.
         cut: Of a frame of a video: whether the scene is another one.
-        agreement: Of a frame that was checked: see integer/keep.py.
+        agreement: Of a frame that was checked: see integer/stream.py.
     """
 
     snapshots: dict[int, Snapshot]

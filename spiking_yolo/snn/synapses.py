@@ -11,17 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Node, max_pool
+from spiking_yolo.graph import OPS, Node, geometry, max_pool
+from spiking_yolo.snn import layout
 from spiking_yolo.snn.counting import Counts, Tally
-from spiking_yolo.snn.layout import (
-    Unit,
-    any_in_images,
-    channels_last,
-    fold,
-    per_channel,
-    propagate,
-    rows,
-)
 from spiking_yolo.snn.plan import NetworkPlan
 
 # Of a spike, in the difference of two sums.
@@ -76,7 +68,7 @@ class CumulativeMaxPool:
         first, self._fresh = self._fresh, False
         pooled = self._pool(current, first)
         if self.sends_sums:
-            self.arrived = any_in_images(current)
+            self.arrived = layout.any_in_images(current)
             return pooled
         if first:
             self.sent = torch.zeros_like(pooled)
@@ -90,9 +82,9 @@ class CumulativeMaxPool:
     def _pool(self, current: Tensor, first: bool) -> Tensor:
         """The maxima of the sum of all that has arrived, [N, C, H', W']."""
         if first:
-            self._total = rows(current).clone()
+            self._total = layout.rows(current).clone()
         else:
-            self._total.add_(rows(current))
+            self._total.add_(layout.rows(current))
         n, c, h, w = current.shape
         return max_pool(self._total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
 
@@ -128,38 +120,35 @@ class PackedConvolution:
         """
         if bias is not None:
             bias = bias.to(weight)
-        self.weight, self.bias = channels_last(weight), bias
-        self.stride, self.padding = attrs["stride"], attrs["padding"]
-        self.dilation, self.groups = attrs["dilation"], attrs["groups"]
+        self.weight, self.bias = layout.channels_last(weight), bias
+        self.geometry = stride, padding, dilation, groups = geometry(attrs)
+        # In the order of oneDNN's operators.
+        self._sizes = padding, stride, dilation, groups
         self._packed: Tensor | None = None
         self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
 
     def __call__(self, x: Tensor, biased: bool) -> Tensor:
         """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
-        x, bias = channels_last(x.to(self.weight.dtype)), None
+        x, bias = layout.channels_last(x.to(self.weight.dtype)), None
         if biased:
             bias = self.bias
         if self._pack_next:
             self._pack(x)
         if self._packed is None:
-            return F.conv2d(
-                x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups
-            )
+            return F.conv2d(x, self.weight, bias, *self.geometry)
         return self._convolve(x, self._packed, bias)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        sizes = self.padding, self.stride, self.dilation, self.groups
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *sizes, "none", [], "")
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        return convolve(x, weight, bias, *self._sizes, "none", [], "")
 
     def _pack(self, x: Tensor) -> None:
         self._pack_next = False
         if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
             return
-        sizes = self.padding, self.stride, self.dilation, self.groups
         try:
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, *sizes, list(x.shape)
-            )
+            reorder = torch.ops.mkldnn._reorder_convolution_weight
+            packed = reorder(self.weight, *self._sizes, list(x.shape))
             self._convolve(x, packed, None)
         except (AttributeError, RuntimeError, TypeError):
             return
@@ -184,8 +173,8 @@ class Synapses:
         graph = plan.graph
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
-        self._units: dict[str, Unit] = {}
-        for name, unit in propagate(graph, thetas).items():
+        self._units: dict[str, layout.Unit] = {}
+        for name, unit in layout.propagate(graph, thetas).items():
             self._units[name] = unit
             if unit is not None:
                 self._units[name] = unit.to(self.like)
@@ -195,7 +184,7 @@ class Synapses:
         for node in graph.nodes:
             if node.weighted:
                 unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
-                weight = fold(graph.tensors[f"{node.name}.weight"], unit, groups)
+                weight = layout.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
                 bias = graph.parameters(node)[1]
                 self.maps[node.name] = partial(linear, weight, bias)
                 if node.op == "conv":
@@ -235,4 +224,4 @@ class Synapses:
         unit = self._units[name]
         if unit is None:
             return value
-        return value * per_channel(unit, value)
+        return value * layout.per_channel(unit, value)

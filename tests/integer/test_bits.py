@@ -19,9 +19,8 @@ from torch import Tensor
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
-from spiking_yolo.integer.moves import whole
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.step import Frame
+from spiking_yolo.integer.step import Frame, whole
 from spiking_yolo.integer.stream import Stream
 from spiking_yolo.io.assets import default_weights, sample_clip, samples_folder
 from spiking_yolo.snn.counting import Counts

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from spiking_yolo.integer import convolution
 from spiking_yolo.integer.convolution import Border, WholeConvolution, has_exact_int8
-from spiking_yolo.integer.windows import Windows
+from spiking_yolo.integer.kernels import Windows
 from spiking_yolo.snn.layout import rows
 
 

@@ -29,10 +29,10 @@ from torch import Tensor
 
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.graph import Activation, Graph, forward, layer_labels
-from spiking_yolo.integer.moves import whole
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import moved
+from spiking_yolo.integer.step import whole
 from spiking_yolo.io.json import columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import Progress, silent
