@@ -125,9 +125,7 @@ class SpikingYOLO:
         network = self._prepared()
         self.spec = network.spec
         if self.spec.task != "detect":
-            raise UserError(
-                f"this network is a classifier, which finds no boxes: use `{command('eval')}`"
-            )
+            raise UserError(f"a classifier finds no boxes: use `{command('eval')}`")
         self._graph = network.graph.to(self.device)
         self._costs = NetworkCosts.of(network)
         self._uncalibrated: Uncalibrated | None = None
@@ -174,20 +172,16 @@ class SpikingYOLO:
             >>> detector.save("best-spiking.safetensors")
         """
         if self._uncalibrated is None:
-            raise UserError(
-                "the thresholds of this network come from a file: use it as it is, or make them"
-                f" again by `{command('calibrate')}`"
-            )
+            again = f"use it as it is, or `{command('calibrate')}`"
+            raise UserError(f"the thresholds of this network come from a file: {again}")
         self._use(self._uncalibrated.convert(_pictures(images, bgr)))
 
     @property
     def converted(self) -> Converted:
         """The converted network. Raises UserError as long as it has no thresholds."""
         if self._converted is None:
-            raise UserError(
-                f"{self._source.provenance['weights']} has no thresholds yet: detect something"
-                " first, or give photographs to SpikingYOLO.calibrate"
-            )
+            missing = f"{self._source.provenance['weights']} has no thresholds yet"
+            raise UserError(f"{missing}: give photographs to detect, or to SpikingYOLO.calibrate")
         return self._converted
 
     @property

@@ -74,10 +74,8 @@ def read_log(path: Path, call: Mapping[str, Any]) -> tuple[list[dict[str, Any]],
         asked = flat(json.loads(json.dumps(finite(call))))
         for key in [*asked, *made_by]:
             if made_by.get(key) != asked.get(key):
-                raise UserError(
-                    f"{path.parent} was made with {key}={made_by.get(key)!s:.60}, not"
-                    f" {asked.get(key)!s:.60}: resume with the same settings, or start a new run"
-                )
+                said = f"{key}={made_by.get(key)!s:.60}, not {asked.get(key)!s:.60}"
+                raise UserError(f"{path.parent} was made with {said}: give the same, or a new run")
     return lines, whole
 
 

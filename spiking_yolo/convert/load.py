@@ -4,7 +4,6 @@ statistics, a recipe, neurons.
 A network without a calibration takes its thresholds from the pictures that it is about to see.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -367,10 +366,8 @@ def prepare(
                     recipe = own.recipe
         return _prepared(ann, recipe.with_settings(settings), files, statistics is None)
     if settings or any((method, calibration, statistics, *reading.values())):
-        raise UserError(
-            "the network is already converted: give no method, calibration, settings, statistics or"
-            " size with it, or convert the original weights again"
-        )
+        changes = "method, calibration, settings, statistics or size"
+        raise UserError(f"it is already converted: give no {changes}, or the original weights")
     return network
 
 
@@ -390,11 +387,11 @@ def _prepared(
     if result is None and at_once:
         return Uncalibrated(ann, recipe)
     if result is None:
-        listed = itertools.chain.from_iterable(file.names(recipe.name) for file in files)
+        known = ", ".join([name for file in files for name in file.names(recipe.name)]) or "none"
         raise UserError(
             f"{ann.weights.name} has no calibration {recipe.calibration.name} of {recipe.name} with"
-            f" these settings at {size_name(ann.imgsz)} pixels (found:"
-            f" {', '.join(listed) or 'none'}): make it with {calibrate_command(ann, recipe)}"
+            f" these settings at {size_name(ann.imgsz)} pixels (found: {known}): make it with"
+            f" {calibrate_command(ann, recipe)}"
         )
     origin = {
         "weights": ann.weights.name,

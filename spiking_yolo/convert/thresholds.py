@@ -29,18 +29,14 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
     kind = recipe.neuron_kind
     for node in graph.nodes:
         if node.product and not (recipe.complete and "softmax" in kind.follows):
-            raise UserError(
-                f"node {node.name!r} (attention) multiplies two maps, which needs neurons that send"
-                f" complete values of either sign: use --method {DEFAULT}"
-            )
+            raise UserError(f"node {node.name!r} is attention: it needs --method {DEFAULT}")
     for node in graph.activations:
         phi = node.phi
         for what in ("slope", "cap", "silu", "mish"):
             if getattr(phi, what) and what not in kind.follows:
                 raise UserError(
-                    f"node {node.name!r} has a {what}, which neurons of kind {recipe.neuron.kind}"
-                    f" do not follow: use --method {DEFAULT}; or train the network with ReLU, as"
-                    f" Ultralytics does with model={YAML}"
+                    f"node {node.name!r} has a {what}, which {recipe.neuron.kind} neurons lack: use"
+                    f" --method {DEFAULT}, or train with ReLU (Ultralytics: model={YAML})"
                 )
         if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
             # Its threshold falls to nothing while the potential of a saturated neuron grows.

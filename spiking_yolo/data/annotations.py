@@ -243,10 +243,8 @@ def read_xml(xml: Path, image: Path) -> Sample:
             boxes.append(box)
             difficult.append(item.findtext("difficult", "0").strip() == "1")
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise UserError(
-            f"{xml} is no annotation of VOC, with a size, and objects of its classes with whole"
-            f" boxes ({reason(error)}): correct it"
-        ) from None
+        said = f"{xml} is no annotation of VOC, with a size and objects of its classes"
+        raise UserError(f"{said} ({reason(error)}): correct it") from None
     return Sample.of(xml.stem, image, (width, height), boxes, labels, difficult)
 
 
@@ -280,9 +278,8 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     images = [Path(file) for file in files if file in there]
     bare = sum(not label_path(image).is_file() for image in images)
     if bare:
-        notes.append(
-            f"{bare} of {len(images)} images have no label file and are taken to show no objects"
-        )
+        said = "images have no label file and are taken to show no objects"
+        notes.append(f"{bare} of {len(images)} {said}")
     samples = [read_sample(n, image, len(names)) for n, image in enumerate(images, 1)]
     return DetectionSet(f"{path.stem} {split}", tuple(map(label, names)), samples, notes)
 
@@ -311,10 +308,8 @@ def _read(path: Path) -> tuple[DataYaml, list[str]]:
             raise ValueError("it names no class")
         return config, list(map(str, names))
     except invalid as error:
-        raise UserError(
-            f"{path} is no data.yaml, with the keys path, train, val and names"
-            f" ({reason(error)}): correct it"
-        ) from None
+        said = f"{path} is no data.yaml, with the keys path, train, val and names"
+        raise UserError(f"{said} ({reason(error)}): correct it") from None
 
 
 def _images(key: str, root: Path, path: Path) -> list[str]:
@@ -370,8 +365,6 @@ def _label(line: str, where: str, classes: int) -> list[float]:
         if len(row) != 5 or row[0] not in range(classes) or not all(0 <= v <= 1 for v in row[1:]):
             raise ValueError
     except ValueError:
-        raise UserError(
-            f"{where}: '{line.strip()[:60]}' is not 'class cx cy w h' with a class of 0 to"
-            f" {classes - 1} and fractions of the image: correct it"
-        ) from None
+        needed = f"'class cx cy w h', a class of 0 to {classes - 1} and fractions of the image"
+        raise UserError(f"{where}: '{line.strip()[:60]}' is not {needed}: correct it") from None
     return row

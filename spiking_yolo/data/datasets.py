@@ -95,10 +95,8 @@ class Sample:
                 image = read_image(np.asarray(stored.convert("RGB")))
         if image.shape[:2] != (self.height, self.width):
             height, width = image.shape[:2]
-            raise UserError(
-                f"{self.path} has {width}x{height} pixels and its annotation says"
-                f" {self.width}x{self.height}: annotate the image as it is"
-            )
+            said = f"{width}x{height} pixels and its annotation says {self.width}x{self.height}"
+            raise UserError(f"{self.path} has {said}: annotate the image as it is")
         return image
 
 

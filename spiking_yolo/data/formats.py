@@ -110,9 +110,7 @@ def open_detection(
     entry = format_of(data)
     if entry is None:
         names = [entry.name for entry in FORMATS if entry.task == "detect"]
-        raise UserError(
-            f"{data} is no detection dataset: pass {', '.join(names[:-1])} or {names[-1]}"
-        )
+        raise UserError(f"{data} is no detection dataset: pass one of {', '.join(names)}")
     if split and not entry.val:
         raise UserError(f"{data} is {entry.name}, which has no splits: leave --split out")
     options = {"images": images, "year": year}

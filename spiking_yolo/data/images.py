@@ -121,9 +121,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     floats = np.issubdtype(array.dtype, np.floating)
     fit = array.ndim == 3 and array.shape[2] in (1, 3, 4) and array.size > 0
     if not fit or (floats and not (array.min() >= 0 and array.max() <= 1)):
-        raise UserError(
-            f"{array.dtype} {array.shape} is no image: give [H, W] or [H, W, 3], floats in [0, 1]"
-        )
+        given = f"{array.dtype} {array.shape}"
+        raise UserError(f"{given} is no image: give [H, W] or [H, W, 3], floats in [0, 1]")
     if floats:
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     elif array.dtype == np.uint16:

@@ -91,10 +91,8 @@ def _row(line: str, where: str) -> list[float]:
         if min(width, height) < 0:
             raise ValueError
     except ValueError:
-        raise UserError(
-            f"{where}: '{line.strip()[:60]}' is not 'frame,id,left,top,width,height,...', whole"
-            " numbers from frame 1 on and sizes above 0: correct it"
-        ) from None
+        needed = "'frame,id,left,top,width,height,...' with frames from 1 and sizes from 0"
+        raise UserError(f"{where}: '{line.strip()[:60]}' is not {needed}: correct it") from None
     return row
 
 

@@ -116,10 +116,8 @@ def _open_stream(source: str) -> Iterator[Video]:
 
 
 def _unreadable(source: str) -> UserError:
-    return UserError(
-        f"cannot open the video {source}: it does not exist, is damaged or of an unknown format, or"
-        " nothing answers there; check it"
-    )
+    problem = "it does not exist, is damaged or of an unknown format, or nothing answers"
+    return UserError(f"cannot open the video {source}: {problem}; check it")
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Any]:
@@ -289,6 +287,5 @@ class VideoWriter:
         try:
             self._thread.submit(function, *arguments).result()
         except FFmpegError as error:
-            raise UserError(
-                f"cannot write {self.path}: {error.strerror}; check the folder and the free space"
-            ) from error
+            said = f"cannot write {self.path}: {error.strerror}"
+            raise UserError(f"{said}; check the folder and the free space") from error

@@ -474,16 +474,11 @@ def output_of(node: Node, parameters: Sequence[Tensor | None], inputs: Sequence[
         if not bias_fits or not _fits(node, weight, inputs, output):
             raise ValueError("its weight, its window or its inputs are of other shapes")
     except ERRORS as error:
-        sizes = ", ".join(map(_size, inputs))
-        raise UserError(
-            f"node {node.name!r} ({node.op}) does not fit its input of {sizes}:"
-            f" {reason(error)[:80]}"
-        ) from error
+        problem = f"does not fit its input of {', '.join(map(_size, inputs))}: {reason(error):.80}"
+        raise UserError(f"node {node.name!r} ({node.op}) {problem}") from error
     if not 0 < output.numel() <= MAX_NUMBERS:
-        raise UserError(
-            f"node {node.name!r} ({node.op}) makes a map of {_size(output)[:60]}: each needs 1"
-            f" to {MAX_NUMBERS} numbers"
-        )
+        problem = f"makes a map of {_size(output):.60}: each needs 1 to {MAX_NUMBERS} numbers"
+        raise UserError(f"node {node.name!r} ({node.op}) {problem}")
     return output
 
 

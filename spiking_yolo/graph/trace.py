@@ -339,9 +339,8 @@ def _translate(fused: fx.GraphModule) -> Graph:
                 names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
             except TypeError as error:
                 # The translator does not have such an argument.
-                raise UserError(
-                    f"node {node.name!r}: such a call cannot be converted ({reason(error)})"
-                ) from error
+                problem = f"such a call cannot be converted ({reason(error)})"
+                raise UserError(f"node {node.name!r}: {problem}") from error
         else:
             raise _refusal(node, modules)
     return Graph(tuple(nodes), outputs, tensors)
@@ -359,8 +358,6 @@ def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
     kind: Any = node.target
     if node.op == "call_module":
         kind = type(modules[node.target])
-    return UserError(
-        f"node {node.name!r} ({getattr(kind, '__name__', kind)}) cannot be converted to a spiking"
-        " network: use convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or"
-        " flatten, in this order, and leave decoding out"
-    )
+    known = "convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or flatten"
+    what = f"node {node.name!r} ({getattr(kind, '__name__', kind)}) cannot be converted"
+    return UserError(f"{what}: use {known}, in this order, and leave decoding out")

@@ -56,14 +56,10 @@ class IntegerNetwork(nn.Module):
         self.recipe, self.fast = recipe, fast
         plan = NetworkPlan(graph, recipe)
         self.graph, self.computed = plan.graph, distribute_sums(plan.graph)
-        self.sizes = {
-            name: size
-            for one in (self.computed, plan.graph)
-            for name, size in shapes(one, spec.height, spec.width).items()
-        }
-        self.parameters_of = NetworkParameters(self.computed, neurons, recipe.neuron, spec).to(
-            device
-        )
+        size = spec.height, spec.width
+        self.sizes = shapes(self.computed, *size) | shapes(plan.graph, *size)
+        parameters = NetworkParameters(self.computed, neurons, recipe.neuron, spec)
+        self.parameters_of = parameters.to(device)
         self.layers = self.parameters_of.layers
         self.input = self.computed.nodes[0].name
         # The byte of no events is another one, so that only layers with weights read the image's.
@@ -122,10 +118,8 @@ class IntegerNetwork(nn.Module):
         for name, node in nodes.items():
             a = node.attrs
             if node.op == "conv" and set(a["dilation"]) == {1}:
-                kernel, padding = (
-                    self.parameters_of.convolutions[name].levels.shape[2:],
-                    a["padding"],
-                )
+                levels, padding = self.parameters_of.convolutions[name].levels, a["padding"]
+                kernel = levels.shape[2:]
             elif node.op == "max_pool":
                 kernel, padding = a["kernel"], (a["padding"][2], a["padding"][0])
             else:

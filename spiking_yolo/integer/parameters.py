@@ -159,10 +159,8 @@ class NetworkParameters:
     def _check_sum(self, node: Node) -> None:
         for user in self._users[node.name]:
             if user.op not in ("activation", "add"):
-                raise UserError(
-                    f"node {node.name!r} adds maps of several scales, and {user.name!r}"
-                    f" ({user.op}) cannot read such a sum"
-                )
+                reader = f"{user.name!r} ({user.op}) cannot read"
+                raise UserError(f"node {node.name!r} adds maps of several scales, which {reader}")
 
     def _window(self, node: Node) -> int:
         """How many values an average pooling adds."""

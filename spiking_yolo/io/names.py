@@ -61,9 +61,8 @@ def plain_name(text: object, what: str) -> str:
         UserError: It has other characters than letters, digits and . _ + -.
     """
     if not (isinstance(text, str) and _PLAIN.fullmatch(text)):
-        raise UserError(
-            f"{what} {ascii(text)[:LABEL]} must be named by letters, digits and . _ + - alone"
-        )
+        shown = f"{what} {ascii(text)[:LABEL]}"
+        raise UserError(f"{shown} must be named by letters, digits and . _ + - alone")
     return text
 
 
@@ -102,10 +101,8 @@ def input_size(value: int | str | Sequence[int]) -> Size:
         sides = [value, value]
     fit = all(isinstance(s, Integral) and 0 < s <= LARGEST and s % STRIDE == 0 for s in sides)
     if not fit or len(sides) != 2:
-        raise UserError(
-            f"each side of the input must be a multiple of {STRIDE} pixels, at most {LARGEST}: give"
-            f" 416 for a square, or height x width as in 288x416, not {value!r:.40}"
-        )
+        rule = f"each side of the input must be a multiple of {STRIDE} pixels, at most {LARGEST}"
+        raise UserError(f"{rule}: give 416, or HEIGHTxWIDTH as in 288x416, not {value!r:.40}")
     return int(sides[0]), int(sides[1])
 
 

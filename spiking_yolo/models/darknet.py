@@ -479,9 +479,8 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
     header = 20 if major * 10 + minor >= 2 else 16
     needed = header + 4 * count_floats(net)
     if len(content) != needed or not 0 <= max(major, minor) < 1000:
-        raise UserError(
-            f"{path} has {len(content)} bytes, but the cfg needs {needed}: give its own cfg"
-        )
+        size = f"{len(content)} bytes, but the cfg needs {needed}"
+        raise UserError(f"{path} has {size}: give its own cfg")
     net.to_empty(device="cpu")
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header).astype(np.float32))
     offset = 0

@@ -100,10 +100,9 @@ def located(weights: str | Path) -> Path:
         raise UserError(f"there are no weights {weights}{hint}")
     shipped_file = shipped("weights") / network.weights
     if not shipped_file.is_file():
-        raise UserError(
-            f"{network.name} does not come with this installation ({network.licence}): fetch"
-            f" {network.weights} from {network.source}, and give it as --weights {network.weights}"
-        )
+        missing = f"{network.name} does not come with this installation ({network.licence})"
+        fetch = f"fetch {network.weights} from {network.source}, and give its path"
+        raise UserError(f"{missing}: {fetch}")
     return shipped_file
 
 

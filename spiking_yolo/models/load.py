@@ -200,7 +200,5 @@ def _resized(spec: Spec, size: Size) -> Spec:
     if any(head.side for head in spec.heads) and size != (spec.height, spec.width):
         raise UserError("this network has a connected head and one size: leave --imgsz out")
     if size[0] % spec.stride or size[1] % spec.stride:
-        raise UserError(
-            f"--imgsz {size_name(size)} is no multiple of {spec.stride} pixels, which this takes"
-        )
+        raise UserError(f"--imgsz {size_name(size)} must be multiples of {spec.stride} pixels")
     return replace(spec, height=size[0], width=size[1])

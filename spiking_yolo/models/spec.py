@@ -111,9 +111,8 @@ def check_network(graph: Graph, spec: Spec) -> dict[str, torch.Size]:
         fit = len(outputs) == len(spec.heads) and all(head.fits(shape) for shape, head in pairs)
     if not fit:
         shown = ", ".join("x".join(map(str, shape)) for shape in outputs)
-        raise UserError(
-            f"the outputs ({shown}) are not those of {len(spec.names)} classes: give another file"
-        )
+        classes = f"{len(spec.names)} classes"
+        raise UserError(f"the outputs ({shown}) are not those of {classes}: give another file")
     return known
 
 

@@ -97,10 +97,8 @@ def spiking_model(
     """
     graph, recipe, spec = converted.spiking_graph, converted.recipe, converted.spec
     if not recipe.complete:
-        raise UserError(
-            f"{recipe.name} sends spikes over T steps, and ONNX files hold one step: choose"
-            " --method signed-digits, or write a .safetensors file"
-        )
+        needed = "--method signed-digits, or a .safetensors file"
+        raise UserError(f"{recipe.name} takes T steps, and ONNX files hold one: choose {needed}")
     if stateful and not recipe.keeps_frames:
         raise UserError("--stateful needs a state: --set encoding.frames=keep")
     network = IntegerNetwork(graph, converted.neurons, recipe, spec, fast=False)

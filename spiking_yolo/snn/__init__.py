@@ -15,6 +15,5 @@ What travels is n * ratio(t) * q(t) * OFF weight, "in thetas", with n the number
 Every step runs through the whole network, layer by layer: input -> synapses, pooling ->
 neurons -> readout. network.py has this time loop, plan.py what is decided before it. Methods whose
 layers send complete values in one step are not simulated: the network of whole numbers runs them
-(integer/). The neurons are in neurons/, each with its state and one `step`; functional.py has the
-arithmetic that several share.
+(integer/). The neurons are in neurons/, each with its state and one `step`.
 """

@@ -4,7 +4,7 @@ rely on.
 
 from dataclasses import dataclass
 
-from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph import Graph
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
 from spiking_yolo.recipe import Recipe
 
@@ -93,15 +93,3 @@ def _pools_alone(graph: Graph) -> dict[str, str]:
         if pool.op == "max_pool" and alone:
             sums[layer.name] = pool.name
     return sums
-
-
-def readout_sources(graph: Graph, readout: tuple[Node, ...]) -> set[str]:
-    """The nodes whose values the output is read from: those before the readout, and outputs outside
-    of it.
-    """
-    sources = set(graph.outputs)
-    for node in readout:
-        sources.update(node.inputs)
-    for node in readout:
-        sources.discard(node.name)
-    return sources

@@ -13,7 +13,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.operations import EventCosts, operations_by_layer
-from spiking_yolo.snn.plan import NetworkPlan, readout_sources
+from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.synapses import Synapses
 
 
@@ -34,7 +34,11 @@ class OutputSum:
         self._synapses = synapses
         self._skip = skip
         self._corrections = corrections
-        self._sources = readout_sources(plan.graph, plan.readout)
+        # The nodes that the output is read from: before the linear end, and outputs outside of it.
+        self._sources = set(plan.graph.outputs)
+        for node in plan.readout:
+            self._sources.update(node.inputs)
+        self._sources -= {node.name for node in plan.readout}
         self.reset()
 
     def reset(self) -> None:
@@ -171,7 +175,7 @@ class Snapshot:
         by_sender = {name: Counts.unstacked(sums[:, 0]) for name, sums in spent.items()}
         own = {node.name: by_sender[node.name].spikes for node in graph.activations}
         if spikes is not None:
-            own = {name: per_image(count) for name, count in spikes.items()}
+            own = {name: count.double().flatten(1).sum(1) for name, count in spikes.items()}
         kinds: dict[str, list[Counts]] = {"activation": [], "max_pool": [], "input": []}
         for name, count in by_sender.items():
             kinds[graph[name].op].append(count)
@@ -215,11 +219,6 @@ def _spike_maps(
             per_position = neurons[node.name] / count[0, 0].numel()
             maps[node.name] = (count.sum(1) / per_position).float()
     return maps
-
-
-def per_image(count: Tensor) -> Tensor:
-    """The sum over each image, float64 [N]."""
-    return count.sum(tuple(range(1, count.ndim)), dtype=torch.float64)
 
 
 def _total(counts: Iterable[Counts]) -> Counts:

@@ -65,10 +65,8 @@ class TrainOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.task == "detect") != (self.model in DETECTORS):
-            raise UserError(
-                f"--model {self.model} does not fit --task {self.task}: --task detect trains"
-                f" {', '.join(DETECTORS)}, --task classify the others"
-            )
+            fits = f"--task detect trains {', '.join(DETECTORS)}, --task classify the others"
+            raise UserError(f"--model {self.model} does not fit --task {self.task}: {fits}")
         for name, default in DEFAULTS[self.task].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)

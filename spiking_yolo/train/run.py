@@ -227,9 +227,8 @@ class Trainer:
         except Exception as error:
             raise UserError(f"{path} is damaged: train anew, with another --name") from error
         if changed:
-            raise UserError(
-                f"{path.parent} was trained with other options ({', '.join(changed)}): keep them"
-            )
+            options = f"other options ({', '.join(changed)})"
+            raise UserError(f"{path.parent} was trained with {options}: keep them")
 
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
@@ -278,10 +277,7 @@ def train(
     """
     folder = options.folder
     if (folder / "state.pt").exists() != bool(options.resume):
-        raise UserError(
-            f"{folder}: give --resume FOLDER to go on with a training that is there, or another"
-            " --name to start one"
-        )
+        raise UserError(f"{folder}: give --resume FOLDER to go on, or another --name to start")
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -29,10 +29,9 @@ from spiking_yolo.convert.thresholds import check_activations
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
-from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import build_neurons
-from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
+from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire, room
 from spiking_yolo.snn.neurons.layer import NeuronLayer, register
 from spiking_yolo.snn.neurons.on_off import OnOff
 from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta, multi_threshold_spike
@@ -183,7 +182,7 @@ def test_what_is_sent_stays_below_the_cap():
     half each.
     """
     half = torch.tensor(0.5)
-    assert F.room(torch.tensor(1.5), 3, torch.tensor(2.0), half) == 5
+    assert room(torch.tensor(1.5), 3, torch.tensor(2.0), half) == 5
     tested = neuron(Recipe("test", neuron=Neuron(gamma=2)), 3, cap=6)
     assert drive(tested, [9, 9, 0]) == [(2, 3), (2, 6), (2, 0)]
 

@@ -177,9 +177,8 @@ def _images(proto: Any) -> Any:
     # 0 is an open size.
     fit = len(inputs) == 1 and kind.elem_type == FLOAT and len(sides) == 4
     if not fit or sides[0] not in (0, 1) or sides[1] not in (0, 3):
-        raise UserError(
-            f"its input is no RGB image of floats, [1, 3, H, W]: {EXPORT_AGAIN}, with batch=1"
-        )
+        problem = "its input is no RGB image of floats, [1, 3, H, W]"
+        raise UserError(f"{problem}: {EXPORT_AGAIN}, with batch=1")
     return inputs[0]
 
 

@@ -242,7 +242,5 @@ def _refusal(tail: Sequence[OnnxNode]) -> UserError:
     problem = "what its outputs mean is not known here"
     if any(node.op == "Conv" for node in tail[1:]):
         problem = f"{tail[0].title} cannot be converted to a spiking network"
-    return UserError(
-        f"{problem}: detectors exported by YOLOv5 and Ultralytics with default options can be"
-        " opened, and YOLOv7-tiny with --grid"
-    )
+    known = "YOLOv5 and Ultralytics with default options, or YOLOv7-tiny with --grid"
+    return UserError(f"{problem}: give a detector exported by {known}")

@@ -26,9 +26,8 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.layout import collapse_equal, per_channel
-from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire, room
 from spiking_yolo.snn.neurons.layer import Clock, register
 
 LOG2E = math.log2(math.e)
@@ -67,17 +66,8 @@ class MsatIntegrateAndFire(IntegrateAndFire):
     def step(self, z: Tensor, clock: Clock) -> Tensor:
         if clock.t > 0:
             self.adapt(z, clock.t)
-        self.charge()
-        fired = F.integrate_and_fire(
-            self.potential,
-            z,
-            self.ratio * self.p.theta,
-            self.settings.gamma,
-            self.out,
-            F.RESETS[self.settings.reset],
-            F.room(self.p.cap, clock.t + 1, self.sent, self.ratio),
-            self.sign,
-        )
+        left = room(self.p.cap, clock.t + 1, self.sent, self.ratio)
+        fired = self.fire(z, self.ratio * self.p.theta, left)
         self.tally.add(fired)
         self.total.add_(self.potential)
         out = fired.mul_(self.ratio)

@@ -88,20 +88,6 @@ class ConstantOnOff(OnOff):
     receives |z| / theta and has the threshold 1.
     """
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        recipe: Recipe,
-        phi: Activation,
-        plan: LayerPlan,
-        member: Callable[..., NeuronLayer],
-    ):
-        super().__init__(parameters, recipe, phi, plan, member)
-        unit = {"theta": torch.ones(1), "initial": torch.zeros(())}
-        if "gain" in parameters:
-            unit["gain"] = parameters["gain"]
-        self.on = member(unit, recipe, Activation(), LayerPlan(plan.name))
-
     @staticmethod
     def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe, plan: LayerPlan) -> bool:
         """Whether no potential rises without current, and only current / theta matters."""
@@ -113,6 +99,8 @@ class ConstantOnOff(OnOff):
 
     def start(self, z: Tensor) -> None:
         theta_off, current = self._own("theta_off"), self.biased(z)
+        unit = {**self.on.parameters, "theta": torch.ones(1), "initial": torch.zeros(())}
+        self.on = type(self.on)(unit, self.recipe, Activation(), LayerPlan(self.plan.name))
         positive = current > 0
         # As the neuron that fires receives it, and what its spikes are worth, in thetas of ON.
         self._current = current.abs() / torch.where(positive, self.p.theta, theta_off)
