@@ -194,14 +194,11 @@ class SpikingYOLO:
     def __repr__(self) -> str:
         weights = self._source.provenance.get("weights", "a network")
         method = self._source.recipe.title
-        size = f"{self.spec.height} x {self.spec.width} px"
-        missing = ""
+        size, count = f"{self.spec.height} x {self.spec.width} px", len(self.names)
+        text = f"SpikingYOLO of {weights}: {method}, {size}, {count} classes, {self.device}"
         if self._converted is None:
-            missing = ", no thresholds yet"
-        return (
-            f"SpikingYOLO of {weights}: {method}, {size}, {len(self.names)} classes,"
-            f" {self.device}{missing}"
-        )
+            text += ", no thresholds yet"
+        return text
 
     @property
     def names(self) -> tuple[str, ...]:

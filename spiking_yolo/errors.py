@@ -42,9 +42,7 @@ def require(module: str, extra: str) -> ModuleType:
 
 def pip_install(extra: str) -> str:
     """The command that installs an extra: of the installed package, or else of this checkout."""
-    installed = any(
-        Path(str(one.locate_file(""))).resolve() != ROOT
-        for one in distributions(name="spiking_yolo")
-    )
+    folders = [one.locate_file("") for one in distributions(name="spiking_yolo")]
+    installed = any(Path(str(folder)).resolve() != ROOT for folder in folders)
     in_checkout = (ROOT / "pyproject.toml").is_file()
     return f"pip install '{ROOT if in_checkout and not installed else 'spiking_yolo'}[{extra}]'"

@@ -470,10 +470,8 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     """Why the slots of a recipe do not fit together, and what to set instead."""
     neuron, encoding, calibration = recipe.neuron, recipe.encoding, recipe.calibration
     kind = recipe.neuron_kind
-    by_gradient = {
-        "threshold.rule=sensitivity": recipe.threshold.rule == "sensitivity",
-        f"calibration.kind={calibration.kind}": calibration.by_gradient,
-    }
+    by_gradient = {"threshold.rule=sensitivity": recipe.threshold.rule == "sensitivity"}
+    by_gradient[f"calibration.kind={calibration.kind}"] = calibration.by_gradient
     read_by_some = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
         ("initial", "neuron.initial", neuron.initial),
@@ -499,10 +497,8 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     complete_only = {"neuron.slack": neuron.slack, "neuron.hysteresis": neuron.hysteresis}
     for what, is_set in (complete_only | by_gradient).items():
         if is_set and not (recipe.complete and neuron.kind == "sigma-delta"):
-            yield (
-                f"{what} needs complete values: --set neuron.kind=sigma-delta,"
-                f" neuron.events=digits, neuron.gamma={MAX_GAMMA}"
-            )
+            keys = f"neuron.kind=sigma-delta, neuron.events=digits, neuron.gamma={MAX_GAMMA}"
+            yield f"{what} needs complete values: --set {keys}"
     if kind.msat and neuron.events == "switches":
         yield "neuron.events=switches needs spikes of one value: neuron.kind=if"
     if kind.msat and not recipe.msat.floor and neuron.gamma > 1:

@@ -285,10 +285,9 @@ class Result:
         name: Name of the image; by default its path.
         """
         height, width = self.image.shape[:2]
-        lines = [
-            f"{printable(name or self.path or 'image')}: {width}x{height},"
-            f" {listed(self.detections, self.names)}; {self._cost()}; {1e3 * self.seconds:.0f} ms"
-        ]
+        seen = f"{width}x{height}, {listed(self.detections, self.names)}; {self._cost()}"
+        title = printable(name or self.path or "image")
+        lines = [f"{title}: {seen}; {1e3 * self.seconds:.0f} ms"]
         if steps is None:
             steps = sorted(self.steps.keys() - {self.T})
         for t in steps:

@@ -207,11 +207,9 @@ class CalibrationFile:
         neurons = unpack(of_neurons)
         try:
             settings = {**content["settings"], "calibration.name": name}
-            recipe, images = (
-                start_of(method).with_settings(settings),
-                ImageList(**content["images"]),
-            )
-            result = CalibrationResult(recipe, neurons, images, stored, content.get("done", 1.0))
+            recipe, done = start_of(method).with_settings(settings), content.get("done", 1.0)
+            images = ImageList(**content["images"])
+            result = CalibrationResult(recipe, neurons, images, stored, done)
             if bool(result.weights) != recipe.calibration.weights:
                 raise ValueError("tuned weights are missing, or are not the method's")
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -268,10 +266,9 @@ def save_calibrations(
             old = CalibrationFile.read(path)
             if (old.weights_sha256, old.imgsz) == (weights_sha256, tuple(imgsz)):
                 tensors, entries = old._tensors(""), dict(old.entries)
-        parts = {
-            f"{one.recipe.name}/{one.recipe.calibration.name}": one.contents()
-            for one in calibrations
-        }
+        parts: dict[str, tuple[dict[str, Tensor], Entry]] = {}
+        for one in calibrations:
+            parts[f"{one.recipe.name}/{one.recipe.calibration.name}"] = one.contents()
         if statistics is not None:
             parts[STATISTICS] = statistics.contents()
         for key, (own, content) in parts.items():

@@ -13,29 +13,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert import calibration_file, thresholds
 from spiking_yolo.convert.calibrate import Job, calibrate
-from spiking_yolo.convert.calibration_file import (
-    CalibrationFile,
-    CalibrationResult,
-    best_calibration,
-    calibrate_command,
-    calibration_files,
-    check_neurons,
-    find_calibration,
-    find_statistics,
-    pack,
-    settings_of,
-    unpack,
-)
+from spiking_yolo.convert.calibration_file import calibrate_command, calibration_files
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms, preprocessed
-from spiking_yolo.convert.thresholds import (
-    NeuronParameters,
-    base_parameters,
-    check_activations,
-    least_thetas,
-    scaled,
-)
+from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
@@ -105,7 +88,7 @@ class Converted:
         """All its numbers, as files name them."""
         tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
         tensors |= {f"tuned/{k}": v for k, v in self.weights.items()}
-        return tensors | {f"site/{k}": v for k, v in pack(self.neurons).items()}
+        return tensors | {f"site/{k}": v for k, v in calibration_file.pack(self.neurons).items()}
 
     def sha256(self) -> str:
         """SHA-256 of all its numbers."""
@@ -126,19 +109,18 @@ class Converted:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
-        metadata, tensors = read_format(
-            path, FORMAT, f"a converted network: make one with `{command('export')}`"
-        )
+        what = f"a converted network: make one with `{command('export')}`"
+        metadata, tensors = read_format(path, FORMAT, what)
         folders: dict[str, dict[str, Tensor]] = {"graph": {}, "tuned": {}, "site": {}}
         for key, value in tensors.items():
             folder, _, name = key.partition("/")
             folders.setdefault(folder, {})[name] = value
-        weights, neurons = folders["tuned"], unpack(folders["site"])
+        weights, neurons = folders["tuned"], calibration_file.unpack(folders["site"])
         try:
             graph = graph_from(metadata, folders["graph"])
             spec = Spec.from_json(metadata["spec"])
             recipe = Recipe.from_json(metadata["recipe"])
-            check_neurons(graph, check_network(graph, spec), neurons)
+            calibration_file.check_neurons(graph, check_network(graph, spec), neurons)
             check_weights(graph, weights)
             provenance = entry(metadata, "provenance", dict[str, str])
             return cls(graph, spec, recipe, neurons, provenance, weights)
@@ -174,14 +156,14 @@ def convert(
     weights = dict(weights or {})
     if recipe.calibration.weights and not weights:
         raise UserError(f"method {recipe.name} tunes weights: use `{command('calibrate')} --tune`")
-    check_activations(graph, recipe)
+    thresholds.check_activations(graph, recipe)
     if neurons is None:
         if recipe.runs_network:
             raise UserError(f"calibrate it: `{command('calibrate')} --method {recipe.name}`")
         assert statistics is not None
-        neurons = base_parameters(graph, statistics.histograms, recipe)
+        neurons = thresholds.base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:
-        neurons = scaled(graph, neurons, recipe.threshold.scale)
+        neurons = thresholds.scaled(graph, neurons, recipe.threshold.scale)
     check_weights(graph, weights)
     if weights:
         origin["weights_tuned"] = "without labels"
@@ -250,7 +232,7 @@ class Uncalibrated:
             statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
             if recipe.by_gradient:
                 settings: dict[str, Any] = {"calibration.kind": "none"}
-                if "calibration.operations" not in settings_of(recipe):
+                if "calibration.operations" not in calibration_file.settings_of(recipe):
                     settings["calibration.operations"] = UNTRAINED_OPERATIONS
                 recipe = recipe.with_settings(settings)
                 neurons = calibrate(Job(graph, ann.spec, statistics, recipe, images))
@@ -356,7 +338,7 @@ def prepare(
         recipe, settings = get_recipe(method or DEFAULT, calibration), settings or {}
         learned = any(key.startswith(("calibration.", "threshold.rule")) for key in settings)
         if method in (None, DEFAULT) and calibration is None and not learned:
-            own = best_calibration(files, video)
+            own = calibration_file.best_calibration(files, video)
             if own is not None:
                 name = own.recipe.calibration.name
                 if name != "default":
@@ -372,11 +354,11 @@ def prepare(
 
 
 def _prepared(
-    ann: Ann, recipe: Recipe, files: Sequence[CalibrationFile], or_pictures: bool
+    ann: Ann, recipe: Recipe, files: Sequence[calibration_file.CalibrationFile], or_pictures: bool
 ) -> Converted | Uncalibrated:
     """The network converted, or as it is where files have nothing and pictures can replace them."""
     at_once = or_pictures and converts_at_once(recipe)
-    known = find_statistics(files)
+    known = calibration_file.find_statistics(files)
     if not recipe.runs_network:
         if known is not None:
             return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name})
@@ -393,27 +375,24 @@ def _prepared(
             f" these settings at {size_name(ann.imgsz)} pixels (found: {known}): make it with"
             f" {calibrate_command(ann, recipe)}"
         )
-    origin = {
-        "weights": ann.weights.name,
-        "weights_sha256": ann.sha256,
-        "calibration_images": str(result.images.count),
-    }
+    origin = {"weights": ann.weights.name, "weights_sha256": ann.sha256}
+    origin["calibration_images"] = str(result.images.count)
     neurons = result.neurons
     if recipe.complete and known is not None:
         # Large enough for events of 8 bits.
-        least = least_thetas(ann.graph, known.histograms)
-        neurons = scaled(ann.graph, neurons, 1.0, least)
+        least = thresholds.least_thetas(ann.graph, known.histograms)
+        neurons = thresholds.scaled(ann.graph, neurons, 1.0, least)
     return convert(ann.graph, ann.spec, None, recipe, origin, neurons, result.weights)
 
 
 def _calibration(
-    files: Sequence[CalibrationFile], recipe: Recipe
-) -> tuple[Recipe, CalibrationResult | None]:
+    files: Sequence[calibration_file.CalibrationFile], recipe: Recipe
+) -> tuple[Recipe, calibration_file.CalibrationResult | None]:
     """What the recipe learned by running this network, if there is a calibration that fits it.
 
     A calibration with a name of its own brings the settings that it was made with.
     """
-    result = find_calibration(files, recipe)
+    result = calibration_file.find_calibration(files, recipe)
     method = METHODS.get(recipe.name)
     name = recipe.calibration.name
     if result is not None and method and name not in (*CALIBRATIONS, "default"):
@@ -426,7 +405,7 @@ def _calibration(
 
 def load_statistics(ann: Ann, path: Path | None = None) -> Statistics:
     """The statistics that belong to this network: of this file, or the first that is found."""
-    statistics = find_statistics(calibration_files(ann, path))
+    statistics = calibration_file.find_statistics(calibration_files(ann, path))
     if statistics is None:
         raise UserError(no_statistics(ann, get_recipe(DEFAULT)))
     return statistics
@@ -435,10 +414,8 @@ def load_statistics(ann: Ann, path: Path | None = None) -> Statistics:
 def no_statistics(ann: Ann, recipe: Recipe) -> str:
     """That a network has nothing to take thresholds from, and how to change that."""
     what = "calibration" if recipe.runs_network else "activation statistics"
-    return (
-        f"no {what} of {ann.weights} at {size_name(ann.imgsz)} pixels: make them with"
-        f" {calibrate_command(ann, recipe)}"
-    )
+    make = f"make them with {calibrate_command(ann, recipe)}"
+    return f"no {what} of {ann.weights} at {size_name(ann.imgsz)} pixels: {make}"
 
 
 def of_all(

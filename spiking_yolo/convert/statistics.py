@@ -29,9 +29,7 @@ def edges() -> Tensor:
     octaves = torch.arange(-OCTAVES, 0, dtype=torch.float64)
     divisions = torch.arange(DIVISIONS, dtype=torch.float64) / DIVISIONS
     lower = (2.0 ** octaves[:, None] * (1 + divisions)).flatten()
-    return torch.cat(
-        [torch.zeros(1, dtype=torch.float64), lower, torch.ones(1, dtype=torch.float64)]
-    )
+    return torch.cat([lower.new_zeros(1), lower, lower.new_ones(1)])
 
 
 @dataclass
@@ -94,9 +92,8 @@ class Histogram:
         for c, exponent in enumerate(self.exponent.tolist()):
             counts[:, 0] += _shift(self.counts[:, c], int(top - exponent))
         total = self.total * len(self.exponent)
-        return type(self)(
-            counts, top[None], self.minimum.min()[None], self.maximum.max()[None], total
-        )
+        ends = self.minimum.min()[None], self.maximum.max()[None]
+        return type(self)(counts, top[None], *ends, total)
 
 
 def _shift(counts: Tensor, octaves: int) -> Tensor:
@@ -114,6 +111,7 @@ def _shift(counts: Tensor, octaves: int) -> Tensor:
 
 # At most in a file: 600 MB of counts.
 CHANNELS = 1 << 17
+PER_CHANNEL = {"exponent": torch.int16, "minimum": torch.float32, "maximum": torch.float32}
 
 
 def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
@@ -121,14 +119,9 @@ def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
     counts = torch.cat([h.counts for h in histograms], 1).numpy()
     # All lowest bytes, then all second ones, ...: bz2 takes half the time to unpack them.
     planes = np.ascontiguousarray(counts, "<i8").reshape(-1, 1).view(np.uint8).T
-    tensors = {
-        "counts": torch.frombuffer(bytearray(bz2.compress(planes.tobytes())), dtype=torch.uint8)
-    }
-    for key, dtype in (
-        ("exponent", torch.int16),
-        ("minimum", torch.float32),
-        ("maximum", torch.float32),
-    ):
+    packed = bytearray(bz2.compress(planes.tobytes()))
+    tensors = {"counts": torch.frombuffer(packed, dtype=torch.uint8)}
+    for key, dtype in PER_CHANNEL.items():
         tensors[key] = torch.cat([getattr(h, key) for h in histograms]).to(dtype)
     return tensors
 
@@ -141,7 +134,7 @@ def unpack_histograms(
     Raises ValueError for tensors that do not hold exactly these, before more is unpacked than they
     take.
     """
-    per_channel = [tensors[key] for key in ("exponent", "minimum", "maximum")]
+    per_channel = [tensors[key] for key in PER_CHANNEL]
     everything = len(per_channel[0])
     if everything > CHANNELS:
         raise ValueError(f"{everything} channels, where {CHANNELS} are the most")
@@ -153,10 +146,11 @@ def unpack_histograms(
     counts = torch.from_numpy(np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8"))
     each = counts.reshape(2, everything, BINS).split(list(channels), 1)
     exponent, low, high = (t.split(list(channels)) for t in per_channel)
-    return [
-        Histogram(n.contiguous(), e.long(), a.double(), b.double(), int(total))
-        for n, e, a, b, total in zip(each, exponent, low, high, totals, strict=True)
-    ]
+    histograms: list[Histogram] = []
+    for n, e, a, b, total in zip(each, exponent, low, high, totals, strict=True):
+        one = Histogram(n.contiguous(), e.long(), a.double(), b.double(), int(total))
+        histograms.append(one)
+    return histograms
 
 
 @dataclass(frozen=True)
@@ -200,12 +194,8 @@ class Statistics:
         for name, histogram in self.histograms.items():
             channels[name] = len(histogram.exponent)
             totals[name] = histogram.total
-        content = {
-            "images": asdict(self.images),
-            "channels": channels,
-            "totals": totals,
-            "quantisers": {str(bits): name for bits, name in self.quantisers.items()},
-        }
+        content = {"images": asdict(self.images), "channels": channels, "totals": totals}
+        content["quantisers"] = {str(bits): name for bits, name in self.quantisers.items()}
         return pack_histograms(list(self.histograms.values())), content
 
     @classmethod
@@ -217,10 +207,9 @@ class Statistics:
         imgsz: Size,
     ) -> Self:
         """The inverse of `contents`. Raises ValueError or LookupError for what is damaged."""
-        totals, channels = content["totals"], content["channels"]
-        histograms = unpack_histograms(
-            tensors, [channels[name] for name in totals], list(totals.values())
-        )
+        totals = content["totals"]
+        channels = [content["channels"][name] for name in totals]
+        histograms = unpack_histograms(tensors, channels, list(totals.values()))
         named = dict(zip(totals, histograms, strict=True))
         quantisers = {int(bits): name for bits, name in content["quantisers"].items()}
         images = ImageList(**content["images"])

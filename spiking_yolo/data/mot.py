@@ -53,9 +53,8 @@ class MotBoxes:
         def column(values: object, kind: type) -> np.ndarray:
             return np.broadcast_to(np.asarray(values, kind), len(corners)).copy()
 
-        return cls(
-            corners, column(ids, np.int64), column(confidence, np.float64), column(ignored, bool)
-        )
+        scored = column(confidence, np.float64), column(ignored, bool)
+        return cls(corners, column(ids, np.int64), *scored)
 
     def __len__(self) -> int:
         return len(self.xyxy)

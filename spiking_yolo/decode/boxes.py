@@ -176,10 +176,9 @@ def listed(detections: Detections, names: Sequence[str]) -> str:
     confidence of several; "nothing" without a box.
     """
     found: dict[str, list[float]] = {}
-    for c, confidence in zip(
-        detections.class_id.tolist(), detections.confidence.tolist(), strict=True
-    ):
-        found.setdefault(names[int(c)], []).append(confidence)
+    rows = zip(detections.class_id.tolist(), detections.confidence.tolist(), strict=True)
+    for class_id, confidence in rows:
+        found.setdefault(names[class_id], []).append(confidence)
     words: list[str] = []
     for name, own in found.items():
         words.append(f"{times(name, len(own))} {min(own):.2f}")

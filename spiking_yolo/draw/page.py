@@ -67,11 +67,8 @@ def legend(used: Iterable[int], names: Sequence[str]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for class_id in sorted(set(used)):
         rgb = class_colour(class_id)
-        entries[str(class_id)] = {
-            "name": names[class_id],
-            "colour": hexadecimal(rgb),
-            "ink": hexadecimal(text_colour(rgb)),
-        }
+        colours = {"colour": hexadecimal(rgb), "ink": hexadecimal(text_colour(rgb))}
+        entries[str(class_id)] = {"name": names[class_id], **colours}
     return entries
 
 

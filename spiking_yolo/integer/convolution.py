@@ -241,10 +241,8 @@ def pack_rows(weight: Tensor, x: Tensor) -> Tensor:
 
 def multiply_bytes(x: Tensor, zero: int, packed: Tensor, outputs: int) -> Tensor:
     """The same for rows of bytes n + zero, [n, in], and the result of `pack_rows`: [n, out]."""
-    ones, zeros = _scales(outputs)
-    return torch.ops.onednn.qlinear_pointwise(
-        x, 1.0, zero, packed, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-    )
+    given, scales = (x, 1.0, zero, packed, *_scales(outputs), None), (1.0, 0, torch.float32)
+    return torch.ops.onednn.qlinear_pointwise(*given, *scales, "none", [], "")
 
 
 @cache

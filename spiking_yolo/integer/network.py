@@ -96,9 +96,9 @@ class IntegerNetwork(nn.Module):
                     self.pooling[name] = pool
         self.computed = _without(self.computed, self.pooling)
         # Layers of neurons -> the maps whose sum they read.
-        self.terms = {
-            name: terms(self.computed, self.computed[name].inputs[0]) for name in self.layers
-        }
+        self.terms: dict[str, list[str]] = {}
+        for name in self.layers:
+            self.terms[name] = terms(self.computed, self.computed[name].inputs[0])
         # The maps that heads are, or are the sums of.
         self.heads = {one for name in graph.outputs for one in terms(self.computed, name)}
         self.windows: dict[str, Windows] = {}

@@ -98,11 +98,8 @@ class NetworkParameters:
     def to(self, device: torch.device) -> Self:
         """Itself, with weights and neurons on another device."""
         if device.type != "cpu":
-            self.__dict__ |= {
-                name: moved(value, device)
-                for name, value in vars(self).items()
-                if name not in ("_graph", "_neurons", "units")
-            }
+            for name in vars(self).keys() - {"_graph", "_neurons", "units"}:
+                setattr(self, name, moved(getattr(self, name), device))
         return self
 
     def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:

@@ -304,13 +304,10 @@ def pool(
         size, step = kernel[axis - 2], stride[axis - 2]
         outputs = (x.shape[axis] - size) // step + 1
         # The windows' first positions, their second ones, and so on.
-        taps = [
-            x[(slice(None),) * axis + (slice(k, k + (outputs - 1) * step + 1, step),)]
-            for k in range(size)
-        ]
-        x = taps[0]
-        for tap in taps[1:]:
-            x = join(x, tap)
+        span, whole_map = (outputs - 1) * step + 1, x
+        for k in range(size):
+            tap = whole_map[(slice(None),) * axis + (slice(k, k + span, step),)]
+            x = join(x, tap) if k else tap
     return x
 
 

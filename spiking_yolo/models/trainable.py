@@ -95,8 +95,7 @@ WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 
 def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -> nn.Sequential:
     """Convolution at stride 1, batch norm, activation."""
-    conv = nn.Conv2d(cin, cout, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(cout), make_activation(activation, levels))
+    return nn.Sequential(*conv_bn(cin, cout, kernel), make_activation(activation, levels))
 
 
 def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.BatchNorm2d]:
@@ -137,10 +136,8 @@ class YOLOv1(nn.Module):
             elif i == 5 and pool == "max":
                 backbone.append(PaddedMaxPool2d(2, 1, (0, 1, 0, 1)))
         self.backbone = nn.Sequential(*backbone)
-        self.neck = nn.Sequential(
-            conv_block(WIDTHS[-1], 256, 1, activation, levels),
-            conv_block(256, 512, 3, activation, levels),
-        )
+        reduced = conv_block(WIDTHS[-1], 256, 1, activation, levels)
+        self.neck = nn.Sequential(reduced, conv_block(256, 512, 3, activation, levels))
         self.head = nn.Conv2d(512, classes + 5 * num, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,10 +21,8 @@ from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reaso
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_blocks import BLOCKS, Head, scaling
 
-FAMILIES = (
-    "give a detector of YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or"
-    " 26, or its .onnx"
-)
+_KNOWN = "YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or 26"
+FAMILIES = f"give a detector of {_KNOWN}, or its .onnx"
 # At most: modules in all, poolings of SPPF.
 MODULES, POOLS = 5000, 8
 

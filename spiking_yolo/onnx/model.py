@@ -274,9 +274,8 @@ class ExportedStep(nn.Module):
         mean, std = images.new_tensor(self.spec.mean), images.new_tensor(self.spec.std)
         if self.spec.mean != (0.0,) * 3 or self.spec.std != (1.0,) * 3:
             images = (images - mean[:, None, None]) / std[:, None, None]
-        outputs, following, sent = self.step(
-            images, dict(zip(self.step.states, states, strict=True))
-        )
+        named = dict(zip(self.step.states, states, strict=True))
+        outputs, following, sent = self.step(images, named)
         results: dict[str, Tensor] = {}
         if self.boxes is not None:
             results["detections"] = detections(outputs, self.spec, self.boxes)

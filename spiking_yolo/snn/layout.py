@@ -104,11 +104,8 @@ def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
     unit = unit.to(weight)
     if weight.ndim == 2:
         return weight * unit.repeat_interleave(weight.shape[1] // len(unit))
-    out, per_group, kh, kw = weight.shape
-    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(
-        groups, 1, per_group, 1, 1
-    )
-    return grouped.reshape(weight.shape)
+    by_group = weight.unflatten(0, (groups, -1))
+    return (by_group * unit.reshape(groups, 1, -1, 1, 1)).reshape(weight.shape)
 
 
 def levels_and_step(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -71,10 +71,8 @@ def _moved(node: Node, arrived: Sequence[Tensor]) -> Tensor:
     if node.op == "add" and arrived[0].shape != arrived[1].shape:
         arrived = [events.sum(1, keepdim=True) for events in arrived]
     if node.op == "avg_pool":
-        a = node.attrs
-        return F.avg_pool2d(
-            arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1
-        )
+        window = [node.attrs[name] for name in ("kernel", "stride", "padding", "ceil")]
+        return F.avg_pool2d(arrived[0], *window, divisor_override=1)
     if node.op == "global_avg_pool":
         return arrived[0].sum((2, 3), keepdim=True)
     return OPS[node.op](node.attrs, None, None, *arrived)

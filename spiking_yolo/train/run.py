@@ -103,9 +103,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, options.task)
         self.rows: list[Row] = []
         batch = options.batch or 1
-        self.order = DistributedSampler(
-            task, self.ranks.size, self.ranks.rank, seed=options.seed, drop_last=True
-        )
+        among = self.ranks.size, self.ranks.rank
+        self.order = DistributedSampler(task, *among, seed=options.seed, drop_last=True)
         self.loader = DataLoader(
             task,
             batch,
@@ -337,9 +336,8 @@ def open_task(options: TrainOptions) -> tuple[Task, Sequence[Picture]]:
         pictures = [Picture.file(str(sample.path)) for sample in photos.samples]
         return DetectTask(photos, open_detection(options.data, options.val_split), spec), pictures
     images = open_classification(options.data, options.split or "train")
-    return ClassifyTask(
-        images, open_classification(options.data, options.val_split)
-    ), images.pictures
+    task = ClassifyTask(images, open_classification(options.data, options.val_split))
+    return task, images.pictures
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:

@@ -105,9 +105,8 @@ def yolov1_loss(
     """
     output = output.float()
     rows, cols = output.shape[2:]
-    classes, confidence, xywh = output.movedim(1, 3).split(
-        [head.classes, head.num, 4 * head.num], -1
-    )
+    sizes = [head.classes, head.num, 4 * head.num]
+    classes, confidence, xywh = output.movedim(1, 3).split(sizes, -1)
     xywh = xywh.unflatten(-1, (head.num, 4))
     distance = F.binary_cross_entropy_with_logits
     xywh = torch.cat([xywh[..., :2].sigmoid(), xywh[..., 2:]], -1)
@@ -232,9 +231,8 @@ class ClassifyTask(Dataset[Any]):
     def __post_init__(self) -> None:
         height, width = read_image(self.train.pictures[0].source).shape[:2]
         names = self.train.classes
-        self.spec = Spec(
-            "classify", names, height, width, "stretch", mean=CIFAR_MEAN, std=CIFAR_STD
-        )
+        colours = {"mean": CIFAR_MEAN, "std": CIFAR_STD}
+        self.spec = Spec("classify", names, height, width, "stretch", **colours)
         shift = v2.RandomCrop((height, width), padding=SHIFT, padding_mode="reflect")
         self.augment = v2.Compose([shift, v2.RandomHorizontalFlip()])
 

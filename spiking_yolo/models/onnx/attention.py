@@ -88,9 +88,8 @@ def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Scores | Non
     key = builder.channels(scores.source[1], scores.keys)
     if query is None or key is None:
         return None
-    products = builder.emit(
-        "attention_scores", f"{name}_scores", query, key, heads=scores.heads, areas=scores.areas
-    )
+    parts = {"heads": scores.heads, "areas": scores.areas}
+    products = builder.emit("attention_scores", f"{name}_scores", query, key, **parts)
     weights = builder.emit("activation", name, products, softmax=True)
     return replace(scores, softmax=weights.node)
 

@@ -73,10 +73,8 @@ def _only_more_per_cell(
     """
     own = set(chain(*head.levels))
     sizes = {feature.shape[2:] for feature in own}
-    return all(
-        feature in own or feature.shape[2:] in sizes or name in outputs
-        for name, feature in maps.items()
-    )
+    others = [feature for name, feature in maps.items() if name not in outputs]
+    return all(feature in own or feature.shape[2:] in sizes for feature in others)
 
 
 def _behind(
