@@ -2,16 +2,17 @@
 and the README as an index shows it.
 """
 
+import os
 import platform
 import re
 import tomllib
 import zlib
 from pathlib import Path
+from subprocess import run
 
 from setuptools import Extension, find_namespace_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 ASSETS = {
@@ -25,7 +26,7 @@ FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=o
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
 # Clang cannot call that one, and for libgomp makes serial code; GCC does not know the first
 # spelling.
-OPENMP = (["-fopenmp=libgomp"], ["-fopenmp"], [])
+OPENMP = (["-fopenmp=libgomp"], ["-fopenmp"])
 # The instructions that PyTorch checks for before it reports the capability of that name.
 LEVELS = {"default": []}
 if platform.machine() in ("x86_64", "AMD64"):
@@ -42,14 +43,17 @@ class SharedLibraries(build_ext):
         return fullname.replace(".", "/") + ".so"
 
     def build_extension(self, ext: Extension) -> None:
-        flags = ext.extra_compile_args
-        for openmp in OPENMP:
-            ext.extra_compile_args = [*flags, *openmp]
-            try:
-                return super().build_extension(ext)
-            except CompileError:
-                if not openmp:
-                    raise
+        ext.extra_compile_args += next(filter(self.knows, OPENMP), [])
+        super().build_extension(ext)
+
+    def knows(self, flags: list[str]) -> bool:
+        """Whether the compiler takes the flags; tried on an empty file, without a word."""
+        command = [*getattr(self.compiler, "compiler_so", ["cc"]), *flags]
+        try:
+            tried = run([*command, "-E", "-x", "c", os.devnull], capture_output=True)
+        except OSError:
+            return False
+        return tried.returncode == 0
 
 
 class AnyPython(bdist_wheel):

@@ -241,7 +241,3 @@ def _warning(message: Warning | str, category: type[Warning], *_: object) -> str
 
 def _one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
-
-
-if __name__ == "__main__":
-    main()

@@ -28,6 +28,7 @@ STOREYS = (
     ("options",),
     ("apps",),
     ("cli", ""),
+    ("__main__",),
 )
 FLOOR = {part: floor for floor, parts in enumerate(STOREYS) for part in parts}
 BESIDE = {("arguments", "io"), ("snn", "recipe")}  # arrows within a storey

@@ -259,7 +259,8 @@ def save_calibrations(
     as is one that cannot be read.
     """
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"spiking-yolo-{digest}.lock"):
+    lock = Path(tempfile.gettempdir()) / f"spiking-yolo-{digest}.lock"
+    with FileLock(lock):
         entries: dict[str, str] = {}
         tensors: dict[str, Tensor] = {}
         with suppress(UserError):
@@ -278,6 +279,9 @@ def save_calibrations(
             entries[key] = entry_text(key, content, own)
         common = {"format": FORMAT, "weights_sha256": weights_sha256, "imgsz": json_text(imgsz)}
         write_safetensors(path, tensors, {**common, **entries})
+        # Who waits for it sees that it is gone, and makes another.
+        with suppress(OSError):
+            lock.unlink()
 
 
 def calibrations_path(weights: Path, imgsz: Size) -> Path:

@@ -15,7 +15,7 @@ TOOLS = sorted(f"tools/{path.name}" for path in (ROOT / "tools").glob("[!_]*.py"
 
 def run(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """A file of tools/ or a command, and the lines on stderr; nothing heavy may be imported."""
-    start = words if words and words[0] in TOOLS else ("-m", "spiking_yolo.cli", *words)
+    start = words if words and words[0] in TOOLS else ("-m", "spiking_yolo", *words)
     command = [sys.executable, "-X", "importtime", *start]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     said: list[str] = []

@@ -52,7 +52,7 @@ def test_nobody_reads_on() -> None:
     """As in `| head`: Python itself would say something about it when it flushes at its end."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for words in ("--help", "list methods", "detect --help"):
-        command = f"{sys.executable} -m spiking_yolo.cli {words} | true; echo ${{PIPESTATUS[0]}}"
+        command = f"{sys.executable} -m spiking_yolo {words} | true; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=env
         )

@@ -104,7 +104,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     """
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.apps.evaluate.run import Setup, evaluate, is_video, open_scorer
-    from spiking_yolo.apps.evaluate.table import TABLE
     from spiking_yolo.convert.load import load_statistics
     from spiking_yolo.io.assets import samples_folder
     from spiking_yolo.io.distributed import processes
@@ -122,17 +121,16 @@ def main(options: EvalOptions = EvalOptions()) -> None:
         if ranks.first:
             print("".join(f"note: {line}\n" for line in scorer.notes), end="")
             folder = options.resume or run_directory(options.project, options.name)
-            finished = (folder / TABLE).exists() or not any(folder.glob("records-*.jsonl"))
-            if options.resume and finished:
-                raise UserError(f"{folder} holds no interrupted run: leave --resume out")
+            if options.resume and not any(folder.glob("records-*.jsonl")):
+                raise UserError(f"{folder} holds no run of this command: leave --resume out")
         folder = Path(ranks.broadcast(str(folder)))
         setup = Setup(folder=folder, ranks=ranks, progress=Bars() if ranks.first else silent)
         try:
             table = evaluate(networks, scorer, options, setup, statistics)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):
             write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise
     if table is not None:
-        print(table.text())
+        print(f"{table.text()}\n")
         table.save(folder)
-        print(f"\nresults saved to {folder}")
+        print(f"results saved to {folder}")

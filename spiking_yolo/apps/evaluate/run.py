@@ -3,7 +3,7 @@ the table.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -35,9 +35,8 @@ from spiking_yolo.data.formats import format_of, open_classification, open_detec
 from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError, notice
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, usable_device
-from spiking_yolo.io.json import write_json
 from spiking_yolo.log import run_logged
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.models.spec import Spec
@@ -143,6 +142,7 @@ def evaluate(
     """
     rows: list[Row] = []
     methods: dict[str, dict[str, Any]] = {}
+    files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
         model = NetworkCosts.of(network)
         for title, variant in variants(name, network, scorer).items():
@@ -152,12 +152,7 @@ def evaluate(
             seen = observe_all(title, variant, scorer, options, setup, rivals)
             if not setup.ranks.first:
                 continue
-            if setup.folder:
-                try:
-                    save_predictions(place(setup.folder, title, len(networks)), scorer, seen)
-                except UserError as error:
-                    # A table may still fit on a full disk.
-                    notice(str(error))
+            files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
                 if own.name not in known:
@@ -184,7 +179,7 @@ def evaluate(
         "date": date.today().isoformat(),
         "versions": versions(),
     }
-    return Table(with_intervals(rows), scorer.main, facts, methods)
+    return Table(with_intervals(rows), scorer.main, facts, methods, files)
 
 
 def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
@@ -253,12 +248,14 @@ def observe_all(
     return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
 
 
-def save_predictions(folder: Path, scorer: Scorer, seen: Batches) -> None:
-    """Write predictions_ann.json and predictions_T.json per step (boxes in COCO's results format),
-    and instances.json, what they are scored by, unless that is COCO's own file.
+def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, Callable[[], Any]]:
+    """What makes predictions_ann.json and predictions_T.json per step (boxes in COCO's results
+    format), and instances.json, what they are scored by, unless that is COCO's own file.
     """
+    files: dict[Path, Callable[[], Any]] = {}
     if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
-        write_json(folder / "instances.json", scorer.truth)
+        files[folder / "instances.json"] = lambda: scorer.truth
     for column in ("ann", *seen[0][0].steps):
-        if rows := scorer.rows(predictions_of(seen, column)):
-            write_json(folder / f"predictions_{column}.json", rows)
+        rows = partial(scorer.rows, predictions_of(seen, column))
+        files[folder / f"predictions_{column}.json"] = rows
+    return files

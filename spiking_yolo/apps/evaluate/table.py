@@ -1,7 +1,7 @@
 """The table of an evaluation: a row per method and T, whose views are text, CSV, JSON and plots."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -21,8 +21,6 @@ from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.snn.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
-RESULTS = "results.json"
-TABLE = "results.csv"  # what `save` writes last
 # Points on the axis of a score: with few images, less than that is hardly known.
 SPAN = 10.0
 # Operations per MAC that are plotted: slow methods have hardly sent anything at T = 1.
@@ -168,12 +166,14 @@ class Table:
         main: Figures that are printed; the first is plotted.
         facts: What holds for all rows, for results.json.
         methods: What is known of each method, for its results.json.
+        files: Further JSON files, by their place in the folder, and what makes their content.
     """
 
     rows: Sequence[Row]
     main: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[Path, Callable[[], Any]] = field(default_factory=dict)
 
     @property
     def total(self) -> list[Row]:
@@ -261,20 +261,24 @@ class Table:
         return finite(content)
 
     def save(self, folder: Path) -> None:
-        """Write a results.json for each method, in folders of their names if there are several,
-        then the plots, and last results.csv, the whole table.
+        """Write a results.json for each method, in folders of their names if there are several, and
+        results.csv, the whole table; then what a full disk may lack: plots, and `files`.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
-            write_json(place(folder, method, len(methods)) / RESULTS, self.results(method), 1)
-        self._plot(folder)
+            own = place(folder, method, len(methods))
+            write_json(own / "results.json", self.results(method), 1)
         lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {"data": row.data, "method": row.method, **row.flat()}
             for name, ends in line.pop("interval_95", {}).items():
                 line |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
             lines.append(line)
-        write_csv(folder / TABLE, lines, list(dict.fromkeys(chain(*lines[::-1]))))
+        write_csv(folder / "results.csv", lines, list(dict.fromkeys(chain(*lines[::-1]))))
+        self._plot(folder)
+        for path, content in self.files.items():
+            if rows := content():
+                write_json(folder / path, rows)
 
     def _plot(self, folder: Path) -> None:
         """Write accuracy-T.png and accuracy-operations.png, a curve per method; no plot of dots."""
@@ -283,7 +287,8 @@ class Table:
         over_time: Curves = {}
         over_operations: Curves = {}
         for method in dict.fromkeys(row.method for row in self.total if row.T is not None):
-            rows = [row for row in self.total if row.method == method]
+            # A network that has settled is one dot.
+            rows = changing([row for row in self.total if row.method == method])
             scores = [100 * row.figures[figure] for row in rows]
             steps = [float(row.T or 0) for row in rows]
             over_time[method] = (steps, scores, *_band(rows, figure))
@@ -296,9 +301,7 @@ class Table:
             ("accuracy-T.png", "timesteps T", over_time),
             ("accuracy-operations.png", "signed digits per MAC of the ANN", over_operations),
         ):
-            # A network that has settled is one dot.
-            dots = [len(set(x)) < 2 or len(set(y)) < 2 for x, y, *_ in curves.values()]
-            if math.isnan(reference) or all(dots):
+            if math.isnan(reference) or all(len(set(x)) < 2 for x, *_ in curves.values()):
                 continue
             with plot(folder / name, label, f"{figure} (%)") as axes:
                 draw_curves(axes, curves, colours)

@@ -105,14 +105,20 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
     (folder / "records-dcgs.0.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
     assert run_tool("eval_coco", *call, "--T", 8, "--resume", folder) == 2
     assert "was made with steps=[2, 4]" in capsys.readouterr().err
+    # As a full disk does: the figures are there before what takes more space.
+    (folder / "predictions_2.json").mkdir()
+    assert run_tool("eval_coco", *call, *QUICK, "--resume", folder) == 2
+    assert results(folder)["steps"] and (folder / "results.csv").exists()
+    (folder / "predictions_2.json").rmdir()
     assert run_tool("eval_coco", *call, *QUICK, "--resume", folder) == 0
+    assert json.loads((folder / "predictions_2.json").read_text())
     again, first = results(folder)["steps"], results(done / "dcgs")["steps"]
     for row, other in zip(again, first, strict=True):
         assert {k: v for k, v in row.items() if k != "seconds"} == {
             k: v for k, v in other.items() if k not in ("seconds", "interval_95")
         }
-    assert run_tool("eval_coco", *call, *QUICK, "--resume", folder) == 2
-    assert "no interrupted run" in capsys.readouterr().err
+    assert run_tool("eval_coco", *call, *QUICK, "--resume", tmp_path) == 2
+    assert "leave --resume out" in capsys.readouterr().err
 
 
 def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
