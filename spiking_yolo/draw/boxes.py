@@ -10,10 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import NO_TRACK
-from spiking_yolo.draw.colours import class_colour, text_colour, track_colour
+from spiking_yolo.draw.colours import Colour, class_colour, text_colour, track_colour
 
 # Left, top, right, bottom in pixels; right and bottom are exclusive.
 Rectangle = tuple[int, int, int, int]
+# Where it is, what it says, and its colour.
+Label = tuple[Rectangle, str, Colour]
 
 
 @lru_cache(maxsize=256)
@@ -35,7 +37,8 @@ def titled(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
-    """Draw boxes with labels "class confidence", the most confident on top.
+    """Draw boxes with labels "class confidence", the most confident on top; where boxes crowd,
+    labels make way for each other.
 
     Tracked boxes have a colour per track, and its number in front: "3 person 0.62".
 
@@ -59,20 +62,48 @@ def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[s
     thickness = max(1, round(size / 6))
     for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
-    for k in reversed(range(len(boxes))):
-        name = _label(visible, k, names)
+    labels: list[Label] = []
+    for k, box in enumerate(boxes):
+        name = _name(visible, k, names)
         for text in (f"{name} {float(visible.confidence[k]):.2f}", name):
             wide = int(font(size).getlength(text)) + 1 + 2 * margin
             high = size + 2 * margin
             if wide <= width and high <= height:
-                # Above the box, as far as that is inside of the picture.
-                left = max(0, min(boxes[k][0], width - wide))
-                top = max(0, boxes[k][1] - high)
-                draw.rectangle((left, top, left + wide - 1, top + high - 1), fill=colours[k])
-                at, ink = (left + margin, top + high / 2), text_colour(colours[k])
-                draw.text(at, text, ink, font(size), anchor="lm")
+                taken = [place for place, *_ in labels]
+                place = _free_place(box, (wide, high), (width, height), taken)
+                labels.append((place, text, colours[k]))
                 break
+    for (left, top, right, bottom), text, colour in reversed(labels):
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+        at = left + margin, (top + bottom) / 2
+        draw.text(at, text, text_colour(colour), font(size), anchor="lm")
     return np.array(picture)
+
+
+def _free_place(
+    box: Rectangle, label: tuple[int, int], picture: tuple[int, int], taken: Sequence[Rectangle]
+) -> Rectangle:
+    """Where the label of a box hides as little as possible of the labels that are placed already:
+    above the box if there is room, else inside of it or below.
+
+    Args:
+        box: The box.
+        label: Width and height.
+        picture: Width and height, which are not exceeded.
+        taken: Labels that are placed.
+    """
+    left, top, right, bottom = box
+    wide, high = label
+    places: list[Rectangle] = []
+    for y in (top - high, top, bottom - high, bottom):
+        for x in (left, right - wide):
+            x = max(0, min(x, picture[0] - wide))
+            y = max(0, min(y, picture[1] - high))
+            places.append((x, y, x + wide, y + high))
+    ours, theirs = np.array(places)[:, None], np.array(taken).reshape(-1, 4)
+    common = np.minimum(ours, theirs)[..., 2:] - np.maximum(ours, theirs)[..., :2]
+    hidden = common.clip(min=0).prod(2).sum(1)
+    return places[int(hidden.argmin())]
 
 
 def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rectangle], Detections]:
@@ -84,7 +115,7 @@ def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rect
     return list(map(tuple, pixels[inside].long().tolist())), detections.take(inside)
 
 
-def _label(boxes: Detections, k: int, names: Sequence[str]) -> str:
+def _name(boxes: Detections, k: int, names: Sequence[str]) -> str:
     """The class of a box, with the number of its track in front."""
     name = names[int(boxes.class_id[k])]
     if boxes.track_id is None or boxes.track_id[k] == NO_TRACK:

@@ -38,6 +38,15 @@ def test_tracks_have_colours_and_numbers():
     assert track_colour(1) == PALETTE[0] == track_colour(1 + len(PALETTE))
 
 
+def test_labels_make_way_for_each_other():
+    found = detections((50, 60, 200, 160, 0.9, 0), (50, 62, 200, 160, 0.8, 1))
+    both = draw_detections(picture(200, 300), found, NAMES)
+    for k in range(2):
+        alone = draw_detections(picture(200, 300), found.take(torch.tensor([k])), NAMES)
+        label = (alone == class_colour(k)).all(2)[:60].sum()
+        assert (both == class_colour(k)).all(2)[:60].sum() == label > 0
+
+
 def test_boxes_that_cannot_be_seen_are_skipped():
     for box in (
         (float("nan"), 0, 9, 9),

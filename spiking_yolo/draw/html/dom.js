@@ -47,12 +47,13 @@ function table(caption, head, rows, foot) {
   const cell = (tag, value) => (value instanceof Node ? value : h(tag, {}, value));
   const body = rows.map((row) =>
     h("tr", {}, row.map((value, k) => (k ? cell("td", value) : h("th", { scope: "row" }, value)))));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    h("table", {},
-      h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, head.map((title) => h("th", { scope: "col" }, title)))),
-      h("tbody", {}, body),
-      foot ? h("tfoot", {}, h("tr", {}, foot.map((value) => cell("td", value)))) : null));
+  // The caption stays while the table scrolls.
+  return h("div", {}, h("p", { class: "note" }, caption),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+      h("table", { "aria-label": caption },
+        h("thead", {}, h("tr", {}, head.map((title) => h("th", { scope: "col" }, title)))),
+        h("tbody", {}, body),
+        foot ? h("tfoot", {}, h("tr", {}, foot.map((value) => cell("td", value)))) : null)));
 }
 
 /** Layers from which on a list of them is folded, and its stages: layers in a row whose maps have one size. */

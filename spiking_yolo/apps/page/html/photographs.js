@@ -122,7 +122,7 @@ document.getElementById("main").append(
         h("label", {}, "heat map", select)),
       legendOfMap),
     h("div", { class: "columns", style: { marginTop: 0 } }, h("div", { class: "card" }, readout), h("div", { class: "card" }, energies))),
-  charts, h("div", { class: "columns" }, layers), KEYS(), slider.element);
+  charts, h("div", { class: "columns" }, layers), ...(one ? [] : [KEYS(), slider.element]));
 made();
 slider.go(data.steps.length - 1);
 take(0);
