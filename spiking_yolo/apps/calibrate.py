@@ -23,11 +23,11 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     minutes: Annotated[float | None, at_least(0)] = None
     """Train for so long; more minutes go on from there (default: a number of steps)."""
     quick: bool = False
-    """Thresholds that are not trained, within seconds."""
+    """Thresholds that are not trained, within seconds; for --video within minutes."""
     tune: bool = False
     """Train on random crops, for hours, for fewer operations; 500 photographs are good."""
     video: bool = False
-    """Train for the later frames of videos."""
+    """For the later frames of videos."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
     """Folder, or .safetensors file (default: beside the weights; for a network of the package
     the user's cache, $SPIKING_YOLO_CACHE).
@@ -43,8 +43,8 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.quick + self.tune + self.video > 1:
-            raise UserError("--quick, --tune and --video exclude each other: give one")
+        if self.tune and self.quick + self.video:
+            raise UserError("--tune goes with neither --quick nor --video: give one")
         if (self.tune or self.video) and self.methods != (DEFAULT,):
             raise UserError(f"--tune and --video are for {DEFAULT}: leave --method out")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torchvision.transforms.functional import center_crop
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert import calibrate as calibrating
@@ -46,6 +47,8 @@ FEWEST = 32
 VALIDATION = 48
 # Pictures of a step of a detector that is tuned.
 BATCH = 4
+# Clips by which thresholds for later frames are found, and the sides of the middle of their frames.
+CLIPS, SIDE = 16, 320
 
 
 def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Progress) -> "Job":
@@ -68,7 +71,8 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
         images.folders = [drawn(list(itertools.chain(*images.folders)), options)]
     seconds = options.minutes and options.minutes * 60
     path = destination(ann, options.output)
-    job = Job(ann, path, images, say, progress, seconds, options.seed, options.device)
+    how = seconds, options.seed, options.device, options.quick
+    job = Job(ann, path, images, say, progress, *how)
     job.run(recipes)
     return job
 
@@ -84,7 +88,7 @@ def calibrate_trained(
 
 def recipes_of(options: CalibrateOptions) -> list[Recipe]:
     """The recipes to calibrate for, with the settings applied."""
-    kinds = {"untrained": options.quick, "tuned": options.tune, "video": options.video}
+    kinds = {"video": options.video, "untrained": options.quick, "tuned": options.tune}
     kind = next((name for name, chosen in kinds.items() if chosen), None)
     name, settings = options.calibration, dict(options.settings)
     methods = options.methods
@@ -140,6 +144,7 @@ class Job:
     seconds: float | None = None
     seed: int = 0
     device: str = "cpu"
+    quick: bool = False
     skipped: int = 0
 
     def run(self, recipes: Sequence[Recipe]) -> None:
@@ -153,7 +158,7 @@ class Job:
         for recipe in recipes:
             if not recipe.runs_network:
                 self.say(f"method {recipe.name} needs the statistics only")
-            elif recipe.calibration.kind == "tuned":
+            elif recipe.calibration.kind == "tuned" and not self.quick:
                 self._tune(recipe, statistics)
             else:
                 self._learn(recipe, statistics)
@@ -174,10 +179,18 @@ class Job:
             else:
                 self.progress(text, done, total, remark)
 
-        images = preprocessed(pictures, ann.spec)
+        spec, done = ann.spec, 1.0
+        if recipe.calibration.frames > 1:
+            # Training goes on from what is not trained.
+            done = 0.0
+            spec = replace(spec, height=min(SIDE, spec.height), width=min(SIDE, spec.width))
+            clips = self._clips(recipe, [pictures], self.images.videos).first(CLIPS)
+            images = [center_crop(clip, [spec.height, spec.width]) for clip in clips]
+        else:
+            images = preprocessed(pictures, spec)
         session, start = replace(session, progress=report), known and known.neurons
-        job = calibrating.Job(ann.graph, ann.spec, statistics, recipe, images, session, start)
-        self._save(recipe, names, State(calibrating.calibrate(job)))
+        job = calibrating.Job(ann.graph, spec, statistics, recipe, images, session, start)
+        self._save(recipe, names, State(calibrating.calibrate(job)), done)
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
         """Write what a method learns from random crops or clips, starting from the best that there
@@ -196,17 +209,12 @@ class Job:
         if known is None:
             self._learn(get_recipe(DEFAULT), statistics)
             known = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
-        batch = max(BATCH, ann.spec.images_at_once)
-        how = ann.spec, batch, self.seed
-        frames = recipe.calibration.frames
         pictures: Callable[[int], Tensor]
-        if frames > 1:
-            times, side = frame_times(frames), max(ann.imgsz)
-            clips = [clips_of(video, times, side) for video in images.videos]
-            pictures = RandomClips(folders, *how, frames, clips)
-            compared = pictures.others(validation, len(validation))
+        if recipe.calibration.frames > 1:
+            pictures = self._clips(recipe, folders, images.videos)
+            compared = self._clips(recipe, [validation]).first(len(validation))
         else:
-            pictures = RandomPictures(folders, *how)
+            pictures = RandomPictures(folders, ann.spec, self._batch, self.seed)
             compared = preprocessed(validation, ann.spec)
         least = least_thetas(ann.graph, statistics.histograms)
         training = Training(
@@ -214,6 +222,20 @@ class Job:
         )
         training.run(pictures, session)
         self._save(recipe, names, training.result())
+
+    @property
+    def _batch(self) -> int:
+        return max(BATCH, self.ann.spec.images_at_once)
+
+    def _clips(
+        self,
+        recipe: Recipe,
+        folders: Sequence[Sequence[Picture]],
+        videos: Sequence[VideoSequence] = (),
+    ) -> RandomClips:
+        frames, side = recipe.calibration.frames, max(self.ann.imgsz)
+        clips = [clips_of(video, frame_times(frames), side) for video in videos]
+        return RandomClips(folders, self.ann.spec, self._batch, self.seed, frames, clips)
 
     def _session(
         self, recipe: Recipe, names: Sequence[str]
@@ -250,7 +272,8 @@ class Job:
         stored = stored_weights(graph, state.weights, thetas)
         result = CalibrationResult(recipe, neurons, ImageList.of(names), stored, done)
         save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
-        if done == 1:
+        # Other shares are of a state on the way.
+        if done in (0, 1):
             name = f"{recipe.name}, calibration {recipe.calibration.name}"
             self.say(f"{name} of {len(names)} images: saved to {self.path}")
 

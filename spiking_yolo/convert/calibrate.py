@@ -5,32 +5,45 @@ returns the parameters of the neurons. Layers are treated in order, each with th
 spiking as they will, on the part of the graph that ends at the layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.convert.differentiable import (
+    FEW,
     FEWER,
     FIRST,
     CompleteNetwork,
+    Sent,
+    Values,
+    VideoNetwork,
     balanced,
-    boxes_and_scores,
     budget,
     few_of,
-    relative_outputs,
+    in_thetas,
+    measure_of,
     scaled_to,
     sensitivity,
 )
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, least_thetas
+from spiking_yolo.convert.thresholds import (
+    NeuronParameters,
+    at_most,
+    base_parameters,
+    least_thetas,
+    scaled,
+)
 from spiking_yolo.convert.training import Repeated, Session, Training
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.integer.neuron import LARGEST
+from spiking_yolo.integer.parameters import tied, with_theta
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Readout, Recipe
+from spiking_yolo.snn.counting import count_digits
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 
@@ -39,6 +52,10 @@ GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 NEAR, WORTH = 0.03, 0.005
 # Of a layer's gain, beside the one for all.
 STEPS = (0.8, 1.25)
+# For later frames: rounds, how far one goes towards equal shares between layers and, since these
+# estimates are less certain, within them, and at most. A share below LEAST is not believed; halving
+# all thetas multiplies the operations by about 2 to the power of POWER.
+ROUNDS, OF_LAYERS, OF_CHANNELS, FARTHEST, LEAST, POWER = 4, 0.3, 0.15, 0.7, 1e-7, 1.4
 # Images of a training step, at least.
 FEWEST = 2
 
@@ -50,7 +67,7 @@ class Job:
     Attributes:
         graph, spec, statistics: The ANN.
         recipe: One that `runs_network`, and is not tuned.
-        images: Batches, [N, C, H, W].
+        images: Batches, [N, C, H, W]; of clips [N, K, C, H, W] for later frames.
         session: Of a training. Its progress(text) is called before each other part of the work.
         start: What a training goes on from.
     """
@@ -131,14 +148,18 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; the recipe's own factor comes later."""
-    recipe, few = job.recipe, few_of(job.images)
+    recipe, neuron, few = job.recipe, job.recipe.neuron, few_of(job.images)
     least = least_thetas(job.graph, job.statistics.histograms)
-    height, width = job.images[0].shape[2:]
-    network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, least)
+    network = CompleteNetwork(job.graph, (job.spec.height, job.spec.width), neuron.slack, least)
+    later = few[0].ndim == 5
+    if later:
+        job = replace(job, images=[clip[:, -1].contiguous() for clip in few])
     if job.start is not None:
         neurons = job.start
     elif recipe.threshold.rule == "sensitivity":
         neurons = by_sensitivity(job, network, neurons)
+    if later:
+        return balanced_later(job, least, neurons, few)
     if recipe.calibration.kind == "none":
         few = few_of(few, FIRST)
         return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
@@ -153,12 +174,9 @@ def by_sensitivity(
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
     job.session.progress("sensitivity")
-    measure = relative_outputs
-    if job.spec.task == "detect":
-        measure = partial(boxes_and_scores, spec=job.spec)
     few = few_of(job.images, FEWER)
     seed = job.recipe.encoding.seed
-    thetas = balanced(network, sensitivity(network.graph, few, seed, measure))
+    thetas = balanced(network, sensitivity(network.graph, few, seed, measure_of(job.spec)))
     # A first guess of their factor: a tenth of the usual statistic.
     usual = sum(values["theta"].mean() for values in neurons.values())
     factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
@@ -246,3 +264,77 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
     if difference.ndim > 2:
         difference = difference.flatten(2).mean(2)
     return difference
+
+
+def balanced_later(
+    job: Job, least: Mapping[str, Tensor], neurons: Values, clips: Sequence[Tensor]
+) -> Values:
+    """Thresholds with which a later frame of a video takes the operations of the recipe.
+
+    What a channel costs there depends on how often it changes, and its error on what its dead zone
+    holds back, so both are measured, in the last frames of clips. Thetas become coarser where the
+    share of the operations is larger than that of the error of the outputs, and finer elsewhere:
+    where both are equal, no channel could take over from another.
+
+    Args:
+        job: Its images are the last frames.
+        least: The smallest theta of each activation, [C].
+        neurons: To start from.
+        clips: Batches, [N, K, C, H, W].
+    """
+    neuron, goal = job.recipe.neuron, budget(job.graph, job.recipe.calibration.operations)
+    size = job.spec.height, job.spec.width
+    network = VideoNetwork(job.graph, size, neuron.slack, least, neuron.hysteresis)
+    weights = sensitivity(network.graph, job.images, measure=measure_of(job.spec))
+    values = scaled_to(goal, network, neurons, few_of(clips, FIRST))
+    for _ in range(ROUNDS):
+        job.session.progress("later frames")
+        costs, errors = measured(network, values, clips, weights)
+        spent, error = (torch.cat([*parts.values()]).sum() for parts in (costs, errors))
+        changed: dict[str, Mapping[str, Tensor]] = dict(values)
+        for name in network.sites:
+            cost, harm = costs[name] / spent + LEAST, errors[name] / error + LEAST
+            of_layer = torch.log(cost.sum() / harm.sum())
+            step = OF_LAYERS * of_layer + OF_CHANNELS * (torch.log(cost / harm) - of_layer)
+            theta = values[name]["theta"] * step.clamp(-FARTHEST, FARTHEST).exp()
+            changed[name] = with_theta(values[name], theta)
+        values = scaled(job.graph, changed, (spent.item() / goal) ** (1 / POWER), least)
+    return scaled_to(goal, network, values, clips, first=FEW)
+
+
+def measured(
+    network: VideoNetwork, values: Values, clips: Sequence[Tensor], weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Operations per MAC in the last frames of clips, and the error that rounding makes there, in
+    the unit of the weights: [C] by activation, means over the clips.
+    """
+    values = tied(network.graph, values)
+    costs = {name: torch.zeros(count) for name, count in network.sites.items()}
+    errors = {name: torch.zeros(count) for name, count in network.sites.items()}
+    count = sum(map(len, clips))
+
+    def watch(name: str, z: Tensor, value: Tensor) -> None:
+        own, phi = values[name], network.graph[name].phi.continuous
+        current = z + per_channel(own["bias"], z) if "bias" in own else z
+        # No theta cures what exceeds 8 bits.
+        within = in_thetas(value, own).round().abs() < LARGEST
+        error = _by_channel(within * (value - phi(current)).square())
+        errors[name] += weights[name] * error / count
+
+    for x in clips:
+        sent: Sent = {}
+        network(x[:, :-1], values, sent)
+        before = dict(sent)
+        network.watch = watch
+        network(x[:, -1:], values, sent)
+        network.watch = None
+        for name in network.sites:
+            for sender in network.senders(name):
+                digits = count_digits(sent[sender] - before[sender]) * network.costs[sender]
+                costs[name] += _by_channel(digits) / count
+    return costs, errors
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    """The sum of [N, C, ...] by channel, [C]."""
+    return x.transpose(0, 1).flatten(1).sum(1).float()

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from spiking_yolo.snn.layout import channels_last, per_channel
 Values = Mapping[str, Mapping[str, Tensor]]
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
+Watch = Callable[[str, Tensor, Tensor], None]
 
 
 class CompleteNetwork:
@@ -53,6 +55,7 @@ class CompleteNetwork:
         macs: Multiply-accumulates of the ANN.
         costs: Node that sends events -> synaptic operations that an event of each of its neurons
             causes, per MAC, [1, C, ...].
+        watch: Called with the name of a layer of neurons, its pre-activations and its values.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class CompleteNetwork:
         self.tensors = self.graph.tensors
         self.slack = slack
         self.hysteresis = hysteresis
+        self.watch: Watch | None = None
         self.least = least or {}
         sizes = shapes(self.graph, *imgsz)
         self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
@@ -142,6 +146,8 @@ class CompleteNetwork:
                     self.hysteresis,
                 )
                 spent = spent + cost
+                if self.watch is not None:
+                    self.watch(name, z, value)
                 if sent is not None:
                     sent[name] = in_thetas(value.detach(), own).round()
             else:
@@ -351,6 +357,13 @@ def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
     return [scores / torch.sqrt(p * (1 - p)), boxes * weight / sides.repeat(1, 1, 2)]
 
 
+def measure_of(spec: Spec) -> Measure:
+    """What the error of a network is measured in."""
+    if spec.task == "detect":
+        return partial(boxes_and_scores, spec=spec)
+    return relative_outputs
+
+
 @torch.enable_grad()
 def sensitivity(
     graph: Graph, images: Sequence[Tensor], seed: int = 0, measure: Measure = relative_outputs
@@ -431,16 +444,21 @@ def budget(graph: Graph, operations: float) -> float:
 
 @torch.no_grad()
 def scaled_to(
-    operations: float, network: CompleteNetwork, values: Values, images: Sequence[Tensor]
+    operations: float,
+    network: CompleteNetwork,
+    values: Values,
+    images: Sequence[Tensor],
+    first: int = FIRST,
 ) -> Values:
     """The values with all thetas times one factor, for which the network takes these operations.
 
     Args:
         operations: Per MAC of the ANN, the mean over the images.
+        first: On so many images the factor is searched at first.
     """
     factor = 0.0
     # What a few images take is near to what all do.
-    for some in (few_of(images, FIRST), images):
+    for some in (few_of(images, first), images):
         factor = _factor(operations, network, values, some, factor)
     return scaled(network.graph, values, math.exp(factor), network.least)
 

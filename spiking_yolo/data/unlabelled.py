@@ -4,7 +4,7 @@ photographs whose parts move.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,10 @@ class RandomPictures:
             rng = np.random.default_rng((self.seed, number, k))
             images.append(preprocess(self.picture(rng), self.spec)[0])
         return torch.stack(images)
+
+    def first(self, count: int) -> list[Tensor]:
+        """The first batches, of so many pictures or more."""
+        return list(map(self, range(-(-count // self.batch))))
 
     def picture(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture, [H, W, 3]."""
@@ -154,11 +158,6 @@ class RandomClips(RandomPictures):
         if rng.random() < 0.5:
             clip = list(map(mirrored, clip))
         return clip
-
-    def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
-        """So many clips or more of other pictures, in batches of the same size."""
-        clips = replace(self, folders=[pictures], videos=())
-        return list(map(clips, range(-(-count // self.batch))))
 
 
 def frame_times(frames: int) -> list[int]:

@@ -88,6 +88,7 @@ def pictures(folder: Path) -> Path:
         ("tuned", ["--tune"]),
         ("tuned-weights", ["--calibration", "tuned-weights"]),
         ("video", ["--video"]),
+        ("video", ["--video", "--quick"]),
         ("mine", ["--tune", "--calibration", "mine"]),
     ],
 )
@@ -197,7 +198,7 @@ def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
         (("--images", "photos", "-o", "/dev/null/s", *FAST), "cannot"),
         (("--images", "photos", "--tune"), "too few"),
         (("--images", "photos", "--tune", "--method", "msat"), "--tune"),
-        (("--images", "photos", "--tune", "--quick"), "exclude"),
+        (("--images", "photos", "--tune", "--quick"), "neither"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),
     ]:
         assert run_tool("calibrate", "--weights", "tiny.weights", *args) == 2

@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 import torch
 from helpers.methods import Chain, points
-from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+from helpers.networks import Pooled, TinyLeaky, drifting, images, make, spiking, statistics
 from torch import Tensor
 
+from spiking_yolo.convert import calibrate as calibrating
+from spiking_yolo.convert.differentiable import VideoNetwork, sensitivity
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.thresholds import least_thetas
 from spiking_yolo.graph import Graph, forward
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -149,3 +153,33 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     for name in graph.outputs:
         assert before[name] > 1e-3 and after[name] < 1e-6
     assert sum(after[n] for n in layers) < 0.8 * sum(before[n] for n in layers)
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+def test_later_frames_take_the_goal_and_channels_cost_what_they_err(
+    cls: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Ranges are of other pictures, so that some channels of the clips exceed 8 bits, and TinyLeaky
+    has poolings that send events of their own.
+    """
+    graph = spiking(make(cls), images(2), Recipe("tested")).graph
+    recipe = get_recipe("signed-digits", "video")
+    recipe = recipe.with_settings({"calibration.operations": 0.1})
+    observed, clips = statistics(graph, images(8)), [drifting(4, k) for k in range(3)]
+    least, neuron = least_thetas(graph, observed.histograms), recipe.neuron
+    network = VideoNetwork(graph, (8, 8), neuron.slack, least, neuron.hysteresis)
+    weights = sensitivity(network.graph, [x[:, -1] for x in clips])
+    spec = Spec("classify", tuple("abcde"), 8, 8)
+
+    def difference(rounds: int) -> float:
+        """Between the shares of the channels in the operations and in the error, at most 1."""
+        monkeypatch.setattr(calibrating, "ROUNDS", rounds)
+        neurons = calibrating.calibrate(calibrating.Job(graph, spec, observed, recipe, clips))
+        spent = torch.cat([network(x, neurons)[1] for x in clips]).mean().item()
+        assert spent == pytest.approx(0.1, rel=0.1)
+        costs, errors = calibrating.measured(network, neurons, clips, weights)
+        assert sum(cost.sum().item() for cost in costs.values()) == pytest.approx(spent)
+        cost, error = (torch.cat([*parts.values()]) for parts in (costs, errors))
+        return (cost / cost.sum() - error / error.sum()).abs().sum().item() / 2
+
+    assert difference(rounds=4) < difference(rounds=0) * 2 / 3

@@ -66,7 +66,7 @@ def test_a_batch_of_clips_follows_from_seed_and_number(tmp_path: Path):
     assert third.shape == (2, 4, 3, 64, 32)
     assert torch.equal(third, RandomClips([files], SPEC, 2, seed=1, frames=4)(3))
     assert not torch.equal(third, clips(4))
-    assert len(clips.others(files, 5)) == 3
+    assert len(clips.first(5)) == 3
 
 
 def test_frame_times_by_hand():
