@@ -20,7 +20,7 @@ from spiking_yolo.data.sources import expand, is_video_file, names_several
 from spiking_yolo.data.video import FrameSource, frames_of, previewed
 from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
 from spiking_yolo.decode.tracking import START, Tracker
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, no_attribute
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network, check_keep
 from spiking_yolo.io.assets import command, default_weights
@@ -38,6 +38,7 @@ ELSEWHERE = {
     "train": "`spiking-yolo train`",
     "export": "SpikingYOLO.save, or `spiking-yolo export -o FILE.onnx`",
     "benchmark": "`spiking-yolo benchmark`",
+    "fuse": "it as it is, since batch normalisation is folded already",
     "info": "print(detector)",
     "to": "SpikingYOLO(device=...)",
     "device": "SpikingYOLO(device=...)",
@@ -140,8 +141,7 @@ class SpikingYOLO:
 
     def __getattr__(self, name: str) -> Any:
         """What Ultralytics has and this has elsewhere is answered with where."""
-        hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else ""
-        raise AttributeError(f"SpikingYOLO has no {name!r}{hint}")
+        raise no_attribute("SpikingYOLO", name, ELSEWHERE)
 
     def save(self, path: str | Path) -> None:
         """Write the converted network to one .safetensors file, which `SpikingYOLO(path)` reads;

@@ -4,6 +4,7 @@ know.
 
 import sys
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
@@ -28,6 +29,12 @@ def notice(text: str) -> None:
     callers = [frame.f_globals["__name__"] for frame, _ in walk_stack(sys._getframe())]
     own = [k for k, name in enumerate(callers) if name.partition(".")[0] == __package__]
     warnings.warn(Notice(text), stacklevel=own[-1] + 2)
+
+
+def no_attribute(owner: str, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
+    """That a class lacks an attribute, and what does the same, where Ultralytics' class has it."""
+    hint = f": use {elsewhere[name]}" if name in elsewhere else ""
+    return AttributeError(f"{owner} has no {name!r}{hint}")
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -12,13 +12,22 @@ from PIL import Image
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Boxes, Detections, Index, counted, listed
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, no_attribute
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import NOTHING, Observation, StepObservation
 from spiking_yolo.recipe import Recipe
+
+# Attributes of Ultralytics' results, and what does the same here.
+ELSEWHERE = {
+    "orig_img": "Result.image, which is RGB",
+    "tojson": "Result.to_json()",
+    "to_df": "pandas.DataFrame(Result.entries())",
+    "to_csv": "pandas.DataFrame(Result.entries()).to_csv(FILE)",
+    "verbose": "Result.summary()",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +65,10 @@ class Result:
     def of_ann(cls, seen: Observation, names: tuple[str, ...], costs: NetworkCosts) -> "Result":
         """The result of the ANN in an observation."""
         return cls(seen, names, None, costs, seen.ann_boxes)
+
+    def __getattr__(self, name: str) -> Any:
+        """What Ultralytics has and this has elsewhere is answered with where."""
+        raise no_attribute("Result", name, ELSEWHERE)
 
     def tracked(self, tracker: Tracker) -> "Result":
         """The same frame of a video with the ids of its objects: see Tracker."""

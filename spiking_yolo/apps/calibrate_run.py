@@ -31,6 +31,7 @@ from spiking_yolo.data.datasets import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.mot import VideoSequence, has_videos, open_sequences
+from spiking_yolo.data.sources import image_paths
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
@@ -118,7 +119,8 @@ class Images:
                 self.folders.append(
                     [Picture(f"{video.name}#{k}", f[0]) for k, f in enumerate(frames)]
                 )
-            return
+            if path.is_file() or not image_paths(path):
+                return
         classes = ann.spec.task == "classify" and path.is_dir()
         if classes and any(one.is_dir() for one in path.iterdir()):
             pictures = open_classification(path, "train").pictures

@@ -180,8 +180,11 @@ def _sequences(path: Path) -> list[Path]:
         return []
     if (path / "img1").is_dir() or _truth(path):
         return [path]
-    folders = [one for one in path.iterdir() if one.is_dir() and (_source(one) or _truth(one))]
-    return [*_videos(path), *folders]
+    videos = _videos(path)
+    # A folder of photographs may have another one with clips inside.
+    photographs = not videos and image_paths(path)
+    folders = [one for one in path.iterdir() if one.is_dir()]
+    return [*videos, *(one for one in folders if _truth(one) or (_source(one) and not photographs))]
 
 
 def _truth(folder: Path) -> Path | None:

@@ -25,7 +25,9 @@ class EvalOptions(DetectionOptions, KeepOptions, LimitOptions, MethodsOptions, O
     """Which networks, which data, which rows and columns."""
 
     data: Path | None = None
-    """COCO folder or .json, VOCdevkit, data.yaml, SPLIT/CLASS/, videos (default: samples)."""
+    """COCO folder or .json, VOCdevkit, data.yaml, SPLIT/CLASS/, videos (default: samples); or a
+    folder with photographs and instances.json, or with photographs alone.
+    """
     split: Annotated[str | None, DATA] = None
     """Split of the data (default: val2017 or val; of classes test, or val)."""
     images: Annotated[Path | None, DATA] = None
@@ -110,7 +112,9 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.io.files import run_directory
     from spiking_yolo.options import load_all, load_ann, silent
 
-    data = options.data or samples_folder() / "instances.json"
+    data = options.data or samples_folder()
+    if (data / "instances.json").is_file():
+        data /= "instances.json"
     with processes(options.device) as ranks:
         networks = load_all(options, is_video(data))
         scorer = open_scorer(data, next(iter(networks.values())).spec, options)

@@ -85,7 +85,11 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
         raise UserError(f"{data} has no splits: leave --split out")
     if is_video(data):
         selection = Selection.of(options, multi_label=True)
-        return VideoScorer(open_videos(data), spec, selection, options.limit)
+        scorer = VideoScorer(open_videos(data), spec, selection, options.limit)
+        if data.is_dir() and (beside := image_paths(data)):
+            what = f"{len(beside)} photographs beside the videos in {data}"
+            scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
+        return scorer
     if bare and data.is_dir() and any(image_paths(data)):
         return scorer_of(unlabelled(data, spec), spec, options)
     dataset = open_detection(data, options.split, options.images, options.year)

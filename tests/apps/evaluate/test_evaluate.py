@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import numpy as np
@@ -217,7 +218,13 @@ def test_records_need_no_outputs(scene):
 
 def test_photographs_without_labels_are_compared_with_the_ann(scene, tmp_path, capsys):
     call = ("--weights", scene[0], "--T", 1, "--project", tmp_path)
-    assert run_tool("eval", "--data", scene[1].parent, *call) == 0
+    bare = copytree(scene[1].parent, tmp_path / "bare", ignore=ignore_patterns("*.json"))
+    # A clip in a folder of its own, as the samples have one.
+    (bare / "clips").mkdir()
+    (bare / "clips" / "a.mp4").touch()
+    assert run_tool("eval", "--data", bare, *call) == 0
     assert "has no labels" in capsys.readouterr().out
     content = results(tmp_path / "exp")
     assert content["ann"]["agree"] == 1 and 0 < content["steps"][0]["agree"] <= 1
+    assert run_tool("eval", "--data", scene[1].parent, *call) == 0
+    assert "mAP50" in results(tmp_path / "exp2")["ann"]
