@@ -190,6 +190,8 @@ class Job:
             images = [center_crop(clip, [spec.height, spec.width]) for clip in clips]
         else:
             images = preprocessed(pictures, spec)
+        if recipe.calibration.by_gradient and known is None:
+            self.say("looking for thresholds to start from; --minutes count from the training on")
         session, start = replace(session, progress=report), known and known.neurons
         job = calibrating.Job(ann.graph, spec, statistics, recipe, images, session, start)
         self._save(recipe, names, State(calibrating.calibrate(job)), done)
@@ -292,6 +294,8 @@ class Job:
             if old.images == names:
                 self.say(f"statistics of these {names.count} images: kept in {self.path}")
                 return old
+
+        self.say(f"taking statistics of {len(pictures)} images")
 
         def counted() -> Iterator[Picture]:
             for k, picture in enumerate(pictures):

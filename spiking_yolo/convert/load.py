@@ -217,9 +217,9 @@ class Uncalibrated:
             raise UserError(no_statistics(ann, recipe))
         untrained = ", untrained" if recipe.by_gradient else ""
         notice(
-            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so"
-            f" thresholds are taken from the first pictures{untrained}; better:"
-            f" {calibrate_command(ann, recipe)}"
+            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels: thresholds"
+            f" are taken from the first pictures{untrained}, which takes up to minutes every time;"
+            f" kept, and better: {calibrate_command(ann, recipe)}"
         )
         images = preprocessed(pictures, ann.spec)
         names = ImageList.of([picture.name for picture in pictures])
@@ -375,6 +375,9 @@ def _prepared(
             f" these settings at {size_name(ann.imgsz)} pixels (found: {known}): make it with"
             f" {calibrate_command(ann, recipe)}"
         )
+    if result.done < 1:
+        partly = f"calibration {recipe.calibration.name} is trained to {result.done:.0%} only"
+        notice(f"{ann.weights.name}: {partly}; the same `{command('calibrate')}` goes on")
     origin = {"weights": ann.weights.name, "weights_sha256": ann.sha256}
     origin["calibration_images"] = str(result.images.count)
     neurons = result.neurons

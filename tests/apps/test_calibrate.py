@@ -168,6 +168,8 @@ def test_interrupted_training_goes_on(
     assert calibrate(*own) == 130
     assert "stopped: the best state is kept" in capsys.readouterr().out
     assert read("again.safetensors").calibration(DEFAULT, calibration).done == 0.5
+    with pytest.warns(Notice, match="trained to 50% only"):
+        load("tiny.weights", calibration=calibration, statistics="again.safetensors")
     monkeypatch.setattr(Training, "step", step)
     assert calibrate(*own) == 0
     assert "going on after 50%" in capsys.readouterr().out

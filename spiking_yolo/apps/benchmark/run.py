@@ -1,6 +1,7 @@
 """Time the parts of a benchmark beside the ANN, print their tables."""
 
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import BenchmarkOptions, Rival
+from spiking_yolo.apps.console import write
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
@@ -101,8 +103,12 @@ def interleaved(
     runs: dict[str, list[float]] = {name: [] for name in cases}
     beside: dict[str, list[float]] = {name: [] for name in cases}
     steps = dict.fromkeys(cases, 1)
+    begin = time.perf_counter()
     before = referred()
     for turn in range(repeats + 1):
+        if turn == 1:
+            rest = repeats * (time.perf_counter() - begin)
+            write(f"{', '.join(cases)}: about {rest:.0f} s", file=sys.stderr)
         for name, case in cases.items():
             times: list[float] = []
             while len(times) < calls and (not times or steps[name] == 1):
@@ -186,8 +192,8 @@ def later_frames(
         stream(next(later))
         return 1
 
-    reference, repeats = partial(rival, x[0]), len(x) - WARM - 1
-    return interleaved({"": run}, reference, repeats, x[0].device, calls=1, pause=pause)[""]
+    name, reference, repeats = "later frames", partial(rival, x[0]), len(x) - WARM - 1
+    return interleaved({name: run}, reference, repeats, x[0].device, calls=1, pause=pause)[name]
 
 
 def ann_run(converted: Converted, rival: Rival, x: Tensor) -> tuple[Reference, float]:
