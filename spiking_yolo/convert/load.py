@@ -375,7 +375,7 @@ def _prepared(
             f" these settings at {size_name(ann.imgsz)} pixels (found: {known}): make it with"
             f" {calibrate_command(ann, recipe)}"
         )
-    if result.done < 1:
+    if 0 < result.done < 1:
         partly = f"calibration {recipe.calibration.name} is trained to {result.done:.0%} only"
         notice(f"{ann.weights.name}: {partly}; the same `{command('calibrate')}` goes on")
     origin = {"weights": ann.weights.name, "weights_sha256": ann.sha256}
