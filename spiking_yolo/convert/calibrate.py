@@ -24,6 +24,7 @@ from spiking_yolo.convert.differentiable import (
     few_of,
     in_thetas,
     measure_of,
+    network_of,
     scaled_to,
     sensitivity,
 )
@@ -148,18 +149,17 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; the recipe's own factor comes later."""
-    recipe, neuron, few = job.recipe, job.recipe.neuron, few_of(job.images)
+    recipe, few = job.recipe, few_of(job.images)
     least = least_thetas(job.graph, job.statistics.histograms)
-    network = CompleteNetwork(job.graph, (job.spec.height, job.spec.width), neuron.slack, least)
-    later = few[0].ndim == 5
-    if later:
+    network = network_of(job.graph, job.spec, recipe, least)
+    if isinstance(network, VideoNetwork):
         job = replace(job, images=[clip[:, -1].contiguous() for clip in few])
     if job.start is not None:
         neurons = job.start
     elif recipe.threshold.rule == "sensitivity":
         neurons = by_sensitivity(job, network, neurons)
-    if later:
-        return balanced_later(job, least, neurons, few)
+    if isinstance(network, VideoNetwork):
+        return balanced_later(job, network, neurons, few)
     if recipe.calibration.kind == "none":
         few = few_of(few, FIRST)
         return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
@@ -267,7 +267,7 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
 
 
 def balanced_later(
-    job: Job, least: Mapping[str, Tensor], neurons: Values, clips: Sequence[Tensor]
+    job: Job, network: VideoNetwork, neurons: Values, clips: Sequence[Tensor]
 ) -> Values:
     """Thresholds with which a later frame of a video takes the operations of the recipe.
 
@@ -278,13 +278,11 @@ def balanced_later(
 
     Args:
         job: Its images are the last frames.
-        least: The smallest theta of each activation, [C].
+        network: The spiking network.
         neurons: To start from.
         clips: Batches, [N, K, C, H, W].
     """
-    neuron, goal = job.recipe.neuron, budget(job.graph, job.recipe.calibration.operations)
-    size = job.spec.height, job.spec.width
-    network = VideoNetwork(job.graph, size, neuron.slack, least, neuron.hysteresis)
+    goal = budget(job.graph, job.recipe.calibration.operations)
     weights = sensitivity(network.graph, job.images, measure=measure_of(job.spec))
     values = scaled_to(goal, network, neurons, few_of(clips, FIRST))
     for _ in range(ROUNDS):
@@ -298,7 +296,7 @@ def balanced_later(
             step = OF_LAYERS * of_layer + OF_CHANNELS * (torch.log(cost / harm) - of_layer)
             theta = values[name]["theta"] * step.clamp(-FARTHEST, FARTHEST).exp()
             changed[name] = with_theta(values[name], theta)
-        values = scaled(job.graph, changed, (spent.item() / goal) ** (1 / POWER), least)
+        values = scaled(job.graph, changed, (spent.item() / goal) ** (1 / POWER), network.least)
     return scaled_to(goal, network, values, clips, first=FEW)
 
 

@@ -28,6 +28,7 @@ from spiking_yolo.integer.neuron import send
 from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.layout import channels_last, per_channel
@@ -36,7 +37,6 @@ from spiking_yolo.snn.layout import channels_last, per_channel
 Values = Mapping[str, Mapping[str, Tensor]]
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
-Watch = Callable[[str, Tensor, Tensor], None]
 
 
 class CompleteNetwork:
@@ -70,7 +70,7 @@ class CompleteNetwork:
         self.tensors = self.graph.tensors
         self.slack = slack
         self.hysteresis = hysteresis
-        self.watch: Watch | None = None
+        self.watch: Callable[[str, Tensor, Tensor], None] | None = None
         self.least = least or {}
         sizes = shapes(self.graph, *imgsz)
         self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
@@ -192,6 +192,15 @@ class VideoNetwork(CompleteNetwork):
             for frame in x[:, :-1].unbind(1):
                 self._computed(graph, frame, values, sent, counted=False)
         return self._computed(graph, x[:, -1], values, sent)
+
+
+def network_of(
+    graph: Graph, spec: Spec, recipe: Recipe, least: Mapping[str, Tensor]
+) -> CompleteNetwork:
+    """The network that a recipe trains, on clips if it has more than one frame."""
+    kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
+    size, neuron = (spec.height, spec.width), recipe.neuron
+    return kind(graph, size, neuron.slack, least, neuron.hysteresis)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -231,7 +231,7 @@ class Uncalibrated:
             histograms = collect_histograms(graph, images)
             statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
             if recipe.by_gradient:
-                settings: dict[str, Any] = {"calibration.kind": "none"}
+                settings: dict[str, Any] = {"calibration.kind": "none", "calibration.frames": 1}
                 if "calibration.operations" not in calibration_file.settings_of(recipe):
                     settings["calibration.operations"] = UNTRAINED_OPERATIONS
                 recipe = recipe.with_settings(settings)

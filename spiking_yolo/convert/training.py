@@ -20,8 +20,8 @@ from spiking_yolo.convert.differentiable import (
     LEAST,
     CompleteNetwork,
     Values,
-    VideoNetwork,
     budget,
+    network_of,
     scaled_to,
     straight_through,
 )
@@ -185,7 +185,10 @@ class Training:
         self.plan = plan_of(recipe, spec)
         self.validation = [x.to(self.device) for x in validation]
         self.answers = [self._answer(x) for x in self.validation]
-        self.network = self._network(least or {})
+        least = {name: theta.to(self.device) for name, theta in (least or {}).items()}
+        self.network = network_of(self.ann, spec, recipe, least)
+        costs = self.network.costs.items()
+        self.network.costs = {name: cost.to(self.device) for name, cost in costs}
         tensors = dict(self.network.graph.tensors)
         for name, value in (weights or {}).items():
             tensors[name] = value.to(self.device)
@@ -204,16 +207,6 @@ class Training:
             groups.append({"params": list(self.kernels.changes.values())})
         self.adam = torch.optim.Adam(groups, betas=(0.9, self.plan.beta))
         self.multiplier = START
-
-    def _network(self, least: Mapping[str, Tensor]) -> CompleteNetwork:
-        size, neuron = (self.spec.height, self.spec.width), self.recipe.neuron
-        least = {name: theta.to(self.device) for name, theta in least.items()}
-        if self.clips:
-            network = VideoNetwork(self.ann, size, neuron.slack, least, neuron.hysteresis)
-        else:
-            network = CompleteNetwork(self.ann, size, neuron.slack, least)
-        network.costs = {name: cost.to(self.device) for name, cost in network.costs.items()}
-        return network
 
     @torch.no_grad()
     def _answer(self, x: Tensor) -> Sequence[Tensor]:
@@ -279,10 +272,11 @@ class Training:
             return self.network.tensors
         return self.kernels.values()
 
+    @torch.no_grad()
     def compare(self) -> bool:
         """Keep the state if it is the best so far; returns whether it is."""
         # Without memory that training goes on to change.
-        neurons = moved(self.neurons.values(detach=True), self.device, copy=True)
+        neurons = moved(self.neurons.values(), self.device, copy=True)
         state = self._state(neurons, self._tensors())
         better = self._score(state) < self._score(self.best)
         if better:
@@ -395,8 +389,8 @@ class TrainableNeurons:
             tensors += group.values()
         return tensors
 
-    def values(self, detach: bool = False) -> dict[str, dict[str, Tensor]]:
-        """The parameters of the neurons, and the biases of the outputs; detach: without graph."""
+    def values(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters of the neurons, and the biases of the outputs."""
         values: dict[str, dict[str, Tensor]] = {}
         for name, log in self.logs.items():
             theta = log.exp()
@@ -409,9 +403,6 @@ class TrainableNeurons:
                 values[name]["rest"] = self.rest[name]
         for name, bias in self.output.items():
             values[name] = {"bias": bias * self.scales[name]}
-        if detach:
-            for parameters in values.values():
-                parameters.update({key: value.detach() for key, value in parameters.items()})
         return values
 
 
