@@ -86,10 +86,3 @@ def test_a_later_frame_by_hand():
     z, before = torch.tensor([[2.3], [2.5]]), torch.full((2, 1), 4.0)
     value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0, before, 0.25)
     assert value.tolist() == [[2.0], [2.5]] and spent.tolist() == [0.0, 1.0]
-
-
-def test_bias_and_rest_may_be_missing():
-    z = torch.tensor([[0.9, -2.4]])
-    neurons = {"theta": torch.tensor([0.5, 1.0]), "initial": torch.tensor(0.5)}
-    value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0)
-    assert value.tolist() == [[1.0, -2.0]] and spent.tolist() == [2.0]
