@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.methods import Chain, points
-from helpers.networks import Pooled, TinyLeaky, drifting, images, make, spiking, statistics
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking, statistics
 from torch import Tensor
 
 from spiking_yolo.convert import calibrate as calibrating
@@ -155,6 +155,18 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     assert sum(after[n] for n in layers) < 0.8 * sum(before[n] for n in layers)
 
 
+def walking(seed: int) -> Tensor:
+    """Clips of noise in which a square changes from frame to frame, [4, 4, 3, 8, 8]."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(4, *size, generator=generator, dtype=torch.float64)
+
+    frames = (0.5 + 0.3 * normal(1, 3, 8, 8)).expand(4, 4, 3, 8, 8) + 0.03 * normal(4, 3, 8, 8)
+    frames[..., 2:5, 2:5] += 0.3 * normal(4, 3, 1, 1)
+    return frames.clamp(0, 1)
+
+
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
 def test_later_frames_take_the_goal_and_channels_cost_what_they_err(
     cls: Any, monkeypatch: pytest.MonkeyPatch
@@ -165,7 +177,7 @@ def test_later_frames_take_the_goal_and_channels_cost_what_they_err(
     graph = spiking(make(cls), images(2), Recipe("tested")).graph
     recipe = get_recipe("signed-digits", "video")
     recipe = recipe.with_settings({"calibration.operations": 0.1})
-    observed, clips = statistics(graph, images(8)), [drifting(4, k) for k in range(3)]
+    observed, clips = statistics(graph, images(8)), [walking(k) for k in range(3)]
     least, neuron = least_thetas(graph, observed.histograms), recipe.neuron
     network = VideoNetwork(graph, (8, 8), neuron.slack, least, neuron.hysteresis)
     weights = sensitivity(network.graph, [x[:, -1] for x in clips])
@@ -182,4 +194,4 @@ def test_later_frames_take_the_goal_and_channels_cost_what_they_err(
         cost, error = (torch.cat([*parts.values()]) for parts in (costs, errors))
         return (cost / cost.sum() - error / error.sum()).abs().sum().item() / 2
 
-    assert difference(rounds=4) < difference(rounds=0) * 2 / 3
+    assert difference(rounds=4) < difference(rounds=0) / 2

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.methods import relative_error
-from helpers.networks import Pooled, drifting, images, make, spiking
+from helpers.networks import Pooled, images, make, spiking
 from torch import nn
 
 from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
@@ -105,10 +105,15 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
     recipe = get_recipe(DEFAULT, "video").with_settings(
         {"calibration.steps": 100, "calibration.operations": 0.1}
     )
-    validation = [drifting(4, 1000 + k) for k in range(0, 8, 2)]
+
+    def clips(n: int, seed: int) -> torch.Tensor:
+        drift = images(n * 4, seed=seed).reshape(n, 4, 3, 8, 8).cumsum(1)
+        return images(n, seed=seed + 1)[:, None] + 0.1 * drift
+
+    validation = [clips(4, 1000 + k) for k in range(0, 8, 2)]
     t = Training(converted.graph, CLASSES, recipe, converted.neurons, validation)
     assert t.start.operations == pytest.approx(0.1, rel=0.02)
-    t.run(lambda number: drifting(8, 2 * number))
+    t.run(lambda number: clips(8, 2 * number))
     result = t.result()
     assert result.operations == pytest.approx(0.1, rel=0.02)
     assert result.error < t.start.error - 0.1

@@ -149,12 +149,6 @@ def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
     )
 
 
-def drifting(n: int, seed: int) -> Tensor:
-    """Clips in which every pixel drifts, [n, 4, 3, 8, 8]."""
-    drift = images(n * 4, seed=seed).reshape(n, 4, 3, 8, 8).cumsum(1)
-    return images(n, seed=seed + 1)[:, None] + 0.1 * drift
-
-
 def statistics(graph: Graph, x: Tensor) -> Statistics:
     return Statistics(
         collect_histograms(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ImageList.of(["image"])
