@@ -178,7 +178,7 @@ def listed(detections: Detections, names: Sequence[str]) -> str:
     found: dict[str, list[float]] = {}
     rows = zip(detections.class_id.tolist(), detections.confidence.tolist(), strict=True)
     for class_id, confidence in rows:
-        found.setdefault(names[class_id], []).append(confidence)
+        found.setdefault(names[int(class_id)], []).append(confidence)
     words: list[str] = []
     for name, own in found.items():
         words.append(f"{times(name, len(own))} {min(own):.2f}")

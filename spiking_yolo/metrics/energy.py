@@ -195,8 +195,9 @@ class ChipCostModel(CostModel):
 # Of the first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
-_LOIHI = {"synapse": 24.0, "access": 51.2, "soma": 21.6, "spike": 69.3, "message": 111.0}
-LOIHI = ChipCostModel("loihi", "Loihi", **_LOIHI)
+LOIHI = ChipCostModel(
+    "loihi", "Loihi", synapse=24.0, access=51.2, soma=21.6, spike=69.3, message=111.0
+)
 
 
 _MAC = (MULTIPLY["int8"], ADD["int32"])

@@ -231,7 +231,7 @@ class ClassifyTask(Dataset[Any]):
     def __post_init__(self) -> None:
         height, width = read_image(self.train.pictures[0].source).shape[:2]
         names = self.train.classes
-        colours = {"mean": CIFAR_MEAN, "std": CIFAR_STD}
+        colours: Any = {"mean": CIFAR_MEAN, "std": CIFAR_STD}
         self.spec = Spec("classify", names, height, width, "stretch", **colours)
         shift = v2.RandomCrop((height, width), padding=SHIFT, padding_mode="reflect")
         self.augment = v2.Compose([shift, v2.RandomHorizontalFlip()])

@@ -5,6 +5,7 @@ values in these maps follow heads, areas and channels; see `graph.attention_scor
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,8 +89,8 @@ def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Scores | Non
     key = builder.channels(scores.source[1], scores.keys)
     if query is None or key is None:
         return None
-    parts = {"heads": scores.heads, "areas": scores.areas}
-    products = builder.emit("attention_scores", f"{name}_scores", query, key, **parts)
+    attrs: dict[str, Any] = {"heads": scores.heads, "areas": scores.areas}
+    products = builder.emit("attention_scores", f"{name}_scores", query, key, **attrs)
     weights = builder.emit("activation", name, products, softmax=True)
     return replace(scores, softmax=weights.node)
 
