@@ -6,7 +6,9 @@ from pathlib import Path
 from spiking_yolo.arguments import Options
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import command
 from spiking_yolo.io.json import columns
+from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.index import find, index
 from spiking_yolo.recipe import settings_table
 
@@ -48,8 +50,11 @@ def main(options: ListOptions = ListOptions()) -> None:
         print(networks_text())
     elif (find(what) or Path(what).is_file()) and not what.endswith(".json"):
         print(calibrations_text(what))
-    else:
+    elif what in list_methods() or what.endswith(".json"):
         print(settings_text(what))
+    else:
+        hint = did_you_mean(what, [*list_methods(), *(one.name for one in index().networks)])
+        raise UserError(f"{what} is no method, network or file{hint}; see `{command('list')}`")
 
 
 def methods_text() -> str:

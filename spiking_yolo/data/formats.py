@@ -109,6 +109,8 @@ def open_detection(
     """
     entry = format_of(data)
     if entry is None:
+        if not data.exists():
+            raise UserError(f"{data} does not exist; check the path")
         names = [entry.name for entry in FORMATS if entry.task == "detect"]
         raise UserError(f"{data} is no detection dataset: pass one of {', '.join(names)}")
     if split and not entry.val:

@@ -97,7 +97,7 @@ def located(weights: str | Path) -> Path:
         return path
     if network is None:
         hint = did_you_mean(str(weights), [n.name for n in networks()])
-        raise UserError(f"there are no weights {weights}{hint}")
+        raise UserError(f"{weights} is no file, and no network of `list networks`{hint}")
     shipped_file = shipped("weights") / network.weights
     if not shipped_file.is_file():
         missing = f"{network.name} does not come with this installation ({network.licence})"

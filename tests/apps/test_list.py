@@ -25,7 +25,7 @@ def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):
 
 
 def test_what_is_unknown_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):
-    for name, near in [("p-nrom", "p-norm")]:
+    for name, near in [("p-nrom", "p-norm"), ("yolov3-tyni", "yolov3-tiny")]:
         assert run_tool("list", name) == 2
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1 and f"did you mean '{near}'" in err

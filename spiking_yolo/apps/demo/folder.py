@@ -110,6 +110,8 @@ def write(options: DemoOptions) -> int:
     from spiking_yolo.onnx.model import spiking_model
 
     folder = options.output
+    if folder.is_file():
+        raise UserError(f"--output {folder} is a file: give a new folder")
     others = sorted(path.name for path in folder.glob("*") if path.name not in NAMES)
     if others:
         raise UserError(
@@ -119,7 +121,7 @@ def write(options: DemoOptions) -> int:
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
     files = runtime(options.runtime)
-    print("writing the network, which takes up to a minute", file=sys.stderr)
+    print("writing the network, which takes about a minute", file=sys.stderr)
     model = spiking_model(converted, stateful=True, boxes=options, counts=True)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     files |= {
