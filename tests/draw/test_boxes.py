@@ -1,5 +1,6 @@
 """Boxes and labels stay where they belong, whatever the size of the picture."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -27,9 +28,8 @@ def test_tracks_have_colours_and_numbers():
     boxes = detections((20, 60, 80, 150, 0.9, 1), (120, 60, 180, 150, 0.8, 1))
     drawn = draw_detections(picture(200, 200), replace(boxes, track_id=torch.tensor([3, 8])), NAMES)
     assert (drawn[100, 20] == track_colour(3)).all() and (drawn[100, 120] == track_colour(8)).all()
-    alone = draw_detections(
-        picture(200, 200), replace(boxes, track_id=torch.tensor([-1, 8])), NAMES
-    )
+    boxes_of_one = replace(boxes, track_id=torch.tensor([-1, 8]))
+    alone = draw_detections(picture(200, 200), boxes_of_one, NAMES)
     assert (alone[100, 20] == NO_TRACK_COLOUR).all()
     # The second box is as it was, the first one's label lacks the number.
     assert (alone[:, 110:] == drawn[:, 110:]).all()
@@ -48,12 +48,7 @@ def test_labels_make_way_for_each_other():
 
 
 def test_boxes_that_cannot_be_seen_are_skipped():
-    for box in (
-        (float("nan"), 0, 9, 9),
-        (0, 0, float("inf"), 9),
-        (30, 30, 30, 40),
-        (-9, -9, -1, -1),
-    ):
+    for box in ((math.nan, 0, 9, 9), (0, 0, math.inf, 9), (30, 30, 30, 40), (-9, -9, -1, -1)):
         image = picture(50, 50)
         assert (draw_detections(image, detections((*box, 0.5, 0)), NAMES) == image).all()
 

