@@ -409,9 +409,7 @@ class Observer:
         return self.selection.boxes(outputs, self.spec, placements)
 
     def _read(self, image: ImageSource | Input) -> Input:
-        if isinstance(image, Input):
-            return image
-        return read_input(image, self.spec)
+        return image if isinstance(image, Input) else read_input(image, self.spec)
 
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))

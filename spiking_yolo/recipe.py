@@ -67,9 +67,7 @@ class Setting:
     @property
     def documentation(self) -> str:
         """The meaning, with the choices if there are some."""
-        if not self.choices:
-            return self.text
-        return f"{self.text} [{'|'.join(self.choices)}]"
+        return self.text if not self.choices else f"{self.text} [{'|'.join(self.choices)}]"
 
 
 @cache
@@ -391,9 +389,7 @@ class Recipe:
     @property
     def title(self) -> str:
         """Its label, with the remark."""
-        if not self.remark:
-            return self.label
-        return f"{self.label} ({self.remark})"
+        return self.label if not self.remark else f"{self.label} ({self.remark})"
 
     @property
     def label(self) -> str:

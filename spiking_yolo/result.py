@@ -131,23 +131,17 @@ class Result:
     @property
     def method(self) -> str:
         """Name of the conversion method; "ann" for the original network."""
-        if self.recipe is None:
-            return "ann"
-        return self.recipe.label
+        return "ann" if self.recipe is None else self.recipe.label
 
     @property
     def remark(self) -> str:
         """ "weights tuned without labels", of a method that does that."""
-        if self.recipe is None:
-            return ""
-        return self.recipe.remark
+        return "" if self.recipe is None else self.recipe.remark
 
     @property
     def T(self) -> int:
         """Timesteps; 0 for the ANN."""
-        if self.recipe is None:
-            return 0
-        return self.seen.T
+        return 0 if self.recipe is None else self.seen.T
 
     @property
     def seconds(self) -> float:
@@ -181,9 +175,7 @@ class Result:
     @property
     def last(self) -> StepObservation:
         """What the network sent after T steps, the ANN nothing: see StepObservation."""
-        if self.recipe is None:
-            return NOTHING
-        return self.seen.last
+        return NOTHING if self.recipe is None else self.seen.last
 
     @property
     def spikes(self) -> float:
@@ -208,9 +200,7 @@ class Result:
     @property
     def mean_rate(self) -> float:
         """Spikes per neuron and timestep until nothing was sent any more."""
-        if self.recipe is None:
-            return 0.0
-        return self.seen.mean_rate(self.T)
+        return 0.0 if self.recipe is None else self.seen.mean_rate(self.T)
 
     @property
     def operations(self) -> dict[str, float]:

@@ -81,9 +81,7 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 def start_of(method: str) -> Recipe:
     """The recipe of a method that is known by its name, else a plain one."""
-    if method in METHODS:
-        return METHODS[method].recipe
-    return Recipe(method)
+    return METHODS[method].recipe if method in METHODS else Recipe(method)
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph, graph_from
+from spiking_yolo.graph import Graph, Node
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import size_name
-from spiking_yolo.io.tensors import checksum, read_format, read_safetensors, write_safetensors
+from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
 from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.models.spec import Spec, check_network
@@ -109,15 +109,19 @@ class Converted:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
-        what = f"a converted network: make one with `{command('export')}`"
-        metadata, tensors = read_format(path, FORMAT, what)
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            make = f"make one with `{command('export')}`"
+            raise UserError(f"{path} is not a converted network: {make}")
         folders: dict[str, dict[str, Tensor]] = {"graph": {}, "tuned": {}, "site": {}}
         for key, value in tensors.items():
             folder, _, name = key.partition("/")
             folders.setdefault(folder, {})[name] = value
         weights, neurons = folders["tuned"], calibration_file.unpack(folders["site"])
         try:
-            graph = graph_from(metadata, folders["graph"])
+            nodes = tuple(entry(metadata, "nodes", list[Node]))
+            outputs = tuple(entry(metadata, "outputs", list[str]))
+            graph = Graph(nodes, outputs, folders["graph"])
             spec = Spec.from_json(metadata["spec"])
             recipe = Recipe.from_json(metadata["recipe"])
             calibration_file.check_neurons(graph, check_network(graph, spec), neurons)

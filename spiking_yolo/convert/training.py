@@ -16,15 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from spiking_yolo.convert.differentiable import (
-    LEAST,
-    CompleteNetwork,
-    Values,
-    budget,
-    network_of,
-    scaled_to,
-    straight_through,
-)
+from spiking_yolo.convert import differentiable
+from spiking_yolo.convert.differentiable import LEAST, CompleteNetwork, Values
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
@@ -109,9 +102,7 @@ def plan_of(recipe: Recipe, spec: Spec) -> Plan:
     """How the calibration of a recipe is trained."""
     if recipe.calibration.kind != "tuned":
         return Plan(shares_of(spec))
-    shares = OF_BOXES
-    if spec.task == "classify":
-        shares = OF_CLASSES
+    shares = OF_CLASSES if spec.task == "classify" else OF_BOXES
     return Plan(shares, (0.01, 0.006), beta=0.99, last=0.03, warmup=0.03)
 
 
@@ -181,12 +172,12 @@ class Training:
         self.device, self.spec, self.recipe = torch.device(device), spec, recipe
         self.ann = ann.to(device)
         self.clips = calibration.frames > 1
-        self.goal = budget(ann, calibration.operations)
+        self.goal = differentiable.budget(ann, calibration.operations)
         self.plan = plan_of(recipe, spec)
         self.validation = [x.to(self.device) for x in validation]
         self.answers = [self._answer(x) for x in self.validation]
         least = {name: theta.to(self.device) for name, theta in (least or {}).items()}
-        self.network = network_of(self.ann, spec, recipe, least)
+        self.network = differentiable.network_of(self.ann, spec, recipe, least)
         costs = self.network.costs.items()
         self.network.costs = {name: cost.to(self.device) for name, cost in costs}
         tensors = dict(self.network.graph.tensors)
@@ -196,7 +187,8 @@ class Training:
         if calibration.weights:
             self.kernels = TrainableKernels(self.network.graph, tensors)
         network = self.network.with_tensors(tensors)
-        values = scaled_to(self.goal, network, moved(start, self.device), self.validation)
+        given = moved(start, self.device)
+        values = differentiable.scaled_to(self.goal, network, given, self.validation)
         self.best = self.start = self._state(values, tensors)
         self.neurons = TrainableNeurons(self.network, values, self.answers[0])
         groups: list[dict[str, Any]] = [
@@ -311,7 +303,7 @@ class Training:
             return self.start
         tensors = {**self.network.graph.tensors, **self.best.weights}
         network = self.network.with_tensors(tensors)
-        scaled = scaled_to(self.goal, network, self.best.neurons, self.validation)
+        scaled = differentiable.scaled_to(self.goal, network, self.best.neurons, self.validation)
         return min(self.start, self._state(scaled, tensors), key=self._score)
 
 
@@ -395,7 +387,7 @@ class TrainableNeurons:
         for name, log in self.logs.items():
             theta = log.exp()
             if name in self.least:
-                theta = straight_through(theta.maximum(self.least[name]), theta)
+                theta = differentiable.straight_through(theta.maximum(self.least[name]), theta)
             values[name] = {"theta": theta, "initial": self.initial[name]}
             if name in self.bias:
                 values[name]["bias"] = self.bias[name] * theta.detach()

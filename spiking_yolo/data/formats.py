@@ -154,9 +154,7 @@ def open_photographs(
         UserError: There are no images, or a split is given of something that has none.
     """
     path = Path(data[0])
-    entry = None
-    if len(data) == 1:
-        entry = format_of(path)
+    entry = format_of(path) if len(data) == 1 else None
     if entry is not None:
         dataset = open_detection(path, split, training=training)
         return [str(sample.path) for sample in dataset.samples]

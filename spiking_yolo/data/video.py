@@ -82,9 +82,7 @@ def open_video(source: str) -> AbstractContextManager[Video]:
     Raises:
         UserError: It cannot be opened.
     """
-    if is_webcam(source):
-        return _open_webcam(source)
-    return _open_stream(source)
+    return _open_webcam(source) if is_webcam(source) else _open_stream(source)
 
 
 @contextmanager

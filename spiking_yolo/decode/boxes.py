@@ -166,9 +166,7 @@ def counted(detections: Detections, names: Sequence[str]) -> str:
 
 def times(name: str, n: int) -> str:
     """ "2 x car", or the name alone for one."""
-    if n == 1:
-        return name
-    return f"{n} x {name}"
+    return name if n == 1 else f"{n} x {name}"
 
 
 def listed(detections: Detections, names: Sequence[str]) -> str:

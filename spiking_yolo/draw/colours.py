@@ -33,9 +33,7 @@ def class_colour(class_id: int) -> Colour:
 
 def track_colour(track_id: int) -> Colour:
     """RGB of a track, by its number from 1; grey of a box in none. Colours come again after 12."""
-    if track_id < 1:
-        return NO_TRACK_COLOUR
-    return PALETTE[(track_id - 1) % len(PALETTE)]
+    return NO_TRACK_COLOUR if track_id < 1 else PALETTE[(track_id - 1) % len(PALETTE)]
 
 
 def hexadecimal(colour: Colour) -> str:
@@ -45,9 +43,7 @@ def hexadecimal(colour: Colour) -> str:
 
 def text_colour(background: Colour) -> Colour:
     """Black or white, whichever contrasts more with the background."""
-    if _luma(background) > 127:
-        return (0, 0, 0)
-    return (255, 255, 255)
+    return (0, 0, 0) if _luma(background) > 127 else (255, 255, 255)
 
 
 def _luma(colour: Colour) -> float:

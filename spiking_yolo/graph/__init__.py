@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json import entry
 from spiking_yolo.io.names import plain_name, reason
 from spiking_yolo.io.tensors import check_finite
 
@@ -387,14 +386,6 @@ def forward(
             if last[name] == node.name and name not in graph.outputs:
                 del values[name]
     return tuple(map(values.__getitem__, graph.outputs))
-
-
-def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:
-    """The graph of a file, whose metadata have nodes and outputs. Raises KeyError or ValueError (so
-    UserError too) for anything else.
-    """
-    nodes = tuple(entry(metadata, "nodes", list[Node]))
-    return Graph(nodes, tuple(entry(metadata, "outputs", list[str])), tensors)
 
 
 # What layers are called in tables and pictures.

@@ -5,8 +5,6 @@ networks", 2022. Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, 
 firing threshold.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -93,27 +91,3 @@ class ClippedReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.minimum(x.relu(), self.theta)
-
-
-# Name -> f(levels).
-ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "relu": lambda levels: nn.ReLU(),
-    "leaky": lambda levels: nn.LeakyReLU(0.1),
-    "clip": lambda levels: ClippedReLU(),
-    "qcfs": QCFS,
-}
-
-
-def activation(name: str, levels: int = 8) -> nn.Module:
-    """A new activation module.
-
-    Args:
-        name: One of ACTIVATIONS.
-        levels: Levels of QCFS.
-
-    Raises:
-        UserError: The name is unknown.
-    """
-    if name not in ACTIVATIONS:
-        raise UserError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name](levels)

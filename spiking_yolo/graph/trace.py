@@ -50,12 +50,6 @@ class Call:
         self.tensors[f"{self.node.name}.weight"] = module.weight.detach().clone()
         self.tensors[f"{self.node.name}.bias"] = bias.detach().clone()
 
-    @property
-    def shapes(self) -> tuple[torch.Size, torch.Size]:
-        """Shapes of the first input and of the output for the example."""
-        source = self.node.all_input_nodes[0]
-        return source.meta["tensor_meta"].shape, self.node.meta["tensor_meta"].shape
-
     def check(self, fits: bool, needed: str) -> None:
         """Raise UserError, naming the node, unless it is what can be converted."""
         if not fits:
@@ -63,9 +57,7 @@ class Call:
 
 
 def pair(value: Any) -> list[int]:
-    if isinstance(value, (tuple, list)):
-        return list(map(int, value))
-    return [int(value)] * 2
+    return list(map(int, value)) if isinstance(value, (tuple, list)) else [int(value)] * 2
 
 
 def conv(call: Call, x: str, m: nn.Conv2d) -> str:
@@ -200,7 +192,8 @@ def add(call: Call, x: Any, y: Any, alpha: float = 1) -> str:
 
 
 def flatten(call: Call, x: str, *shape: Any, **named: Any) -> str:
-    before, after = call.shapes
+    source = call.node.all_input_nodes[0]
+    before, after = (one.meta["tensor_meta"].shape for one in (source, call.node))
     call.check(len(after) == 2 and after[0] == before[0], "flattening to [N, features]")
     return call.emit("flatten", x)
 

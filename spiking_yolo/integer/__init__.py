@@ -12,6 +12,5 @@ kernel, batch and number of threads.
     parameters.py   whole weights, scales and biases, from the ANN and the parameters of its neurons
     convolution.py  exact sums: 8-bit convolution by oneDNN, or float32 that carries whole numbers
     stream.py       a video frame by frame: cuts, dead zone, checks; noise.py its camera's noise
-    segments.py     channels whose events are counted together
     kernels.c       a layer of neurons in one pass, and what changes reach; kernels.py calls it
 """

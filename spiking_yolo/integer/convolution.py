@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import geometry
-from spiking_yolo.integer.kernels import ZERO, Windows
+from spiking_yolo.integer.kernels import ZERO, Sides, Windows
 from spiking_yolo.snn.layout import channels_last
 
 # Whole numbers up to this are exact in float32.
@@ -181,13 +181,7 @@ class WholeConvolution:
         return sums.flatten(1, 2).unflatten(2, columns.shape[3:]).float()
 
 
-def unfolded(
-    x: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
+def unfolded(x: Tensor, kernel: Sides, stride: Sides, padding: Sides, dilation: Sides) -> Tensor:
     """What each tap of a kernel reads of a map: [N, C, kh * kw, H, W]."""
     x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     spans = [(kernel[k] - 1) * dilation[k] for k in (0, 1)]

@@ -219,6 +219,8 @@ def events(sent: Tensor, before: Tensor | None, ends: Sequence[int]) -> Tensor:
 
 # Rows are filled up to 2^k or 3 * 2^k of them: oneDNN prepares itself for every number anew.
 LEAST_ROWS = 16
+# Two numbers: of height and width.
+Sides = Sequence[int]
 FIELDS = "h w out_h out_w kernel_h kernel_w stride_h stride_w top left"
 
 
@@ -241,14 +243,7 @@ class Windows:
         outputs, inputs: Positions of it, and of the map.
     """
 
-    def __init__(
-        self,
-        given: Sequence[int],
-        size: Sequence[int],
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        before: Sequence[int],
-    ):
+    def __init__(self, given: Sides, size: Sides, kernel: Sides, stride: Sides, before: Sides):
         self._geometry = Geometry(*given, *size, *kernel, *stride, *before)
         self._taps = kernel[0] * kernel[1]
         # Outputs that an input reaches at most.
@@ -322,6 +317,4 @@ def in_pairs(where: Tensor, width: int) -> Tensor:
 
 def united(places: Sequence[Tensor]) -> Tensor:
     """Positions that are in any of these, in order."""
-    if len(places) == 1:
-        return places[0]
-    return torch.cat(list(places)).unique()
+    return places[0] if len(places) == 1 else torch.cat(list(places)).unique()

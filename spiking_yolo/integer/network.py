@@ -1,7 +1,7 @@
 """A network of whole numbers: each layer sends all that is due, so one step is complete."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, terms
 from spiking_yolo.integer.kernels import NeuronKernel, Windows, library
-from spiking_yolo.integer.parameters import NetworkParameters, Neurons
-from spiking_yolo.integer.segments import of_segments, segments
+from spiking_yolo.integer.parameters import NetworkParameters
 from spiking_yolo.integer.step import Frame, Step, pools_in_pairs
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
+from spiking_yolo.snn.layout import Neurons
 from spiking_yolo.snn.operations import EventCosts, macs, spiking, synaptic_operations, total_macs
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import Run, Snapshot, checked_times
@@ -260,3 +260,88 @@ def _without(graph: Graph, pooling: Mapping[str, Node]) -> Graph:
         if node.name not in gone:
             nodes.append(node)
     return replace(graph, nodes=tuple(nodes))
+
+
+# Channels whose events are counted together, those that no slice tells apart, are a segment: sender
+# -> where each of its segments ends.
+Ends = Mapping[str, Sequence[int]]
+
+
+def segments(
+    graph: Graph, channels: Mapping[str, int], senders: Collection[str], sliced: Collection[str]
+) -> dict[str, list[int]]:
+    """Where the segments of the channels of every sender end.
+
+    Args:
+        graph: The network.
+        channels: Of every node.
+        senders: The nodes that send events.
+        sliced: The nodes of whose events a slice is taken, directly or after other nodes.
+    """
+    ends: dict[str, list[int]] = {}
+    for name in senders:
+        cuts = {channels[name]}
+        if name in sliced:
+            cuts |= _cuts(graph, channels, name, senders)
+        ends[name] = sorted(cut for cut in cuts if 0 < cut <= channels[name])
+    return ends
+
+
+def _cuts(
+    graph: Graph, channels: Mapping[str, int], sender: str, senders: Collection[str]
+) -> set[int]:
+    """Where slices cut the channels of a sender, as far as its events move."""
+    cuts: set[int] = set()
+    # Node -> the channels at which those of the sender begin.
+    starts: dict[str, set[int]] = {sender: {0}}
+    for node in graph.nodes:
+        if node.name in senders or node.multiplies:
+            continue
+        first, found = 0, set[int]()
+        for source in node.inputs:
+            found |= {start + first for start in starts.get(source, ())}
+            first += channels[source] * (node.op == "concat")
+        if node.op == "slice":
+            every = range(channels[node.inputs[0]])
+            part = every[slice(*node.attrs["slices"][0])]
+            edges = (part.start, part.stop) if part.step == 1 else every
+            cuts |= {edge - start for start in found for edge in edges}
+            found = {start - part.start for start in found}
+        starts.setdefault(node.name, found)
+    return cuts
+
+
+def of_segments(graph: Graph, ends: Ends) -> Graph:
+    """The graph whose slices take segments of what is counted, where they took channels."""
+    known = dict(ends)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        given = [known[name] for name in node.inputs if name in known]
+        if node.op == "slice" and given:
+            node, known[node.name] = _sliced(node, given[0])
+        elif node.name not in ends and given and len(given) == len(node.inputs):
+            known[node.name] = _moved(node, given)
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _sliced(node: Node, ends: Sequence[int]) -> tuple[Node, Sequence[int]]:
+    channels, *others = node.attrs["slices"]
+    part = range(ends[-1])[slice(*channels)]
+    if part.step != 1:
+        # Of single channels.
+        return node, list(range(1, len(part) + 1))
+    chosen = [k for k, end in enumerate(ends) if part.start < end <= part.stop]
+    slices = [[chosen[0], chosen[-1] + 1], *others]
+    node = replace(node, attrs={**node.attrs, "slices": slices})
+    return node, [ends[k] - part.start for k in chosen]
+
+
+def _moved(node: Node, given: Sequence[Sequence[int]]) -> Sequence[int]:
+    if node.op != "concat":
+        return given[0]
+    joined: list[int] = []
+    for ends in given:
+        start = joined[-1] if joined else 0
+        joined += [start + end for end in ends]
+    return joined

@@ -16,13 +16,12 @@ from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_
 from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, each
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import channels_last, fold, levels_and_step
+from spiking_yolo.snn.layout import Neurons, channels_last, fold, levels_and_step
 
 # Bits of weights.
 BITS = 8
 # Zero points are multiples of theta / PARTS.
 PARTS = 256
-Neurons = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)

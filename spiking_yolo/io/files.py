@@ -94,12 +94,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        with (
-            TemporaryDirectory(
-                dir=path.parent, prefix=PREFIX, ignore_cleanup_errors=True
-            ) as folder,
-            FileLock(Path(folder) / LOCK),
-        ):
+        beside = TemporaryDirectory(dir=path.parent, prefix=PREFIX, ignore_cleanup_errors=True)
+        with beside as folder, FileLock(Path(folder) / LOCK):
             temporary = Path(folder) / path.name
             yield temporary
             os.replace(temporary, path)

@@ -112,9 +112,7 @@ def columns(rows: Sequence[Sequence[str]], words: bool = False) -> str:
 
 def percent(value: float, number: str = ".1f") -> str:
     """A fraction in percent; "-" for nan, where there is nothing to measure."""
-    if math.isnan(value):
-        return "-"
-    return format(100 * value, number)
+    return "-" if math.isnan(value) else format(100 * value, number)
 
 
 def write_csv(
@@ -130,10 +128,7 @@ def write_csv(
     Raises:
         UserError: The file cannot be written.
     """
-    with (
-        atomic_write(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf8") as file:
         writer = csv.DictWriter(file, names or list(rows[0]), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(map(finite, rows))

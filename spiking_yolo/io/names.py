@@ -49,9 +49,7 @@ def whole(text: str) -> int | None:
 
     Python refuses to read more than 4300 digits, and nothing here is counted to a billion.
     """
-    if text.isdecimal() and len(text) < 10:
-        return int(text)
-    return None
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def plain_name(text: object, what: str) -> str:

@@ -41,14 +41,6 @@ def open_safetensors(path: str | Path) -> Iterator[Any]:
         raise UserError(f"cannot read {path} as safetensors: {error}") from error
 
 
-def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file of this format. Raises UserError "is not <what>" otherwise."""
-    metadata, tensors = read_safetensors(path)
-    if metadata.get("format") != name:
-        raise UserError(f"{path} is not {what}")
-    return metadata, tensors
-
-
 def write_safetensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
 ) -> None:

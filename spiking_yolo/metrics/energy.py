@@ -60,9 +60,7 @@ class Work:
 
 def charged(value: Value) -> Literal["digits", "messages"]:
     """How operations and events are counted in all cost models."""
-    if value == "any":
-        return "messages"
-    return "digits"
+    return "messages" if value == "any" else "digits"
 
 
 PJ_PER_MJ = 1e9

@@ -28,6 +28,8 @@ PERSON = "person"
 FIGURES = ("MOTA", "IDF1", "HOTA")
 # Overlap of a box and the person that it stands for.
 OVERLAP = 0.5
+# Boxes of the other network above this confidence are the truth.
+CONFIDENT = 0.25
 # Frames per block of the bootstrap.
 BLOCK = 15
 # Of each frame: ids of its people, ids of its boxes, and their overlap [people, boxes].
@@ -73,24 +75,18 @@ def person_ap(
 
 
 def agreement(
-    detections: Videos,
-    reference: Videos,
-    conf: float = 0.25,
-    n: int = 1000,
-    seed: int = 0,
-    block: int = BLOCK,
+    detections: Videos, reference: Videos, n: int = 1000, seed: int = 0, block: int = BLOCK
 ) -> Resampling:
     """AP and AP50 with another network's boxes as the truth: the mean over the classes it detects.
 
     Args:
         detections: Detections of the network that is scored.
         reference: Detections of the other network in the same frames.
-        conf: Boxes of the other network above this confidence are the truth.
         n: As in `person_ap`, and likewise seed and block.
     """
     if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")
-    truth = [frame.take(frame.confidence > conf) for frame in chain(*reference)]
+    truth = [frame.take(frame.confidence > CONFIDENT) for frame in chain(*reference)]
     order = sorted({label for frame in truth for label in frame.class_id.tolist()})
     objects: list[_Objects] = []
     for frame in truth:

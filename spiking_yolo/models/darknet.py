@@ -2,10 +2,8 @@
 .weights, a header and then little-endian float32 arrays in the order of the cfg.
 """
 
-import dataclasses
 import math
 import struct
-import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.data.images import Resize
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import ERRORS, MAX_NUMBERS
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
@@ -543,9 +541,5 @@ def _published_masks(sections: list[Section], weights: Path) -> list[Section]:
     last = sections[-1]
     if last.kind != "yolo" or last.options.get("mask") != "0,1,2" or sha256(weights) != YOLOV3_TINY:
         return sections
-    warnings.warn(
-        "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2",
-        Notice,
-        stacklevel=3,
-    )
-    return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
+    notice("the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2")
+    return [*sections[:-1], replace(last, options={**last.options, "mask": "1,2,3"})]

@@ -27,15 +27,11 @@ from spiking_yolo.models.trainable import build
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 FORMAT = "spiking_yolo-ann"
+Facts = Mapping[str, Any]
 
 
 def save_checkpoint(
-    path: str | Path,
-    model: nn.Module,
-    arch: str,
-    options: Mapping[str, Any],
-    spec: Spec,
-    provenance: Mapping[str, Any],
+    path: str | Path, model: nn.Module, arch: str, options: Facts, spec: Spec, provenance: Facts
 ) -> None:
     """Write the weights of a network, whole or not at all.
 

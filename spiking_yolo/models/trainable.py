@@ -12,11 +12,17 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.graph.modules import activation as make_activation
+from spiking_yolo.graph.modules import QCFS, ClippedReLU, PaddedMaxPool2d
 from spiking_yolo.io.names import Size, input_size, reason
 from spiking_yolo.models.spec import HeadSpec, Spec
 
+# Name of an activation -> f(levels of QCFS).
+ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "relu": lambda levels: nn.ReLU(),
+    "leaky": lambda levels: nn.LeakyReLU(0.1),
+    "clip": lambda levels: ClippedReLU(),
+    "qcfs": QCFS,
+}
 # Channels of each convolution; 0 is a pooling.
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 
@@ -32,9 +38,9 @@ class BasicBlock(nn.Module):
     def __init__(self, cin: int, cout: int, stride: int, activation: str, levels: int) -> None:
         super().__init__()
         self.first = conv_bn(cin, cout, stride=stride)
-        self.act1 = make_activation(activation, levels)
+        self.act1 = ACTIVATIONS[activation](levels)
         self.second = conv_bn(cout, cout)
-        self.act2 = make_activation(activation, levels)
+        self.act2 = ACTIVATIONS[activation](levels)
         self.shortcut = nn.Identity()
         if cin != cout or stride != 1:
             self.shortcut = conv_bn(cin, cout, 1, stride)
@@ -43,13 +49,13 @@ class BasicBlock(nn.Module):
         return self.act2(self.second(self.act1(self.first(x))) + self.shortcut(x))
 
 
-def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn.Module:
+def resnet20(classes: int, activation: str = "relu", levels: int = 8) -> nn.Module:
     """ResNet-20 for [N, 3, 32, 32] to logits [N, classes], with convolutional shortcuts.
 
     He et al., "Deep residual learning for image recognition", 2016, section 4.2: 16, 32 and 64
     channels with three blocks each, then global average pooling.
     """
-    layers: list[nn.Module] = [conv_bn(3, 16), make_activation(activation, levels)]
+    layers: list[nn.Module] = [conv_bn(3, 16), ACTIVATIONS[activation](levels)]
     cin = 16
     for cout in (16, 32, 64):
         for _ in range(3):
@@ -61,11 +67,7 @@ def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn
 
 
 def vgg16(
-    classes: int = 10,
-    activation: str = "relu",
-    levels: int = 8,
-    pool: str = "max",
-    width: float = 1.0,
+    classes: int, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 1.0
 ) -> nn.Module:
     """VGG-16 for [N, 3, 32, 32] to logits [N, classes], with batch norm and one linear layer.
 
@@ -73,7 +75,7 @@ def vgg16(
 
     Args:
         classes: Number of classes.
-        activation: See `graph.modules.activation`.
+        activation: A key of ACTIVATIONS.
         levels: Levels of QCFS.
         pool: "max" or "avg".
         width: Factor on the number of channels.
@@ -83,7 +85,7 @@ def vgg16(
     for channels in VGG16:
         if channels:
             cout = round(channels * width)
-            layers += [conv_bn(cin, cout), make_activation(activation, levels)]
+            layers += [conv_bn(cin, cout), ACTIVATIONS[activation](levels)]
             cin = cout
         else:
             layers.append(nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2))
@@ -95,7 +97,7 @@ WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 
 def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -> nn.Sequential:
     """Convolution at stride 1, batch norm, activation."""
-    return nn.Sequential(*conv_bn(cin, cout, kernel), make_activation(activation, levels))
+    return nn.Sequential(*conv_bn(cin, cout, kernel), ACTIVATIONS[activation](levels))
 
 
 def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.BatchNorm2d]:

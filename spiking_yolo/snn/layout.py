@@ -60,6 +60,8 @@ def collapse_equal(values: Tensor) -> Tensor:
 # per channel of one spike in what it sends; None means plain values. Units pass through pooling,
 # upsampling, concatenation and slicing unchanged.
 Unit = Tensor | None
+# Node -> parameters of its neurons, [C] each.
+Neurons = Mapping[str, Mapping[str, Tensor]]
 
 
 def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]:

@@ -4,7 +4,7 @@ enters, and how values travel: codings, spike values, random streams.
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Encoding, Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import any_in_images, channels_last
+from spiking_yolo.snn.layout import Neurons, any_in_images, channels_last
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import NetworkPlan
@@ -153,13 +153,7 @@ class SpikingNetwork:
             is due; None before, and in rate coding.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        neurons: Mapping[str, Mapping[str, Tensor]],
-        recipe: Recipe,
-        observed: bool = False,
-    ):
+    def __init__(self, graph: Graph, neurons: Neurons, recipe: Recipe, observed: bool = False):
         if recipe.complete:
             raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
         for node in graph.activations:

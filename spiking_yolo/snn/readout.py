@@ -64,9 +64,7 @@ class OutputSum:
         """
         steps = t - self._skip
         # How often the sum of these steps contains the activations.
-        divisor = 1
-        if not self._plan.differential:
-            divisor = max(steps, 1)
+        divisor = 1 if self._plan.differential else max(steps, 1)
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, True)

@@ -168,7 +168,8 @@ class GraphBuilder:
         node = self.nodes[source.node]
         name = f"{source.node}_{rows[0]}"
         if node.op == "conv" and node.attrs["groups"] == 1:
-            weight, bias = self.weights(source)
+            weight = self.tensors[f"{source.node}.weight"]
+            bias = self.tensors[f"{source.node}.bias"]
             own = weight[rows] * scale, bias[rows] * scale
             read = self.features[node.inputs[0]]
             self._channels[key] = self.emit("conv", name, read, weights=own, **node.attrs)
@@ -178,7 +179,3 @@ class GraphBuilder:
         else:
             return None
         return self._channels[key]
-
-    def weights(self, feature: Feature) -> Weighted:
-        """Weight and bias of a convolution."""
-        return self.tensors[f"{feature.node}.weight"], self.tensors[f"{feature.node}.bias"]

@@ -83,13 +83,6 @@ class OnnxModel:
             makers.update(dict.fromkeys(node.outputs, node))
         return makers
 
-    def node_of(self, name: str, op: str) -> OnnxNode | None:
-        """The node that computes a value, if it is such an operation."""
-        node = self.makers.get(name)
-        if node is not None and node.op == op:
-            return node
-        return None
-
 
 def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
     """Parse, check and optimize a file.

@@ -78,8 +78,8 @@ def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | Non
     for x, name, factor in zip(args, node.inputs, node.inputs[::-1], strict=True):
         if not isinstance(x, Feature):
             continue
-        sigmoid = model.node_of(factor, "Sigmoid")
-        if sigmoid is not None and sigmoid.inputs[0] == name:
+        maker = model.makers.get(factor)
+        if maker is not None and maker.op == "Sigmoid" and maker.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, silu=True)
         constant = model.constants.get(factor)
         if constant is not None and constant.numel() == x.shape[1] == constant.shape[-3]:
@@ -295,10 +295,11 @@ def _moved(model: OnnxModel, node: OnnxNode, value: Feature | Layout) -> list[Va
 
 def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Value | None:
     first = args[0] if args else None
+    last = len(builder.model.shapes.get(node.outputs[0], ())) - 1
     match node.op:
         case "MatMul" if args[0] is not None and args[1] is not None:
             return scores_of(args[0], args[1]) or attended(builder, args[0], args[1], node.name)
-        case "Softmax" if isinstance(first, Scores) and _over_keys(builder.model, node):
+        case "Softmax" if isinstance(first, Scores) and node.attrs.get("axis", -1) in (-1, last):
             return softmax_of(builder, first, node.name)
         case "Transpose" if isinstance(first, Scores):
             return rearranged(first, node.attrs["perm"], 0)
@@ -307,10 +308,6 @@ def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Val
         case "Mul" | "Div":
             return _scaled(node, args)
     return None
-
-
-def _over_keys(model: OnnxModel, node: OnnxNode) -> bool:
-    return node.attrs.get("axis", -1) in (-1, len(model.shapes[node.outputs[0]]) - 1)
 
 
 def _scaled(node: OnnxNode, args: Args) -> Value | None:

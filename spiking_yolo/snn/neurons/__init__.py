@@ -30,7 +30,5 @@ def build_neurons(
     builder = BUILDERS[recipe.neuron.kind]
     if not phi.slope or recipe.neuron_kind.signed:
         return builder(parameters, recipe, phi, plan)
-    pair = OnOff
-    if ConstantOnOff.is_enough(parameters, recipe, plan):
-        pair = ConstantOnOff
+    pair = ConstantOnOff if ConstantOnOff.is_enough(parameters, recipe, plan) else OnOff
     return pair(parameters, recipe, phi, plan, builder)

@@ -96,9 +96,7 @@ class MultiThreshold(SigmaDelta):
     def step(self, z: Tensor, clock: Clock) -> Tensor:
         t = clock.t + 1
         due = self.due(z).mul_(t)
-        least = None
-        if not self.slope:
-            least = self.sent * t
+        least = None if self.slope else self.sent * t
         fired = multi_threshold_spike(due, least)
         self.tally.add((fired != 0).to(fired))
         out = fired.div_(t)
