@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 DOCS = Path(__file__).parent
 COUNTINGS = ("spikes", "digits", "messages")
 FOUND = 0.05  # AP50 from which a step has found objects and is a row
+DRAWN = ("signed-digits", "signed-digits-fewer")  # one calibration of each network
 CURVE = 0.1  # AP50 that a method reaches to be drawn
 HEAD = ["method", "network", "size", "T", "AP50", "AP50-95", "minus ANN [95 %]"]
 HEAD += [*(f"G {counting}" for counting in COUNTINGS), "n", "date"]
@@ -84,7 +85,7 @@ def draw_networks(rows: list[dict[str, Any]], others: list[dict[str, Any]], axes
         ap = 100 * row["ap"]
         if row["method"].startswith("ANN"):
             axes.plot(row["operations"]["digits"], ap, "x", color="black")
-        elif row["method"] == "signed-digits":
+        elif row["method"] in DRAWN:
             digits, spikes = row["operations"]["digits"], row["operations"]["spikes"]
             (line,) = axes.plot([digits, spikes], [ap, ap], alpha=0.5)
             axes.plot(digits, ap, "o", color=line.get_color())
