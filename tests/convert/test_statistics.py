@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.convert.statistics import (
-    BINS,
     DIVISIONS,
     OCTAVES,
     Histogram,
@@ -41,16 +40,6 @@ def assert_equal(a: Histogram, b: Histogram) -> None:
     for name in ("counts", "exponent", "minimum", "maximum"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert a.total == b.total
-
-
-def test_edges_are_log_linear():
-    edge = edges()
-    assert len(edge) == BINS + 1 and edge[0] == 0 and edge[-1] == 1
-    assert edge[1] == 2.0**-OCTAVES
-    widths = edge[1:].diff().reshape(OCTAVES, DIVISIONS)
-    assert torch.allclose(
-        widths / edge[1:-1].reshape(OCTAVES, DIVISIONS)[:, :1], torch.tensor(1 / DIVISIONS).double()
-    )
 
 
 def test_counts_by_hand():

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import DIVISIONS, OCTAVES, Histogram
 from spiking_yolo.convert.thresholds import (
     base_parameters,
@@ -161,15 +160,6 @@ def test_mmse_takes_the_neuron_into_account():
         assert torch.equal(threshold(h, 0, recipe), mmse(h, 0, 8, gamma, rounds))
 
 
-def test_layer_scope_is_the_statistic_of_all_channels():
-    x = samples()
-    recipe = PLAIN.with_settings({"threshold.scope": "layer"})
-    theta = layer_thresholds(histogram(x), Activation(), recipe)["theta"]
-    exact = np.percentile(side(x.flatten(), 0), 99.9, method="inverted_cdf")
-    assert theta.shape == (3,) and theta.unique().numel() == 1
-    assert theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
-
-
 def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():
     x = samples()
     x[:, 1] = -x[:, 1].abs()
@@ -202,9 +192,3 @@ def test_signed_memory_covers_the_larger_of_both_sides():
     assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())
     # One channel needs its negative side.
     assert x[:, 2].amax() <= 0 < x[:, 0].amax()
-
-
-def test_imbalanced_threshold_needs_the_positive_side_only():
-    assert set(
-        layer_thresholds(histogram(samples()), Activation(0.1), get_recipe("channel-norm"))
-    ) == {"theta"}
