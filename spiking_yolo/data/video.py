@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -205,14 +204,12 @@ def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:
 
 
 class VideoWriter:
-    """A context manager that writes H.264 into an .mp4.
+    """Writes H.264 into an .mp4, which appears when it is closed, with the frames so far; without a
+    frame there is none.
 
-    The file appears on exit with the frames so far, also when Ctrl-C or an error ends the `with`;
-    without a frame there is none. The first frame sets the size (an odd last row or column is cut);
-    others are stretched to it.
-
-    A thread of its own encodes: Ctrl-C ends the main thread wherever it is, and between encoding
-    and writing it would lose packets, such as the first frame, without which no other can be read.
+    The first frame sets the size (an odd last row or column is cut); others are stretched to it.
+    Ctrl-C between encoding and writing would lose packets, such as the first frame, without which
+    no other can be read: `write` belongs in a thread that Ctrl-C does not end.
 
     Args:
         path: Path of the file.
@@ -229,6 +226,7 @@ class VideoWriter:
     def write(self, pixels: np.ndarray) -> None:
         """Append a frame, uint8 [H, W, 3] RGB. Raises UserError if it cannot be written."""
         import cv2
+        from av import VideoFrame
 
         height, width = (max(2, side - side % 2) for side in pixels.shape[:2])
         if self._size is None:
@@ -238,17 +236,13 @@ class VideoWriter:
             pixels = pixels[:height, :width]
         else:
             pixels = cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA)
-        self._submit(self._encode, pixels)
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+        with self._readable_errors():
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Finish the file. Raises UserError if it did not fit on the disk; then there is none."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _open(self, width: int, height: int) -> None:
         import av
@@ -256,34 +250,26 @@ class VideoWriter:
         # Undone if the encoder does not start.
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
-            self._thread = stack.enter_context(ThreadPoolExecutor(1))
             # A name such as "a:b" is not the address of a protocol.
             name, options = str(temporary.absolute()), {"movflags": "faststart"}
             self._container = av.open(name, "w", format="mp4", options=options)
             stream = self._container.add_stream("libx264", rate=self.rate, options=dict(X264))
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             self._stream = stream
-            stack.callback(self._submit, self._finish)
+            stack.callback(self._finish)
             self._stack = stack.pop_all()
-
-    def _encode(self, pixels: np.ndarray) -> None:
-        from av import VideoFrame
-
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-        self._container.mux(self._stream.encode(frame))
 
     def _finish(self) -> None:
         """Write the packets that are left, and the index."""
-        try:
+        with self._readable_errors(), self._container:
             self._container.mux(self._stream.encode(None))
-        finally:
-            self._container.close()
 
-    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
         from av import FFmpegError
 
         try:
-            self._thread.submit(function, *arguments).result()
+            yield
         except FFmpegError as error:
             said = f"cannot write {self.path}: {error.strerror}"
             raise UserError(f"{said}; check the folder and the free space") from error
