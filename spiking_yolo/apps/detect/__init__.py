@@ -85,18 +85,17 @@ def main(options: DetectOptions) -> int:
     run = DetectRun(options)
     folder = run_directory(options.project, options.name)
     bars = Bars()
-    console = Console(run)
-    sinks = file_sinks(run, folder)
+    sinks = [*file_sinks(run, folder), Console(run)]
     if options.page:
         page = VideoPage if run.has_video else PhotographsPage
         sinks.append(page(options.page, run))
     try:
-        failures = run.results([*sinks, console], bars)
+        failures = run.results(sinks, bars)
     finally:
         bars.close()
-        if console.any_results:
+        if any(folder.iterdir()):
             print(f"results saved to {folder}")
-            if options.page:
+            if options.page and options.page.is_file():
                 print(f"page saved to {options.page}: open it in a browser")
     if failures == len(run.sources):
         return 2

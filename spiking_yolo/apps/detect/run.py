@@ -390,7 +390,6 @@ class Console(Sink):
 
     def __init__(self, run: DetectRun):
         self.run = run
-        self.any_results = False
         self._photographs = Totals()
         self._start_video()
 
@@ -407,7 +406,6 @@ class Console(Sink):
         self._tracks: set[tuple[int, str]] = set()
 
     def image(self, seen: Seen) -> None:
-        self.any_results = True
         self._photographs.add(seen)
         write(seen.result.summary(self.run.options.steps, seen.label))
         if seen.ann is not None:
@@ -415,7 +413,6 @@ class Console(Sink):
             write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
 
     def frame(self, seen: Seen) -> None:
-        self.any_results = True
         self._last = seen
         self._video.add(seen)
         operations = seen.result.operations_per_mac
