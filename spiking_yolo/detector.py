@@ -148,8 +148,11 @@ class SpikingYOLO:
         its output is the same to the bit.
 
         Raises:
-            UserError: It has no thresholds yet, see `calibrate`; or the file cannot be written.
+            UserError: It has no thresholds yet, see `calibrate`; the name has another ending, by
+                which no file is opened; or it cannot be written.
         """
+        if Path(path).suffix != ".safetensors":
+            raise UserError(f"cannot save the network as {path}: let its name end in .safetensors")
         self.converted.save(path)
 
     def calibrate(self, images: ImageSource | Sequence[ImageSource], *, bgr: bool = False) -> None:
