@@ -61,13 +61,11 @@ def test_balance_against_a_second_implementation():
             for name, theta in zip(
                 ("relu1", "relu2"), balanced(model, beta, T, scope), strict=True
             ):
-                torch.testing.assert_close(
-                    neurons[name]["theta"].double(), theta, rtol=1e-6, atol=0
-                )
+                found = neurons[name]["theta"].double()
+                torch.testing.assert_close(found, theta, rtol=1e-6, atol=0)
             z = model.conv2(model.pool(torch.relu(model.conv1(images(2)))))  # type: ignore[operator]
-            assert (neurons["relu2"]["theta"].max() / beta - z.max()).abs() > 0.01, (
-                "the ANN's maximum would do"
-            )
+            # The ANN's maximum would not do.
+            assert (neurons["relu2"]["theta"].max() / beta - z.max()).abs() > 0.01
 
 
 def test_both_sides_of_a_pair_are_balanced_by_hand():
@@ -81,9 +79,8 @@ def test_both_sides_of_a_pair_are_balanced_by_hand():
         [([[1.0], [-0.6], [-1.0]], [0.0] * 3), ([[1.0, 4.0, 0.0]], [0.0]), ([[1.0]], [0.0])],
         slope=0.5,
     )
-    neurons = spiking(
-        graph, torch.ones(1, 1, 1, 1, dtype=torch.float64), Recipe("tested"), BALANCE
-    ).neurons
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    neurons = spiking(graph, one, Recipe("tested"), BALANCE).neurons
     assert neurons["act1"]["theta"].tolist() == neurons["act1"]["theta_off"].tolist() == [1.0] * 3
     assert (neurons["act2"]["theta"].item(), neurons["act2"]["theta_off"].item()) == (1.0, 1.0)
 

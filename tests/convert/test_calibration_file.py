@@ -122,9 +122,8 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     with pytest.raises(UserError, match=r"no calibration mine .*found: default.*--calibration"):
         load(weights, calibration="mine")
     default = load(weights)
-    own = get_recipe(DEFAULT).with_settings(
-        {"calibration.name": "mine", "calibration.operations": 0.5}
-    )
+    settings = {"calibration.name": "mine", "calibration.operations": 0.5}
+    own = get_recipe(DEFAULT).with_settings(settings)
     learned = CalibrationResult(own, default.neurons, ImageList.of(["x"]))
     save_calibrations(calibrations_path(weights, (64, 64)), sha256(weights), (64, 64), [learned])
     mine = load(weights, calibration="mine", settings={"neuron.slack": 0.1})

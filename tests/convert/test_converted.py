@@ -82,13 +82,11 @@ def test_a_file_whose_network_would_do_harm_is_refused(tmp_path: Path):
         source, first, second, *rest = net.graph.nodes
         changed = change(first)
         nodes = (source, changed, replace(second, inputs=(changed.name,)), *rest)
-        tensors = {
-            key.replace(f"{first.name}.", f"{changed.name}."): value
-            for key, value in net.graph.tensors.items()
-        }
-        replace(net, graph=Graph(nodes, net.graph.outputs, tensors)).save(
-            tmp_path / "net.safetensors"
-        )
+        tensors, old, new = {}, f"{first.name}.", f"{changed.name}."
+        for key, value in net.graph.tensors.items():
+            tensors[key.replace(old, new)] = value
+        graph = Graph(nodes, net.graph.outputs, tensors)
+        replace(net, graph=graph).save(tmp_path / "net.safetensors")
         with pytest.raises(UserError, match=what) as error:
             Converted.load(tmp_path / "net.safetensors")
         assert "\n" not in str(error.value)

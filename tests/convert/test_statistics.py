@@ -51,22 +51,19 @@ def test_counts_by_hand():
     last = 1 + (OCTAVES - 1) * DIVISIONS
     positive = {last + DIVISIONS // 2: 1, last - DIVISIONS + DIVISIONS // 2: 1, 0: 1}
     assert {i: int(n) for i, n in enumerate(h.counts[0, 0]) if n} == positive
-    assert {i: int(n) for i, n in enumerate(h.counts[1, 0]) if n} == {
-        last - 2 * DIVISIONS + DIVISIONS // 2: 1
-    }
+    middle = last - 2 * DIVISIONS + DIVISIONS // 2
+    assert {i: int(n) for i, n in enumerate(h.counts[1, 0]) if n} == {middle: 1}
     assert (h.minimum.item(), h.maximum.item()) == (-0.75, 3.0)
 
 
 def test_counts_against_numpy():
-    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(
-        [0.1, 1.0, 30.0]
-    )
+    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
+    x *= torch.tensor([0.1, 1.0, 30.0])
     h = counted(x)
     for c in range(3):
         for sign, side in enumerate((x[:, c][x[:, c] > 0], -x[:, c][x[:, c] < 0])):
-            expected, _ = np.histogram(
-                side.double().numpy(), edges().numpy() * 2.0 ** h.exponent[c].item()
-            )
+            bins = edges().numpy() * 2.0 ** h.exponent[c].item()
+            expected, _ = np.histogram(side.double().numpy(), bins)
             # An edge's rounding.
             assert np.abs(np.cumsum(expected) - h.counts[sign, c].cumsum(0).numpy()).max() <= 1
 

@@ -169,9 +169,8 @@ def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():
 
 def test_a_dead_layer_takes_one():
     for x in (torch.zeros(10, 2), -torch.ones(10, 2)):
-        theta = layer_thresholds(
-            histogram(x), Activation(), PLAIN.with_settings({"threshold.scale": 0.5})
-        )["theta"]
+        recipe = PLAIN.with_settings({"threshold.scale": 0.5})
+        theta = layer_thresholds(histogram(x), Activation(), recipe)["theta"]
         assert theta.tolist() == [0.5, 0.5] and theta.dtype == torch.float32
 
 
@@ -184,9 +183,8 @@ def test_each_side_of_a_pair_has_its_own_threshold():
 
 def test_signed_memory_covers_the_larger_of_both_sides():
     x = samples() * torch.tensor([1.0, 1.0, 0.5]) - torch.tensor([0.0, 0.0, 100.0])
-    recipe = PLAIN.with_settings(
-        {"threshold.rule": "max", "neuron.kind": "sigma-delta", "threshold.scale": 0.25}
-    )
+    settings = {"threshold.rule": "max", "neuron.kind": "sigma-delta", "threshold.scale": 0.25}
+    recipe = PLAIN.with_settings(settings)
     site = layer_thresholds(histogram(x), Activation(0.5), recipe)
     expected = torch.maximum(x.amax(0).double(), -0.5 * x.amin(0).double()) * 0.25
     assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())

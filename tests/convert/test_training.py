@@ -6,17 +6,8 @@ import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
+from spiking_yolo.convert import training
 from spiking_yolo.convert.differentiable import CompleteNetwork, smooth_digits, straight_through
-from spiking_yolo.convert.training import (
-    OF_CLASSES,
-    TrainableKernels,
-    answer_error,
-    class_divergence,
-    displacement,
-    divergence,
-    mean_relative_error,
-    shares_of,
-)
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -48,13 +39,13 @@ def test_divergence_by_hand():
     score.
     """
     sure, unsure = torch.tensor([[50.0, 0, -50, -50, -50]]), torch.tensor([[0.0, 0, -50, -50, -50]])
-    assert class_divergence(unsure, sure).item() == pytest.approx(0.6931, abs=1e-3)
+    assert training.class_divergence(unsure, sure).item() == pytest.approx(0.6931, abs=1e-3)
     spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 1, ((16, 16),)),))
     ann, snn = torch.zeros(1, 6, 1, 1), torch.zeros(1, 6, 1, 1)
     ann[0, 5], snn[0, 5] = 50.0, 0.0  # scores 1/2 * 1 and 1/2 * 1/2
     expected = 0.5 * torch.tensor(0.5 / 0.25).log() + 0.5 * torch.tensor(0.5 / 0.75).log()
     scores = [decode([x], spec)[1] for x in (snn, ann)]
-    assert divergence(*scores).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert training.divergence(*scores).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_displacement_by_hand():
@@ -68,19 +59,19 @@ def test_displacement_by_hand():
     snn[0, 2], snn[0, 6] = torch.tensor(2.0).log(), 3.0
     boxes, _ = decode([snn], spec)
     ann_boxes, scores = decode([ann], spec)
-    assert displacement(boxes, ann_boxes, scores).item() == pytest.approx(0.5, abs=1e-4)
-    assert displacement(ann_boxes, ann_boxes, scores).item() == pytest.approx(0, abs=1e-5)
+    assert training.displacement(boxes, ann_boxes, scores).item() == pytest.approx(0.5, abs=1e-4)
+    assert training.displacement(ann_boxes, ann_boxes, scores).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_answer_error_of_a_classifier_by_hand():
     outputs, expected = [torch.tensor([[1.0, 0, 0, 0, 0]])], [torch.tensor([[2.0, 0, 0, 0, 0]])]
-    distance = mean_relative_error(outputs, expected).item()
+    distance = training.mean_relative_error(outputs, expected).item()
     assert distance == pytest.approx(0.5)
     by_hand = math.log(0.5) / 4
-    by_hand += math.log(class_divergence(outputs[0], expected[0]).item()) * 3 / 8
-    assert answer_error(outputs, expected, CLASSES, OF_CLASSES).item() == pytest.approx(
-        by_hand, rel=1e-5
-    )
+    by_hand += math.log(training.class_divergence(outputs[0], expected[0]).item()) * 3 / 8
+    assert training.answer_error(
+        outputs, expected, CLASSES, training.OF_CLASSES
+    ).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_boxes_count_where_they_were_trained_by_their_overlap():
@@ -93,7 +84,10 @@ def test_boxes_count_where_they_were_trained_by_their_overlap():
 
     def gap(kind: str) -> float:
         spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec(kind, 1, 1, ((16, 16),)),))
-        errors = [answer_error([y], [ann], spec, shares_of(spec)).item() for y in (far, near)]
+        errors = [
+            training.answer_error([y], [ann], spec, training.shares_of(spec)).item()
+            for y in (far, near)
+        ]
         return errors[0] - errors[1]
 
     assert gap("yolov3") == pytest.approx(0) and gap("yolov5") > 0.05
@@ -112,7 +106,10 @@ def test_of_an_end_to_end_head_the_surest_place_counts():
     def gap(nms: bool) -> float:
         heads = (HeadSpec("yolov8", 1, 1, bins=1),)
         spec = Spec("detect", ("a",), 32, 64, heads=heads, nms=nms)
-        errors = [answer_error([y], [ann], spec, shares_of(spec)).item() for y in (sure, unsure)]
+        errors = [
+            training.answer_error([y], [ann], spec, training.shares_of(spec)).item()
+            for y in (sure, unsure)
+        ]
         return errors[0] - errors[1]
 
     assert gap(True) == pytest.approx(math.log(9) / 4, rel=1e-3)
@@ -122,7 +119,7 @@ def test_of_an_end_to_end_head_the_surest_place_counts():
 def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
     """In the network that is trained; each has the scale of its output channel."""
     converted = spiking(make(TinyLeaky), images(8), Recipe("tested"))
-    kernels = TrainableKernels(converted.graph, converted.graph.tensors)
+    kernels = training.TrainableKernels(converted.graph, converted.graph.tensors)
     network = CompleteNetwork(converted.graph, (8, 8))
     thetas = {n.name: converted.neurons[n.name]["theta"] for n in converted.graph.activations}
     with torch.no_grad():

@@ -44,9 +44,8 @@ def training(
 ) -> Training:
     """Of a tiny network, from what the default method learned."""
     converted = converted or started(Pooled)
-    recipe = get_recipe(DEFAULT, "tuned-weights").with_settings(
-        {"calibration.steps": steps, "calibration.operations": operations, **settings}
-    )
+    training = {"calibration.steps": steps, "calibration.operations": operations}
+    recipe = get_recipe(DEFAULT, "tuned-weights").with_settings({**training, **settings})
     validation = list(images(16, seed=9).split(4))
     return Training(converted.graph, CLASSES, recipe, converted.neurons, validation)
 
@@ -102,9 +101,8 @@ def test_a_loss_that_is_not_finite_keeps_the_start():
 def test_training_on_clips_lowers_the_error_of_later_frames():
     """At the goal, on clips that were held back; and what is measured is of their last frames."""
     converted = started(Wide)
-    recipe = get_recipe(DEFAULT, "video").with_settings(
-        {"calibration.steps": 100, "calibration.operations": 0.1}
-    )
+    settings = {"calibration.steps": 100, "calibration.operations": 0.1}
+    recipe = get_recipe(DEFAULT, "video").with_settings(settings)
 
     def clips(n: int, seed: int) -> torch.Tensor:
         drift = images(n * 4, seed=seed).reshape(n, 4, 3, 8, 8).cumsum(1)

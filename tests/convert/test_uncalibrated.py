@@ -39,9 +39,8 @@ def converted(ann: Ann, pictures: list[Picture], recipe: Recipe, settings: Any =
 
 
 def test_thresholds_are_the_largest_values_of_these_pictures(ann: Ann, pictures: list[Picture]):
-    network = converted(
-        ann, pictures, get_recipe("channel-norm").with_settings({"threshold.rule": "max"})
-    )
+    recipe = get_recipe("channel-norm").with_settings({"threshold.rule": "max"})
+    network = converted(ann, pictures, recipe)
     largest: dict[str, torch.Tensor] = {}
     x = torch.cat(list(preprocessed(pictures, ann.spec)))
     forward(

@@ -111,13 +111,11 @@ def test_voc_classes_among_the_outputs_of_a_coco_network() -> None:
 
 def test_as_coco_is_coco(tmp_path: Path) -> None:
     """Written and read again, a set has the same boxes, names and flags."""
-    sample = Sample.of(
-        "x", Path("a.jpg"), (50, 40), [(1, 2, 11, 22), (0, 0, 4, 4)], [1, 0], ignored=[False, True]
-    )
+    corners = [(1, 2, 11, 22), (0, 0, 4, 4)]
+    sample = Sample.of("x", Path("a.jpg"), (50, 40), corners, [1, 0], ignored=[False, True])
     (tmp_path / "a.jpg").touch()
-    (tmp_path / "instances.json").write_text(
-        json.dumps(DetectionSet("one", ("cat", "dog"), [sample], []).as_coco().annotations)
-    )
+    content = DetectionSet("one", ("cat", "dog"), [sample], []).as_coco().annotations
+    (tmp_path / "instances.json").write_text(json.dumps(content))
     again = load_coco_json(tmp_path / "instances.json")
     assert again.classes == ("cat", "dog") and again.category_ids == (1, 2)
     (back,) = again.samples

@@ -164,11 +164,8 @@ def test_a_bright_square_is_found_where_its_box_says():
 
 
 def test_a_photograph_that_is_postscript_reaches_no_other_program(tmp_path, monkeypatch):
-    (tmp_path / "x.jpg").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    )
-    monkeypatch.setattr(
-        "subprocess.check_call", lambda *args, **kwargs: pytest.fail(f"it ran {args}")
-    )
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    (tmp_path / "x.jpg").write_bytes(text)
+    monkeypatch.setattr("subprocess.check_call", lambda *args, **_: pytest.fail(f"it ran {args}"))
     with pytest.raises(UserError, match=r"cannot read .* as an image"):
         read_image(tmp_path / "x.jpg")

@@ -40,9 +40,8 @@ def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
         + thing("dog", (1, 1, 100, 80), extra=head)
         + thing("cat", (5.5, 6, 20, 30), "<difficult>1</difficult>")
     )
-    data = load_voc(
-        devkit(tmp_path, {"000001": body + thing("tvmonitor", (9, 9, 9, 9), "")}), "test", 2007
-    )
+    contents = {"000001": body + thing("tvmonitor", (9, 9, 9, 9), "")}
+    data = load_voc(devkit(tmp_path, contents), "test", 2007)
     assert (data.name, data.classes, data.notes) == ("VOC2007 test", VOC_NAMES, [])
     (sample,) = data.samples
     assert (sample.image_id, sample.path.name) == ("000001", "000001.jpg")

@@ -48,9 +48,8 @@ def test_boxes_of_a_head_that_finds_each_object_once_are_only_sorted(agnostic, m
     if agnostic:
         pairs = [(0.7, 1, 0), (0.6, 0, 1)]
     for count in (4, 3):
-        selection = Selection(
-            conf=0.25, iou=0.1, max_det=count, multi_label=multi_label, agnostic_nms=agnostic
-        )
+        kind = {"multi_label": multi_label, "agnostic_nms": agnostic}
+        selection = Selection(conf=0.25, iou=0.1, max_det=count, **kind)
         chosen = selection.select(boxes, scores, suppress=False)
         expected = pairs[:count]
         assert chosen.confidence.tolist() == pytest.approx([p for p, _, _ in expected])
@@ -76,9 +75,8 @@ def test_same_as_brute_force(seed, count, classes, multi_label, max_det):
     generator = torch.Generator().manual_seed(seed)
     corner, size = torch.randint(60, (2, count, 2), generator=generator).float()
     boxes = torch.cat([corner, corner + 5 + size], 1)
-    scores = (
-        torch.randperm(1024, generator=generator)[: count * classes].reshape(count, classes) / 1024
-    )
+    order = torch.randperm(1024, generator=generator)[: count * classes]
+    scores = order.reshape(count, classes) / 1024
     found = select(boxes, scores, 0.3, 0.45, max_det, multi_label)
     expected = brute_force(boxes.tolist(), scores.tolist(), 0.3, 0.45, max_det, multi_label)
     assert found.confidence.tolist() == [s for s, _, _ in expected]
@@ -119,9 +117,8 @@ def test_agnostic_suppression_is_torchvisions(seed, multi_label):
         wanted = torch.isin(class_id, torch.tensor(classes or (0, 1, 2)))
         rows, labels = index[wanted], class_id[wanted]
         order = nms(boxes[rows], scores[rows, labels], 0.4)
-        selection = Selection(
-            conf=0.2, iou=0.4, agnostic_nms=True, classes=classes, multi_label=multi_label
-        )
+        kind = {"agnostic_nms": True, "multi_label": multi_label}
+        selection = Selection(conf=0.2, iou=0.4, classes=classes, **kind)
         chosen = selection.select(boxes, scores)
         assert chosen.xyxy.tolist() == boxes[rows][order].tolist()
         assert chosen.class_id.tolist() == labels[order].tolist()

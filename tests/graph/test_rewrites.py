@@ -76,9 +76,8 @@ def test_only_the_layer_of_the_image_multiplies(graph: Graph):
         for n in graph.nodes
         if n.op in ("activation", "max_pool")
     }
-    total, analogue = total_macs(
-        graph, {name: value.shape for name, value in values.items()}, counts
-    )
+    sizes = {name: value.shape for name, value in values.items()}
+    total, analogue = total_macs(graph, sizes, counts)
     stem = 3 * 4 * (9 * 36 + 6 * 24 + 4 * 4)
     assert analogue == stem
     assert total == stem + 64 * (4 * 3 + 3 * 6 + 6 * 3 + 6 * 5) + 6 * (9 * 36 + 6 * 24 + 4 * 4)

@@ -37,9 +37,8 @@ def test_batch_norm_is_folded_by_its_equation():
     model = make(TinyLeaky)
     graph, bn, conv = trace(model, images(1)), model.bn1, model.conv1
     factor = bn.weight / (bn.running_var + bn.eps).sqrt()
-    torch.testing.assert_close(
-        graph.tensors["conv1.weight"], conv.weight * factor[:, None, None, None]
-    )
+    expected = conv.weight * factor[:, None, None, None]
+    torch.testing.assert_close(graph.tensors["conv1.weight"], expected)
     torch.testing.assert_close(graph.tensors["conv1.bias"], bn.bias - bn.running_mean * factor)
     assert not any("bn" in node.name for node in graph.nodes)
 
@@ -85,9 +84,8 @@ def test_a_cap_is_an_attribute_of_the_activation(name: str, dtype: torch.dtype):
     (site,) = graph.activations
     assert site.phi.levels == phi.levels and site.phi.cap == pytest.approx(phi.cap, rel=1e-7)
     assert site.phi.slope == 0
-    assert all(type(value) in (int, float) for value in site.attrs.values()), (
-        "the graph is saved as JSON"
-    )
+    # The graph is saved as JSON.
+    assert all(type(value) in (int, float) for value in site.attrs.values())
     z: list[Tensor] = []
     got = forward(graph, x, lambda node, before, after: z.append(before))[0]
     assert (z[0] < 0).any() and (z[0] > (site.phi.cap or 0)).any()

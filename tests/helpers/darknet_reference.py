@@ -50,22 +50,18 @@ def heads(cfg: Path, weights: Path, x: Tensor) -> list[Tensor]:
                 y[:, :shared] += other[:, :shared]
         elif kind == "route":
             named = [int(k) for k in options["layers"].split(",")]
-            groups, group = (
-                int(options.get(key, n)) for key, n in (("groups", 1), ("group_id", 0))
-            )
+            groups, group = int(options.get("groups", 1)), int(options.get("group_id", 0))
             y = torch.cat([outputs[k].chunk(groups, 1)[group] for k in named], 1)
         elif kind == "maxpool":
             stride = int(options["stride"])
             size = int(options.get("size", stride))
             left = (size - 1) // 2
             right = size - 1 - left
-            y = F.max_pool2d(
-                F.pad(before, (left, right, left, right), value=-torch.inf), size, stride
-            )
+            padded = F.pad(before, (left, right, left, right), value=-torch.inf)
+            y = F.max_pool2d(padded, size, stride)
         elif kind == "upsample":
-            y = before.repeat_interleave(int(options["stride"]), 2).repeat_interleave(
-                int(options["stride"]), 3
-            )
+            times = int(options["stride"])
+            y = before.repeat_interleave(times, 2).repeat_interleave(times, 3)
         elif kind in ("dropout", "yolo"):
             y = before
         else:

@@ -173,7 +173,7 @@ def record(network: SpikingNetwork, x: Tensor, T: int) -> dict[str, Tensor]:
 
     network.run(x, T, probes=[probe])
     silence = {name: torch.zeros_like(steps[1]) for name, steps in sent.items()}
-    return {
-        name: torch.stack([s.get(t, silence[name]) for t in range(1, T + 1)])
-        for name, s in sent.items()
-    }
+    stacked = {}
+    for name, s in sent.items():
+        stacked[name] = torch.stack([s.get(t, silence[name]) for t in range(1, T + 1)])
+    return stacked

@@ -44,9 +44,8 @@ class TinyLeaky(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         early = self.act1(self.bn1(self.conv1(x)))
         deep = self.pool2(self.act2(self.bn2(self.conv2(self.pool1(early)))))
-        return self.head1(deep), self.head2(
-            torch.cat([self.up(self.act3(self.conv3(deep))), early], 1)
-        )
+        joined = torch.cat([self.up(self.act3(self.conv3(deep))), early], 1)
+        return self.head1(deep), self.head2(joined)
 
 
 class Residual(nn.Module):
@@ -144,15 +143,13 @@ def make(cls: type[nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
 
 
 def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
-    return torch.rand(
-        n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 3, size, size, generator=generator, dtype=torch.float64)
 
 
 def statistics(graph: Graph, x: Tensor) -> Statistics:
-    return Statistics(
-        collect_histograms(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ImageList.of(["image"])
-    )
+    size = (x.shape[2], x.shape[3])
+    return Statistics(collect_histograms(graph, [x]), "0" * 64, size, ImageList.of(["image"]))
 
 
 def spec_of(graph: Graph, x: Tensor) -> Spec:

@@ -33,9 +33,8 @@ def geometry(
 
 
 def whole(shape: tuple[int, ...], low: int, high: int, seed: int = 0) -> Tensor:
-    return torch.randint(
-        low, high + 1, shape, generator=torch.Generator().manual_seed(seed)
-    ).float()
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(low, high + 1, shape, generator=generator).float()
 
 
 def nearest(x: Tensor, levels: Tensor, attrs: dict[str, Any]) -> Tensor:

@@ -69,9 +69,8 @@ PAIRS = st.tuples(*[st.integers(1, 3)] * 2)
 
 def some(n: int, channels: int, size: Any, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return channels_last(
-        torch.randint(0, 4, (n, channels, *size), dtype=torch.uint8, generator=generator)
-    )
+    numbers = torch.randint(0, 4, (n, channels, *size), generator=generator)
+    return channels_last(numbers.byte())
 
 
 @settings(max_examples=100, deadline=None)

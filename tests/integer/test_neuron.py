@@ -259,19 +259,3 @@ def test_gates_are_multiplied_before_they_are_made_thetas():
         due = v * gate(v) * neurons.per_value.reshape(-1, 1, 1) + neurons.offset.reshape(-1, 1, 1)
         expected = (due + 0.5).floor().clamp(-127, 127)
         assert torch.equal(fire([sums], neurons, None), expected)
-
-
-def test_levels_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch):
-    for capability, levels in (
-        ("AVX512", kernels.LEVELS),
-        ("AVX2", ("default", "avx2")),
-        *((name, ("default",)) for name in ("NO AVX", "DEFAULT", "SVE256")),
-    ):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
-        assert kernels.usable_levels() == levels
-
-
-def test_a_library_of_another_state_of_its_source_is_not_used(monkeypatch: pytest.MonkeyPatch):
-    checksum = kernels.checksum
-    monkeypatch.setattr(kernels, "checksum", lambda source: checksum(source) + 1)
-    assert kernels.library.__wrapped__() is None

@@ -246,9 +246,8 @@ def test_what_cannot_be_kept():
 
 def test_a_checked_frame_costs_both_and_the_stream_goes_on_from_the_new_one():
     settings = {"neuron.hysteresis": 0.8, "calibration.steps": 2, "encoding.denoise": False}
-    net = spiking(
-        make(TinyLeaky), images(2), get_recipe("signed-digits").with_settings(settings), {}
-    ).network()
+    recipe = get_recipe("signed-digits").with_settings(settings)
+    net = spiking(make(TinyLeaky), images(2), recipe, {}).network()
     assert isinstance(net, IntegerNetwork)
     stream = Stream(net, keeper=keeper((1, 1, 4), every=2))
     x, y = images(1), images(1) + 0.1 * (images(1, seed=3) - 0.5)

@@ -33,10 +33,8 @@ def test_entries_of_metadata_are_named() -> None:
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
     write_json(tmp_path / "x", {"a": [1.5, float("nan")], "b": (float("-inf"),)})
-    assert json.loads((tmp_path / "x").read_text(), parse_constant=pytest.fail) == {
-        "a": [1.5, None],
-        "b": [None],
-    }
+    read = json.loads((tmp_path / "x").read_text(), parse_constant=pytest.fail)
+    assert read == {"a": [1.5, None], "b": [None]}
 
 
 def test_what_is_not_measured_is_an_empty_cell(tmp_path: Path) -> None:

@@ -73,9 +73,8 @@ def test_voc_weights_equal_copied_images() -> None:
     fast = VocResampled(voc_map(found, data).ranked).score(weights)
     for row, w in zip(fast, weights, strict=True):
         chosen = copies(w)
-        slow = voc_map(
-            [found[i] for i in chosen], replace(data, samples=[data.samples[i] for i in chosen])
-        )
+        drawn = replace(data, samples=[data.samples[i] for i in chosen])
+        slow = voc_map([found[i] for i in chosen], drawn)
         np.testing.assert_allclose(row, [slow.mAP_area, slow.mAP_07], atol=1e-12)
     assert fast.std(0).min() > 0.01
 

@@ -35,17 +35,14 @@ def test_resampled_accuracy_is_that_of_the_images_drawn():
 
 
 def labelled(classes, labels) -> LabelledSet:
-    pictures = [
-        Picture(f"{i}.png", np.full((16, 16, 3), 10 * i, np.uint8)) for i in range(len(labels))
-    ]
+    greys = [np.full((16, 16, 3), 10 * i, np.uint8) for i in range(len(labels))]
+    pictures = [Picture(f"{i}.png", grey) for i, grey in enumerate(greys)]
     return LabelledSet("data", tuple(classes), pictures, np.array(labels))
 
 
 def test_scorer_by_hand():
-    best = [
-        TopClasses(torch.tensor(ids), torch.zeros(3))
-        for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])
-    ]
+    ids = torch.tensor([[2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1]])
+    best = [TopClasses(of_image, torch.zeros(3)) for of_image in ids]
     spec = Spec("classify", tuple("abcd"), 8, 8)
     scored = ClassScorer(labelled("abcd", [2, 0, 0, 2]), spec).score([], [best])
     assert scored.figures == {"top1": 0.25, "top5": 0.75}

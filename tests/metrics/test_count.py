@@ -219,9 +219,8 @@ def test_shared_layers_weights_and_biases():
     class Shared(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.a, self.b = (
-                nn.Conv1d(2, 2, 1, bias=bias) for bias in (True, False, True)
-            )
+            biases = (True, False, True)
+            self.stem, self.a, self.b = (nn.Conv1d(2, 2, 1, bias=bias) for bias in biases)
             self.b.weight = self.a.weight
             self.twice = self.a
 

@@ -37,9 +37,8 @@ def compare(model: nn.Module, counted: NetworkCount, received: dict[str, list[Te
     modules = dict(model.named_modules())
     for layer in counted.layers[1:]:
         module: Any = modules[layer.name]
-        x = torch.cat(
-            [x.reshape(-1, *x.shape[x.ndim - layer_axes(module) :]) for x in received[layer.name]]
-        )
+        axes = layer_axes(module)
+        x = torch.cat([x.reshape(-1, *x.shape[x.ndim - axes :]) for x in received[layer.name]])
         assert layer.unit is not None
         work = work_by_loops(module, (x / layer.unit).round())
         assert layer.macs * N == work.macs

@@ -41,9 +41,8 @@ def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
     for cost_model, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
         for value, more in (("power of two", shift), ("any", multiply)):
             work = dataclasses.replace(plain, value=value)
-            assert cost_model.snn(work, NetworkSize(1)) - cost_model.snn(
-                plain, NetworkSize(1)
-            ) == pytest.approx(4 * more)
+            spent, least = (cost_model.snn(one, NetworkSize(1)) for one in (work, plain))
+            assert spent - least == pytest.approx(4 * more)
     dear = dataclasses.replace(plain, exponentials=1e7)
     assert FP32.snn(dear, NetworkSize(1)) - FP32.snn(plain, NetworkSize(1)) == pytest.approx(0.46)
     assert INT8.snn(dear, NetworkSize(1)) - INT8.snn(plain, NetworkSize(1)) == pytest.approx(0.32)
@@ -127,9 +126,8 @@ def test_three_layers_access_by_access():
             )
             operations = events = 0.0
             for one, two in fired:
-                reached = F.conv2d(
-                    one.abs()[None].double(), torch.ones(5, 4, 3, 3, dtype=torch.float64), stride=2
-                )
+                ones = torch.ones(5, 4, 3, 3, dtype=torch.float64)
+                reached = F.conv2d(one.abs()[None].double(), ones, stride=2)
                 operations += reached.sum().item() + int(two.abs().sum()) * classes
                 events += int(one.abs().sum() + two.abs().sum())
             value = "power of two" if shifted else "none"

@@ -95,9 +95,8 @@ def rows_of(found: list[Detections]) -> list[tuple[int, int, list[float], float]
 def test_person_ap_of_pooled_videos_is_that_of_pycocotools() -> None:
     for seed in range(2):
         videos = [scene(frames, 12, 10 * seed + k) for k, frames in enumerate((9, 30, 1))]
-        got = person_ap(
-            [found for found, _ in videos], [truth for _, truth in videos], NAMES, n=2
-        ).value
+        every, truths = zip(*videos, strict=True)
+        got = person_ap(every, truths, NAMES, n=2).value
         objects, shift = [], 0
         for found, truth in videos:
             for number, people in truth.items():
@@ -164,6 +163,5 @@ def test_block_draws_equal_copied_frames() -> None:
             for k, seen in people
             for box, ignored in zip(seen.xyxy.tolist(), seen.ignored, strict=True)
         ]
-        np.testing.assert_allclose(
-            scores, coco_ap(objects, rows_of([found[i] for i in chosen])), rtol=1e-12
-        )
+        expected = coco_ap(objects, rows_of([found[i] for i in chosen]))
+        np.testing.assert_allclose(scores, expected, rtol=1e-12)

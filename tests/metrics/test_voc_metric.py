@@ -152,9 +152,8 @@ def test_labels_are_read_through_the_category_ids() -> None:
 
 
 def test_relabel_drops_unknown_classes() -> None:
-    moved = relabel(
-        found([(0, 0, 1, 1), (0, 0, 2, 2), (0, 0, 3, 3)], [0.9, 0.8, 0.7], [0, 1, 2]), (5, -1, 0)
-    )
+    three = found([(0, 0, 1, 1), (0, 0, 2, 2), (0, 0, 3, 3)], [0.9, 0.8, 0.7], [0, 1, 2])
+    moved = relabel(three, (5, -1, 0))
     assert moved.class_id.tolist() == [5, 0]
     np.testing.assert_allclose(moved.confidence, [0.9, 0.7])
     assert moved.xyxy[1].tolist() == [0, 0, 3, 3]
@@ -212,6 +211,5 @@ def test_against_the_devkit_loop(seed: int) -> None:
     score = voc_map(predictions, of(samples, ("a", "b", "c")))
     # Within an image the loop must see ties in the same order; sorting is stable in both.
     expected = {name: devkit_ap(predictions, samples, c) for c, name in enumerate("abc")}
-    assert score.per_class == pytest.approx(
-        {k: v for k, v in expected.items() if v is not None}, abs=1e-12
-    )
+    known = {k: v for k, v in expected.items() if v is not None}
+    assert score.per_class == pytest.approx(known, abs=1e-12)

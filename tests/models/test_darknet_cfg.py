@@ -20,9 +20,8 @@ def test_order_repetition_spaces_and_comments():
 
 
 def test_numbers_end_where_a_comment_begins():
-    (_, layer) = parse_cfg(
-        "[net]\n[convolutional]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n"
-    )
+    text = "[net]\n[convolutional]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n"
+    (_, layer) = parse_cfg(text)
     assert layer.integer("size") == 3 and layer.integers("mask") == [0, 1]
     assert layer.numbers("scale") == [1.5]
 

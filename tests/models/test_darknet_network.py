@@ -68,9 +68,8 @@ def test_pool_follows_the_formula(size, stride, height, width, data):
 
 
 LINEAR = "[convolutional]\nfilters=6\nactivation=linear\n"
-TWO = (
-    "[convolutional]\nfilters=4\nactivation=leaky\n[convolutional]\nfilters=4\nactivation=linear\n"
-)
+FOUR = "[convolutional]\nfilters=4\nactivation="
+TWO = f"{FOUR}leaky\n{FOUR}linear\n"
 ONE = "[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
 MISTAKES = [
     ("[convolutional]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic cannot be converted"),

@@ -12,15 +12,7 @@ from helpers.darknet_files import random_network, write_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import YOLOV3_TINY
 from spiking_yolo.io.files import sha256
-from spiking_yolo.models.darknet import (
-    DarknetNet,
-    arrays,
-    count_floats,
-    load_darknet,
-    parse_cfg,
-    read_cfg,
-    read_weights,
-)
+from spiking_yolo.models import darknet
 from spiking_yolo.models.load import load_ann
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +30,8 @@ SMALL = """[net]\nwidth=4\nheight=4
 SMALL_FLOATS = 4 * 2 + 54 + 3 + 6 + 4 * 11 + 48 * 11
 
 
-def small() -> DarknetNet:
-    return DarknetNet(parse_cfg(SMALL))
+def small() -> darknet.DarknetNet:
+    return darknet.DarknetNet(darknet.parse_cfg(SMALL))
 
 
 def save(path: Path, values: np.ndarray, header: bytes = struct.pack("<3iQ", 0, 2, 0, 5)) -> Path:
@@ -49,19 +41,19 @@ def save(path: Path, values: np.ndarray, header: bytes = struct.pack("<3iQ", 0, 
 
 @pytest.mark.parametrize(("cfg", "header", "size"), SIZES, ids=lambda v: getattr(v, "stem", ""))
 def test_a_file_of_the_published_size_is_read_in_order(cfg, header, size, tmp_path):
-    net = DarknetNet(read_cfg(cfg))
-    floats = np.random.default_rng(0).random(count_floats(net), np.float32)
+    net = darknet.DarknetNet(darknet.read_cfg(cfg))
+    floats = np.random.default_rng(0).random(darknet.count_floats(net), np.float32)
     path = save(tmp_path / "a.weights", floats, header)
     assert path.stat().st_size == size
-    read_weights(net, path)
-    read = torch.cat([tensor.flatten() for tensor in arrays(net)])
+    darknet.read_weights(net, path)
+    read = torch.cat([tensor.flatten() for tensor in darknet.arrays(net)])
     assert torch.equal(read, torch.from_numpy(floats))
 
 
 def test_array_order(tmp_path):
     v = np.arange(SMALL_FLOATS)
     net = small()
-    read_weights(net, save(tmp_path / "x.weights", v))
+    darknet.read_weights(net, save(tmp_path / "x.weights", v))
     conv, plain, full = net.layers[0], net.layers[1], net.layers[2]
     assert conv.bn.bias.tolist() == [0, 1] and conv.bn.weight.tolist() == [2, 3]
     assert conv.bn.running_mean.tolist() == [4, 5] and conv.bn.running_var.tolist() == [6, 7]
@@ -80,7 +72,7 @@ def test_size_must_be_exact(tmp_path):
         good = 20 + 4 * SMALL_FLOATS
         path.write_bytes((path.read_bytes() + b"\0" * 4)[: good + extra])
         with pytest.raises(UserError, match=f"has {good + extra} bytes, but the cfg needs {good}:"):
-            read_weights(small(), path)
+            darknet.read_weights(small(), path)
 
 
 def test_values_that_are_no_numbers(tmp_path):
@@ -95,7 +87,7 @@ def test_values_that_are_no_numbers(tmp_path):
 
 
 def test_public_weights_load_with_names_and_fingerprint():
-    net, spec = load_darknet(WEIGHTS)
+    net, spec = darknet.load_darknet(WEIGHTS)
     assert sha256(WEIGHTS) == YOLOV3_TINY and not net.training
     assert len(spec.names) == 80 and spec.names[0] == "person" and spec.names[16] == "dog"
 
@@ -104,14 +96,14 @@ def test_mask_of_the_public_weights_is_mended(tmp_path):
     cfg = tmp_path / "later.cfg"
     cfg.write_text((WEIGHTS.with_suffix(".cfg")).read_text().replace("mask=1,2,3", "mask = 0,1,2"))
     with pytest.warns(UserWarning, match="mask=1,2,3"):
-        _, spec = load_darknet(WEIGHTS, cfg)
+        _, spec = darknet.load_darknet(WEIGHTS, cfg)
     assert spec.heads[1].anchors == ((23, 27), (37, 58), (81, 82))
     copy = tmp_path / "retrained.weights"
     shutil.copyfile(WEIGHTS, copy)
     with open(copy, "r+b") as f:
         f.seek(12)
         f.write(struct.pack("<Q", 1))
-    _, spec = load_darknet(copy, cfg)
+    _, spec = darknet.load_darknet(copy, cfg)
     assert spec.heads[1].anchors == ((10, 14), (23, 27), (37, 58))
 
 
@@ -125,11 +117,11 @@ def small_files(folder: Path, classes: int = 1) -> Path:
 
 def test_class_names_are_found_in_order(tmp_path):
     path = small_files(tmp_path)
-    assert load_darknet(path)[1].names == ("class 0",)
+    assert darknet.load_darknet(path)[1].names == ("class 0",)
     (tmp_path / "net.names").write_text("cat\n\n")
-    assert load_darknet(path)[1].names == ("cat",)
+    assert darknet.load_darknet(path)[1].names == ("cat",)
     (tmp_path / "other.names").write_text("dog\n")
-    assert load_darknet(path, names=tmp_path / "other.names")[1].names == ("dog",)
+    assert darknet.load_darknet(path, names=tmp_path / "other.names")[1].names == ("dog",)
     (tmp_path / "net.names").write_text("cat\ndog\n")
     with pytest.raises(UserError, match="has 2 names"):
-        load_darknet(path)
+        darknet.load_darknet(path)

@@ -37,9 +37,8 @@ def folder(tmp_path_factory):
     """What tests/helpers/ultralytics_reference.py writes."""
     folder = tmp_path_factory.mktemp("ultralytics")
     script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
-    subprocess.run(
-        [sys.executable, str(script), str(folder)], env=ultralytics_environment(folder), check=True
-    )
+    command = [sys.executable, str(script), str(folder)]
+    subprocess.run(command, env=ultralytics_environment(folder), check=True)
     return folder
 
 
@@ -54,9 +53,8 @@ def network(request, folder):
 def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(network):
     name, graph, spec, _ = network
     assert len(graph.activations) == NETWORKS[name]
-    assert {(node.phi.cap, node.phi.silu) for node in graph.activations} == {
-        (6 if "6" in name else None, "silu" in name)
-    }
+    kinds = {(node.phi.cap, node.phi.silu) for node in graph.activations}
+    assert kinds == {(6 if "6" in name else None, "silu" in name)}
     # 187 rounded up.
     assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)
 
@@ -64,9 +62,8 @@ def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(netw
 def test_raw_heads_are_those_of_ultralytics(network):
     name, graph, _, theirs = network
     heads = forward(graph, theirs["x"])
-    assert [SIZE // head.shape[2] for head in heads] == (
-        [16, 32] if name == "yolov3-tiny" else [8, 16, 32]
-    )
+    strides = [16, 32] if name == "yolov3-tiny" else [8, 16, 32]
+    assert [SIZE // head.shape[2] for head in heads] == strides
     raw = torch.cat([head.flatten(2) for head in heads], 2)
     expected = torch.cat([theirs["raw boxes"], theirs["raw scores"]], 1)
     assert expected.abs().max() > 5

@@ -9,9 +9,8 @@ from spiking_yolo.models.yolo_blocks import A2C2f, Attention, Chain, scaling
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> Chain:
-    return Chain(
-        {"conv": nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), "act": nn.SiLU()}, {}
-    )
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    return Chain({"conv": conv, "act": nn.SiLU()}, {})
 
 
 def linear(inputs: int, outputs: int, kernel: int) -> Chain:

@@ -92,9 +92,8 @@ def metadata(model: Any) -> dict[str, str]:
 def translated(module: nn.Module, x: Tensor) -> np.ndarray:
     options: dict[str, Any] = {"opset_version": operators.OPSET, "verbose": False}
     table = operators.TRANSLATIONS
-    program = torch.onnx.export(
-        module, (x,), dynamo=True, custom_translation_table=table, **options
-    )
+    options |= {"dynamo": True, "custom_translation_table": table}
+    program = torch.onnx.export(module, (x,), **options)
     assert program is not None
     runner = session(program.model_proto)
     return runner.run(None, {runner.get_inputs()[0].name: x.numpy()})[0]
@@ -146,9 +145,8 @@ def assert_equal(results: dict[str, np.ndarray], frame: Frame) -> None:
     for ours, expected in zip(heads, frame.outputs, strict=True):
         np.testing.assert_array_equal(ours, expected.numpy())
     for name, counts in frame.events.items():
-        np.testing.assert_array_equal(
-            results[f"events.{name}"], torch.cat(counting.Counts.unstacked(counts), 1).numpy()
-        )
+        expected = torch.cat(counting.Counts.unstacked(counts), 1).numpy()
+        np.testing.assert_array_equal(results[f"events.{name}"], expected)
 
 
 @pytest.mark.parametrize("optimised", [True, False])

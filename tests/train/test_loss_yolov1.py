@@ -52,9 +52,8 @@ def test_logistic_terms_by_hand():
 
     assert terms["coord"].item() == pytest.approx(5 * 0.1**2, abs=1e-6)
     assert terms["obj"].item() == pytest.approx(entropy(0.6, 0.2 / 0.3), abs=1e-5)
-    assert terms["noobj"].item() == pytest.approx(
-        0.5 * (6 * math.log(2) + entropy(0.2, 0)), abs=1e-5
-    )
+    expected = 0.5 * (6 * math.log(2) + entropy(0.2, 0))
+    assert terms["noobj"].item() == pytest.approx(expected, abs=1e-5)
     assert terms["class"].item() == pytest.approx(entropy(0.1, 0) + entropy(0.7, 1), abs=1e-5)
 
 
@@ -98,10 +97,9 @@ def test_a_rectangular_target_by_hand():
     first = torch.tensor([[0.525, 0.57, 0.775, 0.93], [0.5, 0.55, 0.6, 0.65], [0.5, 0.3, 0.6, 0.5]])
     second = torch.tensor([[0.0, 0.5, 0.2, 1.0]])
     targets = encode([first, second], [torch.tensor([1, 2, 3]), torch.tensor([4])], (2, 4))
-    found = {
-        (image, row, col, label): xywh
-        for image, row, col, label, xywh, _ in zip(*map(Tensor.tolist, targets), strict=True)
-    }
+    found = {}
+    for *key, xywh, _ in zip(*map(Tensor.tolist, targets), strict=True):
+        found[tuple(key)] = xywh
     assert found == {
         (0, 1, 2, 1): pytest.approx([0.6, 0.5, 0.5, 0.6], abs=1e-5),
         (0, 0, 2, 3): pytest.approx([0.2, 0.8, 0.1**0.5, 0.2**0.5], abs=1e-5),
@@ -152,8 +150,7 @@ def test_encoding_and_decoding_are_inverses(scene):
     index, found = (scores[0] > 0.5).nonzero(as_tuple=True)
     mine = torch.cat([decoded[0, index], found[:, None]], 1).tolist()
     expected = torch.cat([boxes, labels[:, None]], 1).tolist()
-    torch.testing.assert_close(
-        torch.tensor(sorted(mine)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0
-    )
+    ordered = (torch.tensor(sorted(one)) for one in (mine, expected))
+    torch.testing.assert_close(*ordered, atol=1e-3, rtol=0)
     terms = yolov1_loss(output, [boxes], [labels], spec.heads[0])
     assert sum(terms.values()) < 1e-2

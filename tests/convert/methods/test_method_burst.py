@@ -24,8 +24,7 @@ def test_the_default_shares_the_percentile_among_the_spikes():
     z = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(1))
     histogram = Histogram.empty(1)
     histogram.update(z)
-    whole, third = (
-        threshold(histogram, 0, BURST.with_settings(s))
-        for s in ({"threshold.rule": "percentile"}, {"neuron.gamma": 3})
-    )
+    of_whole = BURST.with_settings({"threshold.rule": "percentile"})
+    whole = threshold(histogram, 0, of_whole)
+    third = threshold(histogram, 0, BURST.with_settings({"neuron.gamma": 3}))
     assert third.item() == pytest.approx(whole.item() / 3)

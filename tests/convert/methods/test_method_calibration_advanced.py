@@ -35,10 +35,8 @@ def test_the_shift_of_a_pair_is_the_same_in_units_of_the_ann():
     plain = method(TinyLeaky, "calibration-advanced", {"calibration.kind": "none"})[1]
     for node in converted.graph.activations:
         site = converted.neurons[node.name]
-        on, off = (
-            (site[k] - 0.5) * site[t]
-            for k, t in (("initial", "theta"), ("initial_off", "theta_off"))
-        )
+        on = (site["initial"] - 0.5) * site["theta"]
+        off = (site["initial_off"] - 0.5) * site["theta_off"]
         torch.testing.assert_close(on, -off)
         assert "bias" not in site and on.abs().max() > 1e-3
         assert torch.equal(site["theta"], plain.neurons[node.name]["theta"])

@@ -87,10 +87,9 @@ def test_a_network_is_the_plain_loop_over_the_equation():
     head = ([[0.9, -1.3]], [0.2])
     thetas, slope, image = [0.011, 0.013, 0.009], 0.1, [0.83, -0.37]
     graph = points([*zip(weights, biases, strict=True), head], slope)
-    neurons = {
-        f"act{k}": {"theta": torch.full((2,), theta), "initial": torch.tensor(0.5)}
-        for k, theta in enumerate(thetas, 1)
-    }
+    neurons, half = {}, torch.tensor(0.5)
+    for k, theta in enumerate(thetas, 1):
+        neurons[f"act{k}"] = {"theta": torch.full((2,), theta), "initial": half}
     network = SpikingNetwork(graph, neurons, RECIPE, observed=True)
     x = torch.tensor(image, dtype=torch.float64).view(1, 2, 1, 1)
     sent = record(network, x, K + 4)
@@ -133,10 +132,8 @@ def test_layers_take_turns_and_then_are_silent():
             before = network.plan.before[name]
             for t, values in enumerate(steps, 1):
                 turn = 1 <= t - before <= K
-                assert set(values.abs().unique().tolist()) <= {
-                    0,
-                    2.0 ** (K + before - t) if turn else 0,
-                }
+                largest = 2.0 ** (K + before - t) if turn else 0
+                assert set(values.abs().unique().tolist()) <= {0, largest}
         last = max(network.plan.before.values())
         run = converted.network().run(images(2, seed=7), 64, [K + last])
         assert run.settled == run.steps == K + last + 1

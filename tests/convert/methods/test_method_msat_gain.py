@@ -20,9 +20,8 @@ MSAT = get_recipe("msat")
 def error(cls: Any, gains: Mapping[str, float], T: int) -> float:
     """Sum over the images of |SNN - ANN| / |ANN|, over all outputs of an image together."""
     converted = spiking(make(cls), images(2), MSAT, {"msat.gain": 1})
-    neurons = {
-        name: {**own, "gain": torch.tensor(gains[name])} for name, own in converted.neurons.items()
-    }
+    every = converted.neurons.items()
+    neurons = {name: {**own, "gain": torch.tensor(gains[name])} for name, own in every}
     network = SpikingNetwork(converted.graph, neurons, MSAT)
     total = 0.0
     for image in images(2).split(1):
@@ -47,6 +46,5 @@ def test_k_is_the_best_of_all_and_then_layers_move(cls: Any):
             if error(cls, trial, T) < 0.995 * best:
                 gains, best = trial, error(cls, trial, T)
                 break
-    assert {name: own["gain"].item() for name, own in chosen.neurons.items()} == pytest.approx(
-        gains
-    )
+    found = {name: own["gain"].item() for name, own in chosen.neurons.items()}
+    assert found == pytest.approx(gains)

@@ -67,10 +67,9 @@ def compare(name: str) -> None:
     layers = [node.name for node in graph.activations]
     channels = [len(expected[f"layer{i}/spikes"]) for i in range(len(layers))]
     thetas = [theta.expand(c) for theta, c in zip(expected["Theta"], channels, strict=True)]
-    neurons = {
-        name: {"theta": theta, "initial": torch.zeros(()), "gain": theta[0]}
-        for name, theta in zip(layers, thetas, strict=True)
-    }
+    neurons = {}
+    for name, theta in zip(layers, thetas, strict=True):
+        neurons[name] = {"theta": theta, "initial": torch.zeros(()), "gain": theta[0]}
     recipe = get_recipe("msat").with_settings({**RELEASED, **constants, **used})
     snn = SpikingNetwork(graph, neurons, recipe, observed=True)
     history: dict[str, list[Tensor]] = {name: [] for name in layers}
@@ -85,9 +84,8 @@ def compare(name: str) -> None:
     run = snn.run(expected["x"], T, range(1, T + 1), probes=[probe])
     for i, name in enumerate(layers):
         theta, sent = torch.stack(history[name], 1)
-        torch.testing.assert_close(
-            theta, expected[f"layer{i}/theta"].double().expand_as(theta), rtol=1e-6, atol=1e-6
-        )
+        exact = expected[f"layer{i}/theta"].double().expand_as(theta)
+        torch.testing.assert_close(theta, exact, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(sent, expected[f"layer{i}/sent"].double(), rtol=1e-6, atol=1e-6)
         spikes = counts[name].short()
         assert torch.equal(spikes, expected[f"layer{i}/spikes"]) and spikes.sum() > 20

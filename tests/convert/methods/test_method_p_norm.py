@@ -62,9 +62,7 @@ def test_it_is_weight_normalisation():
 @torch.no_grad()
 def test_rates_equal_spikingjelly():
     """Thresholds from the same maximum; the mean of its output over T steps is our head."""
-    pytest.importorskip(
-        "spikingjelly", reason="spikingjelly is not installed: pip install spikingjelly"
-    )
+    pytest.importorskip("spikingjelly", reason="needs spikingjelly: pip install spikingjelly")
     from spikingjelly.activation_based import ann2snn, functional, neuron
 
     if not hasattr(ann2snn, "RateCodingRecipe"):

@@ -20,18 +20,16 @@ PLAIN = DIGITS.with_settings({"neuron.slack": 0})
 
 def converted(cls: type) -> Converted:
     """With values at rest that are far from zero, and of both signs."""
-    network = spiking(
-        make(cls), images(4), DIGITS, {"calibration.steps": 8, "calibration.operations": 0.25}
-    )
+    settings = {"calibration.steps": 8, "calibration.operations": 0.25}
+    network = spiking(make(cls), images(4), DIGITS, settings)
     generator = torch.Generator().manual_seed(0)
 
     def rest(theta: Tensor) -> Tensor:
         return torch.randint(-512, 513, theta.shape, generator=generator) / 256
 
-    neurons = {
-        n: {**own, "rest": rest(own["theta"])} if "theta" in own else own
-        for n, own in network.neurons.items()
-    }
+    neurons = {}
+    for n, own in network.neurons.items():
+        neurons[n] = {**own, "rest": rest(own["theta"])} if "theta" in own else own
     return replace(network, neurons=neurons)
 
 
