@@ -32,7 +32,9 @@ Tiny-YOLOv3 over T](leaderboard.png)
 
 Left, a converted network is two points: its digits (filled) and the same events as single spikes
 (hollow); the cross is its ANN, in multiply-accumulates. SpikeYOLO is [as published](#as-published):
-all 5,000 photographs of val2017 instead of 206, spikes by a sheet instead of counted.
+all 5,000 photographs of val2017 instead of 206, which are easier (Ultralytics gives YOLOv8s 44.9 on
+all), and spikes by a sheet instead of counted. `signed-digits-fewer` is `calibrate --quick` for
+fewer operations ([commands](results/photographs.md#the-default-on-every-network)).
 """
 OTHERS = """
 ## As published

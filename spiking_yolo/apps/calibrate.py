@@ -23,7 +23,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     minutes: Annotated[float | None, at_least(0)] = None
     """Train for so long; more minutes go on from there (default: a number of steps)."""
     quick: bool = False
-    """Thresholds that are not trained, within seconds; for --video within minutes."""
+    """Thresholds that are not trained, within a minute or two; for --video within three."""
     tune: bool = False
     """Train on random crops, for hours, for fewer operations; 500 photographs are good."""
     video: bool = False
