@@ -41,7 +41,7 @@ def test_mean_after_a_warm_up_by_hand():
 
 
 ENDS = {
-    "TinyLeaky": "head1 up cat head2",
+    "TinyLeaky": "up cat head1 head2",
     "Residual": "mean.mean mean fc",
     "Pooled": "body_10",
     "Split": "getitem_1 add getitem_2 getitem_3 getitem_4 cat getitem_5 conv3",
