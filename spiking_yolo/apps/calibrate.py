@@ -55,7 +55,7 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     ```
     spiking-yolo calibrate --weights best.pt --images photos/  # about 100 photographs; minutes
     spiking-yolo calibrate --weights best.pt --images camera.mp4 --minutes 10
-    spiking-yolo calibrate --weights best.pt --images photos/ --quick  # seconds
+    spiking-yolo calibrate --weights best.pt --images photos/ --quick  # a minute or two
     spiking-yolo calibrate --weights best.pt --images photos/ --tune  # fewer operations; hours
     spiking-yolo calibrate --weights best.pt --images photos/ camera.mp4 --video
     ```

@@ -24,7 +24,7 @@ from spiking_yolo.convert.calibration_file import (
 )
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import ImageList, Statistics, preprocessed, take_statistics
-from spiking_yolo.convert.thresholds import least_thetas
+from spiking_yolo.convert.thresholds import check_activations, least_thetas
 from spiking_yolo.convert.training import Session, State, Training
 from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.datasets import draw, spread
@@ -65,6 +65,9 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
     """
     recipes = recipes_of(options)
     ann = load_ann(options)
+    if options.methods != ("all",):
+        for recipe in recipes:
+            check_activations(ann.graph, recipe)
     images = Images()
     for path in options.images:
         images.add(path, ann)
@@ -288,12 +291,14 @@ class Job:
         """
         ann, pictures = self.ann, self.images.all()
         names = ImageList.of([picture.name for picture in pictures])
+        instead = ""
         # A missing file, or a damaged one, is made again.
         with suppress(UserError, LookupError):
             old = self._file().statistics()
             if old.images == names:
                 self.say(f"statistics of these {names.count} images: kept in {self.path}")
                 return old
+            instead = f", in place of those of {old.images.count}"
 
         self.say(f"taking statistics of {len(pictures)} images")
 
@@ -310,7 +315,7 @@ class Job:
         kept = [[one for one in folder if one.name in readable] for folder in self.images.folders]
         self.images.folders = [folder for folder in kept if folder]
         save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
-        self.say(f"statistics of {len(used)} images: saved to {self.path}")
+        self.say(f"statistics of {len(used)} images: saved to {self.path}{instead}")
         return statistics
 
 

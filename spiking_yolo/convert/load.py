@@ -221,7 +221,7 @@ class Uncalibrated:
             raise UserError(no_statistics(ann, recipe))
         untrained = ", untrained" if recipe.by_gradient else ""
         notice(
-            f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels: thresholds"
+            f"{ann.weights.name} has no calibration{_others(ann, recipe)}: thresholds"
             f" are taken from the first pictures{untrained}, which takes up to minutes every time;"
             f" kept, and better: {calibrate_command(ann, recipe)}"
         )
@@ -373,6 +373,7 @@ def _prepared(
     if result is None and at_once:
         return Uncalibrated(ann, recipe)
     if result is None:
+        thresholds.check_activations(ann.graph, recipe)
         known = ", ".join([name for file in files for name in file.names(recipe.name)]) or "none"
         raise UserError(
             f"{ann.weights.name} has no calibration {recipe.calibration.name} of {recipe.name} with"
@@ -422,7 +423,14 @@ def no_statistics(ann: Ann, recipe: Recipe) -> str:
     """That a network has nothing to take thresholds from, and how to change that."""
     what = "calibration" if recipe.runs_network else "activation statistics"
     make = f"make them with {calibrate_command(ann, recipe)}"
-    return f"no {what} of {ann.weights} at {size_name(ann.imgsz)} pixels: {make}"
+    return f"no {what} of {ann.weights}{_others(ann, recipe)}: {make}"
+
+
+def _others(ann: Ann, recipe: Recipe) -> str:
+    """Where none was found, and which ones have to be named."""
+    names = [name for file in calibration_files(ann) for name in file.names(recipe.name)]
+    found = f", but --calibration {' or '.join(names)}" if names else ""
+    return f" at {size_name(ann.imgsz)} pixels{found}"
 
 
 def of_all(

@@ -181,7 +181,8 @@ def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, .
     places = match_names(dataset.classes, names)
     if -1 in places:
         first = dataset.classes[places.index(-1)]
-        raise UserError(f"the network lacks '{first}' ({places.count(-1)} unknown): give another")
+        count = places.count(-1)
+        raise UserError(f"the network lacks '{first}' ({count} unknown): give --data that it knows")
     return match_names(names, dataset.classes)
 
 

@@ -347,6 +347,7 @@ class Totals:
 
     energies: list[dict[str, float]] = field(default_factory=list)
     ann: dict[str, float] = field(default_factory=dict)
+    boxes: int = 0
     compared: bool = False
     ann_boxes: int = 0
     missed: int = 0
@@ -354,6 +355,7 @@ class Totals:
     def add(self, seen: Seen) -> None:
         self.energies.append(seen.result.energy)
         self.ann = seen.result.ann_energy
+        self.boxes += len(seen.result.detections)
         if seen.ann is not None:
             expected = seen.ann.detections
             self.compared = True
@@ -380,6 +382,8 @@ class Totals:
             text += f"; spikes miss {self.missed} of the ANN's {self.ann_boxes} boxes"
         elif self.compared:
             text += "; the ANN finds no box, so nothing is known of the boxes"
+        elif not self.boxes:
+            text += "; it finds no box: compare with --ann"
         return text
 
 

@@ -92,7 +92,8 @@ def test_same_spikes(model, method, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("build", "options"), [(resnet20, {"classes": 10}), (vgg16, {"classes": 10, "pool": "avg", "width": 0.125})]
+    ("build", "options"),
+    [(resnet20, {"classes": 10}), (vgg16, {"classes": 10, "pool": "avg", "width": 0.125})],
 )
 def test_same_spikes_of_classifiers(build, options, tmp_path):
     graph = compare(

@@ -4,9 +4,11 @@ const shown = { snn: true, ann: false, heat: false };
 const count = data.frame.length;
 const stage = new Stage("", "62vh");
 const legendOfMap = h("div", { class: "scale" });
-const readout = h("div", {}), energies = h("div", {});
+const readout = h("div", {});
 const later = data.operations.slice(1);
 const mean = (values) => values.reduce((a, b) => a + b, 0) / (values.length || 1);
+const costs = later.length ? "a later frame, the mean" : "the only frame";
+const energies = h("div", {}, ...energyTable(`Energy of ${costs}, mJ at 45 nm`, data.annEnergy, (key) => mean(later.length ? data.energy[key].slice(1) : data.energy[key])));
 
 const slider = player({
   count,
@@ -27,11 +29,10 @@ function draw(k) {
     : [h("span", {}, "Where events happen: switch the heat map on.")]));
   readout.replaceChildren(numbers([
     ["The spiking network finds", counted(boxes), `the ANN: ${counted(data.ann[k])}`, true],
-    ["Operations per MAC", digits(data.operations[k]), `${data.counting}; the ANN: 1 in every frame`],
-    ["Later frames, mean", later.length ? digits(mean(later)) : "–", `the first frame: ${digits(data.operations[0])}`],
+    ["Operations per MAC, later frames", later.length ? digits(mean(later)) : "–", `the mean of ${data.counting}; the ANN: 1 in every frame`],
+    ["In this frame", digits(data.operations[k]), `the first frame: ${digits(data.operations[0])}`],
     ["Spikes", many(data.spikes[k]), data.fresh[k] ? "the state started anew" : "only what changed"],
   ]));
-  energies.replaceChildren(...energyTable(`Energy of frame ${data.frame[k]}, mJ at 45 nm`, data.annEnergy, (key) => data.energy[key][k]));
   for (const each of plots) each.set(k);
 }
 
