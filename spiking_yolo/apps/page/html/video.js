@@ -29,8 +29,8 @@ function draw(k) {
     : [h("span", {}, "Where events happen: switch the heat map on.")]));
   readout.replaceChildren(numbers([
     ["The spiking network finds", counted(boxes), `the ANN: ${counted(data.ann[k])}`, true],
-    ["Operations per MAC, later frames", later.length ? digits(mean(later)) : "–", `the mean of ${data.counting}; the ANN: 1 in every frame`],
-    ["In this frame", digits(data.operations[k]), `the first frame: ${digits(data.operations[0])}`],
+    ["Later frames, mean", later.length ? digits(mean(later)) : "–", `${data.counting} per MAC; the ANN: 1 in every frame`],
+    ["This frame", digits(data.operations[k]), `the first frame: ${digits(data.operations[0])}`],
     ["Spikes", many(data.spikes[k]), data.fresh[k] ? "the state started anew" : "only what changed"],
   ]));
   for (const each of plots) each.set(k);
