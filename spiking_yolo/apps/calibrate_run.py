@@ -193,7 +193,7 @@ class Job:
             images = [center_crop(clip, [spec.height, spec.width]) for clip in clips]
         else:
             images = preprocessed(pictures, spec)
-        if recipe.calibration.by_gradient and known is None and not self.quick:
+        if self.seconds and recipe.calibration.by_gradient and known is None:
             self.say("looking for thresholds to start from; --minutes count from the training on")
         session, start = replace(session, progress=report), known and known.neurons
         job = calibrating.Job(ann.graph, spec, statistics, recipe, images, session, start)
