@@ -429,7 +429,7 @@ def no_statistics(ann: Ann, recipe: Recipe) -> str:
 def _others(ann: Ann, recipe: Recipe) -> str:
     """Where none was found, and which ones have to be named."""
     names = [name for file in calibration_files(ann) for name in file.names(recipe.name)]
-    found = f", but --calibration {' or '.join(names)}" if names else ""
+    found = f" (found: --calibration {' or '.join(names)})" if names else ""
     return f" at {size_name(ann.imgsz)} pixels{found}"
 
 

@@ -212,8 +212,9 @@ def events(sent: Tensor, before: Tensor | None, ends: Sequence[int]) -> Tensor:
         old = channels_last(old)
     n, channels, *places = sent.shape
     spent = torch.empty(3 * n, *places, len(ends))
-    before_it, result = old if old is None else old.data_ptr(), output(sent, last, spent)
-    library().events(channels, before_it, ctypes.byref(result), torch.get_num_threads())
+    earlier = None if old is None else old.data_ptr()
+    result = output(sent, last, spent)
+    library().events(channels, earlier, ctypes.byref(result), torch.get_num_threads())
     return spent.movedim(-1, 1)
 
 
