@@ -84,7 +84,8 @@ def test_the_command_calibrates_and_says_what_comes_next(
     squares: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("spiking_yolo.convert.calibrate.by_gradient", lambda _, neurons: neurons)
-    command = "train --task classify --model resnet20 --epochs 1 --batch 4 --device cpu".split()
+    command = ["train", "--task", "classify", "--model", "resnet20", "--device", "cpu"]
+    command += ["--epochs", "1", "--batch", "4"]
     command += ["--data", str(squares), "--project", str(squares.parent / "runs")]
     assert call_cli(command) == 0
     lines = capsys.readouterr().out.splitlines()
