@@ -1,11 +1,6 @@
 """A network that sends complete values in one step, as a function with gradients, and what follows
 from these: thresholds that are coarse where an error matters little to the output, and where an
 event is expensive; all of them by one factor, so that the network takes the operations asked for.
-
-Each activation is rounded to a whole number of thetas, as SigmaDelta rounds it, and an event
-costs the synaptic operations that it causes. Rounding passes gradients on as if it were not there
-(the straight-through estimator of Bengio et al. 2013; for theta as in LSQ, Esser et al. 2020), and
-the number of digits as if it were a smooth function.
 """
 
 import math
@@ -13,18 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.surrogate import fire, smooth_digits, straight_through
 from spiking_yolo.convert.thresholds import scaled
 from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
 from spiking_yolo.data.datasets import spread
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.graph import OPS, Activation, Graph, Node, forward, shapes
+from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.integer.neuron import send
 from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec
@@ -216,99 +210,6 @@ def _equal_channels(costs: Tensor) -> Tensor:
     if (costs == costs[:, :1]).all():
         return costs[:, :1]
     return costs
-
-
-def fire(
-    z: Tensor,
-    parameters: Mapping[str, Tensor],
-    phi: Activation,
-    cost: Tensor | None,
-    slack: float,
-    before: Tensor | None = None,
-    hysteresis: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """What a layer of neurons has sent: its values, and the operations per MAC, [N].
-
-    value = (n + rest) * theta, with n = round(phi(z + bias) / theta + initial - 1/2 - rest) the
-    number of thetas that are sent, at costs of digits(n). In a later frame m thetas are sent
-    already: due = phi(z + bias) / theta + initial - 1/2 - rest - m, and n = m + round(due) where
-    |due| >= 1/2 + hysteresis, at costs of digits(n - m).
-
-    Args:
-        z: Pre-activations, [N, C, ...].
-        parameters: theta, initial, and where they are trained bias and rest: [C] each.
-        cost: Operations per MAC of an event, [1, C or 1, ...]; None: they are not counted.
-        slack, hysteresis: As in the recipe.
-        before: m, [N, C, ...]; None in the first frame, which has no hysteresis.
-    """
-    channels = z.shape[1]
-    nothing = z.new_zeros(channels)
-    if phi.softmax:
-        # Its axis is the last one.
-        z = phi(z)
-        phi = Activation(slope=1.0)
-    each: list[Tensor] = []
-    for key in ("theta", "initial", "bias", "rest"):
-        each.append(parameters.get(key, nothing).expand(channels))
-    theta, initial, bias, rest = each
-    m = z.new_zeros(())
-    if before is None:
-        hysteresis = 0.0
-    else:
-        m = _rows(before)
-    # For theta m theta is a constant: a change does not grow with what was sent before.
-    constant = (m * theta).detach()
-    due = (phi.continuous(_rows(z) + bias) - constant) / theta + (initial - 0.5 - rest)
-    with torch.no_grad():
-        change = send(due, m, slack, hysteresis) - m
-    value = (straight_through(change, due) + rest) * theta + constant
-    spent = z.new_zeros(len(z))
-    if cost is not None:
-        digits = count_digits(change)
-        if torch.is_grad_enabled():
-            digits = straight_through(digits, smooth_digits(due / (1 + 2 * hysteresis)))
-        spent = _summed(digits * _rows(cost)[0])
-    return value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1), spent
-
-
-# Values that are summed at once: a threshold that is searched depends on the order of sums.
-BLOCK = 1 << 17
-
-
-def _summed(x: Tensor) -> Tensor:
-    """The sum of [N, positions, C] over each image, [N], block by block."""
-    n, positions, channels = x.shape
-    images, rows = max(1, BLOCK // (positions * channels)), max(1, BLOCK // channels)
-    total = x.new_zeros(n)
-    for i in range(0, n, images):
-        for k in range(0, positions, rows):
-            total[i : i + images] += x[i : i + images, k : k + rows].sum((1, 2))
-    return total
-
-
-def _rows(x: Tensor) -> Tensor:
-    """[N, C, ...] as [N, positions, C]: a view where channels come last in memory."""
-    return x.movedim(1, -1).reshape(len(x), -1, x.shape[1])
-
-
-def smooth_digits(due: Tensor) -> Tensor:
-    """About how many digits round(due) has: log2 |due| / 3 + 0.8 of large numbers, 0 of 0."""
-    return torch.log2(1 + 32 * due.square()) / 6
-
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, smooth: Tensor) -> Tensor:
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, gradients[0]
-
-
-def straight_through(value: Tensor, smooth: Tensor) -> Tensor:
-    """`value`, with the gradient of `smooth`."""
-    return _StraightThrough.apply(value, smooth)  # type: ignore[return-value]
 
 
 # Random directions per image, along which sensitivities are measured.

@@ -376,7 +376,7 @@ def signed_digits() -> Recipe:
             slack=0.15,
             hysteresis=0.35,
         ),
-        calibration=Calibration(kind="trained", operations=0.7, steps=320),
+        calibration=Calibration(kind="trained", operations=0.7, steps=640),
         encoding=Encoding(denoise=True),
     )
 

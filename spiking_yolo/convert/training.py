@@ -18,6 +18,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert import differentiable
 from spiking_yolo.convert.differentiable import LEAST, CompleteNetwork, Values
+from spiking_yolo.convert.surrogate import straight_through
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
@@ -387,7 +388,7 @@ class TrainableNeurons:
         for name, log in self.logs.items():
             theta = log.exp()
             if name in self.least:
-                theta = differentiable.straight_through(theta.maximum(self.least[name]), theta)
+                theta = straight_through(theta.maximum(self.least[name]), theta)
             values[name] = {"theta": theta, "initial": self.initial[name]}
             if name in self.bias:
                 values[name]["bias"] = self.bias[name] * theta.detach()

@@ -102,6 +102,8 @@ def library() -> Any:
     functions.reached.argtypes = address, address, number, number, address, address
     functions.gather.argtypes = address, address, number, address, number, c_int, c_int, address
     functions.reached.restype = number
+    functions.values.argtypes = address, address, c_int, address, address
+    functions.gradients.argtypes = address, address, c_int, address, address, address, address
     return functions
 
 
