@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.surrogate import fire, smooth_digits, straight_through
+from spiking_yolo.convert.straight_through import fire, smooth_digits, straight_through
 from spiking_yolo.convert.thresholds import scaled
 from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
 from spiking_yolo.data.datasets import spread

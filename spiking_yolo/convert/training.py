@@ -18,7 +18,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert import differentiable
 from spiking_yolo.convert.differentiable import LEAST, CompleteNetwork, Values
-from spiking_yolo.convert.surrogate import straight_through
+from spiking_yolo.convert.straight_through import straight_through
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
@@ -30,13 +30,12 @@ from spiking_yolo.snn.layout import channels_last
 
 # Of kernels, in units of the root mean square of an output channel.
 KERNEL_RATE = 1e-3
-# Of the multiplier of the operations: at the start, and how fast it follows them.
-START, GAIN = 1.5, 0.03
 # How often a run compares its state on the validation pictures.
 COMPARISONS = 10
-# Percent of the error that a percent of operations is worth, where states are compared, of pictures
-# and of later frames.
+# Percent of the error that a percent of operations is worth, of pictures and of later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
+# How fast all thetas follow what a batch takes beyond the goal, and at most; in logarithms.
+GAIN, FARTHEST = 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ class Training:
         if self.kernels is not None:
             groups.append({"params": list(self.kernels.changes.values())})
         self.adam = torch.optim.Adam(groups, betas=(0.9, self.plan.beta))
-        self.multiplier = START
+        self.elasticity = LATER_ELASTICITY if self.clips else ELASTICITY
 
     @torch.no_grad()
     def _answer(self, x: Tensor) -> Sequence[Tensor]:
@@ -249,15 +248,18 @@ class Training:
         for group, rate in zip(self.adam.param_groups, rates, strict=False):
             group["lr"] = rate * self.plan.factor(done)
         outputs, spent = self.network.with_tensors(self._tensors())(x, self.neurons.values())
-        ratio = spent.mean() / self.goal
+        excess = (spent.mean().clamp(min=LEAST) / self.goal).log()
         error = answer_error(outputs, self._answer(x), self.spec, self.plan.shares)
-        loss = error + self.multiplier * ratio**4 / 4
+        loss = error + self.elasticity * excess
         if not torch.isfinite(loss):
             raise FloatingPointError
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
-        self.multiplier *= max(ratio.item(), 0.5) ** GAIN
+        # What a step takes from one layer it gives to others: together they stay at the goal.
+        with torch.no_grad():
+            for log in self.neurons.logs.values():
+                log += GAIN * excess.clamp(-FARTHEST, FARTHEST)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         """All tensors of the graph."""
@@ -278,8 +280,7 @@ class Training:
 
     def _score(self, state: State) -> float:
         """The error that the state would have at the goal, to which `result` scales it."""
-        elasticity = LATER_ELASTICITY if self.clips else ELASTICITY
-        return state.error + elasticity * math.log(max(state.operations, 1e-9) / self.goal)
+        return state.error + self.elasticity * math.log(max(state.operations, 1e-9) / self.goal)
 
     @torch.no_grad()
     def _state(self, neurons: Values, tensors: Mapping[str, Tensor]) -> State:

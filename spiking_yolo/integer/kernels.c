@@ -358,7 +358,7 @@ void gather(const Windows *g, const uint8_t *map, int64_t channels, const int64_
     }
 }
 
-/* Neurons whose values have gradients, in rows of `images` maps: see surrogate.py. Per channel as in Layer, with offset =
+/* Neurons whose values have gradients, in rows of `images` maps: see straight_through.py. Per channel as in Layer, with offset =
 initial - 1/2 - rest. width: how many costs a position has, 1 or one per channel; 0 where events are not counted. before:
 how many thetas were sent, or NULL. least: how many must be due then. parts: how many of a map are summed apart. */
 typedef struct {

@@ -8,7 +8,7 @@ from helpers.networks import TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert import training
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.surrogate import smooth_digits, straight_through
+from spiking_yolo.convert.straight_through import smooth_digits, straight_through
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.models.spec import HeadSpec, Spec

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert import surrogate
-from spiking_yolo.convert.surrogate import fire, smooth_digits
+from spiking_yolo.convert import straight_through as module
+from spiking_yolo.convert.straight_through import fire, smooth_digits
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer.kernels import library
 from spiking_yolo.snn.counting import count_digits, digit_saving_round
@@ -97,7 +97,7 @@ def test_neurons_that_send_all_they_can(channels: int, monkeypatch: pytest.Monke
         value, spent = fire(x, neurons, Activation(silu=True), own[1][:1], 0.15, before, 0.25)
         gradient = torch.autograd.grad((value * own[2]).sum() + spent.sum(), x)[0]
         results.append((value, spent, gradient))
-        monkeypatch.setattr(surrogate, "library", lambda: None)
+        monkeypatch.setattr(module, "library", lambda: None)
     for c, pytorch in zip(*results, strict=True):
         torch.testing.assert_close(c, pytorch, rtol=1e-4, atol=1e-3)
     sent = results[0][0].detach() / 0.7
