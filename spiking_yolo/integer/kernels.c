@@ -358,9 +358,9 @@ void gather(const Windows *g, const uint8_t *map, int64_t channels, const int64_
     }
 }
 
-/* Neurons whose values have gradients, in rows of `images` maps: see straight_through.py. Per channel as in Layer, with offset =
-initial - 1/2 - rest. width: how many costs a position has, 1 or one per channel; 0 where events are not counted. before:
-how many thetas were sent, or NULL. least: how many must be due then. parts: how many of a map are summed apart. */
+/* Neurons whose values have gradients, in rows of `images` maps: see straight_through.py. Per channel as in Layer, with
+offset = initial - 1/2 - rest. width: how many costs a position has, 1 or one per channel; 0 where events are not counted.
+before: how many thetas were sent, or NULL. least: how many must be due then. parts: how many of a map are summed apart. */
 typedef struct {
     int64_t images, positions, channels, width, parts;
     const float *theta, *offset, *bias, *rest, *ceiling, *cost, *before;
@@ -375,10 +375,10 @@ typedef struct {
     ints within;
 } Fired;
 
-INLINE Fired fired(const Trained *g, const Rounding *r, floats x, const float *before, int64_t c, int64_t n) {
+INLINE Fired fired(const Trained *g, const Rounding *r, const float *z, int64_t row, int64_t c, int64_t n) {
     Fired f = {.slope = all(1.0f)};
-    floats theta = read(g->theta + c, LANES), m = before ? read(before, n) : all(0.0f), value;
-    x = x + read(g->bias + c, LANES);
+    floats theta = read(g->theta + c, LANES), m = g->before ? read(g->before + row + c, n) : all(0.0f), value;
+    floats x = read(z + row + c, n) + read(g->bias + c, LANES);
     if (g->silu) {
         floats gate = sigmoid(x);
         value = x * gate;
@@ -434,11 +434,11 @@ void values(const Trained *g, const float *z, int threads, float *value, float *
             int64_t row = (image * g->positions + p) * g->channels;
             for (int64_t c = 0; c < g->channels; c += LANES) {
                 int64_t n = least(g->channels - c, LANES);
-                Fired f = fired(g, &r, read(z + row + c, n), g->before ? g->before + row + c : NULL, c, n);
+                Fired f = fired(g, &r, z, row, c, n);
                 write(value + row + c, (f.change + read(g->rest + c, LANES)) * read(g->theta + c, LANES) + f.constant, n);
-                floats digits = digits_of(f.change);
-                if (n < LANES) digits = read((float *)&digits, n);
-                if (g->width) total += digits * costs(g, p, c, n);
+                floats each = digits_of(f.change);
+                if (n < LANES) each = read((float *)&each, n);
+                if (g->width) total += each * costs(g, p, c, n);
             }
         }
         spent[k] = 0;
@@ -462,7 +462,7 @@ void gradients(const Trained *g, const float *z, int threads, const float *given
             int64_t row = (image * g->positions + p) * g->channels;
             for (int64_t c = 0; c < g->channels; c += LANES) {
                 int64_t n = least(g->channels - c, LANES);
-                Fired f = fired(g, &r, read(z + row + c, n), g->before ? g->before + row + c : NULL, c, n);
+                Fired f = fired(g, &r, z, row, c, n);
                 floats all_given = read(given + row + c, n), gradient = choose(f.within, all_given, all(0.0f));
                 floats terms[SUMS] = {gradient, all_given - gradient, all_given * f.change - gradient * f.due};
                 if (g->width) {

@@ -1,5 +1,6 @@
 """Training of neurons and weights: what is learned, and which state is kept."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,18 @@ def test_training_lowers_the_error_at_the_same_operations():
         assert bool(result.weights) == weights
         # Neurons alone gain 0.05 here, or nothing, according to how the processor's kernels round.
         assert result.error < t.start.error - (0.02 if weights else -1e-6)
+
+
+@pytest.mark.parametrize(("goal", "shift"), [(1.1, -0.2 * math.log(1.1)), (0.25, 0.1)])
+def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(goal: float, shift: float):
+    """The goal is a multiple of it. At rates of 0 nothing else moves them; log 4 is cut at 1/2."""
+    t = training()
+    x, before = pictures(0), {name: log.clone() for name, log in t.neurons.logs.items()}
+    t.goal = t.network(x, t.neurons.values())[1].mean().item() * goal
+    t.plan = replace(t.plan, rates=(0.0, 0.0))
+    t.step(x, 0.0)
+    for name, log in t.neurons.logs.items():
+        torch.testing.assert_close(log - before[name], torch.full_like(log, shift))
 
 
 def test_the_result_is_measured_as_simulated():
