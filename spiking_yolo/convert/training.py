@@ -34,8 +34,8 @@ KERNEL_RATE = 1e-3
 COMPARISONS = 10
 # Percent of the error that a percent of operations is worth, of pictures and of later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
-# How fast all thetas follow what a batch takes beyond the goal, and at most; in logarithms.
-GAIN, FARTHEST = 0.2, 0.5
+# How fast the logarithms of all thetas follow the share by which a batch exceeds the goal.
+GAIN = 0.2
 
 
 @dataclass(frozen=True)
@@ -248,9 +248,9 @@ class Training:
         for group, rate in zip(self.adam.param_groups, rates, strict=False):
             group["lr"] = rate * self.plan.factor(done)
         outputs, spent = self.network.with_tensors(self._tensors())(x, self.neurons.values())
-        excess = (spent.mean().clamp(min=LEAST) / self.goal).log()
+        ratio = spent.mean() / self.goal
         error = answer_error(outputs, self._answer(x), self.spec, self.plan.shares)
-        loss = error + self.elasticity * excess
+        loss = error + self.elasticity * ratio
         if not torch.isfinite(loss):
             raise FloatingPointError
         self.adam.zero_grad()
@@ -259,7 +259,7 @@ class Training:
         # What a step takes from one layer it gives to others: together they stay at the goal.
         with torch.no_grad():
             for log in self.neurons.logs.values():
-                log += GAIN * excess.clamp(-FARTHEST, FARTHEST)
+                log += GAIN * (ratio - 1).clamp(max=1)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         """All tensors of the graph."""
