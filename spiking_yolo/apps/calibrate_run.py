@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torchvision.transforms.functional import center_crop
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert import calibrate as calibrating
@@ -48,8 +47,8 @@ FEWEST = 32
 VALIDATION = 48
 # Pictures of a step of a detector that is tuned.
 BATCH = 4
-# Clips by which thresholds for later frames are found, and the sides of the middle of their frames.
-CLIPS, SIDE = 16, 320
+# Clips by which thresholds for later frames are found.
+CLIPS = 16
 
 
 def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Progress) -> "Job":
@@ -188,9 +187,8 @@ class Job:
         if recipe.calibration.frames > 1:
             # Training goes on from what is not trained.
             done = 0.0
-            spec = replace(spec, height=min(SIDE, spec.height), width=min(SIDE, spec.width))
-            clips = self._clips(recipe, [pictures], self.images.videos).first(CLIPS)
-            images = [center_crop(clip, [spec.height, spec.width]) for clip in clips]
+            clips = self._clips(recipe, [pictures], self.images.videos)
+            spec, images = clips.part, clips.first(CLIPS)
         else:
             images = preprocessed(pictures, spec)
         if self.seconds and recipe.calibration.by_gradient and known is None:
@@ -217,15 +215,17 @@ class Job:
             self._learn(get_recipe(DEFAULT), statistics)
             known = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
         pictures: Callable[[int], Tensor]
+        spec = ann.spec
         if recipe.calibration.frames > 1:
             pictures = self._clips(recipe, folders, images.videos)
+            spec = pictures.part
             compared = self._clips(recipe, [validation]).first(len(validation))
         else:
             pictures = RandomPictures(folders, ann.spec, self._batch, self.seed)
             compared = preprocessed(validation, ann.spec)
         least = least_thetas(ann.graph, statistics.histograms)
         training = Training(
-            ann.graph, ann.spec, recipe, known.neurons, compared, device, least, known.weights
+            ann.graph, spec, recipe, known.neurons, compared, device, least, known.weights
         )
         training.run(pictures, session)
         self._save(recipe, names, training.result())

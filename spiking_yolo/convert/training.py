@@ -34,8 +34,9 @@ KERNEL_RATE = 1e-3
 COMPARISONS = 10
 # Percent of the error that a percent of operations is worth, of pictures and of later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
-# How fast the logarithms of all thetas follow the share by which a batch exceeds the goal.
-GAIN = 0.2
+# How fast the logarithms of all thetas follow the share by which a batch exceeds the goal, in units
+# of their learning rate.
+GAIN = 7.0
 
 
 @dataclass(frozen=True)
@@ -257,9 +258,10 @@ class Training:
         loss.backward()
         self.adam.step()
         # What a step takes from one layer it gives to others: together they stay at the goal.
+        shift = GAIN * self.adam.param_groups[0]["lr"] * (ratio.detach() - 1).clamp(max=1)
         with torch.no_grad():
             for log in self.neurons.logs.values():
-                log += GAIN * (ratio - 1).clamp(max=1)
+                log += shift
 
     def _tensors(self) -> Mapping[str, Tensor]:
         """All tensors of the graph."""

@@ -4,7 +4,7 @@ photographs whose parts move.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,8 @@ class RandomPictures:
 
 # Frames, uint8 [H, W, 3] each.
 Clip = list[np.ndarray]
+# Largest sides of a clip's frames, in pixels: more clips teach more than larger ones.
+SIDE = 320
 # Longest time between two frames, in frames.
 LONGEST = 8
 # Clips of a video that are kept, at most.
@@ -125,7 +127,8 @@ class RandomClips(RandomPictures):
     Parts of one picture move over another; a third of the cameras move too, and zoom. Light
     changes, and there is noise, of which a codec leaves most blocks as they were. The last two
     frames follow each other; the time between those before is longer, so that a few frames change
-    as much as many. Clips of videos are drawn from as those of a folder are.
+    as much as many. Clips of videos are drawn from as those of a folder are. Of each clip the
+    network sees a part, as large as a whole one would show it.
 
     Attributes:
         frames: Frames of a clip.
@@ -134,19 +137,28 @@ class RandomClips(RandomPictures):
     Example:
         >>> clips = RandomClips(folders, spec, 4, frames=5)
         >>> clips(0).shape
-        torch.Size([4, 5, 3, 416, 416])
+        torch.Size([4, 5, 3, 320, 320])
     """
 
     frames: int = 5
     videos: Sequence[Sequence[Clip]] = ()
 
+    @property
+    def part(self) -> "Spec":
+        """Interface of a network that sees a part."""
+        height, width = (min(SIDE, side) for side in (self.spec.height, self.spec.width))
+        return replace(self.spec, height=height, width=width)
+
     def __call__(self, number: int) -> Tensor:
         """Batch `number` as the network's input, [N, K, 3, H, W]."""
+        height, width = self.part.height, self.part.width
         clips: list[Tensor] = []
         for k in range(self.batch):
             rng = np.random.default_rng((self.seed, number, k))
-            clip = self._clip(rng)
-            clips.append(torch.stack([preprocess(frame, self.spec)[0] for frame in clip]))
+            clip = torch.stack([preprocess(frame, self.spec)[0] for frame in self._clip(rng)])
+            top = int(rng.integers(self.spec.height - height + 1))
+            left = int(rng.integers(self.spec.width - width + 1))
+            clips.append(clip[..., top : top + height, left : left + width])
         return torch.stack(clips)
 
     def _clip(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
@@ -219,7 +231,8 @@ def moving(
         frame = _from_camera(still, camera * t)
         for part, start, speed in parts:
             _paste(frame, part, np.rint(start + speed * t).astype(int))
-        fresh = cv2.GaussianBlur(rng.normal(0, noise, still.shape).astype(np.float32), (3, 3), 0)
+        sample = rng.standard_normal(still.shape, np.float32)
+        fresh = cv2.GaussianBlur(noise * sample, (3, 3), 0)
         blocks = rng.random((-(-height // BLOCK), -(-width // BLOCK))) < renewed
         where = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
         grain[where] = fresh[where]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.tiny import photo
 
+from spiking_yolo.data import unlabelled
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.mot import VideoSequence, open_sequences
 from spiking_yolo.data.unlabelled import (
@@ -67,6 +68,19 @@ def test_a_batch_of_clips_follows_from_seed_and_number(tmp_path: Path):
     assert torch.equal(third, RandomClips([files], SPEC, 2, seed=1, frames=4)(3))
     assert not torch.equal(third, clips(4))
     assert len(clips.first(5)) == 3
+
+
+def test_a_clip_is_a_part_in_the_size_of_the_whole(tmp_path: Path, monkeypatch):
+    """By brute force: one place for all frames of a clip."""
+    files = [Picture.file(str(photo(tmp_path / f"{k}.png", k))) for k in range(2)]
+    clips = RandomClips([files], SPEC, 2, seed=1, frames=3)
+    whole = clips(0)
+    monkeypatch.setattr(unlabelled, "SIDE", 40)
+    assert (clips.part.height, clips.part.width) == (40, 32)
+    parts = clips(0)
+    assert parts.shape == (2, 3, 3, 40, 32)
+    for clip, part in zip(whole, parts, strict=True):
+        assert any(torch.equal(clip[..., top : top + 40, :], part) for top in range(25))
 
 
 def test_frame_times_by_hand():

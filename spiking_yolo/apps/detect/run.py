@@ -350,7 +350,7 @@ class Totals:
     boxes: int = 0
     compared: bool = False
     ann_boxes: int = 0
-    missed: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
 
     def add(self, seen: Seen) -> None:
         self.energies.append(seen.result.energy)
@@ -360,8 +360,9 @@ class Totals:
             expected = seen.ann.detections
             self.compared = True
             self.ann_boxes += len(expected)
-            same = same_objects(expected, seen.result.detections)
-            self.missed += len(expected) - int(same.any(1).sum())
+            found = same_objects(expected, seen.result.detections).any(1)
+            for class_id in expected.class_id[~found]:
+                self.missed[seen.ann.names[int(class_id)]] += 1
 
     def verdict(self, what: str) -> str:
         """Less energy than the ANN or not, and which share of its boxes was found, in a sentence.
@@ -379,7 +380,10 @@ class Totals:
         text += f" {ratios[least]:.2g} of it ({MEANINGS[least]}) to"
         text += f" {ratios[most]:.2g} ({MEANINGS[most]})"
         if self.ann_boxes:
-            text += f"; spikes miss {self.missed} of the ANN's {self.ann_boxes} boxes"
+            missed = self.missed.total()
+            text += f"; spikes miss {missed} of the ANN's {self.ann_boxes} boxes"
+            if missed:
+                text += f" ({by_class(self.missed)})"
         elif self.compared:
             text += "; the ANN finds no box, so nothing is known of the boxes"
         elif not self.boxes:

@@ -60,6 +60,21 @@ def test_a_video_of_one_frame(detect, tmp_path, capsys):
     assert ": 1 frame, " in line and "the only frame takes" in verdict and "too short" in verdict
 
 
+def test_the_verdict_says_which_boxes_spikes_miss(detect, image, capsys):
+    """Spikes that have no time find nothing, so that all boxes of the ANN are missed."""
+    assert detect(image, "--method", "p-norm", "--T", 1, "--ann") == 0
+    _, ann, verdict, _ = capsys.readouterr().out.splitlines()
+    expected = {}
+    for n, name in re.findall(r"(?:(\d+) x )?(\w+) [01]\.\d\d", ann):
+        expected[name] = int(n or 1)
+    boxes = sum(expected.values())
+    missed, by_class = re.search(
+        rf"miss (\d+) of the ANN's {boxes} boxes \((.*)\)", verdict
+    ).groups()
+    said = {name: int(n or 1) for n, name in re.findall(r"(?:(\d+) x )?(\w+)", by_class)}
+    assert said == expected and int(missed) == boxes > 0
+
+
 def test_tracks(detect, weights, clip, entries, capsys):
     pytest.importorskip("trackers", reason="needs the extra track")
     assert detect(clip, "--track", "--save-json", "--ann") == 0
