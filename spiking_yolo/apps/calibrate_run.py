@@ -45,8 +45,8 @@ OF_CLASSES = 1000
 FEWEST = 32
 # Pictures on which states are compared when tuning, and which are not trained on.
 VALIDATION = 48
-# Pictures of a step of a detector that is tuned.
-BATCH = 4
+# Pictures of a step of a detector that is tuned, and parts of clips.
+BATCH, PARTS = 4, 8
 # Clips by which thresholds for later frames are found.
 CLIPS = 16
 
@@ -221,7 +221,8 @@ class Job:
             spec = pictures.part
             compared = self._clips(recipe, [validation]).first(len(validation))
         else:
-            pictures = RandomPictures(folders, ann.spec, self._batch, self.seed)
+            batch = max(BATCH, ann.spec.images_at_once)
+            pictures = RandomPictures(folders, ann.spec, batch, self.seed)
             compared = preprocessed(validation, ann.spec)
         least = least_thetas(ann.graph, statistics.histograms)
         training = Training(
@@ -229,10 +230,6 @@ class Job:
         )
         training.run(pictures, session)
         self._save(recipe, names, training.result())
-
-    @property
-    def _batch(self) -> int:
-        return max(BATCH, self.ann.spec.images_at_once)
 
     def _clips(
         self,
@@ -242,7 +239,7 @@ class Job:
     ) -> RandomClips:
         frames, side = recipe.calibration.frames, max(self.ann.imgsz)
         clips = [clips_of(video, frame_times(frames), side) for video in videos]
-        return RandomClips(folders, self.ann.spec, self._batch, self.seed, frames, clips)
+        return RandomClips(folders, self.ann.spec, PARTS, self.seed, frames, clips)
 
     def _session(
         self, recipe: Recipe, names: Sequence[str]

@@ -47,7 +47,7 @@ CALIBRATIONS: dict[str, dict[str, Any]] = {
         "neuron.busy": 0.12,
         "calibration.kind": "tuned",
         "calibration.operations": 0.075,
-        "calibration.steps": 400,
+        "calibration.steps": 600,
         "calibration.frames": 5,
     },
 }
