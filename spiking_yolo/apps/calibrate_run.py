@@ -198,8 +198,10 @@ class Job:
         self._save(recipe, names, State(calibrating.calibrate(job)), done)
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
-        """Write what a method learns from random crops or clips, starting from the best that there
-        is.
+        """Write what a method learns from random crops or clips.
+
+        It starts from trained neurons, and for later frames from thresholds that are balanced
+        there.
         """
         device = usable_device(self.device)
         ann, images = self.ann, self.images
@@ -208,12 +210,11 @@ class Job:
         if session is None:
             return
         folders, validation = split(images.folders)
-        for start in ("tuned", "default"):
-            if known is None and (start == "default" or recipe.calibration.frames > 1):
-                known = find_calibration(calibration_files(ann), get_recipe(DEFAULT, start))
+        start = recipe if recipe.calibration.frames > 1 else get_recipe(DEFAULT)
+        known = known or find_calibration(calibration_files(ann), start)
         if known is None:
-            self._learn(get_recipe(DEFAULT), statistics)
-            known = CalibrationFile.read(self.path).calibration(DEFAULT, "default")
+            self._learn(start, statistics)
+            known = self._file().calibration(start.name, start.calibration.name)
         pictures: Callable[[int], Tensor]
         spec = ann.spec
         if recipe.calibration.frames > 1:

@@ -10,6 +10,7 @@ from helpers.tiny import photo, run_tool, write_tiny
 from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps import calibrate_run
 from spiking_yolo.convert.calibration_file import CalibrationFile
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
@@ -101,6 +102,33 @@ def test_named_calibrations(
     network = load("tiny.weights", calibration=name)
     assert network.recipe.calibration.name == name
     assert bool(network.weights) == (name == "tuned-weights")
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_training_for_video_starts_from_thresholds_for_video(
+    pictures: Path, quick: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Those of `--quick`, though it uses fewer pictures, or of their own."""
+    monkeypatch.setattr(calibrate_run, "_needed", lambda *_: 8)
+    if quick:
+        assert calibrate("--video", "--quick") == 0
+    step, starts = Training.step, []
+
+    def watched(self: Training, x: torch.Tensor, share: float) -> None:
+        if not starts:
+            known = read().calibration(DEFAULT, "video")
+            starts.append((known, self.neurons.values()))
+        step(self, x, share)
+
+    monkeypatch.setattr(Training, "step", watched)
+    assert calibrate("--video", *STEPS) == 0
+    ((known, neurons),) = starts
+    assert known.done == 0 and known.images.count == 8
+    ratios = []
+    for name, own in known.neurons.items():
+        ratios.append(neurons[name]["theta"].detach() / own["theta"])
+    # Other clips take other operations, to which all are scaled.
+    assert torch.cat(ratios).std() < 1e-3
 
 
 def test_the_best_is_found_by_every_command_and_said(pictures: Path):
