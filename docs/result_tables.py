@@ -33,14 +33,10 @@ COCO_AP = "COCO val2017, n = 206; AP50-95"
 # Rows of README: network, data, file, figure.
 README = (
     ("Tiny-YOLOv3, 416 px", COCO, "methods/signed-digits/results.json", "mAP50"),
-    (
-        "YOLO26n, 640 px (attention, no NMS)",
-        COCO_AP,
-        "networks/yolo26n-minutes/results.json",
-        "mAP50-95",
-    ),
-    ("YOLO11n, 640 px (attention)", COCO_AP, "networks/yolo11n-minutes/results.json", "mAP50-95"),
-    ("YOLOv8n, 640 px", COCO_AP, "yolov8n/signed-digits/results.json", "mAP50-95"),
+    ("YOLO26n, 640 px (attention, no NMS)", COCO_AP, "networks/yolo26n/results.json", "mAP50-95"),
+    ("YOLO11n, 640 px (attention)", COCO_AP, "networks/yolo11n/results.json", "mAP50-95"),
+    ("YOLOv8n, 640 px", COCO_AP, "networks/yolov8n/results.json", "mAP50-95"),
+    ("YOLOv5n, 640 px", COCO_AP, "networks/yolov5n/results.json", "mAP50-95"),
     ("YOLOv8s, 640 px (`--quick`)", COCO_AP, "networks/yolov8s/results.json", "mAP50-95"),
     ("ResNet20", "CIFAR-10 (JPEG), n = 1,000; top-1", "networks/resnet20.json", "top1"),
 )

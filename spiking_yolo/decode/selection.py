@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
+from torchvision import ops
 
 from spiking_yolo.data.annotations import match_names
 from spiking_yolo.data.images import Placement
@@ -68,17 +68,18 @@ class Selection(DetectionOptions):
             results.append(chosen)
         return results
 
-    def select(self, boxes: Tensor, scores: Tensor, suppress: bool = True) -> Detections:
+    def select(self, boxes: Tensor, scores: Tensor, nms: bool = True) -> Detections:
         """Threshold the scores of one image, and suppress boxes greedily.
 
         Args:
             boxes: Corners x1, y1, x2, y2 in any unit, [k, 4].
             scores: Objectness times class probability, [k, C]; above `conf` a box counts.
-            suppress: False for a head that finds each object once. A box then counts for every
-                class above `conf`, as in Ultralytics, or, with `agnostic_nms`, for the best alone.
+            nms: False for a head that was trained to find each object once. A box then counts for
+                every class above `conf`, as in Ultralytics, or, with `agnostic_nms`, for the best
+                alone, and duplicates alone are suppressed.
         """
-        several = self.multi_label
-        if not suppress:
+        iou, several = self.largest_overlap(nms), self.multi_label
+        if not nms:
             several = not self.agnostic_nms
         if several:
             index, class_id = (scores > self.conf).nonzero(as_tuple=True)
@@ -88,14 +89,12 @@ class Selection(DetectionOptions):
             every = Detections(boxes.float(), confidence.float(), class_id)
             every = every.take(confidence > self.conf)
         every = every.take(every.xyxy.isfinite().all(1))
-        if not suppress:
-            order = every.confidence.argsort(descending=True, stable=True)
-        elif self.agnostic_nms:
+        if self.agnostic_nms:
             # Nor may boxes of other classes suppress any.
             every = self._of_classes(every)
-            order = nms(every.xyxy, every.confidence, self.iou)
+            order = ops.nms(every.xyxy, every.confidence, iou)
         else:
-            order = batched_nms(every.xyxy, every.confidence, every.class_id, self.iou)
+            order = ops.batched_nms(every.xyxy, every.confidence, every.class_id, iou)
         # Boxes of other classes, which are dropped later, must not use up max_det.
         if self.classes is None:
             order = order[: self.max_det]

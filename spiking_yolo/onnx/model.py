@@ -311,28 +311,21 @@ def detections(outputs: Sequence[Tensor], spec: Spec, options: DetectionOptions)
     size = boxes.new_tensor([spec.width, spec.height, spec.width, spec.height])
     boxes = boxes.clamp(-1, 2) * size
     # An option that this does not know is an error.
-    conf, iou, max_det, agnostic_nms = options.box_options().values()
+    conf, _, max_det, agnostic_nms = options.box_options().values()
+    iou = options.largest_overlap(spec.nms)
     best, label = scores.max(2)
-    if spec.nms:
-        by_class = best[:, None]
-        if not agnostic_nms:
+    by_class = best[:, None]
+    if not agnostic_nms:
+        by_class = scores.transpose(1, 2)
+        if spec.nms:
+            # A box counts for its best class alone.
             of_best = torch.arange(scores.shape[2], device=scores.device)[:, None] == label[:, None]
-            by_class = best[:, None] * of_best.to(best)
-        chosen = operators.suppress(boxes, by_class, conf, iou, max_det)
-        image, _, box = chosen.unbind(1)
-        label = label[image, box]
-        confidence = best[image, box]
-    else:
-        classes = scores.shape[2]
-        if agnostic_nms:
-            scores = scores * (torch.arange(classes, device=scores.device) == label[..., None])
-        top, place = scores.flatten(1).topk(min(max_det, scores[0].numel()))
-        image, rank = (top > conf).nonzero(as_tuple=True)
-        box, label = place[image, rank] // classes, place[image, rank] % classes
-        confidence = top[image, rank]
-    columns = [image.float(), *boxes[image, box].unbind(1), confidence, label.float()]
-    found = torch.stack(columns, 1)
-    return found[confidence.argsort(descending=True)]
+            by_class = by_class * of_best.to(best)
+    image, row, box = operators.suppress(boxes, by_class, conf, iou, max_det).unbind(1)
+    class_id = label[image, box] if agnostic_nms else row
+    columns = [image, *boxes[image, box].unbind(1), by_class[image, row, box], class_id]
+    found = torch.stack([column.float() for column in columns], 1)
+    return found[found[:, 5].argsort(descending=True)]
 
 
 def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelProto:
