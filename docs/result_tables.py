@@ -33,7 +33,12 @@ COCO_AP = "COCO val2017, n = 206; AP50-95"
 # Rows of README: network, data, file, figure.
 README = (
     ("Tiny-YOLOv3, 416 px", COCO, "methods/signed-digits/results.json", "mAP50"),
-    ("YOLO26n, 640 px (attention, no NMS)", COCO_AP, "networks/yolo26n/results.json", "mAP50-95"),
+    (
+        "YOLO26n, 640 px (attention, one-to-one head)",
+        COCO_AP,
+        "networks/yolo26n/results.json",
+        "mAP50-95",
+    ),
     ("YOLO11n, 640 px (attention)", COCO_AP, "networks/yolo11n/results.json", "mAP50-95"),
     ("YOLOv8n, 640 px", COCO_AP, "networks/yolov8n/results.json", "mAP50-95"),
     ("YOLOv5n, 640 px", COCO_AP, "networks/yolov5n/results.json", "mAP50-95"),
