@@ -34,7 +34,7 @@ COCO_AP = "COCO val2017, n = 206; AP50-95"
 README = (
     ("Tiny-YOLOv3, 416 px", COCO, "methods/signed-digits/results.json", "mAP50"),
     (
-        "YOLO26n, 640 px (attention, one-to-one head)",
+        "YOLO26n, 640 px (attention, one-to-one)",
         COCO_AP,
         "networks/yolo26n/results.json",
         "mAP50-95",
