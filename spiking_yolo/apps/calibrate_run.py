@@ -185,9 +185,8 @@ class Job:
 
         spec, done = ann.spec, 1.0
         if recipe.calibration.frames > 1:
-            # Training goes on from what is not trained for later frames.
+            # Training goes on from what is not trained.
             done = 0.0
-            known = known or find_calibration(calibration_files(ann), get_recipe(DEFAULT))
             clips = self._clips(recipe, [pictures], self.images.videos)
             spec, images = clips.part, clips.first(CLIPS)
         else:
@@ -201,8 +200,8 @@ class Job:
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
         """Write what a method learns from random crops or clips.
 
-        It starts from trained neurons, which are first balanced for later frames if it is for
-        those.
+        It starts from trained neurons, and for later frames from thresholds that are balanced
+        there.
         """
         device = usable_device(self.device)
         ann, images = self.ann, self.images
