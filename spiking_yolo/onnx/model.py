@@ -325,7 +325,11 @@ def detections(outputs: Sequence[Tensor], spec: Spec, options: DetectionOptions)
     class_id = label[image, box] if agnostic_nms else row
     columns = [image, *boxes[image, box].unbind(1), by_class[image, row, box], class_id]
     found = torch.stack([column.float() for column in columns], 1)
-    return found[found[:, 5].argsort(descending=True)]
+    found = found[found[:, 5].argsort(descending=True)]
+    # Suppression has max_det of each class.
+    of_image = (found[:, :1] == torch.arange(boxes.shape[0], device=boxes.device)).long()
+    rank = (of_image.cumsum(0) * of_image).sum(1)
+    return found[rank <= max_det]
 
 
 def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelProto:

@@ -278,20 +278,20 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
 
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_boxes_of_a_head_without_suppression(agnostic):
-    """As Selection chooses them: duplicates are suppressed."""
+    """As Selection chooses them, without duplicates and at most max_det in each image."""
     head = HeadSpec("yolov8", classes=2, num=1, bins=1)
     spec = Spec("detect", ("a", "b"), 64, 64, "stretch", (head, head), nms=False)
     values = torch.randn(2, 6, 4, 4, generator=torch.Generator().manual_seed(0))
-    # Of the sides.
+    # No side is negative.
     values[:, :4] = values[:, :4].abs()
     heads = [values, values]
-    options = DetectionOptions(conf=0.4, agnostic_nms=agnostic)
+    options = DetectionOptions(conf=0.4, max_det=5, agnostic_nms=agnostic)
     found = detections(heads, spec, options)
     boxes, scores = decode(heads, spec)
     for k in range(2):
         own = found[found[:, 0] == k]
         chosen = Selection.of(options).select(boxes[k], scores[k], nms=False)
-        assert 5 < len(own) <= (scores[k] > 0.4).sum() / 2
+        assert len(own) == 5 and len(set(own[:, 5].tolist())) == 5
         torch.testing.assert_close(own[:, 5], chosen.confidence)
         assert own[:, 6].tolist() == chosen.class_id.tolist()
 
