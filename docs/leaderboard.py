@@ -24,7 +24,7 @@ INTRODUCTION = """\
 
 Spiking detectors at absolute synaptic operations per image, which T alone does not tell: bursts
 count as single spikes, as signed digits, or as one message. Rows with the same images compare; the
-difference to the ANN has a 95 % interval. Rows below an AP50 of 5 % are left out.
+difference from the ANN has a 95 % interval. Rows below an AP50 of 5 % are left out.
 `python docs/leaderboard.py` makes this page.
 
 ![Left: AP against operations per image, converted networks and SpikeYOLO. Right: AP50 of methods on

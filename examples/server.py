@@ -1,6 +1,6 @@
 """A detector as a server: photographs in, boxes or a picture out, and a stream of a video.
 
-    pip install 'spiking_yolo[examples]' && python examples/server.py
+    pip install '.[examples]' && python examples/server.py
     curl -F file=@dog.jpg localhost:8000/detect
     curl -F file=@dog.jpg localhost:8000/picture -o boxes.jpg
 
@@ -30,7 +30,7 @@ PAGE = """\
 """
 SOURCE = os.environ.get("SOURCE", str(sample_clip()))
 app = FastAPI(title="spiking_yolo")
-# Calls in several threads take turns, and every stream has a network of its own.
+# Calls in several threads may overlap, and every stream has a state of its own.
 detector = SpikingYOLO(os.environ.get("WEIGHTS"))
 
 

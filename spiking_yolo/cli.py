@@ -133,7 +133,7 @@ def program(everything: bool = False) -> App:
 
         Args:
             tokens: The command and its words.
-            quiet: Print errors and warnings alone; files are written as ever.
+            quiet: Print only errors and warnings; files are still written.
             plugin: A Python file that registers a neuron, a method or a head of your own; it is run
                 first.
         """

@@ -331,7 +331,7 @@ class SpikingYOLO:
             T: Timesteps per frame.
             steps: See `detect`.
             every: Take every n-th frame.
-            track: Give each box the id of its object, by ByteTrack; see Result.track_id.
+            track: Give each box the id of its object, by ByteTrack; see Boxes.id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
             keep: Percent, such as 98, of the boxes that shall agree with those of frames that are
                 computed anew: the stream checks itself; see Result.agreement.

@@ -115,7 +115,7 @@ class KeepOptions(Options):
     """What a video promises, see Observer.stream."""
 
     keep: Annotated[float | None, within(50, 99.9), VIDEO] = None
-    """A video checks itself so that N percent of the boxes, e.g. 98, agree with new frames'."""
+    """A video checks itself so that N % of boxes, e.g. 98, agree with frames computed anew."""
     check: Annotated[int, at_least(1), VIDEO] = 50
     """With --keep: frames from one check to the next, at most."""
 

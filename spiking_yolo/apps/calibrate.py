@@ -25,7 +25,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     quick: bool = False
     """Thresholds that are not trained, within a minute or two; for --video within three."""
     tune: bool = False
-    """Train on random crops, for hours, for fewer operations; 500 photographs are good."""
+    """Train longer, on random crops, for fewer operations; 500 photographs are good."""
     video: bool = False
     """For the later frames of videos."""
     output: Annotated[Path | None, Parameter(alias="-o")] = None
@@ -56,7 +56,7 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     spiking-yolo calibrate --weights best.pt --images photos/  # about 100 photographs; minutes
     spiking-yolo calibrate --weights best.pt --images camera.mp4 --minutes 10
     spiking-yolo calibrate --weights best.pt --images photos/ --quick  # a minute or two
-    spiking-yolo calibrate --weights best.pt --images photos/ --tune  # fewer operations; hours
+    spiking-yolo calibrate --weights best.pt --images photos/ --tune  # fewer operations; longer
     spiking-yolo calibrate --weights best.pt --images photos/ camera.mp4 --video
     ```
 

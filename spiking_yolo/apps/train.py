@@ -11,7 +11,7 @@ def main(options: TrainOptions) -> int:
 
     ```
     spiking-yolo train --task detect --model yolov1 --data VOCdevkit --init yolov3-tiny.weights
-    spiking-yolo train --task classify --model resnet20 --data cifar10_jpeg.tar.xz --epochs 25
+    spiking-yolo train --task classify --model resnet20 --data cifar10_jpeg --epochs 25
     spiking-yolo train --task detect --model yolov1 --data data.yaml --init last.safetensors
     torchrun --nproc-per-node 4 tools/train.py ...
     ```

@@ -53,7 +53,7 @@ class Shares:
 
 
 OF_CLASSES = Shares(1 / 4, 3 / 4)
-# Boxes count for every detector that is tuned: weights that move can give up what no score needs.
+# Of detectors that are tuned: weights that move can give up what no score needs.
 OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 
 
@@ -101,9 +101,11 @@ class Plan:
 
 def plan_of(recipe: Recipe, spec: Spec) -> Plan:
     """How the calibration of a recipe is trained."""
+    shares = shares_of(spec)
     if recipe.calibration.kind != "tuned":
-        return Plan(shares_of(spec))
-    shares = OF_CLASSES if spec.task == "classify" else OF_BOXES
+        return Plan(shares)
+    if spec.task == "detect" and not shares.boxes:
+        shares = OF_BOXES
     return Plan(shares, (0.01, 0.006), beta=0.99, last=0.03, warmup=0.03)
 
 

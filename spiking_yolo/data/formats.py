@@ -124,7 +124,7 @@ def open_detection(
 
 
 def open_classification(data: Path, split: str | None = None) -> LabelledSet:
-    """Read a split of a classification dataset: CIFAR-100, or folders SPLIT/CLASS/ of images.
+    """Read a split of a classification dataset: folders SPLIT/CLASS/ of images.
 
     Args:
         data: The folder.

@@ -39,7 +39,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     busy machine.
 
     ```
-    spiking-yolo benchmark                                     # a photograph and a video, minutes
+    spiking-yolo benchmark                                     # all three parts, in minutes
     spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
     spiking-yolo benchmark --rival onnxruntime                 # the ANN as people deploy it
     ```

@@ -39,8 +39,8 @@ def main(options: DemoOptions) -> None:
     The page shows boxes, how many operations the network needs per multiply-accumulate of the ANN
     in every frame, and where events happen. All its files lie in the folder, which any web server
     can serve: nothing is fetched from elsewhere, and no picture leaves the browser. The network
-    keeps its state from frame to frame and needs the extra "onnx". onnxruntime-web comes by npm,
-    once, or from --runtime. Browsers open cameras and modules only at https:// and
+    keeps its state from frame to frame. The command needs the extra "onnx", and onnxruntime-web,
+    from npm or --runtime. Browsers open cameras and modules only at https:// and
     http://localhost, not from a file: `python -m http.server` serves the folder there.
     """
     from spiking_yolo.apps.demo.folder import write

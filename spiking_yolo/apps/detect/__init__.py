@@ -31,7 +31,7 @@ class DetectOptions(MethodOptions, DetectionOptions, KeepOptions, OutputOptions,
     classes: Annotated[tuple[str, ...], COMMAS] = ()
     """Keep these classes only, e.g. dog,car."""
     ann: bool = False
-    """The original network's boxes on the left."""
+    """Compare with the ANN (boxes on the left)."""
     page: Path | None = None
     """Write FILE.html, a look into the network."""
     track: bool = False

@@ -51,8 +51,8 @@ class EvalOptions(DetectionOptions, KeepOptions, LimitOptions, MethodsOptions, O
     baseline: bool = False
     """A row of the 8-bit ANN."""
     bootstrap: Annotated[int, within(0, 100000)] = 0
-    """95 % intervals by N resamplings, e.g. 1000, also of the differences to the ANN and to the
-    first method.
+    """95 % intervals by N resamplings, e.g. 1000, also of the differences from the ANN and from
+    the first method.
     """
     conf: Annotated[float, within(0, 1), BOXES] = 0.001
     """Smallest confidence."""

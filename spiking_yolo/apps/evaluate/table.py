@@ -132,8 +132,8 @@ def step_rows(
 
 
 def with_intervals(rows: Sequence[Row]) -> list[Row]:
-    """The rows with 95 % intervals of their figures, of the paired difference to the ANN, and of
-    that to the first row with the same T, all on the same draws of images.
+    """The rows with 95 % intervals of their figures, of the paired difference from the ANN, and of
+    that from the first row with the same T, all on the same draws of images.
     """
     anns: dict[str, Resampling] = {}
     firsts: dict[tuple[str, int], Resampling] = {}
