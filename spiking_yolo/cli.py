@@ -148,10 +148,12 @@ def program(everything: bool = False) -> App:
 
 def run_plugin(path: Path) -> None:
     """Import a Python file of the user's. Raises UserError that says where it fails."""
-    spec = spec_from_file_location(path.stem, path)
+    # No module has such a name.
+    name = f"plugin {path.stem}"
+    spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"--plugin {path} is no Python file: give a .py that exists")
-    module = sys.modules[path.stem] = module_from_spec(spec)
+    module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except UserError:

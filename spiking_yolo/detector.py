@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -355,7 +354,7 @@ class SpikingYOLO:
         times = checked_steps(steps, T)
         every = check_count("every", every)
         check = check_count("check", check)
-        source = frames_of(frames)
+        source = frames_of(frames, bgr)
         tracker: Tracker | None = None
         if track:
             tracker = Tracker(source.fps / every, track_conf)
@@ -364,9 +363,8 @@ class SpikingYOLO:
 
         def inputs() -> Iterator[Input]:
             for k, image in enumerate(source.frames(every)):
-                prepared = read_input(image, self.spec, bgr)
                 number = k * every
-                yield replace(prepared, path=None, frame=number, time=number / source.fps)
+                yield read_input(image, self.spec, False, number, number / source.fps)
 
         def results() -> Iterator[Result]:
             waiting, first, pictures = inputs(), list[Input](), list[Picture]()
@@ -477,6 +475,6 @@ def _listed(images: Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
         if isinstance(one, (str, os.PathLike)):
             yield Picture.file(os.fspath(one))
         elif bgr and isinstance(one, np.ndarray):
-            yield Picture("an array", read_image(one)[..., ::-1])
+            yield Picture("an array", read_image(one, bgr))
         else:
             yield Picture("an image", one)

@@ -26,7 +26,7 @@ class Notice(UserWarning):
 
 def notice(text: str) -> None:
     """Warn with a Notice that shows the user's line, before the first one of this package."""
-    callers = [frame.f_globals["__name__"] for frame, _ in walk_stack(sys._getframe())]
+    callers = [frame.f_globals.get("__name__", "") for frame, _ in walk_stack(sys._getframe())]
     own = [k for k, name in enumerate(callers) if name.partition(".")[0] == __package__]
     warnings.warn(Notice(text), stacklevel=own[-1] + 2)
 

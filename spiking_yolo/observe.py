@@ -79,9 +79,7 @@ def read_input(
 ) -> Input:
     """Read an image and prepare it for a network. bgr: arrays have the channel order of OpenCV."""
     start = time.perf_counter()
-    image = read_image(source)
-    if bgr and isinstance(source, np.ndarray):
-        image = np.ascontiguousarray(image[..., ::-1])
+    image = read_image(source, bgr)
     x, placement = preprocess(image, spec)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seconds = time.perf_counter() - start
@@ -262,7 +260,7 @@ def _prediction(content: dict[str, Any] | None) -> Any:
     return Detections(xyxy, confidence, class_id)
 
 
-_NO_RUN = Run({}, {}, 0, 0, 0, 0)
+_NO_RUN = Run({}, {}, 0, 0, 0)
 
 
 class Observer:

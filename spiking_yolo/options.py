@@ -199,8 +199,17 @@ def load_all(options: MethodsOptions, video: bool = False) -> "dict[str, Convert
     if options.methods == ("all",):
         by_name = of_all(ann, by_name, options.statistics)
     networks = {}
-    for name, recipe in by_name.items():
-        networks[name] = load_converted(ann, recipe, statistics=options.statistics)
+    for recipe in by_name.values():
+        own = recipe.calibration.name
+        network = load_converted(
+            ann,
+            recipe.name,
+            options.settings,
+            calibration=options.calibration or (None if own == "default" else own),
+            statistics=options.statistics,
+            video=video,
+        )
+        networks[network.recipe.label] = network
     return networks
 
 

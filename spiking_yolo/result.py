@@ -294,14 +294,21 @@ class Result:
         if steps is None:
             steps = sorted(self.steps.keys() - {self.T})
         for t in steps:
-            lines.append(f"  T={t}: {listed(self.steps[t], self.names)}")
+            lines.append(f"  T={t}: {listed(self._at(t), self.names)}")
         return "\n".join(lines)
 
     def counts(self, t: int | None = None) -> str:
         """Objects by class, such as "dog, 2 x car", after timestep t or the last one; the most
         confident class comes first.
         """
-        return counted(self.detections if t is None else self.steps[t], self.names)
+        return counted(self.detections if t is None else self._at(t), self.names)
+
+    def _at(self, t: int) -> Detections:
+        """The boxes after timestep t."""
+        steps = self.steps
+        if t not in steps:
+            raise UserError(f"nothing was observed at T={t}: pass it to detect in steps=")
+        return steps[t]
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
         """The content of `to_json`; for a frame of a video also its number and further costs.
@@ -310,9 +317,8 @@ class Result:
             steps: Timesteps to list besides T; by default all.
         """
         height, width = self.image.shape[:2]
-        boxes = self.steps
-        chosen = sorted(boxes if steps is None else {*steps, self.T})
-        by_step = [{"T": t, "detections": _entries(boxes[t], self.names)} for t in chosen]
+        chosen = sorted(self.steps if steps is None else {*steps, self.T})
+        by_step = [{"T": t, "detections": _entries(self._at(t), self.names)} for t in chosen]
         content: dict[str, Any] = {
             "image": self.path,
             "width": width,
@@ -350,8 +356,7 @@ class Result:
         return json_text(self.to_dict(), indent=1)
 
     def to_supervision(self) -> Any:
-        """The boxes as supervision.Detections; class names are in `data`, method and costs in
-        `metadata`.
+        """The boxes as supervision.Detections; class names are in `data`.
 
         Raises:
             UserError: supervision is not installed.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.tiny import write_tiny
 
-from spiking_yolo import SpikingYOLO
+from spiking_yolo import SpikingYOLO, UserError
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +31,14 @@ def test_several_by_one_name(detector, folder, tmp_path):
         for a, b in zip(several, one, strict=True):
             assert torch.equal(a.boxes.xyxy, b.boxes.xyxy)
         assert [result.path for result in several] == [str(path) for path in photos]
+
+
+def test_only_arrays_are_bgr(detector, folder):
+    """Files have their own order of channels, in a stream, too."""
+    path = next((folder / "photos").iterdir())
+    (expected,) = detector.stream([path])
+    for source in ([path], path, [expected.image[..., ::-1]]):
+        (result,) = detector.stream(source, bgr=True)
+        assert (result.image == expected.image).all()
+    with pytest.raises(UserError, match="not float"):
+        detector.stream(3.5)

@@ -86,6 +86,8 @@ def test_json_has_all_steps():
     steps = [(2, []), (4, [box]), (8, entry["detections"])]
     assert [(s["T"], s["detections"]) for s in entry["steps"]] == steps
     assert [s["T"] for s in result().to_dict([4])["steps"]] == [4, 8]
+    with pytest.raises(UserError, match="T=5"):
+        result().counts(5)
     of_frame = result(frame=3, cut=True).to_dict()
     assert (of_frame["frame"], of_frame["cut"], of_frame["fresh"]) == (3, True, True)
     assert json.loads(ann().to_json())["steps"] == []

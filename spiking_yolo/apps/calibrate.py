@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from spiking_yolo.arguments import COMMAS, METHODS, WORDS, Settings, at_least
+from spiking_yolo.arguments import COMMAS, METHODS, WORDS, Settings, above
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import LimitOptions, WeightsOptions
@@ -20,7 +20,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     """Folders of photographs, lists of them, videos, or a dataset of classes; no labels are
     needed.
     """
-    minutes: Annotated[float | None, at_least(0)] = None
+    minutes: Annotated[float | None, above(0)] = None
     """Train for so long; more minutes go on from there (default: a number of steps)."""
     quick: bool = False
     """Thresholds that are not trained, within a minute or two; for --video within three."""

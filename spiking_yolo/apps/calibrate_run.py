@@ -71,7 +71,7 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
     for path in options.images:
         images.add(path, ann)
     if options.limit:
-        images.folders = [drawn(list(itertools.chain(*images.folders)), options)]
+        images.folders = [drawn(images.all(), options)]
     seconds = options.minutes and options.minutes * 60
     path = destination(ann, options.output)
     how = seconds, options.seed, options.device, options.quick
@@ -309,8 +309,8 @@ class Job:
         for line in skipped:
             print(f"skipped: {line}", file=sys.stderr)
         self.skipped = len(skipped)
-        readable = set(used)
-        kept = [[one for one in folder if one.name in readable] for folder in self.images.folders]
+        readable = set(map(id, used))
+        kept = [[one for one in folder if id(one) in readable] for folder in self.images.folders]
         self.images.folders = [folder for folder in kept if folder]
         save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
         self.say(f"statistics of {len(used)} images: saved to {self.path}{instead}")

@@ -48,9 +48,9 @@ def main(options: ListOptions = ListOptions()) -> None:
         print(methods_text())
     elif what == "networks":
         print(networks_text())
-    elif (find(what) or Path(what).is_file()) and not what.endswith(".json"):
+    elif find(what) or Path(what).is_file():
         print(calibrations_text(what))
-    elif what in list_methods() or what.endswith(".json"):
+    elif what in list_methods():
         print(settings_text(what))
     else:
         hint = did_you_mean(what, [*list_methods(), *(one.name for one in index().networks)])
@@ -88,16 +88,15 @@ def networks_text() -> str:
 def calibrations_text(weights: str) -> str:
     """The calibrations of a network, by the method and the name that --calibration takes."""
     from spiking_yolo.convert.calibration_file import calibration_files
-    from spiking_yolo.io.json import read_json
     from spiking_yolo.models.load import load_ann
 
     ann = load_ann(weights)
     rows = [("method", "calibration", "images", "settings")]
     files = calibration_files(ann)
     for file in files:
-        for key, text in file.entries.items():
+        for key in file.entries:
             method, _, calibration = key.partition("/")
-            entry = read_json(text)
+            _, entry = file.part(key)
             settings = [f"{name}={value}" for name, value in entry.get("settings", {}).items()]
             rows.append((method, calibration, str(entry["images"]["count"]), " ".join(settings)))
     if not files:

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import KEYS, restored_weights
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.rewrites import channels
 from spiking_yolo.io.assets import command, is_shipped
 from spiking_yolo.io.files import cache_folder, derived_file
 from spiking_yolo.io.json import entry, json_text
@@ -44,11 +44,9 @@ BEST = ("tuned-weights", "tuned", "default", "fine", "untrained")
 Entry = dict[str, Any]
 
 
-def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: NeuronParameters) -> None:
-    """Raise UserError, naming the node, unless the parameters of the neurons are complete and fit.
-
-    sizes: Shape of every node's output, [1, C, ...].
-    """
+def check_neurons(graph: Graph, neurons: NeuronParameters) -> None:
+    """Raise UserError, naming the node, unless its neurons have all parameters, which fit."""
+    widths = channels(graph)
     for node in graph.activations:
         if not neurons.get(node.name, {}).keys() >= {"theta", "initial"}:
             raise UserError(f"node {node.name!r} has no threshold")
@@ -56,7 +54,7 @@ def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: Neuron
         check_finite(parameters, f"node {label(name)!r}")
         if any((parameters[key] <= 0).any() for key in THRESHOLD_KEYS if key in parameters):
             raise UserError(f"node {label(name)!r}: theta must be above 0")
-        fitting = [(), (1,), tuple(sizes[name][1:2])] if name in sizes else []
+        fitting = [(), (1,), (widths[name],)] if name in widths else []
         if any(tuple(value.shape) not in fitting for value in parameters.values()):
             raise UserError(f"the parameters of node {label(name)!r} are not for its channels")
 
@@ -186,7 +184,7 @@ class CalibrationFile:
 
     def statistics(self) -> Statistics:
         """The activation statistics. Raises UserError if they are damaged."""
-        tensors, content = self._part(STATISTICS)
+        tensors, content = self.part(STATISTICS)
         try:
             return Statistics.of_contents(tensors, content, self.weights_sha256, self.imgsz)
         except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -194,7 +192,7 @@ class CalibrationFile:
 
     def calibration(self, method: str, name: str) -> CalibrationResult:
         """A calibration that `names` has. Raises UserError if it is damaged."""
-        tensors, content = self._part(f"{method}/{name}")
+        tensors, content = self.part(f"{method}/{name}")
         stored: dict[str, Tensor] = {}
         of_neurons: dict[str, Tensor] = {}
         for key, value in tensors.items():
@@ -214,7 +212,7 @@ class CalibrationFile:
             raise damaged(self.path, error) from error
         return result
 
-    def _part(self, key: str) -> tuple[dict[str, Tensor], Entry]:
+    def part(self, key: str) -> tuple[dict[str, Tensor], Entry]:
         """The tensors of an entry, without its key in their names, and the entry."""
         tensors = self._tensors(f"{key}/")
         try:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from spiking_yolo.convert.straight_through import fire, smooth_digits, straight_through
 from spiking_yolo.convert.thresholds import scaled
-from spiking_yolo.convert.weight_bits import STORED_BITS, rounded_weights
+from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.data.datasets import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.integer.parameters import tied
+from spiking_yolo.integer.parameters import BITS, tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -94,7 +94,7 @@ class CompleteNetwork:
         thetas = {name: values[name]["theta"].detach() for name in self.sites}
         tensors = dict(graph.tensors)
         with torch.no_grad():
-            rounded = rounded_weights(graph, tensors, STORED_BITS, thetas)
+            rounded = rounded_weights(graph, tensors, BITS, thetas)
         for node in graph.weighted:
             name = f"{node.name}.weight"
             tensors[name] = straight_through(rounded[name], tensors[name])

@@ -124,7 +124,8 @@ class Converted:
             graph = Graph(nodes, outputs, folders["graph"])
             spec = Spec.from_json(metadata["spec"])
             recipe = Recipe.from_json(metadata["recipe"])
-            calibration_file.check_neurons(graph, check_network(graph, spec), neurons)
+            check_network(graph, spec)
+            calibration_file.check_neurons(graph, neurons)
             check_weights(graph, weights)
             provenance = entry(metadata, "provenance", dict[str, str])
             return cls(graph, spec, recipe, neurons, provenance, weights)
@@ -386,6 +387,7 @@ def _prepared(
     origin = {"weights": ann.weights.name, "weights_sha256": ann.sha256}
     origin["calibration_images"] = str(result.images.count)
     neurons = result.neurons
+    calibration_file.check_neurons(ann.graph, neurons)
     if recipe.complete and known is not None:
         # Large enough for events of 8 bits.
         least = thresholds.least_thetas(ann.graph, known.histograms)

@@ -238,17 +238,16 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
 
 def take_statistics(
     graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[Picture]
-) -> tuple[Statistics, list[str], list[str]]:
+) -> tuple[Statistics, list[Picture], list[str]]:
     """Statistics of a network over images.
 
     Returns:
-        The statistics, the names of the images that were read, and one message per image that could
-        not be read.
+        The statistics, the images that were read, and one message per image that could not be.
 
     Raises:
         UserError: No image could be read.
     """
-    used: list[str] = []
+    used: list[Picture] = []
     skipped: list[str] = []
 
     def batches() -> Iterator[Tensor]:
@@ -259,7 +258,7 @@ def take_statistics(
             except UserError as error:
                 skipped.append(str(error))
                 continue
-            used.append(picture.name)
+            used.append(picture)
             waiting.append(x)
             if len(waiting) == spec.images_at_once:
                 yield torch.stack(waiting)
@@ -271,7 +270,8 @@ def take_statistics(
 
     histograms = collect_histograms(graph, batches())
     size = (spec.height, spec.width)
-    statistics = Statistics(histograms, weights_sha256, size, ImageList.of(used))
+    images = ImageList.of([picture.name for picture in used])
+    statistics = Statistics(histograms, weights_sha256, size, images)
     return statistics, used, skipped
 
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.integer.parameters import BITS
 from spiking_yolo.io.names import label
 from spiking_yolo.io.tensors import check_finite
 from spiking_yolo.snn.layout import fold, levels_and_step, per_output, propagate
 
-# Of the weights in a file.
-STORED_BITS = 8
 # What a file holds of a tuned tensor: LEVELS, STEP and perhaps UNIT of a kernel, VALUE of a bias.
 LEVELS, STEP, UNIT, VALUE = KEYS = ("levels", "step", "unit", "value")
 
@@ -75,7 +74,7 @@ def stored_weights(
         node = kernels[name]
         unit = units[node.inputs[0]]
         folded = fold(value.float(), unit, node.attrs.get("groups", 1))
-        levels, step = levels_and_step(folded, STORED_BITS)
+        levels, step = levels_and_step(folded, BITS)
         stored[f"{name}/{LEVELS}"] = levels.to(torch.int8)
         stored[f"{name}/{STEP}"] = step
         if unit is not None:

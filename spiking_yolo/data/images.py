@@ -76,7 +76,7 @@ def displayed_size(image: Path) -> tuple[int, int]:
     return width, height
 
 
-def read_image(source: ImageSource) -> np.ndarray:
+def read_image(source: ImageSource, bgr: bool = False) -> np.ndarray:
     """The image as uint8 [H, W, 3] RGB, upright (EXIF rotation applied).
 
     Transparency is dropped, 16 bits become 8, and an animation gives its first frame.
@@ -84,35 +84,37 @@ def read_image(source: ImageSource) -> np.ndarray:
     Args:
         source: A file; a PIL image; or an RGB array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of
             uint8, uint16 or floats in [0, 1].
+        bgr: Whether arrays have the channel order of OpenCV.
 
     Raises:
         UserError: The file is missing, empty, truncated, enormous or not an image, which is named;
             or the source is of another type.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        image = _from_array(source)
+        return np.ascontiguousarray(image[..., ::-1]) if bgr else image
     if isinstance(source, Image.Image):
-        return _from_pil(source)
+        return _from_pil(source, getattr(source, "filename", "") or "the PIL image")
     if not isinstance(source, str | os.PathLike):
         kind = type(source).__name__
         raise UserError(f"an image is a path, a PIL image or an RGB array [H, W, 3], not {kind}")
     with open_image(source) as image:
-        try:
-            return _from_pil(image)
-        except UserError:
-            raise
-        except Exception as error:
-            raise _unreadable(os.fspath(source), error) from error
+        return _from_pil(image, os.fspath(source))
 
 
-def _from_pil(image: Image.Image) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    # 16-bit greyscale, which convert("RGB") would clip to white.
-    if image.mode.startswith("I"):
-        return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16))
-    if image.mode == "F":
-        return _from_array(np.asarray(image))
-    return np.array(image.convert("RGB"))
+def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    try:
+        image = ImageOps.exif_transpose(image)
+        # 16-bit greyscale, which convert("RGB") would clip to white.
+        if image.mode.startswith("I"):
+            return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16))
+        if image.mode == "F":
+            return _from_array(np.asarray(image))
+        return np.array(image.convert("RGB"))
+    except UserError:
+        raise
+    except Exception as error:
+        raise _unreadable(name, error) from error
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -147,7 +149,7 @@ class Placement:
 
     image: tuple[int, int]
     resized: tuple[int, int]
-    pad: tuple[float, float]
+    pad: tuple[int, int]
     network: tuple[int, int]
 
     def to_image(self, boxes: Tensor) -> Tensor:
@@ -190,7 +192,7 @@ def preprocess(image: np.ndarray, spec: "Spec") -> tuple[Tensor, Placement]:
     """
     placement = place(image.shape[1], image.shape[0], spec)
     width, height = placement.resized
-    left, top = map(int, placement.pad)
+    left, top = placement.pad
     source, grey = image.astype(np.float32), GREY
     if spec.resize == "letterbox-114":
         source, grey = image, GREY_114

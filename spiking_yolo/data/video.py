@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 
 from spiking_yolo.data.datasets import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
@@ -163,13 +165,14 @@ def _open_webcam(source: str) -> Iterator[Video]:
         capture.release()
 
 
-def frames_of(source: FrameSource) -> Video:
+def frames_of(source: FrameSource, bgr: bool = False) -> Video:
     """Open a source of frames, which are read on use. A video that breaks off gives a Notice.
 
     Args:
         source: A video file; a webcam's number; a folder of images, in the order of the numbers in
             their names; an image; an array [n, H, W, 3]; or any iterable of arrays, files or PIL
-            images (see `read_image`).
+            images.
+        bgr: See `read_image`.
 
     Raises:
         UserError: The source cannot be opened; or, while reading, it has no frames or a bad one.
@@ -184,10 +187,13 @@ def frames_of(source: FrameSource) -> Video:
             video.files = files
             return video
         images = image_paths(Path(name)) if Path(name).is_dir() else [name]
-    elif isinstance(source, np.ndarray) and source.ndim < 4:
+    elif isinstance(source, Image) or (isinstance(source, np.ndarray) and source.ndim < 4):
         images = [source]
+    if not hasattr(images, "__iter__"):
+        kind = type(source).__name__
+        raise UserError(f"frames are a file, a webcam's number or images in a row, not {kind}")
     total = len(images) if hasattr(images, "__len__") else None
-    return Video(name, total, UNKNOWN_FPS, images, read_image)
+    return Video(name, total, UNKNOWN_FPS, images, partial(read_image, bgr=bgr))
 
 
 def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:

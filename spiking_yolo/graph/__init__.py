@@ -225,14 +225,14 @@ class Graph:
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
 
 
-def product_fan_out(node: Node, left: Sequence[int], right: Sequence[int]) -> tuple[int, int]:
+def product_fan_out(node: Node, right: Sequence[int]) -> tuple[int, int]:
     """How many results of a product of feature maps each value of its operands enters.
 
     The multiply-accumulates are the values of either operand times their number.
 
     Args:
         node: An operation of PRODUCTS.
-        left, right: Shapes of its operands, [N, C, ...].
+        right: Shape of its right operand, [N, C, ...].
     """
     tokens = math.prod(right[2:]) // node.attrs["areas"]
     if node.op == "attention_scores":
@@ -462,7 +462,7 @@ def output_of(node: Node, parameters: Sequence[Tensor | None], inputs: Sequence[
     try:
         output = OPS[node.op](node.attrs, weight, bias, *inputs)
         bias_fits = bias is None or bias.shape == output.shape[1:2]
-        if not bias_fits or not _fits(node, weight, inputs, output):
+        if not bias_fits or not _fits(node, weight, inputs):
             raise ValueError("its weight, its window or its inputs are of other shapes")
     except ERRORS as error:
         problem = f"does not fit its input of {', '.join(map(_size, inputs))}: {reason(error):.80}"
@@ -473,7 +473,7 @@ def output_of(node: Node, parameters: Sequence[Tensor | None], inputs: Sequence[
     return output
 
 
-def _fits(node: Node, weight: Tensor | None, inputs: Sequence[Tensor], output: Tensor) -> bool:
+def _fits(node: Node, weight: Tensor | None, inputs: Sequence[Tensor]) -> bool:
     """Refuse the broadcasting that PyTorch accepts here but no network may have."""
     x = inputs[0]
     a = node.attrs

@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.io.names import Size
+from spiking_yolo.graph import Graph, Node
 
 # Operations that are linear in one map, channel by channel.
 _LINEAR = ("upsample", "slice", "avg_pool", "global_avg_pool")
@@ -240,22 +239,18 @@ def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     return tuple(reversed(readout))
 
 
-def with_merged_weights(graph: Graph, imgsz: Size) -> Graph:
+def with_merged_weights(graph: Graph) -> Graph:
     """A convolution of [x, x + y] as one of [x, y]: W1 x + W2 (x + y) = (W1 + W2) x + W2 y.
 
     Blocks such as C2f join a map with sums in which it is contained, so that without this its
     events would be sent twice or more. Sums of analogue values stay: neurons stand behind them.
 
-    Args:
-        graph: The network.
-        imgsz: An input size (height, width) that it takes.
-
     Example:
-        >>> with_merged_weights(ann.graph, ann.imgsz)
+        >>> with_merged_weights(ann.graph)
     """
     if not any(_joins_repeatedly(graph, node) for node in graph.nodes):
         return graph
-    sizes = shapes(graph, *imgsz)
+    widths = channels(graph)
     analogue = analogue_nodes(graph)
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
@@ -267,8 +262,8 @@ def with_merged_weights(graph: Graph, imgsz: Size) -> Graph:
         if not _joins_repeatedly(graph, join):
             continue
         key = f"{node.name}.weight"
-        channels = [sizes[name][1] for name in join.inputs]
-        blocks = dict(zip(join.inputs, tensors[key].split(channels, 1), strict=True))
+        parts = tensors[key].split([widths[name] for name in join.inputs], 1)
+        blocks = dict(zip(join.inputs, parts, strict=True))
         merged = _without_repeats(graph, blocks, analogue)
         if merged.keys() != blocks.keys():
             joined = replace(join, name=f"{node.name}_inputs", inputs=tuple(merged))

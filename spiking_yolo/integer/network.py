@@ -72,7 +72,6 @@ class IntegerNetwork(nn.Module):
             if node.op == "activation" or (node.op == "max_pool" and node.name in carrying):
                 self.senders.append(node.name)
         self.neurons = {name: math.prod(self.sizes[name][1:]) for name in self.layers}
-        self._activations = sum(self.sizes[one][1:].numel() for one in plan.sources)
         channels = {name: size[1] for name, size in self.sizes.items()}
         self.ends = segments(plan.graph, channels, self.senders, plan.sliced)
         self.counted = of_segments(plan.graph, self.ends)
@@ -209,7 +208,7 @@ class IntegerNetwork(nn.Module):
         snapshots = {t: replace(snapshot, t=t) for t in times}
         if progress is not None:
             progress(1)
-        return Run(snapshots, self.neurons, self._activations, 1, total, analogue, 1, frame)
+        return Run(snapshots, self.neurons, 1, total, analogue, 1, frame)
 
     def _analogue_macs(self, shown: Tensor) -> int:
         """Multiply-accumulates of layers with analogue input in a later frame, the mean over the

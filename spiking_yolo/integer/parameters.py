@@ -18,7 +18,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
 from spiking_yolo.snn.layout import Neurons, channels_last, fold, levels_and_step
 
-# Bits of weights.
+# Of weights.
 BITS = 8
 # Zero points are multiples of theta / PARTS.
 PARTS = 256

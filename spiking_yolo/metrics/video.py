@@ -30,8 +30,6 @@ FIGURES = ("MOTA", "IDF1", "HOTA")
 OVERLAP = 0.5
 # Boxes of the other network above this confidence are the truth.
 CONFIDENT = 0.25
-# Frames per block of the bootstrap.
-BLOCK = 15
 # Of each frame: ids of its people, ids of its boxes, and their overlap [people, boxes].
 Compared = tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
 # Boxes, labels and ignored flags of one frame.
@@ -44,7 +42,6 @@ def person_ap(
     names: Sequence[str],
     n: int = 1000,
     seed: int = 0,
-    block: int = BLOCK,
 ) -> Resampling:
     """AP and AP50 of class person over all frames of all videos, with resamplings.
 
@@ -57,7 +54,6 @@ def person_ap(
         names: Names of the network's classes.
         n: Number of resamplings.
         seed: Seed of the resamplings.
-        block: Frames per block.
 
     Raises:
         UserError: The network has no class person.
@@ -71,18 +67,16 @@ def person_ap(
             people = video.get(number, nobody)
             objects.append((people.xyxy, np.zeros(len(people)), people.ignored))
     data = _matched(objects, detections, [list(names).index(PERSON)])
-    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections)), block))
+    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections))))
 
 
-def agreement(
-    detections: Videos, reference: Videos, n: int = 1000, seed: int = 0, block: int = BLOCK
-) -> Resampling:
+def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 0) -> Resampling:
     """AP and AP50 with another network's boxes as the truth: the mean over the classes it detects.
 
     Args:
         detections: Detections of the network that is scored.
         reference: Detections of the other network in the same frames.
-        n: As in `person_ap`, and likewise seed and block.
+        n: As in `person_ap`, and likewise seed.
     """
     if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")
@@ -93,7 +87,7 @@ def agreement(
         labels = np.searchsorted(order, frame.class_id.numpy())
         objects.append((frame.xyxy.numpy(), labels, False))
     data = _matched(objects, detections, order or [0])
-    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections)), block))
+    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections))))
 
 
 def _matched(

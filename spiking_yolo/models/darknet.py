@@ -20,7 +20,7 @@ from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import ERRORS, MAX_NUMBERS
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.io.assets import YOLOV3_TINY, shipped
-from spiking_yolo.io.files import read_text, regular, sha256
+from spiking_yolo.io.files import read_bytes, read_text, sha256
 from spiking_yolo.io.names import LARGEST, LARGEST_INTEGER, reason
 from spiking_yolo.models.spec import HeadSpec, Spec, class_names
 
@@ -468,10 +468,7 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
     Raises:
         UserError: The file is not darknet's, or of another length than the cfg needs.
     """
-    try:
-        content = regular(path).read_bytes()
-    except OSError as e:
-        raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+    content = read_bytes(path)
     major, minor = struct.unpack_from("<2i", content.ljust(8, b"\0"))
     # Version, then the number of training images in 4 or, from 0.2 on, 8 bytes.
     header = 20 if major * 10 + minor >= 2 else 16

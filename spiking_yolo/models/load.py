@@ -167,7 +167,7 @@ def load_ann(
         check_network(graph, spec)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    graph = with_identities(with_merged_weights(graph, (spec.height, spec.width)))
+    graph = with_identities(with_merged_weights(graph))
     return Ann(graph, spec, path, sha256(path), tuple(options))
 
 

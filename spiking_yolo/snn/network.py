@@ -228,10 +228,9 @@ class SpikingNetwork:
             for t in times:
                 if t >= self.t:
                     snapshots[t] = replace(last, t=t)
-        activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources)
         neurons = self._neurons()
         macs, analogue_macs = operations.total_macs(self.graph, self._shapes, self.counts())
-        return Run(snapshots, neurons, activations, self.t, macs, analogue_macs, self.settled)
+        return Run(snapshots, neurons, self.t, macs, analogue_macs, self.settled)
 
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""

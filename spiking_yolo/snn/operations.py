@@ -116,7 +116,7 @@ def product_operations(
         float64 [N].
     """
     left, right = (events.flatten(1).sum(1, dtype=torch.float64) for events in arrived)
-    reach_of_left, reach_of_right = product_fan_out(node, *shapes)
+    reach_of_left, reach_of_right = product_fan_out(node, shapes[1])
     if first:
         return left * reach_of_left
     return left * reach_of_left + right * reach_of_right
@@ -227,7 +227,7 @@ def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
     """Multiply-accumulates of a layer for one image; shapes: of every output, [N, C, ...]."""
     shape = shapes[node.inputs[0]]
     if node.product:
-        return math.prod(shape[1:]) * product_fan_out(node, shape, shapes[node.inputs[1]])[0]
+        return math.prod(shape[1:]) * product_fan_out(node, shapes[node.inputs[1]])[0]
     weight = graph.tensors[f"{node.name}.weight"]
     if node.op == "linear":
         return weight.numel()
@@ -254,7 +254,7 @@ def total_macs(
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A convolution or linear layer and the neurons behind it.
+    """A layer, see Graph.layers, and the neurons behind it.
 
     Attributes:
         name: Name of its node.

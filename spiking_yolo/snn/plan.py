@@ -19,7 +19,6 @@ class LayerPlan:
     its events are counted for each channel.
     """
 
-    name: str = ""
     reads_sums: bool = False
     constant: bool = False
     by_channel: bool = False
@@ -31,7 +30,6 @@ class NetworkPlan:
     Attributes:
         graph: As it is simulated, with max pooling before the neurons where the recipe says so.
         observed: See SpikingNetwork.
-        sources: The nodes that activations read in the ANN.
         constant: Nodes whose value is the same in every step, computed in the first.
         readout: The linear end of the graph, computed only where the output is read.
         stepped: All other nodes, in order.
@@ -43,7 +41,6 @@ class NetworkPlan:
 
     def __init__(self, graph: Graph, recipe: Recipe, observed: bool = False):
         self.differential, self.observed = recipe.differential, observed
-        self.sources = [node.inputs[0] for node in graph.activations]
         if self.differential and recipe.neuron.pool_first:
             graph = pool_before_neuron(graph)
         self.graph = graph
@@ -61,7 +58,7 @@ class NetworkPlan:
     def layer(self, name: str) -> LayerPlan:
         """The plan of a layer."""
         constant = not self.observed and set(self.graph[name].inputs) <= self.constant
-        return LayerPlan(name, name in self.sums, constant, name in self.sliced)
+        return LayerPlan(name in self.sums, constant, name in self.sliced)
 
 
 def _sliced(graph: Graph) -> set[str]:

@@ -230,9 +230,7 @@ class Run:
     Attributes:
         snapshots: By timestep.
         neurons: Layer -> neurons of one image.
-        activations: Activations of the ANN for one image. There are fewer neurons where these stand
-            behind their pooling, and more where they form ON/OFF pairs.
-        steps: Simulated steps: fewer than T if nothing changed any more, which a GPU is not asked.
+        steps: Simulated steps: fewer than T if nothing changed any more.
         macs: Multiply-accumulates of one forward pass of the ANN.
         analogue_macs: Those of layers with analogue input: per run where that is constant or
             differential, else per step.
@@ -246,7 +244,6 @@ class Run:
 
     snapshots: dict[int, Snapshot]
     neurons: dict[str, int]
-    activations: int
     steps: int
     macs: int
     analogue_macs: int

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet
 from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
@@ -334,10 +335,20 @@ def open_task(options: TrainOptions) -> tuple[Task, Sequence[Picture]]:
         photos = open_detection(options.data, options.split, training=True)
         spec = yolov1_spec(photos.classes, options.imgsz)
         pictures = [Picture.file(str(sample.path)) for sample in photos.samples]
-        return DetectTask(photos, open_detection(options.data, options.val_split), spec), pictures
+        val = open_detection(options.data, options.val_split)
+        check_classes(photos, val)
+        return DetectTask(photos, val, spec), pictures
     images = open_classification(options.data, options.split or "train")
-    task = ClassifyTask(images, open_classification(options.data, options.val_split))
-    return task, images.pictures
+    val = open_classification(options.data, options.val_split)
+    check_classes(images, val)
+    return ClassifyTask(images, val), images.pictures
+
+
+def check_classes(train: DetectionSet | LabelledSet, val: DetectionSet | LabelledSet) -> None:
+    """Raise UserError unless a label, a position among the classes, means the same in both."""
+    if train.classes != val.classes:
+        problem = f"{val.name} has other classes than {train.name}, or in another order"
+        raise UserError(f"{problem}: give both the same")
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:

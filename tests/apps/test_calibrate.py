@@ -1,6 +1,7 @@
 """`calibrate`: its file, its named calibrations, what goes on, and what goes wrong."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps import calibrate_run
-from spiking_yolo.convert.calibration_file import CalibrationFile
+from spiking_yolo.convert.calibration_file import CalibrationFile, save_calibrations
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.convert.training import Training
-from spiking_yolo.errors import Notice
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 
@@ -145,6 +146,7 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
         ["detect", "photos/1.png", "--project", "out"],
         ["export", "-o", "net.safetensors"],
         ["analyze", "--data", "photos", "--limit", "1", "--project", "out"],
+        ["eval", "--data", "photos", "--method", f"{DEFAULT},p-norm", "--project", "out"],
     ):
         with pytest.warns(Notice, match=r"tiny\.weights: calibration tuned"):
             assert run_tool(*command, "--weights", "tiny.weights") == 0
@@ -218,6 +220,27 @@ def test_more_minutes_go_on(pictures: Path, capsys: pytest.CaptureFixture[str]):
     assert "100%: error" in capsys.readouterr().out
 
 
+def test_a_photograph_that_cannot_be_read_is_left_out(folder: Path):
+    """Not another one of the same name."""
+    (folder / "more").mkdir()
+    (folder / "more" / "1.png").write_text("damaged")
+    assert calibrate("more", *FAST) == 1
+    assert read().statistics().images.count == 2
+
+
+def test_thresholds_of_a_file_are_checked(folder: Path):
+    assert calibrate(*FAST) == 0
+    learned = read().calibration(DEFAULT, "default")
+    name = next(iter(learned.neurons))
+    save_calibrations(Path(FILE), read().weights_sha256, (64, 64), [replace(learned, neurons={})])
+    with pytest.raises(UserError, match="no threshold"):
+        load("tiny.weights")
+    learned.neurons[name]["theta"].fill_(torch.nan)
+    save_calibrations(Path(FILE), read().weights_sha256, (64, 64), [learned])
+    with pytest.raises(UserError, match="NaN"):
+        load("tiny.weights")
+
+
 def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
     Path("void").mkdir()
     before = sorted(folder.rglob("*"))
@@ -227,6 +250,7 @@ def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
         (("--images", "photos", "--limit", "0"), "--limit"),
         (("--images", "photos", "-o", "/dev/null/s", *FAST), "cannot"),
         (("--images", "photos", "--tune"), "too few"),
+        (("--images", "photos", "--minutes", "0"), "--minutes"),
         (("--images", "photos", "--tune", "--method", "msat"), "--tune"),
         (("--images", "photos", "--tune", "--quick"), "neither"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),

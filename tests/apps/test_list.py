@@ -1,9 +1,12 @@
 """`list`: methods, networks, calibrations and settings."""
 
-import pytest
-from helpers.tiny import run_tool
+from pathlib import Path
 
-from spiking_yolo.convert.methods import list_methods
+import pytest
+from helpers.tiny import run_tool, write_tiny
+
+from spiking_yolo.convert.methods import DEFAULT, list_methods
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.index import networks
 
 
@@ -22,6 +25,16 @@ def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):
         assert run_tool("list", *words) == 0
         out = capsys.readouterr().out
         assert all(word in out for word in expected)
+
+
+def test_a_damaged_calibration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    weights = write_tiny(tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    metadata, tensors = read_safetensors(path)
+    write_safetensors(path, tensors, {**metadata, f"{DEFAULT}/default": "["})
+    assert run_tool("list", str(weights)) == 2
+    err = capsys.readouterr().err
+    assert path.name in err and len(err.splitlines()) == 1
 
 
 def test_what_is_unknown_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):

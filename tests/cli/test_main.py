@@ -1,5 +1,6 @@
 """How a typed line becomes options: words, configuration, and mistakes."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,12 @@ def test_help_of_all_and_of_a_command(capsys: pytest.CaptureFixture[str]):
 def test_a_plugin_is_run_first(folder: Path, capsys: pytest.CaptureFixture[str]):
     (folder / "mine.py").write_text("print('ran')")
     (folder / "bad.py").write_text("1 / 0")
+    (folder / "statistics.py").write_text("")
     assert call(["list", "p-norm", "--plugin", "mine.py"]) == 0
     assert capsys.readouterr().out.startswith("ran\n")
     for name, said in (("bad.py", "ZeroDivisionError"), ("none.py", "no Python file")):
         assert call(["list", "--plugin", name]) == 2
         assert said in capsys.readouterr().err
+    # A name of another module takes nothing from that.
+    assert call(["list", "--plugin", "statistics.py"]) == 0
+    assert import_module("statistics").median([3]) == 3

@@ -84,6 +84,8 @@ def test_truncated_files_are_refused_at_every_length(tmp_path):
             with pytest.raises(UserError, match=path.name) as caught:
                 read_image(path)
             assert "\n" not in str(caught.value)
+        with Image.open(path) as image, pytest.raises(UserError, match=path.name):
+            read_image(image)
 
 
 def test_files_that_are_not_images(tmp_path, monkeypatch):

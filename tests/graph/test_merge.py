@@ -45,7 +45,7 @@ class Analogue(nn.Module):
 
 def merged(model: type[nn.Module]) -> tuple[Graph, Graph]:
     graph = trace(make(model), images(1))
-    return graph, with_merged_weights(graph, (8, 8))
+    return graph, with_merged_weights(graph)
 
 
 def test_the_function_stays():

@@ -27,12 +27,12 @@ def calibrate_on(
     """The statistics, and what the default method learns in two steps."""
     ann = load_ann(weights, imgsz=imgsz)
     pictures = [Picture.file(one) if isinstance(one, str) else one for one in pictures]
-    statistics, names, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
+    statistics, used, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
     x = torch.stack([preprocess(read_image(one.source), ann.spec)[0] for one in pictures])
     recipe = get_recipe(DEFAULT)
     few = recipe.with_settings({"calibration.steps": 2})
     neurons = calibrate(Job(ann.graph, ann.spec, statistics, few, [x]))
-    result = CalibrationResult(recipe, neurons, ImageList.of(names))
+    result = CalibrationResult(recipe, neurons, ImageList.of([one.name for one in used]))
     path = calibrations_path(weights, ann.imgsz)
     save_calibrations(path, ann.sha256, ann.imgsz, [result], statistics)
 

@@ -19,7 +19,6 @@ from spiking_yolo.recipe import Neuron, Recipe, Threshold
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.plan import LayerPlan
 
 # Signed neurons that send the changes of what they follow, as bursts, without calibration.
 SIGMA_DELTA = Recipe(
@@ -110,10 +109,7 @@ def neuron(
     }
     phi = Activation(float(slope), cap)
     built = build_neurons(
-        {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()},
-        recipe,
-        phi,
-        LayerPlan("neuron"),
+        {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi
     )
     built.reset()
     return built

@@ -154,8 +154,8 @@ def test_block_draws_equal_copied_frames() -> None:
     often.
     """
     found, truth = scene(40, 12, 5)
-    result = person_ap([found], [truth], NAMES, n=6, seed=3, block=8)
-    for scores, weights in zip(result.scores, Blocks((40,), 8).draws(6, 3), strict=True):
+    result = person_ap([found], [truth], NAMES, n=6, seed=3)
+    for scores, weights in zip(result.scores, Blocks((40,)).draws(6, 3), strict=True):
         chosen = np.repeat(np.arange(40), weights).tolist()
         people = [(k, truth[i + 1]) for k, i in enumerate(chosen) if i + 1 in truth]
         objects = [

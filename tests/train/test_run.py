@@ -1,5 +1,6 @@
 """A training from its options to the files that it leaves, on squares of two colours."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -107,6 +108,13 @@ def test_the_command_calibrates_and_says_what_comes_next(
 
 def refuse(*_: object) -> None:
     raise UserError("no")
+
+
+def test_classes_that_differ_are_refused(squares: Path):
+    """A label is a position among them."""
+    shutil.rmtree(squares / "test" / "class0")
+    with pytest.raises(UserError, match="other classes"):
+        open_task(options(squares))
 
 
 def test_data_without_splits():

@@ -40,7 +40,6 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.plan import LayerPlan
 
 OWN = ("clipping", "quantisation", "spike-inherent")
 INHERITED = ("wrong input", "uneven arrival")
@@ -68,7 +67,6 @@ def chain(
     site: Mapping[str, Tensor],
     recipe: Recipe,
     phi: Activation,
-    name: str,
     before: Tensor,
     received: Tensor,
     sent: Tensor,
@@ -79,17 +77,16 @@ def chain(
     A calibrated bias counts as input: it corrects the error of the layers below.
 
     Args:
-        site: Parameters of the neurons; with recipe, phi and name as for build_neurons.
+        site: Parameters of the neurons; with recipe and phi as for build_neurons.
         recipe: Recipe of the network.
         phi: The ANN's activation function.
-        name: Name of the layer.
         before: The ANN's pre-activation, [N, C, ...].
         received: Sum of the input current in the SNN over T steps.
         sent: Sum of the values that the SNN's neurons sent.
         T: Timesteps.
     """
     unbiased = {key: value for key, value in site.items() if key != "bias"}
-    layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))
+    layer = build_neurons(unbiased, recipe, phi)
     ideal, thetas = feed(layer, before, T)
     ann = phi(before).double()
     highest = [layer.settings.gamma * theta for theta in thetas]
@@ -98,7 +95,7 @@ def chain(
         lowest = -phi.slope * highest[1]
     clipped = ann.clamp(min=lowest).minimum(highest[0])
     grid = layer.rate_grid(before.double(), thetas, T)
-    biased = build_neurons(site, recipe, phi, LayerPlan(name))
+    biased = build_neurons(site, recipe, phi)
     even, _ = feed(biased, received / T, T)
     return Chain(ann, clipped, grid, ideal / T, even / T, sent.double() / T)
 
@@ -334,7 +331,7 @@ def analyze(
                 links = whole_chain(network, name, z, phi, sent)
             else:
                 site, recipe = converted.neurons[name], converted.recipe
-                links = chain(site, recipe, phi, name, z, watch.received[name], sent, T)
+                links = chain(site, recipe, phi, z, watch.received[name], sent, T)
             spikes = seen.last.spikes[name]
             rate = mean_rate(spikes, seen.neurons_by_layer[name], seen.last.active_steps)
             totals[name].add(links, spikes, rate)

@@ -16,8 +16,9 @@ from spiking_yolo.convert.statistics import Histogram, Statistics
 from spiking_yolo.convert.thresholds import at_most, extreme, mmse, percentile
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.observe import Forward
+from spiking_yolo.snn.layout import per_channel
 
-Forward = Callable[[Tensor], tuple[Tensor, ...]]
 Side = Callable[[Histogram, int, float | None, int], Tensor]
 
 # rule -> magnitude of one side of an activation (sign 0 or 1, cap) that `levels` steps reach
@@ -54,10 +55,10 @@ def quantise(x: Tensor, below: Tensor, above: Tensor, bits: int) -> Tensor:
     x: [N, C, ...]; below, above: [C]. A channel whose range is empty becomes zero.
     """
     levels = 2**bits - 1
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    step = ((below + above) / levels).reshape(shape)
+    below, above = per_channel(below, x), per_channel(above, x)
+    step = (below + above) / levels
     step = torch.where(step > 0, step, torch.inf)
-    zero = (below.reshape(shape) / step).round()
+    zero = (below / step).round()
     return (x / step).round().clamp(-zero, levels - zero) * torch.where(step.isinf(), 0.0, step)
 
 
@@ -78,6 +79,6 @@ def quantised_ann(graph: Graph, statistics: Statistics, bits: int = 8) -> Forwar
     def put_on_grid(node: Node, before: Tensor, after: Tensor) -> None:
         below, above = ranges[node.name]
         # The graph goes on with this tensor.
-        after.copy_(quantise(after, below.to(after), above.to(after), bits))
+        after.copy_(quantise(after, below, above, bits))
 
     return lambda x: forward(graph.to(x.device), x, put_on_grid)

@@ -151,8 +151,10 @@ def evaluate(
         model = NetworkCosts.of(network)
         for title, variant in variants(name, network, scorer).items():
             rivals: dict[int, Forward] = {}
-            if statistics and not rows:
+            if statistics is not None:
                 rivals[8] = quantised_ann(network.graph, statistics)
+                # Of the ANN, which all methods share.
+                statistics = None
             seen = observe_all(title, variant, scorer, options, setup, rivals)
             if not setup.ranks.first:
                 continue

@@ -62,7 +62,7 @@ class Scorer(ABC):
     selection: Selection | None = None
     video = False
 
-    def __init__(self, dataset: Any, spec: Spec | None):
+    def __init__(self, dataset: Any, spec: Spec):
         if not len(dataset):
             raise UserError(f"{dataset.name} has no images: pass a split with images")
         self.name: str = dataset.name
@@ -110,7 +110,7 @@ class CocoScorer(Scorer):
 
     Args:
         dataset: Photographs and their objects.
-        spec: Interface of the network; None for predictions whose classes are the dataset's.
+        spec: Interface of the network.
         selection: Which boxes count; those of classes that the dataset lacks do not take places.
 
     Raises:
@@ -119,26 +119,20 @@ class CocoScorer(Scorer):
 
     main = ("mAP50", "mAP50-95")
 
-    def __init__(
-        self, dataset: DetectionSet, spec: Spec | None = None, selection: Selection | None = None
-    ):
+    def __init__(self, dataset: DetectionSet, spec: Spec, selection: Selection):
         super().__init__(dataset, spec)
         self.truth, self.image_ids, self.category_ids = dataset.as_coco()
-        self.classes = tuple(range(len(dataset.classes)))
-        if spec is not None:
-            self.classes = matched_classes(dataset, spec.names)
-            matched = len(self.classes) - self.classes.count(-1)
-            if not matched == len(spec.names) == len(dataset.classes):
-                self.notes.append(
-                    f"{matched} of the network's {len(spec.names)} classes are matched with the"
-                    f" dataset's {len(dataset.classes)} by name"
-                )
+        self.classes = matched_classes(dataset, spec.names)
+        matched = len(self.classes) - self.classes.count(-1)
+        if not matched == len(spec.names) == len(dataset.classes):
+            self.notes.append(
+                f"{matched} of the network's {len(spec.names)} classes are matched with the"
+                f" dataset's {len(dataset.classes)} by name"
+            )
         common = tuple(c for c, index in enumerate(self.classes) if index >= 0)
-        selection = selection or Selection(conf=0.001, max_det=100)
         self.selection = replace(selection, classes=common, multi_label=True)
 
     def inputs(self, batch: range) -> Iterator[Input]:
-        assert self.spec is not None
         for sample in self.dataset.samples[batch.start : batch.stop]:
             yield read_input(sample.image(), self.spec)
 
@@ -208,7 +202,6 @@ class ClassScorer(Scorer):
         self.classes = torch.tensor(classification_classes(dataset, spec.names))
 
     def inputs(self, batch: range) -> Iterator[Input]:
-        assert self.spec is not None
         for picture in self.dataset.pictures[batch.start : batch.stop]:
             yield read_input(picture.source, self.spec)
 

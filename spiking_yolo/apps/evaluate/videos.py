@@ -44,7 +44,6 @@ class AgreementScorer(Scorer):
         self.selection = selection
 
     def inputs(self, batch: range) -> Iterator[Input]:
-        assert self.spec is not None
         for sample in self.dataset.samples[batch.start : batch.stop]:
             yield read_input(str(sample.path), self.spec)
 

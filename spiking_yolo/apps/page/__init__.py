@@ -89,7 +89,7 @@ def small_map(rate: Tensor, placement: Placement, side: int) -> Tensor:
     """
     whole = interpolate(rate[None, None], placement.network[::-1], mode="nearest-exact")[0, 0]
     width, height = placement.resized
-    left, top = map(round, placement.pad)
+    left, top = placement.pad
     scale = min(1.0, side / max(width, height))
     small = max(1, round(scale * height)), max(1, round(scale * width))
     return adaptive_avg_pool2d(whole[None, top : top + height, left : left + width], small)[0]

@@ -71,8 +71,6 @@ class NeuronLayer(ABC):
     """
 
     neurons_per_site: ClassVar[int] = 1
-    # Whether it sends changes, see Kind.differential.
-    differential: ClassVar[bool] = False
     # Whether one that has sent nothing sends nothing until it receives something.
     settles: ClassVar[bool] = True
     p: Parameters

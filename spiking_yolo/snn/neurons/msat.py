@@ -95,11 +95,11 @@ class MsatIntegrateAndFire(IntegrateAndFire):
 
 def threshold_ratio(
     deviation: Tensor,
-    mean: Tensor | None,
-    current: Tensor | None,
+    mean: Tensor,
+    current: Tensor,
     top: Tensor,
     s: Msat,
-    out: Tensor | None = None,
+    out: Tensor,
     unit: float = 1.0,
 ) -> Tensor:
     """theta(t) / Theta of Eq. 17 for t >= 1.
@@ -113,15 +113,12 @@ def threshold_ratio(
     Args:
         deviation: U(t-1) - Ubar; it is overwritten.
         mean: Ubar, for s.mu.
-        current: z(t), None for no input.
+        current: z(t).
         top: Theta, in the units of the rule, in which the others are when they are divided by unit.
         out: For the result.
     """
-    u = out
-    if u is None:
-        u = torch.empty_like(deviation)
     if not (s.dtt or s.det):
-        return u.fill_(1)
+        return out.fill_(1)
     # log2 of B but for the terms of d; slopes of -ln B over d < 0 and, in all, over d > 0.
     constant, power, below = torch.zeros_like(top), 0.0, 0.0
     if s.dtt:
@@ -129,18 +126,16 @@ def threshold_ratio(
         power, below = s.tau_mp * s.k_a, s.tau_mp * s.alpha
     above = below + power / s.k_i
     if s.det:
-        evoked = torch.ones_like(top)
-        if current is not None:
-            evoked = torch.mul(current, -LOG2E / s.c / unit).exp2_()
+        evoked = torch.mul(current, -LOG2E / s.c / unit).exp2_()
         constant = torch.sub(constant, evoked, alpha=s.tau_rd * LOG2E)
-    if s.det and s.mu and mean is not None:
+    if s.det and s.mu:
         constant = torch.sub(constant, torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
     bent = torch.nn.functional.leaky_relu(deviation, below / (above or 1.0))
-    b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=u).exp2_()
+    b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=out).exp2_()
     a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
     if power != 1:
         a.pow_(power)
-    return torch.div(a, b.add_(a), out=u).clamp_(min=s.floor)
+    return torch.div(a, b.add_(a), out=out).clamp_(min=s.floor)
 
 
 def algorithm1(ratio: Tensor, sent: Tensor, potential: Tensor, s: Msat) -> Tensor:

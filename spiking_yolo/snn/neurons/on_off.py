@@ -37,7 +37,7 @@ class OnOff(NeuronLayer):
     ):
         super().__init__(parameters, recipe, phi, plan)
         self.theta_off = parameters["theta_off"]
-        own = LayerPlan(plan.name, by_channel=plan.by_channel)
+        own = LayerPlan(by_channel=plan.by_channel)
         names = ("theta", "initial", "gain")
         on = {name: parameters[name] for name in names if name in parameters}
         initial = parameters.get("initial_off", self.initial)
@@ -100,7 +100,7 @@ class ConstantOnOff(OnOff):
     def start(self, z: Tensor) -> None:
         theta_off, current = self._own("theta_off"), self.biased(z)
         unit = {**self.on.parameters, "theta": torch.ones(1), "initial": torch.zeros(())}
-        self.on = type(self.on)(unit, self.recipe, Activation(), LayerPlan(self.plan.name))
+        self.on = type(self.on)(unit, self.recipe, Activation(), self.on.plan)
         positive = current > 0
         # As the neuron that fires receives it, and what its spikes are worth, in thetas of ON.
         self._current = current.abs() / torch.where(positive, self.p.theta, theta_off)

@@ -19,8 +19,6 @@ class SigmaDelta(NeuronLayer):
     without, SiLU and mish.
     """
 
-    differential: ClassVar[bool] = True
-
     def start(self, z: Tensor) -> None:
         super().start(z)
         self.potential.zero_()

@@ -31,7 +31,7 @@ def links(recipe, z, T, slope=0.0, received=None, sent=None, phi=None, **site) -
     ideal = column(z) * T
     got = ideal if received is None else column(received)
     out = torch.zeros_like(ideal) if sent is None else column(sent)
-    return chain(site, recipe, phi or Activation(slope), "layer", column(z), got, out, T)
+    return chain(site, recipe, phi or Activation(slope), column(z), got, out, T)
 
 
 def values(tensor) -> list[float]:
@@ -144,7 +144,7 @@ def test_the_parts_add_up(name):
     network.run(x, T, probes=[watch])
     for i, (site, (z, phi)) in enumerate(before.items()):
         given = z, watch.received[site], watch.sent[site]
-        result = chain(converted.neurons[site], converted.recipe, phi, site, *given, T)
+        result = chain(converted.neurons[site], converted.recipe, phi, *given, T)
         parts = result.parts()
         assert tuple(parts) == PARTS
         assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13

@@ -13,8 +13,10 @@ from spiking_yolo.apps.evaluate.scoring import CocoScorer
 from spiking_yolo.apps.evaluate.table import Row
 from spiking_yolo.data.annotations import VOC_NAMES, load_coco_json, matched_classes
 from spiking_yolo.data.datasets import DetectionSet
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.spec import Spec
 
 
 def rows(found: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
@@ -37,7 +39,10 @@ def opened(folder: Path, objects: list[tuple[Any, ...]]) -> DetectionSet:
 
 
 def test_the_figures_of_coco(tmp_path: Path):
-    scored = CocoScorer(opened(tmp_path, OBJECTS)).score_rows(rows(FOUND))
+    dataset = opened(tmp_path, OBJECTS)
+    scored = CocoScorer(dataset, Spec("detect", dataset.classes, 8, 8), Selection()).score_rows(
+        rows(FOUND)
+    )
     assert list(scored.figures.values()) == pytest.approx(EXPECTED, abs=1e-6)
     classes = {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}
     assert scored.per_class == pytest.approx(classes, abs=1e-6)
@@ -66,6 +71,7 @@ def test_boxes_of_other_classes_take_nobodys_place(tmp_path):
     content["categories"] = content["categories"][:1]
     content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 10]
     path.write_text(json.dumps(content))
-    scorer = CocoScorer(load_coco_json(path, images=tmp_path / "images"), load_ann(weights).spec)
-    assert scorer.selection and scorer.selection.classes == (0,)
+    dataset = load_coco_json(path, images=tmp_path / "images")
+    scorer = CocoScorer(dataset, load_ann(weights).spec, Selection())
+    assert scorer.selection.classes == (0,)
     assert scorer.notes == ["1 of the network's 3 classes are matched with the dataset's 1 by name"]

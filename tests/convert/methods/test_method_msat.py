@@ -52,9 +52,9 @@ def test_the_ratio_in_float32_far_from_the_middle(
     s = MSAT.with_settings({**SETTINGS[setting], "msat.tau_mp": tau}).msat
     x = d / s.k_i
     u = tau * (s.alpha * d - top + s.k_a * (max(x, 0) + log1p(exp(-abs(x))))) if s.dtt else 0.0
-    u += s.tau_rd * exp(min(-z / s.c, 700)) if s.det else 0.0
+    u += s.tau_rd * (exp(min(-z / s.c, 700)) + s.mu) if s.det else 0.0
     expected = 1.0 if not (s.dtt or s.det) else max(1 / (1 + exp(min(-u, 700))), s.floor)
-    got = threshold_ratio(torch.tensor([d]), None, torch.tensor([z]), torch.tensor([top]), s)
+    got = threshold_ratio(*map(torch.tensor, ([d], [0.0], [z], [top])), s, torch.empty(1))
     assert got.item() == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 

@@ -15,7 +15,8 @@ from spiking_yolo.snn.neurons.msat import threshold_ratio
 
 def fraction_at_rest(top: torch.Tensor, s: Msat) -> torch.Tensor:
     """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0."""
-    return threshold_ratio(torch.zeros_like(top), torch.zeros_like(top), None, top, s)
+    zero = [torch.zeros_like(top) for _ in range(3)]
+    return threshold_ratio(*zero, top, s, torch.empty_like(top))
 
 
 @settings(deadline=None, max_examples=40)
