@@ -17,7 +17,6 @@ from spiking_yolo.convert.differentiable import (
     FIRST,
     CompleteNetwork,
     Sent,
-    Values,
     VideoNetwork,
     balanced,
     budget,
@@ -29,13 +28,7 @@ from spiking_yolo.convert.differentiable import (
     sensitivity,
 )
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import (
-    NeuronParameters,
-    at_most,
-    base_parameters,
-    least_thetas,
-    scaled,
-)
+from spiking_yolo.convert.thresholds import at_most, base_parameters, least_thetas, scaled
 from spiking_yolo.convert.training import Repeated, Session, Training
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.integer.neuron import LARGEST
@@ -44,7 +37,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.layout import per_channel
+from spiking_yolo.snn.layout import NeuronParameters, per_channel
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 
@@ -267,8 +260,8 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
 
 
 def balanced_later(
-    job: Job, network: VideoNetwork, neurons: Values, clips: Sequence[Tensor]
-) -> Values:
+    job: Job, network: VideoNetwork, neurons: NeuronParameters, clips: Sequence[Tensor]
+) -> NeuronParameters:
     """Thresholds with which a later frame of a video takes the operations of the recipe.
 
     What a channel costs there depends on how often it changes, and its error on what its dead zone
@@ -301,7 +294,10 @@ def balanced_later(
 
 
 def measured(
-    network: VideoNetwork, values: Values, clips: Sequence[Tensor], weights: Mapping[str, Tensor]
+    network: VideoNetwork,
+    values: NeuronParameters,
+    clips: Sequence[Tensor],
+    weights: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Operations per MAC in the last frames of clips, and the error that rounding makes there, in
     the unit of the weights: [C] by activation, means over the clips.

@@ -25,10 +25,8 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.layout import channels_last, per_channel
+from spiking_yolo.snn.layout import NeuronParameters, channels_last, per_channel
 
-# Node -> theta, initial, bias, rest of its neurons.
-Values = Mapping[str, Mapping[str, Tensor]]
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
 
@@ -88,7 +86,7 @@ class CompleteNetwork:
         other.tensors = tensors
         return other
 
-    def _rounded(self, values: Values) -> Graph:
+    def _rounded(self, values: NeuronParameters) -> Graph:
         """The network as it is computed, with weights of 8 bits; rounding passes gradients on."""
         graph = distribute_sums(replace(self.graph, tensors=self.tensors))
         thetas = {name: values[name]["theta"].detach() for name in self.sites}
@@ -101,7 +99,7 @@ class CompleteNetwork:
         return replace(graph, tensors=tensors)
 
     def __call__(
-        self, x: Tensor, values: Values, sent: Sent | None = None
+        self, x: Tensor, values: NeuronParameters, sent: Sent | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
 
@@ -117,7 +115,12 @@ class CompleteNetwork:
         return self._computed(self._rounded(values), x, values, sent)
 
     def _computed(
-        self, graph: Graph, x: Tensor, values: Values, sent: Sent | None, counted: bool = True
+        self,
+        graph: Graph,
+        x: Tensor,
+        values: NeuronParameters,
+        sent: Sent | None,
+        counted: bool = True,
     ) -> tuple[list[Tensor], Tensor]:
         """The same with rounded weights and tied values. counted: Whether operations are."""
         before = dict(sent or {})
@@ -176,7 +179,7 @@ class VideoNetwork(CompleteNetwork):
     """
 
     def __call__(
-        self, x: Tensor, values: Values, sent: Sent | None = None
+        self, x: Tensor, values: NeuronParameters, sent: Sent | None = None
     ) -> tuple[list[Tensor], Tensor]:
         if sent is None:
             sent = {}
@@ -356,10 +359,10 @@ def budget(graph: Graph, operations: float) -> float:
 def scaled_to(
     operations: float,
     network: CompleteNetwork,
-    values: Values,
+    values: NeuronParameters,
     images: Sequence[Tensor],
     first: int = FIRST,
-) -> Values:
+) -> NeuronParameters:
     """The values with all thetas times one factor, for which the network takes these operations.
 
     Args:
@@ -376,7 +379,7 @@ def scaled_to(
 def _factor(
     operations: float,
     network: CompleteNetwork,
-    values: Values,
+    values: NeuronParameters,
     images: Sequence[Tensor],
     factor: float,
 ) -> float:

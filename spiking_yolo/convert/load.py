@@ -18,7 +18,6 @@ from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.calibration_file import calibrate_command, calibration_files
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms, preprocessed
-from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
@@ -33,6 +32,7 @@ from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
+from spiking_yolo.snn.layout import NeuronParameters
 from spiking_yolo.snn.network import SpikingNetwork
 
 # 2: thetas are large enough for events of 8 bits.

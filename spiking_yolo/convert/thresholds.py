@@ -20,6 +20,7 @@ from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import on_grid
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.layout import NeuronParameters
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
@@ -43,8 +44,6 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
             raise UserError(f"node {node.name!r} has a cap: use --set msat.variant=eq17")
 
 
-# Node -> parameters of its neurons, see SpikingNetwork.
-NeuronParameters = Mapping[str, Mapping[str, Tensor]]
 # Thetas that make up the range of a layer, at most.
 FINEST = 1 << 14
 # A threshold has settled when a step raises it by no more than this share.

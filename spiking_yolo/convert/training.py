@@ -17,16 +17,15 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert import differentiable
-from spiking_yolo.convert.differentiable import LEAST, CompleteNetwork, Values
+from spiking_yolo.convert.differentiable import LEAST, CompleteNetwork
 from spiking_yolo.convert.straight_through import straight_through
-from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.layout import channels_last
+from spiking_yolo.snn.layout import NeuronParameters, channels_last
 
 # Of kernels, in units of the root mean square of an output channel.
 KERNEL_RATE = 1e-3
@@ -287,7 +286,7 @@ class Training:
         return state.error + self.elasticity * math.log(max(state.operations, 1e-9) / self.goal)
 
     @torch.no_grad()
-    def _state(self, neurons: Values, tensors: Mapping[str, Tensor]) -> State:
+    def _state(self, neurons: NeuronParameters, tensors: Mapping[str, Tensor]) -> State:
         """A state with its figures on the validation pictures."""
         network = self.network.with_tensors(tensors)
         errors: list[Tensor] = []
@@ -350,7 +349,9 @@ class TrainableNeurons:
     make, in twentieths of its root mean square.
     """
 
-    def __init__(self, network: CompleteNetwork, start: Values, expected: Sequence[Tensor]):
+    def __init__(
+        self, network: CompleteNetwork, start: NeuronParameters, expected: Sequence[Tensor]
+    ):
         sites = network.sites
         self.least = network.least
         self.logs: dict[str, Tensor] = {}
@@ -495,7 +496,7 @@ def displacement(boxes: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
     return (weight * loss).sum() / weight.sum()
 
 
-def moved(neurons: Values, device: torch.device, copy: bool = False) -> NeuronParameters:
+def moved(neurons: NeuronParameters, device: torch.device, copy: bool = False) -> NeuronParameters:
     """The parameters on a device. copy: in memory of their own."""
     result: dict[str, dict[str, Tensor]] = {}
     for name, own in neurons.items():

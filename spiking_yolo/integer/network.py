@@ -16,7 +16,7 @@ from spiking_yolo.integer.step import Frame, Step, pools_in_pairs
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
-from spiking_yolo.snn.layout import Neurons
+from spiking_yolo.snn.layout import NeuronParameters
 from spiking_yolo.snn.operations import EventCosts, macs, spiking, synaptic_operations, total_macs
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import Run, Snapshot, checked_times
@@ -43,7 +43,7 @@ class IntegerNetwork(nn.Module):
     def __init__(
         self,
         graph: Graph,
-        neurons: Neurons,
+        neurons: NeuronParameters,
         recipe: Recipe,
         spec: Spec,
         device: torch.device | str = "cpu",

@@ -16,7 +16,7 @@ from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_
 from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, each
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import Neurons, channels_last, fold, levels_and_step
+from spiking_yolo.snn.layout import NeuronParameters, channels_last, fold, levels_and_step
 
 # Of weights.
 BITS = 8
@@ -65,7 +65,7 @@ class NetworkParameters:
         units: Of every node.
     """
 
-    def __init__(self, graph: Graph, neurons: Neurons, settings: Neuron, spec: Spec):
+    def __init__(self, graph: Graph, neurons: NeuronParameters, settings: Neuron, spec: Spec):
         self._graph, self._settings, self._spec = graph, settings, spec
         self._sizes, self._users = shapes(graph, spec.height, spec.width), graph.consumers()
         self._neurons = centred(graph, tied(graph, neurons))
@@ -232,7 +232,7 @@ def on_grid(rest: Tensor) -> Tensor:
     return (rest * PARTS).round() / PARTS
 
 
-def tied(graph: Graph, neurons: Neurons) -> Neurons:
+def tied(graph: Graph, neurons: NeuronParameters) -> NeuronParameters:
     """The neurons, with one theta per head where their products are summed: queries and keys."""
     result = dict(neurons)
     for node in graph.nodes:
@@ -246,7 +246,7 @@ def tied(graph: Graph, neurons: Neurons) -> Neurons:
     return result
 
 
-def centred(graph: Graph, neurons: Neurons) -> Neurons:
+def centred(graph: Graph, neurons: NeuronParameters) -> NeuronParameters:
     """The neurons, without zero points where a map is padded outside of convolutions: what is added
     there is 0, and not the zero point of a channel.
     """

@@ -61,7 +61,7 @@ def collapse_equal(values: Tensor) -> Tensor:
 # upsampling, concatenation and slicing unchanged.
 Unit = Tensor | None
 # Node -> parameters of its neurons, [C] each.
-Neurons = Mapping[str, Mapping[str, Tensor]]
+NeuronParameters = Mapping[str, Mapping[str, Tensor]]
 
 
 def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]:

@@ -17,7 +17,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Encoding, Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import Neurons, any_in_images, channels_last
+from spiking_yolo.snn.layout import NeuronParameters, any_in_images, channels_last
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import NetworkPlan
@@ -153,7 +153,9 @@ class SpikingNetwork:
             is due; None before, and in rate coding.
     """
 
-    def __init__(self, graph: Graph, neurons: Neurons, recipe: Recipe, observed: bool = False):
+    def __init__(
+        self, graph: Graph, neurons: NeuronParameters, recipe: Recipe, observed: bool = False
+    ):
         if recipe.complete:
             raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
         for node in graph.activations:

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.load import Converted, convert
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms
-from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
+from spiking_yolo.snn.layout import NeuronParameters
 from spiking_yolo.snn.neurons.on_off import OnOff
 from spiking_yolo.snn.readout import Snapshot
 
