@@ -135,11 +135,6 @@ class Snapshot:
     products: Counts | dict[str, float] = field(default_factory=dict)
     operations_by_layer: Callable[[], dict[str, Counts]] = dict
 
-    @property
-    def events(self) -> Counts:
-        """All that travels: events of neurons, max poolings and the image."""
-        return _total([self.sent, self.pooled, self.encoded])
-
     @classmethod
     def of(
         cls,

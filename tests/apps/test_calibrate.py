@@ -231,11 +231,10 @@ def test_a_photograph_that_cannot_be_read_is_left_out(folder: Path):
 def test_thresholds_of_a_file_are_checked(folder: Path):
     assert calibrate(*FAST) == 0
     learned = read().calibration(DEFAULT, "default")
-    name = next(iter(learned.neurons))
     save_calibrations(Path(FILE), read().weights_sha256, (64, 64), [replace(learned, neurons={})])
     with pytest.raises(UserError, match="no threshold"):
         load("tiny.weights")
-    learned.neurons[name]["theta"].fill_(torch.nan)
+    next(iter(learned.neurons.values()))["theta"].fill_(torch.nan)
     save_calibrations(Path(FILE), read().weights_sha256, (64, 64), [learned])
     with pytest.raises(UserError, match="NaN"):
         load("tiny.weights")

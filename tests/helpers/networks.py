@@ -1,6 +1,6 @@
 """Small networks that the tests convert, and the way from one of them to a spiking network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -86,14 +86,15 @@ class Pooled(nn.Module):
 class Split(nn.Module):
     """Channels taken apart by chunk, split and slice, space by a strided slice. [N, 3, 8, 8]."""
 
-    def __init__(self):
+    def __init__(self, act: Callable[[Tensor], Tensor] = torch.relu):
         super().__init__()
+        self.act = act
         self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
         self.conv2 = nn.Conv2d(3, 3, 1)
         self.conv3 = nn.Conv2d(3 + 2 + 1 + 4, 5, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.conv1(x))
+        x = self.act(self.conv1(x))
         low, high = x.chunk(2, 1)
         y = torch.relu(self.conv2(low)) + high
         two, four = torch.split(x, [2, 4], dim=1)

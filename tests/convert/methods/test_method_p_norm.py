@@ -10,10 +10,7 @@ from helpers.methods import Chain, method, record, relative_error
 from helpers.networks import images
 from torch import Tensor
 
-from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import DIVISIONS
-
-P_NORM = get_recipe("p-norm")
 
 
 @torch.no_grad()
