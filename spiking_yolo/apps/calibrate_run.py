@@ -171,7 +171,7 @@ class Job:
         """Write what a method learns by running the network."""
         ann, parts = self.ann, itertools.count(1)
         pictures = spread(self.images.all(), _needed(recipe, ann))
-        names = [picture.name for picture in pictures]
+        names = [picture.identity for picture in pictures]
         known, session = self._session(recipe, names)
         if session is None:
             return
@@ -205,7 +205,7 @@ class Job:
         """
         device = usable_device(self.device)
         ann, images = self.ann, self.images
-        names = [picture.name for picture in images.all()]
+        names = [picture.identity for picture in images.all()]
         known, session = self._session(recipe, names)
         if session is None:
             return
@@ -288,7 +288,7 @@ class Job:
         Pictures that cannot be read are left out from now on.
         """
         ann, pictures = self.ann, self.images.all()
-        names = ImageList.of([picture.name for picture in pictures])
+        names = ImageList.of([picture.identity for picture in pictures])
         instead = ""
         # A missing file, or a damaged one, is made again.
         with suppress(UserError, LookupError):

@@ -270,7 +270,7 @@ def take_statistics(
 
     histograms = collect_histograms(graph, batches())
     size = (spec.height, spec.width)
-    images = ImageList.of([picture.name for picture in used])
+    images = ImageList.of([picture.identity for picture in used])
     statistics = Statistics(histograms, weights_sha256, size, images)
     return statistics, used, skipped
 

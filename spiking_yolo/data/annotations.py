@@ -5,9 +5,10 @@ torchvision's VOCDetection takes no custom split and checks neither sizes nor fi
 data.yaml as Ultralytics has it, with labels in text files.
 """
 
+import glob
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -143,12 +144,19 @@ def load_coco_json(path: Path, split: str = "", images: Path | None = None) -> D
     for item in data.annotations:
         objects[item.image_id].append(item)
     there, notes = present([image.file_name for image in data.images], folder, path)
+    # Some exporters list the group of a class beside it, by the same name and without objects.
+    used = {item.category_id for item in data.annotations}
+    times = Counter(canonical(category.name) for category in data.categories)
+    categories: list[Category] = []
+    for category in data.categories:
+        if category.id in used or times[canonical(category.name)] == 1:
+            categories.append(category)
     samples: list[Sample] = []
     for image in data.images:
         if image.file_name in there:
             samples.append(_sample(image, objects[image.id], folder))
-    names = tuple([category.name for category in data.categories])
-    ids = tuple([category.id for category in data.categories])
+    names = tuple([category.name for category in categories])
+    ids = tuple([category.id for category in categories])
     name = path.stem.removeprefix("instances_")
     return DetectionSet(name, names, samples, notes, ids, has_ids=True)
 
@@ -178,6 +186,9 @@ def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, .
     Raises:
         UserError: The network does not know a class of the dataset.
     """
+    for name, times in Counter(map(canonical, dataset.classes)).items():
+        if times > 1:
+            raise UserError(f"{dataset.name} has {times} classes called '{name}': make them one")
     places = match_names(dataset.classes, names)
     if -1 in places:
         first = dataset.classes[places.index(-1)]
@@ -214,7 +225,8 @@ def load_voc(devkit: Path, split: str, year: int | None = None) -> DetectionSet:
     listing = base / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise UserError(f"{listing} is missing: pass VOCdevkit, and a year and a split that it has")
-    stems = read_text(listing).split()
+    # Lists of a class say behind each name whether it is there.
+    stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"
@@ -266,7 +278,7 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     """
     path = Path(path)
     config, names = _read(path)
-    root = path.parent / config.path
+    root = path.parent / (config.path or "")
     entries = (getattr(config, split) if split in SPLITS else None) or []
     if isinstance(entries, str):
         entries = [entries]
@@ -289,7 +301,7 @@ class DataYaml(Struct):
     """The content of a data.yaml."""
 
     names: list[str | int | float] | dict[int, str | int | float]
-    path: str = ""
+    path: str | None = None
     train: str | list[str] | None = None
     val: str | list[str] | None = None
     test: str | list[str] | None = None
@@ -321,7 +333,9 @@ def _images(key: str, root: Path, path: Path) -> list[str]:
     if not os.path.exists(entry):
         entry = root / key.removeprefix("../")
     if os.path.isdir(entry):
-        return sorted(str(p) for p in entry.rglob("*") if p.suffix.lower() in IMAGES)
+        # Which follows links to folders.
+        found = glob.iglob(f"{glob.escape(str(entry))}/**", recursive=True)
+        return sorted(name for name in found if Path(name).suffix.lower() in IMAGES)
     if not os.path.isfile(entry):
         raise UserError(f"{path} names {entry}, which does not exist: correct the path")
     images: list[str] = []

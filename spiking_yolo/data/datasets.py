@@ -29,7 +29,7 @@ def draw(items: Sequence[T], n: int, seed: int = 0) -> list[T]:
 
 def spread(items: Sequence[T], n: int) -> Sequence[T]:
     """n of the items, at equal distances."""
-    return items[:: max(1, len(items) // n)][:n]
+    return [items[k * len(items) // n] for k in range(n)] if n < len(items) else items
 
 
 def spread_first(items: Sequence[T], n: int) -> list[T]:
@@ -269,9 +269,11 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
             split = "val"
     folder = root / split
     try:
-        dataset = ImageFolder(str(folder))
-    except FileNotFoundError:
-        raise UserError(f"{folder} has no folders of images: make one per class") from None
+        dataset = ImageFolder(str(folder), allow_empty=True)
+    except OSError:
+        dataset = None
+    if dataset is None or not dataset.samples:
+        raise UserError(f"{folder} has no folders of images: make one per class")
     pictures: list[Picture] = []
     for path, _ in dataset.samples:
         pictures.append(Picture(Path(path).relative_to(folder).as_posix(), path))

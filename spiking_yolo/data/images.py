@@ -1,5 +1,6 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
+import hashlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import regular
+from spiking_yolo.io.files import regular, sha256
 from spiking_yolo.io.names import reason
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ class Picture(NamedTuple):
     def file(cls, path: str) -> "Picture":
         return cls(os.path.basename(path), path)
 
+    @property
+    def identity(self) -> str:
+        """Its name and what it shows: other folders may have pictures of the same name."""
+        digest = ""
+        if isinstance(self.source, np.ndarray):
+            digest = hashlib.sha256(np.ascontiguousarray(self.source)).hexdigest()
+        elif isinstance(self.source, str) and os.path.isfile(self.source):
+            digest = sha256(self.source)
+        return f"{self.name}|{digest}"
+
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Open an image file of one of FORMATS, whatever its suffix says; it is decoded on use.
@@ -68,7 +79,9 @@ def displayed_size(image: Path) -> tuple[int, int]:
     with open_image(image) as photo:
         width, height = photo.size
         try:
-            if photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS:
+            turned = photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+            # Pillow has turned the size of a TIFF already.
+            if turned and photo.format != "TIFF":
                 width, height = height, width
         except Exception:
             # Pillow raises whatever the damage leads to; decoders ignore it.
@@ -111,8 +124,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
         if image.mode == "F":
             return _from_array(np.asarray(image))
         return np.array(image.convert("RGB"))
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     except Exception as error:
         raise _unreadable(name, error) from error
 

@@ -58,7 +58,7 @@ class LayerCount:
     @property
     def ann_macs(self) -> float:
         """Multiply-accumulates of the ANN."""
-        return self.macs * self.ann_runs / self.runs
+        return self.macs * self.ann_runs / self.runs if self.runs else 0.0
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,10 @@ def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 
         labels = np.searchsorted(order, frame.class_id.numpy())
         objects.append((frame.xyxy.numpy(), labels, False))
     data = _matched(objects, detections, order or [0])
-    return Resampling.of(data, n, seed, Blocks(tuple(map(len, detections))))
+    lengths = tuple(map(len, detections))
+    # Photographs are drawn one by one: of a single frame a block is always all.
+    blocks = Blocks(lengths) if max(lengths) > 1 else None
+    return Resampling.of(data, n, seed, blocks)
 
 
 def _matched(
@@ -133,7 +136,8 @@ def track_scores(
 ) -> dict[str, float]:
     """MOTA, IDF1 and HOTA over all frames of all videos, as fractions, and the changes of identity.
 
-    As in TrackEval, a box that stands for an ignored person counts neither way.
+    A box that stands for an ignored person counts neither way; TrackEval leaves out those of some
+    classes alone, and counts others as wrong.
 
     Args:
         tracked: Boxes with their ids in each frame of each video.

@@ -24,11 +24,12 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import atomic_write, run_directory
 from spiking_yolo.io.json import write_csv
-from spiking_yolo.io.names import size_name
+from spiking_yolo.io.names import reason, size_name
 from spiking_yolo.models.load import load_checkpoint, save_checkpoint
+from spiking_yolo.models.spec import Spec, check_spec
 from spiking_yolo.models.trainable import YOLOv1, build, yolov1_spec
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.tasks import ClassifyTask, DetectTask
+from spiking_yolo.train.tasks import SHIFT, ClassifyTask, DetectTask
 
 Task = DetectTask | ClassifyTask
 Row = dict[str, float]
@@ -303,6 +304,7 @@ def _train(
     model = build(options.model, len(task.spec.names), **shape)
     if options.init is not None:
         initialise(model, options.init)
+    check_input(model, task.spec, options)
     trainer = Trainer(model, task, options, ranks)
 
     def export() -> None:
@@ -339,7 +341,8 @@ def open_task(options: TrainOptions) -> tuple[Task, Sequence[Picture]]:
         check_classes(photos, val)
         return DetectTask(photos, val, spec), pictures
     images = open_classification(options.data, options.split or "train")
-    val = open_classification(options.data, options.val_split)
+    split = options.val_split or ("val" if (options.data / "val").is_dir() else None)
+    val = open_classification(options.data, split)
     check_classes(images, val)
     return ClassifyTask(images, val), images.pictures
 
@@ -349,6 +352,20 @@ def check_classes(train: DetectionSet | LabelledSet, val: DetectionSet | Labelle
     if train.classes != val.classes:
         problem = f"{val.name} has other classes than {train.name}, or in another order"
         raise UserError(f"{problem}: give both the same")
+
+
+@torch.no_grad()
+def check_input(model: nn.Module, spec: Spec, options: TrainOptions) -> None:
+    """Raise UserError unless the network takes such images, and will be read again."""
+    try:
+        check_spec(spec)
+        if min(spec.height, spec.width) <= SHIFT:
+            raise ValueError(f"fewer than {SHIFT + 1} pixels")
+        model.eval()(torch.zeros(1, 3, spec.height, spec.width))
+    except (RuntimeError, ValueError) as error:
+        size = size_name((spec.height, spec.width))
+        problem = f"--model {options.model} does not take images of {size} pixels"
+        raise UserError(f"{problem} ({reason(error)}): give others") from None
 
 
 def architecture(options: TrainOptions) -> dict[str, Any]:

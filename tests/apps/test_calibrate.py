@@ -9,13 +9,13 @@ import pytest
 import torch
 from helpers.tiny import photo, run_tool, write_tiny
 from helpers.video import walk, write_frames
+from PIL import Image
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps import calibrate_run
 from spiking_yolo.convert.calibration_file import CalibrationFile, save_calibrations
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
-from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.convert.training import Training
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets
@@ -56,7 +56,12 @@ def test_statistics_are_kept_and_calibrations_added(
     assert "p-norm needs the statistics only" in capsys.readouterr().out
     file = read()
     assert file.names(DEFAULT) == ["default", "fine"] and file.names("rmp") == ["default"]
-    assert file.statistics().images == ImageList.of(["a.png", "b.png"])
+    assert file.statistics().images.count == 2
+    # Other photographs of the same names.
+    Image.new("RGB", (64, 64)).save("photos/a.png")
+    capsys.readouterr()
+    assert calibrate(*FAST) == 0
+    assert "statistics of 2 images: saved" in capsys.readouterr().out
     assert load("tiny.weights", calibration="fine").recipe.calibration.operations == 0.9
 
 

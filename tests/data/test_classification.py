@@ -26,7 +26,9 @@ def folders(root: Path, split: str, suffix: str = "png") -> Path:
 
 
 def test_imagenet_layout(tmp_path: Path) -> None:
-    data = open_classification(folders(tmp_path, "val", "JPEG"), "val")
+    (folders(tmp_path, "val", "JPEG") / "val" / "empty").mkdir()
+    data = open_classification(tmp_path, "val")
+    assert data.classes == ("airplane", "cat", "empty")
     assert data.labels.tolist() == [0, 0, 1] and data.pictures[2].name == "cat/0.JPEG"
     assert read_image(data.pictures[2].source)[5, 7].tolist() == [31, 0, 224]
 

@@ -100,6 +100,15 @@ def test_other_lists_go_by_name_in_either_spelling() -> None:
         matched_classes(some, ("dog", "cat"))
 
 
+def test_two_classes_of_one_name(tmp_path: Path) -> None:
+    """A group that an exporter lists beside its class goes, classes with objects are refused."""
+    data = content()
+    data["categories"].append({"id": 0, "name": "dog"})
+    assert load_coco(official(tmp_path, data), "val2017").category_ids == (18, 1)
+    with pytest.raises(UserError, match="2 classes called 'tvmonitor'"):
+        matched_classes(of_categories({1: "tv", 2: "tvmonitor"}), ("tv",))
+
+
 def test_voc_classes_among_the_outputs_of_a_coco_network() -> None:
     indices = match_names(VOC_NAMES, DARKNET_NAMES)
     assert indices == (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample, draw
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample, draw, spread
 from spiking_yolo.data.formats import open_photographs
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
@@ -23,6 +23,11 @@ def test_a_draw_has_each_item_once_and_keeps_the_order(size: int, n: int, seed: 
     assert len(chosen) == min(n, size) and chosen == sorted(set(chosen))
     assert set(chosen) <= set(range(size))
     assert chosen == draw(range(size), n, seed)
+
+
+def test_some_are_spread_over_all():
+    assert spread(range(15), 8) == [0, 1, 3, 5, 7, 9, 11, 13]
+    assert spread([1, 2], 3) == [1, 2]
 
 
 def test_all_kinds_of_sets_draw_alike():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spiking_yolo.data.images import Placement, place, preprocess, read_image
+from spiking_yolo.data.images import Placement, displayed_size, place, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import Spec
 
@@ -41,6 +41,8 @@ def test_exif_rotation_as_opencv_applies_it(tmp_path):
         image = read_image(path)
         assert image.shape == expected.shape == ((16, 32, 3) if orientation < 5 else (32, 16, 3))
         assert np.abs(image.astype(int) - expected).max() <= 4
+    Image.fromarray(photo(16, 32)).save(tmp_path / "x.tif", exif=exif)
+    assert displayed_size(tmp_path / "x.tif") == (16, 32)
 
 
 def test_sixteen_bits(tmp_path):

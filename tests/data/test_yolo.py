@@ -72,6 +72,12 @@ def test_list_files_and_lists_of_folders(root: Path) -> None:
     assert len(data.notes) == 1 and "1 of 3" in data.notes[0] and "gone.jpg" in data.notes[0]
 
 
+def test_linked_folders_are_read(root: Path) -> None:
+    (root / "set/images/val/linked").symlink_to(root / "set/images/val/deep")
+    write(root / "empty.yaml", "path:\nval: set/images/val\nnames: [cat, dog]\n")
+    assert len(load_data_yaml(root / "empty.yaml", "val")) == 3
+
+
 def test_exported_paths_with_a_step_up(root: Path) -> None:
     photo(root / "set/valid/images/c.jpg")
     write(root / "set/data.yaml", "val: ../valid/images\nnames: [cat]\n")

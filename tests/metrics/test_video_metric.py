@@ -117,6 +117,8 @@ def test_agreement_is_pycocotools_with_the_sure_boxes_as_truth() -> None:
         objects = [(i, c, box, 0) for i, c, box, s in rows_of(reference) if s > 0.25]
         np.testing.assert_allclose(got, coco_ap(objects, rows_of(found)), rtol=1e-12)
         assert 0.05 < got[1] < 0.95
+        alone = agreement([[frame] for frame in found], [[frame] for frame in reference], n=20)
+        assert np.ptp(alone.scores[:, 1]) > 0.01
 
 
 def test_ignored_people_count_neither_way() -> None:

@@ -1,7 +1,9 @@
 """A training from its options to the files that it leaves, on squares of two colours."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,10 +113,23 @@ def refuse(*_: object) -> None:
 
 
 def test_classes_that_differ_are_refused(squares: Path):
-    """A label is a position among them."""
+    """A label is a position among them. The best epoch is that of val, if there is one."""
+    shutil.copytree(squares / "test", squares / "val")
+    assert open_task(options(squares))[0].val.name.endswith("val")
+    shutil.rmtree(squares / "val")
     shutil.rmtree(squares / "test" / "class0")
     with pytest.raises(UserError, match="other classes"):
         open_task(options(squares))
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [("vgg16", (28, 28)), ("resnet20", (4, 4)), ("resnet20", (1040, 16))]
+)
+def test_images_that_do_not_fit(squares: Path, model: Any, size: tuple[int, int]):
+    for path in squares.rglob("*.png"):
+        cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
+    with pytest.raises(UserError, match="does not take images of"):
+        train(replace(options(squares), model=model))
 
 
 def test_data_without_splits():

@@ -108,16 +108,24 @@ def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
     return DetectionSet(folder.name, spec.names, samples, [note])
 
 
+def has_objects(dataset: DetectionSet) -> bool:
+    """Whether an object is marked in any of its images."""
+    return any(len(sample.labels) for sample in dataset.samples)
+
+
 def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOptions) -> Scorer:
     """The scorer of a dataset that is open; `limit` draws some of its images."""
+    marked = isinstance(dataset, DetectionSet) and has_objects(dataset)
     if options.limit is not None and options.limit < len(dataset):
         note = f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"
         dataset = dataset.subset(options.limit, options.seed)
         dataset = replace(dataset, notes=[*dataset.notes, note])
     if isinstance(dataset, LabelledSet):
         return ClassScorer(dataset, spec)
-    if not any(len(sample.labels) for sample in dataset.samples):
+    if not marked:
         return AgreementScorer(dataset, spec, Selection.of(options, multi_label=True))
+    if not has_objects(dataset):
+        raise UserError("no object is marked in the images that --limit draws: give more")
     metric = dataset.metric if options.metric == "auto" else options.metric
     kind = VocScorer if metric == "voc" else CocoScorer
     return kind(dataset, spec, Selection.of(options))

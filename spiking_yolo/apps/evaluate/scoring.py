@@ -77,7 +77,7 @@ class Scorer(ABC):
     def facts(self) -> dict[str, Any]:
         """What decides the predictions besides the network; of JSON's types."""
         lines = "".join(self.dataset.lines())
-        digest = hashlib.sha256(lines.encode()).hexdigest()
+        digest = hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
         facts = {"name": self.name, "images": len(self), "sha256": digest}
         if self.selection:
             facts |= self.selection.box_options()

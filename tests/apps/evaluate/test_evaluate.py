@@ -23,6 +23,9 @@ from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.annotations import load_coco_json
+from spiking_yolo.data.datasets import DetectionSet, Sample
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Observer
 
 QUICK = ("--T", 4, "--steps", "2,4")
@@ -217,9 +220,18 @@ def test_photographs_without_labels_are_compared_with_the_ann(scene, tmp_path, c
     # A clip in a folder of its own, as the samples have one.
     (bare / "clips").mkdir()
     (bare / "clips" / "a.mp4").touch()
+    next(bare.glob("*.png")).rename(bare / os.fsdecode(b"\xff.png"))
     assert run_tool("eval", "--data", bare, *call) == 0
     assert "has no labels" in capsys.readouterr().out
     content = results(tmp_path / "exp")
     assert content["ann"]["agree"] == 1 and 0 < content["steps"][0]["agree"] <= 1
     assert run_tool("eval", "--data", scene[1].parent, *call) == 0
     assert "mAP50" in results(tmp_path / "exp2")["ann"]
+
+
+def test_a_draw_without_objects_is_refused():
+    spec, empty = Spec("detect", ("a",), 32, 32), ([], [])
+    samples = [Sample.of(k, Path(str(k)), (9, 9), *empty) for k in range(50)]
+    samples[0] = Sample.of(0, Path("0"), (9, 9), [[0, 0, 5, 5]], [0])
+    with pytest.raises(UserError, match="--limit draws"):
+        scorer_of(DetectionSet("x", ("a",), samples, []), spec, EvalOptions(limit=1))
