@@ -16,7 +16,7 @@ from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.data.datasets import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import expand, is_video_file, names_several
-from spiking_yolo.data.video import FrameSource, frames_of, previewed
+from spiking_yolo.data.video import BLACK, PLAIN, FrameSource, frames_of, previewed
 from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError, no_attribute
@@ -47,8 +47,6 @@ ELSEWHERE = {
     "stream": "SpikingYOLO.stream",
     "verbose": "Result.summary",
 }
-# So many first frames give no thresholds while their pixels deviate by no more than this.
-BLACK, PLAIN = 250, 8.0
 # Two first pictures in two threads calibrate once.
 _CALIBRATING = threading.Lock()
 

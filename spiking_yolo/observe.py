@@ -31,11 +31,12 @@ from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_im
 from spiking_yolo.decode.boxes import Compared, Detections, TopClasses, compare, decode, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import notice
-from spiking_yolo.graph import Graph, forward
+from spiking_yolo.graph import Graph, forward, shapes
 from spiking_yolo.integer.stream import Keeper, Network, Stream, check_keep
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.network import Probe
+from spiking_yolo.snn.operations import total_macs
 from spiking_yolo.snn.readout import Run, Snapshot
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
@@ -260,9 +261,6 @@ def _prediction(content: dict[str, Any] | None) -> Any:
     return Detections(xyxy, confidence, class_id)
 
 
-_NO_RUN = Run({}, {}, 0, 0, 0)
-
-
 class Observer:
     """A spiking network beside the ANN that it was converted from.
 
@@ -323,12 +321,19 @@ class Observer:
             inputs = list(map(self._read, chunk))
             x = self._stack(inputs)
             start = time.perf_counter()
-            run = _NO_RUN
             if T:
                 assert self.network is not None
                 maps = "maps" in want
                 run = self.network.run(x, T, steps, maps=maps, probes=probes, progress=progress)
+            else:
+                run = self._without_spikes()
             yield from self._observations(inputs, x, run, T, want, start)
+
+    def _without_spikes(self) -> Run:
+        """What is known of the ANN alone."""
+        sizes = shapes(self.graph, self.spec.height, self.spec.width)
+        senders = [node.name for node in self.graph.activations]
+        return Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
 
     def follow(
         self,

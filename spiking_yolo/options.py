@@ -196,19 +196,13 @@ def load_all(options: MethodsOptions, video: bool = False) -> "dict[str, Convert
     # Recipes first: a mistake in them is reported before the weights are read.
     by_name = recipes(options)
     ann = load_ann(options)
+    names: Sequence[str] = options.methods
     if options.methods == ("all",):
-        by_name = of_all(ann, by_name, options.statistics)
+        names = [recipe.name for recipe in of_all(ann, by_name, options.statistics).values()]
+    how: dict[str, Any] = {"calibration": options.calibration, "statistics": options.statistics}
     networks = {}
-    for recipe in by_name.values():
-        own = recipe.calibration.name
-        network = load_converted(
-            ann,
-            recipe.name,
-            options.settings,
-            calibration=options.calibration or (None if own == "default" else own),
-            statistics=options.statistics,
-            video=video,
-        )
+    for name in names:
+        network = load_converted(ann, name, options.settings, video=video, **how)
         networks[network.recipe.label] = network
     return networks
 

@@ -100,6 +100,9 @@ def test_ann_is_the_original_network(detector, weights, photo):
         (expected,) = Selection(conf=0.3).boxes(net(x[None]), spec, [placement])
     ann = detector.detect_ann(photo, **CONF)
     assert ann.T == 0 and ann.spikes == 0 and ann.mean_rate == 0
+    spiking = detector.detect(photo)
+    assert ann.macs == spiking.macs > 0
+    assert ann.energy == pytest.approx(spiking.ann_energy, nan_ok=True)
     assert torch.equal(ann.boxes.cls, expected.class_id)
     torch.testing.assert_close(ann.boxes.xyxy, expected.xyxy, atol=1e-3, rtol=1e-4)
 

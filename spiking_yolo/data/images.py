@@ -48,7 +48,7 @@ class Picture(NamedTuple):
         """Its name and what it shows: other folders may have pictures of the same name."""
         digest = ""
         if isinstance(self.source, np.ndarray):
-            digest = hashlib.sha256(np.ascontiguousarray(self.source)).hexdigest()
+            digest = hashlib.sha256(self.source.tobytes()).hexdigest()
         elif isinstance(self.source, str) and os.path.isfile(self.source):
             digest = sha256(self.source)
         return f"{self.name}|{digest}"

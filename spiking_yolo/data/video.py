@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ UNKNOWN_FPS = 25.0
 PATIENCE = 30.0
 # Every so many frames of a video, one is previewed.
 PREVIEW = 10
+# So many first frames give no thresholds while their pixels deviate by no more than this.
+BLACK, PLAIN = 250, 8.0
 # Of H.264: a quality at which artefacts are hard to see, in a quarter of the default's time.
 X264 = {"crf": "20", "preset": "veryfast"}
 
@@ -205,8 +206,18 @@ def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:
     first = sources[0]
     if not images and not is_address(first) and not is_webcam(first):
         with open_video(first) as video:
-            for k, frame in enumerate(islice(video.frames(PREVIEW), few)):
-                yield Picture(f"{first}#{k * PREVIEW}", frame)
+            black, bright = list[Picture](), False
+            for k, frame in enumerate(video.frames(PREVIEW)):
+                picture = Picture(f"{first}#{k * PREVIEW}", frame)
+                if frame.std() <= PLAIN and k * PREVIEW < BLACK:
+                    black.append(picture)
+                    continue
+                yield picture
+                few, bright = few - 1, True
+                if not few:
+                    return
+            if not bright:
+                yield from black[:few]
 
 
 class VideoWriter:

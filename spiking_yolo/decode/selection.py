@@ -63,6 +63,8 @@ class Selection(DetectionOptions):
             chosen = self.select(of_image, score, spec.nms)
             chosen = replace(chosen, xyxy=placement.to_image(chosen.xyxy))
             chosen = chosen.take((chosen.xyxy[:, 2:] > chosen.xyxy[:, :2]).all(1))
+            if self.classes is not None:
+                chosen = self._of_classes(chosen).take(slice(self.max_det))
             results.append(chosen)
         return results
 
@@ -86,13 +88,17 @@ class Selection(DetectionOptions):
             confidence, class_id = scores.max(1)
             every = Detections(boxes.float(), confidence.float(), class_id)
             every = every.take(confidence > self.conf)
-        # Boxes of other classes neither take places nor suppress any.
-        every = self._of_classes(every.take(every.xyxy.isfinite().all(1)))
+        every = every.take(every.xyxy.isfinite().all(1))
         if self.agnostic_nms:
+            # Nor may boxes of other classes suppress any.
+            every = self._of_classes(every)
             order = ops.nms(every.xyxy, every.confidence, iou)
         else:
             order = ops.batched_nms(every.xyxy, every.confidence, every.class_id, iou)
-        return every.take(order[: self.max_det])
+        # Boxes of other classes, which are dropped later, must not use up max_det.
+        if self.classes is None:
+            order = order[: self.max_det]
+        return every.take(order)
 
     def _of_classes(self, boxes: Detections) -> Detections:
         if self.classes is None:

@@ -89,8 +89,7 @@ def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 
     data = _matched(objects, detections, order or [0])
     lengths = tuple(map(len, detections))
     # Photographs are drawn one by one: of a single frame a block is always all.
-    blocks = Blocks(lengths) if max(lengths) > 1 else None
-    return Resampling.of(data, n, seed, blocks)
+    return Resampling.of(data, n, seed, Blocks(lengths) if max(lengths) > 1 else None)
 
 
 def _matched(

@@ -14,7 +14,7 @@ import pytest
 from helpers.video import break_tail, grey, noise, read_frames, walk, write_frames
 from PIL import Image
 
-from spiking_yolo.data.video import VideoWriter, frames_of, open_video
+from spiking_yolo.data.video import VideoWriter, frames_of, open_video, previewed
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import sample_clip
 
@@ -173,3 +173,11 @@ def test_rates_and_the_last_frames_arrive(tmp_path):
         with open_video(str(writer.path)) as video:
             assert video.fps == pytest.approx(fps, rel=0.02)
         assert len(read_frames(writer.path)) == 70
+
+
+def test_a_black_beginning_gives_no_thresholds(tmp_path):
+    bright = walk(31)
+    path = write_frames(tmp_path / "a.mp4", [0 * frame for frame in bright] + bright)
+    seen = list(previewed([str(path)], 8))
+    assert seen and all(np.std(picture.source) > 8 for picture in seen)
+    assert list(previewed([str(write_frames(tmp_path / "b.mp4", grey([0] * 3)))], 8))

@@ -39,6 +39,8 @@ from spiking_yolo.result import Result
 
 # Timesteps on the slider of a page, of a long run.
 SLIDER_STEPS = 24
+# Most pixels on a side of a JPEG.
+JPEG_SIDE = 65500
 # Share of the operations of a new start from which on later frames say that the camera moves.
 MOVING = 0.5
 
@@ -265,8 +267,10 @@ class Pictures(Sink):
     _writer: VideoWriter | None = None
 
     def image(self, seen: Seen) -> None:
-        with atomic_write(self.folder / f"{seen.name}.jpg") as temporary:
-            Image.fromarray(seen.annotated()).save(temporary, quality=95)
+        picture = Image.fromarray(seen.annotated())
+        suffix = "jpg" if max(picture.size) <= JPEG_SIDE else "png"
+        with atomic_write(self.folder / f"{seen.name}.{suffix}") as temporary:
+            picture.save(temporary, quality=95)
 
     def frame(self, seen: Seen) -> None:
         if self._writer is None:

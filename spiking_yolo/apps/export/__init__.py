@@ -61,8 +61,8 @@ def main(options: ExportOptions) -> None:
     spiking-yolo export --weights W --method p-norm -o net.nir
     ```
 
-    .safetensors: graph, weights, thresholds, recipe and provenance, all that the other commands
-    need: they take it as --weights. Loading it executes no code.
+    .safetensors: graph, weights, thresholds, recipe and provenance, all that `detect`, `eval`
+    and `analyze` need: they take it as --weights. Loading it executes no code.
 
     .onnx: for onnxruntime, OpenVINO, browsers: standard operators, images as RGB / 255 [batch, 3,
     H, W]; the default method in one step, which with --stateful takes the frames of a video one

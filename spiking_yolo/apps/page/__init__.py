@@ -282,7 +282,11 @@ class VideoPage(Page):
         layers = []
         for layer in observation.last.maps.values():
             layers.append(small_map(layer, result.placement, HEAT_SIDE))
-        self.heat.append(torch.stack(layers).sum(0).numpy())
+        heat = torch.stack(layers).sum(0)
+        if self.heat:
+            # Frames of another size are shown in that of the first.
+            heat = interpolate(heat[None, None], self.heat[0].shape)[0, 0]
+        self.heat.append(heat.numpy())
         self._last = seen
 
     def end_video(self) -> None:

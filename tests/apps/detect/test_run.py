@@ -9,6 +9,7 @@ import cv2
 import pytest
 from helpers.tiny import files
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
+from PIL import Image
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.detect import DetectOptions
@@ -26,6 +27,10 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     assert last == f"results saved to {tmp_path / 'runs/exp'}"
     assert re.match(r"a photograph takes less energy than the ANN in [0-5] of 5 cost", verdict)
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
+    # More pixels on a side than a JPEG holds.
+    Image.new("RGB", (65501, 2)).save(tmp_path / "wide.png")
+    assert detect(tmp_path / "wide.png", "--save-json") == 0
+    assert files(tmp_path / "runs") >= {"exp2/wide.png", "exp2/detections.json"}
 
 
 def test_a_video_is_streamed_by_default(detect, weights, clip, entries):

@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from PIL import Image
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.page import as_bytes, small_map, sprite
 from spiking_yolo.data.images import Placement
+from spiking_yolo.errors import Notice
 
 NASTY = "</script><img src=x onerror=alert(1)><!--"
 
@@ -124,6 +126,21 @@ def test_a_video_has_the_streams_numbers(write_page, weights, tmp_path):
     assert data["tracks"] == [] and any(data["ann"])
     # The video beside the page shows the ANN only where that is asked for.
     assert read_frames(tmp_path / "exp" / "clip.mp4")[0].shape == (48, 80, 3)
+
+
+def test_frames_that_change_size(write_page, tmp_path):
+    parts: list[bytes] = []
+    for k, frames in enumerate((walk(3), walk(3, 64, 64))):
+        with av.open(str(tmp_path / f"{k}.mpg"), "w", "mpegts") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.height, stream.width = frames[0].shape[:2]
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+            container.mux(stream.encode(None))
+        parts.append((tmp_path / f"{k}.mpg").read_bytes())
+    (tmp_path / "both.mpg").write_bytes(b"".join(parts))
+    with pytest.warns(Notice, match="size changes"):
+        assert len(write_page(tmp_path / "both.mpg")["images"]) == 6
 
 
 def test_a_map_loses_its_letterbox_and_keeps_its_mean():
