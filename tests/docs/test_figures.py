@@ -18,6 +18,7 @@ ANN = "ann.fp32 ann.int8 ann.sram16 ann.sram32 ann.reuse"
 PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
 SCORES = "ann.mAP50 mAP50 digits"
 TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
+NANO = "ann.mAP50-95 mAP50-95 digits error"
 FRAMES = "AP50 error digits messages"
 PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
 CLASSIFIERS, VIDEO = "docs/results/classifiers.md", "docs/results/video.md"
@@ -64,6 +65,10 @@ QUOTES = [
     (TUNING, "| Tiny-YOLOv3 on VOC", "tuned/voc-neurons", "mAP_area digits"),
     (TUNING, "| the same, `tuned-weights`", "tuned/voc-tuned", "mAP_area digits"),
     (TUNING, "| YOLOv1, VOC", "tuned/voc-yolov1-tuned", "mAP_area digits error"),
+    (TUNING, "| YOLOv8n, COCO, n = 206, AP50-95", "networks/yolov8n-tuned", NANO),
+    (TUNING, "| YOLO11n", "networks/yolo11n-tuned", NANO),
+    (TUNING, "| YOLOv5n", "networks/yolov5n-tuned", NANO),
+    (TUNING, "| YOLO26n", "networks/yolo26n-tuned", NANO),
     (TUNING, "| ResNet20, top-1", "tuned/resnet20-neurons", "top1 digits error"),
     (CLASSIFIERS, "| ResNet20 | 87.0", "networks/resnet20", "ann.top1 top1 error digits"),
     (CLASSIFIERS, "| VGG16 | 86.9", "networks/vgg16", "ann.top1 top1 error digits"),
