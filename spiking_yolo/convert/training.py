@@ -174,7 +174,8 @@ class Training:
         self.device, self.spec, self.recipe = torch.device(device), spec, recipe
         self.ann = ann.to(device)
         self.clips = calibration.frames > 1
-        self.goal = differentiable.budget(ann, calibration.operations)
+        # Random crops may take more operations than the validation pictures, which meet the goal.
+        self.goal = self.goal_of_batches = differentiable.budget(ann, calibration.operations)
         self.plan = plan_of(recipe, spec)
         self.validation = [x.to(self.device) for x in validation]
         self.answers = [self._answer(x) for x in self.validation]
@@ -250,7 +251,7 @@ class Training:
         for group, rate in zip(self.adam.param_groups, rates, strict=False):
             group["lr"] = rate * self.plan.factor(done)
         outputs, spent = self.network.with_tensors(self._tensors())(x, self.neurons.values())
-        ratio = spent.mean() / self.goal
+        ratio = spent.mean() / self.goal_of_batches
         error = answer_error(outputs, self._answer(x), self.spec, self.plan.shares)
         loss = error + self.elasticity * ratio
         if not torch.isfinite(loss):
@@ -276,6 +277,7 @@ class Training:
         # Without memory that training goes on to change.
         neurons = moved(self.neurons.values(), self.device, copy=True)
         state = self._state(neurons, self._tensors())
+        self.goal_of_batches *= self.goal / max(state.operations, self.goal / 2)
         better = self._score(state) < self._score(self.best)
         if better:
             self.best = state

@@ -81,12 +81,16 @@ def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(
     monkeypatch.setattr(training_module, "GAIN", 200.0)
     t = training()
     x, before = pictures(0), {name: log.clone() for name, log in t.neurons.logs.items()}
-    t.goal = t.network(x, t.neurons.values())[1].mean().item() * goal
+    t.goal_of_batches = t.network(x, t.neurons.values())[1].mean().item() * goal
     t.plan = replace(t.plan, rates=(0.001, 0.0), warmup=0.0)
     t.step(x, 0.0)
     for name, log in t.neurons.logs.items():
         moved = log - before[name]
         torch.testing.assert_close(moved, torch.full_like(log, shift), rtol=0, atol=0.002)
+    t.goal_of_batches = t.goal
+    t.compare()
+    taken = torch.cat([t.network(x, t.neurons.values())[1] for x in t.validation]).mean().item()
+    assert t.goal_of_batches * taken == pytest.approx(t.goal**2, rel=0.01)
 
 
 def test_the_result_is_measured_as_simulated():
