@@ -396,7 +396,7 @@ class SpikingYOLO:
 
     def observer(self, selection: Selection | None = None) -> Observer:
         """An Observer with a network of its own: it sees more than a Result holds."""
-        return Observer(self._free_network(), self._graph, self.spec, selection)
+        return Observer(self._free_network(), self._graph, self.spec, selection or Selection())
 
     def _selection(self, boxes: BoxOptions) -> Selection:
         """The options of a call, checked."""

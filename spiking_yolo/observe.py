@@ -261,6 +261,7 @@ def _prediction(content: dict[str, Any] | None) -> Any:
     return Detections(xyxy, confidence, class_id)
 
 
+@dataclass(frozen=True, eq=False)
 class Observer:
     """A spiking network beside the ANN that it was converted from.
 
@@ -272,19 +273,11 @@ class Observer:
         quantised: Bits -> the ANN with activations of so many bits, whose predictions are wanted.
     """
 
-    def __init__(
-        self,
-        network: Network | None,
-        graph: Graph,
-        spec: Spec,
-        selection: Selection | None = None,
-        quantised: Mapping[int, Forward] | None = None,
-    ):
-        self.network = network
-        self.graph = graph
-        self.spec = spec
-        self.selection = selection or Selection()
-        self.quantised = quantised or {}
+    network: Network | None
+    graph: Graph
+    spec: Spec
+    selection: Selection = field(default_factory=Selection)
+    quantised: Mapping[int, Forward] = field(default_factory=dict)
 
     def observe(
         self,
@@ -314,8 +307,7 @@ class Observer:
         Raises:
             UserError: An image cannot be read, or steps lie outside of 1..T.
         """
-        steps = tuple(steps)
-        probes = tuple(probes)
+        steps, probes = tuple(steps), tuple(probes)
         left = iter(images)
         while chunk := list(islice(left, batch)):
             inputs = list(map(self._read, chunk))
@@ -326,14 +318,10 @@ class Observer:
                 maps = "maps" in want
                 run = self.network.run(x, T, steps, maps=maps, probes=probes, progress=progress)
             else:
-                run = self._without_spikes()
+                sizes = shapes(self.graph, self.spec.height, self.spec.width)
+                senders = [node.name for node in self.graph.activations]
+                run = Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
             yield from self._observations(inputs, x, run, T, want, start)
-
-    def _without_spikes(self) -> Run:
-        """What is known of the ANN alone."""
-        sizes = shapes(self.graph, self.spec.height, self.spec.width)
-        senders = [node.name for node in self.graph.activations]
-        return Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
 
     def follow(
         self,

@@ -151,8 +151,8 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 class Builder:
     """Builds modules from Records."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    # Modules so far.
+    count = 0
 
     def build(self, record: Any, name: str) -> nn.Module:
         """The module of a record, which is called `name` in the network.

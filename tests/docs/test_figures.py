@@ -19,6 +19,8 @@ PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
 SCORES = "ann.mAP50 mAP50 digits"
 TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
 NANO = "ann.mAP50-95 mAP50-95 digits error"
+FASTEST = "ann.mAP50 mAP50 error digits2"
+STREET = "sram16 AP50 ann.AP50"
 FRAMES = "AP50 error digits messages"
 PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
 CLASSIFIERS, VIDEO = "docs/results/classifiers.md", "docs/results/video.md"
@@ -27,13 +29,8 @@ CLASSIFIERS, VIDEO = "docs/results/classifiers.md", "docs/results/video.md"
 QUOTES = [
     ("README.md", "| a photograph, the default", "methods/signed-digits", PHOTOGRAPH),
     ("README.md", "| a photograph, [`--cal", "tuned/coco-neurons", PHOTOGRAPH),
-    ("README.md", "| [video]", "video/tud-stadtmitte", "digits2 sram16 AP50 ann.AP50"),
-    (
-        "README.md",
-        "| the same, `--cal",
-        "video/tud-stadtmitte-video",
-        "digits sram16 AP50 ann.AP50",
-    ),
+    ("README.md", "| [video]", "video/tud-stadtmitte", f"digits2 {STREET}"),
+    ("README.md", "| the same, `--cal", "video/tud-stadtmitte-video", f"digits {STREET}"),
     ("docs/methods.md", "| the ANN's boxes", "methods/signed-digits", "mAP50 ann.mAP50 digits2"),
     ("docs/methods.md", "| a smaller error", "networks/coco-0.9", "mAP50 digits2"),
     ("docs/methods.md", "| a still photograph", "tuned/coco-neurons", "mAP50 digits2"),
@@ -44,12 +41,7 @@ QUOTES = [
     (PHOTOGRAPHS, "| YOLO26n, 640 px", "networks/yolo26n", "ann.mAP50-95 mAP50-95 digits"),
     (PHOTOGRAPHS, "| YOLO11n, 640 px", "networks/yolo11n", "ann.mAP50-95 mAP50-95 digits"),
     (PHOTOGRAPHS, "| YOLOv8n, 640 px", "networks/yolov8n", "ann.mAP50-95 mAP50-95 digits"),
-    (
-        PHOTOGRAPHS,
-        "| Yolo-Fastest 1.1, 320",
-        "networks/yolo-fastest",
-        "ann.mAP50 mAP50 error digits2",
-    ),
+    (PHOTOGRAPHS, "| Yolo-Fastest 1.1, 320", "networks/yolo-fastest", FASTEST),
     ("docs/results/energy.md", "| ANN | 12.0", "methods/signed-digits", ANN),
     ("docs/results/energy.md", "| ANN | 10.7", "networks/yolov5n", ANN),
     ("docs/results/energy.md", "| `signed-digits`, T = 1", "methods/signed-digits", ENERGY),

@@ -323,8 +323,7 @@ def analyze(
         (seen,) = observer.observe([image], T, [T], want=(), probes=probes)
         error += relative_error(seen.last.outputs, outputs) / len(paths)
         if isinstance(network, IntegerNetwork):
-            with torch.no_grad():
-                watch.sent = dict(network(x).sent)
+            watch.sent = dict(network(x).sent)
         for name, z in before.items():
             phi, sent = graph[name].phi, watch.sent[name]
             if isinstance(network, IntegerNetwork):

@@ -219,8 +219,8 @@ def observe_all(
     if scorer.video and not (options.T or options.steps):
         steps = (1,)
     device = usable_device(setup.ranks.device)
-    engine = network.network(device)
-    observer = Observer(engine, network.graph.to(device), spec, scorer.selection, rivals)
+    engine, graph = network.network(device), network.graph.to(device)
+    observer = Observer(engine, graph, spec, scorer.selection or Selection(), rivals)
     size = 4 if spec.height * spec.width <= SMALL else 1
     if spec.task == "classify":
         size = spec.images_at_once
