@@ -43,6 +43,8 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.quick and self.minutes:
+            raise UserError("--quick does not train: leave --minutes out")
         if self.tune and self.quick + self.video:
             raise UserError("--tune goes with neither --quick nor --video: give one")
         if (self.tune or self.video) and self.methods != (DEFAULT,):

@@ -186,9 +186,7 @@ def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     a larger gain sends more spikes. Then, layer after layer, a smaller or a larger one where that
     lowers the error by more than WORTH.
     """
-    errors: list[float] = []
-    for k in GAINS:
-        errors.append(_output_error(job, with_gain(neurons, k), f"gain {k:g}"))
+    errors = [_output_error(job, with_gain(neurons, k), f"gain {k:g}") for k in GAINS]
     first = 0
     while errors[first] > (1 + NEAR) * min(errors):
         first += 1

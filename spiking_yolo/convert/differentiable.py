@@ -249,9 +249,7 @@ Measure = Callable[[Sequence[Tensor]], list[Tensor]]
 
 def relative_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs of each image over their norm, which passes no gradients on."""
-    squares: list[Tensor] = []
-    for y in outputs:
-        squares.append(y.detach().square().flatten(1).sum(1))
+    squares = [y.detach().square().flatten(1).sum(1) for y in outputs]
     norm = torch.sqrt(torch.stack(squares).sum(0))
     return [y / norm.reshape(-1, *[1] * (y.ndim - 1)) for y in outputs]
 

@@ -224,7 +224,7 @@ class Uncalibrated:
         notice(
             f"{ann.weights.name} has no calibration{_others(ann, recipe)}: thresholds"
             f" are taken from the first pictures{untrained}, which takes up to minutes every time;"
-            f" kept, and better: {calibrate_command(ann, recipe)}"
+            f" kept, and better: {calibrate_command(ann, recipe)}; for video add --quick --video"
         )
         images = preprocessed(pictures, ann.spec)
         names = ImageList.of([picture.name for picture in pictures])

@@ -277,7 +277,5 @@ def take_statistics(
 
 def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
     """Batches of images as the network takes them, [N, C, H, W], of spec.images_at_once."""
-    images: list[Tensor] = []
-    for picture in pictures:
-        images.append(preprocess(read_image(picture.source), spec)[0])
+    images = [preprocess(read_image(picture.source), spec)[0] for picture in pictures]
     return torch.stack(images).split(spec.images_at_once)

@@ -242,9 +242,7 @@ class LabelledSet:
     def subset(self, n: int, seed: int = 0) -> Self:
         """n images drawn without replacement, in the dataset's order; all when it has no more."""
         chosen = draw(range(len(self)), n, seed)
-        pictures: list[Picture] = []
-        for i in chosen:
-            pictures.append(self.pictures[i])
+        pictures = [self.pictures[i] for i in chosen]
         return replace(self, pictures=pictures, labels=self.labels[chosen])
 
     def lines(self) -> Iterator[str]:

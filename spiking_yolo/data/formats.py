@@ -3,6 +3,7 @@
 A new format is a module with a loader, and an entry in FORMATS.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from spiking_yolo.data.annotations import (
     voc_years,
 )
 from spiking_yolo.data.datasets import DetectionSet, LabelledSet, load_folders
-from spiking_yolo.data.sources import expand, is_stream
+from spiking_yolo.data.sources import expand, is_address, is_stream
 from spiking_yolo.errors import UserError
 
 Task = Literal["detect", "classify"]
@@ -160,7 +161,10 @@ def open_photographs(
         return [str(sample.path) for sample in dataset.samples]
     if split is not None:
         raise UserError("--split belongs to a dataset, such as a COCO folder: leave it out")
-    images = [path for path in expand(data) if not is_stream(path)]
+    sources = expand(data)
+    if not any(os.path.exists(source) or is_address(source) for source in sources):
+        raise UserError(f"{sources[0]} does not exist: check the path")
+    images = [source for source in sources if not is_stream(source)]
     if not images:
         raise UserError("there is no image: give photographs or a folder of them, not videos")
     return images

@@ -251,10 +251,11 @@ def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
     for args, expected in [
         (("--images", "void"), "no images"),
         ((), "--images"),
-        (("--images", "photos", "--limit", "0"), "--limit"),
         (("--images", "photos", "-o", "/dev/null/s", *FAST), "cannot"),
         (("--images", "photos", "--tune"), "too few"),
         (("--images", "photos", "--minutes", "0"), "--minutes"),
+        (("--images", "photos", "--minutes", "1", "--quick"), "does not train"),
+        (("--images", "camra.mp4", "--quick", "--video"), "camra.mp4 does not exist"),
         (("--images", "photos", "--tune", "--method", "msat"), "--tune"),
         (("--images", "photos", "--tune", "--quick"), "neither"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),

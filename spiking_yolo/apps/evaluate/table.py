@@ -205,6 +205,10 @@ class Table:
             if "agreement" in facts:
                 agreed = percent(facts["agreement"])
                 parts.append(f"{method}: {agreed} % of the boxes agree with new frames'")
+        if "agree" in self.main:
+            parts.append(
+                "agree: AP50 with the ANN's boxes above 0.25 as truth, the mean over classes"
+            )
         return "\n\n".join(parts)
 
     def _figure(self, rows: Sequence[Row]) -> str:

@@ -123,9 +123,7 @@ def attended(builder: GraphBuilder, left: Value, right: Value, name: str) -> Lay
     softmax = builder.features[weights.softmax]
     output = builder.emit("attend", name, softmax, value, heads=heads, areas=areas)
     by_head = output.places.view(heads, -1, areas, tokens)
-    parts: list[Tensor] = []
-    for head, area in weights.leading:
-        parts.append(by_head[head, :, area].T)
+    parts = [by_head[head, :, area].T for head, area in weights.leading]
     places = torch.stack(parts).view(index.shape)
     if turned:
         places = places.transpose(-1, -2)
