@@ -173,10 +173,7 @@ def by_sensitivity(
     # A first guess of their factor: a tenth of the usual statistic.
     usual = sum(values["theta"].mean() for values in neurons.values())
     factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
-    result: dict[str, dict[str, Tensor]] = {}
-    for name, values in neurons.items():
-        result[name] = {**values, "theta": thetas[name] * factor}
-    return result
+    return {name: {**own, "theta": thetas[name] * factor} for name, own in neurons.items()}
 
 
 def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
