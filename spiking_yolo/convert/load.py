@@ -221,7 +221,7 @@ class Uncalibrated:
         if not pictures:
             raise UserError(no_statistics(ann, recipe))
         untrained = ", untrained" if recipe.by_gradient else ""
-        video = "; for video add --quick --video" if recipe.by_gradient else ""
+        video = "; for video add --quick --video (loses weak boxes)" if recipe.by_gradient else ""
         notice(
             f"{ann.weights.name} has no calibration{_others(ann, recipe)}: thresholds"
             f" are taken from the first pictures{untrained}, which takes up to minutes every time;"
