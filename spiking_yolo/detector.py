@@ -356,7 +356,7 @@ class SpikingYOLO:
         tracker: Tracker | None = None
         if track:
             tracker = Tracker(source.fps / every, track_conf)
-        detector = self._for_videos()
+        detector = self._for_videos() if keep is None else self
         check_keep(keep, detector._source.recipe)
 
         def inputs() -> Iterator[Input]:

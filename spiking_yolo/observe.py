@@ -376,7 +376,7 @@ class Observer:
         recipe, keeper = self.network.recipe, None
         check_keep(keep, recipe)
         if keep is not None:
-            keeper = Keeper(keep / 100, self._compare, recipe.neuron.hysteresis, check)
+            keeper = Keeper(keep / 100, self._compare, every=check)
         return Stream(self.network, T, keeper)
 
     def _compare(self, outputs: Sequence[Tensor], anew: Sequence[Tensor]) -> Compared:

@@ -38,6 +38,8 @@ LOSS = 1.5
 # What must be due for a neuron to fire, 1/2 + dead zone, in thetas: least and most. The difference
 # grows in proportion to it.
 LEAST, MOST = 0.5, 1.5
+# The dead zone until the first check: where more is lost, it is lost for ten frames.
+START = 0.2
 # The factor on it from one check to the next: its exponent, least and most. One below SMALLER is a
 # reason to check soon.
 GAIN, DOWN, UP, SMALLER = 0.7, 0.6, 1.25, 0.9
@@ -63,7 +65,7 @@ class Keeper:
     Attributes:
         target: Share of the boxes that shall agree.
         compare: Compares outputs.
-        dead_zone: Of the next frame, in thetas.
+        dead_zone: Of the next frame, in thetas; whatever the recipe says.
         every: Frames from one check to the next, at most.
         filters: Whether noise may be averaged out.
         agreement: Share of the boxes that agreed in the last checks; 1 where there were none.
@@ -71,7 +73,7 @@ class Keeper:
 
     target: float
     compare: Compare
-    dead_zone: float
+    dead_zone: float = START
     every: int = 50
     filters: bool = True
     agreement: float = 1.0

@@ -157,19 +157,17 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
             assert run_tool(*command, "--weights", "tiny.weights") == 0
     assert calibrate("--video", *STEPS) == 0
     write_frames(Path("clip.mp4"), walk(3))
-    for command in (["detect", "clip.mp4"], ["eval", "--data", "clip.mp4"]):
-        with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
-            assert run_tool(*command, "--weights", "tiny.weights", "--project", "out") == 0
+    clip = "clip.mp4", "--weights", "tiny.weights", "--project", "out"
+    for args, best in (([], "video"), (["--keep", "98"], "tuned")):
+        for command in (["detect"], ["eval", "--data"]):
+            with pytest.warns(Notice, match=rf"tiny\.weights: calibration {best}"):
+                assert run_tool(*command, *clip, *args) == 0
     detector = SpikingYOLO("tiny.weights")
     with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
         (first, *_) = detector.stream("clip.mp4")
-    assert (
-        first.method == f"{DEFAULT}-video" and detector.detect(first.image).method != first.method
-    )
-    assert calibrate("--video", *STEPS) == 0
-    write_frames(pictures / "clip.mp4", walk(3))
-    with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
-        assert run_tool("detect", "clip.mp4", "--weights", "tiny.weights") == 0
+    assert first.method == f"{DEFAULT}-video"
+    (kept, *_) = detector.stream("clip.mp4", keep=98)
+    assert kept.method == detector.detect(first.image).method != first.method
 
 
 def test_a_stale_file_is_named_and_passed_over(folder: Path):

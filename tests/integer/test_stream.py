@@ -249,11 +249,11 @@ def test_a_checked_frame_costs_both_and_the_stream_goes_on_from_the_new_one():
     recipe = get_recipe("signed-digits").with_settings(settings)
     net = spiking(make(TinyLeaky), images(2), recipe, {}).network()
     assert isinstance(net, IntegerNetwork)
-    stream = Stream(net, keeper=keeper((1, 1, 4), every=2))
+    stream = Stream(net, keeper=Keeper(0.98, lambda outputs, anew: (1, 1, 4), every=2))
     x, y = images(1), images(1) + 0.1 * (images(1, seed=3) - 0.5)
     first, again = stream(x), stream(x)
     assert first.agreement is None and again.agreement is None
-    later = net.run(y, before=first.frame, dead_zone=0.5)
+    later = net.run(y, before=first.frame, dead_zone=0.2)
     anew = net.run(y)
     seen = stream(y)
     assert seen.fresh and not seen.cut and seen.agreement == 0.75

@@ -125,7 +125,9 @@ class DetectRun:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
         if options.track:
             tracking_library()
-        converted = load(options, previewed(self.sources, FEW), video=self.has_video)
+        # --keep holds what thresholds of videos have lost already.
+        video = self.has_video and options.keep is None
+        converted = load(options, previewed(self.sources, FEW), video=video)
         self.recipe = converted.recipe
         if self.has_video and not self.recipe.complete:
             problem = f"method {self.recipe.name} cannot keep its state between frames"

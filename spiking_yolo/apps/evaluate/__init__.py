@@ -116,7 +116,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     if (data / "instances.json").is_file():
         data /= "instances.json"
     with processes(options.device) as ranks:
-        networks = load_all(options, is_video(data))
+        networks = load_all(options, is_video(data) and options.keep is None)
         scorer = open_scorer(data, next(iter(networks.values())).spec, options)
         statistics = None
         if options.baseline:
