@@ -331,7 +331,8 @@ class SpikingYOLO:
             track: Give each box the id of its object, by ByteTrack; see Boxes.id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
             keep: Percent, such as 98, of the boxes that shall agree with those of frames that are
-                computed anew: the stream checks itself; see Result.agreement.
+                computed anew: the stream checks itself; see Result.agreement. Thresholds are those
+                of photographs.
             check: With keep: frames from one check to the next, at most.
             bgr: See `detect`.
             boxes: See `detect`.

@@ -373,11 +373,10 @@ class Observer:
             UserError: It is no percentage from 50 to 99.9, or the method keeps no state.
         """
         assert self.network is not None
-        recipe, keeper = self.network.recipe, None
-        check_keep(keep, recipe)
-        if keep is not None:
-            keeper = Keeper(keep / 100, self._compare, every=check)
-        return Stream(self.network, T, keeper)
+        check_keep(keep, self.network.recipe)
+        if keep is None:
+            return Stream(self.network, T)
+        return Stream(self.network, T, Keeper(keep / 100, self._compare, every=check))
 
     def _compare(self, outputs: Sequence[Tensor], anew: Sequence[Tensor]) -> Compared:
         """The boxes of a batch of frames beside those of the same frames computed anew."""

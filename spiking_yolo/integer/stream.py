@@ -84,7 +84,8 @@ class Keeper:
     _waited: int = 0
 
     def restart(self) -> None:
-        """Check soon: the scene is another one."""
+        """Begin anew: the scene is another one."""
+        self.dead_zone = START
         self._wait, self._waited = SOON, 0
 
     def due(self) -> bool:

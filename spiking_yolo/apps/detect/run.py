@@ -125,7 +125,7 @@ class DetectRun:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
         if options.track:
             tracking_library()
-        # --keep holds what thresholds of videos have lost already.
+        # Thresholds for videos have lost what --keep is to hold.
         video = self.has_video and options.keep is None
         converted = load(options, previewed(self.sources, FEW), video=video)
         self.recipe = converted.recipe
