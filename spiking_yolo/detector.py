@@ -354,9 +354,7 @@ class SpikingYOLO:
         every = check_count("every", every)
         check = check_count("check", check)
         source = frames_of(frames, bgr)
-        tracker: Tracker | None = None
-        if track:
-            tracker = Tracker(source.fps / every, track_conf)
+        tracker = Tracker(source.fps / every, track_conf) if track else None
         detector = self._for_videos() if keep is None else self
         check_keep(keep, detector._source.recipe)
 

@@ -220,8 +220,10 @@ class Uncalibrated:
         pictures = _read(photographs)
         if not pictures:
             raise UserError(no_statistics(ann, recipe))
-        untrained = ", untrained" if recipe.by_gradient else ""
-        video = "; for video add --quick --video (loses weak boxes)" if recipe.by_gradient else ""
+        untrained = video = ""
+        if recipe.by_gradient:
+            untrained = ", untrained"
+            video = "; for video without --keep add --quick --video (loses weak boxes)"
         notice(
             f"{ann.weights.name} has no calibration{_others(ann, recipe)}: thresholds"
             f" are taken from the first pictures{untrained}, which takes up to minutes every time;"

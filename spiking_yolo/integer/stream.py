@@ -197,8 +197,7 @@ class Stream:
         goes on unless noise is averaged out.
         """
         assert isinstance(self.network, IntegerNetwork)
-        assert self._keeper is not None
-        assert self._image is not None
+        assert self._keeper is not None and self._image is not None
         anew = self.network.run(x, self.T, **options)
         outputs, expected = run.snapshots[self.T].outputs, anew.snapshots[self.T].outputs
         noisy = self._noise is not None and bool(self._noise.level.any())
@@ -229,8 +228,7 @@ class Stream:
 
     def _operations(self, run: Run) -> float:
         """What the frame took, in the counting of the method."""
-        spent = run.snapshots[self.T].operations
-        return getattr(spent, self._recipe.counting).sum().item()
+        return getattr(run.snapshots[self.T].operations, self._recipe.counting).sum().item()
 
 
 def unlike(x: Tensor, sent: Tensor) -> bool:

@@ -357,6 +357,7 @@ class Totals:
     compared: bool = False
     ann_boxes: int = 0
     missed: Counter[str] = field(default_factory=Counter)
+    added: int = 0
 
     def add(self, seen: Seen) -> None:
         self.energies.append(seen.result.energy)
@@ -366,8 +367,9 @@ class Totals:
             expected = seen.ann.detections
             self.compared = True
             self.ann_boxes += len(expected)
-            found = same_objects(expected, seen.result.detections).any(1)
-            for class_id in expected.class_id[~found]:
+            same = same_objects(expected, seen.result.detections)
+            self.added += int((~same.any(0)).sum())
+            for class_id in expected.class_id[~same.any(1)]:
                 self.missed[seen.ann.names[int(class_id)]] += 1
 
     def verdict(self, what: str) -> str:
@@ -387,7 +389,7 @@ class Totals:
         text += f" {ratios[most]:.2g} ({MEANINGS[most]})"
         if self.ann_boxes:
             missed = self.missed.total()
-            text += f"; spikes miss {missed} of the ANN's {self.ann_boxes} boxes"
+            text += f"; spikes add {self.added} boxes, miss {missed} of the ANN's {self.ann_boxes}"
             if missed:
                 text += f" ({by_class(self.missed)})"
         elif self.compared:
@@ -462,7 +464,7 @@ class Console(Sink):
             return "; too short for a check of what it keeps"
         held, checks = 100 * float(np.mean(self._agreements)), len(self._agreements)
         times_checked = f"{checks} check{'s' * (checks > 1)}, {keep:g} asked for"
-        return f"; {held:.1f} % of the boxes agree with new frames' ({times_checked})"
+        return f"; {held:.1f} % of the boxes agree with a fresh network's ({times_checked})"
 
     def _parts(self, last: Seen) -> list[str]:
         frames = len(self._operations)

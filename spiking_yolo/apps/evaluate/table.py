@@ -204,7 +204,7 @@ class Table:
                 parts.append(f"{method}: {facts['remark']}")
             if "agreement" in facts:
                 agreed = percent(facts["agreement"])
-                parts.append(f"{method}: {agreed} % of the boxes agree with new frames'")
+                parts.append(f"{method}: {agreed} % of the boxes agree with a fresh network's")
         if "agree" in self.main:
             parts.append(
                 "agree: AP50 with the ANN's boxes above 0.25 as truth, the mean over classes"
