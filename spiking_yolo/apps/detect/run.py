@@ -389,7 +389,7 @@ class Totals:
         text += f" {ratios[most]:.2g} ({MEANINGS[most]})"
         if self.ann_boxes:
             missed = self.missed.total()
-            text += f"; spikes add {self.added} boxes, miss {missed} of the ANN's {self.ann_boxes}"
+            text += f"; boxes: spikes add {self.added}, miss {missed} of the ANN's {self.ann_boxes}"
             if missed:
                 text += f" ({by_class(self.missed)})"
         elif self.compared:
