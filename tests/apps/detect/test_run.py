@@ -65,18 +65,22 @@ def test_a_video_of_one_frame(detect, tmp_path, capsys):
     assert ": 1 frame, " in line and "the only frame takes" in verdict and "too short" in verdict
 
 
-def test_the_verdict_says_which_boxes_spikes_miss(detect, image, capsys):
-    """Spikes that have no time find nothing, so that all boxes of the ANN are missed."""
+def test_the_verdict_says_which_boxes_spikes_miss_and_add(detect, image, capsys, monkeypatch):
+    """Spikes that have no time find nothing, so that all boxes of the ANN are missed; where no two
+    are alike, spikes have added all of theirs.
+    """
     assert detect(image, "--method", "p-norm", "--T", 1, "--ann") == 0
     _, ann, verdict, _ = capsys.readouterr().out.splitlines()
-    expected = {}
-    for n, name in re.findall(r"(?:(\d+) x )?(\w+) [01]\.\d\d", ann):
-        expected[name] = int(n or 1)
+    named = re.findall(r"(?:(\d+) x )?(\w+) [01]\.\d\d", ann)
+    expected = {name: int(n or 1) for n, name in named}
     boxes = sum(expected.values())
-    text = rf"add 0, miss (\d+) of the ANN's {boxes} \((.*)\)"
-    missed, by_class = re.search(text, verdict).groups()
+    by_class = re.search(rf"add 0, miss {boxes} of the ANN's {boxes} \((.*)\)", verdict)[1]
     said = {name: int(n or 1) for n, name in re.findall(r"(?:(\d+) x )?(\w+)", by_class)}
-    assert said == expected and int(missed) == boxes > 0
+    assert said == expected and boxes > 0
+    unlike = "spiking_yolo.apps.detect.run.same_objects"
+    monkeypatch.setattr(unlike, lambda a, b: a.confidence[:, None] < 0 * b.confidence)
+    assert detect(image, "--ann") == 0
+    assert re.search(rf"add [1-9]\d*, miss {boxes} of", capsys.readouterr().out)
 
 
 def test_tracks(detect, weights, clip, entries, capsys):
