@@ -6,12 +6,13 @@ geometric mean of how well people are detected and how well their boxes are asso
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import from_numpy
+import torch
 from torchvision.ops import box_iou
 
 from spiking_yolo.data.datasets import DetectionSet, Sample
@@ -71,7 +72,8 @@ def person_ap(
 
 
 def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 0) -> Resampling:
-    """AP and AP50 with another network's boxes as the truth: the mean over the classes it detects.
+    """AP and AP50 by box with another network's boxes as the truth: all classes in one ranking, in
+    which a rare class counts no more than its boxes.
 
     Args:
         detections: Detections of the network that is scored.
@@ -80,16 +82,20 @@ def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 
     """
     if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")
-    truth = [frame.take(frame.confidence > CONFIDENT) for frame in chain(*reference)]
-    order = sorted({label for frame in truth for label in frame.class_id.tolist()})
     objects: list[_Objects] = []
-    for frame in truth:
-        labels = np.searchsorted(order, frame.class_id.numpy())
-        objects.append((frame.xyxy.numpy(), labels, False))
-    data = _matched(objects, detections, order or [0])
+    for frame in chain(*reference):
+        truth = _one_class(frame.take(frame.confidence > CONFIDENT))
+        objects.append((truth.xyxy.numpy(), truth.class_id.numpy(), False))
+    data = _matched(objects, [list(map(_one_class, frames)) for frames in detections], [0])
     lengths = tuple(map(len, detections))
     # Photographs are drawn one by one: of a single frame a block is always all.
     return Resampling.of(data, n, seed, Blocks(lengths) if max(lengths) > 1 else None)
+
+
+def _one_class(boxes: Detections) -> Detections:
+    """The same boxes as of class 0, those of each class too far from the others to overlap."""
+    shift = 1e6 * boxes.class_id[:, None].double()
+    return replace(boxes, xyxy=boxes.xyxy + shift, class_id=torch.zeros_like(boxes.class_id))
 
 
 def _matched(
@@ -180,7 +186,7 @@ def _compared(frames: Sequence[Detections], truth: Mapping[int, MotBoxes]) -> Co
     for number, boxes in enumerate(frames, 1):
         assert boxes.track_id is not None
         of_frame = truth.get(number, nobody)
-        overlap = box_iou(from_numpy(of_frame.xyxy), boxes.xyxy.double()).numpy()
+        overlap = box_iou(torch.from_numpy(of_frame.xyxy), boxes.xyxy.double()).numpy()
         counted = ~_of_ignored(overlap, of_frame.ignored)
         people.append(of_frame.ids[~of_frame.ignored])
         tracks.append(boxes.track_id.numpy()[counted])

@@ -60,6 +60,8 @@ def coco_ap(
         return {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
 
     frames, classes = {o[0] for o in objects} | {r[0] for r in rows}, {o[1] for o in objects}
+    rows = [row for row in rows if row[1] in classes]
+    results = [{"image_id": i, "category_id": c, "score": s, **xywh(b)} for i, c, b, s in rows]
     gt = COCO()
     gt.dataset = {
         "info": {},
@@ -72,11 +74,6 @@ def coco_ap(
     }
     with contextlib.redirect_stdout(io.StringIO()):
         gt.createIndex()
-        results = [
-            {"image_id": i, "category_id": c, "score": s, **xywh(box)}
-            for i, c, box, s in rows
-            if c in classes
-        ]
         run = COCOeval(gt, gt.loadRes(results), "bbox")
         run.evaluate()
         run.accumulate()
@@ -114,8 +111,10 @@ def test_agreement_is_pycocotools_with_the_sure_boxes_as_truth() -> None:
     for seed in range(2):
         found, reference = scene(25, 14, seed)[0], scene(25, 0, seed)[0]
         got = agreement([found[:10], found[10:]], [reference[:10], reference[10:]], n=2).value
-        objects = [(i, c, box, 0) for i, c, box, s in rows_of(reference) if s > 0.25]
-        np.testing.assert_allclose(got, coco_ap(objects, rows_of(found)), rtol=1e-12)
+        # The boxes of each class as if on pictures of their own.
+        rows = [(3 * i + c, 0, box, s) for i, c, box, s in rows_of(found)]
+        objects = [(3 * i + c, 0, box, 0) for i, c, box, s in rows_of(reference) if s > 0.25]
+        np.testing.assert_allclose(got, coco_ap(objects, rows), rtol=1e-12)
         assert 0.05 < got[1] < 0.95
         alone = agreement([[frame] for frame in found], [[frame] for frame in reference], n=20)
         assert np.ptp(alone.scores[:, 1]) > 0.01

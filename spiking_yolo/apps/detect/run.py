@@ -464,7 +464,7 @@ class Console(Sink):
             return "; too short for a check of what it keeps"
         held, checks = 100 * float(np.mean(self._agreements)), len(self._agreements)
         times_checked = f"{checks} check{'s' * (checks > 1)}, {keep:g} asked for"
-        return f"; {held:.1f} % of the boxes agree with a fresh network's ({times_checked})"
+        return f"; {held:.1f} % of the boxes agree with those computed anew ({times_checked})"
 
     def _parts(self, last: Seen) -> list[str]:
         frames = len(self._operations)

@@ -204,11 +204,9 @@ class Table:
                 parts.append(f"{method}: {facts['remark']}")
             if "agreement" in facts:
                 agreed = percent(facts["agreement"])
-                parts.append(f"{method}: {agreed} % of the boxes agree with a fresh network's")
+                parts.append(f"{method}: {agreed} % of the boxes agree with those computed anew")
         if "agree" in self.main:
-            parts.append(
-                "agree: AP50 with the ANN's boxes above 0.25 as truth, the mean over classes"
-            )
+            parts.append("agree: AP50 by box with the ANN's boxes above 0.25 as truth, all classes")
         return "\n\n".join(parts)
 
     def _figure(self, rows: Sequence[Row]) -> str:

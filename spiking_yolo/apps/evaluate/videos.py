@@ -33,8 +33,8 @@ TOTAL = "total"
 
 
 class AgreementScorer(Scorer):
-    """Scores photographs without labels: agree is AP50 with the ANN's boxes above 0.25 as the
-    truth, the mean over its classes.
+    """Scores photographs without labels: agree is AP50 by box, all classes, with the ANN's boxes
+    above 0.25 as the truth.
     """
 
     main = ("agree",)
@@ -68,7 +68,8 @@ class VideoScorer(Scorer):
     """Scores what is seen in videos.
 
     AP50: of people, where there is ground truth. MOTA, IDF1, HOTA: of their tracks, where it has
-    identities. agree: AP50 with the ANN's boxes above 0.25 as the truth, mean over classes.
+    identities. agree: AP50 by box, all classes, with the ANN's boxes above 0.25 as the
+    truth.
 
     Args:
         sequences: Videos.
