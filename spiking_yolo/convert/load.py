@@ -350,7 +350,7 @@ def prepare(
             if own is not None:
                 name = own.recipe.calibration.name
                 if name != "default":
-                    notice(f"{ann.weights.name}: calibration {name}")
+                    notice(f"taking your calibration {name} of {ann.weights.name}")
                 recipe = get_recipe(DEFAULT, name)
                 if not own.fits(recipe):
                     recipe = own.recipe

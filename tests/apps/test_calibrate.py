@@ -144,7 +144,7 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
         if best is None:
             assert load("tiny.weights").recipe.calibration.name == "default"
             continue
-        with pytest.warns(Notice, match=f"tiny.weights: calibration {best}"):
+        with pytest.warns(Notice, match=f"your calibration {best} of tiny.weights"):
             assert load("tiny.weights").recipe.calibration.name == best
     assert load("tiny.weights", f"{DEFAULT}:default").recipe.calibration.name == "default"
     for command in (
@@ -153,17 +153,17 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
         ["analyze", "--data", "photos", "--limit", "1", "--project", "out"],
         ["eval", "--data", "photos", "--method", f"{DEFAULT},p-norm", "--project", "out"],
     ):
-        with pytest.warns(Notice, match=r"tiny\.weights: calibration tuned"):
+        with pytest.warns(Notice, match=r"your calibration tuned of tiny\.weights"):
             assert run_tool(*command, "--weights", "tiny.weights") == 0
     assert calibrate("--video", *STEPS) == 0
     write_frames(Path("clip.mp4"), walk(3))
     clip = "clip.mp4", "--weights", "tiny.weights", "--project", "out"
     for args, best in (([], "video"), (["--keep", "98"], "tuned")):
         for command in (["detect"], ["eval", "--data"]):
-            with pytest.warns(Notice, match=rf"tiny\.weights: calibration {best}"):
+            with pytest.warns(Notice, match=rf"your calibration {best} of tiny\.weights"):
                 assert run_tool(*command, *clip, *args) == 0
     detector = SpikingYOLO("tiny.weights")
-    with pytest.warns(Notice, match=r"tiny\.weights: calibration video"):
+    with pytest.warns(Notice, match=r"your calibration video of tiny\.weights"):
         (first, *_) = detector.stream("clip.mp4")
     assert first.method == f"{DEFAULT}-video"
     (kept, *_) = detector.stream("clip.mp4", keep=98)

@@ -74,7 +74,7 @@ def test_the_verdict_says_which_boxes_spikes_miss_and_add(detect, image, capsys,
     named = re.findall(r"(?:(\d+) x )?(\w+) [01]\.\d\d", ann)
     expected = {name: int(n or 1) for n, name in named}
     boxes = sum(expected.values())
-    by_class = re.search(rf"add 0, miss {boxes} of the ANN's {boxes} \((.*)\)", verdict)[1]
+    by_class = re.search(rf"add 0, miss {boxes} of the ANN's {boxes} \(100 %: (.*)\)", verdict)[1]
     said = {name: int(n or 1) for n, name in re.findall(r"(?:(\d+) x )?(\w+)", by_class)}
     assert said == expected and boxes > 0
     unlike = "spiking_yolo.apps.detect.run.same_objects"
