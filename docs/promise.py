@@ -83,7 +83,8 @@ def main(videos: Path, weights: str | None = None) -> None:
             with open_video(str(videos / file)) as video:
                 frames = list(islice(video.frames(), first, first + count))
             cells = row(detector, list(changed(frames, change)))
-            print(f"| {Path(file).stem} {change}, {count} | {cells} |", flush=True)
+            clip = f"{Path(file).stem} {change}".rstrip()
+            print(f"| {clip}, {count} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
