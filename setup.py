@@ -20,7 +20,7 @@ ASSETS = {
     "spiking_yolo.assets.samples": "data/samples",
     "spiking_yolo.assets.samples.clips": "data/samples/clips",
 }
-KERNELS = "spiking_yolo/integer/kernels.c"
+INTEGER = ROOT / "spiking_yolo/integer"
 # Results are the same to the bit everywhere: no multiplication is fused with an addition.
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
@@ -34,6 +34,7 @@ if platform.machine() in ("x86_64", "AMD64"):
     LEVELS["avx2"] = ["-mavx2", "-mfma", "-mtune=haswell"]
     LEVELS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
     LEVELS["avx512"] += ["-mtune=skylake-avx512", "-mprefer-vector-width=512"]
+    LEVELS["vnni"] = [*LEVELS["avx512"], "-mavx512vnni"]
 
 
 class SharedLibraries(build_ext):
@@ -65,12 +66,14 @@ class AnyPython(bdist_wheel):
 
 def kernels(level: str) -> Extension:
     """The kernels in C for processors of one level; the package also works without them."""
-    # By which a library is known that was made of another state of the file.
-    checksum = zlib.crc32((ROOT / KERNELS).read_bytes()) >> 1
+    sources = sorted(INTEGER.glob("*.[ch]"))
+    # By which a library is known that was made of another state of the sources.
+    checksum = zlib.crc32(b"".join(source.read_bytes() for source in sources)) >> 1
+    names = [str(source.relative_to(ROOT)) for source in sources]
     return Extension(
         f"spiking_yolo.integer.kernels_{level}",
-        [KERNELS],
-        depends=["setup.py"],
+        [name for name in names if name.endswith(".c")],
+        depends=["setup.py", *names],
         define_macros=[("SOURCE", str(checksum))],
         extra_compile_args=[*FLAGS, *LEVELS[level]],
         libraries=["m"],

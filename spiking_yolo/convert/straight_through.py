@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.integer.kernels import LANES, library
+from spiking_yolo.integer.library import LANES, library
 from spiking_yolo.integer.neuron import LARGEST, send
 from spiking_yolo.snn.counting import count_digits
 
@@ -105,7 +105,7 @@ def _plain(
 
 
 class _Trained(ctypes.Structure):
-    """See kernels.c."""
+    """See training.c."""
 
     _fields_ = (
         *((name, c_int64) for name in ("images", "positions", "channels", "width", "parts")),

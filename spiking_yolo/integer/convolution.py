@@ -1,7 +1,7 @@
 """Exact sums of whole numbers: convolutions and linear layers."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import torch
@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import geometry
-from spiking_yolo.integer.kernels import ZERO, Sides, Windows
+from spiking_yolo.integer.library import ZERO
 from spiking_yolo.snn.layout import channels_last
 
+# Two numbers: of height and width.
+Sides = Sequence[int]
 # Whole numbers up to this are exact in float32.
 EXACT = 1 << 24
 
@@ -37,14 +39,11 @@ class Border:
     """
 
     def __init__(self, difference: Tensor):
-        self._size = difference.shape[1:]
+        self.size = difference.shape[1:]
         flat = difference.float().flatten(1).T
         # The positions near the border, and what is added there: [n], [n, out].
         self.where = flat.any(1).nonzero().flatten()
         self.values = flat[self.where].contiguous()
-        # Each position -> its row of these, or none.
-        self._row = torch.full((len(flat),), -1)
-        self._row[self.where] = torch.arange(len(self.where))
 
     @classmethod
     def of(
@@ -68,20 +67,14 @@ class Border:
     def add_to(self, sums: Tensor) -> Tensor:
         """Add it to sums, [N, out, H, W], in place."""
         for positions in sums.movedim(1, -1).flatten(1, 2):
-            positions.index_add_(0, self.where, self.values)
+            positions.index_add_(0, self.where, self.values.to(sums.dtype))
         return sums
-
-    def add_at(self, sums: Tensor, where: Tensor) -> None:
-        """Add it to the sums of some positions, [n, out], in place."""
-        row = self._row[where % len(self._row)]
-        (few,) = (row >= 0).nonzero(as_tuple=True)
-        sums[few] += self.values[row[few]]
 
     def whole(self) -> Tensor:
         """The same as one map, [1, out, H, W]: exported graphs write nothing in place."""
-        maps = self.values.new_zeros(self.values.shape[1], len(self._row))
+        maps = self.values.new_zeros(self.values.shape[1], self.size.numel())
         maps[:, self.where] = self.values.T
-        return maps.unflatten(1, self._size)[None]
+        return maps.unflatten(1, self.size)[None]
 
 
 class WholeConvolution:
@@ -103,82 +96,46 @@ class WholeConvolution:
         each = levels.flatten(1)
         # Largest sum of an output where every input is 1 or -1, and where every input is 1.
         self.reach, lean = each.abs().sum(1).max().item(), each.sum(1).abs().max().item()
-        most = self.reach * largest
-        self.wide = most >= EXACT
+        self.most = self.reach * largest
+        if border is not None:
+            self.most += border.values.abs().max().item()
+        self.wide = self.most >= EXACT
         # oneDNN makes floats of the sums of bytes, before it takes off what their zero brings.
         self._room = EXACT - ZERO * lean
-        self._fits = most < self._room
-        # The weights as oneDNN wants them, by the byte of zero events; and for rows of taps.
-        self._packed: dict[int, Tensor] = {}
-        self._packed_rows: Tensor | None = None
+        self._fits = self.most < self._room
+        # The weights as oneDNN wants them.
+        self._packed: Tensor | None = None
 
-    def __call__(self, x: Tensor, zero: int = ZERO) -> Tensor:
-        """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + zero."""
-        sums = self.of_events(x, zero)
-        return sums if self.border is None else self.border.add_to(sums)
-
-    def at(self, x: Tensor, zero: int, where: Tensor, windows: Windows) -> Tensor:
-        """The sums at some positions of the output, [n, out].
-
-        Args:
-            x: Bytes n + zero, [N, in, H, W].
-            zero: The byte of no events.
-            where: The positions, int64.
-            windows: Of this convolution, which has one group.
-        """
-        taps = windows.gather(x, where, zero)
-        sums = self._of_taps(taps, zero)[: len(where)]
+    def __call__(self, x: Tensor) -> Tensor:
+        """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + ZERO."""
+        sums = self._of_bytes(x) if x.dtype == torch.uint8 else self._in_floats(x)
         if self.border is not None:
-            self.border.add_at(sums, where)
-        return sums
+            sums = self.border.add_to(sums)
+        return sums.float()
 
-    def _of_taps(self, taps: Tensor, zero: int) -> Tensor:
-        weight = self._rows
+    def _of_bytes(self, x: Tensor) -> Tensor:
         if has_exact_int8():
-            packed = self._packed_rows
-            if packed is None:
-                self._packed_rows = packed = pack_rows(weight, taps)
-            sums = multiply_bytes(taps, zero, packed, len(weight))
+            if self._packed is None:
+                self._packed = pack(self.levels, self.attrs)
+            sums = convolve_bytes(channels_last(x), self._packed, len(self.levels), self.attrs)
             if self._fits or max(map(abs, sums.aminmax())) < self._room:
                 return sums
-        taps = taps.float() - zero
-        if self.wide or rounds_floats(taps.device):
-            return F.linear(taps.double(), weight.double()).float()
-        return F.linear(taps, weight)
-
-    @cached_property
-    def _rows(self) -> Tensor:
-        """Weights of each output, in the order of `Windows.gather`."""
-        return self.levels.permute(0, 2, 3, 1).flatten(1).contiguous()
-
-    def of_events(self, x: Tensor, zero: int = ZERO) -> Tensor:
-        """The same without the border."""
-        if x.dtype != torch.uint8:
-            return self._in_floats(x)
-        if x.ndim != 4 or x.device.type != "cpu" or not has_exact_int8():
-            return self._in_floats(x.float() - zero)
-        if zero not in self._packed:
-            self._packed[zero] = pack(self.levels, zero, self.attrs)
-        packed = self._packed[zero]
-        sums = convolve_bytes(channels_last(x), zero, packed, len(self.levels), self.attrs)
-        if self._fits or max(map(abs, sums.aminmax())) < self._room:
-            return sums
-        return self._in_floats(x.float() - zero)
+        return self._in_floats(x.float() - ZERO)
 
     def _in_floats(self, x: Tensor) -> Tensor:
         weight = self.levels
         if self.wide or rounds_floats(x.device):
             x, weight = x.double(), weight.double()
         if weight.ndim == 2:
-            return F.linear(x, weight).float()
+            return F.linear(x, weight)
         if x.device.type == "cpu":
-            return F.conv2d(x, weight, None, *geometry(self.attrs)).float()
+            return F.conv2d(x, weight, None, *geometry(self.attrs))
         # A product of matrices: accelerators may convolve by transforms, which round.
         *size, groups = geometry(self.attrs)
         columns = unfolded(x, weight.shape[2:], *size)
         taps = columns.unflatten(1, (groups, -1)).flatten(2, 3)
         sums = weight.flatten(1).unflatten(0, (groups, -1)) @ taps.flatten(3)
-        return sums.flatten(1, 2).unflatten(2, columns.shape[3:]).float()
+        return sums.flatten(1, 2).unflatten(2, columns.shape[3:])
 
 
 def unfolded(x: Tensor, kernel: Sides, stride: Sides, padding: Sides, dilation: Sides) -> Tensor:
@@ -204,39 +161,26 @@ def rounds_floats(device: torch.device) -> bool:
     return not precisions <= {"none", "ieee"} or torch.get_float32_matmul_precision() != "highest"
 
 
-def pack(levels: Tensor, zero: int, attrs: Mapping[str, Any]) -> Tensor:
+def pack(levels: Tensor, attrs: Mapping[str, Any]) -> Tensor:
     """Weights [out, in / groups, kh, kw] as `convolve_bytes` wants them."""
     ones, _ = _scales(len(levels))
     sizes = geometry(attrs)
-    return torch.ops.onednn.qconv_prepack(levels.to(torch.int8), ones, 1.0, zero, *sizes, None)
+    return torch.ops.onednn.qconv_prepack(levels.to(torch.int8), ones, 1.0, ZERO, *sizes, None)
 
 
-def convolve_bytes(
-    x: Tensor, zero: int, packed: Tensor, outputs: int, attrs: Mapping[str, Any]
-) -> Tensor:
+def convolve_bytes(x: Tensor, packed: Tensor, outputs: int, attrs: Mapping[str, Any]) -> Tensor:
     """PyTorch's int8 convolution by oneDNN, whose sums are whole: float32 [N, out, H, W].
 
     The operator is PyTorch's own and not public, so that it is called here alone; `has_exact_int8`
     says whether it serves.
 
     Args:
-        x: Bytes n + zero, channels last.
-        packed: What `pack` returned for the same zero.
+        x: Bytes n + ZERO, channels last.
+        packed: What `pack` returned.
     """
-    given, scales = (x, 1.0, zero, packed, *_scales(outputs), None), (1.0, 0, torch.float32)
+    given, scales = (x, 1.0, ZERO, packed, *_scales(outputs), None), (1.0, 0, torch.float32)
     convolve = torch.ops.onednn.qconv2d_pointwise
     return convolve(*given, *geometry(attrs), *scales, "none", [], "")
-
-
-def pack_rows(weight: Tensor, x: Tensor) -> Tensor:
-    """Weights [out, in] as `multiply_bytes` wants them for such rows."""
-    return torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), list(x.shape))
-
-
-def multiply_bytes(x: Tensor, zero: int, packed: Tensor, outputs: int) -> Tensor:
-    """The same for rows of bytes n + zero, [n, in], and the result of `pack_rows`: [n, out]."""
-    given, scales = (x, 1.0, zero, packed, *_scales(outputs), None), (1.0, 0, torch.float32)
-    return torch.ops.onednn.qlinear_pointwise(*given, *scales, "none", [], "")
 
 
 @cache
@@ -246,14 +190,14 @@ def _scales(outputs: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def has_exact_int8() -> bool:
-    """Whether `convolve_bytes` and `multiply_bytes` are here and exact.
+    """Whether `convolve_bytes` is here and exact.
 
     Processors without VNNI add pairs of products in 16 bits, which the largest values pass: sums
-    are then wrong by far. Dense, with stride, and of a channel each are tried, and rows.
+    are then wrong by far. Dense, with stride, and of a channel each are tried.
     """
     try:
         cases = (64, 1, 1), (64, 2, 1), (64, 1, 64)
-        return all(_is_exact(*case) for case in cases) and _rows_are_exact()
+        return all(_is_exact(*case) for case in cases)
     except (AttributeError, RuntimeError, TypeError):
         return False
 
@@ -265,19 +209,8 @@ def _is_exact(channels: int, stride: int, groups: int) -> bool:
     levels[1::2] = -127
     for k in (127, -127):
         x = channels_last(torch.full((1, channels, 9, 9), k + ZERO, dtype=torch.uint8))
-        sums = convolve_bytes(x, ZERO, pack(levels, ZERO, attrs), channels, attrs)
+        sums = convolve_bytes(x, pack(levels, attrs), channels, attrs)
         exact = F.conv2d(x.double() - ZERO, levels.double(), None, *geometry(attrs))
         if not torch.equal(sums.double(), exact):
-            return False
-    return True
-
-
-def _rows_are_exact() -> bool:
-    weight = torch.full((16, 576), 127.0)
-    weight[1::2] = -127
-    for k in (127, -127):
-        x = torch.full((9, 576), k + ZERO, dtype=torch.uint8)
-        sums = multiply_bytes(x, ZERO, pack_rows(weight, x), len(weight))
-        if not torch.equal(sums, weight.sum(1).mul(k).expand_as(sums)):
             return False
     return True

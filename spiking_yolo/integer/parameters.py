@@ -101,19 +101,21 @@ class NetworkParameters:
                 setattr(self, name, moved(getattr(self, name), device))
         return self
 
-    def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:
-        """Images as bytes less the byte that stands for 0: whole numbers.
+    def as_bytes(self, x: Tensor) -> Tensor:
+        """Images as bytes, uint8: as they are, or rounded where they are as the ANN takes them."""
+        return x if x.dtype == torch.uint8 else self.rounded(x).to(torch.uint8)
 
-        as_bytes: As uint8, where 0 is the byte of 0.
-        """
+    def rounded(self, x: Tensor) -> Tensor:
+        """Images as the ANN takes them as whole numbers from 0 to 255."""
         mean, scale = (value.to(x)[:, None, None] for value in (self._mean, self._scale))
         x = x * scale
         if any(self._spec.mean):
             x = x + 255 * mean
-        x = x.round_().clamp_(0, 255).float()
-        if as_bytes and not self.input_zero.any():
-            return channels_last(x.to(torch.uint8))
-        return x.sub_(self.input_zero.to(x)[:, None, None])
+        return x.round_().clamp_(0, 255)
+
+    def whole(self, image: Tensor) -> Tensor:
+        """Bytes less those that stand for 0: whole numbers, float32."""
+        return image.float() - self.input_zero.to(image.device).float()[:, None, None]
 
     def output(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
         """A head in values of the ANN, with its correction."""
@@ -124,8 +126,6 @@ class NetworkParameters:
                 total = total + each(self._corrections[name], total)
             return total
         n = values[name]
-        if n.dtype == torch.uint8:
-            n = n.float() - 128
         scale, bias = self._heads[name]
         return n * each(scale, n) + each(bias, n)
 

@@ -1,7 +1,7 @@
 """A network as an ONNX model: its step, translated by PyTorch's exporter, with boxes and counts.
 
-The step of a spiking network is IntegerNetwork as it computes without kernels, in float32 that
-carries whole numbers. Behind every layer's sums stands a cast to int32 and back, so that no runtime
+The step of a spiking network is its plan as PyTorch executes it, in float32 that carries whole
+numbers. Behind every layer's sums stands a cast to int32 and back, so that no runtime
 moves a multiplication into the weights. So heads and events equal the package's to the bit, with
 and without the optimisations of onnxruntime 1.32, for (leaky) ReLU, ReLU6 and shortcuts. With SiLU
 and attention, whose exponential functions are computed of the same operations, none of 1.2 million
@@ -10,6 +10,7 @@ counts of YOLOv8n and 2.4 million of YOLO26n differed for one photograph, nor di
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -27,12 +28,13 @@ from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward, geometry, shapes
 from spiking_yolo.integer.convolution import EXACT, WholeConvolution
-from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.step import Frame
+from spiking_yolo.integer.execute import Frame, events, execute
+from spiking_yolo.integer.plan import Convolution, Plan, Step, compile
 from spiking_yolo.io.json import json_text
 from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.onnx import operators
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
 
@@ -101,8 +103,7 @@ def spiking_model(
         raise UserError(f"{recipe.name} takes T steps, and ONNX files hold one: choose {needed}")
     if stateful and not recipe.keeps_frames:
         raise UserError("--stateful needs a state: --set encoding.frames=keep")
-    network = IntegerNetwork(graph, converted.neurons, recipe, spec, fast=False)
-    step = IntegerStep(network, stateful)
+    step = IntegerStep(compile(graph, converted.neurons, recipe, spec), recipe, stateful)
     module = ExportedStep(step, spec, boxes, counts)
     metadata = {
         "kind": "spiking",
@@ -152,40 +153,43 @@ class IntegerStep(AnnStep):
     """A photograph, or a frame of a video, of a network of whole numbers.
 
     Args:
-        network: The network, made with fast=False; its convolutions are replaced.
+        plan: The network, whose convolutions are replaced.
+        recipe: Its method.
         stateful: Whether the next image may be a frame of the same video.
     """
 
-    def __init__(self, network: IntegerNetwork, stateful: bool):
-        super().__init__(network.counted, network.sizes)
-        self.network = network
-        self.segments = {name: len(ends) for name, ends in network.ends.items()}
-        convolutions = network.parameters_of.convolutions
-        for name, convolution in convolutions.items():
-            convolutions[name] = ExportedConvolution(convolution)
-        recipe = network.recipe
-        if not stateful:
-            return
-        if recipe.neuron.busy:
-            raise UserError("a graph does not know the frames before: --set neuron.busy=0")
-        self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
+    def __init__(self, plan: Plan, recipe: Recipe, stateful: bool):
+        super().__init__(plan.counted, plan.sizes)
+        self.plan, self.recipe = plan.map(exported), recipe
+        self.segments = {name: len(ends) for name, ends in plan.ends.items()}
+        if stateful:
+            self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
 
     def __call__(self, x: Tensor, states: Mapping[str, Tensor]) -> Stepped:
-        recipe, following = self.network.recipe, dict[str, Tensor]()
+        plan, following = self.plan, dict[str, Tensor]()
         before, dead_zone = None, 0.0
         if states:
-            before, following[CLOCK] = Frame(states, {}, ()), states[CLOCK] + 1
+            before, following[CLOCK] = Frame(states, ()), states[CLOCK] + 1
             later = states[CLOCK][0] > 0
             # As of Python's floats.
-            dead_zone = later.double() * recipe.neuron.hysteresis
-        frame = self.network(x, before, dead_zone)
+            dead_zone = later.double() * self.recipe.neuron.hysteresis
+        image = plan.parameters.whole(plan.parameters.rounded(x))
+        frame = execute(plan, image, before, dead_zone)
         if states:
             following |= {name: frame.sent[name] for name in self.segments}
-        events: dict[str, Tensor] = {}
+        counts: dict[str, Tensor] = {}
         for name in self.segments:
-            counts = frame.events[name].unflatten(0, (3, x.shape[0]))
-            events[name] = counts.movedim(0, 1).flatten(1, 2)
-        return frame.outputs, {name: following[name] for name in self.states}, events
+            old = states[name] if states else None
+            each = events(plan, name, frame.sent[name], old).unflatten(0, (3, x.shape[0]))
+            counts[name] = each.movedim(0, 1).flatten(1, 2)
+        return frame.outputs, {name: following[name] for name in self.states}, counts
+
+
+def exported(step: Step) -> Step:
+    """The step with weights as ONNX files hold them."""
+    if isinstance(step, Convolution):
+        return replace(step, whole=ExportedConvolution(step.whole))
+    return step
 
 
 class ExportedConvolution(WholeConvolution):
@@ -201,7 +205,7 @@ class ExportedConvolution(WholeConvolution):
         size = -(-self.levels.shape[1] // parts)
         self._parts = [part.to(torch.int8) for part in self.levels.split(size, 1)]
 
-    def __call__(self, x: Tensor, zero: int = 0) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         a, given = self.attrs, [x]
         if len(self._parts) > 1:
             by_group = x.unflatten(1, (a.get("groups", 1), -1))

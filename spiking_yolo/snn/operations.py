@@ -192,7 +192,7 @@ class EventCosts:
     def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]]):
         self.graph, self.shapes = graph, shapes
         self.attention = any(node.product for node in graph.nodes)
-        self._columns: dict[bool, dict[str, Tensor]] = {}
+        self._columns: dict[tuple[bool, str], dict[str, Tensor]] = {}
 
     def of(self, counts: Mapping[str, Tensor], first: bool = False) -> dict[str, Tensor]:
         """Sender -> its events, the operations that they cause, and those of them in products.
@@ -204,23 +204,37 @@ class EventCosts:
         Returns:
             float64 [3 * N, 3], as Counts.stacked; [3 * N, 2] without attention.
         """
-        if first not in self._columns:
-            self._columns[first] = self._of_each_event(counts, first)
+        sizes = {name: count.shape[1:] for name, count in counts.items()}
         spent: dict[str, Tensor] = {}
-        for name, columns in self._columns[first].items():
+        device = next(iter(counts.values())).device
+        for name, columns in self.columns(sizes, first, device).items():
             spent[name] = counts[name].flatten(1).double() @ columns
         return spent
 
-    def _of_each_event(self, counts: Mapping[str, Tensor], first: bool) -> dict[str, Tensor]:
-        sizes = {name: count.shape[1:] for name, count in counts.items()}
-        kinds = [{name: torch.ones(size) for name, size in sizes.items()}]
-        for products in (False, True)[: 1 + self.attention]:
-            kinds.append(costs_of_events(self.graph, self.shapes, sizes, first, products))
-        columns: dict[str, Tensor] = {}
-        for name, count in counts.items():
-            each = [kind[name].flatten().double() for kind in kinds]
-            columns[name] = torch.stack(each, 1).to(count.device)
-        return columns
+    def columns(
+        self,
+        sizes: Mapping[str, Sequence[int]],
+        first: bool,
+        device: torch.device | str = "cpu",
+    ) -> dict[str, Tensor]:
+        """Sender -> of each of its events: 1, the operations that it causes, and those of them in
+        products; float64 [n, 3], or [n, 2] without attention.
+
+        Args:
+            sizes: Sender -> shape of its events, as in `costs_of_events`.
+            first: Whether these are the events of the first step.
+            device: Where they are multiplied.
+        """
+        key = first, str(device)
+        if key not in self._columns:
+            kinds = [{name: torch.ones(torch.Size(size)) for name, size in sizes.items()}]
+            for products in (False, True)[: 1 + self.attention]:
+                kinds.append(costs_of_events(self.graph, self.shapes, sizes, first, products))
+            self._columns[key] = {}
+            for name in sizes:
+                each = [kind[name].flatten().double() for kind in kinds]
+                self._columns[key][name] = torch.stack(each, 1).to(device)
+        return self._columns[key]
 
 
 def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:

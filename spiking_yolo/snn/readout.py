@@ -148,6 +148,7 @@ class Snapshot:
         first: bool = False,
         spikes: Mapping[str, Tensor] | None = None,
         maps: bool = False,
+        spent: Mapping[str, Tensor] | None = None,
     ) -> "Snapshot":
         """What the counts so far amount to.
 
@@ -163,8 +164,11 @@ class Snapshot:
                 `operations.product_operations`.
             spikes: Layer -> spikes so far of each neuron, where its events are something else.
             maps: Whether to make maps.
+            spent: What EventCosts.of makes of the counts, where that is known without them.
         """
-        graph, spent = costs.graph, costs.of(counts, first)
+        graph = costs.graph
+        if spent is None:
+            spent = costs.of(counts, first)
         by_sender = {name: Counts.unstacked(sums[:, 0]) for name, sums in spent.items()}
         own = {node.name: by_sender[node.name].spikes for node in graph.activations}
         if spikes is not None:

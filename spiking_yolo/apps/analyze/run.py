@@ -32,7 +32,6 @@ from spiking_yolo.graph import Activation, Graph, forward, layer_labels
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import moved
-from spiking_yolo.integer.step import whole
 from spiking_yolo.io.json import columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import Progress, silent
@@ -110,15 +109,15 @@ def whole_chain(
         name: Name of the layer.
         before: The ANN's pre-activation, [N, C, ...].
         phi: The ANN's activation function.
-        sent: What its neurons sent, as in Frame.sent.
+        sent: What its neurons sent, whole numbers.
     """
-    unit = network.parameters_of.units[name]
+    unit = network.plan.parameters.units[name]
 
     def value(k: Tensor) -> Tensor:
         k = k.cpu().double()
         return k * per_channel(unit.scale, k) + per_channel(unit.bias, k)
 
-    layer = moved(network.layers[name], torch.device("cpu"))
+    layer = moved(network.plan.parameters.layers[name], torch.device("cpu"))
     before = before.float().cpu()
     scale = torch.ones_like(layer.per_value)
     if layer.phi.monotone:
@@ -128,7 +127,7 @@ def whole_chain(
     largest = torch.full_like(before, unit.largest)
     clipped = ann.maximum(value(-largest)).minimum(value(largest))
     grid = value(fire([before], alone, None))
-    snn = value(whole(sent))
+    snn = value(sent)
     return Chain(ann, clipped, grid, grid, snn, snn)
 
 
@@ -323,7 +322,7 @@ def analyze(
         (seen,) = observer.observe([image], T, [T], want=(), probes=probes)
         error += relative_error(seen.last.outputs, outputs) / len(paths)
         if isinstance(network, IntegerNetwork):
-            watch.sent = dict(network(x).sent)
+            watch.sent = dict(network.sent(x))
         for name, z in before.items():
             phi, sent = graph[name].phi, watch.sent[name]
             if isinstance(network, IntegerNetwork):

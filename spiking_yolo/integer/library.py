@@ -1,0 +1,64 @@
+"""The functions of program.c and training.c, which setup.py builds where there is a compiler: one
+library for each set of instructions.
+"""
+
+import ctypes
+import os
+import zlib
+from ctypes import c_int, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Sets of instructions of x86-64, each with those of the sets before it. Other processors have the
+# first one alone.
+LEVELS = ("default", "avx2", "avx512", "vnni")
+# Vectors are padded to so many numbers, the most of any set.
+LANES = 16
+# The byte of no events.
+ZERO = 128
+
+
+def usable_levels() -> tuple[str, ...]:
+    """The sets of instructions that PyTorch uses on this processor. ATEN_CPU_CAPABILITY may name a
+    lower one, for PyTorch too, and SPIKING_YOLO_KERNELS, for these functions alone.
+    """
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    if capability == "avx512" and torch.cpu.get_capabilities().get("avx512_vnni"):
+        capability = "vnni"
+    levels = LEVELS[: LEVELS.index(capability) + 1] if capability in LEVELS else LEVELS[:1]
+    lower = os.environ.get("SPIKING_YOLO_KERNELS", "")
+    return levels[: levels.index(lower) + 1] if lower in levels else levels
+
+
+@cache
+def library() -> Any:
+    """The functions for this processor, which take addresses and whole numbers.
+
+    None where they were not built, do not load, or are of another state of their sources.
+    """
+    folder = Path(__file__).parent
+    try:
+        functions = ctypes.CDLL(str(folder / f"kernels_{usable_levels()[-1]}.so"))
+    except OSError:
+        return None
+    built = getattr(functions, "source", lambda: None)()
+    if (folder / "program.c").exists() and built != checksum(folder):
+        return None
+    address, number = c_void_p, c_int64
+    functions.run.argtypes = address, number
+    functions.run.restype = number
+    functions.absorb.argtypes = address, address, number, number
+    functions.receive.argtypes = address, address, address
+    functions.layout.argtypes = (address,)
+    functions.values.argtypes = address, address, c_int, address, address
+    functions.gradients.argtypes = address, address, c_int, address, address, address, address
+    return functions
+
+
+def checksum(folder: Path) -> int:
+    """A number for the state of the sources in C, as a C int."""
+    sources = sorted(folder.glob("*.[ch]"))
+    return zlib.crc32(b"".join(source.read_bytes() for source in sources)) >> 1

@@ -1,0 +1,139 @@
+/* Vectors as wide as the processor's, and the neuron of neuron.py once more: scale, activation, rounding.
+
+Compiled without contraction: a multiplication and an addition are rounded each, so that the results are those of
+neuron.py to the bit. What neurons have sent is a byte, k + 128. */
+
+#pragma once
+#include <stdint.h>
+#include <string.h>
+#if defined __SSE2__
+#include <immintrin.h>
+#endif
+
+#if defined __AVX512F__
+#define LANES 16
+#define SIMD(name) _mm512_##name
+typedef __m512i packed;
+#elif defined __AVX2__
+#define LANES 8
+#define SIMD(name) _mm256_##name
+typedef __m256i packed;
+#else
+#define LANES 4
+#define SIMD(name) _mm_##name
+#if defined __SSE2__
+typedef __m128i packed;
+#endif
+#endif
+enum { LARGEST = 127, ZERO = 128, TERMS = 3, BYTES = 4 * LANES };
+typedef float floats __attribute__((vector_size(BYTES)));
+typedef int32_t ints __attribute__((vector_size(BYTES)));
+typedef uint8_t quarter __attribute__((vector_size(LANES)));
+
+/* Every function of vectors is part of its caller. */
+#define INLINE static inline __attribute__((always_inline))
+
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+INLINE floats all(float x) { return (floats){} + x; }
+INLINE floats choose(ints mask, floats a, floats b) { return (floats)((mask & (ints)a) | (~mask & (ints)b)); }
+
+/* Of each lane the larger, the smaller, and what is rounded down; lanes of bytes and of 32 bits. */
+#if defined __SSE2__
+INLINE floats larger(floats a, floats b) { return SIMD(max_ps)(a, b); }
+INLINE floats smaller(floats a, floats b) { return SIMD(min_ps)(a, b); }
+#else
+INLINE floats larger(floats a, floats b) { return choose(a > b, a, b); }
+INLINE floats smaller(floats a, floats b) { return choose(a < b, a, b); }
+#endif
+#if defined __AVX512F__
+INLINE floats down(floats x) { return _mm512_floor_ps(x); }
+INLINE ints widened(quarter x) { return (ints)_mm512_cvtepu8_epi32((__m128i)x); }
+INLINE quarter narrowed(ints x) { return (quarter)_mm512_cvtepi32_epi8((__m512i)x); }
+#elif defined __AVX2__
+INLINE floats down(floats x) { return _mm256_floor_ps(x); }
+INLINE ints widened(quarter x) { return (ints)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)x)); }
+INLINE quarter narrowed(ints x) {
+    __m256i y = (__m256i)x;
+    __m128i z = _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+    return (quarter)_mm_cvtsi128_si64(_mm_packus_epi16(z, z));
+}
+#else
+INLINE floats down(floats x) {
+    floats cut = __builtin_convertvector(__builtin_convertvector(x, ints), floats);
+    return cut + __builtin_convertvector(cut > x, floats);
+}
+INLINE ints widened(quarter x) { return __builtin_convertvector(x, ints); }
+INLINE quarter narrowed(ints x) { return __builtin_convertvector(x, quarter); }
+#endif
+
+INLINE floats read(const float *from, int64_t n) {
+    floats x = {};
+    if (n == LANES) memcpy(&x, from, sizeof x);
+    else memcpy(&x, from, n * sizeof *from);
+    return x;
+}
+
+/* e^x for x <= 0: see neuron.exp. */
+INLINE floats power(floats x) {
+    static const float coefficients[] = {0.00123913318f, 0.00968418631f, 0.0554806302f, 0.240230454f, 0.693146933f, 1.0f};
+    x = larger(x * 1.4426950408889634f, all(-126.0f));
+    floats exponent = down(x);
+    x = x - exponent;
+    floats sum = all(0.000218657848f);
+    for (int i = 0; i < 6; i++) sum = sum * x + coefficients[i];
+    return sum * (floats)((__builtin_convertvector(exponent, ints) + 127) << 23);
+}
+
+INLINE floats sigmoid(floats x) {
+    floats e = power((floats)((ints)x | INT32_MIN));
+    return choose(x < 0, e, all(1.0f)) / (e + 1.0f);
+}
+
+/* From where a number is rounded up, by the last four bits of the one below: of some the next number has a digit less, of
+some a digit more (counting.py). */
+typedef struct {
+    floats cut[16 / LANES];
+} Rounding;
+
+INLINE Rounding rounding(float slack) {
+    Rounding r = {};
+    for (int i = 0; i < 16; i++) r.cut[i / LANES][i % LANES] = 0.5f + slack * ((0x1115 >> i & 1) - (0xa888 >> i & 1));
+    return r;
+}
+
+INLINE floats cut_of(const Rounding *r, ints number) {
+#if LANES == 16
+    return __builtin_shuffle(r->cut[0], number);
+#elif LANES == 8
+    return __builtin_shuffle(r->cut[0], r->cut[1], number);
+#else
+    floats cut;
+    for (int i = 0; i < LANES; i++) cut[i] = ((const float *)r->cut)[number[i] & 15];
+    return cut;
+#endif
+}
+
+/* Per channel, each padded to whole vectors: see NeuronLayer. scales: of each term; ceiling: infinity without a cap.
+slope: 0 to 1; slack: less than 1/2; silu: whether the activation is that. */
+typedef struct {
+    const float *scales[TERMS], *bias, *per_value, *offset, *ceiling;
+    float slope, slack;
+    int64_t silu;
+} Layer;
+
+/* The new k of LANES neurons with the potential v, +ZERO. before: the k from which the change is rounded; least: how many
+thresholds must be due, 0 for any. */
+INLINE ints fire(const Layer *g, const Rounding *r, int64_t c, floats v, floats before, float least) {
+    if (g->silu) v = v * sigmoid(v) * read(g->per_value + c, LANES);
+    else v = larger(v, v * g->slope);
+    v = smaller(v, read(g->ceiling + c, LANES)) + read(g->offset + c, LANES);
+    /* No more than LARGEST is sent: a whole number is not rounded up, since slack is below 1/2. */
+    floats due = smaller(larger(v, all(-LARGEST)), all(LARGEST)) - before;
+    floats base = down(due);
+    ints low = __builtin_convertvector(base, ints);
+    ints change = low - (due - base >= cut_of(r, low));
+    if (least > 0) change &= larger(v - before, before - v) >= least;
+    return __builtin_convertvector(before, ints) + ZERO + change;
+}

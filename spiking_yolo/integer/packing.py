@@ -1,0 +1,150 @@
+"""Weights of convolutions in the order in which program.c reads them."""
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.integer.library import LANES, ZERO, library
+from spiking_yolo.integer.plan import Convolution
+
+# Channels of a map in memory are whole sixteens.
+SIXTEEN = 16
+# Bytes beyond the end of memory that C may read.
+SLACK = 64
+
+
+def structure(name: str, fields: str, **others: Any) -> Any:
+    """A structure of program.c: names of whole numbers, `*name` of addresses, and others."""
+    members: list[tuple[str, Any]] = []
+    for one in fields.split():
+        kind = c_void_p if one.startswith("*") else c_int64
+        members.append((one.lstrip("*"), others.get(one, kind)))
+    return type(name, (ctypes.Structure,), {"_fields_": members})
+
+
+Block = structure("Block", "first lanes at channel")
+
+
+def padded(channels: int) -> int:
+    """Channels of a map in memory."""
+    return -(-channels // SIXTEEN) * SIXTEEN
+
+
+@cache
+def block_sizes() -> tuple[int, int]:
+    """Outputs of a block at most, of the kernel of events, and in a vector."""
+    sizes = (c_int64 * 3)()
+    library().layout(sizes)
+    return sizes[0], sizes[1]
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """Weights in memory.
+
+    Attributes:
+        memory: They, and SLACK.
+        blocks: Outputs that lie together.
+        sizes: Of each part of what the layer reads: its groups of four channels, or its pairs.
+        merged: Whether the taps of a row are read as one run.
+    """
+
+    memory: Tensor
+    blocks: Any
+    sizes: tuple[int, ...]
+    merged: bool = False
+
+    @classmethod
+    def of(
+        cls, pieces: list[Tensor], blocks: list[Any], sizes: Sequence[int], merged: bool = False
+    ) -> "PackedWeights":
+        """Pieces of memory one after the other."""
+        memory = torch.cat([*pieces, pieces[0].new_zeros(SLACK)])
+        return cls(memory, (Block * len(blocks))(*blocks), tuple(sizes), merged)
+
+
+def taps_of(step: Convolution) -> list[Tensor]:
+    """The weights for each part of what a layer reads, int32 [kh, kw, in, out]."""
+    assert step.parts is not None
+    taps = step.whole.levels.to(torch.int32).permute(2, 3, 1, 0)
+    if step.node.attrs["groups"] > 1:
+        return [taps]
+    return list(taps.split([part.channels for part in step.parts], 2))
+
+
+def by_groups(step: Convolution) -> PackedWeights:
+    """For events, as w + 128: [block][tap][group of four channels][out][4]."""
+    assert step.parts is not None
+    most, _ = block_sizes()
+    outs, sizes = padded(len(step.whole.levels)), list[int]()
+    parts: list[Tensor] = []
+    for part, taps in zip(step.parts, taps_of(step), strict=True):
+        before, behind = part.first % 4, -(part.first + part.channels) % 4
+        taps = F.pad(taps, (0, outs - taps.shape[3], before, behind))
+        parts.append(taps.unflatten(2, (-1, 4)).flatten(0, 1).transpose(2, 3))
+        sizes.append(parts[-1].shape[1])
+    weights = torch.cat(parts, 1) + ZERO
+    pieces, blocks = list[Tensor](), list[Any]()
+    first = at = 0
+    while first < outs:
+        lanes = most
+        while lanes > outs - first:
+            lanes //= 2
+        pieces.append(weights[:, :, first : first + lanes].to(torch.uint8).flatten())
+        blocks.append(Block(first, lanes, at, 0))
+        first, at = first + lanes, at + len(pieces[-1])
+    return PackedWeights.of(pieces, blocks, sizes)
+
+
+def by_pairs(step: Convolution, stride: int) -> PackedWeights:
+    """For computing anew, 16 bits: [block][tap][pair of channels][out][2].
+
+    stride: Channels in memory of the map of the first part.
+    """
+    assert step.parts is not None
+    _, lanes = block_sizes()
+    attrs, part, all_taps = step.node.attrs, step.parts[0], taps_of(step)
+    groups, outs = attrs["groups"], len(step.whole.levels)
+    whole = part.first == 0 and stride - part.channels < SIXTEEN and part.scale[1] == 1
+    merged = len(step.parts) == groups == attrs["dilation"][1] == 1 and whole
+    if merged:
+        all_taps = [F.pad(all_taps[0], (0, 0, 0, stride - part.channels)).flatten(1, 2)[:, None]]
+    even = [F.pad(taps, (0, 0, 0, taps.shape[2] % 2)) for taps in all_taps]
+    weights = torch.cat([taps.unflatten(2, (-1, 2)) for taps in even], 2).flatten(0, 1)
+    weights = weights.to(torch.int16).transpose(2, 3)
+    pieces, blocks, at = list[Tensor](), list[Any](), 0
+    for group in range(groups):
+        last = (group + 1) * outs // groups
+        for first in range(group * outs // groups, last, 2 * lanes):
+            count = min(2 * lanes, last - first)
+            size = 2 * lanes if count > lanes else lanes
+            piece = weights[:, :, first : first + count]
+            pieces.append(F.pad(piece, (0, 0, 0, size - count)).flatten())
+            blocks.append(Block(first, count, at, group * step.whole.levels.shape[1]))
+            at += len(pieces[-1])
+    return PackedWeights.of(pieces, blocks, [taps.shape[2] // 2 for taps in even], merged)
+
+
+def by_channels(step: Convolution) -> PackedWeights:
+    """Of a depthwise layer, the lower half of 32 bits: [tap][channel]."""
+    outs = padded(len(step.whole.levels))
+    taps = F.pad(taps_of(step)[0][:, :, 0], (0, outs - len(step.whole.levels))) & 0xFFFF
+    return PackedWeights.of([taps.flatten().contiguous()], [Block(0, outs, 0, 0)], [0])
+
+
+def border_of(step: Convolution) -> tuple[Tensor, Tensor] | None:
+    """Position -> its row of what the border lacks, or -1; and these rows, int32."""
+    border, outs = step.whole.border, padded(len(step.whole.levels))
+    if border is None or not len(border.where):
+        return None
+    rows = torch.full((border.size.numel(),), -1, dtype=torch.int32)
+    rows[border.where] = torch.arange(len(border.where), dtype=torch.int32)
+    lacks = F.pad(border.values, (0, outs - border.values.shape[1]))
+    return rows, torch.cat([lacks.to(torch.int32).flatten(), rows.new_zeros(LANES)])

@@ -1,0 +1,367 @@
+"""The plan of a network of whole numbers: what is computed, step by step, of which parts of which
+maps, and by which kernel. `execute` runs it in PyTorch, `Program` in C.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.graph.rewrites import distribute_sums, terms
+from spiking_yolo.integer.convolution import WholeConvolution
+from spiking_yolo.integer.neuron import LARGEST, NeuronLayer
+from spiking_yolo.integer.parameters import NetworkParameters
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.counting import count_binary_digits, count_digits
+from spiking_yolo.snn.layout import NeuronParameters
+from spiking_yolo.snn.operations import spiking
+from spiking_yolo.snn.plan import NetworkPlan
+
+# events: adds what changes, by groups of four channels. direct: computed anew at the positions that
+# changes reach. depthwise: the same for a channel each. reference: PyTorch, at all positions.
+Kernel = Literal["events", "direct", "depthwise", "reference"]
+# A layer that reads so few channels has more to do with events than without.
+FEW_CHANNELS = 16
+# Maps that neurons add up in C, at most.
+TERMS = 3
+# Sums of a program in C are whole numbers of 32 bits.
+LARGEST_SUM = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of channels that a layer reads of the image, or of what neurons or a pooling have sent.
+
+    Attributes:
+        source: The node that has sent them.
+        first, channels: Where the run begins there, and its length.
+        scale: How often each row and column is repeated, as upsampling does.
+    """
+
+    source: str
+    first: int
+    channels: int
+    scale: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution or linear layer.
+
+    Attributes:
+        node: Its node in the graph.
+        whole: Its weights, and what its border lacks.
+        parts: What it reads, in order; None where that is more than runs of channels.
+        kernel: What computes it in C.
+    """
+
+    node: Node
+    whole: WholeConvolution
+    parts: tuple[Part, ...] | None
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """A layer of neurons.
+
+    Attributes:
+        node: Its node in the graph.
+        layer: Its parameters.
+        terms: The nodes whose sum it reads.
+        parts: Of each of these, what it is of the image and of what others have sent; see Part.
+        pool: The max pooling of sums that it reads, which it can do itself.
+        in_c: Whether program.c has such neurons.
+    """
+
+    node: Node
+    layer: NeuronLayer
+    terms: tuple[str, ...]
+    parts: tuple[tuple[Part, ...] | None, ...]
+    pool: Node | None
+    in_c: bool
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Max pooling of what neurons have sent, whose maxima travel.
+
+    Attributes:
+        node: Its node in the graph.
+        part: What it pools; None where that is more than a run of channels of one map.
+    """
+
+    node: Node
+    part: Part | None
+
+
+@dataclass(frozen=True)
+class Other:
+    """The image, or what is moved, added, averaged or multiplied with another map."""
+
+    node: Node
+
+
+Step = Convolution | Neurons | Pooling | Other
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network of whole numbers, for images of one size.
+
+    Attributes:
+        steps: In order; each reads what earlier ones have computed.
+        parameters: All numbers.
+        sizes: Shape of every node's output, [1, C, ...].
+        input: The image's node.
+        outputs: Output -> the nodes that it is the sum of.
+        senders: The nodes that send events: neurons and max poolings of what those have sent.
+        counted: The network as its events are counted, whose slices take segments of channels.
+        ends: Sender -> where each of its segments of channels ends.
+        digits: How many digits whole numbers have that are not 0.
+    """
+
+    steps: tuple[Step, ...]
+    parameters: NetworkParameters
+    sizes: Mapping[str, torch.Size]
+    input: str
+    outputs: Mapping[str, Sequence[str]]
+    senders: tuple[str, ...]
+    counted: Graph
+    ends: Mapping[str, Sequence[int]]
+    digits: Callable[[Tensor], Tensor]
+
+    def step(self, name: str) -> Step:
+        """The step that computes a node."""
+        return next(step for step in self.steps if step.node.name == name)
+
+    def map(self, f: Callable[[Step], Step]) -> "Plan":
+        """The plan with f of each step in its place."""
+        return replace(self, steps=tuple(map(f, self.steps)))
+
+
+def compile(
+    graph: Graph,
+    neurons: NeuronParameters,
+    recipe: Recipe,
+    spec: Spec,
+    device: torch.device | str = "cpu",
+) -> Plan:
+    """The plan of a network.
+
+    Args:
+        graph: The ANN.
+        neurons: Activation -> theta, initial and perhaps bias and rest of its neurons, [C] each;
+            output -> bias.
+        recipe: The method, whose layers send complete values.
+        spec: Its interface, with the size of images.
+        device: Where its numbers lie.
+
+    Raises:
+        UserError: The network has a sum of maps that is read by other than neurons and layers.
+    """
+    order = NetworkPlan(graph, recipe)
+    computed = distribute_sums(order.graph)
+    sizes = shapes(order.graph, spec.height, spec.width)
+    sizes |= shapes(computed, spec.height, spec.width)
+    parameters = NetworkParameters(computed, neurons, recipe.neuron, spec)
+    parameters = parameters.to(torch.device(device))
+    carrying = spiking(computed, parameters.layers)
+    senders: list[str] = []
+    for node in computed.nodes:
+        if node.op == "activation" or (node.op == "max_pool" and node.name in carrying):
+            senders.append(node.name)
+    channels = {name: size[1] for name, size in sizes.items()}
+    ends = segments(order.graph, channels, senders, order.sliced)
+    steps: list[Step] = []
+    for node in computed.nodes:
+        steps.append(_step(node, computed, parameters, sizes, senders, order.sums))
+    digits = count_digits
+    if recipe.neuron_kind.events == "digits":
+        digits = count_binary_digits
+    return Plan(
+        tuple(steps),
+        parameters,
+        sizes,
+        computed.nodes[0].name,
+        {name: terms(computed, name) for name in computed.outputs},
+        tuple(senders),
+        of_segments(order.graph, ends),
+        ends,
+        digits,
+    )
+
+
+def _step(
+    node: Node,
+    graph: Graph,
+    parameters: NetworkParameters,
+    sizes: Mapping[str, torch.Size],
+    senders: Collection[str],
+    sums: Mapping[str, str],
+) -> Step:
+    """The step of a node. This is where a layer's kernel is chosen."""
+    origins = {name for name in senders if parameters.units[name].largest <= LARGEST}
+    origins.add(graph.nodes[0].name)
+    if node.weighted:
+        parts = parts_of(graph, node.inputs[0], sizes, origins)
+        whole = parameters.convolutions[node.name]
+        kernel = _kernel(node, whole, parts, graph.nodes[0].name)
+        return Convolution(node, whole, parts, kernel)
+    if node.op == "activation":
+        read, layer = tuple(terms(graph, node.inputs[0])), parameters.layers[node.name]
+        pool = graph[node.inputs[0]]
+        plain = layer.settings.kind == "sigma-delta" and not (layer.phi.softmax or layer.phi.mish)
+        in_c = plain and len(read) <= TERMS and len(sizes[node.name]) == 4
+        alone = node.name in sums and graph[pool.inputs[0]].op == "conv"
+        parts = tuple([parts_of(graph, name, sizes, origins) for name in read])
+        return Neurons(node, layer, read, parts, pool if alone else None, in_c)
+    if node.op == "max_pool" and node.name in senders:
+        parts = parts_of(graph, node.inputs[0], sizes, origins)
+        single = parts is not None and len(parts) == 1 and parts[0].scale == (1, 1)
+        return Pooling(node, parts[0] if parts and single else None)
+    return Other(node)
+
+
+def _kernel(
+    node: Node, whole: WholeConvolution, parts: tuple[Part, ...] | None, image: str
+) -> Kernel:
+    """What computes a layer with weights in C."""
+    if node.op != "conv" or parts is None or whole.most > LARGEST_SUM:
+        return "reference"
+    groups, single = node.attrs["groups"], len(parts) == 1
+    if groups > 1:
+        each = len(whole.levels) == groups == parts[0].channels
+        if single and each and parts[0].scale == (1, 1):
+            return "depthwise"
+        return "direct" if single else "reference"
+    if any(part.source == image for part in parts) or whole.levels.shape[1] <= FEW_CHANNELS:
+        return "direct"
+    return "events"
+
+
+def parts_of(
+    graph: Graph, name: str, sizes: Mapping[str, torch.Size], origins: Collection[str]
+) -> tuple[Part, ...] | None:
+    """The runs of channels of `origins` that a node hands on; None if it does something else."""
+    node = graph[name]
+    if name in origins:
+        return (Part(name, 0, sizes[name][1]),) if len(sizes[name]) == 4 else None
+    sources = [parts_of(graph, source, sizes, origins) for source in node.inputs]
+    parts: list[Part] = []
+    for source in sources:
+        if source is None:
+            return None
+        parts += source
+    if node.op == "concat":
+        return tuple(parts)
+    if node.op == "upsample":
+        down, right = map(int, node.attrs["scale"])
+        if sizes[name][2:] != (sizes[node.inputs[0]][2] * down, sizes[node.inputs[0]][3] * right):
+            return None
+        return tuple([replace(p, scale=(p.scale[0] * down, p.scale[1] * right)) for p in parts])
+    if node.op == "slice" and sizes[name][2:] == sizes[node.inputs[0]][2:]:
+        chosen = range(sizes[node.inputs[0]][1])[slice(*node.attrs["slices"][0])]
+        return _run(parts, chosen) if chosen.step == 1 else None
+    return None
+
+
+def _run(parts: Sequence[Part], chosen: range) -> tuple[Part, ...]:
+    """The parts of some of the channels that are joined in `parts`."""
+    found: list[Part] = []
+    begin = 0
+    for part in parts:
+        first, last = max(chosen.start, begin), min(chosen.stop, begin + part.channels)
+        if first < last:
+            found.append(replace(part, first=part.first + first - begin, channels=last - first))
+        begin += part.channels
+    return tuple(found)
+
+
+# Channels whose events are counted together, those that no slice tells apart, are a segment: sender
+# -> where each of its segments ends.
+Ends = Mapping[str, Sequence[int]]
+
+
+def segments(
+    graph: Graph, channels: Mapping[str, int], senders: Collection[str], sliced: Collection[str]
+) -> dict[str, list[int]]:
+    """Where the segments of the channels of every sender end.
+
+    Args:
+        graph: The network.
+        channels: Of every node.
+        senders: The nodes that send events.
+        sliced: The nodes of whose events a slice is taken, directly or after other nodes.
+    """
+    ends: dict[str, list[int]] = {}
+    for name in senders:
+        cuts = {channels[name]}
+        if name in sliced:
+            cuts |= _cuts(graph, channels, name, senders)
+        ends[name] = sorted(cut for cut in cuts if 0 < cut <= channels[name])
+    return ends
+
+
+def _cuts(
+    graph: Graph, channels: Mapping[str, int], sender: str, senders: Collection[str]
+) -> set[int]:
+    """Where slices cut the channels of a sender, as far as its events move."""
+    cuts: set[int] = set()
+    # Node -> the channels at which those of the sender begin.
+    starts: dict[str, set[int]] = {sender: {0}}
+    for node in graph.nodes:
+        if node.name in senders or node.multiplies:
+            continue
+        first, found = 0, set[int]()
+        for source in node.inputs:
+            found |= {start + first for start in starts.get(source, ())}
+            first += channels[source] * (node.op == "concat")
+        if node.op == "slice":
+            every = range(channels[node.inputs[0]])
+            part = every[slice(*node.attrs["slices"][0])]
+            edges = (part.start, part.stop) if part.step == 1 else every
+            cuts |= {edge - start for start in found for edge in edges}
+            found = {start - part.start for start in found}
+        starts.setdefault(node.name, found)
+    return cuts
+
+
+def of_segments(graph: Graph, ends: Ends) -> Graph:
+    """The graph whose slices take segments of what is counted, where they took channels."""
+    known = dict(ends)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        given = [known[name] for name in node.inputs if name in known]
+        if node.op == "slice" and given:
+            node, known[node.name] = _sliced(node, given[0])
+        elif node.name not in ends and given and len(given) == len(node.inputs):
+            known[node.name] = _moved(node, given)
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _sliced(node: Node, ends: Sequence[int]) -> tuple[Node, Sequence[int]]:
+    channels, *others = node.attrs["slices"]
+    part = range(ends[-1])[slice(*channels)]
+    if part.step != 1:
+        # Of single channels.
+        return node, list(range(1, len(part) + 1))
+    chosen = [k for k, end in enumerate(ends) if part.start < end <= part.stop]
+    slices = [[chosen[0], chosen[-1] + 1], *others]
+    node = replace(node, attrs={**node.attrs, "slices": slices})
+    return node, [ends[k] - part.start for k in chosen]
+
+
+def _moved(node: Node, given: Sequence[Sequence[int]]) -> Sequence[int]:
+    if node.op != "concat":
+        return given[0]
+    joined: list[int] = []
+    for ends in given:
+        start = joined[-1] if joined else 0
+        joined += [start + end for end in ends]
+    return joined

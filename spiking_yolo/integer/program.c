@@ -1,0 +1,910 @@
+/* A network of whole numbers, one step after the other: a photograph, of which everything is computed, or a later frame of
+a video, of which only what changes reach is. Every sum is exact, so that results do not depend on how it is computed.
+
+A map lies channels last, its channels padded to whole sixteens. What neurons have sent is a byte, k + 128. What they send
+in a later frame lies in slots of each position: (group, four deltas of 8 bits) for each four channels of which one
+changed. A convolution keeps its sums and adds weight * delta.
+
+Threads claim chunks of a step and go on when all its chunks are done, whoever did them: one that waits for a processor
+holds up nobody, unless it is in the middle of a chunk. */
+
+#include "neuron.h"
+#include <sched.h>
+#include <stdlib.h>
+#include <time.h>
+#if defined _OPENMP
+#include <omp.h>
+#endif
+
+/* SLACK: entries beyond the end of slots and lists that may be read or written. WIDEST: vectors of outputs that are added
+to together. TILE: positions of outputs that are computed together. LIMIT: the largest delta of an entry, such that two
+products with weights up to 255 fit 16 bits where the processor adds pairs in so many. */
+enum { SIXTEEN = 16, SLACK = 16, WIDEST = 8, TILE = 6, COUNTS = 3, COLUMNS = 3 };
+#if defined __AVX512VNNI__ || !defined __AVX2__
+enum { LIMIT = 127 };
+#else
+enum { LIMIT = 64 };
+#endif
+typedef uint8_t sixteen __attribute__((vector_size(SIXTEEN)));
+typedef int16_t deltas __attribute__((vector_size(2 * SIXTEEN)));
+typedef int8_t small __attribute__((vector_size(SIXTEEN)));
+typedef int16_t half __attribute__((vector_size(2 * LANES)));
+
+/* Which positions differ from the frame before: h x w of each image. row: whether any of a row does. */
+typedef struct {
+    int64_t h, w;
+    uint8_t *changed, *row;
+} Marks;
+
+/* What the image or a layer of neurons or pooling has sent by now. wide: the same as 16 bits, with `edge` rows and columns
+of zeros around each image, or NULL. count, group, delta, balance: of each position its entries, and the sum of their
+deltas, or NULL. ends: where the segments of channels end that are counted apart. costs: what each event at a position
+causes, [columns - 1, segments, h * w]. spent: [images, columns, COUNTS]. maps: [COUNTS, images, segments, h * w], or
+NULL. entries, changes: entries and positions of this frame; overflow: whether slots were too few. */
+typedef struct {
+    Marks at;
+    int64_t channels, stride, edge, slots, segments, columns;
+    uint8_t *sent;
+    int16_t *wide;
+    uint16_t *count;
+    int32_t *group, *delta, *balance;
+    const int32_t *ends, *costs;
+    int64_t *spent;
+    float *maps;
+    int64_t entries, changes, overflow;
+} Map;
+
+/* Channels from `first` of a map that a layer reads, each position of it as often as the factors say. low, high: their
+groups; base: the first of them among all groups of the layer. map: NULL where only marks count. */
+typedef struct {
+    const Map *map;
+    const Marks *at;
+    int64_t factor_h, factor_w, first, pairs, low, high, base;
+} Part;
+
+/* Windows over maps of in_h x in_w, of which the first begins `top` rows above and `left` columns before. */
+typedef struct {
+    int64_t in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left;
+} Window;
+
+/* Outputs whose weights lie together: `lanes` of them from `first`, weights from `at`. part: channels from there are read,
+in grouped convolutions. */
+typedef struct {
+    int64_t first, lanes, at, channel;
+} Block;
+
+/* A convolution. weights: w + 128, [block][tap][group][out][4]; wide_weights: [block][tap][pair][out][2], of a depthwise
+one int32 [tap][channel]. merged: whether the taps of a row are one run of memory. border: added to the sums at a position,
+[border_row]. sums: [positions, outs]. room: entries of a row at most. EVENTS is replaced by DIRECT at all positions where more than `limit` entries
+arrive; outside: by the caller. by_blocks: its weights are so many that blocks of outputs, not rows, are the chunks. */
+enum { EVENTS, DIRECT, DEPTHWISE, VALUE };
+typedef struct {
+    Marks at;
+    Window window;
+    int64_t kind, outside, by_blocks, merged, parts, outs, groups, blocks, wide_blocks, room;
+    const Part *part;
+    const Block *block, *wide_block;
+    const uint8_t *weights;
+    const int16_t *wide_weights;
+    const int32_t *border_row, *border;
+    int32_t *sums;
+    double limit, rate, dense;
+} Convolution;
+
+/* What neurons add up: the sums of a convolution, or channels of a map from `first`. */
+typedef struct {
+    const Convolution *convolution;
+    const Map *map;
+    int64_t first;
+} Term;
+
+/* Neurons, of the largest sums of a window where they are pooled. part, reach: what lets them fire anew, as of a layer.
+fused: whether they compute the sums of their only term themselves. */
+typedef struct {
+    Map *out;
+    Layer layer;
+    int64_t terms, pooled, fused, parts;
+    Term term[TERMS];
+    const Part *part;
+    Window window, reach;
+} Neurons;
+
+typedef struct {
+    Map *out;
+    Part part;
+    Window window;
+} Pooling;
+
+/* The image: bytes [images, h, w, 3] of the caller, less `zero` of each channel. */
+typedef struct {
+    Map *out;
+    const uint8_t *bytes;
+    const int32_t *zero;
+} Image;
+
+/* Of `total` rows each chunk takes so many. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
+enum { IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE };
+typedef struct {
+    int64_t kind, rows, total, chunks;
+    void *what;
+    int64_t next, done, nanoseconds;
+} Step;
+
+/* fresh: whether nothing was sent before; everywhere: whether all neurons are asked, as with a smaller dead zone than in
+the frame before. due: how many thresholds must be due, 0 for any. anew: whether values are rounded as in a photograph.
+lists: scratch for the entries of each row or thread. sums: `room` numbers of scratch for each thread. */
+typedef struct {
+    int64_t steps, images, threads, fresh, everywhere, anew, room;
+    Step *step;
+    int32_t *lists, *sums;
+    float due;
+} Program;
+
+/* ---- counting ---- */
+/* The sum of sixteen bytes. */
+INLINE int64_t sum_of(sixteen x) {
+#if defined __SSE2__
+    __m128i sums = _mm_sad_epu8((__m128i)x, _mm_setzero_si128());
+    return _mm_cvtsi128_si64(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums)));
+#else
+    int64_t sum = 0;
+    for (int i = 0; i < SIXTEEN; i++) sum += x[i];
+    return sum;
+#endif
+}
+
+/* The digits of numbers: the bits of n ^ 3 n, of which the last is none, and the ninth stands for 171 or more. */
+INLINE sixteen digits(sixteen n) {
+    sixteen half = n >> 1, x = (n + half) ^ half;
+    x -= x >> 1 & 0x55;
+    x = (x & 0x33) + (x >> 2 & 0x33);
+    return ((x + (x >> 4)) & 0x0f) - (sixteen)(n > 170);
+}
+
+/* Spikes, digits and messages of channels a to b of a position. */
+INLINE void count(const uint8_t *new, const uint8_t *old, int64_t a, int64_t b, int64_t *counts) {
+    for (int64_t c = a; c < b; c += SIXTEEN) {
+        sixteen x, y, n;
+        memcpy(&x, new + c, SIXTEEN);
+        memcpy(&y, old + c, SIXTEEN);
+        sixteen more = (sixteen)(x > y);
+        n = (more & (x - y)) | (~more & (y - x));
+        if (b - c < SIXTEEN)
+            for (int64_t i = b - c; i < SIXTEEN; i++) n[i] = 0;
+        counts[0] += sum_of(n);
+        counts[1] += sum_of(digits(n));
+        counts[2] += sum_of((sixteen)(n != 0) & 1);
+    }
+}
+
+/* What the events of some positions are, and what they cause: added to a map's when they are known. */
+typedef struct {
+    int64_t spent[COLUMNS][COUNTS], entries, changes, overflow;
+} Total;
+
+static void spend(const Program *p, const Map *m, int64_t image, int64_t place, int64_t segment, const int64_t *counts, Total *total) {
+    int64_t size = m->at.h * m->at.w;
+    for (int64_t k = 0; k < COUNTS; k++) {
+        total->spent[0][k] += counts[k];
+        for (int64_t i = 1; i < m->columns; i++)
+            total->spent[i][k] += counts[k] * m->costs[((i - 1) * m->segments + segment) * size + place];
+        if (m->maps) m->maps[((k * p->images + image) * m->segments + segment) * size + place] = (float)counts[k];
+    }
+}
+
+static void add_total(Map *m, int64_t image, const Total *total) {
+    if (!total->changes) return;
+    for (int64_t i = 0; i < m->columns; i++)
+        for (int64_t k = 0; k < COUNTS; k++)
+            __atomic_fetch_add(m->spent + (image * m->columns + i) * COUNTS + k, total->spent[i][k], __ATOMIC_RELAXED);
+    __atomic_fetch_add(&m->entries, total->entries, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&m->changes, total->changes, __ATOMIC_RELAXED);
+    if (total->overflow) __atomic_store_n(&m->overflow, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- events ---- */
+INLINE deltas between(deltas x, int16_t low, int16_t high) {
+#if defined __AVX2__
+    return (deltas)_mm256_min_epi16(_mm256_max_epi16((__m256i)x, _mm256_set1_epi16(low)), _mm256_set1_epi16(high));
+#else
+    deltas a = {}, b = {};
+    a += low, b += high;
+    deltas below = (deltas)(x < a), above = (deltas)(x > b);
+    return (below & a) | (above & b) | (~(below | above) & x);
+#endif
+}
+
+/* Entries of sixteen channels of a position, from the n-th; what an entry does not hold goes to another. */
+INLINE int64_t emit(const Map *m, int64_t at, int64_t c, int64_t n, sixteen new, sixteen old, Total *total) {
+    int32_t *group = m->group + at * m->slots, *delta = m->delta + at * m->slots;
+    deltas left = __builtin_convertvector(new, deltas) - __builtin_convertvector(old, deltas);
+    for (;;) {
+        if (n > m->slots - 4) {
+            total->overflow = 1;
+            return n;
+        }
+        deltas part = between(left, -LIMIT, LIMIT);
+        small narrow = __builtin_convertvector(part, small);
+        int32_t four[4];
+        memcpy(four, &narrow, sizeof four);
+        for (int i = 0; i < 4; i++) {
+            group[n] = (int32_t)(c / 4 + i);
+            delta[n] = four[i];
+            n += four[i] != 0;
+        }
+        left -= part;
+        uint64_t rest[4];
+        memcpy(rest, &left, sizeof rest);
+        if (!(rest[0] | rest[1] | rest[2] | rest[3])) return n;
+    }
+}
+
+static int16_t *wide_at(const Map *m, int64_t image, int64_t y, int64_t x) {
+    int64_t e = m->edge;
+    return m->wide + ((image * (m->at.h + 2 * e) + y + e) * (m->at.w + 2 * e) + x + e) * m->stride;
+}
+
+/* A position has sent `new` by now: its events, what they cost, its marks. */
+static void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8_t *new, Total *total) {
+    int64_t at = row * m->at.w + x, image = row / m->at.h, n = 0, balance = 0;
+    uint8_t *old = m->sent + at * m->stride;
+    if (!p->fresh && !memcmp(old, new, m->stride)) {
+        m->at.changed[at] = 0;
+        if (m->count) m->count[at] = 0;
+        return;
+    }
+    if (p->fresh) memset(old, ZERO, m->stride);
+    for (int64_t s = 0, a = 0; s < m->segments; a = m->ends[s++]) {
+        int64_t counts[COUNTS] = {};
+        count(new, old, a, m->ends[s], counts);
+        if (counts[0]) spend(p, m, image, row % m->at.h * m->at.w + x, s, counts, total);
+    }
+    for (int64_t c = 0; c < m->stride; c += SIXTEEN) {
+        sixteen a, b;
+        memcpy(&a, new + c, SIXTEEN);
+        memcpy(&b, old + c, SIXTEEN);
+        uint64_t differ[2];
+        sixteen change = a ^ b;
+        memcpy(differ, &change, SIXTEEN);
+        if (!(differ[0] | differ[1])) continue;
+        if (m->count && !p->fresh) {
+            n = emit(m, at, c, n, a, b, total);
+            balance += sum_of(a) - sum_of(b);
+        }
+        memcpy(old + c, &a, SIXTEEN);
+    }
+    if (m->wide) {
+        int16_t *wide = wide_at(m, image, row % m->at.h, x);
+        for (int64_t c = 0; c < m->stride; c += SIXTEEN) {
+            sixteen a;
+            memcpy(&a, new + c, SIXTEEN);
+            deltas b = __builtin_convertvector(a, deltas) - ZERO;
+            memcpy(wide + c, &b, sizeof b);
+        }
+    }
+    if (m->count) {
+        m->count[at] = (uint16_t)n;
+        m->balance[at] = (int32_t)balance;
+    }
+    m->at.changed[at] = 1;
+    m->at.row[row] = 1;
+    total->entries += n;
+    total->changes++;
+}
+
+/* Nothing has changed in a row. */
+static void rest(Map *m, int64_t row) {
+    if (!m->at.row[row]) return;
+    m->at.row[row] = 0;
+    memset(m->at.changed + row * m->at.w, 0, m->at.w);
+    if (m->count) memset(m->count + row * m->at.w, 0, m->at.w * sizeof *m->count);
+}
+
+/* ---- what changes reach ---- */
+/* Marks the windows of a row of outputs that see a position which changed; returns whether any does. */
+static int reach(const Window *g, int64_t parts, const Part *part, int64_t row, uint8_t *marks) {
+    int64_t image = row / g->out_h, top = row % g->out_h * g->stride_h - g->top, found = 0;
+    int64_t span = (g->out_w - 1) * g->stride_w + (g->kernel_w - 1) * g->dilation_w + 1;
+    uint8_t any[most(span, g->left + g->in_w)];
+    memset(any, 0, sizeof any);
+    for (int64_t k = 0; k < g->kernel_h; k++) {
+        int64_t y = top + k * g->dilation_h;
+        if (y < 0 || y >= g->in_h) continue;
+        for (int64_t i = 0; i < parts; i++) {
+            const Marks *at = part[i].at;
+            int64_t line = image * at->h + y / part[i].factor_h, factor = part[i].factor_w;
+            if (!at->row[line]) continue;
+            const uint8_t *changed = at->changed + line * at->w;
+            found = 1;
+            if (factor == 1) for (int64_t x = 0; x < at->w; x++) any[g->left + x] |= changed[x];
+            else for (int64_t x = 0; x < g->in_w; x++) any[g->left + x] |= changed[x / factor];
+        }
+    }
+    memset(marks, 0, g->out_w);
+    if (!found) return 0;
+    for (int64_t k = 0; k < g->kernel_w; k++) {
+        const uint8_t *from = any + k * g->dilation_w;
+        if (g->stride_w == 1) for (int64_t x = 0; x < g->out_w; x++) marks[x] |= from[x];
+        else for (int64_t x = 0; x < g->out_w; x++) marks[x] |= from[x * g->stride_w];
+    }
+    return memchr(marks, 1, g->out_w) != NULL;
+}
+
+/* ---- sums: events ---- */
+/* Of a row of outputs: the entries that each receives, from start[x] to start[x + 1], and the sum of their deltas. */
+typedef struct {
+    int32_t *index, *delta, *start, *balance;
+} Lists;
+
+static Lists lists_of(const Program *p, const Convolution *g, int64_t k) {
+    int32_t *from = p->lists + k * 2 * (g->window.out_w + 1 + g->room);
+    return (Lists){from + 2 * (g->window.out_w + 1), from + 2 * (g->window.out_w + 1) + g->room, from, from + g->window.out_w + 1};
+}
+
+/* Entries of a position, of which those of other channels are left out. */
+INLINE int64_t copy(const Part *part, int64_t at, int32_t base, int64_t m, const Lists *l, int32_t *balance) {
+    const Map *x = part->map;
+    int64_t n = x->count[at], i = 0;
+    const int32_t *group = x->group + at * x->slots, *delta = x->delta + at * x->slots;
+    if (part->low == 0 && part->high * 4 >= x->stride) {
+        /* Without a branch for few: what lies beyond n is written over. */
+        do {
+            ints a;
+            memcpy(&a, group + i, sizeof a);
+            a += base;
+            memcpy(l->index + m + i, &a, sizeof a);
+            memcpy(l->delta + m + i, delta + i, sizeof a);
+            i += LANES;
+        } while (i < n);
+        if (n) *balance += x->balance[at];
+        return m + n;
+    }
+    for (; i < n; i++) {
+        l->index[m] = group[i] - (int32_t)part->low + base;
+        l->delta[m] = delta[i];
+        if (group[i] < part->low || group[i] >= part->high) continue;
+        int8_t four[4];
+        memcpy(four, delta + i, 4);
+        *balance += four[0] + four[1] + four[2] + four[3];
+        m++;
+    }
+    return m;
+}
+
+static void list(const Convolution *g, int64_t row, const Lists *l) {
+    const Window *w = &g->window;
+    const uint8_t *marks = g->at.changed + row * w->out_w;
+    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, m = 0;
+    for (int64_t x = 0; x < w->out_w; x++) {
+        l->start[x] = (int32_t)m;
+        if (!marks[x]) continue;
+        int64_t left = x * w->stride_w - w->left;
+        int32_t balance = 0;
+        for (int64_t ky = 0; ky < w->kernel_h; ky++) {
+            int64_t y = top + ky * w->dilation_h;
+            if (y < 0 || y >= w->in_h) continue;
+            for (int64_t kx = 0; kx < w->kernel_w; kx++) {
+                int64_t column = left + kx * w->dilation_w;
+                if (column < 0 || column >= w->in_w) continue;
+                for (const Part *part = g->part; part < g->part + g->parts; part++) {
+                    int64_t at = (image * part->at->h + y / part->factor_h) * part->at->w + column / part->factor_w;
+                    int32_t base = (int32_t)((ky * w->kernel_w + kx) * g->groups + part->base);
+                    m = copy(part, at, base, m, l, &balance);
+                }
+            }
+        }
+        l->balance[x] = balance;
+        /* Lists are read by fours. */
+        memset(l->index + m, 0, 4 * sizeof *l->index);
+        memset(l->delta + m, 0, 4 * sizeof *l->delta);
+        m = l->start[x] + ((m - l->start[x] + 3) & ~3);
+    }
+    l->start[w->out_w] = (int32_t)m;
+}
+
+/* Adds to each lane the products of its four weights, u8, and of four deltas, s8. */
+INLINE ints dot(ints sum, const uint8_t *weights, int32_t four) {
+    ints d = (ints){} + four;
+#if defined __AVX512VNNI__
+    return (ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(weights), (__m512i)d);
+#elif defined __AVX512BW__
+    __m512i pairs = _mm512_maddubs_epi16(_mm512_loadu_si512(weights), (__m512i)d);
+    return sum + (ints)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+#elif defined __AVX2__
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_loadu_si256((const void *)weights), (__m256i)d);
+    return sum + (ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#else
+    ints w;
+    memcpy(&w, weights, sizeof w);
+    for (int i = 0; i < 32; i += 8) sum += (w >> i & 255) * (d << (24 - i) >> 24);
+    return sum;
+#endif
+}
+
+/* Adds the entries of a list to `vectors` of sums; several sets of accumulators hide the latency. */
+INLINE void apply(int vectors, int sets, const uint8_t *weights, const int32_t *index, const int32_t *delta, int64_t n,
+                  int32_t balance, int32_t *sums) {
+    ints acc[WIDEST];
+    for (int i = 0; i < vectors * sets; i++) acc[i] = (ints){};
+    for (int64_t e = 0; e < n; e += sets)
+        for (int s = 0; s < sets; s++) {
+            const uint8_t *w = weights + (int64_t)index[e + s] * vectors * BYTES;
+            for (int i = 0; i < vectors; i++) acc[s * vectors + i] = dot(acc[s * vectors + i], w + BYTES * i, delta[e + s]);
+        }
+    for (int i = 0; i < vectors; i++) {
+        ints sum;
+        memcpy(&sum, sums + LANES * i, sizeof sum);
+        for (int s = 0; s < sets; s++) sum += acc[s * vectors + i];
+        sum -= ZERO * balance;
+        memcpy(sums + LANES * i, &sum, sizeof sum);
+    }
+}
+
+static void add_events(const Convolution *g, const Block *b, int64_t row, const Lists *l) {
+    const uint8_t *weights = g->weights + b->at;
+    for (int64_t x = 0; x < g->window.out_w; x++) {
+        int64_t from = l->start[x], n = l->start[x + 1] - from;
+        if (!n) continue;
+        int32_t *sums = g->sums + (row * g->window.out_w + x) * g->outs + b->first;
+        const int32_t *index = l->index + from, *delta = l->delta + from;
+        if (b->lanes == 8 * LANES) apply(8, 1, weights, index, delta, n, l->balance[x], sums);
+        else if (b->lanes == 4 * LANES) apply(4, 2, weights, index, delta, n, l->balance[x], sums);
+        else if (b->lanes == 2 * LANES) apply(2, 4, weights, index, delta, n, l->balance[x], sums);
+        else apply(1, 4, weights, index, delta, n, l->balance[x], sums);
+    }
+}
+
+/* ---- sums: computed anew from what was sent ---- */
+/* Adds to each lane the products of two pairs of 16 bits. */
+INLINE ints dot_pair(ints sum, ints a, ints b) {
+#if defined __AVX512BW__
+    return sum + (ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined __SSE2__
+    return sum + (ints)SIMD(madd_epi16)((packed)a, (packed)b);
+#else
+    return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
+/* What a border lacks, at a position of an image; NULL inside. */
+static const int32_t *border_at(const Convolution *g, int64_t place) {
+    if (!g->border_row || g->border_row[place] < 0) return NULL;
+    return g->border + g->border_row[place] * g->outs;
+}
+
+INLINE int64_t divided(int64_t a, int64_t b) { return b == 1 ? a : (a + (b << 20)) / b - (1 << 20); }
+
+/* `count` sums of a row, in the given columns, for a block of `vectors`. */
+INLINE void tile(int count, int vectors, const Convolution *g, const Block *b, int64_t row, const int32_t *columns, int32_t *sums) {
+    const Window *w = &g->window;
+    const int16_t *weights = g->wide_weights + b->at;
+    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top;
+    int64_t taps = g->merged ? 1 : w->kernel_w;
+    ints acc[TILE][2];
+    for (int t = 0; t < count; t++)
+        for (int v = 0; v < vectors; v++) acc[t][v] = (ints){};
+    for (int64_t ky = 0; ky < w->kernel_h; ky++)
+        for (int64_t kx = 0; kx < taps; kx++)
+            for (const Part *part = g->part; part < g->part + g->parts; part++) {
+                const int16_t *from[TILE];
+                int64_t y = divided(top + ky * w->dilation_h, part->factor_h), x = kx * w->dilation_w - w->left;
+                int64_t step = w->stride_w * part->map->stride;
+                const int16_t *line = wide_at(part->map, image, y, part->factor_w == 1 ? x : 0) + part->first + b->channel;
+                for (int t = 0; t < count; t++) {
+                    if (part->factor_w == 1) from[t] = line + columns[t] * step;
+                    else from[t] = line + divided(columns[t] * w->stride_w + x, part->factor_w) * part->map->stride;
+                }
+                for (int64_t i = 0; i < part->pairs; i++, weights += 2 * LANES * vectors) {
+                    ints of[2];
+                    for (int v = 0; v < vectors; v++) memcpy(of + v, weights + 2 * LANES * v, sizeof *of);
+                    for (int t = 0; t < count; t++) {
+                        int32_t pair;
+                        memcpy(&pair, from[t] + 2 * i, sizeof pair);
+                        ints all_pairs = (ints){} + pair;
+                        for (int v = 0; v < vectors; v++) acc[t][v] = dot_pair(acc[t][v], of[v], all_pairs);
+                    }
+                }
+            }
+    for (int t = 0; t < count; t++) {
+        int64_t at = row * w->out_w + columns[t];
+        const int32_t *border = border_at(g, at - image * w->out_h * w->out_w);
+        int32_t *to = sums + columns[t] * g->outs + b->first, sum[2 * LANES];
+        memcpy(sum, acc[t], vectors * sizeof **acc);
+        if (border) for (int64_t i = 0; i < b->lanes; i++) sum[i] += border[b->first + i];
+        if (b->lanes == vectors * LANES) memcpy(to, sum, vectors * sizeof **acc);
+        else memcpy(to, sum, b->lanes * sizeof *to);
+    }
+}
+
+#define CASE(n) case n: if (wide) tile(n, 2, g, b, row, columns + i, sums); else tile(n, 1, g, b, row, columns + i, sums); break;
+static void tiles(const Convolution *g, const Block *b, int64_t row, const int32_t *columns, int64_t n, int32_t *sums) {
+    int wide = b->lanes > LANES;
+    for (int64_t i = 0; i < n; i += TILE) switch (least(n - i, TILE)) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
+}
+
+static void depthwise(const Convolution *g, int64_t row, const int32_t *columns, int64_t n, int32_t *sums) {
+    const Window *w = &g->window;
+    const Part *part = g->part;
+    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, line = wide_at(part->map, 0, 1, 0) - wide_at(part->map, 0, 0, 0);
+    const int32_t *weights = (const int32_t *)g->wide_weights;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = row * w->out_w + columns[i];
+        const int16_t *from = wide_at(part->map, image, top, columns[i] * w->stride_w - w->left) + part->first;
+        const int32_t *border = border_at(g, at - image * w->out_h * w->out_w);
+        for (int64_t c = 0; c < g->outs; c += LANES) {
+            ints sum = {};
+            if (border) memcpy(&sum, border + c, sizeof sum);
+            for (int64_t ky = 0, k = 0; ky < w->kernel_h; ky++)
+                for (int64_t kx = 0; kx < w->kernel_w; kx++, k++) {
+                    half x;
+                    ints weight;
+                    memcpy(&x, from + ky * w->dilation_h * line + kx * w->dilation_w * part->map->stride + c, sizeof x);
+                    memcpy(&weight, weights + k * g->outs + c, sizeof weight);
+                    /* The upper half of a weight is 0. */
+                    sum = dot_pair(sum, __builtin_convertvector(x, ints), weight);
+                }
+            memcpy(sums + columns[i] * g->outs + c, &sum, sizeof sum);
+        }
+    }
+}
+
+/* Whether the sums of a layer are computed everywhere, not by events. */
+static int dense(const Program *p, const Convolution *g) {
+    if (p->fresh) return 1;
+    if (g->kind != EVENTS) return 0;
+    int64_t entries = 0, overflow = 0;
+    for (int64_t i = 0; i < g->parts; i++) entries += g->part[i].map->entries, overflow |= g->part[i].map->overflow;
+    return overflow || entries > g->limit;
+}
+
+static int by_events(const Program *p, const Convolution *g) { return g->kind == EVENTS && !dense(p, g); }
+
+/* The sums of a row of outputs where marked, of some blocks. */
+static void anew(const Convolution *g, const uint8_t *marks, int64_t row, int64_t first, int64_t last, int32_t *sums) {
+    int64_t w = g->window.out_w, n = 0;
+    int32_t columns[w];
+    for (int64_t x = 0; x < w; x++)
+        if (!marks || marks[x]) columns[n++] = (int32_t)x;
+    if (g->kind == DEPTHWISE) depthwise(g, row, columns, n, sums);
+    else for (int64_t b = first; b < last; b++) tiles(g, g->wide_block + b, row, columns, n, sums);
+}
+
+/* The same of a layer that keeps its sums. */
+static void renew(const Convolution *g, int everywhere, int64_t row, int64_t first, int64_t last) {
+    const uint8_t *marks = everywhere ? NULL : g->at.changed + row * g->window.out_w;
+    anew(g, marks, row, first, last, g->sums + row * g->window.out_w * g->outs);
+}
+
+/* ---- steps, by rows ---- */
+static int mark(const Program *p, const Convolution *g, int64_t row) {
+    uint8_t *marks = g->at.changed + row * g->window.out_w;
+    if (!p->fresh) return g->at.row[row] = reach(&g->window, g->parts, g->part, row, marks);
+    memset(marks, 1, g->window.out_w);
+    return g->at.row[row] = 1;
+}
+
+typedef uint8_t pixel __attribute__((vector_size(4)));
+typedef int16_t wide_pixel __attribute__((vector_size(8)));
+
+static void image_row(const Program *p, const Image *g, int64_t row) {
+    Map *m = g->out;
+    int64_t w = m->at.w, image = row / m->at.h, place = row % m->at.h * w, values = 0, spent = 0;
+    const uint8_t *new = g->bytes + row * w * 3;
+    uint8_t *old = m->sent + row * w * 3, *changed = m->at.changed + row * w;
+    int16_t *wide = m->wide ? wide_at(m, image, row % m->at.h, 0) : NULL;
+    wide_pixel zero = {(int16_t)g->zero[0], (int16_t)g->zero[1], (int16_t)g->zero[2]};
+    m->at.row[row] = p->fresh || memcmp(new, old, w * 3);
+    if (!m->at.row[row]) {
+        memset(changed, 0, w);
+        return;
+    }
+    int64_t changes = 0;
+    for (int64_t x = 0; x < w; x++) {
+        uint32_t a = 0, b = 0;
+        /* Four bytes where there are: the last of them has no weight. */
+        if (x < w - 1) memcpy(&a, new + 3 * x, 4), memcpy(&b, old + 3 * x, 4);
+        else memcpy(&a, new + 3 * x, 3), memcpy(&b, old + 3 * x, 3);
+        uint32_t differs = (a ^ b) & 0xffffff;
+        int64_t n = !!(differs & 0xff) + !!(differs & 0xff00) + !!(differs & 0xff0000);
+        changed[x] = p->fresh || n;
+        changes += changed[x];
+        values += n;
+        spent += n * m->costs[place + x];
+        if (!wide) continue;
+        pixel bytes;
+        memcpy(&bytes, &a, sizeof bytes);
+        wide_pixel c = __builtin_convertvector(bytes, wide_pixel) - zero;
+        memcpy(wide + 4 * x, &c, sizeof c);
+    }
+    memcpy(old, new, w * 3);
+    Total total = {.changes = changes};
+    for (int k = 0; k < COUNTS && !p->fresh; k++) total.spent[0][k] = values, total.spent[1][k] = spent;
+    add_total(m, image, &total);
+}
+
+INLINE floats sums_at(const int32_t *sums) {
+    ints sum;
+    memcpy(&sum, sums, sizeof sum);
+    return __builtin_convertvector(sum, floats);
+}
+
+/* Rows of sums in a window of neurons, from the first, and its first and last columns at a position. */
+enum { ROWS = 64 };
+typedef struct {
+    const int32_t *row[ROWS];
+    int64_t rows;
+} Rows;
+
+static Rows rows_of(const Window *w, int64_t row, const int32_t *sums, int64_t outs) {
+    int64_t image = row / w->out_h, y = row % w->out_h * w->stride_h - w->top;
+    Rows result = {.rows = 0};
+    for (int64_t j = most(y, 0); j < least(y + w->kernel_h, w->in_h); j++)
+        result.row[result.rows++] = sums + (image * w->in_h + j) * w->in_w * outs;
+    return result;
+}
+
+/* The sums of the layer that neurons with these marks read, which keeps none: rows of scratch. */
+static Rows fused(const Neurons *g, int64_t row, const uint8_t *marks, int32_t *scratch) {
+    const Convolution *from = g->term[0].convolution;
+    const Window *w = &g->window;
+    int64_t image = row / w->out_h, y = row % w->out_h * w->stride_h - w->top;
+    uint8_t needed[w->in_w];
+    memset(needed, 0, w->in_w);
+    for (int64_t x = 0; x < w->out_w; x++)
+        for (int64_t i = most(x * w->stride_w - w->left, 0); marks[x] && i < least(x * w->stride_w - w->left + w->kernel_w, w->in_w); i++)
+            needed[i] = 1;
+    Rows result = {.rows = 0};
+    for (int64_t j = most(y, 0); j < least(y + w->kernel_h, w->in_h); j++) {
+        int32_t *sums = scratch + result.rows * w->in_w * from->outs;
+        anew(from, needed, image * w->in_h + j, 0, from->wide_blocks, sums);
+        result.row[result.rows++] = sums;
+    }
+    return result;
+}
+
+/* The largest sums of a window. */
+INLINE floats largest_at(const Rows *rows, const Window *w, int64_t x, int64_t outs, int64_t c) {
+    int64_t left = x * w->stride_w - w->left;
+    floats result = all(-__builtin_inff());
+    for (int64_t j = 0; j < rows->rows; j++)
+        for (int64_t i = most(left, 0); i < least(left + w->kernel_w, w->in_w); i++)
+            result = larger(result, sums_at(rows->row[j] + i * outs + c));
+    return result;
+}
+
+INLINE floats sent_at(const uint8_t *from) {
+    quarter x;
+    memcpy(&x, from, LANES);
+    return __builtin_convertvector(widened(x) - ZERO, floats);
+}
+
+static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, int64_t row, int64_t thread) {
+    Map *m = g->out;
+    int64_t w = m->at.w;
+    uint8_t marks[w], new[m->stride + SIXTEEN];
+    Total total = {};
+    if (p->everywhere) memset(marks, 1, w);
+    else if (!reach(&g->reach, g->parts, g->part, row, marks)) {
+        rest(m, row);
+        return;
+    }
+    m->at.row[row] = 0;
+    const Convolution *from = g->term[0].convolution;
+    Rows rows;
+    if (g->fused) rows = fused(g, row, marks, p->sums + thread * p->room);
+    else if (from) rows = rows_of(&g->window, row, from->sums, from->outs);
+    for (int64_t x = 0; x < w; x++) {
+        int64_t at = row * w + x;
+        if (!marks[x]) {
+            m->at.changed[at] = 0;
+            if (m->count) m->count[at] = 0;
+            continue;
+        }
+        for (int64_t c = 0; c < m->stride; c += LANES) {
+            floats v = {};
+            for (int64_t k = 0; k < g->terms; k++) {
+                const Term *t = g->term + k;
+                floats term;
+                if (t->map) term = sent_at(t->map->sent + at * t->map->stride + t->first + c);
+                else if (k) term = sums_at(t->convolution->sums + at * t->convolution->outs + c);
+                else if (g->pooled) term = largest_at(&rows, &g->window, x, from->outs, c);
+                else term = sums_at(rows.row[0] + x * from->outs + c);
+                term = term * read(g->layer.scales[k] + c, LANES);
+                v = k ? v + term : term;
+            }
+            v = v + read(g->layer.bias + c, LANES);
+            floats before = {};
+            if (!p->fresh && !p->anew) before = sent_at(m->sent + at * m->stride + c);
+            quarter byte = narrowed(fire(&g->layer, r, c, v, before, p->fresh ? 0 : p->due));
+            memcpy(new + c, &byte, LANES);
+        }
+        commit(p, m, row, x, new, &total);
+    }
+    add_total(m, row / m->at.h, &total);
+}
+
+static void pooling_row(const Program *p, const Pooling *g, int64_t row) {
+    Map *m = g->out;
+    const Map *from = g->part.map;
+    const Window *w = &g->window;
+    int64_t image = row / w->out_h, y = row % w->out_h * w->stride_h - w->top;
+    uint8_t marks[m->at.w], new[m->stride + SIXTEEN];
+    Total total = {};
+    if (p->fresh) memset(marks, 1, m->at.w);
+    else if (!reach(w, 1, &g->part, row, marks)) {
+        rest(m, row);
+        return;
+    }
+    m->at.row[row] = 0;
+    memset(new, ZERO, m->stride);
+    for (int64_t x = 0; x < m->at.w; x++) {
+        int64_t left = x * w->stride_w - w->left;
+        if (!marks[x]) {
+            m->at.changed[row * m->at.w + x] = 0;
+            if (m->count) m->count[row * m->at.w + x] = 0;
+            continue;
+        }
+        for (int64_t c = 0; c < m->channels; c += SIXTEEN) {
+            sixteen best = {};
+            for (int64_t j = most(y, 0); j < least(y + w->kernel_h, w->in_h); j++)
+                for (int64_t i = most(left, 0); i < least(left + w->kernel_w, w->in_w); i++) {
+                    sixteen bytes;
+                    memcpy(&bytes, from->sent + ((image * w->in_h + j) * w->in_w + i) * from->stride + g->part.first + c, SIXTEEN);
+                    sixteen more = (sixteen)(bytes > best);
+                    best = (more & bytes) | (~more & best);
+                }
+            memcpy(new + c, &best, least(m->channels - c, SIXTEEN));
+        }
+        commit(p, m, row, x, new, &total);
+    }
+    add_total(m, image, &total);
+}
+
+/* A row of a layer that is not computed by blocks, or the lists of one that is. */
+static void layer_row(const Program *p, const Convolution *g, int sums, int64_t row, int64_t thread) {
+    int events = by_events(p, g);
+    if (!mark(p, g, row)) return;
+    if (sums && !events) renew(g, dense(p, g), row, 0, g->wide_blocks);
+    if (!events) return;
+    Lists l = lists_of(p, g, sums ? thread : row);
+    list(g, row, &l);
+    for (int64_t b = 0; sums && b < g->blocks; b++) add_events(g, g->block + b, row, &l);
+}
+
+/* ---- a frame ---- */
+static int64_t chunks(const Program *p, const Step *s) {
+    if (s->kind == OUTSIDE) return 0;
+    if (s->kind == LISTS || s->kind == SUMS) {
+        const Convolution *g = s->what;
+        if (s->kind == SUMS && g->by_blocks) return by_events(p, g) ? g->blocks : g->wide_blocks;
+    }
+    return s->chunks;
+}
+
+static void chunk(const Program *p, const Step *s, int64_t k, int64_t thread) {
+    if (s->kind == SUMS && ((const Convolution *)s->what)->by_blocks) {
+        const Convolution *g = s->what;
+        int everywhere = dense(p, g), events = by_events(p, g);
+        for (int64_t row = 0; row < p->images * g->window.out_h; row++) {
+            if (!events) renew(g, everywhere, row, k, k + 1);
+            else if (g->at.row[row]) {
+                Lists l = lists_of(p, g, row);
+                add_events(g, g->block + k, row, &l);
+            }
+        }
+        return;
+    }
+    Rounding r;
+    if (s->kind == NEURONS) r = rounding(((const Neurons *)s->what)->layer.slack);
+    for (int64_t row = k * s->rows, last = least(row + s->rows, s->total); row < last; row++) {
+        if (s->kind == IMAGE) image_row(p, s->what, row);
+        else if (s->kind == NEURONS) neurons_row(p, s->what, &r, row, thread);
+        else if (s->kind == POOLING) pooling_row(p, s->what, row);
+        else layer_row(p, s->what, s->kind == SUMS, row, thread);
+    }
+}
+
+/* Whether the caller computes a step. */
+static int outside(const Program *p, const Step *s) {
+    if (s->kind == OUTSIDE) return 1;
+    return s->kind == SUMS && ((const Convolution *)s->what)->outside && dense(p, s->what);
+}
+
+static int64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return 1000000000 * (int64_t)t.tv_sec + t.tv_nsec;
+}
+
+static void work(const Program *p, int64_t from, int64_t thread) {
+    int64_t start = now();
+    for (int64_t i = from; i < p->steps && !outside(p, p->step + i); i++) {
+        Step *s = p->step + i;
+        int64_t total = chunks(p, s), k;
+        while ((k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < total) {
+            chunk(p, s, k, thread);
+            __atomic_fetch_add(&s->done, 1, __ATOMIC_RELEASE);
+        }
+        for (int64_t turns = 0; __atomic_load_n(&s->done, __ATOMIC_ACQUIRE) < total; turns++)
+            if (turns > 100) sched_yield();
+        if (!thread) {
+            int64_t end = now();
+            s->nanoseconds = end - start;
+            start = end;
+        }
+    }
+}
+
+/* Learns from what the steps took how many entries are worth computing a layer everywhere. */
+static void learn(const Program *p, int64_t from, int64_t end) {
+    for (int64_t i = from; i < end; i++) {
+        if (p->step[i].kind != SUMS) continue;
+        Convolution *g = p->step[i].what;
+        if (g->kind != EVENTS) continue;
+        double spent = p->step[i].nanoseconds;
+        int64_t entries = 0;
+        for (int64_t k = 0; k < g->parts; k++) entries += g->part[k].map->entries;
+        if (g->by_blocks && i > 0) spent += p->step[i - 1].nanoseconds;
+        if (dense(p, g)) {
+            if (!g->dense || spent < g->dense) g->dense = spent;
+        } else if (entries > 64 * g->window.out_h && (!g->rate || spent / entries < g->rate)) g->rate = spent / entries;
+        if (g->dense && g->rate) g->limit = g->dense / g->rate;
+    }
+}
+
+/* Nothing has been sent in this frame. */
+static void clear(const Program *p, Map *m) {
+    m->entries = m->changes = m->overflow = 0;
+    if (m->segments) memset(m->spent, 0, p->images * m->columns * COUNTS * sizeof *m->spent);
+}
+
+/* Runs the steps from one on, to the first that the caller computes, which is returned, or to the end. */
+int64_t run(Program *p, int64_t from) {
+    if (!from)
+        for (int64_t i = 0; i < p->steps; i++) {
+            Step *s = p->step + i;
+            s->next = s->done = s->nanoseconds = 0;
+            /* The map is the first that these have. */
+            if (s->kind == IMAGE || s->kind == NEURONS || s->kind == POOLING) clear(p, *(Map **)s->what);
+        }
+#pragma omp parallel num_threads(p->threads)
+    {
+#if defined _OPENMP
+        work(p, from, omp_get_thread_num());
+#else
+        work(p, from, 0);
+#endif
+    }
+    int64_t end = from;
+    while (end < p->steps && !outside(p, p->step + end)) end++;
+    learn(p, from, end);
+    return end;
+}
+
+/* Whole numbers [positions, channels] become the sums of a value. */
+void absorb(Convolution *g, const float *values, int64_t positions, int64_t channels) {
+    for (int64_t i = 0; i < positions; i++)
+        for (int64_t c = 0; c < channels; c++) g->sums[i * g->outs + c] = (int32_t)values[i * channels + c];
+}
+
+/* Bytes [positions, channels] of the caller become what a map has sent. */
+void receive(const Program *p, Map *m, const uint8_t *bytes) {
+    uint8_t new[m->stride + SIXTEEN];
+    memset(new, ZERO, m->stride);
+    clear(p, m);
+    for (int64_t row = 0; row < p->images * m->at.h; row++) {
+        Total total = {};
+        m->at.row[row] = 0;
+        for (int64_t x = 0; x < m->at.w; x++) {
+            memcpy(new, bytes + (row * m->at.w + x) * m->channels, m->channels);
+            commit(p, m, row, x, new, &total);
+        }
+        add_total(m, row / m->at.h, &total);
+    }
+}
+
+/* Outputs whose weights lie together at most, LANES, and the largest delta of an entry. */
+void layout(int64_t *sizes) { sizes[0] = WIDEST * LANES, sizes[1] = LANES, sizes[2] = LIMIT; }
+
+/* Of which state of the sources the library was made; setup.py gives it. */
+int source(void) { return SOURCE; }
