@@ -141,15 +141,16 @@ typedef struct {
 } Program;
 
 /* ---- counting ---- */
-/* The sum of sixteen bytes. */
-INLINE int64_t sum_of(sixteen x) {
+typedef uint64_t sums __attribute__((vector_size(SIXTEEN)));
+
+/* The sums of each eight bytes. */
+INLINE sums sums_of(sixteen x) {
 #if defined __SSE2__
-    __m128i sums = _mm_sad_epu8((__m128i)x, _mm_setzero_si128());
-    return _mm_cvtsi128_si64(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums)));
+    return (sums)_mm_sad_epu8((__m128i)x, _mm_setzero_si128());
 #else
-    int64_t sum = 0;
-    for (int i = 0; i < SIXTEEN; i++) sum += x[i];
-    return sum;
+    sums result = {};
+    for (int i = 0; i < SIXTEEN; i++) result[i / 8] += x[i];
+    return result;
 #endif
 }
 
@@ -161,19 +162,22 @@ INLINE sixteen digits(sixteen n) {
     return ((x + (x >> 4)) & 0x0f) - (sixteen)(n > 170);
 }
 
-/* Spikes, digits and messages of channels a to b of a position. */
-INLINE void count(const uint8_t *new, const uint8_t *old, int64_t a, int64_t b, int64_t *counts) {
+/* Adds the spikes, digits and messages of sixteen channels, each in two halves. */
+INLINE void count(sixteen new, sixteen old, sums *counts) {
+    sixteen more = (sixteen)(new > old), n = (more & (new - old)) | (~more & (old - new));
+    counts[0] += sums_of(n);
+    counts[1] += sums_of(digits(n));
+    counts[2] += sums_of((sixteen)(n != 0) & 1);
+}
+
+/* The same of channels a to b alone. */
+static void count_some(const uint8_t *new, const uint8_t *old, int64_t a, int64_t b, sums *counts) {
     for (int64_t c = a; c < b; c += SIXTEEN) {
-        sixteen x, y, n;
+        sixteen x, y;
         memcpy(&x, new + c, SIXTEEN);
         memcpy(&y, old + c, SIXTEEN);
-        sixteen more = (sixteen)(x > y);
-        n = (more & (x - y)) | (~more & (y - x));
-        if (b - c < SIXTEEN)
-            for (int64_t i = b - c; i < SIXTEEN; i++) n[i] = 0;
-        counts[0] += sum_of(n);
-        counts[1] += sum_of(digits(n));
-        counts[2] += sum_of((sixteen)(n != 0) & 1);
+        for (int64_t i = b - c; i < SIXTEEN; i++) x[i] = y[i];
+        count(x, y, counts);
     }
 }
 
@@ -182,13 +186,14 @@ typedef struct {
     int64_t spent[COLUMNS][COUNTS], entries, changes, overflow;
 } Total;
 
-static void spend(const Program *p, const Map *m, int64_t image, int64_t place, int64_t segment, const int64_t *counts, Total *total) {
+static void spend(const Program *p, const Map *m, int64_t image, int64_t place, int64_t segment, const sums *counts, Total *total) {
     int64_t size = m->at.h * m->at.w;
     for (int64_t k = 0; k < COUNTS; k++) {
-        total->spent[0][k] += counts[k];
+        int64_t n = (int64_t)(counts[k][0] + counts[k][1]);
+        total->spent[0][k] += n;
         for (int64_t i = 1; i < m->columns; i++)
-            total->spent[i][k] += counts[k] * m->costs[((i - 1) * m->segments + segment) * size + place];
-        if (m->maps) m->maps[((k * p->images + image) * m->segments + segment) * size + place] = (float)counts[k];
+            total->spent[i][k] += n * m->costs[((i - 1) * m->segments + segment) * size + place];
+        if (m->maps) m->maps[((k * p->images + image) * m->segments + segment) * size + place] = (float)n;
     }
 }
 
@@ -246,47 +251,44 @@ static int16_t *wide_at(const Map *m, int64_t image, int64_t y, int64_t x) {
 
 /* A position has sent `new` by now: its events, what they cost, its marks. */
 static void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8_t *new, Total *total) {
-    int64_t at = row * m->at.w + x, image = row / m->at.h, n = 0, balance = 0;
-    uint8_t *old = m->sent + at * m->stride;
-    if (!p->fresh && !memcmp(old, new, m->stride)) {
-        m->at.changed[at] = 0;
-        if (m->count) m->count[at] = 0;
-        return;
+    int64_t at = row * m->at.w + x, image = row / m->at.h, y = row % m->at.h, n = 0, stride = m->stride;
+    uint8_t *old = m->sent + at * stride;
+    int events = m->count && !p->fresh, whole = m->segments == 1;
+    sums counts[COUNTS] = {}, up = {}, down = {};
+    if (p->fresh) memset(old, ZERO, stride);
+    for (int64_t s = 0, a = 0; !whole && s < m->segments; a = m->ends[s++]) {
+        sums each[COUNTS] = {};
+        count_some(new, old, a, m->ends[s], each);
+        if (each[0][0] + each[0][1]) spend(p, m, image, y * m->at.w + x, s, each, total);
     }
-    if (p->fresh) memset(old, ZERO, m->stride);
-    for (int64_t s = 0, a = 0; s < m->segments; a = m->ends[s++]) {
-        int64_t counts[COUNTS] = {};
-        count(new, old, a, m->ends[s], counts);
-        if (counts[0]) spend(p, m, image, row % m->at.h * m->at.w + x, s, counts, total);
-    }
-    for (int64_t c = 0; c < m->stride; c += SIXTEEN) {
+    int changed = 0;
+    for (int64_t c = 0; c < stride; c += SIXTEEN) {
         sixteen a, b;
         memcpy(&a, new + c, SIXTEEN);
         memcpy(&b, old + c, SIXTEEN);
-        uint64_t differ[2];
-        sixteen change = a ^ b;
-        memcpy(differ, &change, SIXTEEN);
+        sums differ = (sums)(a ^ b);
         if (!(differ[0] | differ[1])) continue;
-        if (m->count && !p->fresh) {
+        changed = 1;
+        if (whole) count(a, b, counts);
+        if (events) {
             n = emit(m, at, c, n, a, b, total);
-            balance += sum_of(a) - sum_of(b);
+            up += sums_of(a);
+            down += sums_of(b);
         }
         memcpy(old + c, &a, SIXTEEN);
     }
-    if (m->wide) {
-        int16_t *wide = wide_at(m, image, row % m->at.h, x);
-        for (int64_t c = 0; c < m->stride; c += SIXTEEN) {
-            sixteen a;
-            memcpy(&a, new + c, SIXTEEN);
-            deltas b = __builtin_convertvector(a, deltas) - ZERO;
-            memcpy(wide + c, &b, sizeof b);
-        }
+    m->at.changed[at] = (uint8_t)(changed |= p->fresh);
+    if (m->count) m->count[at] = (uint16_t)n;
+    if (!changed) return;
+    if (whole) spend(p, m, image, y * m->at.w + x, 0, counts, total);
+    if (m->count) m->balance[at] = (int32_t)(up[0] + up[1] - down[0] - down[1]);
+    int16_t *wide = m->wide ? wide_at(m, image, y, x) : NULL;
+    for (int64_t c = 0; wide && c < stride; c += SIXTEEN) {
+        sixteen a;
+        memcpy(&a, new + c, SIXTEEN);
+        deltas b = __builtin_convertvector(a, deltas) - ZERO;
+        memcpy(wide + c, &b, sizeof b);
     }
-    if (m->count) {
-        m->count[at] = (uint16_t)n;
-        m->balance[at] = (int32_t)balance;
-    }
-    m->at.changed[at] = 1;
     m->at.row[row] = 1;
     total->entries += n;
     total->changes++;
@@ -678,6 +680,32 @@ INLINE floats sent_at(const uint8_t *from) {
     return __builtin_convertvector(widened(x) - ZERO, floats);
 }
 
+/* What the neurons of a position have sent by now. */
+INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at, uint8_t *new) {
+    const Convolution *from = g->term[0].convolution;
+    const uint8_t *old = g->out->sent + at * g->out->stride;
+    int64_t stride = g->out->stride, remembers = !p->fresh && !p->anew;
+    float due = p->fresh ? 0 : p->due;
+    for (int64_t c = 0; c < stride; c += LANES) {
+        floats v = {};
+        if (g->terms == 1 && from && !g->pooled) v = sums_at(rows->row[0] + x * from->outs + c) * read(layer->scales[0] + c, LANES);
+        else for (int64_t k = 0; k < g->terms; k++) {
+            const Term *t = g->term + k;
+            floats term;
+            if (t->map) term = sent_at(t->map->sent + at * t->map->stride + t->first + c);
+            else if (g->pooled) term = largest_at(rows, &g->window, x, from->outs, c);
+            else term = sums_at(t->convolution->sums + at * t->convolution->outs + c);
+            term = term * read(layer->scales[k] + c, LANES);
+            v = k ? v + term : term;
+        }
+        v = v + read(layer->bias + c, LANES);
+        floats before = {};
+        if (remembers) before = sent_at(old + c);
+        quarter byte = narrowed(fire(layer, r, c, v, before, due));
+        memcpy(new + c, &byte, LANES);
+    }
+}
+
 static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, int64_t row, int64_t thread) {
     Map *m = g->out;
     int64_t w = m->at.w;
@@ -690,35 +718,18 @@ static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, i
     }
     m->at.row[row] = 0;
     const Convolution *from = g->term[0].convolution;
+    const Layer layer = g->layer;
     Rows rows;
     if (g->fused) rows = fused(g, row, marks, p->sums + thread * p->room);
     else if (from) rows = rows_of(&g->window, row, from->sums, from->outs);
     for (int64_t x = 0; x < w; x++) {
-        int64_t at = row * w + x;
-        if (!marks[x]) {
-            m->at.changed[at] = 0;
-            if (m->count) m->count[at] = 0;
+        if (marks[x]) {
+            ask(p, g, &layer, r, &rows, x, row * w + x, new);
+            commit(p, m, row, x, new, &total);
             continue;
         }
-        for (int64_t c = 0; c < m->stride; c += LANES) {
-            floats v = {};
-            for (int64_t k = 0; k < g->terms; k++) {
-                const Term *t = g->term + k;
-                floats term;
-                if (t->map) term = sent_at(t->map->sent + at * t->map->stride + t->first + c);
-                else if (k) term = sums_at(t->convolution->sums + at * t->convolution->outs + c);
-                else if (g->pooled) term = largest_at(&rows, &g->window, x, from->outs, c);
-                else term = sums_at(rows.row[0] + x * from->outs + c);
-                term = term * read(g->layer.scales[k] + c, LANES);
-                v = k ? v + term : term;
-            }
-            v = v + read(g->layer.bias + c, LANES);
-            floats before = {};
-            if (!p->fresh && !p->anew) before = sent_at(m->sent + at * m->stride + c);
-            quarter byte = narrowed(fire(&g->layer, r, c, v, before, p->fresh ? 0 : p->due));
-            memcpy(new + c, &byte, LANES);
-        }
-        commit(p, m, row, x, new, &total);
+        m->at.changed[row * w + x] = 0;
+        if (m->count) m->count[row * w + x] = 0;
     }
     add_total(m, row / m->at.h, &total);
 }
