@@ -171,6 +171,7 @@ class IntegerNetwork(nn.Module):
         *,
         before: Frame | None = None,
         dead_zone: float = 0.0,
+        lossless: bool = False,
         maps: bool = False,
         probes: Iterable[Any] = (),
         progress: Callable[[int], Any] | None = None,
@@ -183,6 +184,7 @@ class IntegerNetwork(nn.Module):
             steps: Where to take snapshots, besides T.
             before: The frame before, of the same videos; None for photographs and first frames.
             dead_zone: Of the neurons in a later frame, in thetas.
+            lossless: Neurons round as in a photograph, and send the difference.
             maps: Snapshots carry spike maps.
             probes: None: those are of SpikingNetwork.
             progress: progress(1), called at the end.
@@ -193,7 +195,7 @@ class IntegerNetwork(nn.Module):
         if tuple(probes):
             raise ValueError("probes look at steps of a SpikingNetwork")
         times = checked_times(T, steps, 0)
-        frame = Step(self, x, before, dead_zone).frame()
+        frame = Step(self, x, before, dead_zone, lossless).frame()
         total, analogue = self._macs
         shown = frame.shown
         if shown is not None:

@@ -44,6 +44,7 @@ class Frame:
         shown: Values of each pixel that differ from the frame before, [N, 1, H, W]; None in a first
             frame.
         sums: Of the layers with weights that are heads.
+        anew: Whether neurons have sent what they send in a photograph.
     """
 
     sent: Mapping[str, Tensor]
@@ -52,6 +53,7 @@ class Frame:
     dead_zone: Tensor | float = 0.0
     shown: Tensor | None = None
     sums: Mapping[str, Tensor] = field(default_factory=dict)
+    anew: bool = True
 
 
 class Step:
@@ -62,17 +64,26 @@ class Step:
         x: Images, [N, C, H, W].
         before: The frame before; None for a photograph, or a first frame.
         dead_zone: Of the neurons in a later frame, in thetas.
+        lossless: Whether they round as in a photograph, and send the difference.
     """
 
     def __init__(
-        self, network: IntegerNetwork, x: Tensor, before: Frame | None, dead_zone: Tensor | float
+        self,
+        network: IntegerNetwork,
+        x: Tensor,
+        before: Frame | None,
+        dead_zone: Tensor | float,
+        lossless: bool = False,
     ):
         self._network = network
         self._nodes = {node.name: node for node in network.computed.nodes}
         # len() would fix the size of a batch in an exported graph.
         self._before, self._dead_zone, self._images = before, dead_zone, x.shape[0]
+        self._anew = before is None or lossless
         # Whether neurons that receive nothing send nothing.
-        self._still = before is not None and network.fast and dead_zone >= before.dead_zone
+        self._still = False
+        if before is not None and network.fast:
+            self._still = before.anew if lossless else dead_zone >= before.dead_zone
         first = network.parameters_of.bytes_of(x, network.image_as_bytes)
         self._values, self._events = {network.input: first}, dict[str, Tensor]()
         self._shown: Tensor | None = None
@@ -100,7 +111,7 @@ class Step:
         outputs = tuple([parameters.output(name, values) for name in network.computed.outputs])
         sent = {name: self._values[name] for name in (network.input, *network.senders)}
         sums = {name: value for name, value in values.items() if name not in sent}
-        return Frame(sent, events, outputs, self._dead_zone, shown, sums)
+        return Frame(sent, events, outputs, self._dead_zone, shown, sums, self._anew)
 
     def _value(self, name: str) -> Tensor:
         """The output of a node, [N, C, ...]."""
@@ -190,8 +201,14 @@ class Step:
                 return found
         kernel, pool = network.kernels.get(name), network.pooling.get(name)
         sums = list(map(self._value, network.terms[name]))
+        if self._anew:
+            # Rounded whatever was sent before.
+            old = None
         if kernel is not None and sums[0].ndim == 4 and kernel.takes(sums, old):
-            return kernel(sums, old, pool is not None, self._dead_zone)
+            sent, events = kernel(sums, old, pool is not None, self._dead_zone)
+            if self._anew and self._before is not None:
+                events = self._counts(name, sent)
+            return sent, events
         if pool is not None:
             sums = [move(pool, sums)]
         k = None if old is None else whole(old)
@@ -216,7 +233,7 @@ class Step:
             shape = 3 * len(old), len(network.ends[name]), *old.shape[2:]
             return old, torch.zeros(shape)
         first, *others = network.terms[name]
-        if name not in network.kernels or not self._nodes[first].weighted:
+        if self._anew or name not in network.kernels or not self._nodes[first].weighted:
             return None
         at, pool = where, name in network.pooling
         if pool:

@@ -163,12 +163,8 @@ class IntegerStep(AnnStep):
         convolutions = network.parameters_of.convolutions
         for name, convolution in convolutions.items():
             convolutions[name] = ExportedConvolution(convolution)
-        recipe = network.recipe
-        if not stateful:
-            return
-        if recipe.neuron.busy:
-            raise UserError("a graph does not know the frames before: --set neuron.busy=0")
-        self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
+        if stateful:
+            self.states = {CLOCK: Size([1])} | {name: self.sizes[name] for name in self.segments}
 
     def __call__(self, x: Tensor, states: Mapping[str, Tensor]) -> Stepped:
         recipe, following = self.network.recipe, dict[str, Tensor]()
