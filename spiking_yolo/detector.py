@@ -21,7 +21,7 @@ from spiking_yolo.decode.selection import Classes, Selection, check_count, check
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError, no_attribute
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import Network, check_keep
+from spiking_yolo.integer.stream import Network, check_lossless
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size
@@ -310,8 +310,7 @@ class SpikingYOLO:
         every: int = 1,
         track: bool = False,
         track_conf: float = START,
-        keep: float | None = None,
-        check: int = 50,
+        lossless: bool = False,
         bgr: bool = False,
         **boxes: Unpack[BoxOptions],
     ) -> Iterator[Result]:
@@ -330,10 +329,8 @@ class SpikingYOLO:
             every: Take every n-th frame.
             track: Give each box the id of its object, by ByteTrack; see Boxes.id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
-            keep: Percent, such as 98, of the boxes that shall agree with those of frames that are
-                computed anew: the stream checks itself; see Result.agreement. Thresholds are those
-                of photographs.
-            check: With keep: frames from one check to the next, at most.
+            lossless: Every frame has, to the bit, the boxes of a photograph of the same network,
+                for more operations. Thresholds are those of photographs.
             bgr: See `detect`.
             boxes: See `detect`.
 
@@ -352,11 +349,11 @@ class SpikingYOLO:
         T = check_count("T", T)
         times = checked_steps(steps, T)
         every = check_count("every", every)
-        check = check_count("check", check)
         source = frames_of(frames, bgr)
         tracker = Tracker(source.fps / every, track_conf) if track else None
-        detector = self._for_videos() if keep is None else self
-        check_keep(keep, detector._source.recipe)
+        detector = self if lossless else self._for_videos()
+        if lossless:
+            check_lossless(self._source.recipe)
 
         def inputs() -> Iterator[Input]:
             for k, image in enumerate(source.frames(every)):
@@ -376,7 +373,7 @@ class SpikingYOLO:
                 return
             detector._calibrate_once(pictures)
             observer = detector.observer(selection)
-            stream = observer.stream(T, keep, check)
+            stream = observer.stream(T, lossless)
             for seen in observer.follow(chain(first, waiting), stream, times):
                 result = Result.of(seen, self.names, detector._source.recipe, detector._costs)
                 if tracker is not None:

@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
-from spiking_yolo.decode.boxes import Compared, Detections, TopClasses, compare, decode, top_classes
+from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import notice
 from spiking_yolo.graph import Graph, forward, shapes
-from spiking_yolo.integer.stream import Keeper, Network, Stream, check_keep
+from spiking_yolo.integer.stream import Network, Stream
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.network import Probe
@@ -44,8 +44,6 @@ from spiking_yolo.snn.readout import Run, Snapshot
 Want = Literal["boxes", "ann", "maps", "layers"]
 Prediction = Detections | TopClasses
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
-# Confidence of the boxes that a stream compares when it checks itself: small objects have little.
-CHECKED = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +187,6 @@ class Observation:
         seconds: What took how long.
         fresh: Whether the network's state started anew for this frame.
         cut: Whether this frame shows another scene.
-        agreement: Of a frame that was checked, see Observer.stream: share of the boxes of the
-            last checks that agreed.
     """
 
     input: Input
@@ -206,7 +202,6 @@ class Observation:
     settled: int | None = None
     fresh: bool = True
     cut: bool = False
-    agreement: float | None = None
 
     @property
     def last(self) -> StepObservation:
@@ -359,36 +354,14 @@ class Observer:
             run = replace(run, cut=run.cut or resized)
             yield from self._observations(inputs, x, run, stream.T, want, start)
 
-    def stream(self, T: int = 1, keep: float | None = None, check: int = 50) -> Stream:
-        """A video through the network.
-
-        Args:
-            T: Timesteps per frame.
-            keep: Percent of the boxes, from a confidence of CHECKED on and weighted by it, that
-                shall agree with those of the same network where it computes the frame anew: the
-                stream then checks itself, and changes its dead zone and its filter of noise.
-            check: Frames from one check to the next, fewer after a change.
+    def stream(self, T: int = 1, lossless: bool = False) -> Stream:
+        """A video through the network: T timesteps per frame; lossless: see Stream.
 
         Raises:
-            UserError: It is no percentage from 50 to 99.9, or the method keeps no state.
+            UserError: lossless, and the method keeps no state.
         """
         assert self.network is not None
-        check_keep(keep, self.network.recipe)
-        if keep is None:
-            return Stream(self.network, T)
-        return Stream(self.network, T, Keeper(keep / 100, self._compare, every=check))
-
-    def _compare(self, outputs: Sequence[Tensor], anew: Sequence[Tensor]) -> Compared:
-        """The boxes of a batch of frames beside those of the same frames computed anew."""
-        pairs = zip(self._all_boxes(outputs), self._all_boxes(anew), strict=True)
-        return Compared._make(np.sum([compare(*pair, CHECKED) for pair in pairs], 0).tolist())
-
-    def _all_boxes(self, outputs: Sequence[Tensor]) -> list[Detections]:
-        """The boxes of each frame that `compare` looks at, in fractions of the input."""
-        selection = Selection(conf=CHECKED / 2)
-        boxes, scores = decode(_on_cpu(outputs), self.spec)
-        each = zip(boxes.clamp(-1, 2), scores, strict=True)
-        return [selection.select(*of_frame, self.spec.nms) for of_frame in each]
+        return Stream(self.network, T, lossless)
 
     def predict(
         self, outputs: Sequence[Tensor], placements: Sequence[Placement]
@@ -458,7 +431,6 @@ class Observer:
                 settled=run.settled,
                 fresh=run.fresh,
                 cut=run.cut,
-                agreement=run.agreement,
             )
             observations.append(seen)
         return observations

@@ -5,7 +5,7 @@ The options of a command are a frozen dataclass that inherits the groups it need
     sources   SourceOptions
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions
     boxes     DetectionOptions
-    videos    KeepOptions
+    videos    VideoOptions
     images    LimitOptions
     output    OutputOptions
 """
@@ -30,7 +30,6 @@ from spiking_yolo.arguments import (
     Options,
     Settings,
     at_least,
-    within,
 )
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
@@ -111,13 +110,11 @@ class MethodsOptions(ConversionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeepOptions(Options):
-    """What a video promises, see Observer.stream."""
+class VideoOptions(Options):
+    """How the frames of a video are computed, see Stream."""
 
-    keep: Annotated[float | None, within(50, 99.9), VIDEO] = None
-    """A video checks itself so that N % of boxes, e.g. 98, agree with frames computed anew."""
-    check: Annotated[int, at_least(1), VIDEO] = 50
-    """With --keep: frames from one check to the next, at most."""
+    lossless: Annotated[bool, VIDEO] = False
+    """Every frame of a video has, to the bit, the boxes of a frame computed anew."""
 
 
 @dataclass(frozen=True, kw_only=True)

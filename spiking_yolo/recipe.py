@@ -200,8 +200,7 @@ class Neuron:
     """(b) What a neuron does with its input current in a timestep.
 
     In a later frame of a video a neuron fires if half a threshold and `hysteresis` more is due,
-    and then sends all of it. With `busy` the hysteresis is whole from that share of a first
-    frame's operations on, and below in proportion.
+    and then sends all of it.
     """
 
     kind: str = setting("if", _KINDS, choices=KINDS)
@@ -214,7 +213,6 @@ class Neuron:
     )
     slack: float = setting(0.0, "for events=digits: saves digits, in thresholds of error", 0, 0.49)
     hysteresis: float = setting(0.0, "dead zone of later frames, in thresholds", 0, 16)
-    busy: float = setting(0.0, "share of operations at which it is whole; 0: always", 0, 1)
     pool_first: bool = setting(True, "neurons that send changes stand behind their max pooling")
 
 

@@ -122,13 +122,6 @@ class Result:
         return self.seen.cut
 
     @property
-    def agreement(self) -> float | None:
-        """Of a frame in which a stream checked itself: the share of the boxes of its last checks
-        that agreed with those of frames computed anew. None in others.
-        """
-        return self.seen.agreement
-
-    @property
     def method(self) -> str:
         """Name of the conversion method; "ann" for the original network."""
         return "ann" if self.recipe is None else self.recipe.label
@@ -341,8 +334,6 @@ class Result:
             content |= {"fresh": self.seen.fresh, "cut": self.cut}
             content["analogue_macs"] = self.seen.analogue_macs
             content["updates"] = self.last.updates
-            if self.agreement is not None:
-                content["agreement"] = self.agreement
         return content
 
     def entries(self) -> list[dict[str, Any]]:

@@ -144,5 +144,5 @@ def test_progress_and_mistakes(detector):
     assert calls == list(range(1, len(calls) + 1)) and 0 < len(calls) <= T
     with pytest.raises(UserError, match="steps"):
         list(observer(converted).observe(photos[:1], T, [T + 1]))
-    with pytest.raises(UserError, match="leave keep out"):
-        observer(converted).stream(1, keep=98)
+    with pytest.raises(UserError, match="leave lossless out"):
+        observer(converted).stream(1, lossless=True)

@@ -223,7 +223,7 @@ class Uncalibrated:
         untrained = video = ""
         if recipe.by_gradient:
             untrained = ", untrained"
-            video = "; for video without --keep add --quick --video (loses weak boxes)"
+            video = "; for video add --quick --video (loses weak boxes)"
         notice(
             f"{ann.weights.name} has no calibration{_others(ann, recipe)}: thresholds"
             f" are taken from the first pictures{untrained}, which takes up to minutes every time;"

@@ -44,7 +44,6 @@ CALIBRATIONS: dict[str, dict[str, Any]] = {
     "video": {
         "threshold.scale": 1.3,
         "neuron.hysteresis": 0.9,
-        "neuron.busy": 0.12,
         "calibration.kind": "tuned",
         "calibration.operations": 0.075,
         "calibration.steps": 600,

@@ -4,11 +4,10 @@ import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, SupportsIndex, cast
+from typing import SupportsIndex, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
@@ -48,37 +47,6 @@ def same_objects(boxes: Detections, others: Detections) -> Tensor:
     """Which boxes and which others are of one class and overlap by SAME or more, bool [n, m]."""
     same_class = boxes.class_id[:, None] == others.class_id
     return same_class & (box_iou(boxes.xyxy, others.xyxy) >= SAME)
-
-
-class Compared(NamedTuple):
-    """How two sets of boxes of an image compare; all are confidence, summed over both sets.
-
-    Attributes:
-        lost: Of boxes of which the other set has no object, or with less than half of the
-            confidence.
-        difference: What the other set lacks of each box, of its confidence and where it lies.
-        total: Of all boxes.
-    """
-
-    lost: float = 0.0
-    difference: float = 0.0
-    total: float = 0.0
-
-
-def compare(one: Detections, other: Detections, conf: float) -> Compared:
-    """Compare the boxes of an image from a confidence on. Both sets go down to half of it."""
-    lost = difference = total = 0.0
-    for boxes, others in ((one, other), (other, one)):
-        boxes = boxes.take(boxes.confidence >= conf)
-        own = boxes.confidence
-        same = same_objects(boxes, others) * others.confidence
-        shared = torch.minimum(same, own[:, None]) * box_iou(boxes.xyxy, others.xyxy)
-        # 0 where there is no other one.
-        found, shared = (F.pad(values, (0, 1)).amax(1) for values in (same, shared))
-        lost += own[found < own / 2].sum().item()
-        difference += (own - shared).sum().item()
-        total += own.sum().item()
-    return Compared(lost, difference, total)
 
 
 # A number, a slice, a mask with an entry for each box, or positions.

@@ -287,9 +287,7 @@ class State:
         self._tensors[name] = sent
         if name in program.edges:
             edge = program.edges[name]
-            memory = self._zeros(
-                self.images, h + 2 * edge, w + 2 * edge, stride, dtype=torch.int16
-            )
+            memory = self._zeros(self.images, h + 2 * edge, w + 2 * edge, stride, dtype=torch.int16)
             result.edge, result.wide = edge, memory.data_ptr()
         if name in program.heard:
             result.slots = stride // 4 + MORE_SLOTS
@@ -347,7 +345,11 @@ class State:
         a, kernel = step.node.attrs, step.whole.levels.shape[2:]
         given = self._plan.sizes[step.node.inputs[0]][2:]
         result = Sums(at=self._marks((h, w)), window=windows(given, (h, w), step.node, kernel))
-        result.kind, result.outs, result.parts = KINDS.index(step.kernel), padded(outs), len(step.parts)
+        result.kind, result.outs, result.parts = (
+            KINDS.index(step.kernel),
+            padded(outs),
+            len(step.parts),
+        )
         packed, wide = program.weights.get(name), program.wide_weights.get(name)
         parts = [self._reading(part) for part in step.parts]
         room = 0
@@ -521,7 +523,9 @@ class State:
         if len(self._scratch) < size:
             self._scratch = torch.zeros(size + SLACK, dtype=torch.int32)
         if len(self._scratch_sums) < self._call_room * self._call.threads:
-            self._scratch_sums = torch.zeros(self._call_room * self._call.threads, dtype=torch.int32)
+            self._scratch_sums = torch.zeros(
+                self._call_room * self._call.threads, dtype=torch.int32
+            )
         self._call.lists, self._call.sums = self._scratch.data_ptr(), self._scratch_sums.data_ptr()
         self._counts: dict[str, Tensor] = {}
         # The columns of later frames are others where there are products.

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork, Reference
 from spiking_yolo.integer.noise import NoiseFilter
 from spiking_yolo.integer.program import State
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.readout import Run
 
@@ -16,6 +18,12 @@ from spiking_yolo.snn.readout import Run
 Network = IntegerNetwork | SpikingNetwork
 # Two frames that have nothing in common differ by twice the variance of one.
 UNLIKE = 1.0
+
+
+def check_lossless(recipe: Recipe) -> None:
+    """Raise UserError unless a video of this method can be lossless."""
+    if not recipe.keeps_frames:
+        raise UserError(f"{recipe.label} computes every frame of a video anew: leave lossless out")
 
 
 class Stream:
@@ -32,11 +40,16 @@ class Stream:
         T: Timesteps per frame, of networks that need several.
         lossless: Whether every frame has, to the bit, the outputs that it has as a first frame:
             without a dead zone, and without the filter of noise.
+
+    Raises:
+        UserError: lossless, and the method keeps no state.
     """
 
     def __init__(self, network: Network, T: int = 1, lossless: bool = False):
         self.network, self.T, self.lossless = network, T, lossless
         self._recipe = network.recipe
+        if lossless:
+            check_lossless(self._recipe)
         self._state: State | Reference | None = None
         self.reset()
 
@@ -97,6 +110,3 @@ def unlike(x: Tensor, sent: Tensor) -> bool:
     x, sent = x[:, :, ::k, ::k], sent[:, :, ::k, ::k]
     own = (x - x.mean((2, 3), keepdim=True)).square_().sum((1, 2, 3))
     return bool(((x - sent).square_().sum((1, 2, 3)) > UNLIKE * own).any())
-
-
-Keeper = check_keep = None

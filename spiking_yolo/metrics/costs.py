@@ -58,8 +58,6 @@ class NetworkCosts:
         """What was done for an image in t steps; a network that has settled does nothing more."""
         step, counting = seen.steps[t], charged(self.value)
         t = min(t, seen.settled or t)
-        # A frame that was checked was computed twice.
-        passes = t * (1 + (seen.agreement is not None))
         return Work(
             t,
             step.operations[counting],
@@ -67,7 +65,7 @@ class NetworkCosts:
             step.updates,
             seen.analogue_macs * (t if self.streams else 1),
             self.value,
-            self.exponentials * seen.neurons * passes,
+            self.exponentials * seen.neurons * t,
         )
 
     def energies(self, seen: Observation, t: int) -> dict[str, float]:

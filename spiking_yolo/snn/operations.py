@@ -212,10 +212,7 @@ class EventCosts:
         return spent
 
     def columns(
-        self,
-        sizes: Mapping[str, Sequence[int]],
-        first: bool,
-        device: torch.device | str = "cpu",
+        self, sizes: Mapping[str, Sequence[int]], first: bool, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
         """Sender -> of each of its events: 1, the operations that it causes, and those of them in
         products; float64 [n, 3], or [n, 2] without attention.

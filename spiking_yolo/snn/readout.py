@@ -1,7 +1,7 @@
 """The output of a run: the accumulated input of the heads, snapshots of it, and what it cost."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -238,7 +238,6 @@ class Run:
         frame: Of an IntegerNetwork: what the next frame of a video needs to know.
         fresh: Whether the network's state started anew.
         cut: Of a frame of a video: whether the scene is another one.
-        agreement: Of a frame that was checked: see integer/stream.py.
     """
 
     snapshots: dict[int, Snapshot]
@@ -250,27 +249,3 @@ class Run:
     frame: Any = None
     fresh: bool = True
     cut: bool = False
-    agreement: float | None = None
-
-    def at_cost_of(self, other: "Run") -> "Run":
-        """The same at the cost of this run and another of the same frame."""
-        snapshots: dict[int, Snapshot] = {}
-        for t, snapshot in self.snapshots.items():
-            costs: dict[str, Any] = {}
-            for name, value in vars(snapshot).items():
-                if name not in ("t", "outputs", "active_steps"):
-                    costs[name] = _sum(value, getattr(other.snapshots[t], name))
-            snapshots[t] = replace(snapshot, **costs)
-        macs = self.analogue_macs + other.analogue_macs
-        return replace(self, snapshots=snapshots, analogue_macs=macs)
-
-
-def _sum(value: Any, other: Any) -> Any:
-    """The sum of two costs, of each entry where they have several."""
-    if isinstance(value, Counts):
-        return Counts.of(_sum, value, other)
-    if isinstance(value, dict):
-        return {name: _sum(own, other[name]) for name, own in value.items()}
-    if callable(value):
-        return lambda: _sum(value(), other())
-    return value + other

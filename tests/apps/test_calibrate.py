@@ -158,7 +158,7 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
     assert calibrate("--video", *STEPS) == 0
     write_frames(Path("clip.mp4"), walk(3))
     clip = "clip.mp4", "--weights", "tiny.weights", "--project", "out"
-    for args, best in (([], "video"), (["--keep", "98"], "tuned")):
+    for args, best in (([], "video"), (["--lossless"], "tuned")):
         for command in (["detect"], ["eval", "--data"]):
             with pytest.warns(Notice, match=rf"your calibration {best} of tiny\.weights"):
                 assert run_tool(*command, *clip, *args) == 0
@@ -166,8 +166,8 @@ def test_the_best_is_found_by_every_command_and_said(pictures: Path):
     with pytest.warns(Notice, match=r"your calibration video of tiny\.weights"):
         (first, *_) = detector.stream("clip.mp4")
     assert first.method == f"{DEFAULT}-video"
-    (kept, *_) = detector.stream("clip.mp4", keep=98)
-    assert kept.method == detector.detect(first.image).method != first.method
+    (lossless, *_) = detector.stream("clip.mp4", lossless=True)
+    assert lossless.method == detector.detect(first.image).method != first.method
 
 
 def test_a_stale_file_is_named_and_passed_over(folder: Path):

@@ -2,6 +2,8 @@
 it.
 """
 
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,21 +11,17 @@ import torch
 from helpers.networks import TinyLeaky, images, make, same, spiking
 from torch import Tensor
 
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.data.video import open_video
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import (
-    DOWN,
-    GAIN,
-    MOST,
-    SOON,
-    Keeper,
-    Network,
-    Stream,
-    check_keep,
-    unlike,
-)
+from spiking_yolo.integer.step import whole
+from spiking_yolo.integer.stream import Network, Stream, unlike
+from spiking_yolo.observe import read_input
+from spiking_yolo.snn.readout import Run
 
+ROOT = Path(__file__).parents[2]
 DIGITS = get_recipe("signed-digits").with_settings({"neuron.hysteresis": 0, "calibration.steps": 2})
 
 
@@ -129,39 +127,14 @@ def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(
     assert not seen.fresh and seen.cut and seen.snapshots[1].operations.digits > first
 
 
-BUSY = {"neuron.hysteresis": 0.8, "neuron.busy": 0.5, "neuron.slack": 0}
-
-
-def test_the_dead_zone_follows_the_frame_before(monkeypatch: pytest.MonkeyPatch):
-    """In quarters, and whole from half of a first frame's operations on; none in a first frame, and
-    whole after it.
-    """
-    net, zones = network(**BUSY), list[float]()
-    follow = net.run
-
-    def recorded(*args: Any, dead_zone: float = 0.0, **options: Any) -> Any:
-        zones.append(dead_zone)
-        return follow(*args, dead_zone=dead_zone, **options)
-
-    monkeypatch.setattr(net, "run", recorded)
-    stream, x = Stream(net), images(1)
-    shares = [operations(stream, x)]
-    for k in range(1, 6):
-        shares.append(operations(stream, x + 0.08 * (k - 1) * (images(1, seed=k) - 0.5)))
-    assert zones[:2] == [0, 0.8]
-    for before, zone in zip(shares[1:], zones[2:], strict=False):
-        assert zone == 0.8 * min(1, round(4 * before / (0.5 * shares[0])) / 4)
-    assert len(set(zones)) > 3, "the frames do not differ"
-    assert stream(1 - x).cut
-    stream(1 - x)
-    assert zones[-2:] == [0, 0.8]
+HELD = {"neuron.hysteresis": 0.8, "neuron.slack": 0}
 
 
 def test_what_was_held_back_is_sent_when_the_dead_zone_falls():
     """By all neurons, also those that receive nothing: what each has sent is then that of the
     photograph.
     """
-    net, x = network(**BUSY), images(1)
+    net, x = network(**HELD), images(1)
     y = x + 0.1 * (images(1, seed=3) - 0.5)
     first = net.run(x).frame
     held = net.run(y, before=first, dead_zone=0.8).frame
@@ -183,85 +156,70 @@ def test_many_frames_leave_no_trace():
     assert all(map(torch.equal, last, net(frames[9]).outputs))
 
 
-def keeper(*found: tuple[float, float, float], **options: Any) -> Keeper:
-    """One whose checks find this, one after the other; .115 of it may differ."""
-    left = iter(found)
-    return Keeper(0.98, lambda outputs, anew: next(left), 0.5, **options)
+def same_as_anew(net: IntegerNetwork, stream: Stream, x: Tensor) -> Run:
+    """A frame of a lossless stream, which equals a new start to the bit."""
+    run, anew = stream(x), net.run(x)
+    assert all(map(torch.equal, run.snapshots[1].outputs, anew.snapshots[1].outputs))
+    assert run.frame.sent.keys() == anew.frame.sent.keys()
+    for name, sent in anew.frame.sent.items():
+        assert torch.equal(run.frame.sent[name], sent), name
+    return run
 
 
-def checked(*found: tuple[float, float, float]) -> Keeper:
-    one = keeper(*found)
-    for _ in found:
-        one.check((), ())
-    return one
-
-
-def test_the_dead_zone_follows_the_difference():
-    """(0.02 / 1.6)^(1/2) = .1118 is allowed: 4 of 8 is 3.78 times as much, with two more that are
-    as they should be; and so much less is not chosen at once.
-    """
-    assert checked((0, 0.1155 * 8, 8)).dead_zone == pytest.approx(0.5, abs=1e-3)
-    assert checked((0, 0, 0)).dead_zone == 0.5
-    excess = (1.3 / 0.1155 + 2) / 10
-    assert checked((0, 1.3, 8)).dead_zone == pytest.approx(excess**-GAIN - 0.5, abs=1e-3)
-    assert checked((3, 4, 8)).dead_zone == pytest.approx(DOWN - 0.5)
-    assert checked(*[(3, 4, 8)] * 3).dead_zone == 0
-    assert checked(*[(0, 0, 80)] * 9).dead_zone == MOST - 0.5
-
-
-def test_agreement_is_that_of_the_last_checks():
-    """Of which each counts half of the one after it."""
-    assert checked((0, 0, 0)).agreement == 1
-    assert checked((2, 2, 8)).agreement == 0.75
-    assert checked((2, 2, 8), (0, 0, 4)).agreement == pytest.approx(1 - 1 / 8)
-
-
-def test_checks_are_rarer_while_enough_agrees():
-    one = keeper(*[(0, 0.5, 8)] * 4, (3, 4, 8), (0, 0.5, 8), every=50)
-    frames: list[int] = []
-    for frame in range(1, 200):
-        if one.due():
-            one.check((), ())
-            frames.append(frame)
-    assert frames == [10, 30, 70, 120, 170, 180] and one.dead_zone > 0.2
-    one.restart()
-    assert one.dead_zone == 0.2
-    assert [one.due() for _ in range(SOON)] == [False] * 9 + [True]
-
-
-def test_the_filter_goes_where_it_is_the_cause():
-    one = keeper((0, 0.5, 8), (0, 2, 8))
-    one.check_filter((), ())
-    assert one.filters
-    one.check_filter((), ())
-    assert not one.filters
-
-
-def test_what_cannot_be_kept():
-    check_keep(None, get_recipe("p-norm"))
-    check_keep(98, DIGITS)
-    for percent, recipe in ((100, DIGITS), (2, DIGITS), (98, get_recipe("p-norm"))):
-        with pytest.raises(UserError, match=r"keep is in percent|anew"):
-            check_keep(percent, recipe)
-
-
-def test_a_checked_frame_costs_both_and_the_stream_goes_on_from_the_new_one():
-    settings = {"neuron.hysteresis": 0.8, "calibration.steps": 2, "encoding.denoise": False}
-    recipe = get_recipe("signed-digits").with_settings(settings)
-    net = spiking(make(TinyLeaky), images(2), recipe, {}).network()
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("method", ["signed-digits", "few-spikes"])
+def test_every_frame_of_a_lossless_stream_is_a_new_start(method: str, fast: bool):
+    """And differences are counted, whatever the dead zone, the saving of digits and the filter."""
+    settings = {"neuron.hysteresis": 0.8, "neuron.slack": 0.4} if method == DIGITS.name else {}
+    net = network(method, **settings)
     assert isinstance(net, IntegerNetwork)
-    stream = Stream(net, keeper=Keeper(0.98, lambda outputs, anew: (1, 1, 4), every=2))
-    x, y = images(1), images(1) + 0.1 * (images(1, seed=3) - 0.5)
-    first, again = stream(x), stream(x)
-    assert first.agreement is None and again.agreement is None
-    later = net.run(y, before=first.frame, dead_zone=0.2)
-    anew = net.run(y)
-    seen = stream(y)
-    assert seen.fresh and not seen.cut and seen.agreement == 0.75
-    mine, a, b = (run.snapshots[1] for run in (seen, later, anew))
-    assert all(map(torch.equal, mine.outputs, b.outputs))
-    assert mine.operations.digits == a.operations.digits + b.operations.digits
-    assert mine.updates == a.updates + b.updates
-    assert seen.analogue_macs == later.analogue_macs + anew.analogue_macs
-    after = stream(y)
-    assert after.agreement is None and after.snapshots[1].operations.digits == 0
+    if not fast:
+        net = IntegerNetwork(*net._given[:4], "cpu", False)
+    stream, x = Stream(net, lossless=True), images(1).float()
+    before = same_as_anew(net, stream, x)
+    for k in range(1, 12):
+        y = x + 0.02 * k * (images(1, seed=k).float() - 0.5)
+        if k % 3 == 0:
+            y = patched(x)
+        run = same_as_anew(net, stream, y)
+        assert not run.fresh
+        spent = run.snapshots[1]
+        for name in net.senders:
+            change = whole(run.frame.sent[name]) - whole(before.frame.sent[name])
+            counts = spent.sent_by_layer[name]
+            assert counts.digits.item() == net.digits(change.abs()).sum()
+            assert counts.messages.item() == change.count_nonzero()
+        assert stream(y).snapshots[1].sent.messages.item() == 0
+        before = run
+
+
+def test_a_lossless_frame_after_lossy_ones_is_computed_everywhere():
+    net, x = network(**HELD), images(1)
+    y = x + 0.1 * (images(1, seed=3) - 0.5)
+    held = net.run(y, before=net.run(x).frame, dead_zone=0.8).frame
+    seen, anew = net.run(y, before=held, lossless=True).frame, net(y)
+    assert not torch.equal(held.sent["act1"], anew.sent["act1"])
+    assert all(torch.equal(seen.sent[name], k) for name, k in anew.sent.items())
+
+
+def test_a_lossless_clip_through_the_shipped_network():
+    detector = SpikingYOLO()
+    net = detector.converted.network()
+    assert isinstance(net, IntegerNetwork)
+    stream = Stream(net, lossless=True)
+    with open_video(str(ROOT / "data" / "samples" / "clips" / "person.mp4")) as video:
+        frames = list(islice(video.frames(), 18, 21))
+    runs: list[Run] = []
+    for frame in frames:
+        x = read_input(frame, detector.spec).x[None]
+        runs.append(same_as_anew(net, stream, x))
+    assert [run.fresh for run in runs] == [True, False, False]
+    (first, *later) = [run.snapshots[1].operations.digits.item() for run in runs]
+    assert 0 < max(later) < first
+
+
+def test_a_method_without_state_is_never_lossless():
+    for method, settings in (("p-norm", {}), ("signed-digits", {"encoding.frames": "reset"})):
+        net = network(method, **settings)
+        with pytest.raises(UserError, match="leave lossless out"):
+            Stream(net, lossless=True)

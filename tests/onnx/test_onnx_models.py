@@ -236,11 +236,6 @@ def test_frames_equal_those_of_a_stream_to_the_bit():
         x = x + 0.08 * images(2, seed=k).float()
 
 
-def test_a_graph_does_not_follow_the_operations_of_a_frame():
-    with pytest.raises(UserError, match=r"neuron\.busy=0"):
-        spiking_model(tiny(neuron__busy=0.1), stateful=True)
-
-
 @pytest.mark.slow
 def test_a_photograph_of_the_shipped_network_to_the_bit():
     detector = SpikingYOLO()

@@ -9,10 +9,10 @@ from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     DetectionOptions,
-    KeepOptions,
     MethodOptions,
     OutputOptions,
     SourceOptions,
+    VideoOptions,
     ordered_steps,
 )
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectOptions(MethodOptions, DetectionOptions, KeepOptions, OutputOptions, SourceOptions):
+class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions, SourceOptions):
     """What to look at, for how long, and what to save."""
 
     T: Annotated[int | None, at_least(1)] = None
@@ -69,7 +69,7 @@ def main(options: DetectOptions) -> int:
     ```
     spiking-yolo detect image.jpg
     spiking-yolo detect photos/ --method msat-tuned --T 32 --steps 8,16,32
-    spiking-yolo detect video.mp4 --track --keep 98
+    spiking-yolo detect video.mp4 --track --lossless
     spiking-yolo detect photos/ --page photos.html
     ```
 

@@ -27,6 +27,7 @@ from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.errors import UserError, notice
+from spiking_yolo.integer.stream import check_lossless
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
@@ -127,10 +128,11 @@ class DetectRun:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
         if options.track:
             tracking_library()
-        # Thresholds for videos have lost what --keep is to hold.
-        video = self.has_video and options.keep is None
+        video = self.has_video and not options.lossless
         converted = load(options, previewed(self.sources, FEW), video=video)
         self.recipe = converted.recipe
+        if self.has_video and options.lossless:
+            check_lossless(self.recipe)
         if self.has_video and not self.recipe.complete:
             problem = f"method {self.recipe.name} cannot keep its state between frames"
             notice(f"{problem} of a video: each is a new image")
@@ -203,7 +205,7 @@ class DetectRun:
             writing = files.enter_context(ThreadPoolExecutor(1))
             fps = video.fps / options.every
             T = options.timesteps(self.recipe, True)
-            stream = self.observer.stream(T, options.keep, options.check)
+            stream = self.observer.stream(T, options.lossless)
             frames = None if video.count is None else -(-video.count // options.every)
             trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
             inputs = self._inputs(video)
@@ -418,7 +420,6 @@ class Console(Sink):
         self._anew = 0.0
         self._seconds = 0.0
         self._cuts = 0
-        self._agreements: list[float] = []
         self._boxes: Counter[str] = Counter()
         self._tracks: set[tuple[int, str]] = set()
 
@@ -438,8 +439,6 @@ class Console(Sink):
             self._anew = max(self._anew, operations)
         self._seconds += seen.result.seconds
         self._cuts += seen.result.cut
-        if seen.result.agreement is not None:
-            self._agreements.append(seen.result.agreement)
         for box in seen.result.entries():
             self._boxes[box["class"]] += 1
             if box.get("track_id") is not None:
@@ -449,23 +448,12 @@ class Console(Sink):
         if self._last is not None:
             write(f"{self._last.source}: {'; '.join(self._parts(self._last))}")
             later = "a later frame" if len(self._operations) > 1 else "the only frame"
-            write(f"  {self._video.verdict(later)}{self._kept()}")
+            write(f"  {self._video.verdict(later)}")
         self._start_video()
 
     def close(self) -> None:
         if self._photographs.energies:
             write(self._photographs.verdict("a photograph"))
-
-    def _kept(self) -> str:
-        """What was promised, and what is held."""
-        keep = self.run.options.keep
-        if keep is None:
-            return ""
-        if not self._agreements:
-            return "; too short for a check of what it keeps"
-        held, checks = 100 * float(np.mean(self._agreements)), len(self._agreements)
-        times_checked = f"{checks} check{'s' * (checks > 1)}, {keep:g} asked for"
-        return f"; {held:.1f} % of the boxes agree with those computed anew ({times_checked})"
 
     def _parts(self, last: Seen) -> list[str]:
         frames = len(self._operations)

@@ -9,10 +9,10 @@ from spiking_yolo.arguments import BOXES, COMMAS, DATA, NETWORK, OUTPUT, at_leas
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     DetectionOptions,
-    KeepOptions,
     LimitOptions,
     MethodsOptions,
     OutputOptions,
+    VideoOptions,
     ordered_steps,
 )
 
@@ -21,7 +21,7 @@ LONGEST = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(DetectionOptions, KeepOptions, LimitOptions, MethodsOptions, OutputOptions):
+class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, OutputOptions):
     """Which networks, which data, which rows and columns."""
 
     data: Path | None = None
@@ -107,6 +107,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.apps.evaluate.run import Setup, evaluate, is_video, open_scorer
     from spiking_yolo.convert.load import load_statistics
+    from spiking_yolo.integer.stream import check_lossless
     from spiking_yolo.io.assets import samples_folder
     from spiking_yolo.io.distributed import processes
     from spiking_yolo.io.files import run_directory
@@ -116,7 +117,10 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     if (data / "instances.json").is_file():
         data /= "instances.json"
     with processes(options.device) as ranks:
-        networks = load_all(options, is_video(data) and options.keep is None)
+        networks = load_all(options, is_video(data) and not options.lossless)
+        if options.lossless and is_video(data):
+            for network in networks.values():
+                check_lossless(network.recipe)
         scorer = open_scorer(data, next(iter(networks.values())).spec, options)
         statistics = None
         if options.baseline:

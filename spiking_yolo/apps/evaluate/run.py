@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from spiking_yolo import __version__
@@ -173,9 +171,6 @@ def evaluate(
                     rows += ann_rows(seen[part], own, model, options)
                 rows += step_rows(title, seen[part], own, model, options)
             methods[title] = network.recipe.facts()
-            held = [one.agreement for one in chain(*seen) if one.agreement is not None]
-            if held:
-                methods[title]["agreement"] = float(np.mean(held))
     if not setup.ranks.first:
         return None
     data = [own.name for _, own in scorer.parts()]
@@ -229,8 +224,8 @@ def observe_all(
     def observe(batch: range) -> Iterator[Observation]:
         inputs = scorer.inputs(batch)
         if scorer.video:
-            keep = options.keep if network.recipe.keeps_frames else None
-            stream = observer.stream(steps[-1], keep, options.check)
+            lossless = options.lossless and network.recipe.keeps_frames
+            stream = observer.stream(steps[-1], lossless)
             seen = observer.follow(inputs, stream, steps, want=("boxes", "ann"))
         else:
             seen = observer.observe(
@@ -252,7 +247,7 @@ def observe_all(
             "spiking_yolo": __version__,
             "device": device.type,
             "data": scorer.facts(),
-            "keep": [options.keep, options.check],
+            "lossless": options.lossless,
             "steps": steps,
             "batch": size,
             "bits": sorted(rivals),

@@ -202,9 +202,6 @@ class Table:
         for method, facts in self.methods.items():
             if "remark" in facts:
                 parts.append(f"{method}: {facts['remark']}")
-            if "agreement" in facts:
-                agreed = percent(facts["agreement"])
-                parts.append(f"{method}: {agreed} % of the boxes agree with those computed anew")
         if "agree" in self.main:
             parts.append("agree: AP50 by box with the ANN's boxes above 0.25 as truth, all classes")
         return "\n\n".join(parts)

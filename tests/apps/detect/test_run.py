@@ -46,23 +46,22 @@ def test_a_video_is_streamed_by_default(detect, weights, clip, entries):
     assert said[-1]["operations"]["digits"] < said[0]["operations"]["digits"] / 2
 
 
-def test_a_video_keeps_what_it_promises(detect, clip, entries, tmp_path, capsys):
-    """Every second frame is checked, and costs a photograph more."""
-    page = tmp_path / "clip.html"
-    assert detect(clip, "--keep", 98, "--check", 2, "--save-json", "--page", page) == 0
-    said = entries()
-    assert [n for n, one in enumerate(said) if "agreement" in one] == [2, 4]
-    for checked in (said[2], said[4]):
-        assert checked["operations"]["digits"] > 0.8 * said[0]["operations"]["digits"]
-    held = 50 * sum(said[k]["agreement"] for k in (2, 4))
-    out = capsys.readouterr().out
-    assert f"{held:.1f} % of the boxes agree" in out and "(2 checks, 98 asked for)" in out
+def test_a_lossless_video_has_the_boxes_of_photographs(detect, weights, clip, entries, capsys):
+    assert detect(clip, "--lossless", "--save-json") == 0
+    said, detector = entries(), SpikingYOLO(weights)
+    frames = [result.image for result in detector.stream(clip)]
+    for one, result in zip(said, detector.predict(frames, T=1, conf=0.3), strict=True):
+        assert [box["box_xyxy"] for box in one["detections"]] == result.boxes.xyxy.tolist()
+    assert 0 < said[-1]["operations"]["digits"] < said[0]["operations"]["digits"]
+    assert detect(clip, "--lossless", "--method", "p-norm") == 2
+    line = "error: p-norm computes every frame of a video anew: leave lossless out"
+    assert capsys.readouterr().err.strip() == line
 
 
 def test_a_video_of_one_frame(detect, tmp_path, capsys):
-    assert detect(write_frames(tmp_path / "one.mp4", walk(1)), "--keep", 98) == 0
+    assert detect(write_frames(tmp_path / "one.mp4", walk(1))) == 0
     line, verdict, _ = capsys.readouterr().out.splitlines()
-    assert ": 1 frame, " in line and "the only frame takes" in verdict and "too short" in verdict
+    assert ": 1 frame, " in line and "the only frame takes" in verdict
 
 
 def test_the_verdict_says_which_boxes_spikes_miss_and_add(detect, image, capsys, monkeypatch):

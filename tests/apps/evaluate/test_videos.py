@@ -92,11 +92,14 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, capsys):
     call = ("--data", data, "--weights", weights, "--project", tmp_path, "--limit", 3)
-    call += ("--keep", 98, "--check", 1)
+    call += ("--lossless",)
     assert run_tool("eval_video", *call) == 0
     folder, out = tmp_path / "exp", capsys.readouterr().out
-    assert "reset T=1" in out and out.count("of the boxes agree") == 1 and "as truth" in out
+    assert "reset T=1" in out and "as truth" in out
     first = results(folder / "signed-digits")
+    anew = results(folder / "signed-digits-reset")
+    for name in ("agree", "output_error"):
+        assert first["steps"][0][name] == anew["steps"][0][name]
     assert {row["video"] for row in first["videos"]} == {"still", "walk"}
     (folder / "results.csv").unlink()
     log = folder / "records-signed-digits.0.jsonl"
@@ -108,6 +111,8 @@ def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, caps
     for row in (again["steps"][0], first["steps"][0]):
         del row["seconds"]
     assert again["steps"] == first["steps"]
+    assert run_tool("eval_video", *call, "--method", "signed-digits,p-norm") == 2
+    assert capsys.readouterr().err.strip().endswith("anew: leave lossless out")
 
 
 def test_tracks_of_people_are_scored(weights, tmp_path):
