@@ -156,7 +156,7 @@ class IntegerNetwork(nn.Module):
         """One step: a photograph, or the next frame of videos.
 
         Args:
-            x: Images as the ANN takes them, [N, C, H, W]; they are rounded to bytes.
+            x: Images, uint8 [N, C, H, W], or floats as the ANN takes them, which are rounded.
             before: The frame before; None for a photograph, or a first frame.
             dead_zone: Of the neurons in a later frame, in thetas.
         """

@@ -101,18 +101,25 @@ class NetworkParameters:
                 setattr(self, name, moved(getattr(self, name), device))
         return self
 
+    def image(self, x: Tensor) -> Tensor:
+        """Images as uint8: bytes as they are, and floats, as the ANN takes them, rounded."""
+        if x.dtype == torch.uint8:
+            return x
+        mean, scale = (value.to(x)[:, None, None] for value in (self._mean, self._scale))
+        x = x * scale
+        if any(self._spec.mean):
+            x = x + 255 * mean
+        return x.round_().clamp_(0, 255).to(torch.uint8)
+
     def bytes_of(self, x: Tensor, as_bytes: bool = False) -> Tensor:
         """Images as bytes less the byte that stands for 0: whole numbers.
 
         as_bytes: As uint8, where 0 is the byte of 0.
         """
-        mean, scale = (value.to(x)[:, None, None] for value in (self._mean, self._scale))
-        x = x * scale
-        if any(self._spec.mean):
-            x = x + 255 * mean
-        x = x.round_().clamp_(0, 255).float()
+        x = self.image(x)
         if as_bytes and not self.input_zero.any():
-            return channels_last(x.to(torch.uint8))
+            return channels_last(x)
+        x = x.float()
         return x.sub_(self.input_zero.to(x)[:, None, None])
 
     def output(self, name: str, values: Mapping[str, Tensor]) -> Tensor:

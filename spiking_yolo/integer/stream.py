@@ -167,16 +167,18 @@ class Stream:
         """Compute the next frame.
 
         Args:
-            x: The frame, [N, C, H, W]; N videos at once share cuts and dead zone.
+            x: The frame, uint8 [N, C, H, W]; N videos at once share cuts and dead zone.
             **options: steps and maps, as of `run`.
         """
         if not isinstance(self.network, IntegerNetwork) or not self._recipe.keeps_frames:
             return self.network.run(x, self.T, **options)
+        # The caller may write to x later.
+        x = self.network.parameters_of.image(x.clone())
         image = self._image
         cut = image is not None and (x.shape != image.shape or unlike(x, image))
         if image is None or cut:
             return replace(self._start(x, options), cut=cut)
-        self._image = self._noise(x) if self._noise is not None else x.clone()
+        self._image = self._noise(x) if self._noise is not None else x
         dead_zone = self._factor * self._recipe.neuron.hysteresis
         if self._keeper is not None:
             dead_zone = self._keeper.dead_zone
@@ -208,15 +210,14 @@ class Stream:
         if not self._keeper.filters:
             self._noise, noisy = None, False
         if not noisy:
-            self._image, self._last = x.clone(), anew.frame
+            self._image, self._last = x, anew.frame
         checked = anew.at_cost_of(run)
         return replace(checked, fresh=not noisy, cut=run.cut, agreement=self._keeper.agreement)
 
     def _start(self, x: Tensor, options: dict[str, Any]) -> Run:
         """A first frame."""
         assert isinstance(self.network, IntegerNetwork)
-        # The caller may write to x later.
-        self._image, self._noise, self._factor = x.clone(), None, 1.0
+        self._image, self._noise, self._factor = x, None, 1.0
         if self._keeper is not None:
             self._keeper.restart()
         if self._recipe.encoding.denoise and (self._keeper is None or self._keeper.filters):
@@ -238,6 +239,6 @@ def unlike(x: Tensor, sent: Tensor) -> bool:
     """
     # A sample of the pixels is enough.
     k = max(min(x.shape[2:]) // 100, 1)
-    x, sent = x[:, :, ::k, ::k], sent[:, :, ::k, ::k]
+    x, sent = x[:, :, ::k, ::k].float(), sent[:, :, ::k, ::k].float()
     own = (x - x.mean((2, 3), keepdim=True)).square_().sum((1, 2, 3))
     return bool(((x - sent).square_().sum((1, 2, 3)) > UNLIKE * own).any())
