@@ -51,7 +51,7 @@ class Input:
     """An image, ready for a network.
 
     Attributes:
-        x: Float32 [C, h, w], as the network takes it.
+        x: Uint8 [C, h, w], or floats as the ANN takes them.
         placement: Where the image lies in `x`.
         image: The image, uint8 [H, W, 3] RGB.
         path: Its file; None if it was given as pixels.
@@ -376,7 +376,9 @@ class Observer:
 
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
-        return torch.stack([one.x for one in inputs]).to(like.device)
+        # Channels last in memory.
+        images = torch.stack([one.x.movedim(0, -1) for one in inputs])
+        return images.movedim(-1, 1).to(like.device)
 
     @torch.no_grad()
     def _observations(
@@ -402,6 +404,8 @@ class Observer:
         predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()
         ann_outputs: tuple[Tensor, ...] = ()
+        if "ann" in want or self.quantised:
+            x = self.spec.normalised(x)
         if "ann" in want:
             ann_outputs = _on_cpu(forward(self.graph, x))
         passed = time.perf_counter()

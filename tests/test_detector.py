@@ -97,7 +97,7 @@ def test_ann_is_the_original_network(detector, weights, photo):
     net, spec = load_darknet(weights)
     x, placement = preprocess(read_image(photo), spec)
     with torch.no_grad():
-        (expected,) = Selection(conf=0.3).boxes(net(x[None]), spec, [placement])
+        (expected,) = Selection(conf=0.3).boxes(net(x[None] / 255), spec, [placement])
     ann = detector.detect_ann(photo, **CONF)
     assert ann.T == 0 and ann.spikes == 0 and ann.mean_rate == 0
     spiking = detector.detect(photo)
@@ -128,7 +128,7 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
     assert_same(wide.detect(photo, T=4, **CONF), SpikingYOLO(other).detect(photo, T=4, **CONF))
     x = preprocess(read_image(photo), wide.spec)[0][None]
     found = wide.converted.network().run(x, 256).snapshots[256].outputs[0]
-    (expected,) = forward(ann.graph, x)
+    (expected,) = forward(ann.graph, wide.spec.normalised(x))
     assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.05 * expected.norm()
     square = SpikingYOLO(weights, imgsz=SIZE)
     assert_same(detector.detect(photo, T=4, **CONF), square.detect(photo, T=4, **CONF))

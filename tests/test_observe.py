@@ -92,7 +92,7 @@ def test_boxes_are_read_off_the_outputs(detector):
     both = list(observer(converted, selection=selection).observe(photos, T, want=("boxes", "ann")))
     for photo, one in zip(photos, both, strict=True):
         x, placement = preprocess(read_image(photo), converted.spec)
-        heads = forward(converted.graph, x[None])
+        heads = forward(converted.graph, converted.spec.normalised(x[None]))
         (expected,) = selection.boxes(heads, converted.spec, [placement])
         assert len(expected) > 0 and torch.equal(one.ann_boxes.xyxy, expected.xyxy)
         (expected,) = selection.boxes(one.last.outputs, converted.spec, [placement])

@@ -82,7 +82,7 @@ class Converted:
     ) -> SpikingNetwork:
         """The simulator of T steps, for methods whose values are not complete in the first."""
         graph = self.spiking_graph.to(device)
-        return SpikingNetwork(graph, self.neurons, self.recipe, observed)
+        return SpikingNetwork(graph, self.neurons, self.recipe, observed, self.spec.normalised)
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""

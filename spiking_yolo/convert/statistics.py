@@ -261,10 +261,10 @@ def take_statistics(
             used.append(picture)
             waiting.append(x)
             if len(waiting) == spec.images_at_once:
-                yield torch.stack(waiting)
+                yield spec.normalised(torch.stack(waiting))
                 waiting.clear()
         if waiting:
-            yield torch.stack(waiting)
+            yield spec.normalised(torch.stack(waiting))
         if not used:
             raise UserError(f"no image to calibrate on: {[*skipped, 'give at least one'][0]}")
 
@@ -276,6 +276,6 @@ def take_statistics(
 
 
 def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
-    """Batches of images as the network takes them, [N, C, H, W], of spec.images_at_once."""
+    """Batches of images as the ANN takes them, [N, C, H, W], of spec.images_at_once."""
     images = [preprocess(read_image(picture.source), spec)[0] for picture in pictures]
-    return torch.stack(images).split(spec.images_at_once)
+    return spec.normalised(torch.stack(images)).split(spec.images_at_once)

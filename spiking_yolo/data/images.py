@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FORMATS = ("AVIF", "JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch"]
-GREY = 0.5
-GREY_114 = 114 / 255
+# Of the letterbox: half of 255 in darknet, and what Ultralytics has.
+GREY, GREY_114 = 128, 114
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 # Pillow warns at half the size at which it raises an error.
@@ -194,25 +194,22 @@ def place(width: int, height: int, spec: "Spec") -> Placement:
 
 
 def preprocess(image: np.ndarray, spec: "Spec") -> tuple[Tensor, Placement]:
-    """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
+    """The network's input, uint8 [3, spec.height, spec.width], and where the image lies in it.
 
-    Bilinear resizing; values in [0, 1], then (x - mean) / std. The letterbox is grey, 0.5 as in
-    darknet or 114 / 255 as in Ultralytics, which also rounds resized values to whole 255ths.
+    Bilinear resizing, rounded to bytes once: of floats, as in darknet, or in OpenCV's arithmetic of
+    bytes, as in Ultralytics. The letterbox is grey. In memory the channels come last.
 
     Args:
         image: uint8 [H, W, 3] RGB.
-        spec: The network's input.
+        spec: The network's input; `Spec.normalised` makes the ANN's floats of the bytes.
     """
     placement = place(image.shape[1], image.shape[0], spec)
     width, height = placement.resized
     left, top = placement.pad
-    source, grey = image.astype(np.float32), GREY
-    if spec.resize == "letterbox-114":
-        source, grey = image, GREY_114
-    canvas = np.full((spec.height, spec.width, 3), grey, np.float32)
+    source, grey = image, GREY_114
+    if spec.resize != "letterbox-114":
+        source, grey = image.astype(np.float32), GREY
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR)
-    # Rounding lets interpolation overshoot by one part in ten million.
-    fractions = (resized.astype(np.float32) / 255).clip(0, 1)
-    canvas[top : top + height, left : left + width] = fractions
-    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
+    canvas = np.full((spec.height, spec.width, 3), grey, np.uint8)
+    canvas[top : top + height, left : left + width] = np.rint(resized)
+    return torch.from_numpy(canvas).movedim(-1, 0), placement

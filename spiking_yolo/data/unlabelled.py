@@ -72,12 +72,12 @@ class RandomPictures:
     seed: int = 0
 
     def __call__(self, number: int) -> Tensor:
-        """Batch `number` as the network's input, [N, 3, H, W]."""
+        """Batch `number` as the ANN takes it, [N, 3, H, W]."""
         images: list[Tensor] = []
         for k in range(self.batch):
             rng = np.random.default_rng((self.seed, number, k))
             images.append(preprocess(self.picture(rng), self.spec)[0])
-        return torch.stack(images)
+        return self.spec.normalised(torch.stack(images))
 
     def first(self, count: int) -> list[Tensor]:
         """The first batches, of so many pictures or more."""
@@ -150,7 +150,7 @@ class RandomClips(RandomPictures):
         return replace(self.spec, height=height, width=width)
 
     def __call__(self, number: int) -> Tensor:
-        """Batch `number` as the network's input, [N, K, 3, H, W]."""
+        """Batch `number` as the ANN takes it, [N, K, 3, H, W]."""
         height, width = self.part.height, self.part.width
         clips: list[Tensor] = []
         for k in range(self.batch):
@@ -159,7 +159,7 @@ class RandomClips(RandomPictures):
             top = int(rng.integers(self.spec.height - height + 1))
             left = int(rng.integers(self.spec.width - width + 1))
             clips.append(clip[..., top : top + height, left : left + width])
-        return torch.stack(clips)
+        return self.spec.normalised(torch.stack(clips))
 
     def _clip(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
         share = len(self.videos) / (len(self.videos) + len(self.folders))

@@ -1,7 +1,10 @@
 """Noise of a camera: measured on the first frames of a video, and averaged out of what stays."""
 
 import math
+from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +20,7 @@ PLAIN = 0.25
 # where pixels are.
 MEAN = math.sqrt(2 / math.pi)
 # Less is no noise: half a level of 8 bits.
-LEAST = 0.5 / 255
+LEAST = 0.5
 # Where nothing moves, the deviation from frame to frame is at most so many times that within a
 # frame, and after two frames so many times that after one.
 WITHIN, LATER = 1.2, 1.25
@@ -30,7 +33,8 @@ STEP = 0.5
 
 
 def noise_level(x: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
-    """The standard deviation of the noise in three consecutive frames [N, C, H, W]: [N, C, 1, 1].
+    """The standard deviation of the noise in three consecutive frames [N, C, H, W]: [N, C, 1, 1],
+    in levels, as pixels are.
 
     From frame to frame: the mean of |x - before| in each square of the picture, of which the
     quantile PLAIN over the squares counts, so that what moves has no part in it. Squares of one
@@ -39,11 +43,12 @@ def noise_level(x: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
     noise that shows within the frame (after Immerkaer 1996), and still more from the one earlier.
 
     Example:
-        >>> still = torch.full((1, 3, 64, 64), 0.5)
-        >>> frames = [still + 0.02 * torch.randn_like(still) for _ in range(3)]
-        >>> noise_level(*frames).flatten()  # about 0.02
+        >>> still = torch.full((1, 3, 64, 64), 128.0)
+        >>> frames = [(still + 5 * torch.randn_like(still)).byte() for _ in range(3)]
+        >>> noise_level(*frames).flatten()  # about 5
     """
-    x, before, earlier = (frame[:, :, ::EVERY, ::EVERY] for frame in (x, before, earlier))
+    every = slice(None, None, EVERY)
+    x, before, earlier = (frame[:, :, every, every].float() for frame in (x, before, earlier))
     squares = _squares(x)
     if not squares.shape[2]:
         return x.new_zeros(*x.shape[:2], 1, 1)
@@ -81,26 +86,27 @@ def _squares(x: Tensor) -> Tensor:
 
 
 class NoiseFilter:
-    """Recursive averaging over time: filter(x) -> the frame to send.
+    """Recursive averaging over time: filter(x) -> the frame to send, uint8 [N, C, H, W].
 
     A pixel that stays within FAR deviations of its mean in all channels has not moved, and its mean
     takes SHARE of the new frame; otherwise the mean starts anew. What is sent follows the mean in
     steps of STEP deviations. Where there is no noise the frame itself is sent.
 
     Args:
-        x: The first frame, [N, C, H, W], which is sent as it is.
+        x: The first frame, which is sent as it is.
 
     Attributes:
-        level: The deviation of the noise as far as it is known, [N, C, 1, 1].
+        level: The deviation of the noise in levels as far as it is known, [N, C, 1, 1].
     """
 
     def __init__(self, x: Tensor):
         # The last two frames, while noise is measured.
-        self._last = [x.clone()]
+        self._last = [x]
         self._levels: list[Tensor] = []
-        self._mean: Tensor | None = None
-        self._sent = x
-        self.level = x.new_zeros(*x.shape[:2], 1, 1)
+        # Of each video, float32 [H, W, C].
+        self._means: list[np.ndarray] = []
+        self._sent: list[np.ndarray] = []
+        self.level = torch.zeros(*x.shape[:2], 1, 1, device=x.device)
 
     def __call__(self, x: Tensor) -> Tensor:
         before = self._last[-1]
@@ -108,21 +114,46 @@ class NoiseFilter:
             self._measure(x)
         if not self.level.any():
             return x
-        if self._mean is None:
-            self._mean = self._sent = before
-        change = x - self._mean
-        self._mean = torch.where(self._within(change, FAR), self._mean + SHARE * change, x)
-        small = self._within(self._mean - self._sent, STEP)
-        self._sent = torch.where(small, self._sent, self._mean)
-        return self._sent
+        if not self._means:
+            self._means = [image.astype(np.float32) for image in _images(before)]
+            self._sent = [mean.copy() for mean in self._means]
+        levels = self.level.flatten(1).tolist()
+        videos = zip(_images(x), self._means, self._sent, levels, strict=True)
+        sent = np.stack([follow(*video).reshape(video[0].shape) for video in videos])
+        return torch.from_numpy(sent).movedim(-1, 1).to(x.device)
 
     def _measure(self, x: Tensor) -> None:
         """The median of what the frames so far have shown."""
         if len(self._last) == 2:
             self._levels.append(noise_level(x, *reversed(self._last)))
             self.level = torch.stack(self._levels).median(0).values
-        self._last = [self._last[-1], x.clone()]
+        self._last = [self._last[-1], x]
 
-    def _within(self, change: Tensor, deviations: float) -> Tensor:
-        """Whether all channels have changed by at most so many deviations, [N, 1, H, W]."""
-        return (change.abs() <= deviations * self.level).all(1, keepdim=True)
+
+def _images(x: Tensor) -> np.ndarray:
+    """[N, H, W, C] of a batch."""
+    return x.movedim(1, -1).contiguous().cpu().numpy()
+
+
+def follow(
+    image: np.ndarray, mean: np.ndarray, sent: np.ndarray, level: Sequence[float]
+) -> np.ndarray:
+    """What is to be sent of the next frame of a video, uint8. See NoiseFilter.
+
+    Args:
+        image: The frame, uint8 [H, W, C].
+        mean, sent: Float32, changed in place.
+        level: Of each channel.
+    """
+    still = _within(cv2.subtract(image, mean, dtype=cv2.CV_32F), level, FAR)
+    cv2.accumulateWeighted(image, mean, SHARE, still)
+    cv2.accumulateWeighted(image, mean, 1.0, cv2.bitwise_not(still))
+    small = _within(cv2.subtract(mean, sent), level, STEP)
+    cv2.copyTo(mean, cv2.bitwise_not(small), sent)
+    return cv2.convertScaleAbs(sent)
+
+
+def _within(change: np.ndarray, level: Sequence[float], deviations: float) -> np.ndarray:
+    """255 where all channels have changed by at most so many deviations, uint8 [H, W]."""
+    bound = [deviations * one for one in level]
+    return cv2.inRange(change, tuple([-one for one in bound]), tuple(bound))

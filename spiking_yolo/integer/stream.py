@@ -66,7 +66,7 @@ class Stream:
         """Compute the next frame.
 
         Args:
-            x: The frame, [N, 3, H, W]; N videos at once share cuts.
+            x: The frame, uint8 [N, 3, H, W]; N videos at once share cuts.
             **options: steps and maps, as of `run`.
         """
         if not isinstance(self.network, IntegerNetwork) or not self._recipe.keeps_frames:
@@ -107,6 +107,6 @@ def unlike(x: Tensor, sent: Tensor) -> bool:
     """
     # A sample of the pixels is enough.
     k = max(min(x.shape[2:]) // 100, 1)
-    x, sent = x[:, :, ::k, ::k], sent[:, :, ::k, ::k]
+    x, sent = x[:, :, ::k, ::k].float(), sent[:, :, ::k, ::k].float()
     own = (x - x.mean((2, 3), keepdim=True)).square_().sum((1, 2, 3))
     return bool(((x - sent).square_().sum((1, 2, 3)) > UNLIKE * own).any())

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 import torch
 from msgspec import Meta
+from torch import Tensor
 
 from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
@@ -45,6 +46,16 @@ class Spec:
     def images_at_once(self) -> int:
         """A good batch size of the ANN: about 25,000 pixels, beyond which a CPU gains nothing."""
         return max(1, 25_600 // (self.height * self.width))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Images [..., 3, H, W] as the ANN takes them, float32: (byte / 255 - mean) / std.
+
+        x: uint8; floats are normalised already.
+        """
+        if x.dtype == torch.uint8:
+            mean, std = (torch.tensor(one, device=x.device) for one in (self.mean, self.std))
+            x = (x / 255 - mean[:, None, None]) / std[:, None, None]
+        return x.contiguous()
 
     def to_json(self) -> str:
         return json_text(asdict(self))

@@ -145,6 +145,8 @@ class SpikingNetwork:
         recipe: The conversion method.
         observed: Keep everything that a probe may read, and pass each layer the input of each step;
             slower.
+        normalised: Makes what the graph takes of the images that are given, such as
+            Spec.normalised.
 
     Attributes:
         neurons: The layers of neurons by name, in order.
@@ -154,7 +156,12 @@ class SpikingNetwork:
     """
 
     def __init__(
-        self, graph: Graph, neurons: NeuronParameters, recipe: Recipe, observed: bool = False
+        self,
+        graph: Graph,
+        neurons: NeuronParameters,
+        recipe: Recipe,
+        observed: bool = False,
+        normalised: Callable[[Tensor], Tensor] = Tensor.detach,
     ):
         if recipe.complete:
             raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
@@ -162,6 +169,7 @@ class SpikingNetwork:
             if node.name not in neurons:
                 raise UserError(f"{node.name!r} has no threshold: convert the network again")
         self.recipe = recipe
+        self._normalised = normalised
         self.plan = NetworkPlan(graph, recipe, observed)
         # As it is simulated, with max pooling before the neurons if the recipe says so.
         self.graph = self.plan.graph
@@ -236,7 +244,7 @@ class SpikingNetwork:
 
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
-        self._input.start(x)
+        self._input.start(self._normalised(x))
         for layer in self.neurons.values():
             layer.reset()
         single = {name for name, layer in self.neurons.items() if layer.sends_at_most_one}

@@ -241,7 +241,8 @@ class ClassifyTask(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = read_image(self.train.pictures[index].source)
-        return self.augment(preprocess(image, self.spec)[0]), int(self.train.labels[index])
+        x = self.spec.normalised(preprocess(image, self.spec)[0])
+        return self.augment(x), int(self.train.labels[index])
 
     collate = staticmethod(default_collate)
 
@@ -264,6 +265,6 @@ def outputs(
     device = next(model.parameters()).device
     images = iter(images)
     while pairs := [preprocess(image, spec) for image in islice(images, batch)]:
-        x = torch.stack([tensor for tensor, _ in pairs])
+        x = spec.normalised(torch.stack([tensor for tensor, _ in pairs]))
         output = model(x.to(device, memory_format=torch.channels_last))
         yield output.float().cpu(), [placement for _, placement in pairs]

@@ -1,5 +1,7 @@
 """Reading images, the letterbox, and the way back."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from spiking_yolo.models.spec import Spec
 
 LETTERBOX = Spec("detect", (), 416, 416)
 STRETCH = Spec("detect", (), 448, 448, "stretch")
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 sides = st.integers(1, 3000)
 
 
@@ -108,8 +111,7 @@ def test_extreme_shapes(tmp_path):
         for spec in (LETTERBOX, STRETCH):
             tensor, placement = preprocess(read_image(tmp_path / "x.png"), spec)
             assert tensor.shape == (3, spec.height, spec.width)
-            assert min(placement.resized) >= 1 and tensor.min() >= 0
-            assert 1 - 1e-6 < tensor[0].max() <= 1
+            assert min(placement.resized) >= 1 and tensor[0].max() == 255
 
 
 def test_letterbox_vector():
@@ -123,7 +125,31 @@ def test_letterbox_vector():
 def test_mean_and_std():
     spec = Spec("classify", (), 4, 4, "stretch", mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
     tensor, _ = preprocess(np.full((4, 4, 3), 255, np.uint8), spec)
-    assert tensor[:, 0, 0].tolist() == pytest.approx([1.8, 3.2, 0.35])
+    assert tensor.dtype == torch.uint8
+    x = spec.normalised(tensor[None])
+    assert x[0, :, 0, 0].tolist() == pytest.approx([1.8, 3.2, 0.35])
+    assert x.is_contiguous() and spec.normalised(x) is x
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "letterbox-114"])
+@pytest.mark.parametrize("size", [(416, 416), (320, 416), (192, 320)])
+def test_bytes_are_those_of_pixels_as_fractions(resize, size):
+    """That float32 fractions of 255 would be rounded to, with a grey of 0.5 or 114 / 255."""
+    spec = Spec("detect", (), *size, resize)
+    drawn = np.random.default_rng(0).integers(0, 256, (2 * size[0], 2 * size[1], 3), np.uint8)
+    for image in (drawn, *map(read_image, sorted(SAMPLES.glob("*.jpg"))[:3])):
+        x, placement = preprocess(image, spec)
+        source = image if resize == "letterbox-114" else image.astype(np.float32)
+        resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR)
+        grey = 114 / 255 if resize == "letterbox-114" else 0.5
+        fractions = np.full((*size, 3), grey, np.float32)
+        (left, top), (width, height) = placement.pad, placement.resized
+        inside = (resized.astype(np.float32) / 255).clip(0, 1)
+        fractions[top : top + height, left : left + width] = inside
+        expected = (torch.from_numpy(fractions) * 255).round()
+        assert torch.equal(x.movedim(0, -1), expected.byte())
+        # As the engine reads them.
+        assert x.movedim(0, -1).is_contiguous()
 
 
 @given(sides, sides, sides, sides, st.sampled_from(["letterbox", "stretch"]))
@@ -162,7 +188,7 @@ def test_a_bright_square_is_found_where_its_box_says():
     image = np.zeros((300, 500, 3), np.uint8)
     image[100:200, 250:400] = 255
     tensor, placement = preprocess(image, LETTERBOX)
-    rows, columns = (tensor[0] > 0.75).nonzero(as_tuple=True)
+    rows, columns = (tensor[0] > 191).nonzero(as_tuple=True)
     edges = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 416
     assert (placement.to_image(edges) - torch.tensor([250, 100, 400, 200])).abs().max() < 1.5
 

@@ -14,9 +14,8 @@ from spiking_yolo.convert.calibration_file import (
     save_calibrations,
 )
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import ImageList, Picture, take_statistics
+from spiking_yolo.convert.statistics import ImageList, Picture, preprocessed, take_statistics
 from spiking_yolo.convert.weight_bits import stored_weights
-from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.load import load_ann
 
@@ -28,7 +27,7 @@ def calibrate_on(
     ann = load_ann(weights, imgsz=imgsz)
     pictures = [Picture.file(one) if isinstance(one, str) else one for one in pictures]
     statistics, used, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
-    x = torch.stack([preprocess(read_image(one.source), ann.spec)[0] for one in pictures])
+    x = torch.cat(list(preprocessed(pictures, ann.spec)))
     recipe = get_recipe(DEFAULT)
     few = recipe.with_settings({"calibration.steps": 2})
     neurons = calibrate(Job(ann.graph, ann.spec, statistics, few, [x]))
@@ -44,7 +43,7 @@ def tune_on(weights: Path, picture: Path) -> CalibrationResult:
     ann, recipe = load_ann(weights), get_recipe(DEFAULT, "tuned-weights")
     path = calibrations_path(weights, ann.imgsz)
     statistics = CalibrationFile.read(path).statistics()
-    x = preprocess(read_image(str(picture)), ann.spec)[0][None]
+    (x,) = preprocessed([Picture.file(str(picture))], ann.spec)
     neurons, moved = tuned(ann.graph, ann.spec, statistics, recipe, [x])
     thetas = {node.name: neurons[node.name]["theta"] for node in ann.graph.activations}
     stored = stored_weights(ann.graph, moved, thetas)

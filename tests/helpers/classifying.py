@@ -53,7 +53,8 @@ def write_data(folder: Path, weights: Path, train: int = 16, test: int = 12) -> 
             path = folder / f"{k}.png"
             write_image(path, first + k)
             with torch.no_grad():
-                label = int(model(preprocess(read_image(path), spec)[0][None]).argmax())
+                x, _ = preprocess(read_image(path), spec)
+                label = int(model(spec.normalised(x[None])).argmax())
             label = (label + 2 * (k % 4 == 0)) % len(NAMES)
             path.rename(folder / split / NAMES[label] / path.name)
         for name in NAMES:

@@ -63,8 +63,9 @@ def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
     images, annotations = [], []
     for image_id, path in enumerate(photos, 1):
         x, placement = preprocess(read_image(path), ann.spec)
+        outputs = forward(ann.graph, ann.spec.normalised(x[None]))
         selection = Selection(conf=0.05, max_det=9, multi_label=True)
-        (found,) = selection.boxes(forward(ann.graph, x[None]), ann.spec, [placement])
+        (found,) = selection.boxes(outputs, ann.spec, [placement])
         width, height = placement.image
         images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
         for (x1, y1, x2, y2), label in zip(

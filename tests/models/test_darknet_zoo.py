@@ -44,7 +44,7 @@ def photograph() -> np.ndarray:
 def test_public_networks_agree_with_a_second_implementation(name: str, photograph: np.ndarray):
     path = found(name)
     ann = load_ann(path)
-    x, _ = preprocess(photograph, ann.spec)
+    x = ann.spec.normalised(preprocess(photograph, ann.spec)[0])
     expected = reference(path.with_suffix(".cfg"), path, x.double()[None])
     outputs = forward(ann.graph.to(torch.float64), x.double()[None])
     single = forward(ann.graph, x[None])

@@ -129,6 +129,7 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
     assert ann.spec.names[16] == "dog"
     assert len(ann.spec.names) == 80 and ann.options == () and len(ann.graph.activations) == 57
     x, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), ann.spec)
+    x = ann.spec.normalised(x)
     expected = Public(read_objects(PUBLIC))(x[None].double())
     heads = forward(ann.graph.to(torch.float64), x[None].double())
     for head, wanted in zip(heads, expected, strict=True):

@@ -239,7 +239,7 @@ def test_frames_equal_those_of_a_stream_to_the_bit():
 @pytest.mark.slow
 def test_a_photograph_of_the_shipped_network_to_the_bit():
     detector = SpikingYOLO()
-    x = read_input(ROOT / "data" / "samples" / "dog.jpg", detector.spec).x[None]
+    x = read_input(ROOT / "data" / "samples" / "dog.jpg", detector.spec).x[None] / 255
     model = spiking_model(detector.converted, counts=True)
     frame = detector.converted.network()(x)
     for optimised in (True, False):
@@ -255,7 +255,8 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
     result = detector.detect(path, T=1, **options.box_options())
     assert len(result.boxes.xyxy) > 1
     prepared = read_input(path, detector.spec)
-    found = run(spiking_model(detector.converted, boxes=options), prepared.x[None])["detections"]
+    model = spiking_model(detector.converted, boxes=options)
+    found = run(model, prepared.x[None] / 255)["detections"]
     assert prepared.placement is not None
     spec = detector.spec
     boxes = torch.from_numpy(found[:, 1:5]) / torch.tensor([spec.width, spec.height] * 2)

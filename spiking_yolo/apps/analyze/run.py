@@ -316,7 +316,7 @@ def analyze(
     for done, path in enumerate(paths, 1):
         image = read_input(path, converted.spec)
         x = image.x[None].to(device)
-        before, outputs = _pre_activations(graph, x)
+        before, outputs = _pre_activations(graph, converted.spec.normalised(x))
         watch = Watch(before)
         probes = [] if complete else [watch]
         (seen,) = observer.observe([image], T, [T], want=(), probes=probes)

@@ -136,7 +136,8 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     first = next(iter(networks.values()))
     photograph = read_image(min(samples_folder().glob("*.jpg")))
     x = preprocess(photograph, first.spec)[0][None].to(device)
-    rival, pause = ann_run(first, options.rival, x)
+    floats = first.spec.normalised(x)
+    rival, pause = ann_run(first, options.rival, floats)
     imgsz = [first.spec.height, first.spec.width]
     call = {"imgsz": imgsz, "T": options.T, "repeats": options.repeats, "rival": options.rival}
     results: dict[str, Any] = {
@@ -154,7 +155,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
             network, T = converted.network(device), 1 if part == "one_step" else options.T
             # It may have settled before T steps.
             runs[name] = lambda network=network, T=T: network.run(x, T).steps
-        reference = partial(rival, x)
+        reference = partial(rival, floats)
         results[part] = interleaved(runs, reference, options.repeats, device, pause=pause)
     return results
 
@@ -176,14 +177,19 @@ def video_rows(
         frames: list[Tensor] = []
         for image in islice(images, options.frames):
             frames.append(preprocess(image, converted.spec)[0][None].to(options.device))
-        rows[name] = later_frames(Stream(converted.network(options.device)), frames, rival, pause)
+        reference = partial(rival, converted.spec.normalised(frames[0]))
+        stream = Stream(converted.network(options.device))
+        rows[name] = later_frames(stream, frames, reference, pause)
     return rows
 
 
 def later_frames(
-    stream: Callable[[Tensor], Any], x: list[Tensor], rival: Reference, pause: float = 0.0
+    stream: Callable[[Tensor], Any],
+    x: list[Tensor],
+    reference: Callable[[], Any],
+    pause: float = 0.0,
 ) -> dict[str, Any]:
-    """Figures of every frame but the first WARM + 1, each between two calls of the rival."""
+    """Figures of every frame but the first WARM + 1, each between two calls of the reference."""
     for frame in x[:WARM]:
         stream(frame)
     later = iter(x[WARM:])
@@ -192,7 +198,7 @@ def later_frames(
         stream(next(later))
         return 1
 
-    name, reference, repeats = "later frames", partial(rival, x[0]), len(x) - WARM - 1
+    name, repeats = "later frames", len(x) - WARM - 1
     return interleaved({name: run}, reference, repeats, x[0].device, calls=1, pause=pause)[name]
 
 

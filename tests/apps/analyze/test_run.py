@@ -46,7 +46,7 @@ def test_output_error_is_that_of_the_tensors(weights):
     for path in paths:
         x = preprocess(read_image(path), converted.spec)[0][None]
         snn = converted.network().run(x, 6).snapshots[6].outputs[0]
-        ann = forward(converted.graph, x)[0]
+        ann = forward(converted.graph, converted.spec.normalised(x))[0]
         errors.append(float((snn - ann).norm() / ann.norm()))
     assert errors[0] != errors[1]
     # As in an evaluation.

@@ -56,7 +56,7 @@ def test_only_later_frames_are_timed(monkeypatch):
     def stream(frame: Tensor) -> None:
         spend(6 if frame >= 4 else 600)
 
-    row = run.later_frames(stream, frames, lambda x: spend(8))
+    row = run.later_frames(stream, frames, lambda: spend(8))
     assert row["ratios"] == [0.75] * 3 and row["ratio"] == 0.75
     assert (row["ms"], row["ann_ms"]) == (6000, 8000)
 

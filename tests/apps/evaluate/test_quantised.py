@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from spiking_yolo.apps.evaluate.quantised import activation_range, quantise, quantised_ann
 from spiking_yolo.convert.load import load_statistics
+from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.convert.thresholds import mmse
-from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.data.images import Picture
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.models.load import load_ann
 
@@ -48,7 +49,8 @@ def network(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantised")
     photos = make_photos(folder, 3)
     ann = load_ann(make_network(folder, photos))
-    return ann, torch.stack([preprocess(read_image(p), ann.spec)[0] for p in photos])
+    pictures = [Picture.file(str(path)) for path in photos]
+    return ann, torch.cat(list(preprocessed(pictures, ann.spec)))
 
 
 def test_more_bits_come_closer(network):
@@ -115,7 +117,7 @@ def test_the_quantiser_of_the_statistics_is_used(network):
     ann, x = network
     statistics = load_statistics(ann)
     default, mmse, maximum = (
-        quantised_ann(ann.graph, replace(statistics, quantisers=chosen))(x)[0]
-        for chosen in ({}, {8: "mmse"}, {8: "max"})
+        quantised_ann(ann.graph, replace(statistics, quantisers=chosen), 4)(x)[0]
+        for chosen in ({}, {4: "mmse"}, {4: "max"})
     )
     assert torch.equal(default, mmse) and not torch.equal(default, maximum)

@@ -38,7 +38,7 @@ def data(weights, tmp_path_factory) -> Path:
     lines = ""
     for number, frame in enumerate(frames, 1):
         x, placement = preprocess(frame, detector.spec)
-        outputs = forward(detector.converted.graph, x[None])
+        outputs = forward(detector.converted.graph, detector.spec.normalised(x[None]))
         selection = Selection(max_det=100, multi_label=True)
         (found,) = selection.boxes(outputs, detector.spec, [placement])
         lines += mot_lines(number, MotBoxes.of(found.xyxy[found.class_id == 2]))
