@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.graph import Graph
 from spiking_yolo.integer.execute import Frame, events, execute
 from spiking_yolo.integer.library import library
-from spiking_yolo.integer.plan import Neurons, Plan, compile
+from spiking_yolo.integer.plan import Neurons, compile
 from spiking_yolo.integer.program import Counted, Program, State
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe

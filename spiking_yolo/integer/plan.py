@@ -4,7 +4,7 @@ maps, and by which kernel. `execute` runs it in PyTorch, `Program` in C.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor

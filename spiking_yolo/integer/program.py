@@ -3,7 +3,9 @@ events of a photograph or a video, changed in place. What has no kernel runs thr
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,8 @@ from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
 from spiking_yolo.integer.execute import events, move
 from spiking_yolo.integer.library import LANES, ZERO, library
-from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, fire
-from spiking_yolo.integer.packing import SLACK, Block, PackedWeights, padded, structure
+from spiking_yolo.integer.neuron import NeuronLayer, fire
+from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
 from spiking_yolo.snn.operations import EventCosts
 
@@ -150,7 +152,9 @@ class Program:
 
     def _all_fused(self) -> set[str]:
         """Layers whose sums nothing but one layer of neurons reads, which computes them."""
-        readers: dict[str, int] = dict.fromkeys(sum(map(list, self.plan.outputs.values()), []), 2)
+        readers: dict[str, int] = dict.fromkeys(
+            functools.reduce(operator.iadd, map(list, self.plan.outputs.values()), []), 2
+        )
         for step in self.plan.steps:
             for name in step.node.inputs:
                 readers[name] = readers.get(name, 0) + 1
@@ -342,7 +346,7 @@ class State:
         program, name = self._program, step.node.name
         assert step.parts is not None
         _, outs, h, w = self._plan.sizes[name]
-        a, kernel = step.node.attrs, step.whole.levels.shape[2:]
+        _a, kernel = step.node.attrs, step.whole.levels.shape[2:]
         given = self._plan.sizes[step.node.inputs[0]][2:]
         result = Sums(at=self._marks((h, w)), window=windows(given, (h, w), step.node, kernel))
         result.kind, result.outs, result.parts = (
@@ -571,12 +575,9 @@ class State:
     def _send(self, step: Neurons | Pooling) -> None:
         """A sender that the reference computes."""
         name, before = step.node.name, self._sent.get(step.node.name)
-        if isinstance(step, Neurons):
-            read = step.terms
-        else:
-            read = step.node.inputs
+        read = step.terms if isinstance(step, Neurons) else step.node.inputs
         asked = self._call.everywhere and isinstance(step, Neurons)
-        changed = self.fresh or asked or any([self._has_changed(one) for one in read])
+        changed = self.fresh or asked or any(self._has_changed(one) for one in read)
         if changed or before is None:
             values = [self.value(one) for one in read]
             if isinstance(step, Neurons):
@@ -602,7 +603,7 @@ class State:
             if name in self._maps and name not in self._sent:
                 self._changed[name] = self._maps[name].changes > 0
             else:
-                self._changed[name] = any([self._has_changed(one) for one in step.node.inputs])
+                self._changed[name] = any(self._has_changed(one) for one in step.node.inputs)
         return self._changed[name]
 
     def value(self, name: str) -> Tensor:

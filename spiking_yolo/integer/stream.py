@@ -71,7 +71,7 @@ class Stream:
         """
         if not isinstance(self.network, IntegerNetwork) or not self._recipe.keeps_frames:
             return self.network.run(x, self.T, **options)
-        image = self._image
+        x, image = self.network.plan.parameters.as_bytes(x), self._image
         cut = image is not None and (x.shape != image.shape or unlike(x, image))
         if image is None or cut:
             return replace(self._start(x, options), cut=cut)
