@@ -407,7 +407,7 @@ class State:
             result = Sums(at=self._marks((h, w)), kind=KINDS.index("reference"))
             result.outs = padded(channels)
             self._own_sums(name, result)
-            self._add(OUTSIDE, None, name)
+            self._add(OUTSIDE, result, name)
         return self._sums[name]
 
     def _add_neurons(self, step: Neurons, heard: bool) -> None:
@@ -550,14 +550,13 @@ class State:
         if kind == SUMS:
             assert isinstance(step, Convolution) and step.parts is not None
             self._absorb(what, name, step.whole(self._bytes(step.parts)))
-        elif isinstance(step, Neurons | Pooling):
+        elif what is None:
+            assert isinstance(step, Neurons | Pooling)
             self._send(step)
+        elif self.fresh or self._has_changed(name):
+            self._absorb(what, name, self.value(name))
         else:
-            changed = self.fresh or self._has_changed(name)
-            if changed:
-                self._absorb(self._sums[name], name, self.value(name))
-            else:
-                self._fill_marks(self._sums[name], name, 0)
+            self._fill_marks(what, name, 0)
 
     def _absorb(self, sums: Any, name: str, value: Tensor) -> None:
         """Whole numbers [N, C, H, W] become the sums of a node."""
