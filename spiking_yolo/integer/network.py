@@ -18,8 +18,8 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import NeuronParameters
-from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.operations import EventCosts, fan_out, macs, spiking, total_macs
+from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import Run, Snapshot, checked_times
 
 

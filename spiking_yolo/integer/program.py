@@ -3,8 +3,6 @@ events of a photograph or a video, changed in place. What has no kernel runs thr
 """
 
 import ctypes
-import functools
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
-from spiking_yolo.snn.operations import EventCosts
+from spiking_yolo.snn.operations import EventCosts, total_macs
 
 # Slots of a position besides one for each four channels, for changes that take several.
 MORE_SLOTS = 8
@@ -31,6 +29,8 @@ MORE_SLOTS = 8
 MANY = 0.5
 # Bytes of weights from which the outputs of a layer are computed block by block, not row by row.
 MANY_WEIGHTS = 400_000
+# Multiply-accumulates from which threads share the work.
+LARGE = 20_000_000
 # Chunks of a step, about.
 CHUNKS = 32
 
@@ -135,6 +135,8 @@ class Program:
 
     def __init__(self, plan: Plan, costs: EventCosts, shown: Tensor):
         self.plan, self.costs = plan, costs
+        macs, _ = total_macs(plan.counted, plan.sizes, plan.senders)
+        self.large = macs > LARGE
         self.steps = {step.node.name: step for step in plan.steps}
         self.exact_int8 = has_exact_int8()
         self.strides = {name: padded(plan.sizes[name][1]) for name in plan.senders}
@@ -177,9 +179,9 @@ class Program:
 
     def _all_fused(self) -> set[str]:
         """Layers whose sums nothing but one layer of neurons reads, which computes them."""
-        readers: dict[str, int] = dict.fromkeys(
-            functools.reduce(operator.iadd, map(list, self.plan.outputs.values()), []), 2
-        )
+        readers: dict[str, int] = {}
+        for terms in self.plan.outputs.values():
+            readers |= dict.fromkeys(terms, 2)
         for step in self.plan.steps:
             for name in step.node.inputs:
                 readers[name] = readers.get(name, 0) + 1
@@ -371,14 +373,11 @@ class State:
         program, name = self._program, step.node.name
         assert step.parts is not None
         _, outs, h, w = self._plan.sizes[name]
-        _a, kernel = step.node.attrs, step.whole.levels.shape[2:]
+        kernel = step.whole.levels.shape[2:]
         given = self._plan.sizes[step.node.inputs[0]][2:]
         result = Sums(at=self._marks((h, w)), window=windows(given, (h, w), step.node, kernel))
-        result.kind, result.outs, result.parts = (
-            KINDS.index(step.kernel),
-            padded(outs),
-            len(step.parts),
-        )
+        result.kind, result.outs = KINDS.index(step.kernel), padded(outs)
+        result.parts = len(step.parts)
         packed, wide = program.weights.get(name), program.wide_weights.get(name)
         parts = [self._reading(part) for part in step.parts]
         room = 0
@@ -535,7 +534,8 @@ class State:
         call.fresh = int(self.fresh)
         call.everywhere = int(self.fresh or dead_zone < self._dead_zone)
         call.anew, call.due = int(lossless), 0.5 + dead_zone if dead_zone else 0.0
-        call.threads = torch.get_num_threads()
+        # Threads that wait for each other take longer than a small network.
+        call.threads = torch.get_num_threads() if self._program.large else 1
         self._prepare(maps)
         at = 0
         while (at := library().run(ctypes.byref(call), at)) < len(self._commands):
@@ -680,10 +680,13 @@ class State:
                 values = {term: self.value(term) for term in terms}
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
+        # Of senders in C, [senders, 3 * N, columns].
+        counted = [name for name in plan.senders if name in self._spent]
         spent: dict[str, Tensor] = {}
-        for name in plan.senders:
-            if name in self._spent:
-                spent[name] = self._spent[name].double().permute(2, 0, 1).flatten(0, 1)
+        if counted:
+            every = torch.stack([self._spent[name] for name in counted]).double()
+            rows = every.permute(0, 3, 1, 2).flatten(1, 2).unbind()
+            spent = dict(zip(counted, rows, strict=True))
         columns = self._program.columns(self.fresh)
         for name in plan.senders:
             if name not in spent:
