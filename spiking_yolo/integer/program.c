@@ -122,7 +122,7 @@ typedef struct {
     const int32_t *zero;
 } Image;
 
-/* Of `total` rows each chunk takes so many. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
+/* Of `total` rows each chunk takes so many. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
 enum { IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE };
 typedef struct {
     int64_t kind, rows, total, chunks;
@@ -834,21 +834,16 @@ static int64_t now(void) {
 }
 
 static void work(const Program *p, int64_t from, int64_t thread) {
-    int64_t start = now();
     for (int64_t i = from; i < p->steps && !outside(p, p->step + i); i++) {
         Step *s = p->step + i;
-        int64_t total = chunks(p, s), k;
+        int64_t total = chunks(p, s), k, start = now();
         while ((k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < total) {
             chunk(p, s, k, thread);
             __atomic_fetch_add(&s->done, 1, __ATOMIC_RELEASE);
         }
+        __atomic_fetch_add(&s->nanoseconds, now() - start, __ATOMIC_RELAXED);
         for (int64_t turns = 0; __atomic_load_n(&s->done, __ATOMIC_ACQUIRE) < total; turns++)
             if (turns > 100) sched_yield();
-        if (!thread) {
-            int64_t end = now();
-            s->nanoseconds = end - start;
-            start = end;
-        }
     }
 }
 

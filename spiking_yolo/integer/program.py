@@ -3,6 +3,7 @@ events of a photograph or a video, changed in place. What has no kernel runs thr
 """
 
 import ctypes
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class Timing(NamedTuple):
         kind: "image", "neurons", "pooling"; of a convolution, and of neurons that compute its sums
             themselves, "events", "direct" or "depthwise"; "reference" of what C does not compute.
         name: Its node.
-        nanoseconds: CPU time of the first thread in the last frame, in C.
+        nanoseconds: CPU time in the last frame, in C.
         entries: Groups of four channels that changed in the maps that a convolution by events
             reads, and 0 of other steps.
         groups: All groups of these maps.
@@ -574,7 +575,10 @@ class State:
         step = self._program.steps[name]
         if kind == SUMS:
             assert isinstance(step, Convolution) and step.parts is not None
+            start = time.process_time_ns()
             self._absorb(what, name, step.whole(self._bytes(step.parts)))
+            spent = time.process_time_ns() - start
+            what.dense = min(what.dense or spent, spent)
         elif what is None:
             assert isinstance(step, Neurons | Pooling)
             self._send(step)
