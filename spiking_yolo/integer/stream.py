@@ -32,8 +32,8 @@ class Stream:
     The first frame costs what a photograph costs. The state starts anew for a frame of another
     size, and at a cut (see `unlike`), because cancelling the old scene would cost as much again. A
     frame that resembles the one before but costs more than a first frame is reported as a cut too,
-    in hindsight, unless the stream is lossless. Whole numbers do not drift, however long the video. Without recipe.keeps_frames
-    every frame is a first one.
+    in hindsight, unless the stream is lossless. Whole numbers do not drift, however long the video.
+    Without recipe.keeps_frames every frame is a first one.
 
     Args:
         network: What computes the frames.
