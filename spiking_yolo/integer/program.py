@@ -188,7 +188,7 @@ class Program:
                 readers[name] = readers.get(name, 0) + 1
         fused: set[str] = set()
         for step in self.plan.steps:
-            if not isinstance(step, Neurons) or not step.in_c or len(step.terms) > 1:
+            if not isinstance(step, Neurons) or not step.in_c or len(step.terms) != 1:
                 continue
             name, alone = step.terms[0], True
             if step.pool is not None:
@@ -499,7 +499,7 @@ class State:
 
     def _run(self, parts: tuple[Part, ...] | None) -> Part | None:
         """The only run of channels of a map in C that something is, if it is one."""
-        if parts is None or len(parts) > 1 or parts[0].scale != (1, 1):
+        if parts is None or len(parts) != 1 or parts[0].scale != (1, 1):
             return None
         source = parts[0].source
         return parts[0] if source in self._maps and source != self._plan.input else None
