@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.decode.boxes import (
-    Boxes,
-    Detections,
-    compare,
-    counted,
-    listed,
-    ranked,
-    top_classes,
-)
+from spiking_yolo.decode.boxes import Boxes, Detections, counted, listed, ranked, top_classes
 
 NAMES = ("cat", "dog", "bird")
 FIRST = (8.0, 4.0, 40.5, 36.25)
@@ -76,21 +68,3 @@ def test_top_classes():
     assert best.class_id.tolist() == [2, 5, 3, 1, 0] and len(best) == 5
     expected = torch.tensor([0.0, 1, 5, 2, 0, 4, 0]).softmax(0)[best.class_id]
     assert best.confidence.tolist() == pytest.approx(expected.tolist())
-
-
-def test_two_sets_of_boxes_compared():
-    """One pair of which the other is half as sure or more, one of which it is not, one of another
-    class, and what only one has; boxes below .05 are not looked at, but may be partners.
-    """
-    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]])
-    one = Detections(boxes, torch.tensor([0.8, 0.5, 0.3, 0.06]), torch.tensor([1, 1, 1, 2]))
-    # Overlaps by 9 / 11.
-    shifted = boxes + torch.tensor([1.0, 0, 1, 0])
-    other = Detections(shifted, torch.tensor([0.6, 0.2, 0.4, 0.04]), torch.tensor([1, 1, 2, 2]))
-    lost, difference, total = compare(one, other, 0.05)
-    assert lost == pytest.approx(0.5 + 0.3 + 0.4)
-    assert total == pytest.approx(0.8 + 0.5 + 0.3 + 0.06 + 0.6 + 0.2 + 0.4)
-    assert difference == pytest.approx(total - (0.6 + 0.2 + 0.04 + 0.6 + 0.2) * 9 / 11)
-    nothing = one.take(slice(0, 0))
-    assert compare(nothing, nothing, 0.05) == (0, 0, 0)
-    assert compare(one, nothing, 0.05) == pytest.approx((1.66, 1.66, 1.66))
