@@ -5,12 +5,26 @@ is bytes. So every sum is a whole number, exact in whatever order it is added, a
 is one multiplication and one addition per neuron: the same bits on every processor, with every
 kernel, batch and number of threads.
 
-    neuron.py       the equation of the neuron, and the functions that it follows
-    network.py      IntegerNetwork: what a step needs to know of the network, and what it costs
-    step.py         a photograph, or a frame of which only what differs is computed; what lies
-                    between layers: pooling, joining, products
-    parameters.py   whole weights, scales and biases, from the ANN and the parameters of its neurons
-    convolution.py  exact sums: 8-bit convolution by oneDNN, or float32 that carries whole numbers
-    stream.py       a video frame by frame: cuts, dead zone, checks; noise.py its camera's noise
-    kernels.c       a layer of neurons in one pass, and what changes reach; kernels.py calls it
+    graph, neurons, recipe, spec
+      | parameters.py   whole weights, scales and biases; neuron.py has the neuron's equation
+      v
+    plan.py             `compile`: typed records, in order; `_step` chooses a layer's kernel
+      |
+      +-> execute.py    the reference: the plan in PyTorch, everywhere, on any device
+      |                 (convolution.py: exact sums; ONNX files are exported from here)
+      |
+      +-> program.py    the plan in C: packing.py orders the weights, a `State` has one video's
+            |           maps, sums and events
+            v
+          program.c     image -> [lists of events ->] sums -> neurons | pooling -> ...
+                        events      sums += weight * delta, where few of the inputs changed
+                        direct      sums anew: everywhere (a photograph), or where changes reach
+                        depthwise   the same for a channel each
+                        reference   back to Python: attention, linear layers, mish, ...
+
+    network.py          IntegerNetwork: photographs and frames in, outputs and what they cost
+    stream.py           a video: cuts, dead zone, lossless; noise.py filters its camera's noise
+
+A kernel is a value of `Kernel` and a case of `_kernel` in plan.py, and a function in program.c, which
+`layer_row` calls for its rows.
 """

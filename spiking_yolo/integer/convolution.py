@@ -62,7 +62,8 @@ class Border:
         everywhere = zero_points.reshape(1, -1, 1, 1).expand(1, -1, *size)
         sums = F.conv2d(everywhere, levels, None, *geometry(attrs))[0]
         inside = at_every_input(levels, zero_points, attrs["groups"]).reshape(-1, 1, 1)
-        return cls((sums - inside).round_())
+        difference = (sums - inside).round_()
+        return cls(difference) if difference.any() else None
 
     def add_to(self, sums: Tensor) -> Tensor:
         """Add it to sums, [N, out, H, W], in place."""

@@ -19,6 +19,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import NeuronParameters
 from spiking_yolo.snn.operations import EventCosts, fan_out, macs, spiking, total_macs
+from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import Run, Snapshot, checked_times
 
 
@@ -49,6 +50,8 @@ class IntegerNetwork:
     ):
         self._given = graph, neurons, recipe, spec, device, fast
         self.recipe, self.device = recipe, torch.device(device)
+        # The ANN with neurons where they are, and as it is computed.
+        self.graph = NetworkPlan(graph, recipe).graph
         self.plan = compile(graph, neurons, recipe, spec, device)
         self.fast = fast and self.device.type == "cpu" and library() is not None
         plan = self.plan

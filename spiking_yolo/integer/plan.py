@@ -217,6 +217,10 @@ def _step(
         pool = graph[node.inputs[0]]
         plain = layer.settings.kind == "sigma-delta" and not (layer.phi.softmax or layer.phi.mish)
         in_c = plain and len(read) <= TERMS and len(sizes[node.name]) == 4
+        for name in read:
+            convolution = parameters.convolutions.get(name)
+            most = parameters.units[name].largest if convolution is None else convolution.most
+            in_c = in_c and most <= LARGEST_SUM
         alone = node.name in sums and graph[pool.inputs[0]].op == "conv"
         parts = tuple([parts_of(graph, name, sizes, origins) for name in read])
         return Neurons(node, layer, read, parts, pool if alone else None, in_c)

@@ -3,12 +3,10 @@ events of a photograph or a video, changed in place. What has no kernel runs thr
 """
 
 import ctypes
-import functools
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +20,7 @@ from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
-from spiking_yolo.snn.operations import EventCosts
+from spiking_yolo.snn.operations import EventCosts, total_macs
 
 # Slots of a position besides one for each four channels, for changes that take several.
 MORE_SLOTS = 8
@@ -31,6 +29,8 @@ MORE_SLOTS = 8
 MANY = 0.5
 # Bytes of weights from which the outputs of a layer are computed block by block, not row by row.
 MANY_WEIGHTS = 400_000
+# Multiply-accumulates from which threads share the work.
+LARGE = 20_000_000
 # Chunks of a step, about.
 CHUNKS = 32
 
@@ -78,6 +78,7 @@ Whole = structure(
 )
 KINDS = ("events", "direct", "depthwise", "reference")
 IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE = range(6)
+NAMES = {IMAGE: "image", NEURONS: "neurons", POOLING: "pooling", OUTSIDE: "reference"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,30 @@ class Counted:
     maps: Mapping[str, Tensor]
 
 
+class Timing(NamedTuple):
+    """What a step has taken.
+
+    Attributes:
+        kind: "image", "neurons", "pooling"; of a convolution, and of neurons that compute its sums
+            themselves, "events", "direct" or "depthwise"; "reference" of what C does not compute.
+        name: Its node.
+        nanoseconds: CPU time of the first thread in the last frame, in C.
+        entries: Groups of four channels that changed in the maps that a convolution by events
+            reads, and 0 of other steps.
+        groups: All groups of these maps.
+        rate: Nanoseconds that it takes per entry; 0 as long as that is unknown.
+        dense: The same of computing it everywhere.
+    """
+
+    kind: str
+    name: str
+    nanoseconds: int
+    entries: int = 0
+    groups: int = 0
+    rate: float = 0.0
+    dense: float = 0.0
+
+
 class Program:
     """What the states of a plan share.
 
@@ -110,6 +135,8 @@ class Program:
 
     def __init__(self, plan: Plan, costs: EventCosts, shown: Tensor):
         self.plan, self.costs = plan, costs
+        macs, _ = total_macs(plan.counted, plan.sizes, plan.senders)
+        self.large = macs > LARGE
         self.steps = {step.node.name: step for step in plan.steps}
         self.exact_int8 = has_exact_int8()
         self.strides = {name: padded(plan.sizes[name][1]) for name in plan.senders}
@@ -152,9 +179,9 @@ class Program:
 
     def _all_fused(self) -> set[str]:
         """Layers whose sums nothing but one layer of neurons reads, which computes them."""
-        readers: dict[str, int] = dict.fromkeys(
-            functools.reduce(operator.iadd, map(list, self.plan.outputs.values()), []), 2
-        )
+        readers: dict[str, int] = {}
+        for terms in self.plan.outputs.values():
+            readers |= dict.fromkeys(terms, 2)
         for step in self.plan.steps:
             for name in step.node.inputs:
                 readers[name] = readers.get(name, 0) + 1
@@ -346,14 +373,11 @@ class State:
         program, name = self._program, step.node.name
         assert step.parts is not None
         _, outs, h, w = self._plan.sizes[name]
-        _a, kernel = step.node.attrs, step.whole.levels.shape[2:]
+        kernel = step.whole.levels.shape[2:]
         given = self._plan.sizes[step.node.inputs[0]][2:]
         result = Sums(at=self._marks((h, w)), window=windows(given, (h, w), step.node, kernel))
-        result.kind, result.outs, result.parts = (
-            KINDS.index(step.kernel),
-            padded(outs),
-            len(step.parts),
-        )
+        result.kind, result.outs = KINDS.index(step.kernel), padded(outs)
+        result.parts = len(step.parts)
         packed, wide = program.weights.get(name), program.wide_weights.get(name)
         parts = [self._reading(part) for part in step.parts]
         room = 0
@@ -407,7 +431,7 @@ class State:
             result = Sums(at=self._marks((h, w)), kind=KINDS.index("reference"))
             result.outs = padded(channels)
             self._own_sums(name, result)
-            self._add(OUTSIDE, None, name)
+            self._add(OUTSIDE, result, name)
         return self._sums[name]
 
     def _add_neurons(self, step: Neurons, heard: bool) -> None:
@@ -510,7 +534,8 @@ class State:
         call.fresh = int(self.fresh)
         call.everywhere = int(self.fresh or dead_zone < self._dead_zone)
         call.anew, call.due = int(lossless), 0.5 + dead_zone if dead_zone else 0.0
-        call.threads = torch.get_num_threads()
+        # Threads that wait for each other take longer than a small network.
+        call.threads = torch.get_num_threads() if self._program.large else 1
         self._prepare(maps)
         at = 0
         while (at := library().run(ctypes.byref(call), at)) < len(self._commands):
@@ -550,14 +575,13 @@ class State:
         if kind == SUMS:
             assert isinstance(step, Convolution) and step.parts is not None
             self._absorb(what, name, step.whole(self._bytes(step.parts)))
-        elif isinstance(step, Neurons | Pooling):
+        elif what is None:
+            assert isinstance(step, Neurons | Pooling)
             self._send(step)
+        elif self.fresh or self._has_changed(name):
+            self._absorb(what, name, self.value(name))
         else:
-            changed = self.fresh or self._has_changed(name)
-            if changed:
-                self._absorb(self._sums[name], name, self.value(name))
-            else:
-                self._fill_marks(self._sums[name], name, 0)
+            self._fill_marks(what, name, 0)
 
     def _absorb(self, sums: Any, name: str, value: Tensor) -> None:
         """Whole numbers [N, C, H, W] become the sums of a node."""
@@ -656,10 +680,13 @@ class State:
                 values = {term: self.value(term) for term in terms}
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
+        # Of senders in C, [senders, 3 * N, columns].
+        counted = [name for name in plan.senders if name in self._spent]
         spent: dict[str, Tensor] = {}
-        for name in plan.senders:
-            if name in self._spent:
-                spent[name] = self._spent[name].double().permute(2, 0, 1).flatten(0, 1)
+        if counted:
+            every = torch.stack([self._spent[name] for name in counted]).double()
+            rows = every.permute(0, 3, 1, 2).flatten(1, 2).unbind()
+            spent = dict(zip(counted, rows, strict=True))
         columns = self._program.columns(self.fresh)
         for name in plan.senders:
             if name not in spent:
@@ -669,6 +696,27 @@ class State:
             values, operations = self._spent[plan.input][:, :, 0].double().unbind(1)
             shown = values, operations
         return Counted(outputs, spent, shown, self._counts)
+
+    def timings(self) -> list[Timing]:
+        """What each step has taken; lists of entries count with the layer that reads them."""
+        result: list[Timing] = []
+        spent = 0
+        for command, (kind, what, name) in zip(self._steps, self._commands, strict=True):
+            spent += command.nanoseconds
+            if kind == LISTS:
+                continue
+            label, more, step = NAMES.get(kind, ""), (), self._program.steps.get(name)
+            if kind == NEURONS and what.fused:
+                label = KINDS[Sums.from_address(what.term[0].convolution).kind]
+            if kind == SUMS:
+                label = KINDS[what.kind]
+            if label == "events" and isinstance(step, Convolution) and step.parts is not None:
+                entries = sum(self._maps[part.source].entries for part in step.parts)
+                groups = self.images * sum(padded_groups(self._plan, part) for part in step.parts)
+                more = entries, groups, what.rate, what.dense
+            result.append(Timing(label, name, spent, *more))
+            spent = 0
+        return result
 
     def sent(self) -> dict[str, Tensor]:
         """What the image and all senders have sent by now: whole numbers."""

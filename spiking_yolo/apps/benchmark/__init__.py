@@ -5,13 +5,15 @@ machine.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from spiking_yolo.arguments import COMMAS, METHODS, OUTPUT, at_least
 from spiking_yolo.options import MethodsOptions, OutputOptions
 
-Part = Literal["one_step", "steps", "video"]
-Rival = Literal["pytorch", "onnxruntime"]
+Part = Literal["one_step", "steps", "video", "layers"]
+Rival = Literal["pytorch", "onnxruntime", "onnxruntime-int8", "openvino-int8"]
+# Of a table, each name -> value.
+Rows = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +26,16 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
     """What runs the ANN beside them."""
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ("signed-digits", "p-norm", "msat")
     """Methods that are timed."""
+    source: str | None = None
+    """Video whose later frames are timed (default: the sample clip)."""
     frames: Annotated[int, at_least(7)] = 48
     """Frames of a video, at most."""
     T: Annotated[int, at_least(1)] = 64
     """Timesteps of a run."""
     repeats: Annotated[int, at_least(1)] = 5
     """Runs of which the median counts."""
+    threads: Annotated[int | None, at_least(1)] = None
+    """Threads of PyTorch and of the rival (default: idle cores)."""
     project: Annotated[Path, OUTPUT] = Path("runs/benchmark")
     """Folder of all runs."""
 
@@ -39,16 +45,19 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     busy machine.
 
     ```
-    spiking-yolo benchmark                                     # all three parts, in minutes
+    spiking-yolo benchmark                                     # in minutes
     spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
-    spiking-yolo benchmark --rival onnxruntime                 # the ANN as people deploy it
+    spiking-yolo benchmark --rival onnxruntime-int8            # the ANN as people deploy it
+    spiking-yolo benchmark --parts video,layers --source clip.mp4 --threads 1
     ```
 
-    Every run is timed beside forward passes of the ANN, in turn, several times; the median of the
-    ratios counts. one_step: a photograph by the first method at T = 1. steps: by each method at
-    --T, per timestep. video: later frames of the sample clip, and of a camera that sees one
-    photograph, by the first method. The rival onnxruntime needs the extra `onnx`. PROJECT/NAME gets
-    benchmark.json.
+    Every run is timed beside forward passes of the ANN, in turn, several times; medians count, of
+    times and of ratios, by the clock and (cpu) of all threads. one_step: a photograph by the first
+    method at T = 1. steps: by each method at --T, per timestep. video: later frames of --source,
+    lossless, by default and with your calibration `video`, and of a camera that sees one
+    photograph. layers: where a later frame's time goes, and how it grows with what changes, in one
+    thread. Rivals in onnxruntime need the extra `onnx`, openvino-int8 needs `pip install openvino
+    nncf`. PROJECT/NAME gets benchmark.json.
     """
     from spiking_yolo.apps.benchmark.run import benchmark, table
     from spiking_yolo.io.files import run_directory
@@ -60,5 +69,5 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     write_json(folder / "benchmark.json", results, indent=1)
     print(f"Ratios are to one forward pass of the ANN in {options.rival} beside each run")
     for part in options.parts:
-        print(f"\n{table(results, part)}")
+        print(f"\n{table(part, results[part])}")
     print(f"results saved to {folder}")

@@ -122,9 +122,10 @@ class Page(Sink):
         self.detector = run.detector
         # Ids of the classes in any picture.
         self.classes: set[int] = set()
-        assert run.observer.network is not None
         spec = self.detector.spec
-        self.layers = layer_sizes(run.observer.network.graph, spec.height, spec.width)
+        network = run.observer.network
+        assert network is not None
+        self.layers = layer_sizes(network.graph, spec.height, spec.width)
 
     def write(self, what: str, how: str, content: Mapping[str, Any]) -> None:
         """Write the file. content: of JSON's types, apart from what is known of any run."""

@@ -1,0 +1,123 @@
+"""The ANN as others run it: in PyTorch, onnxruntime or OpenVINO, in float32 or 8 bits."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiking_yolo.apps.benchmark import Rival
+from spiking_yolo.apps.console import quiet
+from spiking_yolo.convert.load import Converted
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.errors import UserError, require
+from spiking_yolo.graph import forward
+from spiking_yolo.integer.convolution import has_exact_int8
+from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.models.spec import Spec
+
+# Seconds in which threads that wait for more work of one library stop spinning.
+PAUSE = 0.05
+# Takes an image, normalised.
+Reference = Callable[[Tensor], Any]
+
+
+def rival_of(converted: Converted, name: Rival, device: torch.device) -> tuple[Reference, float]:
+    """A forward pass of the ANN, and the pause that it needs beside PyTorch.
+
+    Raises:
+        UserError: What runs it is not installed.
+    """
+    if name == "openvino-int8":
+        return openvino(converted), PAUSE
+    if name != "pytorch":
+        return onnxruntime(converted, int8=name == "onnxruntime-int8"), PAUSE
+    graph = converted.graph.to(device)
+
+    @torch.no_grad()
+    def run(x: Tensor) -> Any:
+        return forward(graph, x)
+
+    return run, 0.0
+
+
+def onnxruntime(converted: Converted, int8: bool = False) -> Reference:
+    """The ANN in onnxruntime. int8: see `quantize`."""
+    ort = require("onnxruntime", "onnx")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait by spinning slow whatever runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    with TemporaryDirectory() as folder:
+        path = write_ann(converted, Path(folder))
+        if int8:
+            path = quantize(path, photographs(converted.spec))
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"images": x.cpu().numpy()})
+
+
+def quantize(path: Path, images: list[np.ndarray]) -> Path:
+    """A model in 8 bits, beside that of float32: static, per channel, as onnxruntime advises.
+
+    images: Those that ranges are taken from.
+    """
+    onnx, q = require("onnx", "onnx"), require("onnxruntime.quantization", "onnx")
+    shapes = require("onnxruntime.quantization.shape_inference", "onnx")
+    prepared, result = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+    shapes.quant_pre_process(path, prepared, skip_symbolic_shape=True)
+    # The padding of a max pooling is -inf, which has no scale.
+    nodes = onnx.load(prepared).graph.node
+    padded = {name for node in nodes if node.op_type == "Pad" for name in node.output}
+    excluded = [n.name for n in nodes if padded & {*n.input, *n.output}]
+
+    inputs = iter([{"images": x} for x in images])
+    reader = type("Reader", (q.CalibrationDataReader,), {"get_next": lambda _: next(inputs, None)})
+    # Without instructions for 8 bits, sums of two products must fit 16.
+    how = {"per_channel": True, "reduce_range": not has_exact_int8(), "nodes_to_exclude": excluded}
+    with np.errstate(invalid="ignore"):
+        q.quantize_static(prepared, result, reader(), activation_type=q.QuantType.QUInt8, **how)
+    return result
+
+
+def openvino(converted: Converted) -> Reference:
+    """The ANN in OpenVINO, in 8 bits by NNCF, which takes ranges from the sample photographs."""
+    try:
+        ov, nncf = import_module("openvino"), import_module("nncf")
+    except ImportError as error:
+        install = "pip install openvino nncf"
+        raise UserError(f"the rival openvino-int8 needs OpenVINO ({error}): {install}") from error
+    core, threads = ov.Core(), torch.get_num_threads()
+    with TemporaryDirectory() as folder, quiet():
+        model = core.read_model(write_ann(converted, Path(folder)))
+        nncf.set_log_level(logging.ERROR)
+        images = photographs(converted.spec)
+        model = nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+    how = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", how).create_infer_request()
+    return lambda x: list(request.infer({0: x.cpu().numpy()}).values())
+
+
+def write_ann(converted: Converted, folder: Path) -> Path:
+    """The ANN as an ONNX model, which takes images normalised."""
+    onnx = require("onnx", "onnx")
+    require("onnxscript", "onnx")
+    from spiking_yolo.onnx.model import ann_model
+
+    spec = replace(converted.spec, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    path = folder / "ann.onnx"
+    onnx.save(ann_model(converted.graph, spec), path)
+    return path
+
+
+def photographs(spec: Spec) -> list[np.ndarray]:
+    """The sample photographs, normalised, float32 [1, 3, H, W] each."""
+    result: list[np.ndarray] = []
+    for path in sorted(samples_folder().glob("*.jpg")):
+        result.append(spec.normalised(preprocess(read_image(path), spec)[0][None]).numpy())
+    return result
