@@ -111,14 +111,11 @@ def test_frames_cost_what_changes(detector):
     seen = list(ann.follow(inputs, Stream(network, T=1), want=("ann",)))
     assert [one.input.frame for one in seen] == [0, 1, 2, 3]
     assert [one.fresh for one in seen] == [True, False, False, False]
-    frame, factor = None, 0.0
+    state, dead_zone = network.start(), converted.recipe.neuron.hysteresis
     for k, one in enumerate(inputs):
-        dead_zone = factor * converted.recipe.neuron.hysteresis
-        run = network.run(one.x[None], before=frame, dead_zone=dead_zone)
-        frame = run.frame
+        run = network.run(one.x[None], state=state, dead_zone=dead_zone)
         found = run.snapshots[1].operations.digits.item()
         assert seen[k].last.operations["digits"] == found
-        factor = 1.0
     for one in seen:
         assert 0 < one.steps[1].error < 1
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from spiking_yolo.convert import straight_through as module
 from spiking_yolo.convert.straight_through import fire, smooth_digits
 from spiking_yolo.graph import Activation
-from spiking_yolo.integer.kernels import library
+from spiking_yolo.integer.library import library
 from spiking_yolo.snn.counting import count_digits, digit_saving_round
 
 PHIS = {

@@ -16,7 +16,7 @@ import setuptools
 import yaml
 
 import spiking_yolo
-from spiking_yolo.integer.kernels import LEVELS
+from spiking_yolo.integer.library import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

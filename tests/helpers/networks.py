@@ -13,6 +13,7 @@ from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 from spiking_yolo.snn.layout import NeuronParameters
@@ -211,6 +212,11 @@ def same(a: Snapshot, b: Snapshot) -> bool:
     """To the bit."""
     pairs = zip(numbers(a), numbers(b), strict=True)
     return all(torch.equal(*pair) for pair in pairs) and a.spikes.keys() == b.spikes.keys()
+
+
+def engine(given: Converted, fast: bool = True) -> IntegerNetwork:
+    """The network of whole numbers, in C where it is built and fast is set."""
+    return IntegerNetwork(given.spiking_graph, given.neurons, given.recipe, given.spec, fast=fast)
 
 
 def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

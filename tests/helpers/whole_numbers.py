@@ -108,10 +108,14 @@ class WholeNumbers:
         self.spec = converted.spec
 
     def frame(
-        self, x: Array, before: Mapping[str, Array] | None = None, dead_zone: float = 0.0
+        self,
+        x: Array,
+        before: Mapping[str, Array] | None = None,
+        dead_zone: float = 0.0,
+        lossless: bool = False,
     ) -> "WholeNumbers":
         """x: Images as the ANN takes them."""
-        self.before, self.dead_zone = before or {}, dead_zone
+        self.before, self.dead_zone, self.lossless = before or {}, dead_zone, lossless
         self.sent: dict[str, Array] = {}
         self.counts: dict[str, Array] = {}
         self.operations: dict[str, Array] = {}
@@ -290,7 +294,7 @@ class WholeNumbers:
         if self.settings.kind != "sigma-delta":
             size = np.floor(np.abs(v) + (offset + F32(0.5))).clip(None, self.settings.gamma)
             return (size * np.sign(v)).astype(int)
-        old = self.before.get(name, np.zeros((), int))
+        old = np.zeros((), int) if self.lossless else self.before.get(name, np.zeros((), int))
         due = v + offset - old.astype(F32)
         low = np.floor(due)
         cut = F32(0.5) + F32(self.settings.slack) * MORE[low.astype(int) % 16].astype(F32)

@@ -1,6 +1,6 @@
-"""The network of whole numbers against one in int64, with and without its kernels."""
+"""The network of whole numbers, in C and in PyTorch, against one in int64."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,9 @@ from helpers.networks import (
     Residual,
     Split,
     TinyLeaky,
+    engine,
     images,
     make,
-    same,
     spiking,
 )
 from helpers.whole_numbers import WholeNumbers
@@ -29,11 +29,8 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.graph.rewrites import distribute_sums, product_sources, with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.integer import convolution
-from spiking_yolo.integer.convolution import WholeConvolution
+from spiking_yolo.integer import program
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.step import Frame
-from spiking_yolo.snn.counting import Counts
 
 START = {"calibration.kind": "none", "threshold.rule": "percentile", "threshold.scale": 0.02}
 
@@ -102,79 +99,64 @@ def converted(cls: type[nn.Module], method: str = "signed-digits", **settings: A
     return replace(result, neurons=neurons, spec=replace(result.spec, height=8, width=8))
 
 
-def integer(given: Converted, **options: Any) -> IntegerNetwork:
-    return IntegerNetwork(given.spiking_graph, given.neurons, given.recipe, given.spec, **options)
+def outputs(network: IntegerNetwork, x: Tensor) -> tuple[Tensor, ...]:
+    return network.run(x).snapshots[1].outputs
 
 
-def frames(n: int = 2, size: int = 8) -> list[Tensor]:
+def frames(n: int = 2) -> list[Tensor]:
     """Of n videos: a patch changes, nothing does, another patch, and then all."""
-    x = images(n, size=size)
+    x = images(n)
     y, z = x.clone(), x.clone()
     y[:, :, 2:4, 3:5] = 1 - y[:, :, 2:4, 3:5]
     z[:, :, -1] = 1 - z[:, :, -1]
-    return [x, y, y, z, images(n, seed=3, size=size)]
+    return [x, y, y, z, images(n, seed=3)]
 
 
-def follow(
-    network: IntegerNetwork, dead_zone: float = 0.0, size: int = 8
-) -> Iterator[tuple[Any, Frame]]:
-    frame = None
-    for x in frames(size=size):
-        run = network.run(x, before=frame, dead_zone=dead_zone * (frame is not None))
-        frame = run.frame
-        yield run.snapshots[1], frame
+# What later frames are told, one after the other.
+WAYS: dict[str, list[dict[str, Any]]] = {
+    "followed": [{}] * 5,
+    "dead zones": [{"dead_zone": dead_zone} for dead_zone in (0.4, 0.4, 0, 0.8, 0.4)],
+    "lossless": [{"lossless": True}] * 5,
+}
 
 
-@pytest.fixture(params=["plain", "kernels", "kernels without int8", "two threads"])
-def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """How a network is computed."""
-    if request.param == "kernels without int8":
-        monkeypatch.setattr(convolution, "has_exact_int8", lambda: False)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2 if request.param == "two threads" else 1)
-    yield request.param
-    torch.set_num_threads(threads)
+@pytest.fixture(params=["reference", "C", "C beside oneDNN"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """How a network is computed: oneDNN does what C does not compute by events."""
+    if request.param == "C beside oneDNN":
+        monkeypatch.setattr(program, "has_exact_int8", lambda: True)
+    return request.param != "reference"
 
 
 @pytest.mark.parametrize(
     ("cls", "method"),
     [*((cls, "signed-digits") for cls in NETWORKS), (TinyLeaky, "few-spikes"), (Pooled, "sfn")],
 )
-@pytest.mark.parametrize("dead_zone", [0.0, 0.4])
-def test_against_a_second_implementation(route: str, cls: Any, method: str, dead_zone: float):
+@pytest.mark.parametrize("way", WAYS)
+def test_against_a_second_implementation(fast: bool, cls: Any, method: str, way: str):
     """Heads, all that is sent, events and operations: a photograph, and later frames of videos."""
     given = converted(cls, method)
-    network, reference, before = integer(given, fast=route != "plain"), WholeNumbers(given), None
-    if dead_zone and not given.recipe.keeps_frames:
-        return
-    for x, (snapshot, frame) in zip(frames(), follow(network, dead_zone), strict=True):
-        if not given.recipe.keeps_frames:
-            frame = network.run(x).frame
-            before = None
-        found = reference.frame(x.numpy(), before, dead_zone)
-        before = dict(found.sent)
-        for output, expected in zip(frame.outputs, found.outputs, strict=True):
+    network, reference, before = engine(given, fast), WholeNumbers(given), None
+    state = network.start(2)
+    for x, options in zip(frames(), WAYS[way], strict=True):
+        snapshot = network.run(x, state=state, maps=True, **options).snapshots[1]
+        found = reference.frame(x.numpy(), before, **options)
+        sent, before = state.sent(), dict(found.sent)
+        for output, expected in zip(snapshot.outputs, found.outputs, strict=True):
             assert np.array_equal(output.numpy(), expected)
-        for name in network.senders:
-            sent = frame.sent[name].float()
-            if frame.sent[name].dtype == torch.uint8:
-                sent = sent - 128
-            assert np.array_equal(sent.numpy(), found.sent[name]), name
-            spent = Counts.unstacked(frame.events[name])
-            for counted, events in zip(spent, found.counts[name], strict=True):
-                each = events.reshape(*events.shape[:2], -1).sum((1, 2))
-                assert np.array_equal(counted.flatten(1).sum(1).numpy(), each), name
-        if not given.recipe.keeps_frames:
-            continue
+        for name in network.plan.senders:
+            assert np.array_equal(sent[name].numpy(), found.sent[name]), name
+            each = found.counts[name].reshape(3, 2, -1).sum(2)
+            assert np.array_equal(np.stack(snapshot.sent_by_layer[name]), each), name
         assert snapshot.operations_by_layer().keys() == found.operations.keys()
         for name, operations in found.operations.items():
             spent = snapshot.operations_by_layer()[name]
-            assert np.array_equal(torch.stack(list(spent)).numpy(), operations), name
+            assert np.array_equal(np.stack(spent), operations), name
 
 
 @pytest.mark.parametrize("cls", NETWORKS)
 def test_a_batch_is_its_images(cls: type[nn.Module]):
-    given, x = integer(converted(cls)), images(8)
+    given, x = engine(converted(cls)), images(8)
     together = given.run(x).snapshots[1]
     for k in range(8):
         alone = given.run(x[k : k + 1]).snapshots[1]
@@ -184,68 +166,33 @@ def test_a_batch_is_its_images(cls: type[nn.Module]):
             assert both[k] == one.item()
 
 
-@pytest.mark.parametrize("cls", NETWORKS)
 @pytest.mark.parametrize("fast", [False, True])
-def test_a_later_frame_is_a_photograph_of_it(cls: type[nn.Module], fast: bool):
+@pytest.mark.parametrize("cls", NETWORKS)
+def test_a_later_frame_is_a_photograph_of_it(fast: bool, cls: type[nn.Module]):
     """Without dead zone and digit-saving rounding what has been sent does not depend on what was
     shown before; and what did not change sends nothing.
     """
-    network = integer(converted(cls, **{"neuron.slack": 0}), fast=fast)
-    for k, (x, (snapshot, frame)) in enumerate(zip(frames(), follow(network), strict=True)):
-        alone = network(x)
-        assert all(map(torch.equal, alone.outputs, frame.outputs))
-        assert all(torch.equal(sent, frame.sent[name]) for name, sent in alone.sent.items())
-        assert bool(snapshot.sent.messages.any()) == (k != 2)
-
-
-@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Bottleneck])
-def test_where_little_changes_only_what_it_reaches_is_computed(
-    route: str, cls: type[nn.Module], monkeypatch: pytest.MonkeyPatch
-):
-    """Beside the network without kernels, which computes all sums in each frame."""
-    few: list[int] = []
-    at = WholeConvolution.at
-
-    def recorded(self: WholeConvolution, x: Tensor, zero: int, where: Tensor, *args: Any) -> Tensor:
-        few.append(len(where))
-        return at(self, x, zero, where, *args)
-
-    monkeypatch.setattr(WholeConvolution, "at", recorded)
-    given = converted(cls)
-    given = replace(given, spec=replace(given.spec, height=40, width=40))
-    plain, network = integer(given, fast=False), integer(given, fast=route != "plain")
-    steps = zip(follow(plain, 0.1, 40), follow(network, 0.1, 40), strict=True)
-    for (expected, whole), (snapshot, frame) in steps:
-        assert same(expected, snapshot)
-        assert all(map(torch.equal, whole.outputs, frame.outputs))
-    assert bool(few) == (route != "plain"), "all is computed"
-
-
-def test_a_frame_may_be_followed_twice():
-    """By two streams; and by the first one again."""
-    network, (x, y, _, z, _) = integer(converted(TinyLeaky)), frames()
-    first = network.run(x).frame
-    second = network.run(y, before=first).frame
-    plain = integer(converted(TinyLeaky), fast=False)
-    expected = [plain.run(z, before=one).frame for one in (second, first)]
-    found = [network.run(z, before=one).frame for one in (second, first, second)]
-    for one, other in zip(found, [*expected, expected[0]], strict=True):
-        assert all(map(torch.equal, one.outputs, other.outputs))
-        assert torch.equal(one.events["act2"], other.events["act2"])
+    network = engine(converted(cls, **{"neuron.slack": 0}), fast)
+    state = network.start(2)
+    for k, x in enumerate(frames()):
+        snapshot, alone = network.run(x, state=state).snapshots[1], network.sent(x)
+        assert all(map(torch.equal, snapshot.outputs, outputs(network, x)))
+        assert all(torch.equal(sent, alone[name]) for name, sent in state.sent().items())
+        assert bool(snapshot.sent.messages.any()) == bool(snapshot.updates.any()) == (k != 2)
 
 
 def test_images_are_rounded_to_bytes():
-    network, x = integer(converted(TinyLeaky)), images(2)
-    rounded = (x * 255).round() / 255
-    for other in (rounded, rounded.float(), rounded + 1e-4, x.float()):
-        assert all(map(torch.equal, network(other).outputs, network(x).outputs))
-    assert not torch.equal(network(x + 1 / 255).outputs[0], network(x).outputs[0])
+    network, x = engine(converted(TinyLeaky)), images(2)
+    given, rounded = outputs(network, x), (x * 255).round()
+    for other in (rounded.byte(), rounded / 255, rounded / 255 + 1e-4, x.float()):
+        assert all(map(torch.equal, outputs(network, other), given))
+    assert not torch.equal(outputs(network, x + 1 / 255)[0], given[0])
     # Out of range is white, or black.
-    assert torch.equal(network(x * 0 + 3).outputs[1], network(x * 0 + 1).outputs[1])
+    assert torch.equal(outputs(network, x * 0 + 3)[1], outputs(network, x * 0 + 1)[1])
 
 
 def test_steps_after_the_first_are_the_same_and_no_probe_looks():
-    network, seen = integer(converted(TinyLeaky)), []
+    network, seen = engine(converted(TinyLeaky)), []
     run = network.run(images(1), 8, [1, 3], progress=seen.append, maps=True)
     assert list(run.snapshots) == [1, 3, 8] and (run.steps, run.settled, seen) == (1, 1, [1])
     one, *others = run.snapshots.values()
@@ -264,8 +211,7 @@ def test_layers_read_sums_term_by_term():
             torch.testing.assert_close(y, wanted)
         read = [name for node in graph.weighted for name in node.inputs]
         assert "add" not in {graph[name].op for name in read}
-        fast, plain = (integer(one, fast=fast)(x) for fast in (True, False))
-        assert all(map(torch.equal, fast.outputs, plain.outputs))
+        assert all(map(torch.equal, *(outputs(engine(one, fast), x) for fast in (True, False))))
 
 
 class Padded(nn.Module):
@@ -289,15 +235,15 @@ def test_padded_maps_have_no_zero_points():
     assert len(padded) == 2
     x = images(2).float()
 
-    def outputs(without: set[str]) -> Tensor:
+    def without(names: set[str]) -> Tensor:
         neurons = dict(given.neurons)
-        for name in without:
+        for name in names:
             neurons[name] = {key: one for key, one in neurons[name].items() if key != "rest"}
-        return integer(replace(given, neurons=neurons))(x).outputs[0]
+        return outputs(engine(replace(given, neurons=neurons)), x)[0]
 
-    assert torch.equal(outputs(set()), outputs(padded))
+    assert torch.equal(without(set()), without(padded))
     every = {node.name for node in given.graph.activations}
-    assert not torch.equal(outputs(set()), outputs(every))
+    assert not torch.equal(without(set()), without(every))
 
 
 class PooledSum(nn.Module):
@@ -315,4 +261,4 @@ class PooledSum(nn.Module):
 
 def test_the_largest_of_sums_of_two_scales_is_refused():
     with pytest.raises(UserError, match=r"adds maps of several scales.*max_pool"):
-        integer(converted(PooledSum))
+        engine(converted(PooledSum))

@@ -176,7 +176,7 @@ def in_whole_numbers(name, model, x):
     converted = spiking(model, x, recipe)
     network, before, chains = converted.network(), {}, {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
-    sent = network(x).sent
+    sent = network.sent(x)
     for site, (z, phi) in before.items():
         chains[site] = whole_chain(network, site, z, phi, sent[site])
     return chains, before, converted
