@@ -32,6 +32,8 @@ MANY = 0.5
 MANY_WEIGHTS = 400_000
 # Multiply-accumulates from which threads share the work.
 LARGE = 20_000_000
+# Maps of smaller sides are left to C.
+LEAST_SIDE = 8
 # Chunks of a step, about.
 CHUNKS = 32
 
@@ -139,7 +141,8 @@ class Program:
         macs, _ = total_macs(plan.counted, plan.sizes, plan.senders)
         self.large = macs > LARGE
         self.steps = {step.node.name: step for step in plan.steps}
-        self.exact_int8 = has_exact_int8()
+        # Layers that oneDNN computes where they are computed everywhere.
+        self.by_onednn: set[str] = set()
         self.strides = {name: padded(plan.sizes[name][1]) for name in plan.senders}
         self.strides[plan.input] = 4
         self.weights: dict[str, PackedWeights] = {}
@@ -163,12 +166,14 @@ class Program:
     def _pack(self, step: Convolution) -> None:
         name, parts = step.node.name, step.parts
         assert parts is not None
+        if step.kernel == "events" and is_common(step, self.plan.sizes) and has_exact_int8():
+            self.by_onednn.add(name)
         if step.kernel == "events":
             self.weights[name] = packing.by_groups(step)
             self.heard.update([part.source for part in parts])
         if step.kernel == "depthwise":
             self.wide_weights[name] = packing.by_channels(step)
-        elif step.kernel == "direct" or not self.exact_int8:
+        elif name not in self.by_onednn:
             self.wide_weights[name] = packing.by_pairs(step, self.strides[parts[0].source])
         border = packing.border_of(step)
         if border is not None:
@@ -229,6 +234,16 @@ class Program:
     def start(self, images: int) -> "State":
         """The state of so many photographs or videos at once."""
         return State(self, images)
+
+
+def is_common(step: Convolution, sizes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether a layer has the geometry of most networks. oneDNN's sums of bytes were wrong on
+    processors with AMX for others, such as maps two wide, strides of 3, and dilation.
+    """
+    a, kernel = step.node.attrs, tuple(step.whole.levels.shape[2:])
+    sides = [*sizes[step.node.inputs[0]][2:], *sizes[step.node.name][2:]]
+    strides = tuple(a["stride"]) in ((1, 1), (2, 2)) and tuple(a["dilation"]) == (1, 1)
+    return kernel in ((1, 1), (3, 3)) and strides and min(sides) >= LEAST_SIDE
 
 
 def parameters_of(layer: NeuronLayer) -> list[Tensor]:
@@ -396,7 +411,7 @@ class State:
             result.limit = MANY * everything
             rows = self.images * h if result.by_blocks else None
             self._lists.append((2 * (w + 1 + result.room), rows))
-            result.outside = int(program.exact_int8)
+            result.outside = int(name in program.by_onednn)
         if wide is not None:
             for part, size in zip(parts, wide.sizes, strict=True):
                 part.pairs = size
