@@ -181,6 +181,7 @@ class RandomGraph:
         elif draw < 0.45:
             y = self.emit("concat", y, self.pick(SUMS, like=y))
         elif draw < 0.6 and self.kinds[source] == IMAGE:
+            # The events of parts of sums are not counted where their layer reads neurons.
             y = self.part(y)
         for _ in range(self.rng.choice((0, 0, 0, 1, 1, 2, 3))):
             y = self.emit("add", y, self.beside(y))
@@ -226,7 +227,7 @@ class RandomGraph:
 
     def part(self, source: str = "") -> str:
         """Some of the channels, in a row or every second or third."""
-        # Sums are in one piece, of which a part is a sum.
+        # What is joined with a sum is not cut: channels without it would still read the sum.
         source = source or self.pick(SENT, ADDED, MOVED)
         width = self.size(source)[0]
         first = self.rng.randrange(width)
@@ -302,7 +303,7 @@ def random_network(seed: int) -> Converted:
     if rng.random() < 0.3:
         spec = replace(spec, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     layers, graph = rng.randint(4, 12), Graph((Node("x", "input"),), ("x",), {})
-    while not 4 <= len(graph.layers) <= 14:
+    while not (graph.activations and 4 <= len(graph.layers) <= 14):
         graph = RandomGraph(rng, height, width, recipe).grow(layers)
     converted = Converted(graph, spec, recipe, {}, {"seed": str(seed)})
     images = torch.cat(random_frames(converted, seed, 9))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import TinyLeaky, images, make, same, spiking
+from helpers.networks import TinyLeaky, engine, images, make, same, spiking
 from torch import Tensor
 
 from spiking_yolo import SpikingYOLO
@@ -16,8 +16,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.video import open_video
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.step import whole
-from spiking_yolo.integer.stream import Network, Stream, unlike
+from spiking_yolo.integer.stream import Stream, unlike
 from spiking_yolo.observe import read_input
 from spiking_yolo.snn.readout import Run
 
@@ -25,9 +24,10 @@ ROOT = Path(__file__).parents[2]
 DIGITS = get_recipe("signed-digits").with_settings({"neuron.hysteresis": 0, "calibration.steps": 2})
 
 
-def network(method: str = "signed-digits", **changes: Any) -> Network:
+def network(method: str = "signed-digits", fast: bool = True, **changes: Any) -> Any:
     recipe = DIGITS if method == "signed-digits" else get_recipe(method)
-    return spiking(make(TinyLeaky), images(2), recipe, changes).network()
+    converted = spiking(make(TinyLeaky), images(2), recipe, changes)
+    return engine(converted, fast) if recipe.complete else converted.network()
 
 
 def operations(stream: Stream, x: Tensor) -> float:
@@ -128,21 +128,32 @@ def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(
 
 
 HELD = {"neuron.hysteresis": 0.8, "neuron.slack": 0}
+SAVED = {"neuron.hysteresis": 0, "neuron.slack": 0.45}
 
 
-def test_what_was_held_back_is_sent_when_the_dead_zone_falls():
-    """By all neurons, also those that receive nothing: what each has sent is then that of the
-    photograph.
+def is_anew(net: IntegerNetwork, state: Any, run: Run, x: Tensor) -> bool:
+    """Whether a frame and its state are those of a photograph, to the bit."""
+    alone = net.start(len(x))
+    anew = net.run(x, state=alone).snapshots[1].outputs
+    pairs = [*zip(run.snapshots[1].outputs, anew, strict=True)]
+    pairs += [(state.sent()[name], sent) for name, sent in alone.sent().items()]
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "last"), [(HELD, {}), (HELD, {"lossless": True}), (SAVED, {"lossless": True})]
+)
+def test_what_was_held_back_is_sent(fast: bool, settings: Any, last: Any):
+    """When the dead zone falls, or in a lossless frame: by all neurons, also those that receive
+    nothing. What was rounded to save digits is rounded anew in a lossless frame.
     """
-    net, x = network(**HELD), images(1)
-    y = x + 0.1 * (images(1, seed=3) - 0.5)
-    first = net.run(x).frame
-    held = net.run(y, before=first, dead_zone=0.8).frame
-    sent = net.run(y, before=held).frame
-    alone = net(y)
-    assert not torch.equal(held.sent["act1"], alone.sent["act1"])
-    assert all(torch.equal(sent.sent[name], k) for name, k in alone.sent.items())
-    assert all(map(torch.equal, sent.outputs, alone.outputs))
+    net, x = network(fast=fast, **settings), images(1)
+    y, state = x + 0.1 * (images(1, seed=3) - 0.5), net.start()
+    net.run(x, state=state)
+    held = net.run(y, state=state, dead_zone=settings["neuron.hysteresis"])
+    assert not is_anew(net, state, held, y)
+    assert is_anew(net, state, net.run(y, state=state, **last), y)
 
 
 def test_many_frames_leave_no_trace():
@@ -152,18 +163,7 @@ def test_many_frames_leave_no_trace():
     net = network(**{"neuron.slack": 0})
     stream = Stream(net)
     assert sum(stream(frames[k % 10]).fresh for k in range(300)) == 1
-    last = stream(frames[9]).snapshots[1].outputs
-    assert all(map(torch.equal, last, net(frames[9]).outputs))
-
-
-def same_as_anew(net: IntegerNetwork, stream: Stream, x: Tensor) -> Run:
-    """A frame of a lossless stream, which equals a new start to the bit."""
-    run, anew = stream(x), net.run(x)
-    assert all(map(torch.equal, run.snapshots[1].outputs, anew.snapshots[1].outputs))
-    assert run.frame.sent.keys() == anew.frame.sent.keys()
-    for name, sent in anew.frame.sent.items():
-        assert torch.equal(run.frame.sent[name], sent), name
-    return run
+    assert is_anew(net, stream._state, stream(frames[9]), frames[9])
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -171,51 +171,37 @@ def same_as_anew(net: IntegerNetwork, stream: Stream, x: Tensor) -> Run:
 def test_every_frame_of_a_lossless_stream_is_a_new_start(method: str, fast: bool):
     """And differences are counted, whatever the dead zone, the saving of digits and the filter."""
     settings = {"neuron.hysteresis": 0.8, "neuron.slack": 0.4} if method == DIGITS.name else {}
-    net = network(method, **settings)
-    assert isinstance(net, IntegerNetwork)
-    if not fast:
-        net = IntegerNetwork(*net._given[:4], "cpu", False)
-    stream, x = Stream(net, lossless=True), images(1).float()
-    before = same_as_anew(net, stream, x)
-    for k in range(1, 12):
+    net, x, before = network(method, fast, **settings), images(1).float(), {}
+    stream = Stream(net, lossless=True)
+    for k in range(12):
         y = x + 0.02 * k * (images(1, seed=k).float() - 0.5)
-        if k % 3 == 0:
+        if k % 3 == 2:
             y = patched(x)
-        run = same_as_anew(net, stream, y)
-        assert not run.fresh
-        spent = run.snapshots[1]
-        for name in net.senders:
-            change = whole(run.frame.sent[name]) - whole(before.frame.sent[name])
+        run = stream(y)
+        spent, sent = run.snapshots[1], stream._state.sent()
+        assert run.fresh == (not before) and is_anew(net, stream._state, run, y)
+        for name in net.plan.senders:
+            change = sent[name] - before.get(name, 0)
             counts = spent.sent_by_layer[name]
-            assert counts.digits.item() == net.digits(change.abs()).sum()
+            assert counts.digits.item() == net.plan.digits(change.abs()).sum()
             assert counts.messages.item() == change.count_nonzero()
         assert stream(y).snapshots[1].sent.messages.item() == 0
-        before = run
-
-
-def test_a_lossless_frame_after_lossy_ones_is_computed_everywhere():
-    net, x = network(**HELD), images(1)
-    y = x + 0.1 * (images(1, seed=3) - 0.5)
-    held = net.run(y, before=net.run(x).frame, dead_zone=0.8).frame
-    seen, anew = net.run(y, before=held, lossless=True).frame, net(y)
-    assert not torch.equal(held.sent["act1"], anew.sent["act1"])
-    assert all(torch.equal(seen.sent[name], k) for name, k in anew.sent.items())
+        before = sent
 
 
 def test_a_lossless_clip_through_the_shipped_network():
     detector = SpikingYOLO()
     net = detector.converted.network()
-    assert isinstance(net, IntegerNetwork)
     stream = Stream(net, lossless=True)
     with open_video(str(ROOT / "data" / "samples" / "clips" / "person.mp4")) as video:
         frames = list(islice(video.frames(), 18, 21))
-    runs: list[Run] = []
-    for frame in frames:
+    spent: list[float] = []
+    for k, frame in enumerate(frames):
         x = read_input(frame, detector.spec).x[None]
-        runs.append(same_as_anew(net, stream, x))
-    assert [run.fresh for run in runs] == [True, False, False]
-    (first, *later) = [run.snapshots[1].operations.digits.item() for run in runs]
-    assert 0 < max(later) < first
+        run = stream(x)
+        assert run.fresh == (k == 0) and is_anew(net, stream._state, run, x)
+        spent.append(run.snapshots[1].operations.digits.item())
+    assert 0 < max(spent[1:]) < spent[0]
 
 
 def test_a_method_without_state_is_never_lossless():

@@ -31,8 +31,8 @@ from spiking_yolo.graph import forward  # noqa: E402
 from spiking_yolo.graph.rewrites import with_identities  # noqa: E402
 from spiking_yolo.graph.trace import trace  # noqa: E402
 from spiking_yolo.integer.convolution import WholeConvolution  # noqa: E402
-from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
 from spiking_yolo.integer.network import IntegerNetwork  # noqa: E402
+from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
 from spiking_yolo.integer.program import Counted  # noqa: E402
 from spiking_yolo.integer.stream import Stream  # noqa: E402
 from spiking_yolo.models.heads import HeadSpec  # noqa: E402

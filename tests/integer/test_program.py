@@ -1,0 +1,257 @@
+"""The program in C against the reference in PyTorch, which computes every frame everywhere."""
+
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from threading import Barrier
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.attention import Attending
+from helpers.networks import TinyLeaky, engine, images, make, spiking
+from helpers.random_networks import random_frames, random_network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spiking_yolo.convert.load import Converted
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.graph.rewrites import with_identities
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.integer import program
+from spiking_yolo.integer.library import library
+from spiking_yolo.integer.plan import Convolution
+from spiking_yolo.integer.program import Counted
+from spiking_yolo.integer.stream import Stream
+
+pytestmark = pytest.mark.skipif(library() is None, reason="not built")
+SETTINGS = {"calibration.kind": "none", "threshold.rule": "percentile", "threshold.scale": 0.003}
+DEAD_ZONES = 0.0, 0.35, 0.35, 0.0, 0.8, 0.8, 0.0
+# Entries from which a layer is computed everywhere: always, never, or as its times say.
+LIMITS = 0.0, 1e18, None
+# Threads; weights from which they share outputs, not rows; whether oneDNN does what C does not
+# compute by events.
+WAYS = [*product((1, 4), (0, 1 << 60), (False, True)), (2, 0, False)]
+
+
+class Both:
+    """A network in C and by the reference, step by step: the same to the bit."""
+
+    def __init__(self, converted: Converted, way: int = 0):
+        number, program.MANY_WEIGHTS, exact_int8 = WAYS[way % len(WAYS)]
+        program.has_exact_int8 = lambda: exact_int8
+        torch.set_num_threads(number)
+        self.networks = [engine(converted, fast) for fast in (True, False)]
+        # Threads share the work of any network.
+        self.networks[0].program.large = True
+        self.start()
+
+    def start(self, images: int = 1) -> None:
+        self.states: Any = [network.start(images) for network in self.networks]
+
+    def step(self, image: Tensor, limit: float | None = None, **options: Any) -> Counted:
+        image = self.networks[0].plan.parameters.as_bytes(image)
+        for sums in self.states[0]._sums.values():
+            sums.limit = sums.limit if limit is None else limit
+        one, other = (state.step(image, maps=True, **options) for state in self.states)
+        shown = [counted.shown or () for counted in (one, other)]
+        for a, b in ((one.outputs, other.outputs), shown):
+            assert len(a) == len(b) and all(map(torch.equal, a, b))
+        sent = [state.sent() for state in self.states]
+        for a, b in ((one.spent, other.spent), (one.maps, other.maps), sent):
+            assert a.keys() == b.keys()
+            for name in a:
+                assert torch.equal(a[name], b[name]), name
+        return one
+
+    def check(self, frames: Sequence[Tensor], way: int = 0) -> None:
+        """Two photographs at once; a video with dead zones that change; and, after a restart, a
+        lossless one, whose frames are photographs.
+        """
+        self.start(2)
+        self.step(torch.cat([frames[0], frames[-1]]))
+        self.start()
+        for k, (x, dead_zone) in enumerate(zip(frames, DEAD_ZONES, strict=True)):
+            self.step(x, LIMITS[(way + k) % 3], dead_zone=dead_zone)
+        for state in self.states:
+            state.restart()
+        for k, x in enumerate(frames):
+            counted = self.step(x, LIMITS[(way + k) % 3], lossless=k > 0)
+            anew = self.networks[0].run(x).snapshots[1].outputs
+            assert all(map(torch.equal, counted.outputs, anew))
+
+
+@pytest.fixture(autouse=True)
+def ways(monkeypatch: pytest.MonkeyPatch):
+    """What `Both` changes is as it was afterwards."""
+    for name in ("MANY_WEIGHTS", "has_exact_int8"):
+        monkeypatch.setattr(program, name, getattr(program, name))
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def check_random(seed: int) -> None:
+    converted = random_network(seed)
+    # Two threads that wait for each other take long on a busy machine.
+    Both(converted, seed % 8).check(random_frames(converted, seed, len(DEAD_ZONES)), seed)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_random_networks(seed: int):
+    check_random(seed)
+
+
+@pytest.mark.slow
+@given(st.integers(0, 10**6))
+@settings(max_examples=400)
+def test_many_random_networks(seed: int):
+    check_random(seed)
+
+
+class Kernels(nn.Module):
+    """A layer for each kernel. [N, 3, 12, 12]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 144, 3, 2, 1)
+        self.each, self.few = nn.Conv2d(144, 144, 3, padding=1, groups=144), nn.Conv2d(144, 9, 1)
+        self.last, self.head = nn.Conv2d(9, 9, 3, padding=1), nn.Conv2d(9, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(
+            self.each(F.silu(self.body(F.max_pool2d(F.leaky_relu(self.stem(x), 0.9), 3, 1, 1))))
+        )
+        return self.head(F.relu(self.last(F.leaky_relu(self.few(x)))))
+
+
+def small(
+    cls: Any, size: int = 8, method: str = "signed-digits", settings: Any = SETTINGS
+) -> Converted:
+    """A network of a class, or a module."""
+    x = images(2, size=size).float()
+    model = cls if isinstance(cls, nn.Module) else make(cls).float()
+    return spiking(with_identities(trace(model, x[:1])), x, get_recipe(method), settings)
+
+
+@pytest.mark.parametrize("way", range(len(WAYS)))
+def test_every_kernel(level: str, way: int):
+    """Of each set of instructions: where a few pixels change, and where neurons change by more than
+    an entry holds, or a position has room for.
+    """
+    both = Both(small(Kernels, 12), way)
+    kernels = {step.kernel for step in both.networks[0].plan.steps if isinstance(step, Convolution)}
+    assert kernels == {"events", "direct", "depthwise"}
+    x = images(1, size=12).float()
+    y, z = 1 - x.round(), x.clone()
+    z[:, :, 3, 4:6] *= 0.9
+    both.check([x, y, x, z, z, x, y], way)
+    change = both.states[0].sent()["leaky_relu"] - both.networks[0].sent(x)["leaky_relu"]
+    assert change.abs().max() > 127 and both.states[0]._maps["leaky_relu"].overflow
+
+
+def outputs(network: Any, clip: Sequence[Tensor]) -> list[Tensor]:
+    """Of a stream, and its operations."""
+    stream, found = Stream(network), list[Tensor]()
+    for x in clip:
+        snapshot = stream(x).snapshots[1]
+        found += [*snapshot.outputs, *snapshot.operations]
+    return found
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Attending])
+def test_streams_at_once_are_those_one_after_the_other(cls: type[nn.Module]):
+    """Eight threads share a network that has computed nothing yet."""
+    converted, barrier = small(cls), Barrier(8)
+    clips = [images(5, seed=seed).split(1) for seed in range(8)]
+    expected = [outputs(engine(converted), clip) for clip in clips]
+    network = engine(converted)
+
+    def together(clip: Sequence[Tensor]) -> list[Tensor]:
+        barrier.wait()
+        return outputs(network, clip)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(together, clips))
+    for one, other in zip(found, expected, strict=True):
+        assert all(map(torch.equal, one, other))
+
+
+def test_an_abandoned_stream_frees_its_memory():
+    network = engine(small(TinyLeaky))
+    stream, state = Stream(network), network.start(2)
+    stream(images(1))
+    network.run(images(2), state=state)
+    left = [weakref.ref(one) for one in (stream._state, state)]
+    left += [weakref.ref(memory) for one in left for memory in one()._tensors.values()]
+    assert len(left) > 10
+    del stream, state
+    assert all(one() is None for one in left)
+
+
+class Maxima(nn.Module):
+    """Maxima of what neurons have sent, which other layers read too. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+        self.head = nn.Conv2d(32, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        return self.head(F.relu(self.body(F.max_pool2d(x, 3, 1, 1)) + self.body(x)))
+
+
+def test_maxima_of_binary_digits():
+    """Neurons that C does not have, of which it takes the largest."""
+    both = Both(small(Maxima, method="few-spikes", settings={"neuron.gamma": 100}))
+    for x in images(3).split(1):
+        both.step(x)
+
+
+class Reaching(nn.Module):
+    """Sums beyond 2^24, to which small changes are added. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 256, 1), nn.Conv2d(256, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.stem(x)))
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_sums_beyond_24_bits_do_not_drift(way: int):
+    model: Any = make(Reaching).float()
+    model.stem.weight.data.mul_(0.1).add_(0.3)
+    model.head.weight.data.mul_(0.05).add_(1)
+    both = Both(small(model, settings=SETTINGS | {"threshold.scale": 0.008}), way)
+    x = images(1) / 5 + 0.8
+    for k in range(8):
+        both.step(x, 1e18)
+        x[:, :, k, 2:5] -= 0.1
+    assert both.states[1].frame is not None
+    step = both.networks[1].plan.step("head")
+    assert step.whole(both.states[1].sent()["relu"]).max() > 1 << 24
+
+
+class Tall(nn.Module):
+    """The largest of 65 rows. [N, 3, 65, 65]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(F.max_pool2d(self.stem(x), 65)))
+
+
+@pytest.mark.xfail(run=False, reason="ROWS of program.c is 64")
+def test_poolings_of_any_height():
+    both = Both(small(Tall, 65))
+    for x in images(2, size=65).split(1):
+        both.step(x)
