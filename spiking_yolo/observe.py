@@ -113,7 +113,8 @@ class Shapes:
 
     def __init__(self, graph: Graph, spec: Spec, make: Callable[[Spec], Network], own: bool = True):
         self._graph, self._spec, self._make, self._own = graph, spec, make, own
-        self._specs: dict[Spec, Spec] = {}
+        # Of each size of an image.
+        self._specs: dict[tuple[int, int], Spec] = {}
         self._networks: dict[Spec, Network] = {}
 
     def of(self, network: Network) -> "Shapes":
@@ -128,14 +129,20 @@ class Shapes:
 
     def spec(self, width: int, height: int) -> Spec:
         """The interface for images of this size."""
-        wanted = self._spec.of_shape(width, height) if self._own else self._spec
-        if wanted not in self._specs:
+        if (width, height) not in self._specs:
+            self._specs[width, height] = self._fitting(width, height)
+        return self._specs[width, height]
+
+    def _fitting(self, width: int, height: int) -> Spec:
+        wanted = self._spec.of_shape(width, height)
+        if not self._own:
+            return self._spec
+        if wanted not in self._specs.values():
             try:
                 check_network(self._graph, wanted)
-                self._specs[wanted] = wanted
             except UserError:
-                self._specs[wanted] = self._spec
-        return self._specs[wanted]
+                return self._spec
+        return wanted
 
     def network(self, spec: Spec) -> Network:
         """The network of this interface."""
@@ -349,11 +356,12 @@ class Observer:
         """The observer of images of the same shape as this one, which may be unprepared."""
         if not isinstance(self.networks, Shapes) or image.image is None:
             return self
-        if image.placement is not None:
-            width, height = image.placement.network
-            return replace(self, spec=replace(self.spec, height=height, width=width))
         height, width = image.image.shape[:2]
-        return replace(self, spec=self.networks.spec(width, height))
+        spec = self.networks.spec(width, height)
+        if image.placement is not None and image.placement.network != (spec.width, spec.height):
+            width, height = image.placement.network
+            spec = replace(spec, height=height, width=width)
+        return replace(self, spec=spec)
 
     def observe(
         self,
