@@ -403,7 +403,7 @@ class Observer:
                 if T:
                     assert observer.network is not None
                     options: Any = {"probes": probes, "progress": progress}
-                    run = observer.network.run(x, T, steps, maps="maps" in want, **options)
+                    run = observer.network.run(x, T, steps, maps=has_maps(want), **options)
                 else:
                     run = observer._ann_run()
                 yield from observer._observations(batch_of_shape, x, run, T, want, start)
@@ -449,7 +449,7 @@ class Observer:
                 again = "a video starts anew whenever their size changes"
                 notice(f"{text}: {again}")
             start = time.perf_counter()
-            run = stream(x, steps=steps, maps="maps" in want)
+            run = stream(x, steps=steps, maps=has_maps(want))
             run = replace(run, cut=run.cut or resized)
             yield from observer._observations(inputs, x, run, stream.T, want, start)
 
@@ -540,6 +540,11 @@ class Observer:
             )
             observations.append(seen)
         return observations
+
+
+def has_maps(want: Collection[Want]) -> bool:
+    """Whether events are to be known by position, from which operations by layer follow."""
+    return "maps" in want or "layers" in want
 
 
 def _step(

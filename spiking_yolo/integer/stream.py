@@ -50,11 +50,11 @@ class Stream:
         self._recipe = network.recipe
         if lossless:
             check_lossless(self._recipe)
-        self._state: State | Reference | None = None
         self.reset()
 
     def reset(self) -> None:
-        """The next frame is the first of a video."""
+        """The next frame is the first of a video, perhaps of another network."""
+        self._state: State | Reference | None = None
         # The image as transmitted so far.
         self._image: Tensor | None = None
         self._noise: NoiseFilter | None = None
