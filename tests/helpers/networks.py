@@ -1,5 +1,6 @@
 """Small networks that the tests convert, and the way from one of them to a spiking network."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,12 +9,15 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.load import Converted, convert
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.integer.plan import Convolution, Neurons, Pooling, compile
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 from spiking_yolo.snn.layout import NeuronParameters
@@ -217,6 +221,26 @@ def same(a: Snapshot, b: Snapshot) -> bool:
 def engine(given: Converted, fast: bool = True) -> IntegerNetwork:
     """The network of whole numbers, in C where it is built and fast is set."""
     return IntegerNetwork(given.spiking_graph, given.neurons, given.recipe, given.spec, fast=fast)
+
+
+def without_kernel(graph: Graph, spec: Spec) -> dict[str, int]:
+    """How many nodes of a kind the program in C leaves to PyTorch."""
+    graph = with_identities(graph)
+    own = {"theta": torch.ones(1), "initial": torch.tensor(0.5)}
+    neurons = {node.name: own for node in graph.activations}
+    found = Counter[str]()
+    for step in compile(graph, neurons, get_recipe("signed-digits"), spec).steps:
+        node = step.node
+        if isinstance(step, Neurons) and not step.in_c:
+            phi = step.layer.phi
+            found["softmax" if phi.softmax else "mish" if phi.mish else "activation"] += 1
+        elif (
+            (isinstance(step, Convolution) and step.kernel == "reference")
+            or (isinstance(step, Pooling) and step.part is None)
+            or node.product
+        ):
+            found[node.op] += 1
+    return dict(found)
 
 
 def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

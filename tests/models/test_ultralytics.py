@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.checkpoints import ultralytics_environment
+from helpers.networks import without_kernel
 from torchvision.ops import box_iou
 
 from spiking_yolo.data.images import place
@@ -53,6 +54,8 @@ def network(request, folder):
 def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(network):
     name, graph, spec, _ = network
     assert len(graph.activations) == NETWORKS[name]
+    others = {"max_pool": 1} if name == "yolov3-tiny" else {}
+    assert without_kernel(graph, spec) == others
     kinds = {(node.phi.cap, node.phi.silu) for node in graph.activations}
     assert kinds == {(6 if "6" in name else None, "silu" in name)}
     # 187 rounded up.
@@ -111,29 +114,35 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
     assert_same_detections(ours, inside(theirs["found"], SIZE, SIZE))
 
 
-# Strides of the maps, and layers of neurons.
-FAMILIES: dict[str, tuple[list[int], int]] = {
-    "yolov8n-p6": ([8, 16, 32, 64], 75),
-    "yolov8n-pose": ([8, 16, 32], 57),
-    "yolov9t": ([8, 16, 32], 179),
-    "yolov9c": ([8, 16, 32], 138),
-    "yolov10n": ([8, 16, 32], 70),
-    "yolo11n-seg": ([8, 16, 32], 78),
-    "yolo12n": ([8, 16, 32], 89),
-    "yolo12l": ([8, 16, 32], 157),
-    "yolo26n": ([8, 16, 32], 89),
+def attention(n: int) -> dict[str, int]:
+    return dict.fromkeys(("attention_scores", "softmax", "attend"), n)
+
+
+STRIDES = [8, 16, 32]
+# Strides of the maps, layers of neurons, and what PyTorch computes: of YOLOv9 also layers and
+# poolings that read what average pooling has added up.
+FAMILIES: dict[str, tuple[list[int], int, dict[str, int]]] = {
+    "yolov8n-p6": ([*STRIDES, 64], 75, {}),
+    "yolov8n-pose": (STRIDES, 57, {}),
+    "yolov9t": (STRIDES, 179, {"conv": 5}),
+    "yolov9c": (STRIDES, 138, {"conv": 10, "max_pool": 5}),
+    "yolov10n": (STRIDES, 70, attention(1)),
+    "yolo11n-seg": (STRIDES, 78, attention(1)),
+    "yolo12n": (STRIDES, 89, attention(8)),
+    "yolo12l": (STRIDES, 157, attention(16)),
+    "yolo26n": (STRIDES, 89, attention(2)),
 }
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
-    strides, layers = FAMILIES[name]
+    strides, layers, others = FAMILIES[name]
     theirs = read_safetensors(folder / f"{name}.safetensors")[1]
     graph, spec = read_checkpoint(folder / f"{name}.pt")
     assert spec.stride == strides[-1] and (spec.height, spec.width) == (128, 128)
     assert spec.names == ("cat", "dog", "bird")
     assert spec.nms == (name not in ("yolov10n", "yolo26n"))
-    assert len(graph.activations) == layers
+    assert len(graph.activations) == layers and without_kernel(graph, spec) == others
     outputs = forward(graph, theirs["x"])
     assert [theirs["x"].shape[3] // y.shape[3] for y in outputs] == strides
     raw = torch.cat([y.flatten(2) for y in outputs], 2)

@@ -30,6 +30,15 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float, list[float], list[float]]]
     ("rmp", {}, 1, 0, [0.75] * 4, [0, 1, 1, 1]),
     ("calibration-advanced", {"neuron.initial": 0.75}, 2, 0, [0.5] * 6, [1, 0, 0, 0, 1, 0]),
     ("ltb", {}, 1, 0, [0.25] * 6, [0, 1, 0, 0, 0, 1]),
+    # alpha = 1/8: +1 at U >= 1, -1 only at U <= -8, which takes 8 off.
+    ("channel-norm", {}, 1, 1 / 8, [-3] * 8, [0, 0, -1, 0, 0, -1, 0, -1]),
+    ("channel-norm", {}, 1, 1 / 8, [0.5, 0.5, -7.5, -0.5], [0, 1, 0, -1]),
+    # Each of four steps adds 1/8: U = 4/8, 8/8 - 1, 4/8, 8/8 - 1.
+    ("opt", {"neuron.shift": 4}, 1, 0, [3 / 8] * 4, [0, 1, 0, 1]),
+    ("opt", {"neuron.shift": 0}, 1, 0, [3 / 8] * 4, [0, 0, 1, 0]),
+    # Reset to zero: U = 3/4, 6/4 -> 0.
+    ("spike-norm", {}, 1, 0, [0.75] * 8, [0, 1, 0, 1, 0, 1, 0, 1]),
+    ("spike-norm", {}, 1, 0, [7, 0, 0, 0.5], [1, 0, 0, 0]),
 ]
 
 

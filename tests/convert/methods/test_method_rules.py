@@ -1,0 +1,221 @@
+"""Methods with a rule of their own, against numbers worked out by hand and plain loops."""
+
+import pytest
+import torch
+from helpers.methods import fired, method, neuron, points, record, send
+from helpers.networks import TinyLeaky, spiking
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.statistics import Histogram, collect_histograms
+from spiking_yolo.convert.thresholds import base_parameters, threshold
+from spiking_yolo.graph import Node, forward
+from spiking_yolo.snn.counting import count_binary_digits
+
+BURST, DCGS, LIGHT = map(get_recipe, ("burst", "dcgs", "calibration-light"))
+# As published.
+FEW_SPIKES = get_recipe("few-spikes").with_settings({"neuron.initial": 0.0})
+
+
+def test_the_bias_of_light_calibration_is_part_of_every_current():
+    """theta = 1, start at 1/2, bias 1/4: z = 1/4 fires as 1/2 does. Of a pair, slope 1/2, it turns
+    its sign: z = -1/4 and bias -1/2 are -3/4, OFF fires three times in four, each worth -1/2.
+    """
+    assert send(neuron(LIGHT, bias=[0.25]), [0.25] * 6) == [1, 0, 1, 0, 1, 0]
+    assert sum(send(neuron(LIGHT, slope=0.5, bias=[-0.5]), [-0.25] * 4)) == -1.5
+
+
+def test_bursts():
+    """theta = 2: 25 leaves in bursts of 5, 5 and 2, and one remains; debts are paid first."""
+    layer = neuron(BURST, 2)
+    assert send(layer, [25, 0, 0, 0]) == [5, 5, 2, 0]
+    assert (layer.potential.item(), layer.count.item()) == (1, 12)
+    assert send(neuron(BURST, 2), [7.75, -9, 9, 4.25]) == [3, 0, 0, 3]
+    assert send(neuron(BURST.with_settings({"neuron.gamma": 1}), 2), [25, 0, 0, 0]) == [1, 1, 1, 1]
+
+
+def test_the_default_shares_the_percentile_among_the_spikes():
+    z = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(1))
+    histogram = Histogram.empty(1)
+    histogram.update(z)
+    of_whole = BURST.with_settings({"threshold.rule": "percentile"})
+    whole = threshold(histogram, 0, of_whole)
+    third = threshold(histogram, 0, BURST.with_settings({"neuron.gamma": 3}))
+    assert third.item() == pytest.approx(whole.item() / 3)
+
+
+def test_it_makes_up_for_clipping_over_the_calibrated_time():
+    """theta is set to 1/2 of the maximum. At 1/4 the rate is right. At 3/4 it is 1/2: 1/8 too
+    little on the average.
+
+    So the start rises by T / 8 / theta thresholds. A larger start cannot help a neuron that fires
+    in every step, but the one at 1/4 then sends T / 4 more in T steps, which balances the mean.
+    """
+    for T in [4, 16]:
+        graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
+        x = torch.tensor([0.75, 0.25], dtype=torch.float64).reshape(1, 1, 1, 2)
+        settings = {"threshold.rule": "max", "threshold.scale": 2 / 3, "calibration.T": T}
+        converted = spiking(graph, x, get_recipe("calibration-advanced"), settings)
+        site = converted.neurons["act1"]
+        assert site["theta"].item() == pytest.approx(0.5)
+        assert site["initial"].tolist() == pytest.approx([0.5 + T / 4], rel=1e-6)
+        output = converted.network().run(x, T).snapshots[T].outputs[0]
+        assert output.mean().item() == pytest.approx(0.5)
+
+
+def test_the_shift_of_a_pair_is_the_same_in_units_of_the_ann():
+    """With the opposite sign; thresholds are those without a correction."""
+    _, converted = method(TinyLeaky, "calibration-advanced", {"calibration.T": 8})
+    plain = method(TinyLeaky, "calibration-advanced", {"calibration.kind": "none"})[1]
+    for node in converted.graph.activations:
+        site = converted.neurons[node.name]
+        on = (site["initial"] - 0.5) * site["theta"]
+        off = (site["initial_off"] - 0.5) * site["theta_off"]
+        torch.testing.assert_close(on, -off)
+        assert "bias" not in site and on.abs().max() > 1e-3
+        assert torch.equal(site["theta"], plain.neurons[node.name]["theta"])
+
+
+def test_dcgs():
+    for zs, sent in [
+        # due 1.3: theta; 2 * 0.3: theta / 2; 3 * 0.05: theta / 8; 4 * 0.008333: theta / 32; then
+        # too little for / 128
+        ([1.3, 0, 0, 0, 0], [1, 0.5 / 2, 0.125 / 3, 0.03125 / 4, 0]),
+        ([0.74], [0.5]),
+        # Fires at three quarters of a threshold.
+        ([0.76], [1]),
+        ([0.5, -0.1, 0], [0.5, -0.25 / 2, 0.0625 / 3]),
+        # Takes back what was sent, and no more.
+        ([0.5, -3, 0], [0.5, -1 / 2, 0]),
+        ([-2, 0], [0, 0]),
+    ]:
+        layer = neuron(DCGS)
+        assert send(layer, zs) == pytest.approx(sent)
+        assert layer.count.item() == sum(value != 0 for value in sent)
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.floats(0.3, 3))
+def test_dcgs_in_the_variables_of_its_authors(zs, theta):
+    """mem, exp_in and exp_out as released, for ReLU; x(t) is t times what arrives, bias aside."""
+    expected, mem, exp_in, exp_out, net = [], 0.0, 0.0, 0.0, 0.0
+    for t, z in enumerate(zs, 1):
+        x = t * z
+        mem += x + exp_in - exp_out
+        # What the rate says without a spike.
+        net += exp_out
+        spike = 0.0
+        for k in range(8):
+            size = theta / 2**k
+            if mem >= 0.75 * size:
+                spike = size
+            elif -mem >= 0.75 * size and net >= size:
+                spike = -size
+            if spike:
+                break
+            if min(abs(abs(mem) - 0.75 * size), abs(net - size)) < 1e-9:
+                return  # either answer is right
+        mem, net = mem - spike, net + spike
+        exp_in, exp_out = exp_in + x / t, exp_out + spike / t
+        expected.append(spike / t / theta)
+    assert send(neuron(DCGS, theta=theta), zs) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.floats(-1, 12, width=32), st.integers(1, 8), st.floats(0.25, 5, width=32))
+def test_few_spikes_in_the_sub_steps_of_the_paper(x: float, K: int, alpha: float):
+    """v(1) = x; in sub-step k the neuron fires if v >= alpha 2^-k, and v falls by as much."""
+    v, sent, spikes = x, 0.0, 0
+    for k in range(1, K + 1):
+        if v >= alpha * 2.0**-k:
+            v, sent, spikes = v - alpha * 2.0**-k, sent + alpha * 2.0**-k, spikes + 1
+    theta = alpha / 2**K
+    if min(x / theta % 1, -x / theta % 1) < 1e-3:
+        return  # on the edge between two values
+    n = fired(FEW_SPIKES.with_settings({"neuron.gamma": 2**K - 1}), x, theta=theta)
+    assert n * theta == pytest.approx(sent)
+    assert count_binary_digits(torch.tensor([n])).item() == spikes
+
+
+def test_binary_digits_are_those_of_python():
+    n = torch.arange(300.0)
+    assert count_binary_digits(n).tolist() == [bin(k).count("1") for k in range(300)]
+
+
+@given(st.floats(-0.5, 2, width=32), st.floats(0.25, 5, width=32), st.integers(1, 64))
+def test_sfn_sends_what_integrate_and_fire_sends_in_T_steps(x: float, theta: float, T: int):
+    """A constant current within 0..theta, where the neuron never falls behind; v(0) = theta / 2."""
+    if abs((x * T / theta + 0.5) % 1 - 0.5) > 0.5 - 1e-3:
+        return  # on the edge between two values
+    potential, spikes = theta / 2, 0
+    for _ in range(T):
+        potential += x
+        if potential >= theta:
+            potential -= theta
+            spikes += 1
+    recipe = get_recipe("sfn").with_settings({"neuron.gamma": T})
+    assert fired(recipe, x, theta=theta / T) == spikes
+
+
+def balanced(values: Tensor) -> float:
+    """The threshold of one channel, by the loop over all its activations."""
+    values = values.double().clamp(min=0)
+    theta = 0.0
+    while True:
+        step = 2 * (values - theta).clamp(min=0).mean().item()
+        theta += step
+        if step <= 1e-3 * theta:
+            return theta
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_thresholds_of_ltb_are_those_of_a_direct_loop(slope: float):
+    """Up to the width of a bin of the histogram."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(5, 3, generator=generator).tolist()
+    graph = points([(weight, [0.3, -0.2, 0.0, -9.0, 0.1]), ([[1.0] * 5], [0.0])], slope)
+    x = torch.randn(4, 3, 16, 16, generator=generator, dtype=torch.float64)
+    seen: dict[str, Tensor] = {}
+
+    def tap(node: Node, before: Tensor, after: Tensor) -> None:
+        seen[node.name] = before.transpose(0, 1).flatten(1)
+
+    forward(graph, x, tap)
+    neurons = base_parameters(graph, collect_histograms(graph, [x]), get_recipe("ltb"))["act1"]
+    sides = {"theta": 1, "theta_off": -1} if slope else {"theta": 1}
+    assert set(neurons) == {*sides, "initial"}
+    for side, sign in sides.items():
+        expected = [balanced(sign * channel) for channel in seen["act1"]]
+        # A silent channel takes the largest threshold.
+        expected = [theta or max(expected) for theta in expected]
+        assert neurons[side].tolist() == pytest.approx(expected, rel=0.01)
+
+
+def test_balanced_thresholds_by_hand():
+    """An image of ones is a spike in every step, whatever the seed: the currents, and so the
+    thresholds, are known.
+
+    Layer 1: currents 1/2 and 3/4, theta = 3/4: the first neuron fires at t = 2, 4, ..., the second
+    in every step. Layer 2, weights (3, 2), bias 1/4: its largest current is (3 + 2) * 3/4 + 1/4 =
+    4; the ANN's activation is 3 1/4.
+    """
+    graph = points([([[0.5], [0.75]], [0.0, 0.0]), ([[3.0, 2.0]], [0.25]), ([[1.0]], [0.0])])
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    converted = spiking(graph, x, get_recipe("spike-norm"))
+    assert converted.neurons["act1"]["theta"].tolist() == [0.75, 0.75]
+    assert converted.neurons["act2"]["theta"].tolist() == [4.0]
+    sent = record(converted.simulator(observed=True), x, 6)
+    assert sent["act1"][:, 0, :, 0, 0].tolist() == [[0, 1], [1, 1]] * 3
+    # Currents 7/4, 4 in turn: U = 7/4, 23/4 -> 0, and so on.
+    assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_biases_are_part_of_the_balanced_current():
+    """The paper has none. A layer driven by its bias alone is balanced to it, and fires in every
+    step.
+    """
+    graph = points([([[0.0]], [2.0]), ([[1.0]], [0.0])])
+    x = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    converted = spiking(graph, x, get_recipe("spike-norm"))
+    assert converted.neurons["act1"]["theta"].tolist() == [2.0]
+    assert converted.network().run(x, 8).snapshots[8].outputs[0].item() == 2.0
