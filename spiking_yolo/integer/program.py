@@ -21,6 +21,7 @@ from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
+from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.operations import EventCosts, total_macs
 
 # Slots of a position besides one for each four channels, for changes that take several.
@@ -226,9 +227,11 @@ class Program:
     def prices(self, first: bool) -> dict[str, Tensor]:
         """The same but for the events themselves, int32 [columns, segments * positions]."""
         if first not in self._prices:
-            self._prices[first] = {}
+            prices: dict[str, Tensor] = {}
             for name, each in self.columns(first).items():
-                self._prices[first][name] = each[:, 1:].T.to(torch.int32).contiguous()
+                prices[name] = each[:, 1:].T.to(torch.int32).contiguous()
+            # At once, since threads share them.
+            self._prices[first] = prices
         return self._prices[first]
 
     def start(self, images: int) -> "State":
@@ -299,7 +302,7 @@ class State:
 
     def restart(self) -> None:
         """Forget what was computed before."""
-        self.fresh, self._dead_zone = True, 0.0
+        self.fresh, self._dead_zone, self._lossless = True, 0.0, False
         self._sent.clear()
 
     # ---- memory ----
@@ -522,7 +525,7 @@ class State:
     def _add_pooling(self, step: Pooling, heard: bool) -> None:
         plan, name = self._plan, step.node.name
         part = self._run(step.part and (step.part,))
-        if part is None:
+        if part is None or plan.digits is not count_digits:
             if heard:
                 self._map(name)
             self._add(OUTSIDE, None, name)
@@ -548,7 +551,8 @@ class State:
         pixels = image.movedim(1, -1).contiguous()
         self._image.bytes, call = pixels.data_ptr(), self._call
         call.fresh = int(self.fresh)
-        call.everywhere = int(self.fresh or dead_zone < self._dead_zone)
+        smaller = dead_zone < self._dead_zone or (lossless and not self._lossless)
+        call.everywhere = int(self.fresh or smaller)
         call.anew, call.due = int(lossless), 0.5 + dead_zone if dead_zone else 0.0
         # Threads that wait for each other take longer than a small network.
         call.threads = torch.get_num_threads() if self._program.large else 1
@@ -558,7 +562,7 @@ class State:
             self._outside(*self._commands[at])
             at += 1
         result = self._counted()
-        self.fresh, self._dead_zone = False, dead_zone
+        self.fresh, self._dead_zone, self._lossless = False, dead_zone, lossless
         return result
 
     def _prepare(self, maps: bool) -> None:
@@ -591,7 +595,7 @@ class State:
         if kind == SUMS:
             assert isinstance(step, Convolution) and step.parts is not None
             start = time.process_time_ns()
-            self._absorb(what, name, step.whole(self._bytes(step.parts)))
+            self._absorb(what, name, step.whole.exact(self._bytes(step.parts)))
             spent = time.process_time_ns() - start
             what.dense = min(what.dense or spent, spent)
         elif what is None:
@@ -604,10 +608,13 @@ class State:
 
     def _absorb(self, sums: Any, name: str, value: Tensor) -> None:
         """Whole numbers [N, C, H, W] become the sums of a node."""
-        rows = value.movedim(1, -1).contiguous()
-        channels = rows.shape[-1]
-        given = rows.data_ptr(), rows.numel() // channels, channels
-        library().absorb(ctypes.byref(sums), *given)
+        if value.dtype == torch.float64:
+            self._view(name, sums.outs).copy_(value)
+        else:
+            rows = value.movedim(1, -1).contiguous()
+            channels = rows.shape[-1]
+            given = rows.data_ptr(), rows.numel() // channels, channels
+            library().absorb(ctypes.byref(sums), *given)
         self._fill_marks(sums, name, 1)
 
     def _fill_marks(self, sums: Any, name: str, value: int) -> None:
