@@ -8,7 +8,7 @@ from helpers.networks import TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert import training
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.straight_through import smooth_digits, straight_through
+from spiking_yolo.convert.straight_through import smooth_digits
 from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -16,13 +16,6 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import count_digits
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
-
-
-def test_straight_through():
-    x = torch.tensor([1.3, -2.6], requires_grad=True)
-    y = straight_through(x.detach().round(), 3 * x)
-    y.sum().backward()
-    assert y.tolist() == [1, -3] and x.grad is not None and x.grad.tolist() == [3, 3]
 
 
 def test_smooth_digits_follow_the_digits():

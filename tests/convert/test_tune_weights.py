@@ -74,9 +74,7 @@ def test_training_lowers_the_error_at_the_same_operations():
 
 
 @pytest.mark.parametrize(("goal", "shift"), [(1.25, -0.04), (0.8, 0.05), (0.1, 0.2)])
-def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(
-    goal: float, shift: float, monkeypatch: pytest.MonkeyPatch
-):
+def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(goal, shift, monkeypatch):
     """The goal is a multiple of it. At so small a rate little else moves them."""
     monkeypatch.setattr(training_module, "GAIN", 200.0)
     t = training()

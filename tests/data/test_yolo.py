@@ -48,9 +48,7 @@ def test_boxes_are_pixels_of_the_image(root: Path) -> None:
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=5))
-def test_boxes_are_the_inverse_of_the_format(
-    tmp_path_factory: pytest.TempPathFactory, rows: list
-) -> None:
+def test_boxes_are_the_inverse_of_the_format(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("set")
     image = photo(folder / "images/x.png", (64, 32))
     write(folder / "labels/x.txt", "".join(f"2 {x!r} {y!r} {w!r} {h!r}\n" for x, y, w, h in rows))

@@ -4,13 +4,6 @@ import torch
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 
 
-def test_forward_by_hand():
-    """theta 2, 4 levels: steps of 0.5, rounded to the nearest, clipped to [0, 2]."""
-    x = torch.tensor([-1.0, 0.2, 0.3, 0.74, 0.76, 1.9, 5.0])
-    expected = torch.tensor([0.0, 0.0, 0.5, 0.5, 1.0, 2.0, 2.0])
-    assert torch.equal(QCFS(levels=4, theta=2.0)(x), expected)
-
-
 def test_backward_by_hand():
     """Straight through: inside the range d/dx = 1; d/dtheta = q - x / theta there, 1 above it, 0
     below.

@@ -114,7 +114,7 @@ def test_many_random_networks(seed: int):
 
 
 class Kernels(nn.Module):
-    """A layer for each kernel. [N, 3, 12, 12]."""
+    """A layer for each kernel, and neurons of each kind. [N, 3, 12, 12]."""
 
     def __init__(self):
         super().__init__()

@@ -1,38 +1,19 @@
 """The COCO scorer: twelve known figures, through our own rows and id mapping."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.coco import EXPECTED, FOUND, NAMES, OBJECTS, ground_truth
+from helpers.coco import EXPECTED, FOUND, OBJECTS, ground_truth
 
-from spiking_yolo.data.annotations import matched_classes
-from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.precision import CocoScore, coco_score, to_coco
 
 
 def predictions() -> list[dict[str, Any]]:
-    """The rows as the evaluation makes them: network classes 0, 1, 2 named dog, toothbrush,
-    person.
-    """
-    names = ("dog", "toothbrush", "person")
-    classes = DetectionSet("", tuple(NAMES.values()), [], [], tuple(NAMES), has_ids=True)
-    ids = [classes.category_ids[i] for i in matched_classes(classes, names)]
-    rows = []
-    for image in (1, 2, 3):
-        mine = [row for row in FOUND if row[0] == image]
-        xywh = torch.tensor([row[2:6] for row in mine], dtype=torch.float32)
-        found = Detections(
-            torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
-            torch.tensor([row[6] for row in mine], dtype=torch.float32),
-            torch.tensor([ids.index(row[1]) for row in mine]),
-        )
-        rows += to_coco(found, image, ids)
-    return rows
+    return [{"image_id": i, "category_id": c, "bbox": box, "score": s} for i, c, *box, s in FOUND]
 
 
 def figures(score: CocoScore) -> list[float]:
@@ -76,21 +57,3 @@ def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
     assert json.loads(json.dumps(row)) == row
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     assert to_coco(none, 1, (1,)) == []
-
-
-def test_any_set_scores_as_coco() -> None:
-    """The mini set through our own record has the same figures: areas, crowds and sparse ids
-    survive.
-    """
-    samples = []
-    for image in (1, 2, 3):
-        mine = [row for row in OBJECTS if row[0] == image]
-        boxes = [(x, y, x + w, y + h) for _, _, x, y, w, h, _ in mine]
-        size, labels = (640, 480), [row[1] for row in mine]
-        flags = [bool(row[6]) for row in mine]
-        samples.append(Sample.of(f"name{image}", Path("x.jpg"), size, boxes, labels, ignored=flags))
-    data = DetectionSet("mini", ("toothbrush", "person", "dog"), samples, [], (90, 1, 18))
-    ours = {90: 1, 1: 2, 18: 3}
-    rows = [{**row, "category_id": ours[row["category_id"]]} for row in predictions()]
-    score = coco_score(data.as_coco().annotations, rows)
-    assert [round(value, 6) for value in figures(score)] == EXPECTED

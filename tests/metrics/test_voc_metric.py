@@ -57,16 +57,6 @@ def test_average_precision_of_worked_lists() -> None:
         assert average_precision(tp, npos, "area") == pytest.approx(area, abs=1e-9)
 
 
-def test_eleven_points_are_compared_exactly() -> None:
-    """Three of ten reach recall 0.3, three of five reach 0.6; floats of np.arange(0, 1.1, 0.1) deny
-    both.
-    """
-    ten, five = [1, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0]
-    by_hand = (5 + 2 * 0.75 + 2 * 4 / 7) / 11
-    assert average_precision(ten, 10, "11 points") == pytest.approx(4 / 11, abs=1e-12)
-    assert average_precision(five, 5, "11 points") == pytest.approx(by_hand, abs=1e-12)
-
-
 def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
     """(11-point, area) in exact arithmetic, from the definition by thresholds and by recall
     steps.
@@ -93,20 +83,6 @@ def test_average_precision_against_its_definition(tp: list[bool], missed: int) -
         assert found == pytest.approx(float(expected), abs=1e-12)
 
 
-def test_difficult_objects_are_neither_found_nor_missed() -> None:
-    a = truth([(10, 10, 50, 50), (60, 60, 100, 100)], difficult=[False, True])
-    b = truth([(20, 20, 80, 80)], name=1)
-    on_a = found(
-        [(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)],
-        [0.9, 0.8, 0.7, 0.65],
-    )
-    on_b = found([(150, 150, 190, 190), (20, 20, 80, 80)], [0.6, 0.5])
-    score = voc_map([on_a, on_b], of([a, b]))
-    assert score.npos == {"thing": 2}
-    assert score.mAP_07 == pytest.approx(0.7727272727, abs=1e-9)
-    assert score.mAP_area == pytest.approx(0.75, abs=1e-12)
-
-
 def test_iou_counts_both_border_pixels() -> None:
     a = np.array([[0.0, 0, 9, 9]])
     b = np.array([[5.0, 0, 14, 9], [0, 0, 9, 4], [9, 9, 20, 20], [10, 0, 12, 9]])
@@ -117,16 +93,6 @@ def test_exactly_half_matches() -> None:
     half = np.array([[0.0, 0, 9, 4]])  # 50 of 100 pixels
     assert match(half, np.array([0]), truth([(0, 0, 9, 9)])).tolist() == [1]
     assert match(half - [0, 0, 0, 0.1], np.array([0]), truth([(0, 0, 9, 9)])).tolist() == [0]
-
-
-def test_a_taken_object_leaves_no_second_best() -> None:
-    """The second box overlaps the free object with IoU > 0.5 too, but the taken one more: it is
-    false.
-    """
-    objects = truth([(0, 0, 99, 99), (20, 0, 119, 99)])
-    boxes = np.array([[0.0, 0, 99, 99], [5, 0, 104, 99]])
-    assert inclusive_iou(boxes[1:], objects.boxes).min() > 0.5
-    assert match(boxes, np.array([0, 0]), objects).tolist() == [1, 0]
 
 
 def test_the_mean_leaves_out_classes_without_objects() -> None:

@@ -42,11 +42,8 @@ class Capped(nn.Module):
         return self.fc(self.mean(y).flatten(1))
 
 
-CLIP, QUANTISED = ClippedReLU, lambda cap: QCFS(4, cap)
-
-
 @cache
-def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted:
+def converted(method: str, activation: Any = ClippedReLU, **settings: Any) -> Converted:
     """Calibrated on images(2)."""
     changes = {k.replace("__", "."): v for k, v in settings.items()}
     return spiking(make(Capped, activation=activation), images(2), recipe_of(method), changes)
@@ -84,7 +81,7 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
     """
     x, network = images(2, seed=7), converted(name)
     errors = [
-        relative_error(s.outputs, make(Capped, activation=CLIP)(x))
+        relative_error(s.outputs, make(Capped, activation=ClippedReLU)(x))
         for s in network.network().run(x, 64, [1]).snapshots.values()
     ]
     assert errors[1] < (0.4 if name == "spike-norm" else 0.1), errors

@@ -60,9 +60,7 @@ def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
 
 @settings(deadline=None)
 @given(geometries() | TILES, st.integers(4, 6), st.integers(0, 2**31))
-def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(
-    a: dict[str, Any], height: int, seed: int
-):
+def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a, height, seed):
     """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are
     exact. Where windows of 2 x 2 tile the map, maxima are of pairs.
 
@@ -76,27 +74,6 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(
         arrived, sent, moved = arrived + x, sent + out, moved + np.ceil(np.abs(out))
         np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
     np.testing.assert_array_equal(pool.counts.spikes.numpy(), moved.sum(1, keepdims=True))
-
-
-STEPS = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
-
-
-def row(pool: CumulativeMaxPool) -> list[list[float]]:
-    """What it sends of STEPS."""
-    return [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in STEPS]
-
-
-def test_by_hand():
-    """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding
-    never wins.
-    """
-    a = attributes([1, 2], (0, 1, 0, 0))
-    pool = CumulativeMaxPool(a)
-    assert row(pool) == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
-    assert pool.counts.spikes.flatten().tolist() == [3.0, 3.0]
-    # One that hands on its sum.
-    summed = CumulativeMaxPool(a, sends_sums=True)
-    assert row(summed) == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
 def test_events_are_counted_in_spikes():

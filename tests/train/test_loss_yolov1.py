@@ -90,24 +90,6 @@ def test_a_centre_on_the_far_border_stays_inside():
     assert (targets.row.item(), targets.col.item()) == (2, 3)
 
 
-def test_a_rectangular_target_by_hand():
-    """Two rows of four cells, two images. Centres (.65, .75) and (.55, .6) share the cell of row 1,
-    column 2.
-    """
-    first = torch.tensor([[0.525, 0.57, 0.775, 0.93], [0.5, 0.55, 0.6, 0.65], [0.5, 0.3, 0.6, 0.5]])
-    second = torch.tensor([[0.0, 0.5, 0.2, 1.0]])
-    targets = encode([first, second], [torch.tensor([1, 2, 3]), torch.tensor([4])], (2, 4))
-    found = {}
-    for *key, xywh, _ in zip(*map(Tensor.tolist, targets), strict=True):
-        found[tuple(key)] = xywh
-    assert found == {
-        (0, 1, 2, 1): pytest.approx([0.6, 0.5, 0.5, 0.6], abs=1e-5),
-        (0, 0, 2, 3): pytest.approx([0.2, 0.8, 0.1**0.5, 0.2**0.5], abs=1e-5),
-        (1, 1, 0, 4): pytest.approx([0.4, 0.5, 0.2**0.5, 0.5**0.5], abs=1e-5),
-    }
-    torch.testing.assert_close(targets.corners, torch.stack([second[0], first[0], first[2]]))
-
-
 fraction = st.floats(0.02, 0.98)
 
 

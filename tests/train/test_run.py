@@ -83,9 +83,7 @@ def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_the_command_calibrates_and_says_what_comes_next(
-    squares: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_calibrates_and_says_what_comes_next(squares, monkeypatch, capsys):
     monkeypatch.setattr("spiking_yolo.convert.calibrate.by_gradient", lambda _, neurons: neurons)
     command = ["train", "--task", "classify", "--model", "resnet20", "--device", "cpu"]
     command += ["--epochs", "1", "--batch", "4"]

@@ -11,10 +11,9 @@ from helpers.evaluating import make_scene
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.apps.evaluate.scoring import CocoScorer
 from spiking_yolo.apps.evaluate.table import Row
-from spiking_yolo.data.annotations import VOC_NAMES, load_coco_json, matched_classes
+from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 
@@ -51,17 +50,6 @@ def test_the_figures_of_coco(tmp_path: Path):
     assert interval is not None
     ends = interval.intervals()["mAP50"]
     assert ends.low < ends.value == scored.figures["mAP50"] < ends.high
-
-
-def test_classes_of_a_coco_network_on_voc(tmp_path):
-    dataset = DetectionSet("voc", VOC_NAMES, [], [])
-    others = (n for n in VOC_NAMES if n not in ("person", "diningtable"))
-    names = ("person", "kite", "dining table", *others)
-    index = matched_classes(dataset, names)
-    assert index[0] == VOC_NAMES.index("person") and index[1] == -1
-    assert index[2] == VOC_NAMES.index("diningtable")
-    with pytest.raises(UserError, match="lacks"):
-        matched_classes(dataset, ("person",))
 
 
 def test_boxes_of_other_classes_take_nobodys_place(tmp_path):

@@ -49,13 +49,6 @@ def digits(layer: NeuronLayer, zs: list[float]) -> list[float]:
     return sent
 
 
-def test_a_value_by_hand():
-    """93.2 is over 64, the half of 128; -34.8 below -32; 29.2 over 16; -2.8 is within 8 and 4, but
-    below -2; 1.2 over 1; -0.8 below -1/2.
-    """
-    assert digits(neuron(RECIPE), [93.2 / 128] + [0] * 7) == [1, -1, 1, 0, 0, -1, 1, -1]
-
-
 @given(
     st.lists(st.floats(-3, 3), min_size=K, max_size=K),
     st.sampled_from([0.0, 0.1, 1.0]),

@@ -19,18 +19,6 @@ from spiking_yolo.snn.neurons.on_off import OnOff
 TSC, RMP = get_recipe("tsc"), get_recipe("rmp")
 
 
-def test_switches_by_hand():
-    """Spikes 0 1 1 1 0 1 0 0: on, off, on, off. The last run counts its off only once it has
-    ended.
-    """
-    layer = neuron(TSC)
-    assert send(layer, [0, 1, 1, 1, 0, 1, 0, 0]) == [0, 1, 1, 1, 0, 1, 0, 0]
-    assert (layer.counts.spikes.item(), layer.count.item()) == (4, 4)
-    open_end = neuron(TSC)
-    send(open_end, [0, 1, 1, 1])
-    assert (open_end.counts.spikes.item(), open_end.count.item()) == (1, 3)
-
-
 @settings(deadline=None, max_examples=50)
 @given(currents, thetas, st.sampled_from([1, 3]))
 def test_switches_are_changes_of_the_spike_train(zs: list[Fraction], theta: Fraction, gamma: int):
