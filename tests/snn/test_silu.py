@@ -114,7 +114,7 @@ def test_the_graph_is_the_network_and_the_pool_stays_behind_the_neurons(phi: Act
     torch.testing.assert_close(forward(graph, x)[0], model(x))
     assert F.silu(model.conv1(x)).min() < -0.27
     converted = spiking(model, x, get_recipe(DEFAULT))
-    sent = converted.network()(x).sent["act"]
+    sent = converted.network().sent(x)["act"]
     assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
     outputs = converted.network().run(x, 1).snapshots[1].outputs
     assert relative_error(outputs, model(x)) < 0.1

@@ -1,17 +1,17 @@
 """The verb analyze: its files, its table, the error of the output, and the figures of a layer."""
 
 import csv
+import math
 from pathlib import Path
+
 import pytest
+import torch
 from helpers.tiny import run_tool, write_tiny
-from spiking_yolo.apps.analyze.run import analyze
+
+from spiking_yolo.apps.analyze.run import PARTS, Chain, LayerTotals, analyze
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.graph import forward
-import math
-import pytest
-import torch
-from spiking_yolo.apps.analyze.run import PARTS, Chain, LayerTotals
 
 
 @pytest.fixture(scope="module")

@@ -6,23 +6,21 @@ import os
 import re
 import signal
 import time
-import cv2
-import pytest
-from helpers.tiny import files
-from helpers.video import break_tail, noise, read_frames, walk, write_frames
-from PIL import Image
-from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
-from spiking_yolo.errors import Notice
-from spiking_yolo.integer.stream import Stream
 from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from helpers.tiny import NAMES, files, photo
-from helpers.video import read_frames, walk, write_frames
+from helpers.video import break_tail, noise, read_frames, walk, write_frames
+from PIL import Image
+
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.data.mot import MotBoxes, read_mot
+from spiking_yolo.errors import Notice
+from spiking_yolo.integer.stream import Stream
 
 
 def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys):

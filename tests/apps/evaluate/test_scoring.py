@@ -2,28 +2,26 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 import pytest
 from helpers.coco import EXPECTED, FOUND, OBJECTS, ground_truth
 from helpers.evaluating import make_scene
+
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.scoring import CocoScorer
-from spiking_yolo.apps.evaluate.table import Row
+from spiking_yolo.apps.evaluate.scoring import CocoScorer, Scored
+from spiking_yolo.apps.evaluate.table import ANN, Row, changing, with_intervals
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.spec import Spec
-from types import SimpleNamespace
-import numpy as np
-import pytest
-from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.scoring import Scored
-from spiking_yolo.apps.evaluate.table import ANN, Row, changing, with_intervals
-from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
 from spiking_yolo.metrics.costs import NetworkCosts, exponentials, spike_value
 from spiking_yolo.metrics.energy import Work
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.trainable import resnet20, vgg16
 from spiking_yolo.snn.network import image_keys, uniform
 
 nir = pytest.importorskip("nir")
@@ -87,19 +86,6 @@ def compare(net: Converted, path, steps: Callable[[Tensor, int], Tensor] = lambd
 )
 def test_same_spikes(model, method, tmp_path):
     compare(converted(make(model), method), tmp_path / "net.nir")
-
-
-@pytest.mark.parametrize(
-    ("build", "options"),
-    [(resnet20, {"classes": 10}), (vgg16, {"classes": 10, "pool": "avg", "width": 0.125})],
-)
-def test_same_spikes_of_classifiers(build, options, tmp_path):
-    graph = compare(
-        converted(make(build, **options), "channel-norm", size=32), tmp_path / "net.nir"
-    )
-    neurons = [node for node in graph.nodes.values() if isinstance(node, nir.IF)]
-    assert len(neurons) == (19 if build is resnet20 else 13)
-    assert all((node.v_threshold == 1).all() and (node.r == 1).all() for node in neurons)
 
 
 def test_same_spikes_with_settings(tmp_path):

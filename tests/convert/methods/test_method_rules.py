@@ -1,10 +1,14 @@
 """Methods with a rule of their own, against numbers worked out by hand and plain loops."""
 
+from fractions import Fraction
+from itertools import pairwise
+
 import pytest
 import torch
 from helpers.methods import fired, method, neuron, points, record, send
 from helpers.networks import TinyLeaky, spiking
-from hypothesis import given
+from helpers.scalar_neurons import currents, thetas
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
@@ -144,3 +148,16 @@ def test_balanced_thresholds_by_hand():
     assert sent["act1"][:, 0, :, 0, 0].tolist() == [[0, 1], [1, 1]] * 3
     # Currents 7/4, 4 in turn: U = 7/4, 23/4 -> 0, and so on.
     assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(currents, thetas, st.sampled_from([1, 3]))
+def test_switches_of_tsc_are_changes_of_the_spike_train(
+    zs: list[Fraction], theta: Fraction, gamma: int
+):
+    """With bursts, a switch for every unit of the change. The spikes are RMP's."""
+    settings = {"neuron.gamma": gamma}
+    layer = neuron(get_recipe("tsc").with_settings(settings), theta)
+    sent = send(layer, zs)
+    assert sent == send(neuron(get_recipe("rmp").with_settings(settings), theta), zs)
+    assert layer.counts.spikes.item() == sum(abs(b - a) for a, b in pairwise([0, *sent]))
