@@ -22,7 +22,7 @@ import msgspec
 from cyclopts import Parameter, Token, convert, validators
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import LARGEST_INTEGER, Size, input_size
+from spiking_yolo.io.names import LARGEST_INTEGER, Size, input_size, side_or_size
 
 
 def at_least(low: int) -> Parameter:
@@ -57,8 +57,13 @@ def _pairs(_: Any, tokens: Sequence[Token]) -> dict[str, str]:
     return pairs
 
 
-def _size(_: Any, tokens: Sequence[Token]) -> Size:
-    return input_size(tokens[0].value)
+def _size(kind: Any, tokens: Sequence[Token]) -> int | Size:
+    return _sized(kind, tokens[0].value)
+
+
+def _sized(kind: Any, value: Any) -> int | Size:
+    """A size; of an option that may be the longer side alone, that if it is given so."""
+    return side_or_size(value) if int in get_args(kind) else input_size(value)
 
 
 # Several values: with commas between them, or each a word of its own, as files are.
@@ -120,7 +125,7 @@ def _converted(name: str, kind: Any, value: Any) -> Any:
     """A value as its field has it: text becomes a path or a size, and a list a tuple."""
     if value is not None and Size in (kind, *get_args(kind)):
         try:
-            return input_size(value)
+            return _sized(kind, value)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
     try:

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -20,13 +21,13 @@ from spiking_yolo.data.video import BLACK, PLAIN, FrameSource, frames_of, previe
 from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError, no_attribute
-from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.stream import Network, check_lossless
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
-from spiking_yolo.io.names import Size
-from spiking_yolo.metrics.costs import NetworkCosts
-from spiking_yolo.observe import Input, Observer, read_input
+from spiking_yolo.io.names import Size, side_or_size
+from spiking_yolo.metrics.costs import CostsByShape
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Input, Observer, Shapes, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
 
@@ -88,7 +89,9 @@ class SpikingYOLO:
             WEIGHTS` has them.
         cfg: The network's .cfg, if it does not lie beside the weights.
         names: Class names, one per line, if they do not lie beside the weights.
-        imgsz: Input size in pixels: the side of a square, or (height, width).
+        imgsz: Input size in pixels: the longer side, or exactly (height, width).
+        square: Put every image into a square of that side, instead of at its own shape: the
+            shorter side is then as short as the image allows, a multiple of the stride.
         statistics: File of statistics and calibrations, if it does not lie beside the weights.
         device: "cpu", "cuda", "cuda:1", ...
 
@@ -112,6 +115,7 @@ class SpikingYOLO:
         cfg: str | Path | None = None,
         names: str | Path | None = None,
         imgsz: int | Size | None = None,
+        square: bool = False,
         statistics: str | Path | None = None,
         device: str | torch.device = "cpu",
     ):
@@ -125,11 +129,14 @@ class SpikingYOLO:
         if self.spec.task != "detect":
             raise UserError(f"a classifier finds no boxes: use `{command('eval')}`")
         self._graph = network.graph.to(self.device)
-        self._costs = NetworkCosts.of(network)
+        exact = imgsz is not None and isinstance(side_or_size(imgsz), tuple)
+        self._own = not (square or exact)
+        self._costs = CostsByShape(network)
         self._uncalibrated: Uncalibrated | None = None
         self._converted: Converted | None = None
-        # Networks that no call uses now.
+        # Simulators that no call uses now.
         self._idle: list[Network] = []
+        self._shapes = Shapes(self._graph, self.spec, self._network_of, self._own)
         self._of_videos: SpikingYOLO | None = None
         if isinstance(network, Uncalibrated):
             self._uncalibrated = network
@@ -250,13 +257,13 @@ class SpikingYOLO:
         if len(images) != 1:
             raise UserError(f"{len(images)} images are given to detect: use SpikingYOLO.predict")
         self._calibrate_once(_listed(images, bgr))
-        prepared = read_input(images[0], self.spec, bgr)
-        network = self._free_network()
-        observer = Observer(network, self._graph, self.spec, selection)
-        (seen,) = observer.observe([prepared], T, times, progress=progress)
-        if not isinstance(network, IntegerNetwork):
-            self._idle.append(network)
-        return Result.of(seen, self.names, self._source.recipe, self._costs)
+        read = read_input(images[0], bgr=bgr)
+        observer = self.observer(selection)
+        (seen,) = observer.observe([read], T, times, progress=progress)
+        if not self.converted.recipe.complete:
+            assert observer.network is not None
+            self._idle.append(observer.network)
+        return Result.of(seen, self.names, self._source.recipe, self._costs(seen))
 
     def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
         """Detect objects in any number of images, by the name that Ultralytics has for it.
@@ -296,10 +303,10 @@ class SpikingYOLO:
             UserError: As `detect`.
         """
         selection = self._selection(boxes)
-        observer = Observer(None, self._graph, self.spec, selection)
-        prepared = read_input(image, self.spec, bgr)
+        observer = Observer(self._shapes, self._graph, self.spec, selection)
+        prepared = read_input(image, bgr=bgr)
         (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
-        return Result.of_ann(seen, self.names, self._costs)
+        return Result.of_ann(seen, self.names, self._costs(seen))
 
     def stream(
         self,
@@ -358,7 +365,7 @@ class SpikingYOLO:
         def inputs() -> Iterator[Input]:
             for k, image in enumerate(source.frames(every)):
                 number = k * every
-                yield read_input(image, self.spec, False, number, number / source.fps)
+                yield read_input(image, frame=number, time_of_frame=number / source.fps)
 
         def results() -> Iterator[Result]:
             waiting, first, pictures = inputs(), list[Input](), list[Picture]()
@@ -372,10 +379,11 @@ class SpikingYOLO:
             if not first:
                 return
             detector._calibrate_once(pictures)
-            observer = detector.observer(selection)
+            observer = detector.observer(selection).at(first[0])
             stream = observer.stream(T, lossless)
             for seen in observer.follow(chain(first, waiting), stream, times):
-                result = Result.of(seen, self.names, detector._source.recipe, detector._costs)
+                costs = detector._costs(seen)
+                result = Result.of(seen, self.names, detector._source.recipe, costs)
                 if tracker is not None:
                     result = result.tracked(tracker)
                 yield result
@@ -387,12 +395,15 @@ class SpikingYOLO:
         if self._of_videos is None:
             self._of_videos, network = self, self._prepared(video=True)
             if isinstance(network, Converted) and network.recipe != self._source.recipe:
-                self._of_videos = SpikingYOLO(network, device=self.device)
+                self._of_videos = SpikingYOLO(network, square=not self._own, device=self.device)
         return self._of_videos
 
     def observer(self, selection: Selection | None = None) -> Observer:
         """An Observer with a network of its own: it sees more than a Result holds."""
-        return Observer(self._free_network(), self._graph, self.spec, selection or Selection())
+        shapes = self._shapes
+        if not self.converted.recipe.complete:
+            shapes = shapes.of(self._free_simulator())
+        return Observer(shapes, self._graph, self.spec, selection or Selection())
 
     def _selection(self, boxes: BoxOptions) -> Selection:
         """The options of a call, checked."""
@@ -413,21 +424,21 @@ class SpikingYOLO:
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
-        self._costs = NetworkCosts.of(converted)
+        self._costs = CostsByShape(converted)
+        self._shapes = Shapes(self._graph, self.spec, self._network_of, self._own)
         self._idle = []
         # Last, so that other threads see all of it.
         self._converted = converted
 
-    def _free_network(self) -> Network:
-        """One that no other call uses; whole numbers have no state, and are held once."""
-        converted = self.converted
-        if converted.recipe.complete:
-            self._idle = self._idle or [converted.network(self.device)]
-            return self._idle[0]
+    def _network_of(self, spec: Spec) -> Network:
+        return replace(self.converted, spec=spec).network(self.device)
+
+    def _free_simulator(self) -> Network:
+        """One that no other call uses; networks of whole numbers have no state."""
         try:
             return self._idle.pop()
         except IndexError:
-            return converted.network(self.device)
+            return self.converted.network(self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what is pickled, makes its networks anew."""

@@ -19,8 +19,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -30,10 +31,11 @@ from torch import Tensor
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import notice
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, forward, shapes
 from spiking_yolo.integer.stream import Network, Stream
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.io.names import Size
+from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.network import Probe
 from spiking_yolo.snn.operations import total_macs
@@ -44,6 +46,8 @@ from spiking_yolo.snn.readout import Run, Snapshot
 Want = Literal["boxes", "ann", "maps", "layers"]
 Prediction = Detections | TopClasses
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
+# Shapes whose networks are kept.
+KEPT = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class Input:
     """An image, ready for a network.
 
     Attributes:
-        x: Uint8 [C, h, w], or floats as the ANN takes them.
+        x: Uint8 [C, h, w], or floats as the ANN takes them; empty until it is prepared.
         placement: Where the image lies in `x`.
         image: The image, uint8 [H, W, 3] RGB.
         path: Its file; None if it was given as pixels.
@@ -60,7 +64,7 @@ class Input:
         seconds: Reading and preparing it took so long.
     """
 
-    x: Tensor
+    x: Tensor = field(default_factory=lambda: torch.empty(0))
     placement: Placement | None = None
     image: np.ndarray | None = None
     path: str | None = None
@@ -68,21 +72,84 @@ class Input:
     time: float = 0.0
     seconds: float = 0.0
 
+    def prepared(self, spec: Spec) -> "Input":
+        """The same ready for a network, unless it is."""
+        if self.image is None or self.placement is not None:
+            return self
+        start = time.perf_counter()
+        x, placement = preprocess(self.image, spec)
+        seconds = self.seconds + time.perf_counter() - start
+        return replace(self, x=x, placement=placement, seconds=seconds)
+
 
 def read_input(
     source: ImageSource,
-    spec: Spec,
+    spec: Spec | None = None,
     bgr: bool = False,
     frame: int | None = None,
     time_of_frame: float = 0.0,
 ) -> Input:
-    """Read an image and prepare it for a network. bgr: arrays have the channel order of OpenCV."""
+    """Read an image and prepare it for a network; without a Spec an Observer does that, at the
+    shape that it chooses. bgr: arrays have the channel order of OpenCV.
+    """
     start = time.perf_counter()
     image = read_image(source, bgr)
-    x, placement = preprocess(image, spec)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seconds = time.perf_counter() - start
-    return Input(x, placement, image, path, frame, time_of_frame, seconds)
+    read = Input(image=image, path=path, frame=frame, time=time_of_frame, seconds=seconds)
+    return read if spec is None else read.prepared(spec)
+
+
+class Shapes:
+    """The shapes at which a network sees images: each at its own, see Spec.of_shape, or all at that
+    of the Spec.
+
+    Args:
+        graph: The ANN.
+        spec: Its interface.
+        make: Makes the network of a Spec. The last KEPT are kept.
+        own: Whether images have their own shape, as far as the graph takes it.
+    """
+
+    def __init__(self, graph: Graph, spec: Spec, make: Callable[[Spec], Network], own: bool = True):
+        self._graph, self._spec, self._make, self._own = graph, spec, make, own
+        # Of each size of an image.
+        self._specs: dict[tuple[int, int], Spec] = {}
+        self._networks: dict[Spec, Network] = {}
+
+    def of(self, network: Network) -> "Shapes":
+        """The same with one network, a simulator, which takes images of every shape."""
+        shapes = copy(self)
+        shapes._make, shapes._networks = lambda _: network, {}
+        return shapes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled makes its networks anew."""
+        return {**self.__dict__, "_networks": {}}
+
+    def spec(self, width: int, height: int) -> Spec:
+        """The interface for images of this size."""
+        if (width, height) not in self._specs:
+            self._specs[width, height] = self._fitting(width, height)
+        return self._specs[width, height]
+
+    def _fitting(self, width: int, height: int) -> Spec:
+        wanted = self._spec.of_shape(width, height)
+        if not self._own:
+            return self._spec
+        if wanted not in self._specs.values():
+            try:
+                check_network(self._graph, wanted)
+            except UserError:
+                return self._spec
+        return wanted
+
+    def network(self, spec: Spec) -> Network:
+        """The network of this interface."""
+        if spec not in self._networks:
+            last = list(self._networks.items())[1 - KEPT :]
+            self._networks = {**dict(last), spec: self._make(spec)}
+        return self._networks[spec]
 
 
 @dataclass(frozen=True)
@@ -176,6 +243,7 @@ class Observation:
     Attributes:
         input: The image as it was read, and where it lies in what the network saw.
         T: Timesteps; 0 if the ANN alone has run.
+        size: Height and width of what the network saw.
         steps: t -> StepObservation, for the requested steps and T.
         ann: Boxes or classes of the ANN, None unless wanted.
         ann_outputs: Head tensors [1, ...] of the ANN, on the CPU; empty unless wanted.
@@ -191,6 +259,7 @@ class Observation:
 
     input: Input
     T: int
+    size: Size
     steps: dict[int, StepObservation]
     seconds: Seconds
     ann: Prediction | None = None
@@ -239,7 +308,8 @@ class Observation:
         image = Input(**{**content["input"], "x": torch.empty(0)})
         steps = {int(t): StepObservation.from_json(one) for t, one in content["steps"].items()}
         quantised = {int(bits): _prediction(one) for bits, one in content["quantised"].items()}
-        typed = {"input": image, "steps": steps, "quantised": quantised}
+        size = tuple(content["size"])
+        typed = {"input": image, "size": size, "steps": steps, "quantised": quantised}
         seconds, ann = Seconds(**content["seconds"]), _prediction(content["ann"])
         return cls(**{**content, **typed, "seconds": seconds, "ann": ann, "ann_outputs": ()})
 
@@ -261,18 +331,37 @@ class Observer:
     """A spiking network beside the ANN that it was converted from.
 
     Args:
-        network: The spiking network; None where only the ANN, or a stream, is observed.
+        networks: The spiking network, or those of several shapes; None where only the ANN, or a
+            stream, is observed.
         graph: The ANN, on the device of the network.
         spec: How images enter, and what outputs mean.
         selection: Which boxes of a detector count.
         quantised: Bits -> the ANN with activations of so many bits, whose predictions are wanted.
     """
 
-    network: Network | None
+    networks: Network | Shapes | None
     graph: Graph
     spec: Spec
     selection: Selection = field(default_factory=Selection)
     quantised: Mapping[int, Forward] = field(default_factory=dict)
+
+    @property
+    def network(self) -> Network | None:
+        """The spiking network for images of the Spec's size."""
+        if isinstance(self.networks, Shapes):
+            return self.networks.network(self.spec)
+        return self.networks
+
+    def at(self, image: Input) -> "Observer":
+        """The observer of images of the same shape as this one, which may be unprepared."""
+        if not isinstance(self.networks, Shapes) or image.image is None:
+            return self
+        height, width = image.image.shape[:2]
+        spec = self.networks.spec(width, height)
+        if image.placement is not None and image.placement.network != (spec.width, spec.height):
+            width, height = image.placement.network
+            spec = replace(spec, height=height, width=width)
+        return replace(self, spec=spec)
 
     def observe(
         self,
@@ -306,17 +395,24 @@ class Observer:
         left = iter(images)
         while chunk := list(islice(left, batch)):
             inputs = list(map(self._read, chunk))
-            x = self._stack(inputs)
-            start = time.perf_counter()
-            if T:
-                assert self.network is not None
-                maps = "maps" in want
-                run = self.network.run(x, T, steps, maps=maps, probes=probes, progress=progress)
-            else:
-                sizes = shapes(self.graph, self.spec.height, self.spec.width)
-                senders = [node.name for node in self.graph.activations]
-                run = Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
-            yield from self._observations(inputs, x, run, T, want, start)
+            for _, alike in groupby(inputs, lambda one: one.x.shape):
+                batch_of_shape = list(alike)
+                observer = self.at(batch_of_shape[0])
+                x = observer._stack(batch_of_shape)
+                start = time.perf_counter()
+                if T:
+                    assert observer.network is not None
+                    options: Any = {"probes": probes, "progress": progress}
+                    run = observer.network.run(x, T, steps, maps=has_maps(want), **options)
+                else:
+                    run = observer._ann_run()
+                yield from observer._observations(batch_of_shape, x, run, T, want, start)
+
+    def _ann_run(self) -> Run:
+        """Of the ANN alone, which sends nothing."""
+        sizes = shapes(self.graph, self.spec.height, self.spec.width)
+        senders = [node.name for node in self.graph.activations]
+        return Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
 
     def follow(
         self,
@@ -339,7 +435,10 @@ class Observer:
         sizes: list[tuple[int, int]] = []
         for frame in frames:
             inputs = [self._read(frame)]
-            x, placed = self._stack(inputs), inputs[0].placement
+            observer = self.at(inputs[0])
+            if isinstance(self.networks, Shapes):
+                stream.network = self.networks.network(observer.spec)
+            x, placed = observer._stack(inputs), inputs[0].placement
             resized = bool(sizes and placed and placed.image != sizes[-1])
             if placed is not None and (resized or not sizes):
                 sizes.append(placed.image)
@@ -350,9 +449,9 @@ class Observer:
                 again = "a video starts anew whenever their size changes"
                 notice(f"{text}: {again}")
             start = time.perf_counter()
-            run = stream(x, steps=steps, maps="maps" in want)
+            run = stream(x, steps=steps, maps=has_maps(want))
             run = replace(run, cut=run.cut or resized)
-            yield from self._observations(inputs, x, run, stream.T, want, start)
+            yield from observer._observations(inputs, x, run, stream.T, want, start)
 
     def stream(self, T: int = 1, lossless: bool = False) -> Stream:
         """A video through the network: T timesteps per frame; lossless: see Stream.
@@ -372,7 +471,9 @@ class Observer:
         return self.selection.boxes(outputs, self.spec, placements)
 
     def _read(self, image: ImageSource | Input) -> Input:
-        return image if isinstance(image, Input) else read_input(image, self.spec)
+        if not isinstance(image, Input):
+            image = read_input(image)
+        return image.prepared(self.at(image).spec)
 
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
@@ -424,6 +525,7 @@ class Observer:
             seen = Observation(
                 input=image,
                 T=T,
+                size=(self.spec.height, self.spec.width),
                 steps=steps,
                 seconds=Seconds(image.seconds, *(seconds / n for seconds in spent)),
                 ann=ann[k],
@@ -438,6 +540,11 @@ class Observer:
             )
             observations.append(seen)
         return observations
+
+
+def has_maps(want: Collection[Want]) -> bool:
+    """Whether events are to be known by position, from which operations by layer follow."""
+    return "maps" in want or "layers" in want
 
 
 def _step(

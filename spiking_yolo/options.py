@@ -66,14 +66,19 @@ class WeightsOptions(Options):
 
     weights: Path | None = None
     """Network: .pt, .onnx, .weights, .safetensors, or a name of `list` (default: Tiny-YOLOv3)."""
-    imgsz: Annotated[Size | None, SIZE, NETWORK] = None
-    """Network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32, or of 64 with
-    P6.
+    imgsz: Annotated[int | Size | None, SIZE, NETWORK] = None
+    """Network input in pixels, its longer side (416) or exactly HEIGHTxWIDTH (288x416): multiples
+    of 32, or of 64 with P6.
     """
     cfg: Annotated[Path | None, NETWORK] = None
     """Darknet cfg, if it does not lie beside the weights."""
     names: Annotated[Path | None, NETWORK] = None
     """Class names, one per line, if they do not lie beside the weights."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the input has one height and width, whatever the shapes of images."""
+        return isinstance(self.imgsz, tuple)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ def result(count: int = 3, tracks: bool = False, recipe: Any = None, **changes: 
     values: dict[str, Any] = {
         "input": Input(torch.zeros(3, 64, 64), **given),
         "T": 8,
+        "size": (64, 64),
         "steps": steps,
         "seconds": Seconds(0.1, 0.3, 0.1, 0.2, 0.2),
         "ann": detections(1),

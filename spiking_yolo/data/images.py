@@ -211,5 +211,6 @@ def preprocess(image: np.ndarray, spec: "Spec") -> tuple[Tensor, Placement]:
         source, grey = image.astype(np.float32), GREY
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR)
     canvas = np.full((spec.height, spec.width, 3), grey, np.uint8)
-    canvas[top : top + height, left : left + width] = np.rint(resized)
+    # To the nearest, as np.rint.
+    canvas[top : top + height, left : left + width] = cv2.convertScaleAbs(resized)
     return torch.from_numpy(canvas).movedim(-1, 0), placement

@@ -153,16 +153,16 @@ def listed(detections: Detections, names: Sequence[str]) -> str:
     return ", ".join(words) or "nothing"
 
 
-def decode(heads: Sequence[Tensor], spec: Spec) -> Decoded:
+def decode(heads: Sequence[Tensor], spec: Spec, conf: float | None = None) -> Decoded:
     """Boxes [N, K, 4], xyxy as fractions of the network input and not clipped, and scores [N, K,
     C].
 
     heads: one raw tensor per spec.heads, in that order, which is also the order along K. A width or
-    height whose exponential overflows is infinite.
+    height whose exponential overflows is infinite. conf: see HeadSpec.decode.
     """
     boxes, scores = [], []
     for x, head in zip(heads, spec.heads, strict=True):
-        head_boxes, head_scores = head.decode(x, (spec.height, spec.width))
+        head_boxes, head_scores = head.decode(x, (spec.height, spec.width), conf)
         boxes.append(head_boxes)
         scores.append(head_scores)
     return torch.cat(boxes, 1), torch.cat(scores, 1)

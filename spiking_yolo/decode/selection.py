@@ -54,7 +54,7 @@ class Selection(DetectionOptions):
         Suppression precedes clipping, as in darknet. Boxes that lie wholly in the letterbox are
         dropped.
         """
-        boxes, scores = decode([output.cpu() for output in outputs], spec)
+        boxes, scores = decode([output.cpu() for output in outputs], spec, self.conf)
         # Within one input size around the image; an enormous box would cost NMS the precision of
         # all others.
         boxes = boxes.clamp(-1, 2)

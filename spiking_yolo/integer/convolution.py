@@ -109,10 +109,14 @@ class WholeConvolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + ZERO."""
+        return self.exact(x).float()
+
+    def exact(self, x: Tensor) -> Tensor:
+        """The same, not rounded: float64 where they may be larger than 2^24."""
         sums = self._of_bytes(x) if x.dtype == torch.uint8 else self._in_floats(x)
         if self.border is not None:
             sums = self.border.add_to(sums)
-        return sums.float()
+        return sums
 
     def _of_bytes(self, x: Tensor) -> Tensor:
         if has_exact_int8():

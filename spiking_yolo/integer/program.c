@@ -122,7 +122,7 @@ typedef struct {
     const int32_t *zero;
 } Image;
 
-/* Of `total` rows each chunk takes so many. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
+/* Of `total` rows each chunk takes so many. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
 enum { IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE };
 typedef struct {
     int64_t kind, rows, total, chunks;
@@ -186,14 +186,16 @@ typedef struct {
     int64_t spent[COLUMNS][COUNTS], entries, changes, overflow;
 } Total;
 
-static void spend(const Program *p, const Map *m, int64_t image, int64_t place, int64_t segment, const sums *counts, Total *total) {
-    int64_t size = m->at.h * m->at.w;
-    for (int64_t k = 0; k < COUNTS; k++) {
-        int64_t n = (int64_t)(counts[k][0] + counts[k][1]);
-        total->spent[0][k] += n;
-        for (int64_t i = 1; i < m->columns; i++)
-            total->spent[i][k] += n * m->costs[((i - 1) * m->segments + segment) * size + place];
-        if (m->maps) m->maps[((k * p->images + image) * m->segments + segment) * size + place] = (float)n;
+INLINE void spend(const Program *p, const Map *m, int64_t image, int64_t place, int64_t segment, const sums *counts, Total *total) {
+    int64_t size = m->at.h * m->at.w, n[COUNTS];
+    for (int k = 0; k < COUNTS; k++) {
+        n[k] = (int64_t)(counts[k][0] + counts[k][1]);
+        total->spent[0][k] += n[k];
+        if (m->maps) m->maps[((k * p->images + image) * m->segments + segment) * size + place] = (float)n[k];
+    }
+    for (int64_t i = 1; i < m->columns; i++) {
+        int64_t cost = m->costs[((i - 1) * m->segments + segment) * size + place];
+        for (int k = 0; k < COUNTS; k++) total->spent[i][k] += n[k] * cost;
     }
 }
 
@@ -250,7 +252,7 @@ static int16_t *wide_at(const Map *m, int64_t image, int64_t y, int64_t x) {
 }
 
 /* A position has sent `new` by now: its events, what they cost, its marks. */
-static void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8_t *new, Total *total) {
+INLINE void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8_t *new, Total *total) {
     int64_t at = row * m->at.w + x, image = row / m->at.h, y = row % m->at.h, n = 0, stride = m->stride;
     uint8_t *old = m->sent + at * stride;
     int events = m->count && !p->fresh, whole = m->segments == 1;
@@ -668,6 +670,10 @@ static Rows fused(const Neurons *g, int64_t row, const uint8_t *marks, int32_t *
 INLINE floats largest_at(const Rows *rows, const Window *w, int64_t x, int64_t outs, int64_t c) {
     int64_t left = x * w->stride_w - w->left;
     floats result = all(-__builtin_inff());
+    if (w->kernel_w == 2 && left >= 0 && left + 2 <= w->in_w && rows->rows == 2) {
+        const int32_t *a = rows->row[0] + left * outs + c, *b = rows->row[1] + left * outs + c;
+        return larger(larger(sums_at(a), sums_at(a + outs)), larger(sums_at(b), sums_at(b + outs)));
+    }
     for (int64_t j = 0; j < rows->rows; j++)
         for (int64_t i = most(left, 0); i < least(left + w->kernel_w, w->in_w); i++)
             result = larger(result, sums_at(rows->row[j] + i * outs + c));
@@ -828,21 +834,16 @@ static int64_t now(void) {
 }
 
 static void work(const Program *p, int64_t from, int64_t thread) {
-    int64_t start = now();
     for (int64_t i = from; i < p->steps && !outside(p, p->step + i); i++) {
         Step *s = p->step + i;
-        int64_t total = chunks(p, s), k;
+        int64_t total = chunks(p, s), k, start = now();
         while ((k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < total) {
             chunk(p, s, k, thread);
             __atomic_fetch_add(&s->done, 1, __ATOMIC_RELEASE);
         }
+        __atomic_fetch_add(&s->nanoseconds, now() - start, __ATOMIC_RELAXED);
         for (int64_t turns = 0; __atomic_load_n(&s->done, __ATOMIC_ACQUIRE) < total; turns++)
             if (turns > 100) sched_yield();
-        if (!thread) {
-            int64_t end = now();
-            s->nanoseconds = end - start;
-            start = end;
-        }
     }
 }
 

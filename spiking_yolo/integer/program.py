@@ -3,6 +3,7 @@ events of a photograph or a video, changed in place. What has no kernel runs thr
 """
 
 import ctypes
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
+from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.operations import EventCosts, total_macs
 
 # Slots of a position besides one for each four channels, for changes that take several.
@@ -31,6 +33,8 @@ MANY = 0.5
 MANY_WEIGHTS = 400_000
 # Multiply-accumulates from which threads share the work.
 LARGE = 20_000_000
+# Maps of smaller sides are left to C.
+LEAST_SIDE = 8
 # Chunks of a step, about.
 CHUNKS = 32
 
@@ -107,7 +111,7 @@ class Timing(NamedTuple):
         kind: "image", "neurons", "pooling"; of a convolution, and of neurons that compute its sums
             themselves, "events", "direct" or "depthwise"; "reference" of what C does not compute.
         name: Its node.
-        nanoseconds: CPU time of the first thread in the last frame, in C.
+        nanoseconds: CPU time in the last frame, in C.
         entries: Groups of four channels that changed in the maps that a convolution by events
             reads, and 0 of other steps.
         groups: All groups of these maps.
@@ -138,7 +142,8 @@ class Program:
         macs, _ = total_macs(plan.counted, plan.sizes, plan.senders)
         self.large = macs > LARGE
         self.steps = {step.node.name: step for step in plan.steps}
-        self.exact_int8 = has_exact_int8()
+        # Layers that oneDNN computes where they are computed everywhere.
+        self.by_onednn: set[str] = set()
         self.strides = {name: padded(plan.sizes[name][1]) for name in plan.senders}
         self.strides[plan.input] = 4
         self.weights: dict[str, PackedWeights] = {}
@@ -162,12 +167,14 @@ class Program:
     def _pack(self, step: Convolution) -> None:
         name, parts = step.node.name, step.parts
         assert parts is not None
+        if step.kernel == "events" and is_common(step, self.plan.sizes) and has_exact_int8():
+            self.by_onednn.add(name)
         if step.kernel == "events":
             self.weights[name] = packing.by_groups(step)
             self.heard.update([part.source for part in parts])
         if step.kernel == "depthwise":
             self.wide_weights[name] = packing.by_channels(step)
-        elif step.kernel == "direct" or not self.exact_int8:
+        elif name not in self.by_onednn:
             self.wide_weights[name] = packing.by_pairs(step, self.strides[parts[0].source])
         border = packing.border_of(step)
         if border is not None:
@@ -187,7 +194,7 @@ class Program:
                 readers[name] = readers.get(name, 0) + 1
         fused: set[str] = set()
         for step in self.plan.steps:
-            if not isinstance(step, Neurons) or not step.in_c or len(step.terms) > 1:
+            if not isinstance(step, Neurons) or not step.in_c or len(step.terms) != 1:
                 continue
             name, alone = step.terms[0], True
             if step.pool is not None:
@@ -220,14 +227,26 @@ class Program:
     def prices(self, first: bool) -> dict[str, Tensor]:
         """The same but for the events themselves, int32 [columns, segments * positions]."""
         if first not in self._prices:
-            self._prices[first] = {}
+            prices: dict[str, Tensor] = {}
             for name, each in self.columns(first).items():
-                self._prices[first][name] = each[:, 1:].T.to(torch.int32).contiguous()
+                prices[name] = each[:, 1:].T.to(torch.int32).contiguous()
+            # At once, since threads share them.
+            self._prices[first] = prices
         return self._prices[first]
 
     def start(self, images: int) -> "State":
         """The state of so many photographs or videos at once."""
         return State(self, images)
+
+
+def is_common(step: Convolution, sizes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether a layer has the geometry of most networks. oneDNN's sums of bytes were wrong on
+    processors with AMX for others, such as maps two wide, strides of 3, and dilation.
+    """
+    a, kernel = step.node.attrs, tuple(step.whole.levels.shape[2:])
+    sides = [*sizes[step.node.inputs[0]][2:], *sizes[step.node.name][2:]]
+    strides = tuple(a["stride"]) in ((1, 1), (2, 2)) and tuple(a["dilation"]) == (1, 1)
+    return kernel in ((1, 1), (3, 3)) and strides and min(sides) >= LEAST_SIDE
 
 
 def parameters_of(layer: NeuronLayer) -> list[Tensor]:
@@ -283,7 +302,7 @@ class State:
 
     def restart(self) -> None:
         """Forget what was computed before."""
-        self.fresh, self._dead_zone = True, 0.0
+        self.fresh, self._dead_zone, self._lossless = True, 0.0, False
         self._sent.clear()
 
     # ---- memory ----
@@ -395,7 +414,7 @@ class State:
             result.limit = MANY * everything
             rows = self.images * h if result.by_blocks else None
             self._lists.append((2 * (w + 1 + result.room), rows))
-            result.outside = int(program.exact_int8)
+            result.outside = int(name in program.by_onednn)
         if wide is not None:
             for part, size in zip(parts, wide.sizes, strict=True):
                 part.pairs = size
@@ -498,7 +517,7 @@ class State:
 
     def _run(self, parts: tuple[Part, ...] | None) -> Part | None:
         """The only run of channels of a map in C that something is, if it is one."""
-        if parts is None or len(parts) > 1 or parts[0].scale != (1, 1):
+        if parts is None or len(parts) != 1 or parts[0].scale != (1, 1):
             return None
         source = parts[0].source
         return parts[0] if source in self._maps and source != self._plan.input else None
@@ -506,7 +525,7 @@ class State:
     def _add_pooling(self, step: Pooling, heard: bool) -> None:
         plan, name = self._plan, step.node.name
         part = self._run(step.part and (step.part,))
-        if part is None:
+        if part is None or plan.digits is not count_digits:
             if heard:
                 self._map(name)
             self._add(OUTSIDE, None, name)
@@ -532,7 +551,8 @@ class State:
         pixels = image.movedim(1, -1).contiguous()
         self._image.bytes, call = pixels.data_ptr(), self._call
         call.fresh = int(self.fresh)
-        call.everywhere = int(self.fresh or dead_zone < self._dead_zone)
+        smaller = dead_zone < self._dead_zone or (lossless and not self._lossless)
+        call.everywhere = int(self.fresh or smaller)
         call.anew, call.due = int(lossless), 0.5 + dead_zone if dead_zone else 0.0
         # Threads that wait for each other take longer than a small network.
         call.threads = torch.get_num_threads() if self._program.large else 1
@@ -542,7 +562,7 @@ class State:
             self._outside(*self._commands[at])
             at += 1
         result = self._counted()
-        self.fresh, self._dead_zone = False, dead_zone
+        self.fresh, self._dead_zone, self._lossless = False, dead_zone, lossless
         return result
 
     def _prepare(self, maps: bool) -> None:
@@ -574,7 +594,10 @@ class State:
         step = self._program.steps[name]
         if kind == SUMS:
             assert isinstance(step, Convolution) and step.parts is not None
-            self._absorb(what, name, step.whole(self._bytes(step.parts)))
+            start = time.process_time_ns()
+            self._absorb(what, name, step.whole.exact(self._bytes(step.parts)))
+            spent = time.process_time_ns() - start
+            what.dense = min(what.dense or spent, spent)
         elif what is None:
             assert isinstance(step, Neurons | Pooling)
             self._send(step)
@@ -585,10 +608,13 @@ class State:
 
     def _absorb(self, sums: Any, name: str, value: Tensor) -> None:
         """Whole numbers [N, C, H, W] become the sums of a node."""
-        rows = value.movedim(1, -1).contiguous()
-        channels = rows.shape[-1]
-        given = rows.data_ptr(), rows.numel() // channels, channels
-        library().absorb(ctypes.byref(sums), *given)
+        if value.dtype == torch.float64:
+            self._view(name, sums.outs).copy_(value)
+        else:
+            rows = value.movedim(1, -1).contiguous()
+            channels = rows.shape[-1]
+            given = rows.data_ptr(), rows.numel() // channels, channels
+            library().absorb(ctypes.byref(sums), *given)
         self._fill_marks(sums, name, 1)
 
     def _fill_marks(self, sums: Any, name: str, value: int) -> None:

@@ -32,8 +32,8 @@ class Stream:
     The first frame costs what a photograph costs. The state starts anew for a frame of another
     size, and at a cut (see `unlike`), because cancelling the old scene would cost as much again. A
     frame that resembles the one before but costs more than a first frame is reported as a cut too,
-    in hindsight. Whole numbers do not drift, however long the video. Without recipe.keeps_frames
-    every frame is a first one.
+    in hindsight, unless the stream is lossless. Whole numbers do not drift, however long the video.
+    Without recipe.keeps_frames every frame is a first one.
 
     Args:
         network: What computes the frames.
@@ -50,11 +50,11 @@ class Stream:
         self._recipe = network.recipe
         if lossless:
             check_lossless(self._recipe)
-        self._state: State | Reference | None = None
         self.reset()
 
     def reset(self) -> None:
-        """The next frame is the first of a video."""
+        """The next frame is the first of a video, perhaps of another network."""
+        self._state: State | Reference | None = None
         # The image as transmitted so far.
         self._image: Tensor | None = None
         self._noise: NoiseFilter | None = None
@@ -80,7 +80,8 @@ class Stream:
         dead_zone = 0.0 if self.lossless else self._recipe.neuron.hysteresis
         later = {"state": self._state, "dead_zone": dead_zone, "lossless": self.lossless}
         run = self.network.run(self._image, self.T, **later, **options)
-        return replace(run, fresh=False, cut=self._operations(run) > self._first)
+        dear = self._operations(run) > self._first and not self.lossless
+        return replace(run, fresh=False, cut=dear)
 
     def _start(self, x: Tensor, options: dict[str, Any]) -> Run:
         """A first frame."""

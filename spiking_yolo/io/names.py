@@ -104,6 +104,13 @@ def input_size(value: int | str | Sequence[int]) -> Size:
     return int(sides[0]), int(sides[1])
 
 
+def side_or_size(value: int | str | Sequence[int]) -> int | Size:
+    """The longer side alone where nothing else is said: 416, but (288, 416) or (416, 416)."""
+    size = input_size(value)
+    one = isinstance(value, Integral) or (isinstance(value, str) and "x" not in value)
+    return size[0] if one else size
+
+
 def size_name(size: Size) -> str:
     """ "416" for (416, 416) and "288x416" for (288, 416); `input_size` reads both."""
     height, width = size

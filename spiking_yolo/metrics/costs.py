@@ -8,6 +8,7 @@ import numpy as np
 from spiking_yolo.convert.load import Converted, Uncalibrated
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
+from spiking_yolo.io.names import Size
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, NetworkSize, Value, Work, charged
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
@@ -34,10 +35,11 @@ class NetworkCosts:
     passed: NetworkSize = field(default_factory=lambda: NetworkSize(0))
 
     @classmethod
-    def of(cls, converted: Converted | Uncalibrated) -> "NetworkCosts":
-        graph, recipe = converted.graph, converted.recipe
+    def of(cls, converted: Converted | Uncalibrated, size: Size | None = None) -> "NetworkCosts":
+        """Of images of this height and width, by default the network's."""
+        graph, recipe, spec = converted.graph, converted.recipe, converted.spec
         constant = constant_nodes(graph)
-        sizes = shapes(graph, converted.spec.height, converted.spec.width)
+        sizes = shapes(graph, *(size or (spec.height, spec.width)))
         events = spiking(graph, [node.name for node in graph.activations])
         streams, weights, inputs, outputs, ann_exponentials = False, 0, 0, 0, 0
         for node in graph.nodes:
@@ -81,6 +83,19 @@ class NetworkCosts:
         return replace(self.passed, macs=seen.macs, neurons=seen.neurons)
 
 
+class CostsByShape:
+    """What a network costs for images of several shapes: costs(seen) -> NetworkCosts."""
+
+    def __init__(self, converted: Converted | Uncalibrated):
+        self._converted = converted
+        self._known: dict[Size, NetworkCosts] = {}
+
+    def __call__(self, seen: Observation) -> NetworkCosts:
+        if seen.size not in self._known:
+            self._known[seen.size] = NetworkCosts.of(self._converted, seen.size)
+        return self._known[seen.size]
+
+
 def spike_value(recipe: Recipe) -> Value:
     """What the recipe's events carry: MSAT's threshold differs per neuron and step.
 
@@ -107,9 +122,9 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 
 
-def mean_costs(images: Sequence[Observation], t: int, model: NetworkCosts) -> dict[str, float]:
+def mean_costs(images: Sequence[Observation], t: int, model: CostsByShape) -> dict[str, float]:
     """What t steps cost per image, by column; energies in mJ."""
-    rows = [_costs(seen, t, model) for seen in images]
+    rows = [_costs(seen, t, model(seen)) for seen in images]
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 

@@ -8,7 +8,7 @@ distribution over whole numbers of grid cells).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from msgspec import Meta
@@ -20,6 +20,7 @@ from spiking_yolo.io.names import LARGEST, Size
 CLASSES, BOXES, BINS = 10_000, 64, 64
 Positive = Annotated[float, Meta(gt=0)]
 Decoded = tuple[Tensor, Tensor]
+Decode = Callable[..., Decoded]
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,18 @@ class HeadSpec:
             return tuple(shape) == (self.side**2 * self.values,)
         return len(shape) == 3 and shape[0] == self.values
 
-    def decode(self, x: Tensor, imgsz: Size) -> Decoded:
-        """Boxes and scores of an output tensor, see Head.decode."""
-        return HEADS[self.kind].decode(x, self, imgsz)
+    def decode(self, x: Tensor, imgsz: Size, conf: float | None = None) -> Decoded:
+        """Boxes and scores of an output tensor, see Head.decode; with `conf` those of one image
+        alone that lie in cells where a score may be above it.
+        """
+        head = HEADS[self.kind]
+        if conf is None or head.bound is None or len(x) > 1:
+            return head.decode(x, self, imgsz)
+        # A little more, since a sigmoid may differ in its last bit.
+        sure = head.bound(x, self)[0].sigmoid() >= conf * (1 - 1e-5)
+        row, column = sure.nonzero(as_tuple=True)
+        cells = Cells(column[None].to(x), row[None].to(x), *sure.shape)
+        return head.decode(x[:, :, None, row, column], self, imgsz, cells)
 
 
 @dataclass(frozen=True)
@@ -78,15 +88,18 @@ class Head:
     Attributes:
         decode: From an output [N, values, H, W] (or [N, side^2 values] of a connected head), its
             HeadSpec and the size of the network input, to boxes [N, K, 4], xyxy as fractions of the
-            input and not clipped, and scores [N, K, C].
+            input and not clipped, and scores [N, K, C]. Some cells alone, [N, values, 1, n], come
+            with their Cells.
         values: Output values per grid cell.
+        bound: The logit [N, H, W] that no score of a cell is above.
         anchored: It needs an anchor for each of the `num` boxes of a cell.
         overlap: Its boxes were trained by their overlap (IoU), not by squared errors of its values.
             Thresholds are then trained by overlap too.
     """
 
-    decode: Callable[[Tensor, HeadSpec, Size], Decoded]
+    decode: Decode
     values: Callable[[HeadSpec], int]
+    bound: Callable[[Tensor, HeadSpec], Tensor] | None = None
     anchored: bool = False
     overlap: bool = False
 
@@ -95,20 +108,36 @@ class Head:
 HEADS: dict[str, Head] = {}
 
 
-def register(
-    kind: str, values: Callable[[HeadSpec], int], anchored: bool = False, overlap: bool = False
-) -> Callable[[Callable[[Tensor, HeadSpec, Size], Decoded]], Callable[..., Decoded]]:
-    """Decorator: add a layout of heads, which the function decodes; see Head for the arguments."""
+def register(kind: str, **options: Any) -> Callable[[Decode], Decode]:
+    """Decorator: add a layout of heads, which the function decodes; see Head for the options."""
 
-    def add(decode: Callable[[Tensor, HeadSpec, Size], Decoded]) -> Callable[..., Decoded]:
-        HEADS[kind] = Head(decode, values, anchored, overlap)
+    def add(decode: Decode) -> Decode:
+        HEADS[kind] = Head(decode, **options)
         return decode
 
     return add
 
 
-def _anchored_values(head: HeadSpec) -> int:
-    return head.num * (5 + head.classes)
+class Cells(NamedTuple):
+    """Cells of a map: their columns and rows, which go with its values, and its size."""
+
+    column: Tensor
+    row: Tensor
+    height: int
+    width: int
+
+    @classmethod
+    def every(cls, x: Tensor) -> Self:
+        """Those of a map [..., H, W]."""
+        height, width = x.shape[-2:]
+        return cls(*grid(x, height, width), height, width)
+
+
+ANCHORED: dict[str, Any] = {
+    "values": lambda head: head.num * (5 + head.classes),
+    "bound": lambda x, head: x.unflatten(1, (head.num, -1))[:, :, 4].amax(1),
+    "anchored": True,
+}
 
 
 @register("yolov1", values=lambda head: 5 * head.num + head.classes)
@@ -146,60 +175,68 @@ def yolov1(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
     return corners(cx, cy, size[..., 0], size[..., 1]).flatten(1, 3), scores.flatten(1, 3)
 
 
-@register("yolov2", values=_anchored_values, anchored=True)
-def yolov2(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+@register("yolov2", **ANCHORED)
+def yolov2(x: Tensor, head: HeadSpec, imgsz: Size, cells: Cells | None = None) -> Decoded:
     """Anchored, see `_anchored`; widths and heights are exponentials, anchors in grid cells."""
-    return _anchored(x, head, x.shape[-2:], torch.exp)
+    cells = cells or Cells.every(x)
+    return _anchored(x, head, (cells.height, cells.width), torch.exp, cells)
 
 
-@register("yolov3", values=_anchored_values, anchored=True)
-def yolov3(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+@register("yolov3", **ANCHORED)
+def yolov3(x: Tensor, head: HeadSpec, imgsz: Size, cells: Cells | None = None) -> Decoded:
     """Anchored, see `_anchored`; widths and heights are exponentials, anchors in pixels."""
-    return _anchored(x, head, imgsz, torch.exp)
+    return _anchored(x, head, imgsz, torch.exp, cells)
 
 
-@register("yolov5", values=_anchored_values, anchored=True, overlap=True)
-def yolov5(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+@register("yolov5", **ANCHORED, overlap=True)
+def yolov5(x: Tensor, head: HeadSpec, imgsz: Size, cells: Cells | None = None) -> Decoded:
     """Anchored, see `_anchored`; widths and heights are (2 sigmoid)^2, at most 4 anchors."""
-    return _anchored(x, head, imgsz, lambda t: (2 * t.sigmoid()).square())
+    return _anchored(x, head, imgsz, lambda t: (2 * t.sigmoid()).square(), cells)
 
 
 def _anchored(
-    x: Tensor, head: HeadSpec, unit: Sequence[int], growth: Callable[[Tensor], Tensor]
+    x: Tensor,
+    head: HeadSpec,
+    unit: Sequence[int],
+    growth: Callable[[Tensor], Tensor],
+    cells: Cells | None,
 ) -> Decoded:
     """[N, A*(5 + C), H, W] with x, y, w, h, objectness, classes; K runs anchor, row, column.
 
     unit: Height and width of the input, in the unit of the anchors. growth: From w or h to a factor
     on the anchor.
     """
+    column, row, height, width = cells or Cells.every(x)
     x = x.unflatten(1, (head.num, 5 + head.classes))
     tx, ty, tw, th, objectness = x[:, :, :5].unbind(2)
-    height, width = x.shape[-2:]
-    col, row = grid(x, height, width)
     anchor_w, anchor_h = x.new_tensor(head.anchors).T[..., None, None]
     w = anchor_w * growth(tw) / unit[1]
     h = anchor_h * growth(th) / unit[0]
     offset = (head.scale - 1) / 2
-    cx = (col + (tx.sigmoid() * head.scale - offset)) / width
+    cx = (column + (tx.sigmoid() * head.scale - offset)) / width
     cy = (row + (ty.sigmoid() * head.scale - offset)) / height
     classes = x[:, :, 5:].softmax(2) if head.softmax else x[:, :, 5:].sigmoid()
     scores = objectness.sigmoid().unsqueeze(2) * classes
     return corners(cx, cy, w, h).flatten(1, 3), scores.movedim(2, -1).flatten(1, 3)
 
 
-@register("yolov8", values=lambda head: 4 * head.bins + head.classes, overlap=True)
-def yolov8(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+@register(
+    "yolov8",
+    values=lambda head: 4 * head.bins + head.classes,
+    bound=lambda x, head: x[:, 4 * head.bins :].amax(1),
+    overlap=True,
+)
+def yolov8(x: Tensor, head: HeadSpec, imgsz: Size, cells: Cells | None = None) -> Decoded:
     """[N, 4 bins + C, H, W]: logits of the distances from the cell's centre to left, top, right and
     bottom, then of the classes; K runs row, column. With one bin the distances themselves.
     """
-    height, width = x.shape[-2:]
+    column, row, height, width = cells or Cells.every(x)
     distances, classes = x.permute(0, 2, 3, 1).split([4 * head.bins, head.classes], 3)
     if head.bins > 1:
         numbers = torch.arange(head.bins, dtype=x.dtype, device=x.device)
         distances = distances.unflatten(3, (4, head.bins)).softmax(4) @ numbers
     left, top, right, bottom = distances.unbind(3)
-    col, row = grid(x, height, width)
-    cx, cy = col + 0.5, row + 0.5
+    cx, cy = column + 0.5, row + 0.5
     sides = (cx - left) / width, (cy - top) / height, (cx + right) / width, (cy + bottom) / height
     return torch.stack(sides, 3).flatten(1, 2), classes.sigmoid().flatten(1, 2)
 

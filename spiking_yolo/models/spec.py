@@ -1,6 +1,6 @@
 """A network's interface: input size, resizing, class names and how its outputs are decoded."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -56,6 +56,19 @@ class Spec:
             mean, std = (torch.tensor(one, device=x.device) for one in (self.mean, self.std))
             x = (x / 255 - mean[:, None, None]) / std[:, None, None]
         return x.contiguous()
+
+    def of_shape(self, width: int, height: int) -> Self:
+        """The same for images of this shape, as Ultralytics has it: the longer side stays, and the
+        shorter one is no longer than they need, a multiple of the stride.
+
+        Heads of YOLOv1 measure boxes in shares of the input, and classifiers were trained on one
+        size: theirs stays.
+        """
+        if self.task == "classify" or any(head.kind == "yolov1" for head in self.heads):
+            return self
+        longest, unit = max(self.height, self.width), max(height, width) * self.stride
+        rows, columns = (-(-side * longest // unit) for side in (height, width))
+        return replace(self, height=rows * self.stride, width=columns * self.stride)
 
     def to_json(self) -> str:
         return json_text(asdict(self))

@@ -227,10 +227,12 @@ class EventCosts:
             kinds = [{name: torch.ones(torch.Size(size)) for name, size in sizes.items()}]
             for products in (False, True)[: 1 + self.attention]:
                 kinds.append(costs_of_events(self.graph, self.shapes, sizes, first, products))
-            self._columns[key] = {}
+            columns: dict[str, Tensor] = {}
             for name in sizes:
                 each = [kind[name].flatten().double() for kind in kinds]
-                self._columns[key][name] = torch.stack(each, 1).to(device)
+                columns[name] = torch.stack(each, 1).to(device)
+            # At once, since threads share them.
+            self._columns[key] = columns
         return self._columns[key]
 
 

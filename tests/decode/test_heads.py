@@ -176,3 +176,21 @@ def test_yolov8_is_trained_by_overlap(monkeypatch: pytest.MonkeyPatch):
     assert gap() > 0.02
     monkeypatch.setitem(HEADS, "yolov8", replace(HEADS["yolov8"], overlap=False))
     assert gap() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["yolov1", "yolov2", "yolov3", "yolov5", "yolov8"])
+def test_cells_that_may_count_give_what_all_cells_give(kind: str):
+    """In their order; also where no cell counts, or all."""
+    anchors = ((1.0, 2.0), (3.0, 1.0)) if HEADS[kind].anchored else ()
+    head = HeadSpec(kind, 3, max(len(anchors), 1), anchors, bins=4)
+    x = torch.randn(1, head.values, 5, 7, generator=torch.Generator().manual_seed(2))
+    boxes, scores = head.decode(x, (160, 224))
+    for conf in (0.0, 0.3, 0.6, 1.0):
+        some, own = head.decode(x, (160, 224), conf)
+        every, chosen = (y[0].amax(1) > conf for y in (scores, own))
+        assert every.sum() == chosen.sum()
+        assert torch.allclose(some[0][chosen], boxes[0][every], atol=1e-6)
+        assert torch.allclose(own[0][chosen], scores[0][every], atol=1e-6)
+        assert own.shape[1] == 0 or kind == "yolov1" or conf < 1
+    two = torch.cat([x, x])
+    assert head.decode(two, (160, 224), 0.6)[1].shape[1] == scores.shape[1]

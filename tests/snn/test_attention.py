@@ -100,7 +100,7 @@ def test_spike_maps_leave_out_neurons_of_pairs_of_places():
 
 def test_operations_of_the_products_are_known_apart():
     network = converted().network()
-    first = network.run(images(2), 1).snapshots[1]
+    first = network.run(images(2), 1, maps=True).snapshots[1]
     assert first.products is not None
     by_layer = first.operations_by_layer()
     expected = by_layer["attention_scores"].digits + by_layer["attention"].digits

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from spiking_yolo.arguments import COMMAS, OUTPUT, VIDEO, at_least, within
+from spiking_yolo.arguments import COMMAS, NETWORK, OUTPUT, VIDEO, at_least, within
 from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
@@ -30,6 +30,8 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     """Also say what is found at these timesteps."""
     classes: Annotated[tuple[str, ...], COMMAS] = ()
     """Keep these classes only, e.g. dog,car."""
+    square: Annotated[bool, NETWORK] = False
+    """Put each image into the square of --imgsz, in a grey frame; not at its own shape."""
     ann: bool = False
     """Compare with the ANN (boxes on the left)."""
     page: Path | None = None

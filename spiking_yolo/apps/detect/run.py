@@ -31,7 +31,7 @@ from spiking_yolo.integer.stream import check_lossless
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
-from spiking_yolo.metrics.costs import NetworkCosts
+from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.metrics.energy import COST_MODELS, MEANINGS
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Input, Observation, Want, read_input
@@ -136,10 +136,11 @@ class DetectRun:
         if self.has_video and not self.recipe.complete:
             problem = f"method {self.recipe.name} cannot keep its state between frames"
             notice(f"{problem} of a video: each is a new image")
-        self.detector = SpikingYOLO(converted, device=options.device)
+        square = options.square or options.exact
+        self.detector = SpikingYOLO(converted, square=square, device=options.device)
         classes = class_ids(options.classes or None, self.detector.names)
         self.observer = self.detector.observer(Selection.of(options, classes))
-        self.costs = NetworkCosts.of(converted)
+        self._costs = CostsByShape(converted)
         self.T = options.timesteps(self.recipe)
         self.steps = sorted({*options.steps, self.T})
         if options.page and not options.steps:
@@ -223,11 +224,11 @@ class DetectRun:
         trackers: Sequence[Tracker] = (),
         fps: float = 0.0,
     ) -> Seen:
-        names = self.detector.names
-        result = Result.of(observation, names, self.recipe, self.costs)
+        names, costs = self.detector.names, self._costs(observation)
+        result = Result.of(observation, names, self.recipe, costs)
         ann = None
         if self.options.ann:
-            ann = Result.of_ann(observation, names, self.costs)
+            ann = Result.of_ann(observation, names, costs)
         if trackers:
             result = result.tracked(trackers[0])
             ann = ann and ann.tracked(trackers[1])
@@ -239,7 +240,7 @@ class DetectRun:
         every = self.options.every
         for index, image in enumerate(video.frames(every)):
             number = index * every
-            yield read_input(image, self.detector.spec, False, number, number / video.fps)
+            yield read_input(image, frame=number, time_of_frame=number / video.fps)
 
     def _name(self, source: str) -> str:
         """A name for the files of a source, unique in the run: a, then a-2 of another folder."""

@@ -48,6 +48,10 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
     """Images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a
     classifier 25,000 pixels).
     """
+    square: Annotated[bool, NETWORK] = False
+    """Frames of videos in the square of --imgsz too, not at their own shape."""
+    rect: Annotated[bool, NETWORK] = False
+    """Photographs at their own shape too, not in the square of --imgsz."""
     baseline: bool = False
     """A row of the 8-bit ANN."""
     bootstrap: Annotated[int, within(0, 100000)] = 0
@@ -66,12 +70,22 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        if self.rect and (self.square or self.exact):
+            other = "--square" if self.square else "a size of HEIGHTxWIDTH"
+            own = "--rect is each photograph's own shape"
+            raise UserError(f"{own}, {other} one for all: leave one of them out")
         if self.metric == "accuracy" and self.weights is None:
             raise UserError(
                 "the default network is a detector, which gives images no class: give a classifier,"
                 " such as --weights resnet20, vgg16 or vgg-thin of a checkout (CIFAR-10), or one of"
                 " your own"
             )
+
+    def own_shape(self, video: bool) -> bool:
+        """Whether images are seen at their own shape."""
+        if video:
+            return not (self.square or self.exact)
+        return self.rect
 
     @property
     def timesteps(self) -> tuple[int, ...]:

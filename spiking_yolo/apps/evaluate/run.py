@@ -34,11 +34,12 @@ from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.log import run_logged
-from spiking_yolo.metrics.costs import NetworkCosts
+from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.observe import Forward, Observation, Observer
+from spiking_yolo.observe import Forward, Observation, Observer, Shapes
 from spiking_yolo.options import Progress, command_line, silent, versions
 
 # Pixels up to which images of a detector are simulated four at once, which is 1.4 to 1.7 times as
@@ -154,7 +155,7 @@ def evaluate(
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
-        model = NetworkCosts.of(network)
+        model = CostsByShape(network)
         for title, variant in variants(name, network, scorer).items():
             rivals: dict[int, Forward] = {}
             if statistics is not None:
@@ -182,6 +183,7 @@ def evaluate(
         "seed": options.seed,
         "notes": scorer.notes,
         "imgsz": [first.spec.height, first.spec.width],
+        "own_shape": options.own_shape(scorer.video),
         "weights": first.provenance.get("weights"),
         "weights_sha256": first.provenance.get("weights_sha256"),
         "command": command_line(),
@@ -214,8 +216,14 @@ def observe_all(
     if scorer.video and not (options.T or options.steps):
         steps = (1,)
     device = usable_device(setup.ranks.device)
-    engine, graph = network.network(device), network.graph.to(device)
-    observer = Observer(engine, graph, spec, scorer.selection or Selection(), rivals)
+    own = options.own_shape(scorer.video)
+    graph = network.graph.to(device)
+
+    def made(spec: Spec) -> Network:
+        return replace(network, spec=spec).network(device)
+
+    shapes = Shapes(graph, spec, made, own)
+    observer = Observer(shapes, graph, spec, scorer.selection or Selection(), rivals)
     size = 4 if spec.height * spec.width <= SMALL else 1
     if spec.task == "classify":
         size = spec.images_at_once
@@ -243,6 +251,7 @@ def observe_all(
             "network_sha256": network.sha256(),
             "recipe": json.loads(network.recipe.to_json()),
             "imgsz": [network.spec.height, network.spec.width],
+            "own_shape": own,
             "torch": torch.__version__,
             "spiking_yolo": __version__,
             "device": device.type,

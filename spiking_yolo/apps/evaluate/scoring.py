@@ -90,7 +90,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def inputs(self, batch: range) -> Iterator[Input]:
-        """The images of a batch, ready for the network."""
+        """The images of a batch, not prepared for the network yet."""
 
     def parts(self) -> "list[tuple[slice, Scorer]]":
         """Batches that have rows of their own in the table, and their scorer; all come last."""
@@ -134,7 +134,7 @@ class CocoScorer(Scorer):
 
     def inputs(self, batch: range) -> Iterator[Input]:
         for sample in self.dataset.samples[batch.start : batch.stop]:
-            yield read_input(sample.image(), self.spec)
+            yield read_input(sample.image())
 
     def rows(self, predictions: Sequence[Sequence[Detections]]) -> list[dict[str, Any]]:
         """Predictions in COCO's results format."""
@@ -203,7 +203,7 @@ class ClassScorer(Scorer):
 
     def inputs(self, batch: range) -> Iterator[Input]:
         for picture in self.dataset.pictures[batch.start : batch.stop]:
-            yield read_input(picture.source, self.spec)
+            yield read_input(picture.source)
 
     def _relabelled(self, prediction: TopClasses) -> torch.Tensor:
         """The best classes by the dataset's index, -1 for one that it lacks."""

@@ -16,7 +16,7 @@ from spiking_yolo.draw.colours import colours_of
 from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
-from spiking_yolo.metrics.costs import NetworkCosts, mean_costs
+from spiking_yolo.metrics.costs import CostsByShape, mean_costs
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.snn.counting import Counts
 
@@ -80,18 +80,25 @@ class Row:
         return content
 
 
-def ann_rows(seen: Batches, scorer: Scorer, model: NetworkCosts, options: EvalOptions) -> list[Row]:
+def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, options: EvalOptions) -> list[Row]:
     """Rows of the ANN, and of the ANN with 8 bits if it was observed."""
-    macs = {"macs": seen[0][0].macs}
+    every = list(chain(*seen))
+    macs = {"macs": _mean([one.macs for one in every])}
     costs: dict[str, float] = {**macs}
-    for key, energy in model.ann_energies(seen[0][0]).items():
-        costs[f"energy_mJ_{key}"] = energy
+    energies = [model(one).ann_energies(one) for one in every]
+    for key in energies[0]:
+        costs[f"energy_mJ_{key}"] = _mean([one[key] for one in energies])
     scored = scorer.score(seen, predictions_of(seen, "ann"))
     rows = [Row.of(ANN, scorer.name, scored, options, costs=costs)]
     if seen[0][0].quantised:
         scored = scorer.score(seen, predictions_of(seen, "8 bit"))
         rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs=macs))
     return rows
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; the value itself where all are the same."""
+    return values[0] if len(set(values)) == 1 else float(np.mean(values))
 
 
 def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
@@ -111,7 +118,7 @@ def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
 
 
 def step_rows(
-    method: str, seen: Batches, scorer: Scorer, model: NetworkCosts, options: EvalOptions
+    method: str, seen: Batches, scorer: Scorer, model: CostsByShape, options: EvalOptions
 ) -> list[Row]:
     """Rows of a method at every T."""
     every = list(chain(*seen))
@@ -123,8 +130,9 @@ def step_rows(
     for t in every[0].steps:
         costs = mean_costs(images, t, model)
         if scorer.video:
-            first = [video[0].steps[t].operations[model.counting] for video in seen]
-            costs["first_sops_per_mac"] = float(np.mean(first)) / every[0].macs
+            counting = model(every[0]).counting
+            first = [video[0].steps[t].operations[counting] / video[0].macs for video in seen]
+            costs["first_sops_per_mac"] = float(np.mean(first))
             costs["output_error"] = float(np.mean([one.steps[t].error for one in every]))
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, options, T=t, costs=costs))

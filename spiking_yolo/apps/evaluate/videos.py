@@ -45,7 +45,7 @@ class AgreementScorer(Scorer):
 
     def inputs(self, batch: range) -> Iterator[Input]:
         for sample in self.dataset.samples[batch.start : batch.stop]:
-            yield read_input(str(sample.path), self.spec)
+            yield read_input(str(sample.path))
 
     def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
         found = [[one] for one in chain(*predictions)]
@@ -144,7 +144,7 @@ class VideoScorer(Scorer):
     def inputs(self, batch: range) -> Iterator[Input]:
         frames = self.sequences[self.batches(1).index(batch)].frames()
         for number, image in enumerate(islice(frames, self.limit)):
-            yield read_input(image, self.spec, frame=number)
+            yield read_input(image, frame=number)
 
     def parts(self) -> list[tuple[slice, Scorer]]:
         parts: list[tuple[slice, Scorer]] = []

@@ -23,7 +23,7 @@ from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, trac
 from spiking_yolo.draw.page import THUMBNAIL, box_rows, data_uri, html_page, legend, picture_uri
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import finite
-from spiking_yolo.io.names import size_name
+from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.observe import Observation
 from spiking_yolo.options import command_line, versions
@@ -41,7 +41,7 @@ rounded = partial(finite, digits=4)
 
 def facts(converted: Converted) -> dict[str, Any]:
     """Network, method, cost models, and what made the page."""
-    spec, recipe = converted.spec, converted.recipe
+    recipe = converted.recipe
     colours = colours_of(MEANINGS)
     cost_models: list[dict[str, str]] = []
     for model in EVERY_COST_MODEL:
@@ -49,7 +49,6 @@ def facts(converted: Converted) -> dict[str, Any]:
         cost_models.append({"key": model.key, "name": model.name, **own})
     return {
         "network": converted.provenance.get("weights", "a network"),
-        "input": size_name((spec.height, spec.width)),
         "method": recipe.title,
         "counting": recipe.counting,
         "settings": asdict(recipe),
@@ -122,16 +121,23 @@ class Page(Sink):
         self.detector = run.detector
         # Ids of the classes in any picture.
         self.classes: set[int] = set()
-        spec = self.detector.spec
-        network = run.observer.network
-        assert network is not None
-        self.layers = layer_sizes(network.graph, spec.height, spec.width)
+        # The layers at each size of the input, which pictures of several shapes have.
+        self.sizes: dict[Size, list[LayerSize]] = {}
+
+    def layers(self, seen: Observation) -> list[LayerSize]:
+        """Those of the network that saw a picture."""
+        if seen.size not in self.sizes:
+            network = self.run.observer.at(seen.input).network
+            assert network is not None
+            self.sizes[seen.size] = layer_sizes(network.graph, *seen.size)
+        return self.sizes[seen.size]
 
     def write(self, what: str, how: str, content: Mapping[str, Any]) -> None:
         """Write the file. content: of JSON's types, apart from what is known of any run."""
         data = {
             "kind": self.kind,
             **facts(self.detector.converted),
+            "input": ", ".join(map(size_name, self.sizes)),
             "conf": self.run.options.conf,
             "classes": legend(self.classes, self.detector.names),
             "tracks": [],
@@ -155,12 +161,10 @@ class PhotographsPage(Page):
     def __init__(self, path: Path, run: DetectRun):
         super().__init__(path, run)
         self.photographs: list[dict[str, Any]] = []
-        self.neurons: Mapping[str, int] = {}
 
     def image(self, seen: Seen) -> None:
-        observation = seen.observation
-        self.neurons = observation.neurons_by_layer
-        image = seen.result.image
+        observation, image = seen.observation, seen.result.image
+        layers = self.layers(observation)
         content = {
             "name": Path(seen.source).name,
             "width": image.shape[1],
@@ -168,20 +172,17 @@ class PhotographsPage(Page):
             "image": picture_uri(image),
             "ann": self.boxes(observation.ann_boxes),
             "boxes": [self.boxes(observation.steps[t].boxes) for t in self.run.steps],
-            "layers": [self._layer(layer, observation) for layer in self.layers],
-            "maps": [self._map(layer, observation) for layer in self.layers],
-            **rounded(self._costs(observation)),
+            "layers": [self._layer(layer, observation) for layer in layers],
+            "maps": [self._map(layer, observation) for layer in layers],
+            **rounded(self._costs(seen)),
         }
         self.photographs.append(content)
 
     def close(self) -> None:
         if not self.photographs:
             return
-        layers: list[dict[str, Any]] = []
-        for layer in self.layers:
-            neurons = self.neurons.get(layer.neurons or "", 0)
-            own = {"title": layer.title, "place": layer.place}
-            layers.append({**own, "neurons": neurons, "macs": layer.macs})
+        first, *_ = self.sizes.values()
+        layers = [{"title": layer.title, "place": layer.place} for layer in first]
         what = f"{len(self.photographs)} photographs"
         if len(self.photographs) == 1:
             what = self.photographs[0]["name"]
@@ -189,11 +190,12 @@ class PhotographsPage(Page):
         content |= {"layers": layers, "photographs": self.photographs}
         self.write(what, f"spiking until T = {self.run.T}", content)
 
-    def _costs(self, seen: Observation) -> dict[str, Any]:
+    def _costs(self, one: Seen) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
         cost model.
         """
-        costs, steps = self.run.costs, [seen.steps[t] for t in self.run.steps]
+        seen, costs = one.observation, one.result.costs
+        steps = [seen.steps[t] for t in self.run.steps]
         energies = [costs.energies(seen, t) for t in self.run.steps]
         return {
             "settled": seen.settled,
@@ -208,17 +210,18 @@ class PhotographsPage(Page):
         }
 
     def _layer(self, layer: LayerSize, seen: Observation) -> dict[str, Any]:
-        """By step: spikes and digits that the neurons sent, operations that the layer received.
-
-        None at an output, or where the input is analogue.
+        """Its size; and by step: spikes and digits that the neurons sent, operations that the
+        layer received. None at an output, or where the input is analogue.
         """
         steps = [seen.steps[t] for t in self.run.steps]
-        content: dict[str, Any] = {"spikes": None, "digits": None, "operations": None}
+        neurons = seen.neurons_by_layer.get(layer.neurons or "", 0)
+        content: dict[str, Any] = {"neurons": neurons, "macs": layer.macs}
+        content |= {"spikes": None, "digits": None, "operations": None}
         if name := layer.neurons:
             content["spikes"] = [step.spikes[name] for step in steps]
             content["digits"] = [step.sent_by_layer[name]["digits"] for step in steps]
         if layer.name in steps[0].operations_by_layer:
-            counting = self.run.costs.counting
+            counting = self.run.recipe.counting
             received = [step.operations_by_layer[layer.name][counting] for step in steps]
             content["operations"] = rounded(received)
         return content
@@ -257,7 +260,7 @@ class VideoPage(Page):
         self.operations: dict[str, list[float]] = {}
 
     def frame(self, seen: Seen) -> None:
-        result, observation, costs = seen.result, seen.observation, self.run.costs
+        result, observation, costs = seen.result, seen.observation, seen.result.costs
         for box in result.entries():
             if box.get("track_id") is not None:
                 track = box["track_id"], box["class"]
@@ -288,7 +291,7 @@ class VideoPage(Page):
             # Frames of another size are shown in that of the first.
             heat = interpolate(heat[None, None], self.heat[0].shape)[0, 0]
         self.heat.append(heat.numpy())
-        self._last = seen
+        self._last, self._layers = seen, self.layers(observation)
 
     def end_video(self) -> None:
         if not self.images:
@@ -300,7 +303,7 @@ class VideoPage(Page):
             look = {"colour": hexadecimal(colour), "ink": hexadecimal(text_colour(colour))}
             tracks.append({"id": track_id, "name": f"{track_id} {name}", "frames": frames, **look})
         layers: list[dict[str, Any]] = []
-        for layer in self.layers:
+        for layer in self._layers:
             if values := self.operations.get(layer.name):
                 layers.append({"title": layer.title, "place": layer.place, "values": values})
         numbers = {

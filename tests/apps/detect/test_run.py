@@ -19,7 +19,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.data.mot import MotBoxes, read_mot
-from spiking_yolo.errors import Notice
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.integer.stream import Stream
 
 
@@ -61,6 +61,8 @@ def test_a_lossless_video_has_the_boxes_of_photographs(detect, weights, clip, en
     assert detect(clip, "--lossless", "--method", "p-norm") == 2
     line = "error: p-norm computes every frame of a video anew: leave lossless out"
     assert capsys.readouterr().err.strip() == line
+    with pytest.raises(UserError, match="leave lossless out"):
+        SpikingYOLO(weights, "p-norm").stream(clip, lossless=True)
 
 
 def test_a_video_of_one_frame(detect, tmp_path, capsys):

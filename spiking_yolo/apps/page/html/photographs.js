@@ -52,27 +52,27 @@ function drawLayers(now, k) {
   const total = operations.reduce((a, b) => a + b, 0), most = Math.max(...operations) || 1;
   const largest = Math.max(...stages.map((stage) => stage.layers.reduce((sum, at) => sum + operations[at], 0))) || 1;
   const row = (layer, i) => {
-    const { spikes, digits: sent, operations: done } = now.layers[i];
+    const { neurons, macs, spikes, digits: sent, operations: done } = now.layers[i];
     const title = now.maps[i]
       ? h("button", { type: "button", "aria-pressed": String(shown.layer === i), title: "Show its heat map", onclick: () => choose(shown.layer === i ? -1 : i, true) }, layer.title)
       : layer.title;
-    return [title, layer.neurons ? many(layer.neurons) : "–", spikes ? many(spikes[k]) : "–", sent ? many(sent[k]) : "–",
-      many(layer.macs), done ? many(done[k]) : "analogue", bar(operations[i] / most, done ? percent(total ? operations[i] / total : 0, 1) : "")];
+    return [title, neurons ? many(neurons) : "–", spikes ? many(spikes[k]) : "–", sent ? many(sent[k]) : "–",
+      many(macs), done ? many(done[k]) : "analogue", bar(operations[i] / most, done ? percent(total ? operations[i] / total : 0, 1) : "")];
   };
   const rows = folded ? stages.flatMap((stage, i) => {
-    const sum = (value) => stage.layers.reduce((all, k) => all + (value(now.layers[k], data.layers[k]) || 0), 0), open = shown.stages.has(i);
+    const sum = (value) => stage.layers.reduce((all, k) => all + (value(now.layers[k]) || 0), 0), open = shown.stages.has(i);
     const done = sum((layer) => layer.operations?.[k]), part = total ? done / total : 0;
     const title = h("button", { type: "button", "aria-expanded": String(open), onclick: () => { shown.stages[open ? "delete" : "add"](i); drawLayers(photo(), k); } },
       `${open ? "▾" : "▸"} ${stage.title}, ${stage.place}`);
-    const own = [title, many(sum((_, layer) => layer.neurons)), many(sum((layer) => layer.spikes?.[k])), many(sum((layer) => layer.digits?.[k])),
-      many(sum((_, layer) => layer.macs)), done ? many(done) : "analogue", bar(done / largest, done ? percent(part, 1) : "")];
+    const own = [title, many(sum((layer) => layer.neurons)), many(sum((layer) => layer.spikes?.[k])), many(sum((layer) => layer.digits?.[k])),
+      many(sum((layer) => layer.macs)), done ? many(done) : "analogue", bar(done / largest, done ? percent(part, 1) : "")];
     return [own, ...(open ? stage.layers.map((at) => row(data.layers[at], at)) : [])];
   }) : data.layers.map(row);
   const focused = layers.contains(document.activeElement) && [...layers.querySelectorAll("button")].indexOf(document.activeElement);
   const left = layers.querySelector(".scroll")?.scrollLeft || 0;
   layers.replaceChildren(h("h2", {}, `Layers at T = ${data.steps[k]}`),
     table(`${folded ? "Stages, which unfold: neurons" : "Neurons"}, what they sent, and the operations that their layer received, also of what max pooling passes on`, ["layer", "neurons", "spikes", "digits", "ANN's MACs", "operations", "share of operations"], rows,
-      ["all", many(data.layers.reduce((sum, layer) => sum + layer.neurons, 0)), many(now.spikes[k]), many(now.digits[k]), many(now.macs), many(total), ""]));
+      ["all", many(now.layers.reduce((sum, layer) => sum + layer.neurons, 0)), many(now.spikes[k]), many(now.digits[k]), many(now.macs), many(total), ""]));
   layers.querySelector(".scroll").scrollLeft = left;
   if (focused !== false && focused >= 0) layers.querySelectorAll("button")[focused].focus();
 }
