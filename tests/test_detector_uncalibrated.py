@@ -65,9 +65,7 @@ def assert_same(a: Result, b: Result) -> None:
 
 
 @pytest.mark.parametrize("method", [None, "p-norm"])
-def test_the_first_picture_gives_the_thresholds(
-    weights: Path, photo: Path, other: Path, method: str | None
-):
+def test_the_first_picture_gives_the_thresholds(weights, photo, other, method):
     detector, wanted = SpikingYOLO(weights, method), expected(weights, photo, method=method)
     calibrated = SpikingYOLO(wanted)
     for name in ("names", "method"):

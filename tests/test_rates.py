@@ -5,20 +5,14 @@ from typing import Any
 
 import pytest
 from helpers.networks import TinyLeaky, images, make, spiking
-from helpers.tiny import write_tiny
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.observe import Input, Observer
 
 # Of every kind: complete values, differential coding that settles later, rate coding with pairs.
 METHODS = ("signed-digits", "dcgs", "p-norm")
-T, STEPS = 24, (1, 2, 5, 24)
+T = 24
 QUICK = {"calibration.T": 4}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @cache

@@ -43,9 +43,7 @@ def read(path: str | Path = FILE) -> CalibrationFile:
     return CalibrationFile.read(path)
 
 
-def test_statistics_are_kept_and_calibrations_added(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_statistics_are_kept_and_calibrations_added(folder, capsys):
     Path(FILE).unlink()
     assert calibrate(*FAST) == 0
     assert "statistics of 2 images: saved" in capsys.readouterr().out
@@ -65,9 +63,7 @@ def test_statistics_are_kept_and_calibrations_added(
     assert load("tiny.weights", calibration="fine").recipe.calibration.operations == 0.9
 
 
-def test_a_shipped_network_is_calibrated_in_the_cache(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_shipped_network_is_calibrated_in_the_cache(folder, monkeypatch):
     monkeypatch.setattr(assets, "IN_CHECKOUT", {"weights": str(folder)})
     monkeypatch.setenv("SPIKING_YOLO_CACHE", str(folder / "cache"))
     before = sha256(FILE)
@@ -99,9 +95,7 @@ def pictures(folder: Path) -> Path:
         ("mine", ["--tune", "--calibration", "mine"]),
     ],
 )
-def test_named_calibrations(
-    pictures: Path, name: str, args: list[str], capsys: pytest.CaptureFixture[str]
-):
+def test_named_calibrations(pictures, name, args, capsys):
     assert calibrate(*args, *STEPS) == 0
     out = capsys.readouterr().out
     assert f"calibration {name} of" in out
@@ -111,9 +105,7 @@ def test_named_calibrations(
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_training_for_video_starts_from_thresholds_for_video(
-    pictures: Path, quick: bool, monkeypatch: pytest.MonkeyPatch
-):
+def test_training_for_video_starts_from_thresholds_for_video(pictures, quick, monkeypatch):
     """Those of `--quick`, though it uses fewer pictures, or of its own."""
     monkeypatch.setattr(calibrate_run, "_needed", lambda *_: 8)
     if quick:
@@ -182,12 +174,7 @@ def test_a_stale_file_is_named_and_passed_over(folder: Path):
 
 
 @pytest.mark.parametrize("calibration", ["default", "tuned-weights"])
-def test_interrupted_training_goes_on(
-    pictures: Path,
-    calibration: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-):
+def test_interrupted_training_goes_on(pictures, calibration, monkeypatch, capsys):
     step, done = Training.step, []
 
     def stopped(self: Training, x: torch.Tensor, share: float) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from helpers.tiny import ROOT
@@ -35,9 +34,7 @@ sys.exit(status(run))
     ("number", "status", "message"),
     [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 130, "interrupted\n")],
 )
-def test_a_signal_removes_what_is_half_written(
-    tmp_path: Path, number: int, status: int, message: str
-) -> None:
+def test_a_signal_removes_what_is_half_written(tmp_path, number, status, message):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "x")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
@@ -66,9 +63,7 @@ def test_nobody_reads_on() -> None:
 @pytest.mark.parametrize(
     ("running", "pairs", "cores"), [(1, 0, None), (2, 0, 3), (9, 0, 1), (2, 1, None), (4, 1, 1)]
 )
-def test_other_jobs_keep_their_processors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: int, pairs: int, cores: int | None
-) -> None:
+def test_other_jobs_keep_their_processors(tmp_path, monkeypatch, running, pairs, cores):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
     assert idle_cores(tmp_path) is None

@@ -165,9 +165,7 @@ def walking(seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
-def test_later_frames_take_the_goal_and_channels_cost_what_they_err(
-    cls: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_later_frames_take_the_goal_and_channels_cost_what_they_err(cls, monkeypatch):
     """Ranges are of other pictures, so that some channels of the clips exceed 8 bits, and TinyLeaky
     has poolings that send events of their own.
     """

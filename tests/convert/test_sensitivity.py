@@ -4,7 +4,6 @@ for.
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -55,20 +54,6 @@ def test_boxes_and_scores_by_hand():
     for k, (sign, cells) in enumerate(((-1, 4), (-1, 2), (1, 4), (1, 2))):
         expected[1 + k, k] = sign * side / cells
     torch.testing.assert_close(jacobian, expected)
-
-
-def test_boxes_make_the_neurons_before_them_matter():
-    """Two channels, of which one makes the left side of the box, the other the score."""
-    weights = [[0.0, 0.0] for _ in range(5)]
-    weights[0], weights[4] = [1.0, 0.0], [0.0, 1.0]
-    graph = points([([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), (weights, [0.0, 1.0, 3.0, 1.0, -2.0])])
-    spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov8", 1, 1, bins=1),))
-    x = torch.ones(1, 2, 1, 1, dtype=torch.float64)
-    measure = partial(boxes_and_scores, spec=spec)
-    (own,) = sensitivity(graph, [x] * 500, measure=measure).values()
-    p = torch.sigmoid(torch.tensor(-1.0)).item()
-    assert own[0].item() == pytest.approx(BOXES**2 * p / 4**2, rel=0.1)
-    assert own[1].item() == pytest.approx(p * (1 - p), rel=0.1)
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])

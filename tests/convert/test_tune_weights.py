@@ -1,11 +1,15 @@
-"""Training of neurons and weights: what is learned, and which state is kept."""
+"""Training of neurons and weights: what is learned, and which state is kept; weights of a few bits, on
+a grid by brute force.
+"""
 
 from dataclasses import replace
 
 import pytest
 import torch
 from helpers.methods import relative_error
-from helpers.networks import Pooled, images, make, spiking
+from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from spiking_yolo.convert import training as training_module
@@ -13,6 +17,7 @@ from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.training import State, Training
+from spiking_yolo.convert.weight_bits import on_grid, rounded_weights
 from spiking_yolo.models.spec import Spec
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
@@ -74,9 +79,7 @@ def test_training_lowers_the_error_at_the_same_operations():
 
 
 @pytest.mark.parametrize(("goal", "shift"), [(1.25, -0.04), (0.8, 0.05), (0.1, 0.2)])
-def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(
-    goal: float, shift: float, monkeypatch: pytest.MonkeyPatch
-):
+def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(goal, shift, monkeypatch):
     """The goal is a multiple of it. At so small a rate little else moves them."""
     monkeypatch.setattr(training_module, "GAIN", 200.0)
     t = training()
@@ -140,3 +143,34 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
     network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.hysteresis)
     spent = torch.cat([network(x, result.neurons)[1] for x in validation])
     assert spent.mean().item() == pytest.approx(result.operations)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.integers(2, 5))
+def test_nearest_of_all_symmetric_levels(values, bits):
+    weight = torch.tensor([values, [7.0] * len(values)], dtype=torch.float64)
+    found, other = on_grid(weight, bits)
+    most = 2 ** (bits - 1) - 1
+    grid = [k * max(map(abs, values)) / most for k in range(-most, most + 1)]
+    for value, q in zip(values, found.tolist(), strict=True):
+        assert abs(q - value) <= min(abs(g - value) for g in grid) + 1e-12
+        assert min(abs(g - q) for g in grid) < 1e-12
+    # Every output channel has its own step.
+    assert other.tolist() == [7.0] * len(values)
+
+
+def test_what_a_chip_stores_are_small_integers():
+    """The weights that receive spikes, which hold theta, are integers of -7..7 times a step of the
+    output channel.
+    """
+    for cls in [TinyLeaky, Grouped]:
+        plain = spiking(make(cls), images(2), get_recipe("channel-norm"))
+        thetas = {name: own["theta"] for name, own in plain.neurons.items() if "theta" in own}
+        tensors = rounded_weights(plain.graph, plain.graph.tensors, 4, thetas)
+        small = replace(plain, graph=replace(plain.graph, tensors=tensors))
+        for name, linear in small.network().synapses.maps.items():
+            folded = linear.weight.flatten(1)
+            step = folded.abs().amax(1, keepdim=True) / 7
+            assert torch.allclose(folded / step, (folded / step).round(), atol=1e-9), name
+            assert ((folded / step).round().abs().amax(1) == 7).all()
+        for name, tensor in plain.graph.tensors.items():
+            assert torch.equal(tensors[name], tensor) == name.endswith("bias")

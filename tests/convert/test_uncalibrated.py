@@ -51,9 +51,7 @@ def test_thresholds_are_the_largest_values_of_these_pictures(ann: Ann, pictures:
         assert torch.allclose(own["theta"][fired], largest[name][fired])
 
 
-def test_the_default_is_near_the_ann_for_the_operations_it_aims_at(
-    ann: Ann, pictures: list[Picture]
-):
+def test_the_default_is_near_the_ann_for_the_operations_it_aims_at(ann, pictures):
     network = converted(ann, pictures, get_recipe("signed-digits"))
     x = torch.cat(list(preprocessed(pictures, ann.spec)))
     shot = network.network().run(x, 1).snapshots[1]
@@ -100,9 +98,7 @@ def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictu
         load(ann, get_recipe("p-norm"), statistics="elsewhere", photographs=pictures)
 
 
-def test_broken_pictures_are_left_out(
-    ann: Ann, pictures: list[Picture], tmp_path: Path, recwarn: Any
-):
+def test_broken_pictures_are_left_out(ann, pictures, tmp_path, recwarn):
     (tmp_path / "a.png").write_bytes(b"no image")  # called like a good one
     broken, recipe = Picture.file(str(tmp_path / "a.png")), get_recipe("signed-digits")
     with pytest.raises(UserError, match=r"a\.png"):

@@ -98,9 +98,7 @@ _BOX = st.tuples(_NUMBER, _NUMBER, _SIDE, _SIDE, st.floats(1e-4, 1), st.integers
         st.integers(1, 9999), st.lists(_BOX, min_size=1, max_size=4), min_size=1, max_size=4
     )
 )
-def test_results_come_back(
-    tmp_path_factory: pytest.TempPathFactory, table: dict[int, list[tuple[float, ...]]]
-) -> None:
+def test_results_come_back(tmp_path_factory, table):
     frames = {}
     for number, rows in table.items():
         x, y, w, h, confidence, ids = np.array(rows).T

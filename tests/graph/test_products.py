@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, attend, attention_scores, check_graph, forward
-from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 
 
@@ -58,21 +57,6 @@ def test_the_trace_computes_what_the_module_does(areas: int):
         "attend",
     ]
     assert check_graph(graph, 8, 8)["attention_softmax"] == (1, 2, 16, 16 // areas)
-
-
-def test_neurons_stand_before_every_product_and_behind_every_sum():
-    graph = with_identities(trace(make(Attending), images(1)))
-    identities = [node.name for node in graph.activations if node.phi.slope == 1]
-    assert sorted(identities) == [
-        "add_1_identity",
-        "add_2_identity",
-        "add_identity",
-        "k_identity",
-        "q_identity",
-        "v_identity",
-    ]
-    expected = {"q_identity", "k_identity", "v_identity", "attention_softmax"}
-    assert product_sources(graph) == expected
 
 
 ATTRS = {"heads": 2, "areas": 1}

@@ -1,16 +1,18 @@
-"""Neurons of the identity: where they stand, and that every method converts a linear bottleneck
-with them.
+"""Neurons of the identity and where they stand; merged weights; modules with a cap; what layers are
+called.
 """
 
 from dataclasses import replace
 
 import pytest
 import torch
+from helpers.counting import total_operations
 from helpers.networks import images, make
-from torch import Tensor, nn
+from torch import Tensor, nn, randn
 
-from spiking_yolo.graph import Graph, forward
-from spiking_yolo.graph.rewrites import analogue_nodes, with_identities
+from spiking_yolo.graph import Graph, Node, forward, layer_before, layer_labels
+from spiking_yolo.graph.modules import QCFS, ClippedReLU
+from spiking_yolo.graph.rewrites import analogue_nodes, with_identities, with_merged_weights
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.operations import total_macs
@@ -85,3 +87,121 @@ def test_only_the_layer_of_the_image_multiplies(graph: Graph):
 
 def _names(graph: Graph) -> tuple[str, ...]:
     return tuple(node.name for node in graph.nodes)
+
+
+class Repeated(nn.Module):
+    """C2f in small: the second half of a map, and sums that contain it, joined. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(2, 2, 3, padding=1)
+        self.conv2 = nn.Conv2d(2, 2, 3, padding=1)
+        self.head = nn.Conv2d(8, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        halves = torch.relu(self.stem(x)).split((2, 2), 1)
+        low, high = halves[0], halves[1]
+        first = high + torch.relu(self.conv1(high))
+        second = first + torch.relu(self.conv2(first))
+        return self.head(torch.cat([low, high, first, second], 1))
+
+
+class Analogue(nn.Module):
+    """A map joined with a sum that no neuron has rounded yet, behind which neurons will stand."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 2, 1)
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.head = nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        return self.head(torch.cat([x, x + self.conv(x)], 1))
+
+
+def merged(model: type[nn.Module]) -> tuple[Graph, Graph]:
+    graph = trace(make(model), images(1))
+    return graph, with_merged_weights(graph)
+
+
+def test_the_function_stays():
+    for model in (Repeated, Analogue):
+        graph, other = merged(model)
+        torch.testing.assert_close(forward(other, images(2)), forward(graph, images(2)))
+
+
+def test_a_repeated_map_is_sent_once():
+    graph, other = merged(Repeated)
+    assert other["head"].inputs == ("head_inputs",)
+    assert other["head_inputs"].inputs == ("getitem", "getitem_1", "relu_1", "relu_2")
+    # Eight events of the second half at one inner place reach conv1, and the head's 9 x 5 outputs
+    # three times before and once now.
+    shapes = {node.name: torch.Size((1, 4, 8, 8)) for node in graph.nodes}
+    events = torch.zeros(1, 4, 8, 8, dtype=torch.float64)
+    events[0, 2, 3, 3] = 8
+    nothing = torch.zeros(1, 2, 8, 8, dtype=torch.float64)
+    counts = {
+        "relu": Counts.alike(events),
+        "relu_1": Counts.alike(nothing),
+        "relu_2": Counts.alike(nothing),
+    }
+    before, after = (total_operations(g, counts, shapes).digits.item() for g in (graph, other))
+    assert before - after == 8 * 9 * 5 * 2
+    assert after == 8 * (9 * 2 + 9 * 2 + 9 * 5)
+
+
+def test_others_stay_apart():
+    for model in (Analogue,):
+        graph, other = merged(model)
+        assert other.nodes == graph.nodes
+
+
+def test_backward_by_hand():
+    """Straight through: inside the range d/dx = 1; d/dtheta = q - x / theta there, 1 above it, 0
+    below.
+    """
+    layer = QCFS(levels=4, theta=2.0)
+    x = torch.tensor([-1.0, 0.3, 5.0], requires_grad=True)
+    for i, (dx, dtheta) in enumerate([(0.0, 0.0), (1.0, 0.25 - 0.15), (0.0, 1.0)]):
+        x.grad = layer.theta.grad = None
+        layer(x)[i].backward()
+        assert x.grad is not None and layer.theta.grad is not None
+        assert x.grad[i].item() == pytest.approx(dx)
+        assert layer.theta.grad.item() == pytest.approx(dtheta, abs=1e-6)
+
+
+def test_clipped_relu_learns_its_cap_from_clipped_inputs_only():
+    layer = ClippedReLU(1.0)
+    layer(torch.tensor([-1.0, 0.5, 2.0, 3.0])).sum().backward()
+    assert layer.theta.grad is not None and layer.theta.grad.item() == 2
+
+
+CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
+POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
+
+
+def test_layers_are_numbered_and_have_the_size_of_their_own_output():
+    """Two convolutions that are added: the neurons behind the sum belong to the later one."""
+    nodes = (
+        Node("x", "input"),
+        Node("a", "conv", ("x",), CONV),
+        Node("pool", "max_pool", ("a",), POOL),
+        Node("f", "activation", ("pool",)),
+        Node("b", "conv", ("f",), CONV),
+        Node("sum", "add", ("b", "pool")),
+        Node("g", "activation", ("sum",)),
+        Node("flat", "flatten", ("g",)),
+        Node("out", "linear", ("flat",)),
+    )
+    tensors = {"a.weight": randn(4, 3, 3, 3), "b.weight": randn(4, 4, 3, 3)}
+    graph = Graph(nodes, ("out",), {**tensors, "out.weight": randn(5, 4 * 3 * 4)})
+    assert layer_before(graph) == {"f": "a", "g": "b"}
+    assert layer_labels(graph) == {
+        "a": "conv 1",
+        "f": "conv 1",
+        "b": "conv 2",
+        "g": "conv 2",
+        "out": "linear 3",
+    }

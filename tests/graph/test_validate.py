@@ -18,7 +18,6 @@ from spiking_yolo.graph import Graph, Node, check_graph, forward, shapes
 from spiking_yolo.graph.trace import trace
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
-POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
 
 
 WEIGHT = torch.zeros(4, 3, 3, 3)
@@ -104,9 +103,7 @@ sides = st.integers(1, 9)
     st.lists(st.integers(0, 3), min_size=4, max_size=4),
     st.booleans(),
 )
-def test_of_windows(
-    h: int, w: int, kernel: Any, stride: Any, dilation: Any, padding: Any, ceil: bool
-) -> None:
+def test_of_windows(h, w, kernel, stride, dilation, padding, ceil):
     """Where a graph runs, these are its shapes; where not, it says so."""
     window = {"kernel": kernel, "stride": stride, "ceil": ceil}
     conv = {"stride": stride, "padding": padding[:2], "dilation": dilation, "groups": 1}

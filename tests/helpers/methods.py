@@ -2,7 +2,6 @@
 every layer sent.
 """
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -46,33 +45,6 @@ class Chain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.flatten(self.relu2(self.conv2(self.pool(self.relu1(self.conv1(x)))))))
-
-
-class Rounded(nn.Module):
-    """An activation put on the grid of multiples of `step` [C]: floor(phi(z) / step + 1/2) *
-    step.
-    """
-
-    def __init__(self, step: Tensor, slope: float):
-        super().__init__()
-        self.step, self.slope = step.double(), slope
-
-    def forward(self, z: Tensor) -> Tensor:
-        step = self.step.reshape(-1, *[1] * (z.ndim - 2))
-        return torch.floor(torch.where(z > 0, z, self.slope * z) / step + 0.5) * step
-
-
-def quantised(model: nn.Module, converted: Converted, factor: float = 1.0) -> nn.Module:
-    """The module with every activation on the grid theta * factor. Activation modules are called
-    once each.
-    """
-    rounded = copy.deepcopy(model)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ReLU | nn.LeakyReLU):
-            step = converted.neurons[name.replace(".", "_")]["theta"] * factor
-            slope = module.negative_slope if isinstance(module, nn.LeakyReLU) else 0.0
-            rounded.set_submodule(name, Rounded(step, slope))
-    return rounded
 
 
 def method(

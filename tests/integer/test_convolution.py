@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -57,9 +57,7 @@ CASES = {"random": (-127, -127), "positive": (127, 90), "lopsided": (60, -127)}
         (7, 5, (2, 3), geometry(stride=2, padding=(0, 1))),
     ],
 )
-def test_sums_are_exact_or_rounded_once(
-    case: str, channels: int, outputs: int, size: Any, attrs: Any
-):
+def test_sums_are_exact_or_rounded_once(case, channels, outputs, size, attrs):
     """By bytes and by floats, with the same bits; 600 channels pass 2^24 by far."""
     weight, least = CASES[case]
     levels = whole((outputs, channels // attrs["groups"], *size), weight, 127)
@@ -123,9 +121,7 @@ def of_one_channel(x: Tensor, levels: Tensor, outputs: int, attrs: Any) -> Tenso
 
 
 @pytest.mark.parametrize("wrong", [saturating, missing, of_one_channel])
-def test_wrong_sums_are_found_and_floats_serve(
-    unchecked: None, monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Tensor]
-):
+def test_wrong_sums_are_found_and_floats_serve(unchecked, monkeypatch, wrong):
     levels, x = whole((4, 8, 3, 3), -127, 127), whole((1, 8, 5, 5), -127, 127, 1)
     monkeypatch.setattr(convolution, "pack", lambda levels, attrs: levels)
     monkeypatch.setattr(convolution, "convolve_bytes", wrong)

@@ -1,7 +1,5 @@
 """Which library in C is used: that of the processor, made of this state of its sources."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
@@ -39,9 +37,7 @@ def test_a_library_of_another_state_of_its_sources_is_not_used(monkeypatch: pyte
     assert library.__wrapped__() is None
 
 
-def test_without_the_library_the_results_are_the_same(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_without_the_library_the_results_are_the_same(monkeypatch, tmp_path):
     given, x = spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")), images(1)
     built, network = library() is not None, given.network()
     expected = network.run(x).snapshots[1].outputs

@@ -114,7 +114,7 @@ def test_many_random_networks(seed: int):
 
 
 class Kernels(nn.Module):
-    """A layer for each kernel. [N, 3, 12, 12]."""
+    """A layer for each kernel, and neurons of each kind. [N, 3, 12, 12]."""
 
     def __init__(self):
         super().__init__()
@@ -123,10 +123,10 @@ class Kernels(nn.Module):
         self.last, self.head = nn.Conv2d(9, 9, 3, padding=1), nn.Conv2d(9, 5, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(
-            self.each(F.silu(self.body(F.max_pool2d(F.leaky_relu(self.stem(x), 0.9), 3, 1, 1))))
-        )
-        return self.head(F.relu(self.last(F.leaky_relu(self.few(x)))))
+        x = F.max_pool2d(F.leaky_relu(self.stem(x), 0.9), 3, 1, 1)
+        x = self.few(F.relu(self.each(F.silu(self.body(x)))))
+        y = F.leaky_relu(x)
+        return self.head(F.relu6(self.last(y)) + F.relu(x + y))
 
 
 def small(

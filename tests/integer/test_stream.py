@@ -116,9 +116,7 @@ def test_a_cut_costs_one_first_frame():
     assert unlike(y, x) and not unlike(y, y * 0.9)
 
 
-def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(monkeypatch):
     monkeypatch.setattr("spiking_yolo.integer.stream.unlike", lambda x, sent: False)
     stream, k = Stream(network(**{"neuron.slack": 0})), torch.arange(8)
     checks = ((k[:, None] + k) % 2).double().expand(1, 3, 8, 8)

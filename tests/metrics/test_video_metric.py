@@ -12,7 +12,6 @@ from pycocotools.cocoeval import COCOeval
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.bootstrap import Blocks
 from spiking_yolo.metrics.video import agreement, person_ap
 
 NAMES = ("dog", "person", "car")
@@ -148,21 +147,3 @@ def test_frames_without_people_and_videos_without_any() -> None:
         person_ap([[false]], [truth], ("dog",))
     with pytest.raises(ValueError, match="same frames"):
         agreement([[false]], [[false, false]])
-
-
-def test_block_draws_equal_copied_frames() -> None:
-    """Weights by blocks give what pycocotools gives for the frames that were drawn, each copied as
-    often.
-    """
-    found, truth = scene(40, 12, 5)
-    result = person_ap([found], [truth], NAMES, n=6, seed=3)
-    for scores, weights in zip(result.scores, Blocks((40,)).draws(6, 3), strict=True):
-        chosen = np.repeat(np.arange(40), weights).tolist()
-        people = [(k, truth[i + 1]) for k, i in enumerate(chosen) if i + 1 in truth]
-        objects = [
-            (k, 1, box, int(ignored))
-            for k, seen in people
-            for box, ignored in zip(seen.xyxy.tolist(), seen.ignored, strict=True)
-        ]
-        expected = coco_ap(objects, rows_of([found[i] for i in chosen]))
-        np.testing.assert_allclose(scores, expected, rtol=1e-12)

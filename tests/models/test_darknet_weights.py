@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from helpers.darknet_files import random_network, write_weights
 
 from spiking_yolo.errors import UserError
@@ -16,12 +15,7 @@ from spiking_yolo.models import darknet
 from spiking_yolo.models.load import load_ann
 
 ROOT = Path(__file__).parents[2]
-CFG = ROOT / "spiking_yolo" / "models" / "cfg"
 WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
-SIZES = [
-    (CFG / "yolov2-tiny-voc.cfg", struct.pack("<4i", 0, 1, 0, 7), 63_471_556),
-    (ROOT / "weights" / "yolov3-tiny.cfg", struct.pack("<3iQ", 0, 2, 0, 7), 35_434_956),
-]
 SMALL = """[net]\nwidth=4\nheight=4
 [convolutional]\nfilters=2\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky
 [convolutional]\nfilters=3\nactivation=linear
@@ -37,17 +31,6 @@ def small() -> darknet.DarknetNet:
 def save(path: Path, values: np.ndarray, header: bytes = struct.pack("<3iQ", 0, 2, 0, 5)) -> Path:
     path.write_bytes(header + values.astype("<f4").tobytes())
     return path
-
-
-@pytest.mark.parametrize(("cfg", "header", "size"), SIZES, ids=lambda v: getattr(v, "stem", ""))
-def test_a_file_of_the_published_size_is_read_in_order(cfg, header, size, tmp_path):
-    net = darknet.DarknetNet(darknet.read_cfg(cfg))
-    floats = np.random.default_rng(0).random(darknet.count_floats(net), np.float32)
-    path = save(tmp_path / "a.weights", floats, header)
-    assert path.stat().st_size == size
-    darknet.read_weights(net, path)
-    read = torch.cat([tensor.flatten() for tensor in darknet.arrays(net)])
-    assert torch.equal(read, torch.from_numpy(floats))
 
 
 def test_array_order(tmp_path):

@@ -1,5 +1,5 @@
-"""Darknet networks, most of them depthwise: the public ones against a second implementation,
-shortcuts, heads, random round trips.
+"""Darknet networks against a second implementation: public ones, most of them depthwise; YOLOv4,
+YOLOv4-tiny and YOLOv7-tiny; shortcuts, heads, grouped routes, random round trips.
 """
 
 import math
@@ -8,18 +8,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.darknet_cfgs import write_random
-from helpers.darknet_files import write_weights
+from helpers.darknet_cfgs import (
+    conv,
+    head,
+    net,
+    route,
+    section,
+    write_random,
+    yolov4,
+    yolov4_tiny,
+    yolov7_tiny,
+)
+from helpers.darknet_files import random_network, write_weights
 from helpers.darknet_reference import heads as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet import DarknetNet, count_floats, parse_cfg, read_weights
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.models.spec import Spec
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "weights", ROOT.parent / "shared" / "zoo")
@@ -58,9 +68,6 @@ def test_public_networks_agree_with_a_second_implementation(name: str, photograp
 
 
 HEAD = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
-TWO = (
-    "[convolutional]\nfilters=4\nactivation=leaky\n[convolutional]\nfilters=4\nactivation=linear\n"
-)
 
 
 def build(layers: str, head: str = HEAD) -> DarknetNet:
@@ -74,26 +81,15 @@ def test_swish_is_silu_and_networks_need_not_be_square():
 
 
 def test_alexeyabs_darknet_stretches_images():
-    for net, head, resize in [
+    for options, more, resize in [
         ("", "", "letterbox"),
         ("", "iou_loss=ciou", "stretch"),
         ("letter_box=1", "scale_x_y=1.1", "letterbox"),
         ("letter_box=0", "", "stretch"),
         ("mosaic=1", "", "stretch"),
     ]:
-        cfg = f"[net]\nwidth=8\nheight=8\n{net}\n{HEAD}{head}\n"
+        cfg = f"[net]\nwidth=8\nheight=8\n{options}\n{HEAD}{more}\n"
         assert DarknetNet(parse_cfg(cfg)).spec(["a"]).resize == resize
-
-
-def test_scale_x_y_reaches_beyond_the_cell():
-    head = HeadSpec("yolov3", classes=1, num=1, anchors=((8.0, 4.0),), scale=1.2)
-    spec = Spec("detect", ("a",), 64, 64, heads=(head,))
-    x = torch.zeros(1, 6, 2, 2)
-    x[0, 0, 0, 1], x[0, 1, 0, 1] = 30.0, -30.0  # logistic function: 1 and 0
-    boxes, _ = decode([x], spec)
-    centre = (boxes[0, 1, :2] + boxes[0, 1, 2:]) / 2
-    assert centre.tolist() == pytest.approx([(1 + 1.1) / 2, -0.1 / 2])
-    assert (boxes[0, 1, 2:] - boxes[0, 1, :2]).tolist() == pytest.approx([8 / 64, 4 / 64])
 
 
 @st.composite
@@ -133,9 +129,7 @@ def random_cfg(draw: st.DrawFn) -> str:
 
 @settings(max_examples=40, deadline=None)
 @given(random_cfg(), st.integers(0, 2**32 - 1))
-def test_random_networks_are_read_and_computed_alike(
-    tmp_path_factory: pytest.TempPathFactory, cfg: str, seed: int
-):
+def test_random_networks_are_read_and_computed_alike(tmp_path_factory, cfg, seed):
     folder = tmp_path_factory.mktemp("random")
     path = write_random(folder / "a", cfg, seed)
     again = DarknetNet(parse_cfg(cfg))
@@ -146,3 +140,73 @@ def test_random_networks_are_read_and_computed_alike(
     x = torch.rand(1, 3, 16, 8, generator=torch.Generator().manual_seed(seed)).double()
     (wanted,) = reference(folder / "a.cfg", folder / "a.weights", x)
     assert torch.allclose(again.double()(x)[0], wanted, atol=1e-6)
+
+
+SIZE = 64
+BOXES = {"anchors": "8,4, 9,20, 40,30", "num": 3, "mask": "0,1,2"}
+GROUPS = net(SIZE) + conv(12, 3, 8) + conv(12) + route(-1, 0, groups=3, group_id=2)
+NETWORKS = {
+    "yolov4-tiny": yolov4_tiny(SIZE),
+    "yolov4-tiny-3l": yolov4_tiny(SIZE, heads=3),
+    "yolov7-tiny": yolov7_tiny(SIZE),
+    "narrow-yolov4": yolov4(SIZE, narrow=8),
+    "two-groups": GROUPS + head(3, **BOXES),
+}
+
+
+def test_sizes_are_the_published_ones():
+    v4, v7 = DarknetNet(parse_cfg(yolov4_tiny())), DarknetNet(parse_cfg(yolov7_tiny()))
+    whole = DarknetNet(parse_cfg(yolov4()))
+    # Bytes of yolov4-tiny.weights and yolov4.weights.
+    assert 20 + 4 * count_floats(v4) == 24_251_276
+    assert 20 + 4 * count_floats(whole) == 257_717_640
+    # Parameters of YOLOv7-tiny with folded batch norms.
+    weights = [m for m in v7.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sum(m.weight.numel() + m.out_channels for m in weights) == 6_219_709
+    assert [v4.shapes[i] for i in (3, 8, 34)] == [(32, 104, 104), (128, 104, 104), (384, 26, 26)]
+    assert [v7.shapes[i][1] for i in v7.head_indices] == [52, 26, 13]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("v4")
+    for name, cfg in NETWORKS.items():
+        write_random(folder / name, cfg)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def behind_sigmoids(outputs: tuple[Tensor, ...], spec: Spec) -> list[Tensor]:
+    """What the [yolo] sections read."""
+    new_coords = [head.kind == "yolov5" for head in spec.heads]
+    return [x.sigmoid() if new else x for x, new in zip(outputs, new_coords, strict=True)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_second_implementation_agrees(name: str, files: Path, image: Tensor):
+    path = files / f"{name}.weights"
+    ann = load_ann(path)
+    expected = reference(path.with_suffix(".cfg"), path, image.double())
+    exact = behind_sigmoids(forward(ann.graph.to(torch.float64), image.double()), ann.spec)
+    single = behind_sigmoids(forward(ann.graph, image), ann.spec)
+    for output, rounded, wanted in zip(exact, single, expected, strict=True):
+        assert wanted.std() > 0.05
+        # Folded batch norms are rounded to float32.
+        assert (output - wanted).abs().max() < 1e-5 * (1 + wanted.std())
+        assert (rounded - wanted).abs().max() < 1e-4 * (1 + wanted.std())
+
+
+def test_groups_and_sums_of_several_layers(image: Tensor):
+    layers = conv(12, 3, 8) + conv(6) + route(-1, 0, groups=3, group_id=1)
+    layers += section("shortcut", **{"from": "1,-1"}, activation="linear")
+    network = random_network(net(SIZE) + layers + head(3, **BOXES))
+    first = network.layers[0](image)
+    second = network.layers[1](first)
+    joined = torch.cat([second[:, 2:4], first[:, 4:8]], 1)
+    assert network.shapes[2] == (6, 8, 8)
+    expected = network.layers[4](joined + second + joined)
+    assert torch.allclose(network(image)[0], expected, atol=1e-6)

@@ -1,14 +1,17 @@
-"""What a run promises: convergence to the ANN, snapshots, batches, resets, progress."""
+"""What a run promises: convergence to the ANN, snapshots, batches, resets, progress, and the mean of the
+head's current.
+"""
 
 from typing import Any
 
 import pytest
 import torch
-from helpers.methods import relative_error
+from helpers.methods import points, relative_error
 from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, numbers, same, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.graph.rewrites import readout_nodes
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -138,3 +141,51 @@ def test_what_cannot_be_simulated():
         spiking(make(TinyLeaky), images(2), get_recipe("sfn")).simulator()
     with pytest.raises(ValueError, match="observed=True"):
         network(TinyLeaky, {}, images(2)).run(images(2), 2, probes=[lambda *_: None])
+
+
+def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
+    """z = 3/8, theta = 1: spikes at t = 3, 6 and 8. The head is 8 s + 1."""
+    graph = points([([[1.0]], [0.0]), ([[8.0]], [1.0])])
+    neurons = {"act1": {"theta": torch.ones(1), "initial": torch.tensor(0.0)}}
+    x = torch.full((1, 1, 1, 1), 3 / 8, dtype=torch.float64)
+    recipe = Recipe("tested").with_settings({"readout.skip": skip})
+    run = SpikingNetwork(graph, neurons, recipe).run(x, T, steps)
+    return {t: snapshot.outputs[0].item() for t, snapshot in run.snapshots.items()}
+
+
+def network_of(cls: type[nn.Module], settings: dict[str, Any]) -> SpikingNetwork:
+    return spiking(make(cls), images(2), Recipe("tested"), settings).network()
+
+
+def test_mean_over_all_steps_by_hand():
+    expected = {1: 1, 3: 1 + 8 / 3, 4: 3, 6: 1 + 16 / 6, 8: 4}
+    assert outputs(0, 8, [1, 3, 4, 6]) == pytest.approx(expected)
+
+
+def test_mean_after_a_warm_up_by_hand():
+    """skip = 3 leaves the first spike out: of steps 4 to 8 two fire. Before there is anything to
+    read it is zero.
+    """
+    expected = {2: 0, 3: 0, 4: 1, 6: 1 + 8 / 3, 8: 1 + 16 / 5}
+    assert outputs(3, 8, [2, 3, 4, 6]) == pytest.approx(expected)
+
+
+ENDS = {
+    "TinyLeaky": "up cat head1 head2",
+    "Residual": "mean.mean mean fc",
+    "Pooled": "body_10",
+    "Split": "getitem_1 add getitem_2 getitem_3 getitem_4 cat getitem_5 conv3",
+    "Grouped": "body_6",
+}
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_linear_end_is_what_no_neuron_and_no_pooling_reads(cls):
+    """What is read does not depend on how often."""
+    x = images(2)
+    network = network_of(cls, {})
+    end = ENDS[cls.__name__].split()
+    assert [node.name for node in readout_nodes(network.graph)] == end
+    often, seldom = network.run(x, 12, range(1, 13)), network.run(x, 12, [5])
+    for t in (5, 12):
+        assert all(map(torch.equal, seldom.snapshots[t].outputs, often.snapshots[t].outputs))

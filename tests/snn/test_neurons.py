@@ -5,7 +5,6 @@ no error.
 """
 
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from helpers.scalar_neurons import (
     currents,
     gammas,
     initials,
-    phi,
     scalar_ibt,
     scalar_if,
     scalar_memory,
@@ -34,7 +32,7 @@ from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire, room
 from spiking_yolo.snn.neurons.layer import NeuronLayer, register
 from spiking_yolo.snn.neurons.on_off import OnOff
-from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta, multi_threshold_spike
+from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 
 
 def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> NeuronLayer:
@@ -70,9 +68,7 @@ def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Frac
 
 @settings(deadline=None)
 @given(currents, thetas, gammas, initials, slopes)
-def test_imbalanced_threshold(
-    zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction
-):
+def test_imbalanced_threshold(zs, theta, gamma, initial, slope):
     tested = layer(Neuron("ibt", gamma=gamma, initial=float(initial)), theta, slope)
     assert isinstance(tested, ImbalancedThreshold)
     steps = drive(tested, zs)
@@ -101,9 +97,7 @@ def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction,
     slopes,
     st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(4)]),
 )
-def test_on_off_pair(
-    zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction, ratio: Fraction
-):
+def test_on_off_pair(zs, theta, gamma, initial, slope, ratio):
     """Two IF neurons, one fed -z. The value sent is n_on * theta_on - slope * n_off * theta_off;
     both count.
     """
@@ -117,53 +111,8 @@ def test_on_off_pair(
 
 
 @settings(deadline=None)
-@given(st.data(), thetas, gammas, slopes | st.just(Fraction(0)))
-def test_signed_memory_follows_phi_within_half_a_threshold(
-    data: Any, theta: Fraction, gamma: int, slope: Fraction
-):
-    limit = int(gamma * theta * 64)
-    whole = data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
-    zs = [Fraction(n, 64) for n in whole]
-    sent = spikes(layer(Neuron("sigma-delta", gamma=gamma, initial=0.5), theta, slope), zs)
-    for t in range(1, len(zs) + 1):
-        due = phi(sum(zs[:t], Fraction(0)), slope)
-        assert abs(sum(map(int, sent[:t])) * theta - due) <= theta / 2
-
-
-@settings(deadline=None)
-@given(st.data(), thetas, gammas)
-def test_constant_input_is_sent_within_a_threshold(data: Any, theta: Fraction, gamma: int):
-    z = Fraction(data.draw(st.integers(0, int(gamma * theta * 64))), 64)
-    sent = spikes(layer(Neuron(gamma=gamma), theta), [z] * 20)
-    for t in range(1, 21):
-        assert 0 <= t * z - sum(map(int, sent[:t])) * theta < theta
-
-
-def test_by_hand():
-    """theta 1. IF: U = 5/8, 10/8 - 1, 7/8, 12/8 - 1. IBT with alpha 1/2 fires -1 at U <= -2. Memory
-    takes back.
-    """
-    signed = partial(Neuron, "sigma-delta", initial=0.5)
-    table: list[tuple[Neuron, float, list[float], list[float]]] = [
-        (Neuron(), 0, [0.625] * 4, [0, 1, 0, 1]),
-        (Neuron(reset="zero"), 0, [0.625] * 4, [0, 1, 0, 1]),
-        (Neuron(initial=0.5), 0, [0.625] * 4, [1, 0, 1, 1]),
-        (Neuron("ibt"), 0.5, [-0.75] * 4, [0, 0, -1, 0]),
-        (signed(gamma=4), 0, [3, -2, -4, 4], [3, -2, -1, 1]),
-        (signed(gamma=2), 0, [5, 0, 0, 0], [2, 2, 1, 0]),
-    ]
-    for chosen, slope, zs, expected in table:
-        assert spikes(layer(chosen, 1, slope), zs) == expected
-    assert drive(layer(Neuron(reset="zero"), 1), [0.625] * 2)[1] == (1, 0.0)
-    # A shift of 4 adds an eighth of theta in each step.
-    assert drive(layer(Neuron(shift=4), 2), [1.5, 0.5, 0]) == [(0, 1.75), (1, 0.5), (0, 0.75)]
-
-
-@settings(deadline=None)
 @given(st.integers(-64, 64), thetas, initials, slopes, st.integers(1, 40), st.booleans())
-def test_a_constant_current_is_sent_as_the_grid_of_rates_says(
-    n: int, theta: Fraction, initial: Fraction, slope: Fraction, T: int, shifted: bool
-):
+def test_a_constant_current_is_sent_as_the_grid_of_rates_says(n, theta, initial, slope, T, shifted):
     """What cannot go wrong: at most a threshold in each step, and no burst."""
     z = theta * Fraction(n, 64)
     of_if = Neuron(initial=float(initial)), 0, z
@@ -198,23 +147,6 @@ def test_memory_with_a_smaller_spike_and_with_silence():
     assert tested(nothing, spike_weight=0.25).item() == 0
     assert tested(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
     assert tested.count.item() == 1 + 1 + 4
-
-
-def test_one_of_eight_powers_of_two():
-    """The largest one of which three quarters are due, or that a negative spike may take back."""
-    due = [1.5, 0.75, 0.74, 0.375, 0.75 / 128, 0.005, 0, -0.2, -3, -3]
-    least = [9, 0.25, 9, 9, 9, 9, 9, 9, 9, 0.3]
-    sent = [1, 1, 0.5, 0.5, 1 / 128, 0, 0, -0.25, -1, -0.25]
-    found = multi_threshold_spike(torch.tensor(due).double(), torch.tensor(least).double())
-    assert found.tolist() == sent
-    assert multi_threshold_spike(torch.tensor([-3.0]), None).item() == -1
-    # t-th parts of 1 of 1.6, 1 of 2 x 0.6, 1/4 of 3 x 0.1; at last -1 of 4 x -19/12.
-    tested = layer(Neuron("dcgs"), 1)
-    assert spikes(tested, [1.6, 0, 0, -2]) == pytest.approx([1, 1 / 2, 1 / 12, -1 / 4])
-    assert tested.count.item() == 4
-    # Only with a slope may it send what it has not sent before.
-    assert spikes(layer(Neuron("dcgs"), 1, 0.5), [-2]) == [-1] and spikes(tested, [0]) == [-0.2]
-    assert spikes(layer(Neuron("dcgs"), 1), [-2]) == [0]
 
 
 def test_thresholds_are_per_channel():

@@ -1,15 +1,18 @@
-"""Cumulative max pooling against loops, by hand, and in networks."""
+"""Cumulative max pooling against loops and in networks, and to whom it hands on its sum."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.methods import relative_error
 from helpers.networks import TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.synapses import CumulativeMaxPool
 
 
@@ -60,9 +63,7 @@ def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
 
 @settings(deadline=None)
 @given(geometries() | TILES, st.integers(4, 6), st.integers(0, 2**31))
-def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(
-    a: dict[str, Any], height: int, seed: int
-):
+def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a, height, seed):
     """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are
     exact. Where windows of 2 x 2 tile the map, maxima are of pairs.
 
@@ -76,27 +77,6 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(
         arrived, sent, moved = arrived + x, sent + out, moved + np.ceil(np.abs(out))
         np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
     np.testing.assert_array_equal(pool.counts.spikes.numpy(), moved.sum(1, keepdims=True))
-
-
-STEPS = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
-
-
-def row(pool: CumulativeMaxPool) -> list[list[float]]:
-    """What it sends of STEPS."""
-    return [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in STEPS]
-
-
-def test_by_hand():
-    """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding
-    never wins.
-    """
-    a = attributes([1, 2], (0, 1, 0, 0))
-    pool = CumulativeMaxPool(a)
-    assert row(pool) == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
-    assert pool.counts.spikes.flatten().tolist() == [3.0, 3.0]
-    # One that hands on its sum.
-    summed = CumulativeMaxPool(a, sends_sums=True)
-    assert row(summed) == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
 def test_events_are_counted_in_spikes():
@@ -124,3 +104,33 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, 
         torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(a.operations.spikes, b.operations.spikes, rtol=1e-12, atol=0)
         assert all(torch.equal(a.spikes[name], b.spikes[name]) for name in a.spikes)
+
+
+class Shared(nn.Module):
+    """A max pooling of neurons whose output goes to neurons of its own, and elsewhere as `use`
+    says. [N, 3, 8, 8].
+    """
+
+    def __init__(self, use: str = "conv"):
+        super().__init__()
+        self.use, self.pool = use, nn.MaxPool2d(2)
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv2, self.conv3 = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        pooled = self.pool(torch.relu(self.conv1(x)) + x[:, :1])
+        own = torch.relu(pooled)
+        if self.use == "conv":
+            return self.conv3(own + torch.relu(self.conv2(pooled)))
+        return (self.conv3(own), pooled) if self.use == "output" else self.conv3(own)
+
+
+@pytest.mark.parametrize(("use", "sums"), [("conv", 0), ("output", 0), ("nothing", 1)])
+def test_a_pooling_with_another_consumer_sends_changes(use: str, sums: int):
+    model, x = make(Shared, use=use), images(2)
+    converted = spiking(model, x, get_recipe("dcgs"))
+    plan = NetworkPlan(converted.graph, converted.recipe)
+    assert [plan.graph[pool].op for pool in plan.sums.values()] == ["max_pool"] * sums
+    run = converted.network().run(x, 64, [8])
+    for t, most in ((8, 0.2), (64, 0.05)):
+        assert relative_error(run.snapshots[t].outputs, model(x)) < most

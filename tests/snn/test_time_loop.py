@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.networks import TinyLeaky, images, make, same, spiking
+from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.recipe import Recipe
@@ -137,34 +137,3 @@ def test_every_spike_of_every_step(case: str):
         assert isinstance(total, Tensor)
         batch_first = total.transpose(0, 1) if total.ndim == 5 else total
         assert torch.equal(count, batch_first.flatten(1).sum(1))
-
-
-def quantised(model: Any, neurons: Mapping[str, Any], x: Tensor) -> list[Tensor]:
-    """The ANN with every activation rounded to multiples of theta."""
-
-    def q(name: str, z: Tensor) -> Tensor:
-        step = neurons[name]["theta"].double()[:, None, None]
-        return torch.floor(phi(z) / step + 0.5) * step
-
-    early = q("act1", model.bn1(model.conv1(x)))
-    deep = model.pool2(q("act2", model.bn2(model.conv2(model.pool1(early)))))
-    up = F.interpolate(q("act3", model.conv3(deep)), scale_factor=2)
-    return [model.head1(deep), model.head2(torch.cat([up, early], 1))]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("pool_first", [True, False])
-def test_differential_coding_settles_on_the_quantised_network(pool_first: bool):
-    """Then it stops before T, and every later snapshot is the same."""
-    model, x = make(TinyLeaky, slope=SLOPE), images(3)
-    settings = {**CASES["differential"], "neuron.pool_first": pool_first}
-    converted = spiking(model, x, Recipe("tested"), settings)
-    T = 2000
-    run = converted.network().run(x, T, [1, 100, 1000])
-    assert run.steps < 100
-    settled = run.snapshots[T]
-    for a, b in zip(settled.outputs, quantised(model, converted.neurons, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
-    for t in (100, 1000):
-        assert same(run.snapshots[t], settled)
-    assert not torch.equal(run.snapshots[1].outputs[0], settled.outputs[0])

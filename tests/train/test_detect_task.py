@@ -14,7 +14,6 @@ from spiking_yolo.train import TrainOptions
 from spiking_yolo.train.run import train
 from spiking_yolo.train.tasks import DetectTask
 
-ROOT = Path(__file__).parents[2]
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
 
 

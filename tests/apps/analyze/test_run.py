@@ -1,12 +1,14 @@
-"""The verb analyze: its files, its table and the error of the output."""
+"""The verb analyze: its files, its table, the error of the output, and the figures of a layer."""
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.tiny import run_tool, write_tiny
 
-from spiking_yolo.apps.analyze.run import analyze
+from spiking_yolo.apps.analyze.run import PARTS, Chain, LayerTotals, analyze
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.graph import forward
@@ -69,3 +71,43 @@ def test_mistakes(weights, tmp_path, capsys):
         said = capsys.readouterr().err.splitlines()
         assert word in said[-1] and said[-1].startswith("error: ")
         assert not (tmp_path / "exp").exists()
+
+
+def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:
+    g = torch.Generator().manual_seed(seed)
+    return Chain(*(torch.rand(shape, generator=g, dtype=torch.float64) for _ in range(6)))
+
+
+def totals_of(chains):
+    totals = LayerTotals("layers_3_act")
+    for links in chains:
+        totals.add(links, 12.0, 0.25)
+    return totals
+
+
+def test_norms_and_shares_over_images():
+    chains = [random_chain(1), random_chain(2)]
+    totals = totals_of(chains)
+    together = [
+        torch.cat(tensors) for tensors in zip(*(vars(c).values() for c in chains), strict=True)
+    ]
+    ann, clipped, grid, ideal, even, snn = together
+    assert totals.relative(totals.error) == pytest.approx(float((snn - ann).norm() / ann.norm()))
+    row = totals.row()
+    for name, part in zip(
+        PARTS, (clipped - ann, grid - clipped, ideal - grid, even - ideal, snn - even), strict=True
+    ):
+        assert row[name] == pytest.approx(float(part.norm() / ann.norm()))
+        share = (part * (snn - ann)).sum() / (snn - ann).norm() / ann.norm()
+        assert totals.shares()[name] == pytest.approx(float(share))
+    assert sum(totals.shares().values()) == pytest.approx(totals.relative(totals.error))
+    assert row["spikes"] == 12.0 and row["rate"] == 0.25
+    assert row["share clipping"] == totals.shares()["clipping"]
+
+
+def test_nothing_to_compare_with_is_nan():
+    zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    totals = LayerTotals("x")
+    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), 0.0, 0.0)
+    row = totals.row()
+    assert math.isnan(row["error"]) and math.isnan(row["clipping"])

@@ -165,9 +165,9 @@ def test_the_bits_of_heads_and_events_are_those_of_python(chromium, serve, folde
     shutil.copytree(folder, part)
     onnx.save(spiking_model(converted, counts=True), part / "heads.onnx")
     pixels = preprocess(read_image(samples_folder() / "dog.jpg"), converted.spec)[0]
-    frame = converted.network()(pixels[None])
-    outputs = {f"head_{k}": head for k, head in enumerate(frame.outputs)}
-    for name, counts in frame.events.items():
+    counted = converted.network().start().step(pixels[None], maps=True)
+    outputs = {f"head_{k}": head for k, head in enumerate(counted.outputs)}
+    for name, counts in counted.maps.items():
         outputs[f"events.{name}"] = torch.cat(Counts.unstacked(counts), 1)
     hashed = hashlib.sha256()
     for name in sorted(outputs):

@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.evaluate import EvalOptions
-from spiking_yolo.apps.evaluate.run import evaluate, scorer_of
+from spiking_yolo.apps.evaluate.run import scorer_of
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet, Sample
@@ -122,23 +122,6 @@ def test_an_interrupted_run_has_the_same_figures(scene, done, tmp_path, capsys):
         assert [row[name] for name in names] == [other[name] for name in names]
     assert run_tool("eval_coco", *call, *QUICK, "--resume", tmp_path) == 2
     assert "leave --resume out" in capsys.readouterr().err
-
-
-def test_batches_and_one_run_to_every_T_change_nothing_but_rounding(scene):
-    network = load(scene[0], "p-norm")
-    dataset = load_coco_json(scene[1])
-
-    def rows(**own: Any) -> list[dict[str, Any]]:
-        options = EvalOptions(**own)
-        table = evaluate({"p-norm": network}, scorer_of(dataset, network.spec, options), options)
-        assert table
-        return [row.flat() for row in table.rows]
-
-    _, two, four = rows(T=4, steps=(2,), batch=4)
-    for row, T in ((two, 2), (four, 4)):
-        other = rows(T=T, steps=(T,), batch=1)[1]
-        for name in row.keys() - {"seconds"}:
-            assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6, nan_ok=True), name
 
 
 @pytest.fixture(scope="module")

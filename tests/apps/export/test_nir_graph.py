@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import methods, networks
+from helpers import networks
 from helpers.networks import images, make, spike_counts, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, Node
-from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.trainable import resnet20, vgg16
 from spiking_yolo.snn.network import image_keys, uniform
 
 nir = pytest.importorskip("nir")
@@ -91,19 +88,6 @@ def test_same_spikes(model, method, tmp_path):
     compare(converted(make(model), method), tmp_path / "net.nir")
 
 
-@pytest.mark.parametrize(
-    ("build", "options"),
-    [(resnet20, {"classes": 10}), (vgg16, {"classes": 10, "pool": "avg", "width": 0.125})],
-)
-def test_same_spikes_of_classifiers(build, options, tmp_path):
-    graph = compare(
-        converted(make(build, **options), "channel-norm", size=32), tmp_path / "net.nir"
-    )
-    neurons = [node for node in graph.nodes.values() if isinstance(node, nir.IF)]
-    assert len(neurons) == (19 if build is resnet20 else 13)
-    assert all((node.v_threshold == 1).all() and (node.r == 1).all() for node in neurons)
-
-
 def test_same_spikes_with_settings(tmp_path):
     for method, settings in (
         ("p-norm", {"neuron.reset": "zero"}),
@@ -128,34 +112,6 @@ def test_poisson_input_is_what_the_metadata_say(tmp_path):
 
     graph = compare(net, tmp_path / "net.nir", spikes)
     assert "random" in graph.metadata["input"]
-
-
-def test_folding_by_hand():
-    """theta 2 before theta 4: W * 2 / 4 and b / 4; the first layer W / 2 and b / 2, the last W * 4
-    and b.
-    """
-    nodes, last = [Node("x", "input")], "x"
-    tensors = {}
-    for k in range(3):
-        conv = methods.conv(f"conv{k}", last)
-        tensors |= {
-            f"conv{k}.weight": torch.full((1, 3 if k == 0 else 1, 1, 1), 3.0),
-            f"conv{k}.bias": torch.ones(1),
-        }
-        last = f"act{k}"
-        nodes += [conv, Node(last, "activation", (conv.name,), {"slope": 0.0})][: 2 if k < 2 else 1]
-    neurons = {
-        f"act{k}": {"theta": torch.tensor([2.0 * (k + 1)]), "initial": torch.tensor(0.0)}
-        for k in range(2)
-    }
-    spec = Spec("classify", ("a",), 2, 2)
-    net = Converted(
-        Graph(tuple(nodes), ("conv2",), tensors), spec, get_recipe("p-norm"), neurons, {}
-    )
-    made = to_nir(net).nodes
-    assert [made[f"conv{k}"].weight.flat[0] for k in range(3)] == [1.5, 1.5, 12.0]
-    assert [made[f"conv{k}"].bias.item() for k in range(3)] == [0.5, 0.25, 1.0]
-    assert made["conv0"].weight.dtype == "float32"
 
 
 def sequence(*layers: nn.Module) -> Callable[[], nn.Module]:

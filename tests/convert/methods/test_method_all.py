@@ -30,6 +30,9 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float, list[float], list[float]]]
     ("rmp", {}, 1, 0, [0.75] * 4, [0, 1, 1, 1]),
     ("calibration-advanced", {"neuron.initial": 0.75}, 2, 0, [0.5] * 6, [1, 0, 0, 0, 1, 0]),
     ("ltb", {}, 1, 0, [0.25] * 6, [0, 1, 0, 0, 0, 1]),
+    # 25 leaves in bursts of 5, 5 and 2, and one remains; debts are paid first.
+    ("burst", {}, 2, 0, [25, 0, 0, 0], [5, 5, 2, 0]),
+    ("burst", {}, 2, 0, [7.75, -9, 9, 4.25], [3, 0, 0, 3]),
     # alpha = 1/8: +1 at U >= 1, -1 only at U <= -8, which takes 8 off.
     ("channel-norm", {}, 1, 1 / 8, [-3] * 8, [0, 0, -1, 0, 0, -1, 0, -1]),
     ("channel-norm", {}, 1, 1 / 8, [0.5, 0.5, -7.5, -0.5], [0, 1, 0, -1]),

@@ -1,14 +1,13 @@
 """Canonic signed spikes: a digit of each value per step, against the equation of the paper."""
 
-import pytest
 import torch
-from helpers.methods import method, neuron, points, record, relative_error
+from helpers.methods import method, neuron, record, relative_error
 from helpers.networks import Pooled, TinyLeaky, images
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.network import SpikingNetwork, spike_weight
+from spiking_yolo.snn.network import spike_weight
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 
 RECIPE = get_recipe("css")
@@ -49,13 +48,6 @@ def digits(layer: NeuronLayer, zs: list[float]) -> list[float]:
     return sent
 
 
-def test_a_value_by_hand():
-    """93.2 is over 64, the half of 128; -34.8 below -32; 29.2 over 16; -2.8 is within 8 and 4, but
-    below -2; 1.2 over 1; -0.8 below -1/2.
-    """
-    assert digits(neuron(RECIPE), [93.2 / 128] + [0] * 7) == [1, -1, 1, 0, 0, -1, 1, -1]
-
-
 @given(
     st.lists(st.floats(-3, 3), min_size=K, max_size=K),
     st.sampled_from([0.0, 0.1, 1.0]),
@@ -78,49 +70,6 @@ def test_a_value_arrives_within_half_a_theta_of_what_is_in_reach(value: float, s
     assert set(sent) <= {-1, 0, 1}
     decoded = sum(s * 2.0 ** (K - t) for t, s in enumerate(sent, 1))
     assert abs(decoded - target) <= 0.5 + 1e-9
-
-
-def test_a_network_is_the_plain_loop_over_the_equation():
-    """Three layers of two neurons, each one step behind the one before; biases in the first z."""
-    weights = [[[0.7, -0.4], [0.3, 0.9]], [[0.8, 0.5], [-0.6, 0.7]], [[0.4, -0.9], [1.1, 0.2]]]
-    biases = [[0.05, -0.02], [0.1, 0.04], [-0.03, 0.06]]
-    head = ([[0.9, -1.3]], [0.2])
-    thetas, slope, image = [0.011, 0.013, 0.009], 0.1, [0.83, -0.37]
-    graph = points([*zip(weights, biases, strict=True), head], slope)
-    neurons, half = {}, torch.tensor(0.5)
-    for k, theta in enumerate(thetas, 1):
-        neurons[f"act{k}"] = {"theta": torch.full((2,), theta), "initial": half}
-    network = SpikingNetwork(graph, neurons, RECIPE, observed=True)
-    x = torch.tensor(image, dtype=torch.float64).view(1, 2, 1, 1)
-    sent = record(network, x, K + 4)
-    output = network.run(x, K + 4).snapshots[K + 4].outputs[0].item()
-
-    # Doubled in each step, what arrives in the first step weighs 2^(K - 1) at the end of the first
-    # layer's turn, and 2^K and 2^(K + 1) at that of the layers after it.
-    layers = [[Doubling(float(torch.tensor(theta)), slope) for _ in range(2)] for theta in thetas]
-    decoded = [0.0, 0.0]
-    for t in range(1, K + 3):
-        arrived = image if t == 1 else [0.0, 0.0]
-        scale = 2.0 ** -(K - 1)
-        for k, layer in enumerate(layers):
-            turn = k < t <= k + K
-            fired = []
-            for i, cell in enumerate(layer):
-                z = sum(w * a for w, a in zip(weights[k][i], arrived, strict=True))
-                z = (z + biases[k][i] * (t == 1)) * scale
-                # The layer's own unit: its last digit weighs 1 at t = K + k.
-                fired.append(cell.step(z, silent=not turn) if t <= k + K else 0)
-                value = fired[-1] * 2.0 ** (K + k - t) * cell.theta
-                assert sent[f"act{k + 1}"][t - 1, 0, i].item() * cell.theta == pytest.approx(value)
-                if k == 2:
-                    decoded[i] += value
-            # Real values for the next layer, which divides by the weight of its own step.
-            arrived = [
-                s * 2.0 ** (K + k - t) * cell.theta for s, cell in zip(fired, layer, strict=True)
-            ]
-            scale = 2.0 ** -(K + k + 1 - t)
-    expected = sum(w * d for w, d in zip(head[0][0], decoded, strict=True)) + head[1][0]
-    assert output == pytest.approx(expected)
 
 
 def test_layers_take_turns_and_then_are_silent():

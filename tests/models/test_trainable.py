@@ -1,4 +1,7 @@
+"""Networks that are trained here: their shapes, and their checkpoints."""
+
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,9 +9,10 @@ from helpers.checkpoints import read_provenance
 from safetensors.torch import save_file
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.trainable import build, yolov1_spec
+from spiking_yolo.models.trainable import NETWORKS, YOLOv1, build, yolov1_spec
 
 NAMES = ("cat", "dog", "cow")
 DETECT, CLASSIFY = yolov1_spec(NAMES, 64), Spec("classify", NAMES, 32, 32, "stretch")
@@ -68,3 +72,60 @@ def test_a_file_that_lies_is_a_user_error(tmp_path):
         with pytest.raises(UserError) as error:
             load_checkpoint(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"yolov1"}))
+def test_shape_trace_and_gradients(name: str):
+    model = build(name, 7)
+    x = torch.rand(2, 3, 32, 32)
+    traced = torch.fx.symbolic_trace(model.eval())
+    assert model(x).shape == (2, 7)
+    assert torch.equal(traced(x), model(x))
+    model(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_resnet20_has_nineteen_activations_of_its_own():
+    model = build("resnet20", 10, activation="qcfs", levels=4)
+    assert len([m for m in model.modules() if type(m).__name__ == "QCFS"]) == 19
+
+
+def test_mistakes_are_user_errors():
+    for name, options in [("vgg99", {}), ("resnet20", {"depth": 3})]:
+        with pytest.raises(UserError):
+            build(name, 10, **options)
+
+
+WEIGHTS = Path(__file__).parents[2] / "weights" / "yolov3-tiny.weights"
+
+
+def test_shape_stride_and_gradients():
+    for activation in ["relu", "qcfs"]:
+        for pool in ["max", "avg"]:
+            net = YOLOv1(classes=3, activation=activation, pool=pool).train()
+            output = net(torch.rand(2, 3, 64, 96))
+            assert output.shape == (2, 13, 2, 3)
+            output.square().sum().backward()
+            assert all(p.grad is not None for p in net.parameters())
+
+
+def test_mistakes():
+    with pytest.raises(UserError, match="multiple of 32"):
+        yolov1_spec(("a",), 300)
+    with pytest.raises(UserError, match="multiple of 32"):
+        yolov1_spec(("a",), (320, 300))
+
+
+@pytest.mark.skipif(not WEIGHTS.is_file(), reason=f"{WEIGHTS.name} is missing from weights/")
+def test_starts_as_the_public_network():
+    """With leaky ReLU the features before the output are those of Tiny-YOLOv3's coarse head."""
+    net = YOLOv1(classes=1, activation="leaky")
+    net.init_from_darknet(WEIGHTS)
+    source = load_darknet(WEIGHTS)[0]
+    x = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        y = x
+        # Up to the convolution in front of the coarse head.
+        for layer in source.layers[:15]:
+            y = layer(y)
+        torch.testing.assert_close(net.eval().neck(net.backbone(x)), y)

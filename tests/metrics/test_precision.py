@@ -1,19 +1,79 @@
-"""The VOC scorer against worked numbers and a second, loop-by-loop implementation of the devkit's
-rule.
+"""The COCO scorer on twelve known figures; the VOC scorer against worked numbers and a second,
+loop-by-loop implementation of the devkit's rule.
 """
 
+import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.coco import EXPECTED, FOUND, OBJECTS, ground_truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.precision import Ranked, Rule, inclusive_iou, match, relabel, voc_map
+from spiking_yolo.metrics.precision import (
+    CocoScore,
+    Ranked,
+    Rule,
+    coco_score,
+    inclusive_iou,
+    match,
+    relabel,
+    to_coco,
+    voc_map,
+)
+
+
+def predictions() -> list[dict[str, Any]]:
+    return [{"image_id": i, "category_id": c, "bbox": box, "score": s} for i, c, *box, s in FOUND]
+
+
+def figures(score: CocoScore) -> list[float]:
+    return list(score.stats.values())
+
+
+def test_the_twelve_figures() -> None:
+    score = coco_score(ground_truth(), predictions())
+    assert [round(value, 6) for value in figures(score)] == EXPECTED
+    assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
+    ap50 = {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}
+    assert score.per_class == pytest.approx(ap50, abs=1e-6)
+
+
+def test_no_detections_and_no_objects() -> None:
+    assert figures(coco_score(ground_truth(), [])) == [0.0] * 12
+    empty = {**ground_truth(), "annotations": []}
+    assert figures(coco_score(empty, predictions())) == [-1.0] * 12
+
+
+def test_categories_without_objects_have_no_score() -> None:
+    """Image 3 alone: no person, whose false detection therefore costs nothing."""
+    gt = ground_truth([one for one in OBJECTS if one[0] == 3])
+    gt["images"] = gt["images"][2:]
+    score = coco_score(gt, [row for row in predictions() if row["image_id"] == 3])
+    assert set(score.per_class) == {"dog", "toothbrush"}
+    assert score.objects == {"dog": 1, "toothbrush": 1}
+    assert score.stats["AP50"] == pytest.approx(np.mean(list(score.per_class.values())))
+
+
+def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
+    found = Detections(
+        torch.tensor([[0.1, 0.2, 10.35, 20.45], [1, 1, 2, 2]]),
+        torch.tensor([0.123456, 0.1]),
+        torch.tensor([1, 0]),
+    )
+    (row,) = to_coco(found, 7, (-1, 44))
+    assert (row["image_id"], row["category_id"]) == (7, 44)
+    np.testing.assert_allclose(row["bbox"], [0.1, 0.2, 10.25, 20.25], rtol=1e-6)
+    assert row["score"] == pytest.approx(0.123456, rel=1e-6)
+    assert json.loads(json.dumps(row)) == row
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    assert to_coco(none, 1, (1,)) == []
 
 
 def truth(
@@ -57,16 +117,6 @@ def test_average_precision_of_worked_lists() -> None:
         assert average_precision(tp, npos, "area") == pytest.approx(area, abs=1e-9)
 
 
-def test_eleven_points_are_compared_exactly() -> None:
-    """Three of ten reach recall 0.3, three of five reach 0.6; floats of np.arange(0, 1.1, 0.1) deny
-    both.
-    """
-    ten, five = [1, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0]
-    by_hand = (5 + 2 * 0.75 + 2 * 4 / 7) / 11
-    assert average_precision(ten, 10, "11 points") == pytest.approx(4 / 11, abs=1e-12)
-    assert average_precision(five, 5, "11 points") == pytest.approx(by_hand, abs=1e-12)
-
-
 def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
     """(11-point, area) in exact arithmetic, from the definition by thresholds and by recall
     steps.
@@ -93,20 +143,6 @@ def test_average_precision_against_its_definition(tp: list[bool], missed: int) -
         assert found == pytest.approx(float(expected), abs=1e-12)
 
 
-def test_difficult_objects_are_neither_found_nor_missed() -> None:
-    a = truth([(10, 10, 50, 50), (60, 60, 100, 100)], difficult=[False, True])
-    b = truth([(20, 20, 80, 80)], name=1)
-    on_a = found(
-        [(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)],
-        [0.9, 0.8, 0.7, 0.65],
-    )
-    on_b = found([(150, 150, 190, 190), (20, 20, 80, 80)], [0.6, 0.5])
-    score = voc_map([on_a, on_b], of([a, b]))
-    assert score.npos == {"thing": 2}
-    assert score.mAP_07 == pytest.approx(0.7727272727, abs=1e-9)
-    assert score.mAP_area == pytest.approx(0.75, abs=1e-12)
-
-
 def test_iou_counts_both_border_pixels() -> None:
     a = np.array([[0.0, 0, 9, 9]])
     b = np.array([[5.0, 0, 14, 9], [0, 0, 9, 4], [9, 9, 20, 20], [10, 0, 12, 9]])
@@ -117,16 +153,6 @@ def test_exactly_half_matches() -> None:
     half = np.array([[0.0, 0, 9, 4]])  # 50 of 100 pixels
     assert match(half, np.array([0]), truth([(0, 0, 9, 9)])).tolist() == [1]
     assert match(half - [0, 0, 0, 0.1], np.array([0]), truth([(0, 0, 9, 9)])).tolist() == [0]
-
-
-def test_a_taken_object_leaves_no_second_best() -> None:
-    """The second box overlaps the free object with IoU > 0.5 too, but the taken one more: it is
-    false.
-    """
-    objects = truth([(0, 0, 99, 99), (20, 0, 119, 99)])
-    boxes = np.array([[0.0, 0, 99, 99], [5, 0, 104, 99]])
-    assert inclusive_iou(boxes[1:], objects.boxes).min() > 0.5
-    assert match(boxes, np.array([0, 0]), objects).tolist() == [1, 0]
 
 
 def test_the_mean_leaves_out_classes_without_objects() -> None:
