@@ -2,6 +2,7 @@
 size gives for the letterboxed bytes, for the spiking network and the ANN beside it.
 """
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.calibrating import calibrate_on
-from helpers.tiny import photo, write_tiny
-from helpers.video import walk
+from helpers.tiny import photo, run_tool, write_tiny
+from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.detect import DetectOptions
@@ -232,3 +233,43 @@ def test_options():
     for other in ({"square": True}, {"imgsz": (64, 96)}):
         with pytest.raises(UserError, match="--rect is each photograph's own shape"):
             EvalOptions(rect=True, **other)
+
+
+def macs_of(weights: Path, size: tuple[int, int]) -> int:
+    """Multiply-accumulates at a size."""
+    return SpikingYOLO(weights, imgsz=64).detect_ann(np.zeros((*size, 3), np.uint8)).macs
+
+
+@pytest.mark.parametrize(
+    ("words", "size"), [((), (32, 64)), (("--square",), (64, 64)), (("--imgsz", "64x64"), (64, 64))]
+)
+def test_detect(weights, wide, tmp_path, words, size):
+    """A photograph and a clip."""
+    clip = write_frames(tmp_path / "clip.mp4", walk(2, 48, 128))
+    call = ("--weights", weights, "--save-json", "--ann", "--project", tmp_path / "runs")
+    assert run_tool("detect", wide, clip, *call, *words) == 0
+    said = json.loads((tmp_path / "runs/exp/detections.json").read_text())
+    assert [one["macs"] for one in said] == [macs_of(weights, size)] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "photographs", "videos"),
+    [
+        ((), (64, 64), (32, 64)),
+        (("--rect",), (32, 64), (32, 64)),
+        (("--square",), (64, 64), (64, 64)),
+        (("--imgsz", "64x64"), (64, 64), (64, 64)),
+    ],
+)
+def test_eval(weights, wide, tmp_path, words, photographs, videos):
+    """Photographs without labels, and a clip."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/wide.png").write_bytes(wide.read_bytes())
+    clip = write_frames(tmp_path / "clip.mp4", walk(2, 48, 128))
+    for data, size in ((tmp_path / "photos", photographs), (clip, videos)):
+        call = ("--weights", weights, "--data", data, "--T", 1, "--project", tmp_path / "runs")
+        assert run_tool("eval", *call, "--name", data.stem, *words) == 0
+        (path, *_) = sorted((tmp_path / "runs" / data.stem).rglob("results.json"))
+        content = json.loads(path.read_text())
+        assert content["own_shape"] is (size == (32, 64))
+        assert content["ann"]["macs"] == macs_of(weights, size)
