@@ -28,6 +28,8 @@ Kernel = Literal["events", "direct", "depthwise", "reference"]
 FEW_CHANNELS = 16
 # Maps that neurons add up in C, at most.
 TERMS = 3
+# Rows of a window of sums in C, at most.
+ROWS = 64
 # Sums of a program in C are whole numbers of 32 bits.
 LARGEST_SUM = 2**31 - 1
 
@@ -222,6 +224,7 @@ def _step(
             most = parameters.units[name].largest if convolution is None else convolution.most
             in_c = in_c and most <= LARGEST_SUM
         alone = node.name in sums and graph[pool.inputs[0]].op == "conv"
+        alone = alone and pool.attrs["kernel"][0] <= ROWS
         parts = tuple([parts_of(graph, name, sizes, origins) for name in read])
         return Neurons(node, layer, read, parts, pool if alone else None, in_c)
     if node.op == "max_pool" and node.name in senders:

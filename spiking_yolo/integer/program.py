@@ -230,8 +230,8 @@ class Program:
             prices: dict[str, Tensor] = {}
             for name, each in self.columns(first).items():
                 prices[name] = each[:, 1:].T.to(torch.int32).contiguous()
-            # At once, since threads share them.
-            self._prices[first] = prices
+            # C keeps addresses of those of the first thread that has them.
+            self._prices.setdefault(first, prices)
         return self._prices[first]
 
     def start(self, images: int) -> "State":

@@ -232,7 +232,7 @@ class EventCosts:
                 each = [kind[name].flatten().double() for kind in kinds]
                 columns[name] = torch.stack(each, 1).to(device)
             # At once, since threads share them.
-            self._columns[key] = columns
+            self._columns.setdefault(key, columns)
         return self._columns[key]
 
 

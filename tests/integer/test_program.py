@@ -250,7 +250,6 @@ class Tall(nn.Module):
         return self.head(F.relu(F.max_pool2d(self.stem(x), 65)))
 
 
-@pytest.mark.xfail(run=False, reason="ROWS of program.c is 64")
 def test_poolings_of_any_height():
     both = Both(small(Tall, 65))
     for x in images(2, size=65).split(1):
