@@ -14,7 +14,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.page import small_map
 from spiking_yolo.data.video import open_video
 from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.observe import Observation, read_input
 
 DOCS = Path(__file__).parent

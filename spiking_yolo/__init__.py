@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spiking_yolo.api import SpikingYOLO
     from spiking_yolo.convert.methods import list_methods
-    from spiking_yolo.detector import SpikingYOLO
     from spiking_yolo.errors import UserError
     from spiking_yolo.metrics.count import count, counting
     from spiking_yolo.recipe import Recipe
@@ -34,7 +34,7 @@ __all__ = [
 _MODULES = {
     "Recipe": "recipe",
     "Result": "result",
-    "SpikingYOLO": "detector",
+    "SpikingYOLO": "api",
     "UserError": "errors",
     "count": "metrics.count",
     "counting": "metrics.count",

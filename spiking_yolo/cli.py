@@ -29,7 +29,7 @@ from spiking_yolo.io.names import printable
 # Command -> module, whose `main` takes its options; those first that most people need.
 COMMANDS = {
     "detect": "apps.detect",
-    "eval": "apps.evaluate",
+    "eval": "apps.eval",
     "calibrate": "apps.calibrate",
     "export": "apps.export",
     "list": "apps.list",

@@ -33,13 +33,13 @@ from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, forward, shapes
-from spiking_yolo.integer.stream import Network, Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec, check_network
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.network import Probe
-from spiking_yolo.snn.operations import total_macs
-from spiking_yolo.snn.readout import Run, Snapshot
+from spiking_yolo.rate.network import Probe
+from spiking_yolo.spikes.counting import Counts
+from spiking_yolo.spikes.operations import total_macs
+from spiking_yolo.spikes.readout import Network, Run, Snapshot
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
 # are relative to. maps: spikes by position. layers: events and operations by layer.

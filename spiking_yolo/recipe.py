@@ -2,7 +2,7 @@
 which are fields of the slots with documentation and range, and the kinds of neurons that it can
 have.
 
-The layers of neurons are in snn/neurons, whose `register` adds a new kind to the table here, which
+The layers of neurons are in rate/neurons, whose `register` adds a new kind to the table here, which
 is what can be known without torch.
 """
 
@@ -218,7 +218,7 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Msat:
-    """(b) The multi-stage adaptive threshold of neuron.kind=msat; see snn/neurons/msat.py."""
+    """(b) The multi-stage adaptive threshold of neuron.kind=msat; see rate/neurons/msat.py."""
 
     variant: Literal["eq17", "algorithm1"] = setting("eq17", "Eq. 17, or Algorithm 1 as we read it")
     dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
@@ -406,7 +406,7 @@ class Recipe:
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:
-        """How the events of this method are counted, see snn/counting.py."""
+        """How the events of this method are counted, see spikes/counting.py."""
         if "digits" in (self.neuron.events, self.neuron_kind.events):
             return "digits"
         return "spikes"

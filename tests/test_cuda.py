@@ -9,9 +9,9 @@ from helpers.networks import Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch.testing import assert_close
 
+from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import list_methods
-from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.result import Result
 
 pytestmark = pytest.mark.skipif(

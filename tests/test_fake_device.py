@@ -9,10 +9,10 @@ from helpers.methods import recipe_of
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, numbers, spiking
 from helpers.tiny import photo, write_tiny
 
+from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.convert.methods import list_methods
-from spiking_yolo.detector import SpikingYOLO
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.assets import default_weights
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

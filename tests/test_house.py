@@ -18,20 +18,21 @@ STOREYS = (
     ("io", "arguments"),
     ("graph", "recipe"),
     ("data",),
-    ("models", "snn"),
-    ("decode", "integer"),
+    ("models", "spikes"),
+    ("decode", "integer", "rate"),
     ("log", "observe"),
     ("convert",),
     ("draw", "metrics", "onnx"),
     ("result",),
-    ("detector", "train"),
+    ("api", "train"),
     ("options",),
+    ("evaluate",),
     ("apps",),
     ("cli", ""),
     ("__main__",),
 )
 FLOOR = {part: floor for floor, parts in enumerate(STOREYS) for part in parts}
-BESIDE = {("arguments", "io"), ("snn", "recipe")}  # arrows within a storey
+BESIDE = {("arguments", "io"), ("spikes", "recipe")}  # arrows within a storey
 
 
 def modules() -> dict[str, Path]:
@@ -137,13 +138,13 @@ def test_what_must_not_come_back(word: str):
 
 
 def test_the_simulator_knows_no_conversion_and_no_file():
-    targets = {part(target) for name, target, _ in ARROWS if part(name) == "snn"}
-    assert targets <= {"snn", "graph", "recipe", "errors"}
+    targets = {part(target) for name, target, _ in ARROWS if part(name) == "rate"}
+    assert targets <= {"rate", "spikes", "graph", "recipe", "errors"}
 
 
 def test_heads_are_decoded_without_seeing_a_spike():
     assert not {
         target
         for name, target, _ in ARROWS
-        if part(name) == "decode" and part(target) in ("snn", "convert")
+        if part(name) == "decode" and part(target) in ("rate", "spikes", "integer", "convert")
     }

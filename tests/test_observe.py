@@ -13,7 +13,7 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.observe import Input, Observer, read_input, relative_error
 
 T, STEPS = 6, (2, 4)

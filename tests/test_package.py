@@ -44,7 +44,7 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path):
     code = "import spiking_yolo; dir(spiking_yolo); spiking_yolo.UserError; print(*sys.modules)"
     imported = set(python(code, tmp_path).split())
     assert "spiking_yolo.errors" in imported and not imported & heavy
-    assert "spiking_yolo.detector" not in imported
+    assert "spiking_yolo.api" not in imported
 
 
 def test_the_files_of_the_checkout():

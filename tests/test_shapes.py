@@ -17,13 +17,13 @@ from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import Notice
+from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.graph import forward
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.names import side_or_size
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.models.heads import HeadSpec

@@ -21,11 +21,16 @@ from spiking_yolo.convert.calibration_file import (
     find_calibration,
     save_calibrations,
 )
+from spiking_yolo.convert.learn.statistics import (
+    ImageList,
+    Statistics,
+    preprocessed,
+    take_statistics,
+)
+from spiking_yolo.convert.learn.training import Session, State, Training
+from spiking_yolo.convert.learn.weight_bits import stored_weights
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import ImageList, Statistics, preprocessed, take_statistics
 from spiking_yolo.convert.thresholds import check_activations, least_thetas
-from spiking_yolo.convert.training import Session, State, Training
-from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.datasets import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.differentiable import (
+from spiking_yolo.convert.learn.differentiable import (
     FEW,
     FEWER,
     FIRST,
@@ -27,19 +27,19 @@ from spiking_yolo.convert.differentiable import (
     scaled_to,
     sensitivity,
 )
-from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.convert.learn.statistics import Statistics
+from spiking_yolo.convert.learn.training import Repeated, Session, Training
 from spiking_yolo.convert.thresholds import at_most, base_parameters, least_thetas, scaled
-from spiking_yolo.convert.training import Repeated, Session, Training
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import tied, with_theta
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, Observer
+from spiking_yolo.rate.network import SpikingNetwork
+from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.recipe import Readout, Recipe
-from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.layout import NeuronParameters, per_channel
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.spikes.counting import count_digits
+from spiking_yolo.spikes.layout import NeuronParameters, per_channel
 
 # Above 4 the thresholds of Eq. 17 collapse.
 GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)

@@ -17,9 +17,9 @@ from typing import Any, Self
 from filelock import FileLock
 from torch import Tensor
 
+from spiking_yolo.convert.learn.statistics import ImageList, Statistics
+from spiking_yolo.convert.learn.weight_bits import KEYS, restored_weights
 from spiking_yolo.convert.methods import DEFAULT, METHODS
-from spiking_yolo.convert.statistics import ImageList, Statistics
-from spiking_yolo.convert.weight_bits import KEYS, restored_weights
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.rewrites import channels
@@ -30,7 +30,7 @@ from spiking_yolo.io.names import Size, label, size_name
 from spiking_yolo.io.tensors import check_finite, checksum, open_safetensors, write_safetensors
 from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.layout import NeuronParameters
+from spiking_yolo.spikes.layout import NeuronParameters
 
 THRESHOLD_KEYS = ("theta", "theta_off")
 FORMAT = "spiking_yolo-calibrations-1"

@@ -16,14 +16,18 @@ from torch import Tensor
 from spiking_yolo.convert import calibration_file, thresholds
 from spiking_yolo.convert.calibrate import Job, calibrate
 from spiking_yolo.convert.calibration_file import calibrate_command, calibration_files
+from spiking_yolo.convert.learn.statistics import (
+    ImageList,
+    Statistics,
+    collect_histograms,
+    preprocessed,
+)
+from spiking_yolo.convert.learn.weight_bits import check_weights
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
-from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms, preprocessed
-from spiking_yolo.convert.weight_bits import check_weights
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import Network
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import size_name
@@ -31,9 +35,10 @@ from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensor
 from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.models.spec import Spec, check_network
+from spiking_yolo.rate.network import SpikingNetwork
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
-from spiking_yolo.snn.layout import NeuronParameters
-from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.spikes.layout import NeuronParameters
+from spiking_yolo.spikes.readout import Network
 
 # 2: thetas are large enough for events of 8 bits.
 FORMAT = "spiking_yolo-network-2"

@@ -269,7 +269,7 @@ def burst() -> Recipe:
 
     Li and Zeng: Efficient and accurate conversion of spiking neural network with burst spikes,
     IJCAI 2022. Eq. 8: n = clip(floor(U / theta), 0, gamma), gamma = 5 here. Its max pooling by
-    lateral inhibition is the exact cumulative pooling of snn/synapses.py. Needs: activation
+    lateral inhibition is the exact cumulative pooling of rate/synapses.py. Needs: activation
     statistics.
 
     theta is the layer's 99.9th percentile shared among the gamma spikes of a step, so that a burst
@@ -305,7 +305,7 @@ def ltb() -> Recipe:
 def msat() -> Recipe:
     """MSAT: the multi-stage adaptive threshold, the draft paper's method.
 
-    Section 4.2, Eq. 14 to 17, as the released code computes them (snn/neurons/msat.py has the rule
+    Section 4.2, Eq. 14 to 17, as the released code computes them (rate/neurons/msat.py has the rule
     and where it departs from the draft): the threshold of every neuron tracks its membrane
     potential (DTT) and is lowered by a rising input (DET); Theta is the layer's maximum; a spike is
     worth theta(t), so it is graded.
@@ -351,15 +351,15 @@ def signed_digits() -> Recipe:
     """Signed digits: a neuron sends its complete value in one step, as a few events +-2^k theta.
 
     It is MSAT in its extreme form: a threshold in stages theta 2^k, whose stage follows the
-    potential; what is sent is subtracted (snn/counting.py). Its nearest
+    potential; what is sent is subtracted (spikes/counting.py). Its nearest
     relative, canonic signed spikes (CSS, later TMN; Gu et al., arXiv 2408.17245), sends such digits
     one per timestep (docs/related-work.md). Differential coding carries it: what a layer has sent
     needs no correction, so the network is settled after the first step. A neuron of b bits sends b
     / 3 events on average and (b + 1) / 2 at most, one after the other on a chip that sends an event
-    at a time. theta starts from the sensitivity of the output (convert/differentiable.py); theta,
-    initial potential, a bias and a value at rest per channel are then trained on photographs
-    without labels, for a budget of operations that is smaller than the ANN's number of
-    multiply-accumulates. Weights get 8 bits and events too, so that all sums are whole numbers
+    at a time. theta starts from the sensitivity of the output
+    (convert/learn/differentiable.py); theta, initial potential, a bias and a value at rest per
+    channel are then trained on photographs without labels, for a budget of operations that is
+    smaller than the ANN's number of multiply-accumulates. Weights get 8 bits and events too, so that all sums are whole numbers
     (integer/). A channel at its resting value sends nothing,
     and the next layer has that value in its bias. Tuned on COCO train2017 photographs. Needs:
     activation statistics, and a calibration (`calibrate --method signed-digits`).
@@ -455,7 +455,7 @@ def dcgs() -> Recipe:
 
     Huang et al.: Differential coding for training-free ANN-to-SNN conversion, ICML 2025. Thresholds
     are theta / 2^k, k = 0..7; a spike of step t corrects the running mean by its t-th part, so that
-    the error falls with 1 / t. The rule is that of the authors' code (snn/neurons/sigma_delta.py).
+    the error falls with 1 / t. The rule is that of the authors' code (rate/neurons/sigma_delta.py).
     theta is the 99.9th percentile of the channel. They report T = 4 and 8, and count every spike as
     one operation, whatever its size. Their networks have ReLU; what leaky ReLU does is ours.
     Neurons stand behind their max pooling, as in all methods that follow sums, which makes this

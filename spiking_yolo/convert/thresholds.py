@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.convert.learn.statistics import Histogram, edges
 from spiking_yolo.convert.methods import DEFAULT
-from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import on_grid
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.layout import NeuronParameters
+from spiking_yolo.spikes.layout import NeuronParameters
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 

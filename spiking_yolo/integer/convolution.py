@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import geometry
 from spiking_yolo.integer.library import ZERO
-from spiking_yolo.snn.layout import channels_last
+from spiking_yolo.spikes.layout import channels_last
 
 # Two numbers: of height and width.
 Sides = Sequence[int]

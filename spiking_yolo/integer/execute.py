@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.graph import OPS, Node, reached_padding
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.plan import Convolution, Neurons, Plan
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.spikes.counting import Counts
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from spiking_yolo.integer.plan import Neurons, compile
 from spiking_yolo.integer.program import Counted, Program, State
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import NeuronParameters
-from spiking_yolo.snn.operations import EventCosts, fan_out, macs, spiking, total_macs
-from spiking_yolo.snn.plan import NetworkPlan
-from spiking_yolo.snn.readout import Run, Snapshot, checked_times
+from spiking_yolo.spikes.counting import Counts
+from spiking_yolo.spikes.layout import NeuronParameters
+from spiking_yolo.spikes.operations import EventCosts, fan_out, macs, spiking, total_macs
+from spiking_yolo.spikes.plan import NetworkPlan
+from spiking_yolo.spikes.readout import Run, Snapshot, checked_times
 
 
 class IntegerNetwork:

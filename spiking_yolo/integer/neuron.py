@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.counting import digit_saving_round, operator
+from spiking_yolo.spikes.counting import digit_saving_round, operator
 
 # The largest |k| that fits 8 bits.
 LARGEST = 127

@@ -16,7 +16,7 @@ from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_
 from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, each
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import NeuronParameters, fold, levels_and_step
+from spiking_yolo.spikes.layout import NeuronParameters, fold, levels_and_step
 
 # Of weights.
 BITS = 8

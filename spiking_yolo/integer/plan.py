@@ -16,10 +16,10 @@ from spiking_yolo.integer.neuron import LARGEST, NeuronLayer
 from spiking_yolo.integer.parameters import NetworkParameters
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.counting import count_binary_digits, count_digits
-from spiking_yolo.snn.layout import NeuronParameters
-from spiking_yolo.snn.operations import spiking
-from spiking_yolo.snn.plan import NetworkPlan
+from spiking_yolo.spikes.counting import count_binary_digits, count_digits
+from spiking_yolo.spikes.layout import NeuronParameters
+from spiking_yolo.spikes.operations import spiking
+from spiking_yolo.spikes.plan import NetworkPlan
 
 # events: adds what changes, by groups of four channels. direct: computed anew at the positions that
 # changes reach. depthwise: the same for a channel each. reference: PyTorch, at all positions.

@@ -21,8 +21,8 @@ from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
-from spiking_yolo.snn.counting import count_digits
-from spiking_yolo.snn.operations import EventCosts, total_macs
+from spiking_yolo.spikes.counting import count_digits
+from spiking_yolo.spikes.operations import EventCosts, total_macs
 
 # Slots of a position besides one for each four channels, for changes that take several.
 MORE_SLOTS = 8

@@ -12,8 +12,8 @@ from spiking_yolo.io.names import Size
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, NetworkSize, Value, Work, charged
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.counting import Counting, Counts
-from spiking_yolo.snn.operations import spiking
+from spiking_yolo.spikes.counting import Counting, Counts
+from spiking_yolo.spikes.operations import spiking
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.json import columns
-from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.spikes.counting import Counts, count_digits
 
 COUNTED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 # Spikes of one value, where the values are not whole numbers: an 8-bit image has 255 levels.

@@ -35,8 +35,8 @@ from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.onnx import operators
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn import operations
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.spikes import operations
+from spiking_yolo.spikes.counting import Counts
 
 
 def ann_model(

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from onnxscript import opset18
 from torch import Tensor
 
-from spiking_yolo.snn import counting
+from spiking_yolo.spikes import counting
 
 # 17 lacks the bitwise operators. Its types are wider than those of what is built here.
 OPSET = 18

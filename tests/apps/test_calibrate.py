@@ -14,9 +14,9 @@ from PIL import Image
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps import calibrate_run
 from spiking_yolo.convert.calibration_file import CalibrationFile, save_calibrations
+from spiking_yolo.convert.learn.training import Training
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
-from spiking_yolo.convert.training import Training
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256

@@ -6,10 +6,10 @@ from helpers.tiny import write_tiny
 from spiking_yolo.convert.load import load
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Observer
+from spiking_yolo.rate.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.rate.neurons.layer import register
+from spiking_yolo.rate.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
-from spiking_yolo.snn.neurons.layer import register
-from spiking_yolo.snn.neurons.sigma_delta import SigmaDelta
 
 
 @register(

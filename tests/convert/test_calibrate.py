@@ -9,14 +9,14 @@ from helpers.networks import Pooled, TinyLeaky, images, make, spiking, statistic
 from torch import Tensor
 
 from spiking_yolo.convert import calibrate as calibrating
-from spiking_yolo.convert.differentiable import VideoNetwork, sensitivity
+from spiking_yolo.convert.learn.differentiable import VideoNetwork, sensitivity
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import least_thetas
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.rate.network import SpikingNetwork
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.network import SpikingNetwork
 
 BALANCE = {"threshold.rule": "balance", "threshold.scope": "layer"}
 

@@ -20,9 +20,9 @@ from spiking_yolo.convert.calibration_file import (
     pack,
     save_calibrations,
 )
+from spiking_yolo.convert.learn.statistics import ImageList
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import ImageList
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace

@@ -11,7 +11,7 @@ import torch
 from helpers.methods import points
 from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.differentiable import (
+from spiking_yolo.convert.learn.differentiable import (
     BOXES,
     CompleteNetwork,
     balanced,

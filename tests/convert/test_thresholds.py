@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.statistics import (
+from spiking_yolo.convert.learn.statistics import (
     DIVISIONS,
     OCTAVES,
     Histogram,

@@ -9,17 +9,17 @@ import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor
 
-from spiking_yolo.convert import straight_through as module
-from spiking_yolo.convert import training
-from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.straight_through import fire, smooth_digits
-from spiking_yolo.convert.weight_bits import rounded_weights
+from spiking_yolo.convert.learn import straight_through as module
+from spiking_yolo.convert.learn import training
+from spiking_yolo.convert.learn.differentiable import CompleteNetwork
+from spiking_yolo.convert.learn.straight_through import fire, smooth_digits
+from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer.library import library
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.counting import count_digits, digit_saving_round
+from spiking_yolo.spikes.counting import count_digits, digit_saving_round
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
 

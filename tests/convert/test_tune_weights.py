@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from spiking_yolo.convert import training as training_module
-from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
+from spiking_yolo.convert.learn import training as training_module
+from spiking_yolo.convert.learn.differentiable import CompleteNetwork, VideoNetwork
+from spiking_yolo.convert.learn.training import State, Training
+from spiking_yolo.convert.learn.weight_bits import on_grid, rounded_weights
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.training import State, Training
-from spiking_yolo.convert.weight_bits import on_grid, rounded_weights
 from spiking_yolo.models.spec import Spec
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)

@@ -18,10 +18,10 @@ from spiking_yolo.convert.calibration_file import (
     calibrations_path,
     save_calibrations,
 )
+from spiking_yolo.convert.learn.statistics import ImageList
+from spiking_yolo.convert.learn.weight_bits import restored_weights, stored_weights
 from spiking_yolo.convert.load import Converted, convert, load
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import ImageList
-from spiking_yolo.convert.weight_bits import restored_weights, stored_weights
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.models.load import load_ann

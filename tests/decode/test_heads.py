@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 import torch
 
-from spiking_yolo.convert.training import answer_error, shares_of
+from spiking_yolo.convert.learn.training import answer_error, shares_of
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node

@@ -14,8 +14,8 @@ from spiking_yolo.graph import Graph, Node, forward, layer_before, layer_labels
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.rewrites import analogue_nodes, with_identities, with_merged_weights
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.operations import total_macs
+from spiking_yolo.spikes.counting import Counts
+from spiking_yolo.spikes.operations import total_macs
 
 
 class Bottleneck(nn.Module):

@@ -13,9 +13,9 @@ from spiking_yolo.convert.calibration_file import (
     calibrations_path,
     save_calibrations,
 )
+from spiking_yolo.convert.learn.statistics import ImageList, Picture, preprocessed, take_statistics
+from spiking_yolo.convert.learn.weight_bits import stored_weights
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import ImageList, Picture, preprocessed, take_statistics
-from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.load import load_ann
 

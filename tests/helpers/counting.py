@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.graph import Graph
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.operations import operations_by_layer
+from spiking_yolo.spikes.counting import Counts
+from spiking_yolo.spikes.operations import operations_by_layer
 
 # Signed powers of two that add up to n = 0..5.
 DIGITS = (0, 1, 1, 2, 1, 2)

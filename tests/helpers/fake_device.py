@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import spiking_yolo
-from spiking_yolo.snn.counting import _more
+from spiking_yolo.spikes.counting import _more
 
 DEVICE = "cuda:0"
 _PACKAGE = Path(spiking_yolo.__file__).parent

@@ -14,10 +14,10 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.integer.neuron import NeuronLayer as WholeLayer
 from spiking_yolo.integer.neuron import fire
+from spiking_yolo.rate.network import SpikingNetwork
+from spiking_yolo.rate.neurons import build_neurons
+from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.recipe import Neuron, Recipe, Threshold
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import build_neurons
-from spiking_yolo.snn.neurons.layer import NeuronLayer
 
 # Signed neurons that send the changes of what they follow, as bursts, without calibration.
 SIGMA_DELTA = Recipe(

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import Job, calibrate
+from spiking_yolo.convert.learn.statistics import ImageList, Statistics, collect_histograms
+from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.load import Converted, convert
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.statistics import ImageList, Statistics, collect_histograms
-from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.rewrites import with_identities
@@ -19,10 +19,10 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.plan import Convolution, Neurons, Pooling, compile
 from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.rate.neurons.on_off import OnOff
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
-from spiking_yolo.snn.layout import NeuronParameters
-from spiking_yolo.snn.neurons.on_off import OnOff
-from spiking_yolo.snn.readout import Snapshot
+from spiking_yolo.spikes.layout import NeuronParameters
+from spiking_yolo.spikes.readout import Snapshot
 
 
 class TinyLeaky(nn.Module):

@@ -19,7 +19,7 @@ from spiking_yolo.graph import Graph, Node, forward, output_of
 from spiking_yolo.graph.rewrites import channels, product_sources, terms
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.layout import NeuronParameters
+from spiking_yolo.spikes.layout import NeuronParameters
 
 # Values of a map, products of a layer, and tokens of attention, at most.
 VALUES, PRODUCTS, TOKENS = 60_000, 3_000_000, 160

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.graph import Node
 from spiking_yolo.integer.neuron import mish_gate, sigmoid, softmax
-from spiking_yolo.snn.plan import NetworkPlan
+from spiking_yolo.spikes.plan import NetworkPlan
 
 Array = NDArray[Any]
 F32 = np.float32

@@ -21,9 +21,9 @@ from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.assets import default_weights, sample_clip, samples_folder
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.spikes.counting import Counts
 
 # To be replaced when the network, its calibration or the samples are: run this file.
 SHA256 = "6010d29d08553cba9e0d4074325c18c99936b7a51c901d07c423f01df10164bb"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.integer.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 
 
 def scene(side: int = 96) -> Tensor:

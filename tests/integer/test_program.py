@@ -25,7 +25,7 @@ from spiking_yolo.integer import program
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.plan import Convolution
 from spiking_yolo.integer.program import Counted
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 
 pytestmark = pytest.mark.skipif(library() is None, reason="not built")
 SETTINGS = {"calibration.kind": "none", "threshold.rule": "percentile", "threshold.scale": 0.003}

@@ -11,11 +11,11 @@ import pytest
 import torch
 from helpers.classifying import NAMES, SPEC
 
-from spiking_yolo.apps.evaluate.scoring import ClassScorer, classification_classes
 from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample
 from spiking_yolo.data.images import Picture
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate.scoring import ClassScorer, classification_classes
 from spiking_yolo.metrics.bootstrap import (
     AccuracyResampled,
     Blocks,

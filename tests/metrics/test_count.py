@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spiking_yolo import UserError, count, counting
 from spiking_yolo.errors import Notice
 from spiking_yolo.metrics.count import spike_unit
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.spikes.counting import Counts
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

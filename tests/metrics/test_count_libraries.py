@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spiking_yolo import count, counting
 from spiking_yolo.metrics.count import NetworkCount
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.spikes.counting import Counts
 
 T, N = 3, 2
 

@@ -34,13 +34,13 @@ from spiking_yolo.integer.convolution import WholeConvolution  # noqa: E402
 from spiking_yolo.integer.network import IntegerNetwork  # noqa: E402
 from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
 from spiking_yolo.integer.program import Counted  # noqa: E402
-from spiking_yolo.integer.stream import Stream  # noqa: E402
+from spiking_yolo.integer.video import Stream  # noqa: E402
 from spiking_yolo.models.heads import HeadSpec  # noqa: E402
 from spiking_yolo.models.spec import Spec  # noqa: E402
 from spiking_yolo.observe import read_input  # noqa: E402
 from spiking_yolo.onnx import operators  # noqa: E402
 from spiking_yolo.onnx.model import ExportedConvolution, ann_model, detections, spiking_model  # noqa: E402
-from spiking_yolo.snn import counting  # noqa: E402
+from spiking_yolo.spikes import counting  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 UNTRAINED = {"calibration.kind": "none", "threshold.rule": "max", "threshold.scale": 0.03}

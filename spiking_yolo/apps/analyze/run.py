@@ -35,10 +35,10 @@ from spiking_yolo.integer.parameters import moved
 from spiking_yolo.io.json import columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.options import Progress, silent
+from spiking_yolo.rate.neurons import build_neurons
+from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.neurons import build_neurons
-from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.spikes.layout import per_channel
 
 OWN = ("clipping", "quantisation", "spike-inherent")
 INHERITED = ("wrong input", "uneven arrival")

@@ -14,7 +14,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.plan import Convolution
 from spiking_yolo.integer.program import State, Timing
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 
 # At the crossing the events of a layer take as long as computing it everywhere.
 GROWTH = ["groups", "changed_%", "ns_per_group", "ms_at_10_%", "ms_everywhere", "crossing_%"]

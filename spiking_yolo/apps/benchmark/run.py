@@ -21,7 +21,7 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.json import columns

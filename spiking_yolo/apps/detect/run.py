@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.convert.load import FEW
@@ -24,10 +25,9 @@ from spiking_yolo.data.video import Video, VideoWriter, open_video, previewed
 from spiking_yolo.decode.boxes import listed, same_objects, times
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
-from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.integer.stream import check_lossless
+from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name

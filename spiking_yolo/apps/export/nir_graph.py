@@ -22,7 +22,7 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.json import json_text
-from spiking_yolo.snn.layout import Unit, fold, per_output, same
+from spiking_yolo.spikes.layout import Unit, fold, per_output, same
 
 if TYPE_CHECKING:
     import nir

@@ -27,7 +27,7 @@ from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.observe import Observation
 from spiking_yolo.options import command_line, versions
-from spiking_yolo.snn.operations import LayerSize, layer_sizes
+from spiking_yolo.spikes.operations import LayerSize, layer_sizes
 
 # Cells on the longer side of a heat map, of a photograph and of a frame.
 MAP_SIDE, HEAT_SIDE = 52, 48

@@ -23,7 +23,7 @@ from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.spikes.counting import Counts
 
 pytestmark = [
     pytest.mark.slow,

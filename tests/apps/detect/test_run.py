@@ -20,7 +20,7 @@ from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
 from spiking_yolo.data.mot import MotBoxes, read_mot
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 
 
 def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.snn.network import image_keys, uniform
+from spiking_yolo.rate.network import image_keys, uniform
 
 nir = pytest.importorskip("nir")
 

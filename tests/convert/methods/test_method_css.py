@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn.network import spike_weight
-from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.rate.network import spike_weight
+from spiking_yolo.rate.neurons.layer import NeuronLayer
 
 RECIPE = get_recipe("css")
 # Digits per value.

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from spiking_yolo.convert.calibrate import GAINS
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import forward
+from spiking_yolo.rate.network import SpikingNetwork
+from spiking_yolo.rate.neurons.layer import NeuronLayer
+from spiking_yolo.rate.neurons.msat import MsatIntegrateAndFire, threshold_ratio
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire, threshold_ratio
 
 FOUND = get_recipe("msat")
 MSAT = get_recipe("msat").with_settings({"msat.gain": 1})

@@ -10,7 +10,7 @@ from helpers.methods import Chain, method, record, relative_error
 from helpers.networks import images
 from torch import Tensor
 
-from spiking_yolo.convert.statistics import DIVISIONS
+from spiking_yolo.convert.learn.statistics import DIVISIONS
 
 
 @torch.no_grad()

@@ -11,10 +11,10 @@ from helpers.scalar_neurons import currents, thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spiking_yolo.convert.learn.statistics import Histogram
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.statistics import Histogram
 from spiking_yolo.convert.thresholds import threshold
-from spiking_yolo.snn.counting import count_binary_digits
+from spiking_yolo.spikes.counting import count_binary_digits
 
 BURST, DCGS, LIGHT = map(get_recipe, ("burst", "dcgs", "calibration-light"))
 # As published.

@@ -9,10 +9,10 @@ from helpers.methods import fired, relative_error
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from torch import Tensor
 
-from spiking_yolo.convert.differentiable import VideoNetwork
+from spiking_yolo.convert.learn.differentiable import VideoNetwork
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.integer.stream import Stream
+from spiking_yolo.integer.video import Stream
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})

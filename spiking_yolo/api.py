@@ -1,0 +1,486 @@
+"""The public detector: images in, boxes at every timestep out."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+import torch
+
+from spiking_yolo.convert.load import FEW, Converted, Uncalibrated, prepare, read_network
+from spiking_yolo.convert.methods import needed_timesteps
+from spiking_yolo.data.datasets import spread_first
+from spiking_yolo.data.images import ImageSource, Picture, read_image
+from spiking_yolo.data.sources import expand, is_video_file, names_several
+from spiking_yolo.data.video import BLACK, PLAIN, FrameSource, frames_of, previewed
+from spiking_yolo.decode.selection import Classes, Selection, check_count, checked_steps, class_ids
+from spiking_yolo.decode.tracking import START, Tracker
+from spiking_yolo.errors import UserError, no_attribute
+from spiking_yolo.integer.video import check_lossless
+from spiking_yolo.io.assets import command, default_weights
+from spiking_yolo.io.distributed import usable_device
+from spiking_yolo.io.names import Size, side_or_size
+from spiking_yolo.metrics.costs import CostsByShape
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Input, Observer, Shapes, read_input
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.result import Result
+from spiking_yolo.spikes.readout import Network
+
+# Attributes and arguments of Ultralytics, and what does the same here.
+ELSEWHERE = {
+    "track": "SpikingYOLO.stream(video, track=True)",
+    "val": "`spiking-yolo eval --data DATA`",
+    "train": "`spiking-yolo train`",
+    "export": "SpikingYOLO.save, or `spiking-yolo export -o FILE.onnx`",
+    "benchmark": "`spiking-yolo benchmark`",
+    "fuse": "it as it is, since batch normalisation is folded already",
+    "info": "print(detector)",
+    "to": "SpikingYOLO(device=...)",
+    "device": "SpikingYOLO(device=...)",
+    "imgsz": "SpikingYOLO(imgsz=...)",
+    "save": "Result.save",
+    "show": "Result.show",
+    "stream": "SpikingYOLO.stream",
+    "verbose": "Result.summary",
+}
+# Two first pictures in two threads calibrate once.
+_CALIBRATING = threading.Lock()
+
+
+class BoxOptions(TypedDict, total=False):
+    """Which boxes count.
+
+    Attributes:
+        conf: Keep boxes whose confidence is above this; 0.25 by default.
+        iou: Suppress a box that overlaps a better one of its class by more than this; 0.45.
+        classes: Names or ids of the classes to keep, one or several; by default all.
+        max_det: Most boxes per image; 300.
+        agnostic_nms: Suppress boxes across classes, not within each class; False.
+    """
+
+    conf: float
+    iou: float
+    classes: Classes | None
+    max_det: int
+    agnostic_nms: bool
+
+
+class SpikingYOLO:
+    """A YOLO detector converted to a spiking neural network.
+
+    Where no file has a calibration of the weights, thresholds are taken from the first picture that
+    `detect` or `stream` is given, or from those given to `calibrate`, and a Notice says so.
+
+    Threads may share a detector: calls that run at the same time, and streams, have networks of
+    their own.
+
+    Args:
+        weights: A darknet .weights file, a checkpoint (.safetensors) of `train`, a converted
+            network, a .pt of YOLOv5 or Ultralytics, an .onnx of these or YOLOv7-tiny, or a
+            Converted. Default: the public Tiny-YOLOv3 that comes with the package.
+        method: A registered conversion method (see `list_methods`), or a Recipe.
+        settings: Settings of the method to change, such as {"neuron.gamma": 4}.
+        calibration: Name of the method's calibration, such as "tuned"; `spiking-yolo list
+            WEIGHTS` has them.
+        cfg: The network's .cfg, if it does not lie beside the weights.
+        names: Class names, one per line, if they do not lie beside the weights.
+        imgsz: Input size in pixels: the longer side, or exactly (height, width).
+        square: Put every image into a square of that side, instead of at its own shape: the
+            shorter side is then as short as the image allows, a multiple of the stride.
+        statistics: File of statistics and calibrations, if it does not lie beside the weights.
+        device: "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        UserError: A file is missing or damaged, or the arguments do not fit together.
+
+    Example:
+        >>> from spiking_yolo import SpikingYOLO
+        >>> detector = SpikingYOLO()
+        >>> result = detector.detect("dog.jpg")  # arrays are RGB; bgr=True for those of OpenCV
+        >>> result.save("dog-boxes.png")
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | Converted | None = None,
+        method: str | Recipe | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        calibration: str | None = None,
+        cfg: str | Path | None = None,
+        names: str | Path | None = None,
+        imgsz: int | Size | None = None,
+        square: bool = False,
+        statistics: str | Path | None = None,
+        device: str | torch.device = "cpu",
+    ):
+        self.device = usable_device(device)
+        reading: dict[str, Any] = {"cfg": cfg, "names": names, "imgsz": imgsz}
+        given = read_network(default_weights() if weights is None else weights, **reading)
+        chosen = {"calibration": calibration, "statistics": statistics, **reading}
+        self._prepared = partial(prepare, given, method, settings, **chosen)
+        network = self._prepared()
+        self.spec = network.spec
+        if self.spec.task != "detect":
+            raise UserError(f"a classifier finds no boxes: use `{command('eval')}`")
+        self._graph = network.graph.to(self.device)
+        exact = imgsz is not None and isinstance(side_or_size(imgsz), tuple)
+        self._own = not (square or exact)
+        self._costs = CostsByShape(network)
+        self._uncalibrated: Uncalibrated | None = None
+        self._converted: Converted | None = None
+        # Simulators that no call uses now.
+        self._idle: list[Network] = []
+        self._shapes = Shapes(self._graph, self.spec, self._network_of, self._own)
+        self._of_videos: SpikingYOLO | None = None
+        if isinstance(network, Uncalibrated):
+            self._uncalibrated = network
+        else:
+            self._use(network)
+
+    def __getattr__(self, name: str) -> Any:
+        """What Ultralytics has and this has elsewhere is answered with where."""
+        raise no_attribute("SpikingYOLO", name, ELSEWHERE)
+
+    def save(self, path: str | Path) -> None:
+        """Write the converted network to one .safetensors file, which `SpikingYOLO(path)` reads;
+        its output is the same to the bit.
+
+        Raises:
+            UserError: It has no thresholds yet, see `calibrate`; the name has another ending, by
+                which no file is opened; or it cannot be written.
+        """
+        if Path(path).suffix != ".safetensors":
+            raise UserError(f"cannot save the network as {path}: let its name end in .safetensors")
+        self.converted.save(path)
+
+    def calibrate(self, images: ImageSource | Sequence[ImageSource], *, bgr: bool = False) -> None:
+        """Take the thresholds from photographs, where no file has a calibration of the weights.
+
+        It takes seconds. `spiking-yolo calibrate` takes minutes and makes better thresholds: it
+        trains them, and keeps them in a file for the next time.
+
+        Args:
+            images: Photographs like those to come: a folder, a glob, a video, or one or several
+                images as `detect` takes them. Eight that are spread over them are used.
+            bgr: Whether arrays are BGR, as those of OpenCV.
+
+        Raises:
+            UserError: The network has its thresholds from a file; or no image can be read.
+
+        Example:
+            >>> detector = SpikingYOLO("best.pt")
+            >>> detector.calibrate("photos/")
+            >>> detector.save("best-spiking.safetensors")
+        """
+        if self._uncalibrated is None:
+            again = f"use it as it is, or `{command('calibrate')}`"
+            raise UserError(f"the thresholds of this network come from a file: {again}")
+        self._use(self._uncalibrated.convert(_pictures(images, bgr)))
+
+    @property
+    def converted(self) -> Converted:
+        """The converted network. Raises UserError as long as it has no thresholds."""
+        if self._converted is None:
+            missing = f"{self._source.provenance['weights']} has no thresholds yet"
+            raise UserError(f"{missing}: give photographs to detect, or to SpikingYOLO.calibrate")
+        return self._converted
+
+    @property
+    def _source(self) -> Converted | Uncalibrated:
+        """The network as far as it is known."""
+        source = self._converted or self._uncalibrated
+        assert source is not None
+        return source
+
+    def __repr__(self) -> str:
+        weights = self._source.provenance.get("weights", "a network")
+        method = self._source.recipe.title
+        size, count = f"{self.spec.height} x {self.spec.width} px", len(self.names)
+        text = f"SpikingYOLO of {weights}: {method}, {size}, {count} classes, {self.device}"
+        if self._converted is None:
+            text += ", no thresholds yet"
+        return text
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, by id."""
+        return self.spec.names
+
+    @property
+    def method(self) -> str:
+        """Name of the conversion method."""
+        return self._source.recipe.name
+
+    def detect(
+        self,
+        image: ImageSource,
+        T: int | None = None,
+        steps: int | Iterable[int] = (),
+        *,
+        bgr: bool = False,
+        progress: Callable[[int], Any] | None = None,
+        **boxes: Unpack[BoxOptions],
+    ) -> Result:
+        """Detect objects in one image; `predict` takes several.
+
+        Args:
+            image: Path, PIL image, or RGB array [H, W, 3] or [H, W]
+                (uint8, uint16, or float in [0, 1]).
+            T: Timesteps to simulate. By default the last of `steps`, or as many as the method
+                needs: `timesteps` in `list_methods`, 64 where that is None.
+            steps: Read the boxes after these timesteps too, one or several in 1..T; see
+                Result.steps.
+            bgr: Whether arrays are BGR, as those of OpenCV.
+            progress: Called with t after every timestep.
+            boxes: Which boxes count, see BoxOptions: conf, iou, classes, max_det, agnostic_nms.
+
+        Raises:
+            UserError: An argument has the wrong type or is out of range, and nothing has been
+                simulated; or an image cannot be read.
+
+        Example:
+            >>> SpikingYOLO().detect("dog.jpg")
+            3 boxes: car 0.72, dog 0.65, bicycle 0.36; T=1, 0.78 operations per MAC
+        """
+        selection = self._selection(boxes)
+        if T is not None:
+            T = check_count("T", T)
+        times = checked_steps(steps, T)
+        T = T or max(times, default=needed_timesteps(self.method))
+        images = _listed_images(image)
+        if len(images) != 1:
+            raise UserError(f"{len(images)} images are given to detect: use SpikingYOLO.predict")
+        self._calibrate_once(_listed(images, bgr))
+        read = read_input(images[0], bgr=bgr)
+        observer = self.observer(selection)
+        (seen,) = observer.observe([read], T, times, progress=progress)
+        if not self.converted.recipe.complete:
+            assert observer.network is not None
+            self._idle.append(observer.network)
+        return Result.of(seen, self.names, self._source.recipe, self._costs(seen))
+
+    def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
+        """Detect objects in any number of images, by the name that Ultralytics has for it.
+
+        Args:
+            source: As of `detect`, or a list of such, a folder, a glob or a .txt list.
+            options: As of `detect`: T, conf, iou, classes, ...
+
+        Raises:
+            UserError: As `detect`.
+
+        Example:
+            >>> for result in SpikingYOLO().predict("photos/"):
+            ...     print(result.path, result.boxes.xyxy)
+        """
+        images = _listed_images(source)
+        options["steps"] = checked_steps(options.get("steps", ()), None)
+        self._calibrate_once(_listed(images, options.get("bgr", False)))
+        return [self.detect(one, **options) for one in images]
+
+    __call__ = predict
+
+    def detect_ann(
+        self, image: ImageSource, *, bgr: bool = False, **boxes: Unpack[BoxOptions]
+    ) -> Result:
+        """Detect objects with the original network: same preprocessing, decoding and suppression.
+
+        Args:
+            image: As of `detect`, but one only.
+            bgr: See `detect`.
+            boxes: See `detect`.
+
+        Returns:
+            A Result with T = 0 and no spikes.
+
+        Raises:
+            UserError: As `detect`.
+        """
+        selection = self._selection(boxes)
+        observer = Observer(self._shapes, self._graph, self.spec, selection)
+        prepared = read_input(image, bgr=bgr)
+        (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
+        return Result.of_ann(seen, self.names, self._costs(seen))
+
+    def stream(
+        self,
+        frames: FrameSource,
+        T: int = 1,
+        steps: int | Iterable[int] = (),
+        *,
+        every: int = 1,
+        track: bool = False,
+        track_conf: float = START,
+        lossless: bool = False,
+        bgr: bool = False,
+        **boxes: Unpack[BoxOptions],
+    ) -> Iterator[Result]:
+        """Detect objects in a video, frame by frame.
+
+        The network keeps its state, so that only changes are sent, and each Result has the costs of
+        its frame alone. Methods with rate coding, whose state cannot stay, and the setting
+        encoding.frames=reset treat each frame as a new image. Streams do not share their state:
+        several may be read in turn. Without a calibration the first frame that is not black
+        gives the thresholds.
+
+        Args:
+            frames: A video file, a webcam's number, a folder of images, or an iterable of images.
+            T: Timesteps per frame.
+            steps: See `detect`.
+            every: Take every n-th frame.
+            track: Give each box the id of its object, by ByteTrack; see Boxes.id.
+            track_conf: Boxes of at least this confidence start tracks; others continue them.
+            lossless: Every frame has, to the bit, the boxes of a photograph of the same network,
+                for more operations. Thresholds are those of photographs.
+            bgr: See `detect`.
+            boxes: See `detect`.
+
+        Yields:
+            A Result per frame, with its number, time, and whether it is a cut.
+
+        Raises:
+            UserError: At once if an argument is wrong, the source cannot be opened, or the extra
+                "track" is missing; on the way if a frame cannot be read or there is none.
+
+        Example:
+            >>> for result in SpikingYOLO().stream("video.mp4"):
+            ...     print(result.frame, result.counts(), result.operations_per_mac)
+        """
+        selection = self._selection(boxes)
+        T = check_count("T", T)
+        times = checked_steps(steps, T)
+        every = check_count("every", every)
+        source = frames_of(frames, bgr)
+        tracker = Tracker(source.fps / every, track_conf) if track else None
+        detector = self if lossless else self._for_videos()
+        if lossless:
+            check_lossless(self._source.recipe)
+
+        def inputs() -> Iterator[Input]:
+            for k, image in enumerate(source.frames(every)):
+                number = k * every
+                yield read_input(image, frame=number, time_of_frame=number / source.fps)
+
+        def results() -> Iterator[Result]:
+            waiting, first, pictures = inputs(), list[Input](), list[Picture]()
+            # A black one has no thresholds to give.
+            for frame in islice(waiting, BLACK):
+                assert frame.image is not None
+                first.append(frame)
+                pictures = [Picture("the first frame", frame.image)]
+                if detector._converted is not None or frame.image.std() > PLAIN:
+                    break
+            if not first:
+                return
+            detector._calibrate_once(pictures)
+            observer = detector.observer(selection).at(first[0])
+            stream = observer.stream(T, lossless)
+            for seen in observer.follow(chain(first, waiting), stream, times):
+                costs = detector._costs(seen)
+                result = Result.of(seen, self.names, detector._source.recipe, costs)
+                if tracker is not None:
+                    result = result.tracked(tracker)
+                yield result
+
+        return results()
+
+    def _for_videos(self) -> "SpikingYOLO":
+        """This one, or another with the calibration `video` where the user has made one."""
+        if self._of_videos is None:
+            self._of_videos, network = self, self._prepared(video=True)
+            if isinstance(network, Converted) and network.recipe != self._source.recipe:
+                self._of_videos = SpikingYOLO(network, square=not self._own, device=self.device)
+        return self._of_videos
+
+    def observer(self, selection: Selection | None = None) -> Observer:
+        """An Observer with a network of its own: it sees more than a Result holds."""
+        shapes = self._shapes
+        if not self.converted.recipe.complete:
+            shapes = shapes.of(self._free_simulator())
+        return Observer(shapes, self._graph, self.spec, selection or Selection())
+
+    def _selection(self, boxes: BoxOptions) -> Selection:
+        """The options of a call, checked."""
+        for name in boxes.keys() - BoxOptions.__annotations__.keys():
+            hint = f"use {ELSEWHERE[name]}" if name in ELSEWHERE else "see BoxOptions"
+            raise UserError(f"{name} is no argument here: {hint}")
+        classes = class_ids(boxes.get("classes"), self.names)
+        return Selection(**{**boxes, "classes": classes})
+
+    def _calibrate_once(self, pictures: Iterable[Picture]) -> None:
+        """Take the thresholds from pictures unless there are any."""
+        if self._uncalibrated is None or self._converted is not None:
+            return
+        with _CALIBRATING:
+            # Another thread may have been faster.
+            if self._converted is None:
+                self._use(self._uncalibrated.convert(pictures))
+
+    def _use(self, converted: Converted) -> None:
+        self._graph = converted.graph.to(self.device)
+        self._costs = CostsByShape(converted)
+        self._shapes = Shapes(self._graph, self.spec, self._network_of, self._own)
+        self._idle = []
+        # Last, so that other threads see all of it.
+        self._converted = converted
+
+    def _network_of(self, spec: Spec) -> Network:
+        return replace(self.converted, spec=spec).network(self.device)
+
+    def _free_simulator(self) -> Network:
+        """One that no other call uses; networks of whole numbers have no state."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.converted.network(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is pickled, makes its networks anew."""
+        return {**self.__dict__, "_idle": []}
+
+
+def _listed_images(image: Any) -> Sequence[Any]:
+    """The images that are meant.
+
+    Raises:
+        UserError: There is a video among them.
+    """
+    if isinstance(image, (list, tuple)):
+        return [one for part in image for one in _listed_images(part)]
+    if not isinstance(image, (str, os.PathLike)):
+        return [image]
+    name = os.fspath(image)
+    paths: Sequence[Any] = [image]
+    if name and names_several(name):
+        paths = expand([name])
+    videos = [path for path in paths if is_video_file(os.fspath(path))]
+    if videos and os.path.exists(videos[0]):
+        raise UserError(f"{videos[0]} is a video: read it with SpikingYOLO.stream")
+    return paths
+
+
+def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
+    """What `calibrate` was given, FEW that are spread over it first."""
+    if isinstance(images, (str, os.PathLike)):
+        return previewed(expand([os.fspath(images)]), FEW)
+    several: Any = images
+    if not isinstance(images, (list, tuple)):
+        several = [images]
+    return _listed(several, bgr)
+
+
+def _listed(images: Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
+    for one in spread_first(images, FEW):
+        if isinstance(one, (str, os.PathLike)):
+            yield Picture.file(os.fspath(one))
+        elif bgr and isinstance(one, np.ndarray):
+            yield Picture("an array", read_image(one, bgr))
+        else:
+            yield Picture("an image", one)

@@ -1,0 +1,415 @@
+"""A network that sends complete values in one step, as a function with gradients, and what follows
+from these: thresholds that are coarse where an error matters little to the output, and where an
+event is expensive; all of them by one factor, so that the network takes the operations asked for.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.learn.straight_through import fire, smooth_digits, straight_through
+from spiking_yolo.convert.learn.weight_bits import rounded_weights
+from spiking_yolo.convert.thresholds import scaled
+from spiking_yolo.data.datasets import spread
+from spiking_yolo.decode.boxes import decode
+from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
+from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
+from spiking_yolo.integer.parameters import BITS, tied
+from spiking_yolo.io.names import Size
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.spikes import operations
+from spiking_yolo.spikes.counting import count_digits
+from spiking_yolo.spikes.layout import NeuronParameters, channels_last, per_channel
+
+# Node that sends events -> what it has sent so far, in thetas.
+Sent = dict[str, Tensor]
+
+
+class CompleteNetwork:
+    """The spiking network as a function of the parameters of its neurons.
+
+    Args:
+        graph: The ANN.
+        imgsz: Size of the input.
+        slack: As in the recipe.
+        least: The smallest theta of each activation, [C].
+        hysteresis: As in the recipe, in later frames of a video.
+
+    Attributes:
+        graph: As it is simulated, with max pooling before the neurons.
+        sites: Activation -> number of channels.
+        macs: Multiply-accumulates of the ANN.
+        costs: Node that sends events -> synaptic operations that an event of each of its neurons
+            causes, per MAC, [1, C, ...].
+        watch: Called with the name of a layer of neurons, its pre-activations and its values.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        imgsz: Size,
+        slack: float = 0.0,
+        least: Mapping[str, Tensor] | None = None,
+        hysteresis: float = 0.0,
+    ):
+        self.graph = pool_before_neuron(graph)
+        self.tensors = self.graph.tensors
+        self.slack = slack
+        self.hysteresis = hysteresis
+        self.watch: Callable[[str, Tensor, Tensor], None] | None = None
+        self.least = least or {}
+        sizes = shapes(self.graph, *imgsz)
+        self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
+        # Max pooling that reads neurons, and sends events of its own -> the activation.
+        self._pools: dict[str, str] = {}
+        for node in self.graph.nodes:
+            if node.op == "max_pool" and node.inputs[0] in self.sites:
+                self._pools[node.name] = node.inputs[0]
+        sent = {name: sizes[name][1:] for name in (*self.sites, *self._pools)}
+        self.macs = operations.total_macs(self.graph, sizes, sent)[0]
+        costs = operations.costs_of_events(self.graph, sizes, sent)
+        self.costs = {name: _equal_channels(cost / self.macs) for name, cost in costs.items()}
+
+    def senders(self, site: str) -> list[str]:
+        """The nodes that send what an activation fires: itself, and the poolings behind it."""
+        return [site, *(pool for pool, source in self._pools.items() if source == site)]
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "CompleteNetwork":
+        """The same network with other weights. tensors: All of the graph."""
+        other = copy(self)
+        other.tensors = tensors
+        return other
+
+    def _rounded(self, values: NeuronParameters) -> Graph:
+        """The network as it is computed, with weights of 8 bits; rounding passes gradients on."""
+        graph = distribute_sums(replace(self.graph, tensors=self.tensors))
+        thetas = {name: values[name]["theta"].detach() for name in self.sites}
+        tensors = dict(graph.tensors)
+        with torch.no_grad():
+            rounded = rounded_weights(graph, tensors, BITS, thetas)
+        for node in graph.weighted:
+            name = f"{node.name}.weight"
+            tensors[name] = straight_through(rounded[name], tensors[name])
+        return replace(graph, tensors=tensors)
+
+    def __call__(
+        self, x: Tensor, values: NeuronParameters, sent: Sent | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
+
+        Under autocast the layers with weights are computed in bfloat16, and neurons as x is.
+
+        Args:
+            x: The images, or frames of N videos.
+            values: The parameters of the neurons.
+            sent: What was sent in the frames before, and with this one afterwards; empty before the
+                first. None for images.
+        """
+        values = tied(self.graph, values)
+        return self._computed(self._rounded(values), x, values, sent)
+
+    def _computed(
+        self,
+        graph: Graph,
+        x: Tensor,
+        values: NeuronParameters,
+        sent: Sent | None,
+        counted: bool = True,
+    ) -> tuple[list[Tensor], Tensor]:
+        """The same with rounded weights and tied values. counted: Whether operations are."""
+        before = dict(sent or {})
+        results: dict[str, Tensor] = {}
+        spent = x.new_zeros(len(x))
+        for node in graph.nodes:
+            name = node.name
+            inputs = [results[source] for source in node.inputs]
+            if node.op == "input":
+                inputs = [channels_last(x)]
+            if node.op == "activation":
+                own, z = values[name], inputs[0].to(x.dtype)
+                value, cost = fire(
+                    z,
+                    own,
+                    node.phi,
+                    self.costs[name] if counted else None,
+                    self.slack,
+                    before.get(name),
+                    self.hysteresis,
+                )
+                spent = spent + cost
+                if self.watch is not None:
+                    self.watch(name, z, value)
+                if sent is not None:
+                    sent[name] = in_thetas(value.detach(), own).round()
+            else:
+                value = OPS[node.op](node.attrs, *graph.parameters(node), *inputs)
+            if name in self._pools:
+                n = in_thetas(value, values[self._pools[name]])
+                if sent is not None:
+                    sent[name] = n.detach().round()
+                if counted:
+                    spent = spent + self._pooled(name, n - before.get(name, 0))
+            results[name] = value
+        outputs = []
+        for name in self.graph.outputs:
+            output = results[name].to(x.dtype)
+            bias = values.get(name, {}).get("bias")
+            # Of neurons it is part of the current.
+            if bias is not None and name not in self.sites:
+                output = output + per_channel(bias, output)
+            outputs.append(output)
+        return outputs, spent
+
+    def _pooled(self, name: str, n: Tensor) -> Tensor:
+        """Operations per MAC of n thetas that a max pooling sends of the neurons before it, [N]."""
+        digits = straight_through(count_digits(n.detach().round()), smooth_digits(n))
+        return (digits * self.costs[name]).flatten(1).sum(1)
+
+
+class VideoNetwork(CompleteNetwork):
+    """The same for clips [N, K, C, H, W]: outputs and operations of their last frames.
+
+    The frames before have no gradients.
+    """
+
+    def __call__(
+        self, x: Tensor, values: NeuronParameters, sent: Sent | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        if sent is None:
+            sent = {}
+        values = tied(self.graph, values)
+        graph = self._rounded(values)
+        with torch.no_grad():
+            for frame in x[:, :-1].unbind(1):
+                self._computed(graph, frame, values, sent, counted=False)
+        return self._computed(graph, x[:, -1], values, sent)
+
+
+def network_of(
+    graph: Graph, spec: Spec, recipe: Recipe, least: Mapping[str, Tensor]
+) -> CompleteNetwork:
+    """The network that a recipe trains, on clips if it has more than one frame."""
+    kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
+    size, neuron = (spec.height, spec.width), recipe.neuron
+    return kind(graph, size, neuron.slack, least, neuron.hysteresis)
+
+
+def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """How many thetas make up a value, beyond the resting value. [N, C, ...]."""
+    n = value / per_channel(parameters["theta"], value)
+    if "rest" in parameters:
+        n = n - per_channel(parameters["rest"], value)
+    return n
+
+
+def _equal_channels(costs: Tensor) -> Tensor:
+    """[1, C, ...] costs as [1, 1, ...] where all channels have the same."""
+    if (costs == costs[:, :1]).all():
+        return costs[:, :1]
+    return costs
+
+
+# Random directions per image, along which sensitivities are measured.
+PROBES = 2
+# Of the layer's mean, below which a channel's sensitivity is not believed.
+FLOOR = 1e-3
+# Smallest probability that is told from 0, and smallest side of a box, of the input.
+LEAST = 1e-6
+SMALLEST_SIDE = 0.01
+# Weight of a box that is displaced by its own size, where a score that is off by one standard
+# deviation has 1.
+BOXES = 4.0
+# Images on which operations are measured and errors compared at most, and sensitivities, and on
+# which a factor is searched at first.
+FEW, FEWER, FIRST = 32, 8, 4
+# The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
+# factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
+# few.
+TRIES = 12
+MAX_FACTOR = 64.0
+TOLERANCE = 0.005
+FLATTEST = -0.1
+# Factor on the operations of networks in which so large a share of the layers is depthwise: each of
+# their outputs has few inputs, whose errors do not average.
+DEPTHWISE, SHARE = 2.0, 0.25
+# Layers with weights, and the factor on the operations of networks that have more of them: errors
+# add up.
+DEEP = ((80, 1.55), (40, 1.35))
+
+
+# From the outputs, [N, ...] each, to what an error is measured in.
+Measure = Callable[[Sequence[Tensor]], list[Tensor]]
+
+
+def relative_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of each image over their norm, which passes no gradients on."""
+    squares = [y.detach().square().flatten(1).sum(1) for y in outputs]
+    norm = torch.sqrt(torch.stack(squares).sum(0))
+    return [y / norm.reshape(-1, *[1] * (y.ndim - 1)) for y in outputs]
+
+
+def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
+    """What the outputs of a detector mean, each part in a unit of its own.
+
+    A score p in standard deviations, sqrt(p (1 - p)): half the square of a change is then the
+    Kullback-Leibler divergence. The sides of a box in widths and heights of it, times the root of
+    its best score and BOXES. The units pass no gradients on.
+    """
+    boxes, scores = decode(outputs, spec)
+    p = scores.detach().clamp(LEAST, 1 - LEAST)
+    sides = (boxes[..., 2:] - boxes[..., :2]).detach().clamp(min=SMALLEST_SIDE)
+    weight = BOXES * p.amax(2, keepdim=True).sqrt()
+    return [scores / torch.sqrt(p * (1 - p)), boxes * weight / sides.repeat(1, 1, 2)]
+
+
+def measure_of(spec: Spec) -> Measure:
+    """What the error of a network is measured in."""
+    if spec.task == "detect":
+        return partial(boxes_and_scores, spec=spec)
+    return relative_outputs
+
+
+@torch.enable_grad()
+def sensitivity(
+    graph: Graph, images: Sequence[Tensor], seed: int = 0, measure: Measure = relative_outputs
+) -> dict[str, Tensor]:
+    """How much unit noise in each activation changes the output, [C] by activation.
+
+    S[l, c] = E[(d (v . measure(outputs)) / d a[l, c])^2]. v is standard normal, so that one
+    backward pass measures all outputs at once (Hutchinson 1990); the mean is over images, positions
+    and PROBES samples of v. Equal for equal seeds.
+
+    Args:
+        images: Batches, [N, C, H, W].
+        measure: `relative_outputs`, or of a detector `boxes_and_scores`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sums: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
+
+    def tap(node: Node, before: Tensor, after: Tensor) -> None:
+        activations[node.name] = after.requires_grad_()
+
+    for x in images:
+        parts = measure(forward(graph, channels_last(x), tap))
+        for k in range(PROBES):
+            products: list[Tensor] = []
+            for y in parts:
+                noise = torch.randn(y.shape, generator=generator).to(y)
+                products.append((y * noise).sum())
+            gradients = torch.autograd.grad(
+                torch.stack(products).sum(), list(activations.values()), retain_graph=k < PROBES - 1
+            )
+            for name, gradient in zip(activations, gradients, strict=True):
+                # Of a box whose exponential overflows, nothing is known.
+                gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+                total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
+                sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
+    count = PROBES * sum(map(len, images))
+    return {name: (value / count).float() for name, value in sums.items()}
+
+
+def balanced(network: CompleteNetwork, sensitivities: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """theta of every activation, [C], up to a common factor.
+
+    Rounding makes noise of theta^2 / 12, which S turns into error of the output, and halving theta
+    costs a third of a digit times the fan-out F. The sum of both is least where S theta^2 is
+    proportional to F: so it is between layers. Between the channels of a layer half of the exponent
+    does as well, and trusts an estimate less.
+    """
+    costs = {}
+    for name in sensitivities:
+        means = [network.costs[sender].mean() for sender in network.senders(name)]
+        costs[name] = torch.stack(means).sum()
+    # Events that only sums and outputs read would cost nothing.
+    least = min((cost for cost in costs.values() if cost > 0), default=torch.tensor(1.0))
+    thetas = {}
+    for name, sensitivities_of_layer in sensitivities.items():
+        cost = costs[name].clamp(min=least)
+        mean = sensitivities_of_layer.mean().clamp(min=1e-30)
+        relative = (sensitivities_of_layer / mean).clamp(min=FLOOR)
+        thetas[name] = torch.sqrt(cost / mean) * relative**-0.25
+    return thetas
+
+
+def budget(graph: Graph, operations: float) -> float:
+    """The operations per MAC to aim at: as asked for, times DEPTHWISE or a factor of DEEP."""
+    layers = len(graph.weighted)
+    depthwise = 0
+    for node in graph.weighted:
+        weight = graph.tensors[f"{node.name}.weight"]
+        depthwise += node.attrs.get("groups", 1) > 1 and weight.shape[1] == 1
+    if depthwise >= SHARE * layers:
+        return operations * DEPTHWISE
+    for least, factor in DEEP:
+        if layers > least:
+            return operations * factor
+    return operations
+
+
+@torch.no_grad()
+def scaled_to(
+    operations: float,
+    network: CompleteNetwork,
+    values: NeuronParameters,
+    images: Sequence[Tensor],
+    first: int = FIRST,
+) -> NeuronParameters:
+    """The values with all thetas times one factor, for which the network takes these operations.
+
+    Args:
+        operations: Per MAC of the ANN, the mean over the images.
+        first: On so many images the factor is searched at first.
+    """
+    factor = 0.0
+    # What a few images take is near to what all do.
+    for some in (few_of(images, first), images):
+        factor = _factor(operations, network, values, some, factor)
+    return scaled(network.graph, values, math.exp(factor), network.least)
+
+
+def _factor(
+    operations: float,
+    network: CompleteNetwork,
+    values: NeuronParameters,
+    images: Sequence[Tensor],
+    factor: float,
+) -> float:
+    """The logarithm of the factor, searched from one on by the secant method in logarithms; halving
+    theta costs about half as much again.
+    """
+    low, high = -math.log(MAX_FACTOR), math.log(MAX_FACTOR)
+    # Log operations by log factor.
+    slope = -2 / 3
+    last: tuple[float, float] | None = None
+    for _ in range(TRIES):
+        trial = scaled(network.graph, values, math.exp(factor), network.least)
+        spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()
+        excess = math.log(max(spent, LEAST) / operations)
+        if abs(excess) < TOLERANCE:
+            break
+        if excess > 0:
+            low = factor
+        else:
+            high = factor
+        if last is not None:
+            slope = (excess - last[1]) / (factor - last[0])
+            # The least thetas that are allowed, or the largest, hold the operations where they are.
+            if slope > FLATTEST:
+                break
+        last = (factor, excess)
+        factor -= excess / slope
+        if not low < factor < high:
+            factor = (low + high) / 2
+    return factor
+
+
+def few_of(images: Sequence[Tensor], count: int = FEW) -> Sequence[Tensor]:
+    """Some of the batches, at equal distances."""
+    return spread(images, max(1, count // len(images[0])))

@@ -1,0 +1,279 @@
+"""The engine of `eval`: every network sees every image once; records go into the log, rows into
+the table.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spiking_yolo import __version__
+from spiking_yolo.convert.learn.statistics import Statistics
+from spiking_yolo.convert.load import Converted
+from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample
+from spiking_yolo.data.formats import format_of, open_classification, open_detection
+from spiking_yolo.data.mot import has_videos
+from spiking_yolo.data.sources import image_paths
+from spiking_yolo.decode.selection import Selection
+from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate.options import EvalOptions
+from spiking_yolo.evaluate.quantised import quantised_ann
+from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
+from spiking_yolo.evaluate.table import (
+    Row,
+    Table,
+    ann_rows,
+    place,
+    predictions_of,
+    step_rows,
+    with_intervals,
+)
+from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
+from spiking_yolo.io.distributed import Ranks, usable_device
+from spiking_yolo.log import run_logged
+from spiking_yolo.metrics.costs import CostsByShape
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Forward, Observation, Observer, Shapes
+from spiking_yolo.options import Progress, command_line, silent, versions
+from spiking_yolo.spikes.readout import Network
+
+# Pixels up to which images of a detector are simulated four at once, which is 1.4 to 1.7 times as
+# fast at 320 pixels, and 1.0 to 1.1 times at 416.
+SMALL = 320 * 320
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Where and how an evaluation computes.
+
+    Attributes:
+        folder: Keeps the records and predictions, and has those of an interrupted call; None keeps
+            nothing.
+        ranks: This process among those of torchrun, and its device.
+        progress: Called with (what, done, total).
+    """
+
+    folder: Path | None = None
+    ranks: Ranks = Ranks()  # noqa: RUF009
+    progress: Progress = silent
+
+
+def is_video(data: Path) -> bool:
+    """Whether frames of videos are scored: no file says that these are photographs of a dataset."""
+    return format_of(data) is None and has_videos(data)
+
+
+def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
+    """What is scored, as the files say: photographs with boxes, videos, or images of a class each.
+
+    Raises:
+        UserError: The data are of no known format, no object is marked in them, or the network does
+            not fit them.
+    """
+    bare = format_of(data) is None
+    if spec.task == "classify" and not bare:
+        raise UserError(f"a classifier finds no boxes in {data}: give images in val/CLASS/")
+    if options.metric == "accuracy" or spec.task == "classify":
+        return scorer_of(open_classification(data, options.split), spec, options)
+    if bare and options.split and (data.is_dir() or has_videos(data)):
+        raise UserError(f"{data} has no splits: leave --split out")
+    if is_video(data):
+        selection = Selection.of(options, multi_label=True)
+        scorer = VideoScorer(open_videos(data), spec, selection, options.limit)
+        if data.is_dir() and (beside := image_paths(data)):
+            what = f"{len(beside)} photographs beside the videos in {data}"
+            scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
+        return scorer
+    if bare and data.is_dir() and any(image_paths(data)):
+        return scorer_of(unlabelled(data, spec), spec, options)
+    dataset = open_detection(data, options.split, options.images, options.year)
+    if not any(len(sample.labels) for sample in dataset.samples):
+        raise UserError(
+            f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"
+            " whose boxes are compared with the ANN's"
+        )
+    return scorer_of(dataset, spec, options)
+
+
+def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
+    """The photographs of a folder, in which nothing is marked."""
+    samples = [Sample.of(path.name, path, (0, 0), [], []) for path in image_paths(folder)]
+    note = f"{folder} has no labels: boxes are compared with the ANN's"
+    return DetectionSet(folder.name, spec.names, samples, [note])
+
+
+def has_objects(dataset: DetectionSet) -> bool:
+    """Whether an object is marked in any of its images."""
+    return any(len(sample.labels) for sample in dataset.samples)
+
+
+def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOptions) -> Scorer:
+    """The scorer of a dataset that is open; `limit` draws some of its images."""
+    marked = isinstance(dataset, DetectionSet) and has_objects(dataset)
+    if options.limit is not None and options.limit < len(dataset):
+        note = f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"
+        dataset = dataset.subset(options.limit, options.seed)
+        dataset = replace(dataset, notes=[*dataset.notes, note])
+    if isinstance(dataset, LabelledSet):
+        return ClassScorer(dataset, spec)
+    if not marked:
+        return AgreementScorer(dataset, spec, Selection.of(options, multi_label=True))
+    if not has_objects(dataset):
+        raise UserError("no object is marked in the images that --limit draws: give more")
+    metric = dataset.metric if options.metric == "auto" else options.metric
+    kind = VocScorer if metric == "voc" else CocoScorer
+    return kind(dataset, spec, Selection.of(options))
+
+
+def evaluate(
+    networks: Mapping[str, Converted],
+    scorer: Scorer,
+    options: EvalOptions = EvalOptions(),
+    setup: Setup = Setup(),
+    statistics: Statistics | None = None,
+) -> Table | None:
+    """Run conversions of one network, one after the other, and score them at every timestep.
+
+    Args:
+        networks: By method; all converted before the first run, so that a missing calibration is
+            found at once.
+        scorer: Scorer of the images.
+        options: Timesteps, batch size and bootstrap.
+        setup: Where and how it is computed.
+        statistics: Activation statistics; with them there is a row of the 8-bit ANN, the rival of a
+            spiking network.
+
+    Returns:
+        The table; None in processes of torchrun other than the first.
+    """
+    rows: list[Row] = []
+    methods: dict[str, dict[str, Any]] = {}
+    files: dict[Path, Callable[[], Any]] = {}
+    for name, network in networks.items():
+        model = CostsByShape(network)
+        for title, variant in variants(name, network, scorer).items():
+            rivals: dict[int, Forward] = {}
+            if statistics is not None:
+                rivals[8] = quantised_ann(network.graph, statistics)
+                # Of the ANN, which all methods share.
+                statistics = None
+            seen = observe_all(title, variant, scorer, options, setup, rivals)
+            if not setup.ranks.first:
+                continue
+            files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
+            known = {row.data for row in rows}
+            for part, own in scorer.parts():
+                if own.name not in known:
+                    rows += ann_rows(seen[part], own, model, options)
+                rows += step_rows(title, seen[part], own, model, options)
+            methods[title] = network.recipe.facts()
+    if not setup.ranks.first:
+        return None
+    data = [own.name for _, own in scorer.parts()]
+    rows.sort(key=lambda row: data.index(row.data))
+    first = next(iter(networks.values()))
+    facts = {
+        "dataset": scorer.name,
+        "images": len(scorer),
+        "seed": options.seed,
+        "notes": scorer.notes,
+        "imgsz": [first.spec.height, first.spec.width],
+        "own_shape": options.own_shape(scorer.video),
+        "weights": first.provenance.get("weights"),
+        "weights_sha256": first.provenance.get("weights_sha256"),
+        "command": command_line(),
+        "date": date.today().isoformat(),
+        "versions": versions(),
+    }
+    return Table(with_intervals(rows), scorer.main, facts, methods, files)
+
+
+def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
+    """What a method is in the table: on videos with the state kept, and anew in every frame."""
+    if not scorer.video:
+        return {name: network}
+    if not network.recipe.keeps_frames:
+        return {f"{name}, reset": network}
+    anew = network.recipe.with_settings({"encoding.frames": "reset"})
+    return {name: network, f"{name}, reset": replace(network, recipe=anew)}
+
+
+def observe_all(
+    title: str,
+    network: Converted,
+    scorer: Scorer,
+    options: EvalOptions,
+    setup: Setup,
+    rivals: Mapping[int, Forward],
+) -> Batches:
+    """The records of each batch of images; in processes other than the first an empty list."""
+    steps, spec = options.timesteps, network.spec
+    if scorer.video and not (options.T or options.steps):
+        steps = (1,)
+    device = usable_device(setup.ranks.device)
+    own = options.own_shape(scorer.video)
+    graph = network.graph.to(device)
+
+    def made(spec: Spec) -> Network:
+        return replace(network, spec=spec).network(device)
+
+    shapes = Shapes(graph, spec, made, own)
+    observer = Observer(shapes, graph, spec, scorer.selection or Selection(), rivals)
+    size = 4 if spec.height * spec.width <= SMALL else 1
+    if spec.task == "classify":
+        size = spec.images_at_once
+    size = options.batch or size
+
+    def observe(batch: range) -> Iterator[Observation]:
+        inputs = scorer.inputs(batch)
+        if scorer.video:
+            lossless = options.lossless and network.recipe.keeps_frames
+            stream = observer.stream(steps[-1], lossless)
+            seen = observer.follow(inputs, stream, steps, want=("boxes", "ann"))
+        else:
+            seen = observer.observe(
+                inputs, steps[-1], steps, want=("boxes", "ann"), batch=len(batch)
+            )
+        return (one.record() for one in seen)
+
+    call: dict[str, Any] = {}
+    stem = None
+    if setup.folder:
+        stem = setup.folder / f"records-{title.replace(', ', '-')}"
+        # What decides the outputs: a run may be resumed only with an equal one.
+        call = {
+            "weights_sha256": network.provenance.get("weights_sha256", ""),
+            "network_sha256": network.sha256(),
+            "recipe": json.loads(network.recipe.to_json()),
+            "imgsz": [network.spec.height, network.spec.width],
+            "own_shape": own,
+            "torch": torch.__version__,
+            "spiking_yolo": __version__,
+            "device": device.type,
+            "data": scorer.facts(),
+            "lossless": options.lossless,
+            "steps": steps,
+            "batch": size,
+            "bits": sorted(rivals),
+        }
+    progress = partial(setup.progress, title)
+    read = Observation.from_json
+    return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
+
+
+def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, Callable[[], Any]]:
+    """What makes predictions_ann.json and predictions_T.json per step (boxes in COCO's results
+    format), and instances.json, what they are scored by, unless that is COCO's own file.
+    """
+    files: dict[Path, Callable[[], Any]] = {}
+    if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
+        files[folder / "instances.json"] = lambda: scorer.truth
+    for column in ("ann", *seen[0][0].steps):
+        rows = partial(scorer.rows, predictions_of(seen, column))
+        files[folder / f"predictions_{column}.json"] = rows
+    return files

@@ -1,0 +1,208 @@
+"""Agreement with the ANN where nothing is marked, of photographs and of videos; people and their
+tracks against MOTChallenge's ground truth.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.data.datasets import DetectionSet
+from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.selection import Selection
+from spiking_yolo.decode.tracking import tracking_library
+from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
+from spiking_yolo.metrics.bootstrap import Resampling
+from spiking_yolo.metrics.video import (
+    FIGURES,
+    PERSON,
+    agreement,
+    person_ap,
+    track_frames,
+    track_scores,
+)
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Input, read_input
+
+# Confidence of the boxes that tracks follow.
+SEEN = 0.25
+TOTAL = "total"
+
+
+class AgreementScorer(Scorer):
+    """Scores photographs without labels: agree is AP50 by box, all classes, with the ANN's boxes
+    above 0.25 as the truth.
+    """
+
+    main = ("agree",)
+
+    def __init__(self, dataset: DetectionSet, spec: Spec, selection: Selection):
+        super().__init__(dataset, spec)
+        self.selection = selection
+
+    def inputs(self, batch: range) -> Iterator[Input]:
+        for sample in self.dataset.samples[batch.start : batch.stop]:
+            yield read_input(str(sample.path))
+
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
+        found = [[one] for one in chain(*predictions)]
+        ann = [[one.ann_boxes] for one in chain(*seen)]
+        return agreement_score(found, ann)
+
+
+def agreement_score(
+    found: Sequence[Sequence[Detections]], ann: Sequence[Sequence[Detections]]
+) -> Scored:
+    """Agreement of each video, or photograph, with the ANN."""
+
+    def resampled(n: int, seed: int) -> Resampling:
+        return _only("agree", agreement(found, ann, n=n, seed=seed))
+
+    return Scored({"agree": float(resampled(0, 0).value[0])}, resampled=resampled)
+
+
+class VideoScorer(Scorer):
+    """Scores what is seen in videos.
+
+    AP50: of people, where there is ground truth. MOTA, IDF1, HOTA: of their tracks, where it has
+    identities. agree: AP50 by box, all classes, with the ANN's boxes above 0.25 as the
+    truth.
+
+    Args:
+        sequences: Videos.
+        spec: Interface of the network.
+        selection: Which boxes count.
+        limit: Frames of each video that are looked at, None for all.
+
+    Raises:
+        UserError: The network has no class person where people are marked.
+    """
+
+    video = True
+
+    def __init__(
+        self,
+        sequences: Sequence[VideoSequence],
+        spec: Spec,
+        selection: Selection,
+        limit: int | None = None,
+    ):
+        self.name = TOTAL
+        if len(sequences) == 1:
+            self.name = sequences[0].name
+        self.sequences = sequences
+        self.spec = spec
+        self.selection = self.boxes = selection
+        self.limit = limit
+        self.notes: list[str] = []
+        self.truths: list[Mapping[int, MotBoxes]] = []
+        # Positions of videos with people marked, and of those in which they have identities.
+        self.marked: list[int] = []
+        self.tracked: list[int] = []
+        for k, sequence in enumerate(sequences):
+            truth: Mapping[int, MotBoxes] = {}
+            if sequence.truth:
+                truth = sequence.ground_truth()
+                self.marked.append(k)
+                if all((boxes.ids >= 0).all() for boxes in truth.values()):
+                    self.tracked.append(k)
+            self.truths.append(truth)
+        if self.marked and PERSON not in spec.names:
+            raise UserError(
+                f"this network has no class '{PERSON}', which the ground truth marks: give bare"
+                " clips"
+            )
+        if self.tracked:
+            tracking_library()
+        self.main = ("agree",)
+        if self.tracked:
+            self.main = (*FIGURES, *self.main)
+        if self.marked:
+            self.main = ("AP50", *self.main)
+
+    def __len__(self) -> int:
+        """Frames, as far as the files say."""
+        return self.batches(1)[-1].stop
+
+    def facts(self) -> dict[str, Any]:
+        videos = [(sequence.name, sequence.length) for sequence in self.sequences]
+        return {"videos": videos, "limit": self.limit} | self.boxes.box_options()
+
+    def batches(self, size: int) -> list[range]:
+        batches: list[range] = []
+        start = 0
+        for sequence in self.sequences:
+            length = sequence.length or self.limit or 1
+            length = min(length, self.limit or length)
+            batches.append(range(start, start + length))
+            start += length
+        return batches
+
+    def inputs(self, batch: range) -> Iterator[Input]:
+        frames = self.sequences[self.batches(1).index(batch)].frames()
+        for number, image in enumerate(islice(frames, self.limit)):
+            yield read_input(image, frame=number)
+
+    def parts(self) -> list[tuple[slice, Scorer]]:
+        parts: list[tuple[slice, Scorer]] = []
+        if len(self.sequences) > 1:
+            for k, sequence in enumerate(self.sequences):
+                own = VideoScorer([sequence], self.spec, self.boxes, self.limit)
+                parts.append((slice(k, k + 1), own))
+        return [*parts, (slice(None), self)]
+
+    def score(self, seen: Batches, predictions: Sequence[Sequence[Detections]]) -> Scored:
+        names = self.spec.names
+        truths = [self.truths[k] for k in self.marked]
+        people = [predictions[k] for k in self.marked]
+        ann = [[one.ann_boxes for one in video] for video in seen]
+        agreed = agreement_score(predictions, ann)
+        if not self.marked:
+            return agreed
+
+        def resampled(n: int, seed: int) -> Resampling:
+            return _only("AP50", person_ap(people, truths, names, n, seed))
+
+        figures = {"AP50": float(resampled(0, 0).value[0])}
+        if self.tracked:
+            figures |= self._track_scores(seen, predictions)
+        return Scored({**figures, **agreed.figures}, resampled=resampled)
+
+    def _track_scores(
+        self, seen: Batches, predictions: Sequence[Sequence[Detections]]
+    ) -> dict[str, float]:
+        """How well the boxes of people, joined to tracks, follow the people of the ground truth."""
+        person = list(self.spec.names).index(PERSON)
+        tracks: list[list[Detections]] = []
+        truths: list[Mapping[int, MotBoxes]] = []
+        for k in self.tracked:
+            frames: list[Detections] = []
+            for boxes in predictions[k]:
+                chosen = (boxes.confidence > SEEN) & (boxes.class_id == person)
+                frames.append(boxes.take(chosen))
+            cuts = {n for n, one in enumerate(seen[k]) if one.cut}
+            tracks.append(track_frames(frames, self.sequences[k].fps, cuts))
+            truths.append(self.truths[k])
+        return track_scores(tracks, truths)
+
+
+def open_videos(path: Path) -> list[VideoSequence]:
+    """The sequences at a path. Raises UserError if two have one name, or as `open_sequences`."""
+    sequences = open_sequences(path)
+    names: set[str] = set()
+    if len(sequences) > 1:
+        names.add(TOTAL)
+    for sequence in sequences:
+        if sequence.name in names:
+            raise UserError(f"{path} holds two sequences called {sequence.name}: rename one")
+        names.add(sequence.name)
+    return sequences
+
+
+def _only(name: str, of: Resampling) -> Resampling:
+    """AP50 alone, under another name."""
+    k = of.figures.index("AP50")
+    return replace(of, figures=(name,), value=of.value[k : k + 1], scores=of.scores[:, k : k + 1])

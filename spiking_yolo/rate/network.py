@@ -1,0 +1,330 @@
+"""A spiking network and its time loop: one run to T gives the output at every t <= T; how the image
+enters, and how values travel: codings, spike values, random streams.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.rate.neurons import build_neurons
+from spiking_yolo.rate.neurons.layer import NeuronLayer
+from spiking_yolo.rate.output import OutputSum
+from spiking_yolo.rate.synapses import Synapses
+from spiking_yolo.recipe import Encoding, Recipe
+from spiking_yolo.spikes import operations
+from spiking_yolo.spikes.counting import Counts
+from spiking_yolo.spikes.layout import NeuronParameters, any_in_images, channels_last
+from spiking_yolo.spikes.plan import NetworkPlan
+from spiking_yolo.spikes.readout import Run, Snapshot, checked_times
+
+
+def image_keys(x: Tensor) -> list[int]:
+    """A fingerprint of each image of [N, ...], which seeds its random numbers."""
+    return [zlib.crc32(image.contiguous().cpu().numpy().tobytes()) for image in x]
+
+
+def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) -> Tensor:
+    """Uniform random numbers in [0, 1), multiples of 2^-16, in the shape of `like`, [N, C, ...].
+
+    They depend on (seed, image, layer, step) and on nothing else, such as the batch. Each image has
+    a stream of its own, which runs through the image with its channels last, as tensors lie in
+    memory here.
+    """
+    size = like[0].numel()
+    numbers = np.empty((len(keys), size), np.float32)
+    for row, key in zip(numbers, keys, strict=True):
+        digest = hashlib.blake2b(f"{seed}/{key}/{layer}/{t}".encode(), digest_size=7).digest()
+        bits = np.random.SFC64(int.from_bytes(digest, "little")).random_raw((size + 3) // 4)
+        np.multiply(bits.view("<u2")[:size], np.float32(2.0**-16), out=row)
+    values = torch.from_numpy(numbers).view(len(keys), *like.shape[2:], like.shape[1])
+    return values.movedim(-1, 1).to(like)
+
+
+# The value of a spike while a layer is silent: no neuron has half of it to send.
+SILENT = 2.0**64
+
+
+def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
+    """The value of a spike in step t, in thetas, of a layer behind `before` others.
+
+    With `coarse` it is halved in each step down to 1, from the layer's first step on, and the layer
+    starts one step after the one before it.
+    """
+    if not e.coarse:
+        return 1.0
+    step = t - before
+    if not 1 <= step <= e.coarse + 1:
+        return SILENT
+    return 2.0 ** (e.coarse - step + 1)
+
+
+def schedule_end(e: Encoding, before: int) -> int:
+    """The step after which spikes keep their value in all layers, the last of which is behind
+    `before` others.
+    """
+    if not e.coarse:
+        return 0
+    return e.coarse + before + 1
+
+
+def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
+    """Poisson spikes: a pixel fires with a probability proportional to its intensity.
+
+    A spike has the largest magnitude of its image (at least 1).
+
+    Args:
+        x: Images, [N, C, H, W].
+        keys: Their fingerprints.
+
+    Returns:
+        The values that travel, and where there was a spike (0 or 1).
+    """
+    top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
+    fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
+    return x.sign() * fired * top, fired
+
+
+class ImageInput:
+    """A batch of images, [N, C, H, W], as it enters the network.
+
+    Attributes:
+        keys: Fingerprints of the images, for all that is random.
+    """
+
+    def __init__(self, recipe: Recipe):
+        self._settings, self._once = recipe.encoding, recipe.differential
+
+    def start(self, x: Tensor) -> None:
+        """Present new images and forget the former ones."""
+        self.keys: list[int] = []
+        if self._settings.input != "analogue":
+            self.keys = image_keys(x)
+        image = channels_last(x)
+        # The caller may write to x later.
+        if self._once and image.data_ptr() == x.data_ptr():
+            image = image.clone()
+        self._image = image
+        self._fired: dict[str, Tensor] = {}
+
+    def send(self, name: str, t: int) -> Tensor:
+        """What the input node of this name sends in step t."""
+        if self._once:
+            return self._image if t == 1 else torch.zeros_like(self._image)
+        if self._settings.input == "analogue":
+            return self._image
+        sent, fired = poisson(self._image, self._settings.seed, self.keys, name, t)
+        self._fired[name] = self._fired.get(name, 0) + fired
+        return sent
+
+    def counts(self) -> dict[str, Counts]:
+        """Spikes so far at each position, if the image sends spikes."""
+        return {name: Counts.alike(fired) for name, fired in self._fired.items()}
+
+
+Probe = Callable[[str, int, NeuronLayer, Tensor], None]
+
+
+class SpikingNetwork:
+    """A graph with a layer of spiking neurons at every activation.
+
+    State is allocated at the first step for the shape of the batch and reused from then on, so
+    memory does not grow with T. `start(x)`, any number of `step()`, and `snapshot()` to read output
+    and costs at any time: `run` is made of these.
+
+    Args:
+        graph: The network. Its tensors decide dtype and device.
+        neurons: Activation node -> parameters of its neurons, {"theta": [C], "initial": ...,
+            "theta_off"}; output node -> {"bias": [C]}, a correction added to that output.
+        recipe: The conversion method.
+        observed: Keep everything that a probe may read, and pass each layer the input of each step;
+            slower.
+        normalised: Makes what the graph takes of the images that are given, such as
+            Spec.normalised.
+
+    Attributes:
+        neurons: The layers of neurons by name, in order.
+        t: Steps since `start`.
+        settled: The step after which nothing changes any more, since every layer has sent all that
+            is due; None before, and in rate coding.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        neurons: NeuronParameters,
+        recipe: Recipe,
+        observed: bool = False,
+        normalised: Callable[[Tensor], Tensor] = Tensor.detach,
+    ):
+        if recipe.complete:
+            raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
+        for node in graph.activations:
+            if node.name not in neurons:
+                raise UserError(f"{node.name!r} has no threshold: convert the network again")
+        self.recipe = recipe
+        self._normalised = normalised
+        self.plan = NetworkPlan(graph, recipe, observed)
+        # As it is simulated, with max pooling before the neurons if the recipe says so.
+        self.graph = self.plan.graph
+        deepest = max(self.plan.before.values())
+        self._schedule_end = schedule_end(recipe.encoding, deepest)
+        self.neurons: dict[str, NeuronLayer] = {}
+        for node in self.graph.activations:
+            plan = self.plan.layer(node.name)
+            self.neurons[node.name] = build_neurons(neurons[node.name], recipe, node.phi, plan)
+        thetas = {name: layer.theta for name, layer in self.neurons.items()}
+        self.synapses = Synapses(self.plan, thetas)
+        # An output that is an activation adds its correction itself.
+        corrections: dict[str, Tensor] = {}
+        for name in self.graph.outputs:
+            if self.graph[name].op != "activation" and "bias" in neurons.get(name, {}):
+                corrections[name] = neurons[name]["bias"]
+        self._input = ImageInput(recipe)
+        self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
+        self._costs: operations.EventCosts | None = None
+        self.t = 0
+        self.settled: int | None = None
+
+    @torch.no_grad()
+    def run(
+        self,
+        x: Tensor,
+        T: int,
+        steps: Iterable[int] = (),
+        *,
+        maps: bool = False,
+        probes: Iterable[Probe] = (),
+        progress: Callable[[int], Any] | None = None,
+    ) -> Run:
+        """Simulate a batch of images for T steps.
+
+        Args:
+            x: Images, [N, C, H, W].
+            T: Number of timesteps.
+            steps: Where to take snapshots, besides T.
+            maps: Snapshots carry spike maps.
+            probes: probe(layer name, t, layer, current), called after each layer's step; the
+                network must be made with observed=True.
+            progress: progress(t), called after every step.
+
+        Returns:
+            The snapshots by timestep, and what the run cost.
+
+        Raises:
+            UserError: A step lies outside of 1..T.
+        """
+        times = checked_times(T, steps, self.recipe.readout.skip)
+        probes = tuple(probes)
+        if probes and not self.plan.observed:
+            raise ValueError("probes need a network made with observed=True")
+        self.start(x)
+        snapshots: dict[int, Snapshot] = {}
+        while self.t < T and self.settled is None:
+            self.step(probes)
+            if self.t in times:
+                snapshots[self.t] = self.snapshot(maps)
+            if progress is not None:
+                progress(self.t)
+        if self.t < T:
+            # Nothing changes up to T.
+            last = self.snapshot(maps)
+            for t in times:
+                if t >= self.t:
+                    snapshots[t] = replace(last, t=t)
+        neurons = self._neurons()
+        macs, analogue_macs = operations.total_macs(self.graph, self._shapes, self.counts())
+        return Run(snapshots, neurons, self.t, macs, analogue_macs, self.settled)
+
+    def start(self, x: Tensor) -> None:
+        """Forget everything and present a batch of images, [N, C, H, W]."""
+        self._input.start(self._normalised(x))
+        for layer in self.neurons.values():
+            layer.reset()
+        single = {name for name, layer in self.neurons.items() if layer.sends_at_most_one}
+        self.synapses.reset(single)
+        self._output.reset()
+        self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        # The last step in which a neuron sent something, by image; at least 1.
+        self._active = torch.zeros_like(self._updates, dtype=torch.int64)
+        self._shapes: dict[str, torch.Size] = {}
+        self._constant: dict[str, Tensor] = {}
+        self.t, self.settled = 0, None
+
+    @torch.no_grad()
+    def step(self, probes: Iterable[Probe] = ()) -> None:
+        """Simulate one timestep, up to the nodes from which the output is read."""
+        self.t += 1
+        biased = self.t == 1 or not self.plan.differential
+        if biased:
+            self._active.fill_(self.t)
+        values = dict(self._constant)
+        settled = self.plan.differential and self.t >= self._schedule_end
+        for node in self.plan.stepped:
+            name = node.name
+            if name in values:
+                continue
+            weight = spike_weight(self.recipe.encoding, self.t, self.plan.before[name])
+            if node.op == "input":
+                values[name] = self._input.send(name, self.t)
+            elif node.op == "activation":
+                layer, source = self.neurons[name], node.inputs[0]
+                current = self.synapses.analogue(source, values[source])
+                values[name] = layer(current, weight)
+                if self.plan.differential:
+                    sent = any_in_images(values[name])
+                    settled = settled and layer.settles and not bool(sent.any())
+                    if not biased:
+                        self._active.masked_fill_(sent, self.t)
+                self._updates += layer.neurons * self._received(name, current)
+                for probe in probes:
+                    probe(name, self.t, layer, current)
+            else:
+                inputs = [values[source] for source in node.inputs]
+                values[name] = self.synapses(node, inputs, weight, biased)
+            self._shapes[name] = values[name].shape
+        if self.t == 1:
+            self._constant = {name: values[name] for name in self.plan.constant & values.keys()}
+        self._output.add(values, self.t)
+        if settled:
+            self.settled = self.t
+
+    def _received(self, name: str, current: Tensor) -> Tensor | int:
+        """1 for each image for which a layer received input in this step, else 0."""
+        if self.t == 1 or not self.plan.differential:
+            return 1
+        if name in self.plan.sums:
+            return self.synapses.pools[self.plan.sums[name]].arrived
+        return any_in_images(current)
+
+    def snapshot(self, maps: bool = False) -> Snapshot:
+        """The output and the costs so far; with spike maps if `maps`."""
+        spikes: dict[str, Tensor] | None = None
+        if self.recipe.neuron.events == "switches":
+            # The events are switches, not spikes.
+            spikes = {name: layer.count for name, layer in self.neurons.items()}
+        counts = {name: count.stacked() for name, count in self.counts().items()}
+        # Reading them adds the shapes of the nodes that are computed then.
+        outputs = self._output.read(self.t, self._shapes)
+        if self._costs is None or self._costs.shapes != self._shapes:
+            self._costs = operations.EventCosts(self.graph, dict(self._shapes))
+        spent = counts, self._costs, self._updates, self._active, self._neurons()
+        return Snapshot.of(self.t, outputs, *spent, spikes=spikes, maps=maps)
+
+    def counts(self) -> dict[str, Counts]:
+        """Events so far by sender and position: layers, max poolings, the image."""
+        counts = {name: layer.counts for name, layer in self.neurons.items()}
+        for name, pool in self.synapses.pools.items():
+            if not pool.sends_sums:
+                counts[name] = pool.counts
+        return {**counts, **self._input.counts()}
+
+    def _neurons(self) -> dict[str, int]:
+        return {name: layer.neurons for name, layer in self.neurons.items()}

@@ -1,0 +1,227 @@
+"""Everything between the layers of neurons: linear maps, max pooling, data movement.
+
+Max pooling is of running sums of currents or spikes, exact for any geometry and signed input.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.graph import OPS, Node, geometry, max_pool
+from spiking_yolo.spikes import layout
+from spiking_yolo.spikes.counting import Counts, Tally
+from spiking_yolo.spikes.plan import NetworkPlan
+
+# Of a spike, in the difference of two sums.
+_ROUNDING = 1e-3
+
+
+class CumulativeMaxPool:
+    """Sends the change of the maximum of the input's running sum over each window.
+
+    The sum of what is sent is then the pooled sum. (Pooling the spikes of single steps would count
+    every spike of a window, and get *worse* with T.) What is sent can be negative, more than one
+    spike or, behind graded spikes, a fraction of one. It is counted as the number of spikes that
+    its value takes; a fraction of a spike is one event.
+
+    Args:
+        attrs: Geometry, see graph.max_pool.
+        sends_sums: Pass on the pooled sum itself in every step, to neurons that work on sums;
+            nothing is counted.
+        by_channel: See LayerPlan.
+    """
+
+    sent: Tensor
+    # Whether there was input in the last step, for each image: sums do not show it.
+    arrived: Tensor
+
+    def __init__(
+        self, attrs: Mapping[str, Any], sends_sums: bool = False, by_channel: bool = False
+    ):
+        self.attrs = attrs
+        self.sends_sums = sends_sums
+        self.by_channel = by_channel
+        self.reset()
+
+    def reset(self, bursts: bool = True) -> None:
+        """Start a new run, of any shape, with the next step.
+
+        bursts: Whether the input of a step can be worth more than one spike.
+        """
+        self._fresh = True
+        self._bursts = bursts
+
+    def __call__(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
+        """One timestep.
+
+        Args:
+            current: The input, [N, C, H, W].
+            spike_weight: The value of one spike, in which the output is counted.
+
+        Returns:
+            The output, [N, C, H', W'].
+        """
+        first, self._fresh = self._fresh, False
+        pooled = self._pool(current, first)
+        if self.sends_sums:
+            self.arrived = layout.any_in_images(current)
+            return pooled
+        if first:
+            self.sent = torch.zeros_like(pooled)
+            self.tally = Tally(pooled, self._bursts, self.by_channel)
+        # Into the memory of the old `sent`.
+        out = torch.sub(pooled, self.sent, out=self.sent)
+        self.sent = pooled
+        self.tally.add(events_of(out, self._bursts, spike_weight))
+        return out
+
+    def _pool(self, current: Tensor, first: bool) -> Tensor:
+        """The maxima of the sum of all that has arrived, [N, C, H', W']."""
+        if first:
+            self._total = layout.rows(current).clone()
+        else:
+            self._total.add_(layout.rows(current))
+        n, c, h, w = current.shape
+        return max_pool(self._total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
+
+    @property
+    def counts(self) -> Counts:
+        """Events so far, see Tally.counts."""
+        return self.tally.counts()
+
+
+def events_of(out: Tensor, bursts: bool = True, spike_weight: float = 1.0) -> Tensor:
+    """The number of spikes that each value sent by a pooling takes; a fraction of one is an event.
+
+    bursts: Whether a value can be worth more than one spike.
+    """
+    events = (out != 0).to(out.dtype)
+    if not bursts:
+        return events
+    return torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
+
+
+class PackedConvolution:
+    """A convolution, channels last.
+
+    On a CPU oneDNN wants the weights in an order of its own; PyTorch makes it in every call, which
+    for the deep layers of Tiny-YOLO takes a fifth of the time. Here it is made in the first call.
+    The result is the same to the bit. The operators that this needs are those of PyTorch's
+    compiler; where they are missing the plain ones serve.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]):
+        """weight: [out, in / groups, kh, kw]; its dtype and device are those of the computation.
+        bias: [out].
+        """
+        if bias is not None:
+            bias = bias.to(weight)
+        self.weight, self.bias = layout.channels_last(weight), bias
+        self.geometry = stride, padding, dilation, groups = geometry(attrs)
+        # In the order of oneDNN's operators.
+        self._sizes = padding, stride, dilation, groups
+        self._packed: Tensor | None = None
+        self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
+
+    def __call__(self, x: Tensor, biased: bool) -> Tensor:
+        """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
+        x, bias = layout.channels_last(x.to(self.weight.dtype)), None
+        if biased:
+            bias = self.bias
+        if self._pack_next:
+            self._pack(x)
+        if self._packed is None:
+            return F.conv2d(x, self.weight, bias, *self.geometry)
+        return self._convolve(x, self._packed, bias)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        return convolve(x, weight, bias, *self._sizes, "none", [], "")
+
+    def _pack(self, x: Tensor) -> None:
+        self._pack_next = False
+        if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+            return
+        try:
+            reorder = torch.ops.mkldnn._reorder_convolution_weight
+            packed = reorder(self.weight, *self._sizes, list(x.shape))
+            self._convolve(x, packed, None)
+        except (AttributeError, RuntimeError, TypeError):
+            return
+        self._packed = packed
+
+
+def linear(weight: Tensor, bias: Tensor | None, x: Tensor, biased: bool) -> Tensor:
+    """A linear layer, of x, [N, in], in the dtype of the weights; biased: with the bias."""
+    return F.linear(x.to(weight.dtype), weight, bias if biased else None)
+
+
+class Synapses:
+    """All nodes of a graph except its neurons. The weights absorb theta (layout.py).
+
+    Args:
+        plan: Of the network.
+        thetas: Of each layer of neurons, [C].
+    """
+
+    def __init__(self, plan: NetworkPlan, thetas: Mapping[str, Tensor]):
+        self.plan = plan
+        graph = plan.graph
+        # For dtype and device of potentials and outputs.
+        self.like = next(iter(graph.tensors.values()))[:0]
+        self._units: dict[str, layout.Unit] = {}
+        for name, unit in layout.propagate(graph, thetas).items():
+            self._units[name] = unit
+            if unit is not None:
+                self._units[name] = unit.to(self.like)
+        # Each a function of what is received, [N, ...], and whether the bias is added.
+        self.maps: dict[str, Callable[[Tensor, bool], Tensor]] = {}
+        self.pools: dict[str, CumulativeMaxPool] = {}
+        for node in graph.nodes:
+            if node.weighted:
+                unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
+                weight = layout.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
+                bias = graph.parameters(node)[1]
+                self.maps[node.name] = partial(linear, weight, bias)
+                if node.op == "conv":
+                    self.maps[node.name] = PackedConvolution(weight, bias, node.attrs)
+            elif node.op == "max_pool" and node.name not in plan.constant:
+                sends_sums = node.name in plan.sums.values()
+                by_channel = node.name in plan.sliced
+                self.pools[node.name] = CumulativeMaxPool(node.attrs, sends_sums, by_channel)
+
+    def reset(self, at_most_one: Collection[str] = ()) -> None:
+        """Prepare a run. at_most_one: Layers of neurons that send at most one spike per step."""
+        for name, pool in self.pools.items():
+            pool.reset(self.plan.graph[name].inputs[0] not in at_most_one)
+
+    def __call__(
+        self, node: Node, given: Sequence[Tensor], spike_weight: float, biased: bool
+    ) -> Tensor:
+        """The output of a node in a timestep.
+
+        Args:
+            node: The node.
+            given: Its inputs, [N, ...] each.
+            spike_weight: The value of a spike, in thetas.
+            biased: Whether to add biases.
+        """
+        if node.name in self.pools:
+            return self.pools[node.name](given[0], spike_weight)
+        if node.name in self.maps:
+            return self.maps[node.name](given[0], biased)
+        if self._units[node.name] is None:
+            named = zip(node.inputs, given, strict=True)
+            given = [self.analogue(name, value) for name, value in named]
+        return OPS[node.op](node.attrs, None, None, *given)
+
+    def analogue(self, name: str, value: Tensor) -> Tensor:
+        """The value that node `name` sends, in the units of the ANN."""
+        unit = self._units[name]
+        if unit is None:
+            return value
+        return value * layout.per_channel(unit, value)

@@ -1,0 +1,181 @@
+"""Three ways to count what travels in a step, for a neuron that sends n thresholds at once.
+
+A burst of n unit spikes counts n. As signed digits (`count_digits`) it is the sum of a few events
++-2^k, each an address, a sign and a small exponent. As one message with n as its payload it is a
+single event, as on Loihi 2.
+"""
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, Literal, NamedTuple, ParamSpec, Self
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.spikes.layout import empty
+
+P = ParamSpec("P")
+LIBRARY = torch.library.Library("spiking_yolo", "FRAGMENT")
+
+Counting = Literal["spikes", "digits", "messages"]
+
+
+class Counts(NamedTuple):
+    """Something in each of the three countings: events per neuron, or a sum over neurons or
+    images.
+    """
+
+    spikes: Any
+    digits: Any
+    messages: Any
+
+    @classmethod
+    def alike(cls, value: Any) -> Self:
+        """Where an event is one spike, one digit and one message."""
+        return cls(value, value, value)
+
+    @classmethod
+    def of(cls, f: Callable[..., Any], *counts: "Counts") -> Self:
+        """f of the same counting of each."""
+        return cls(*map(f, *counts))
+
+    def stacked(self) -> Tensor:
+        """All three in one tensor, [3 * N, ...]; of [N, ...] each."""
+        return torch.cat(self)
+
+    @classmethod
+    def unstacked(cls, values: Tensor) -> Self:
+        """What `stacked` made, or what was computed of it for each of its rows."""
+        return cls(*values.chunk(3))
+
+    def of_image(self, k: int) -> dict[str, float]:
+        """Those of one image of a batch, by counting: plain numbers."""
+        return {name: float(value[k]) for name, value in self._asdict().items()}
+
+
+def operator(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Let torch.export leave an element-wise function whole, as an operator of its name, because
+    what it does to bits is written otherwise in ONNX: see onnx/operators.py.
+    """
+    name = function.__name__
+    LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
+    LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+    torch.library.register_fake(
+        f"spiking_yolo::{name}", lambda x, *others: torch.empty_like(x), lib=LIBRARY
+    )
+    exported = getattr(torch.ops.spiking_yolo, name)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if torch.compiler.is_exporting():
+            return exported(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+class Tally:
+    """Spikes of a layer so far, and the events that they make.
+
+    Args:
+        like: [N, C, ...], of the dtype and on the device to use.
+        bursts: Whether a neuron can send more than one spike in a step; otherwise the three
+            countings are equal, and made of the spikes.
+        by_channel: Whether events are told apart by channel.
+        switches: Whether the events are switches, see neuron.events.
+
+    Attributes:
+        count: Spikes so far, [N, C, ...].
+        switches: Switches so far, if these are counted.
+    """
+
+    def __init__(
+        self, like: Tensor, bursts: bool, by_channel: bool = False, switches: bool = False
+    ):
+        self._by_channel = by_channel
+        self.count = empty(like.shape, like, like.dtype).zero_()
+        self._events: Tensor | None = None
+        self.switches: Tensor | None = None
+        if switches:
+            self.switches, self._previous = self.count.clone(), self.count.clone()
+        elif bursts:
+            channels = 3 * like.shape[1] if by_channel else 3
+            shape = torch.Size((len(like), channels, *like.shape[2:]))
+            self._events = empty(shape, like, torch.float64).zero_()
+
+    def add(self, spikes: Tensor) -> None:
+        """Count the output of a step: bursts of n = `spikes` >= 0."""
+        self.count.add_(spikes)
+        if self._events is None:
+            return
+        counted = Counts(spikes, count_digits(spikes), spikes.clamp(max=1))
+        if not self._by_channel:
+            counted = Counts.of(lambda n: n.sum(1, keepdim=True), counted)
+        self._events.add_(torch.cat(counted, 1))
+
+    def switch(self, out: Tensor, spike_weight: float) -> None:
+        """Count where the output of a step differs from that of the last one."""
+        assert self.switches is not None
+        self.switches.add_((out - self._previous).abs_().div_(spike_weight))
+        self._previous.copy_(out)
+
+    def counts(self) -> Counts:
+        """Events so far at each position, float64 [N, 1, ...], or [N, C, ...] by channel."""
+        if self._events is not None:
+            return Counts(*self._events.chunk(3, 1))
+        alike = self.count if self.switches is None else self.switches
+        if self._by_channel:
+            return Counts.alike(alike.double())
+        return Counts.alike(alike.sum(1, keepdim=True, dtype=torch.float64))
+
+
+@operator
+def count_digits(n: Tensor) -> Tensor:
+    """How many digits of n are not zero: the ones of n xor 3n (Prodinger 2000)."""
+    x = n.abs().to(torch.int32)
+    return _ones_(x.bitwise_xor_(x * 3)).to(n.dtype)
+
+
+@operator
+def count_binary_digits(n: Tensor) -> Tensor:
+    """How many ones whole numbers n >= 0 have in base two."""
+    return _ones_(n.to(torch.int32)).to(n.dtype)
+
+
+def _ones_(x: Tensor) -> Tensor:
+    """How many bits of int32 x >= 0 are 1; x is used up."""
+    x -= (x >> 1).bitwise_and_(0x55555555)  # how many in each pair of bits,
+    y = (x >> 2).bitwise_and_(0x33333333)
+    x &= 0x33333333
+    x += y  # in four,
+    x += x >> 4
+    x &= 0x0F0F0F0F  # in eight,
+    x *= 0x01010101
+    return x.bitwise_right_shift_(24)  # and in all
+
+
+# Digits of a + 1 less those of a, by a mod 16; where higher bits decide (5 and 10), 0.
+MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
+
+
+@cache
+def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(MORE, dtype=dtype).mul_(slack).add_(0.5).to(device)
+
+
+@operator
+def digit_saving_round(x: Tensor, slack: float) -> Tensor:
+    """x rounded up or down, to the neighbour of least error^2 + 2 * slack * digits: an error of at
+    most 1/2 + slack.
+
+    Between a neighbour of d digits and one of d + 1 the point of decision is 1/2 + slack away from
+    the former. Thus 0 and other multiples of 4 attract more, 3 and 13 less. slack: 0..1/2; with 0
+    it rounds, and halves up.
+    """
+    low = x.floor()
+    if not slack:
+        return low.add_(x - low >= 0.5)
+    last = low.to(torch.int32).bitwise_and_(15)
+    # Half the time of [last].
+    cut = _more(slack, x.dtype, x.device).index_select(0, last.flatten()).view(x.shape)
+    return low.add_(x - low >= cut)

@@ -1,0 +1,128 @@
+"""Videos with the state kept and anew in each frame, against counts of their own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.tiny import run_tool, write_tiny
+from helpers.video import walk, write_images
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.convert.load import load
+from spiking_yolo.data.images import preprocess
+from spiking_yolo.data.mot import MotBoxes, mot_lines
+from spiking_yolo.decode.selection import Selection
+from spiking_yolo.evaluate.options import EvalOptions
+from spiking_yolo.evaluate.run import evaluate, open_scorer
+from spiking_yolo.evaluate.table import Row
+from spiking_yolo.graph import forward
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = write_tiny(tmp_path_factory.mktemp("tiny"))
+    path.with_suffix(".names").write_text("cat\ndog\nperson")
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(weights, tmp_path_factory) -> Path:
+    """A sequence with people, which are what the ANN is sure of, and a clip of one picture."""
+    folder = tmp_path_factory.mktemp("data")
+    frames, detector = walk(FRAMES), SpikingYOLO(weights)
+    write_images(folder / "walk/img1", frames)
+    lines = ""
+    for number, frame in enumerate(frames, 1):
+        x, placement = preprocess(frame, detector.spec)
+        outputs = forward(detector.converted.graph, detector.spec.normalised(x[None]))
+        selection = Selection(max_det=100, multi_label=True)
+        (found,) = selection.boxes(outputs, detector.spec, [placement])
+        lines += mot_lines(number, MotBoxes.of(found.xyxy[found.class_id == 2]))
+    (folder / "walk/gt").mkdir()
+    (folder / "walk/gt/gt.txt").write_text(lines)
+    write_images(folder / "still/img1", walk(1) * 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(weights, data) -> dict[tuple[str, str], Row]:
+    network, options = load(weights), EvalOptions(bootstrap=20, conf=0.05)
+    found = evaluate({"signed-digits": network}, open_scorer(data, network.spec, options), options)
+    assert found
+    return {(row.data, row.method): row for row in found.rows}
+
+
+def test_a_row_for_each_video_and_for_all(table):
+    methods = ("ANN", "signed-digits", "signed-digits, reset")
+    assert list(table) == [(name, m) for name in ("still", "walk", "total") for m in methods]
+    assert "AP50" in table["walk", "ANN"].figures and "AP50" not in table["still", "ANN"].figures
+    assert "AP50_minus_first" in table["walk", "signed-digits, reset"].intervals
+
+
+def test_the_ann_agrees_with_itself_and_finds_the_people(table):
+    for name in ("still", "walk", "total"):
+        assert table[name, "ANN"].figures["agree"] == pytest.approx(1)
+    assert table["walk", "ANN"].figures["AP50"] > 0.5
+
+
+def test_a_picture_that_does_not_change_costs_nothing_with_the_state_kept(table):
+    kept, anew = table["still", "signed-digits"], table["still", "signed-digits, reset"]
+    assert kept.costs["sops_per_mac_digits"] == kept.costs["energy_mJ_int8"] == 0
+    assert anew.costs["sops_per_mac_digits"] > 0
+    assert anew.costs["first_sops_per_mac"] == kept.costs["first_sops_per_mac"]
+    assert kept.costs["output_error"] == pytest.approx(anew.costs["output_error"], rel=1e-3)
+
+
+def test_each_frame_of_reset_is_a_photograph(weights, table):
+    detector = SpikingYOLO(weights)
+    digits = [detector.detect(frame, T=1).operations["digits"] for frame in walk(FRAMES)]
+    macs = table["walk", "ANN"].costs["macs"]
+    row = table["walk", "signed-digits, reset"]
+    assert row.costs["sops_per_mac_digits"] == pytest.approx(np.mean(digits[1:]) / macs)
+    assert row.costs["first_sops_per_mac"] == pytest.approx(digits[0] / macs)
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, capsys):
+    call = ("--data", data, "--weights", weights, "--project", tmp_path, "--limit", 3)
+    call += ("--lossless",)
+    assert run_tool("eval_video", *call) == 0
+    folder, out = tmp_path / "exp", capsys.readouterr().out
+    assert "reset T=1" in out and "as truth" in out
+    first = results(folder / "signed-digits")
+    anew = results(folder / "signed-digits-reset")
+    for name in ("agree", "output_error"):
+        assert first["steps"][0][name] == anew["steps"][0][name]
+    assert {row["video"] for row in first["videos"]} == {"still", "walk"}
+    (folder / "results.csv").unlink()
+    log = folder / "records-signed-digits.0.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    log.write_bytes(b"".join(lines[:2]))
+    assert run_tool("eval_video", *call, "--resume", tmp_path / "exp") == 0
+    again = results(folder / "signed-digits")
+    for row in (again["steps"][0], first["steps"][0]):
+        del row["seconds"]
+    assert again["steps"] == first["steps"]
+    assert run_tool("eval_video", *call, "--method", "signed-digits,p-norm") == 2
+    assert capsys.readouterr().err.strip().endswith("anew: leave lossless out")
+
+
+def test_tracks_of_people_are_scored(weights, tmp_path):
+    pytest.importorskip("trackers")
+    write_images(tmp_path / "walk/img1", walk(FRAMES))
+    (tmp_path / "walk/gt").mkdir()
+    lines = "".join(f"{k},1,10,10,20,20,1,-1,-1,-1\n" for k in range(1, FRAMES + 1))
+    (tmp_path / "walk/gt/gt.txt").write_text(lines)
+    network, options = load(weights), EvalOptions(conf=0.05)
+    scorer = open_scorer(tmp_path / "walk", network.spec, options)
+    assert scorer.main == ("AP50", "MOTA", "IDF1", "HOTA", "agree")
+    found = evaluate({"signed-digits": network}, scorer, options)
+    assert found and found.rows[0].figures["people"] == 1
