@@ -359,9 +359,9 @@ def signed_digits() -> Recipe:
     at a time. theta starts from the sensitivity of the output
     (convert/learn/differentiable.py); theta, initial potential, a bias and a value at rest per
     channel are then trained on photographs without labels, for a budget of operations that is
-    smaller than the ANN's number of multiply-accumulates. Weights get 8 bits and events too, so that all sums are whole numbers
-    (integer/). A channel at its resting value sends nothing,
-    and the next layer has that value in its bias. Tuned on COCO train2017 photographs. Needs:
+    smaller than the ANN's number of multiply-accumulates. Weights get 8 bits and events too, so
+    that all sums are whole numbers (integer/). A channel at its resting value sends nothing, and
+    the next layer has that value in its bias. Tuned on COCO train2017 photographs. Needs:
     activation statistics, and a calibration (`calibrate --method signed-digits`).
     """
     return Recipe(
