@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.data.noise import NoiseFilter
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork, Reference
-from spiking_yolo.integer.noise import NoiseFilter
 from spiking_yolo.integer.program import State
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.readout import Network, Run
