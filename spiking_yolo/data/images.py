@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -28,9 +27,6 @@ Resize = Literal["letterbox", "letterbox-114", "stretch"]
 # Of the letterbox: half of 255 in darknet, and what Ultralytics has.
 GREY, GREY_114 = 128, 114
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
-
-# Pillow warns at half the size at which it raises an error.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Picture(NamedTuple):

@@ -129,7 +129,7 @@ def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
     tensors = trained._rounded(converted.neurons).tensors
     names = list(kernels.changes)
     own = {name: tensors[name].detach() for name in names}
-    again = rounded_weights(converted.graph, own, 8, thetas)
+    again = rounded_weights(converted.graph, own, thetas)
     for name in names:
         torch.testing.assert_close(own[name], again[name])
     # d sum(w) / d change is the scale of its output channel: rounding is passed through.

@@ -203,7 +203,7 @@ def tuned(
                 noise = torch.randn(w.shape, generator=generator, dtype=torch.float64)
                 moved[key] = w + 0.01 * w.abs().mean() * noise.to(w)
     thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-    return neurons, rounded_weights(graph, moved, 8, thetas)
+    return neurons, rounded_weights(graph, moved, thetas)
 
 
 def numbers(snapshot: Snapshot) -> list[Tensor]:

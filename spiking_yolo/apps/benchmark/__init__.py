@@ -35,7 +35,7 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
     repeats: Annotated[int, at_least(1)] = 5
     """Runs of which the median counts."""
     threads: Annotated[int | None, at_least(1)] = None
-    """Threads of PyTorch and of the rival (default: idle cores)."""
+    """Threads of PyTorch and of the rival (default: all cores)."""
     project: Annotated[Path, OUTPUT] = Path("runs/benchmark")
     """Folder of all runs."""
 

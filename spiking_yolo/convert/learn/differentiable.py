@@ -19,7 +19,7 @@ from spiking_yolo.data.datasets import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.integer.parameters import BITS, tied
+from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -92,7 +92,7 @@ class CompleteNetwork:
         thetas = {name: values[name]["theta"].detach() for name in self.sites}
         tensors = dict(graph.tensors)
         with torch.no_grad():
-            rounded = rounded_weights(graph, tensors, BITS, thetas)
+            rounded = rounded_weights(graph, tensors, thetas)
         for node in graph.weighted:
             name = f"{node.name}.weight"
             tensors[name] = straight_through(rounded[name], tensors[name])

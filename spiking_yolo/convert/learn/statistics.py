@@ -3,7 +3,7 @@
 import bz2
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -167,16 +167,12 @@ class ImageList:
 
 @dataclass(frozen=True)
 class Statistics:
-    """One histogram per activation node, and the network and images they were taken from.
-
-    quantisers: bits -> what served the ANN best on such images; see evaluate/quantised.py.
-    """
+    """One histogram per activation node, and the network and images they were taken from."""
 
     histograms: dict[str, Histogram]
     weights_sha256: str
     imgsz: Size
     images: ImageList
-    quantisers: Mapping[int, str] = field(default_factory=dict)
 
     def check(self, graph: Graph, imgsz: Size) -> None:
         """Raise UserError unless they are of this network at this input size (height, width)."""
@@ -195,7 +191,6 @@ class Statistics:
             channels[name] = len(histogram.exponent)
             totals[name] = histogram.total
         content = {"images": asdict(self.images), "channels": channels, "totals": totals}
-        content["quantisers"] = {str(bits): name for bits, name in self.quantisers.items()}
         return pack_histograms(list(self.histograms.values())), content
 
     @classmethod
@@ -211,9 +206,7 @@ class Statistics:
         channels = [content["channels"][name] for name in totals]
         histograms = unpack_histograms(tensors, channels, list(totals.values()))
         named = dict(zip(totals, histograms, strict=True))
-        quantisers = {int(bits): name for bits, name in content["quantisers"].items()}
-        images = ImageList(**content["images"])
-        return cls(named, weights_sha256, imgsz, images, quantisers)
+        return cls(named, weights_sha256, imgsz, ImageList(**content["images"]))
 
 
 @torch.no_grad()
