@@ -29,7 +29,7 @@ from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, label, size_name
 from spiking_yolo.io.tensors import check_finite, checksum, open_safetensors, write_safetensors
 from spiking_yolo.models.load import Ann
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Recipe, current_settings
 from spiking_yolo.spikes.layout import NeuronParameters
 
 THRESHOLD_KEYS = ("theta", "theta_off")
@@ -202,7 +202,7 @@ class CalibrationFile:
                 of_neurons[key] = value
         neurons = unpack(of_neurons)
         try:
-            settings = {**content["settings"], "calibration.name": name}
+            settings = {**current_settings(content["settings"]), "calibration.name": name}
             recipe, done = start_of(method).with_settings(settings), content.get("done", 1.0)
             images = ImageList(**content["images"])
             result = CalibrationResult(recipe, neurons, images, stored, done)

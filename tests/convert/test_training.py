@@ -163,16 +163,16 @@ def plain(
     cost: Tensor,
     slack: float,
     before: Tensor,
-    hysteresis: float,
+    dead_zone: float,
 ) -> tuple[Tensor, Tensor]:
     """Rounding and digits with the gradients of what they are applied to, and of smooth digits."""
     theta, initial, bias, rest = (p[:, None, None] for p in (theta, initial, bias, rest))
     had = before * theta.detach()
     due = (phi.continuous(z + bias) - had) / theta + initial - 0.5 - rest
-    fires = due.abs() >= 0.5 + hysteresis
+    fires = due.abs() >= 0.5 + dead_zone
     due = due.clamp(-127 - before, 127 - before)
     n = due + (digit_saving_round(due, slack) * fires - due).detach()
-    smooth = smooth_digits(due * 0.5 / (0.5 + hysteresis))
+    smooth = smooth_digits(due * 0.5 / (0.5 + dead_zone))
     digits = smooth + (count_digits(n.round()) - smooth).detach()
     return had + (n + rest) * theta, (digits * cost).sum((1, 2, 3))
 
@@ -194,17 +194,17 @@ def test_values_operations_and_gradients(name: str, later: bool, dtype: torch.dt
     theta, initial, rest = random(4).abs() / 4 + 0.02, random(4).abs(), random(4).mul(4).round() / 4
     cost = random(1, 1 if name == "leaky" else 4, 5, 6).abs()
     weights = random(3, 4, 5, 6), random(3)
-    before, hysteresis = torch.zeros_like(z), 0.0
+    before, dead_zone = torch.zeros_like(z), 0.0
     if later:
         # Most neurons are near what they have sent.
         near = PHIS[name](z + 0.3 * random(3, 4, 5, 6)) / theta[:, None, None]
-        before, hysteresis = near.round().clamp(-127, 127), 0.7
+        before, dead_zone = near.round().clamp(-127, 127), 0.7
     inputs = [x.requires_grad_() for x in (z, theta, initial, bias, rest)]
     neurons = {"theta": theta, "initial": initial, "bias": bias, "rest": rest}
     results = []
     for value, spent in (
         fire(z, neurons, PHIS[name], cost, 0.15, before if later else None, 0.7),
-        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15, before, hysteresis),
+        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15, before, dead_zone),
     ):
         total = (value * weights[0]).sum() + (spent * weights[1]).sum()
         gradients = torch.autograd.grad(total, inputs)

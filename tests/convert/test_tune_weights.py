@@ -141,7 +141,7 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
     # The operations of so small a network change in steps.
     assert result.operations == pytest.approx(0.1, rel=0.05)
     assert result.error < t.start.error - 0.1
-    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.hysteresis)
+    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.dead_zone)
     spent = torch.cat([network(x, result.neurons)[1] for x in validation])
     assert spent.mean().item() == pytest.approx(result.operations)
 

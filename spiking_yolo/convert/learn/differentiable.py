@@ -39,7 +39,7 @@ class CompleteNetwork:
         imgsz: Size of the input.
         slack: As in the recipe.
         least: The smallest theta of each activation, [C].
-        hysteresis: As in the recipe, in later frames of a video.
+        dead_zone: As in the recipe, in later frames of a video.
 
     Attributes:
         graph: As it is simulated, with max pooling before the neurons.
@@ -56,12 +56,12 @@ class CompleteNetwork:
         imgsz: Size,
         slack: float = 0.0,
         least: Mapping[str, Tensor] | None = None,
-        hysteresis: float = 0.0,
+        dead_zone: float = 0.0,
     ):
         self.graph = pool_before_neuron(graph)
         self.tensors = self.graph.tensors
         self.slack = slack
-        self.hysteresis = hysteresis
+        self.dead_zone = dead_zone
         self.watch: Callable[[str, Tensor, Tensor], None] | None = None
         self.least = least or {}
         sizes = shapes(self.graph, *imgsz)
@@ -140,7 +140,7 @@ class CompleteNetwork:
                     self.costs[name] if counted else None,
                     self.slack,
                     before.get(name),
-                    self.hysteresis,
+                    self.dead_zone,
                 )
                 spent = spent + cost
                 if self.watch is not None:
@@ -197,7 +197,7 @@ def network_of(
     """The network that a recipe trains, on clips if it has more than one frame."""
     kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
     size, neuron = (spec.height, spec.width), recipe.neuron
-    return kind(graph, size, neuron.slack, least, neuron.hysteresis)
+    return kind(graph, size, neuron.slack, least, neuron.dead_zone)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

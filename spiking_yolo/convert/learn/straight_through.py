@@ -36,21 +36,21 @@ def fire(
     cost: Tensor | None,
     slack: float,
     before: Tensor | None = None,
-    hysteresis: float = 0.0,
+    dead_zone: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """What a layer of neurons has sent: its values, and the operations per MAC, [N].
 
     value = (n + rest) * theta, with n = round(phi(z + bias) / theta + initial - 1/2 - rest) the
     number of thetas that are sent, at costs of digits(n). In a later frame m thetas are sent
     already: due = phi(z + bias) / theta + initial - 1/2 - rest - m, and n = m + round(due) where
-    |due| >= 1/2 + hysteresis, at costs of digits(n - m).
+    |due| >= 1/2 + dead_zone, at costs of digits(n - m).
 
     Args:
         z: Pre-activations, [N, C, ...].
         parameters: theta, initial, and where they are trained bias and rest: [C] each.
         cost: Operations per MAC of an event, [1, C or 1, ...]; None: they are not counted.
-        slack, hysteresis: As in the recipe.
-        before: m, [N, C, ...]; None in the first frame, which has no hysteresis.
+        slack, dead_zone: As in the recipe.
+        before: m, [N, C, ...]; None in the first frame, which has no dead_zone.
     """
     shape, channels = z.shape[2:], z.shape[1]
     if phi.softmax:
@@ -61,7 +61,7 @@ def fire(
         own.append(parameters.get(key, z.new_zeros(channels)).expand(channels))
     m = None
     if before is None:
-        hysteresis = 0.0
+        dead_zone = 0.0
     else:
         m = _rows(before)
     if cost is not None:
@@ -70,7 +70,7 @@ def fire(
     fired: Callable[..., tuple[Tensor, Tensor]] = _plain
     if not phi.mish and z.device.type == "cpu" and z.dtype == torch.float32 and library():
         fired = _Fire.apply
-    value, spent = fired(z, *own, m, cost, phi, slack, hysteresis)
+    value, spent = fired(z, *own, m, cost, phi, slack, dead_zone)
     return value.reshape(len(z), *shape, channels).movedim(-1, 1), spent
 
 
@@ -84,7 +84,7 @@ def _plain(
     cost: Tensor | None,
     phi: Activation,
     slack: float,
-    hysteresis: float,
+    dead_zone: float,
 ) -> tuple[Tensor, Tensor]:
     """`fire` of rows [N, positions, C], m as they are, and costs [positions, C or 1]."""
     if m is None:
@@ -95,11 +95,11 @@ def _plain(
     # Beyond, nothing changes what is sent.
     due = due.clamp(-LARGEST - m, LARGEST - m)
     with torch.no_grad():
-        change = send(due, m, slack, hysteresis) - m
+        change = send(due, m, slack, dead_zone) - m
     value = (straight_through(change, due) + rest) * theta + constant
     if cost is None:
         return value, z.new_zeros(len(z))
-    digits = straight_through(count_digits(change), smooth_digits(due / (1 + 2 * hysteresis)))
+    digits = straight_through(count_digits(change), smooth_digits(due / (1 + 2 * dead_zone)))
     # A threshold that is searched would depend on the order of sums.
     return value, (digits * cost).double().sum((1, 2)).to(z.dtype)
 
@@ -120,7 +120,7 @@ class _Fire(torch.autograd.Function):
     """`_plain` in C, in one pass over memory each way."""
 
     @staticmethod
-    def forward(ctx, z, theta, initial, bias, rest, m, cost, phi, slack, hysteresis):  # type: ignore
+    def forward(ctx, z, theta, initial, bias, rest, m, cost, phi, slack, dead_zone):  # type: ignore
         z, cap = z.contiguous(), math.inf if phi.cap is None else phi.cap
         values = theta, initial - 0.5 - rest, bias, rest, torch.full_like(theta, cap)
         memory: list[Tensor | None] = [F.pad(x, (0, LANES), value=1.0) for x in values]
@@ -128,7 +128,7 @@ class _Fire(torch.autograd.Function):
             memory.append(None if x is None else x.to(z.dtype).contiguous())
         ctx.memory, width = memory, 0 if cost is None else cost.shape[1]
         addresses = [None if x is None else x.data_ptr() for x in memory]
-        least = 0.5 + hysteresis if hysteresis else 0.0
+        least = 0.5 + dead_zone if dead_zone else 0.0
         ctx.settings = _Trained(
             *z.shape, width, PARTS, *addresses, phi.slope, slack, least, phi.silu
         )
