@@ -82,7 +82,7 @@ def start_of(method: str) -> Recipe:
     return METHODS[method].recipe if method in METHODS else Recipe(method)
 
 
-def settings_of(recipe: Recipe) -> dict[str, Any]:
+def own_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings of a recipe that are not its method's, by key."""
     settings = recipe.changes(start_of(recipe.name))
     settings.pop("calibration.name", None)
@@ -118,7 +118,7 @@ class CalibrationResult:
         Gradients learn what holds for every setting of the neurons. For how many steps they did is
         a fact about a calibration, and not a choice of those who use it.
         """
-        own, wanted = settings_of(self.recipe), settings_of(recipe)
+        own, wanted = own_settings(self.recipe), own_settings(recipe)
         if recipe.by_gradient:
             for settings in (own, wanted):
                 for key in list(settings):
@@ -129,7 +129,7 @@ class CalibrationResult:
 
     def contents(self) -> tuple[dict[str, Tensor], Entry]:
         """Tensors and entry in the file."""
-        content: Entry = {"settings": settings_of(self.recipe), "images": asdict(self.images)}
+        content: Entry = {"settings": own_settings(self.recipe), "images": asdict(self.images)}
         if self.done < 1:
             content["done"] = self.done
         return {**pack(self.neurons), **self.stored}, content

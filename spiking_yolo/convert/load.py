@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert import calibration_file, thresholds
-from spiking_yolo.convert.calibrate import Job, calibrate
+from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.calibration_file import calibrate_command, calibration_files
 from spiking_yolo.convert.learn.statistics import (
     ImageList,
@@ -245,10 +245,10 @@ class Uncalibrated:
             statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
             if recipe.by_gradient:
                 settings: dict[str, Any] = {"calibration.kind": "none", "calibration.frames": 1}
-                if "calibration.operations" not in calibration_file.settings_of(recipe):
+                if "calibration.operations" not in calibration_file.own_settings(recipe):
                     settings["calibration.operations"] = UNTRAINED_OPERATIONS
                 recipe = recipe.with_settings(settings)
-                neurons = calibrate(Job(graph, ann.spec, statistics, recipe, images))
+                neurons = calibrate(CalibrationJob(graph, ann.spec, statistics, recipe, images))
         return convert(ann.graph, ann.spec, statistics, recipe, self.provenance, neurons)
 
 

@@ -390,7 +390,7 @@ def few_spikes() -> Recipe:
     clipped. A step of ours is K sub-steps, layer after layer: L layers need L * K on a chip. The
     output is that of the network with activations of 8 bits, and no step adds to it. Published
     neurons round down; a potential of half a spike at the start rounds to the nearest, which makes
-    this rival better. Output error on 8 COCO train2017 photographs, and operations per MAC: .077
+    this baseline better. Output error on 8 COCO train2017 photographs, and operations per MAC: .077
     (1.68) rounded down, .032 (1.80) to the nearest; with K = 7 (neuron.gamma=127,
     threshold.scale=0.0078125) .041 (1.41), with K = 6 .132 (1.04). Needs: activation statistics.
     """
@@ -459,6 +459,6 @@ def dcgs() -> Recipe:
     theta is the 99.9th percentile of the channel. They report T = 4 and 8, and count every spike as
     one operation, whatever its size. Their networks have ReLU; what leaky ReLU does is ours.
     Neurons stand behind their max pooling, as in all methods that follow sums, which makes this
-    rival cheaper. Needs: activation statistics.
+    baseline cheaper. Needs: activation statistics.
     """
     return Recipe("dcgs", Threshold(rule="percentile", percentile=99.9), Neuron(kind="dcgs"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spiking_yolo.models.spec import Spec
 
 # Smallest sides of a crop, of the picture's, for detectors and classifiers.
-LEAST = {"detect": 0.5, "classify": 0.8}
+SMALLEST_CROP = {"detect": 0.5, "classify": 0.8}
 # How often a detector's picture is cropped, or made of four: small objects become common.
 CROPPED, MOSAIC = 0.6, 0.5
 
@@ -85,7 +85,7 @@ class RandomPictures:
 
     def picture(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture, [H, W, 3]."""
-        least = LEAST[self.spec.task]
+        least = SMALLEST_CROP[self.spec.task]
         if self.spec.task == "detect" and rng.random() < MOSAIC:
             tiles = [random_crop(self._read(rng), rng, least) for _ in range(4)]
             image = mosaic(tiles, self.spec.height, self.spec.width)

@@ -196,7 +196,7 @@ class Counter:
     def __init__(self, model: nn.Module):
         self._model = model
         # In the order in which layers ran first.
-        self._ran: dict[str, Tally] = {}
+        self._ran: dict[str, LayerTally] = {}
         self._shape = torch.Size()
         # Module -> its states other than zero when it ran first.
         self._before: dict[nn.Module, dict[str, Tensor]] = {}
@@ -229,7 +229,7 @@ class Counter:
                 yield name, before, now.get(key, before)
 
     def _see_input(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._ran.setdefault(name, Tally(module)).add(*args[:1], **kwargs)
+        self._ran.setdefault(name, LayerTally(module)).add(*args[:1], **kwargs)
 
     def result(self, T: int | None = None, N: int | None = None) -> NetworkCount:
         """The figures so far, per image.
@@ -270,7 +270,7 @@ class Counter:
                 yield f"{name} ({type(module).__name__})".strip()
 
 
-class Tally:
+class LayerTally:
     """What one layer has received so far."""
 
     def __init__(self, module: nn.Module):

@@ -173,7 +173,7 @@ class Synapses:
         graph = plan.graph
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
-        self._units: dict[str, layout.Unit] = {}
+        self._units: dict[str, layout.SpikeUnit] = {}
         for name, unit in layout.propagate(graph, thetas).items():
             self._units[name] = unit
             if unit is not None:

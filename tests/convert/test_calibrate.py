@@ -181,7 +181,9 @@ def test_later_frames_take_the_goal_and_channels_cost_what_they_err(cls, monkeyp
     def difference(rounds: int) -> float:
         """Between the shares of the channels in the operations and in the error, at most 1."""
         monkeypatch.setattr(calibrating, "ROUNDS", rounds)
-        neurons = calibrating.calibrate(calibrating.Job(graph, spec, observed, recipe, clips))
+        neurons = calibrating.calibrate(
+            calibrating.CalibrationJob(graph, spec, observed, recipe, clips)
+        )
         spent = torch.cat([network(x, neurons)[1] for x in clips]).mean().item()
         assert spent == pytest.approx(0.1, rel=0.1)
         costs, errors = calibrating.measured(network, neurons, clips, weights)

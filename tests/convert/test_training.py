@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.learn import straight_through as module
 from spiking_yolo.convert.learn import training
 from spiking_yolo.convert.learn.differentiable import CompleteNetwork
-from spiking_yolo.convert.learn.straight_through import fire, smooth_digits
+from spiking_yolo.convert.learn.straight_through import fire_with_gradients, smooth_digits
 from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Activation
@@ -203,7 +203,7 @@ def test_values_operations_and_gradients(name: str, later: bool, dtype: torch.dt
     neurons = {"theta": theta, "initial": initial, "bias": bias, "rest": rest}
     results = []
     for value, spent in (
-        fire(z, neurons, PHIS[name], cost, 0.15, before if later else None, 0.7),
+        fire_with_gradients(z, neurons, PHIS[name], cost, 0.15, before if later else None, 0.7),
         plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15, before, dead_zone),
     ):
         total = (value * weights[0]).sum() + (spent * weights[1]).sum()
@@ -227,7 +227,9 @@ def test_neurons_that_send_all_they_can(channels: int, monkeypatch: pytest.Monke
     results = []
     for _ in range(2):
         x = z.clone().requires_grad_()
-        value, spent = fire(x, neurons, Activation(silu=True), own[1][:1], 0.15, before, 0.25)
+        value, spent = fire_with_gradients(
+            x, neurons, Activation(silu=True), own[1][:1], 0.15, before, 0.25
+        )
         gradient = torch.autograd.grad((value * own[2]).sum() + spent.sum(), x)[0]
         results.append((value, spent, gradient))
         monkeypatch.setattr(module, "library", lambda: None)
@@ -241,5 +243,7 @@ def test_a_later_frame_by_hand():
     """4 thetas of 1/2 were sent. 2.3 is .6 thetas more, which is kept back; 2.5 is one."""
     neurons = {"theta": torch.tensor([0.5]), "initial": torch.tensor(0.5)}
     z, before = torch.tensor([[2.3], [2.5]]), torch.full((2, 1), 4.0)
-    value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0, before, 0.25)
+    value, spent = fire_with_gradients(
+        z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0, before, 0.25
+    )
     assert value.tolist() == [[2.0], [2.5]] and spent.tolist() == [0.0, 1.0]

@@ -12,7 +12,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.learn.straight_through import fire, smooth_digits, straight_through
+from spiking_yolo.convert.learn.straight_through import (
+    fire_with_gradients,
+    smooth_digits,
+    straight_through,
+)
 from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.thresholds import scaled
 from spiking_yolo.data.datasets import spread
@@ -133,7 +137,7 @@ class CompleteNetwork:
                 inputs = [channels_last(x)]
             if node.op == "activation":
                 own, z = values[name], inputs[0].to(x.dtype)
-                value, cost = fire(
+                value, cost = fire_with_gradients(
                     z,
                     own,
                     node.phi,
@@ -220,7 +224,7 @@ PROBES = 2
 # Of the layer's mean, below which a channel's sensitivity is not believed.
 FLOOR = 1e-3
 # Smallest probability that is told from 0, and smallest side of a box, of the input.
-LEAST = 1e-6
+EPSILON = 1e-6
 SMALLEST_SIDE = 0.01
 # Weight of a box that is displaced by its own size, where a score that is off by one standard
 # deviation has 1.
@@ -262,7 +266,7 @@ def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
     its best score and BOXES. The units pass no gradients on.
     """
     boxes, scores = decode(outputs, spec)
-    p = scores.detach().clamp(LEAST, 1 - LEAST)
+    p = scores.detach().clamp(EPSILON, 1 - EPSILON)
     sides = (boxes[..., 2:] - boxes[..., :2]).detach().clamp(min=SMALLEST_SIDE)
     weight = BOXES * p.amax(2, keepdim=True).sqrt()
     return [scores / torch.sqrt(p * (1 - p)), boxes * weight / sides.repeat(1, 1, 2)]
@@ -391,7 +395,7 @@ def _factor(
     for _ in range(TRIES):
         trial = scaled(network.graph, values, math.exp(factor), network.least)
         spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()
-        excess = math.log(max(spent, LEAST) / operations)
+        excess = math.log(max(spent, EPSILON) / operations)
         if abs(excess) < TOLERANCE:
             break
         if excess > 0:

@@ -23,13 +23,13 @@ from spiking_yolo.integer.neuron import LARGEST, send
 from spiking_yolo.spikes.counting import count_digits
 
 # Parts of an image whose sums are added up in order, however many threads there are.
-PARTS = 32
+PARTIAL_SUMS = 32
 # Per channel, from which the gradients of parameters follow.
 SUMS = 6
 IDENTITY = Activation(slope=1.0)
 
 
-def fire(
+def fire_with_gradients(
     z: Tensor,
     parameters: Mapping[str, Tensor],
     phi: Activation,
@@ -86,7 +86,9 @@ def _plain(
     slack: float,
     dead_zone: float,
 ) -> tuple[Tensor, Tensor]:
-    """`fire` of rows [N, positions, C], m as they are, and costs [positions, C or 1]."""
+    """What `fire_with_gradients` does, with PyTorch: z and m are rows, [N, positions, C], and costs
+    [positions, C or 1].
+    """
     if m is None:
         m = z.new_zeros(())
     # For theta m theta is a constant: a change does not grow with what was sent before.
@@ -130,10 +132,10 @@ class _Fire(torch.autograd.Function):
         addresses = [None if x is None else x.data_ptr() for x in memory]
         least = 0.5 + dead_zone if dead_zone else 0.0
         ctx.settings = _Trained(
-            *z.shape, width, PARTS, *addresses, phi.slope, slack, least, phi.silu
+            *z.shape, width, PARTIAL_SUMS, *addresses, phi.slope, slack, least, phi.silu
         )
         ctx.save_for_backward(z, theta, initial, rest)
-        value, spent = torch.empty_like(z), z.new_empty(len(z), PARTS)
+        value, spent = torch.empty_like(z), z.new_empty(len(z), PARTIAL_SUMS)
         ctx.call = ctypes.byref(ctx.settings), z.data_ptr(), torch.get_num_threads()
         library().values(*ctx.call, value.data_ptr(), spent.data_ptr())
         return value, spent.sum(1)
@@ -144,7 +146,7 @@ class _Fire(torch.autograd.Function):
         z, theta, initial, rest = ctx.saved_tensors
         given, of_spent = given.contiguous(), of_spent / math.log(8)
         result, size = torch.empty_like(z), -(-len(theta) // LANES) * LANES
-        sums = z.new_zeros(len(z) * PARTS, SUMS, size)
+        sums = z.new_zeros(len(z) * PARTIAL_SUMS, SUMS, size)
         tensors = given, of_spent, result, sums
         library().gradients(*ctx.call, *map(Tensor.data_ptr, tensors))
         within, beyond, residue, of_bias, of_digits, moment = sums.sum(0)[:, : len(theta)]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert.learn import differentiable
-from spiking_yolo.convert.learn.differentiable import LEAST, CompleteNetwork
+from spiking_yolo.convert.learn.differentiable import EPSILON, CompleteNetwork
 from spiking_yolo.convert.learn.straight_through import straight_through
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
@@ -439,17 +439,17 @@ def answer_error(
     They are the relative error of the outputs, the root of the divergence of the scores, which is
     quadratic in small errors, and the displacement of the boxes.
     """
-    distance = mean_relative_error(outputs, expected).clamp(min=LEAST).log()
+    distance = mean_relative_error(outputs, expected).clamp(min=EPSILON).log()
     if spec.task == "classify":
-        of_scores = class_divergence(outputs[0], expected[0]).clamp(min=LEAST**2).log() / 2
+        of_scores = class_divergence(outputs[0], expected[0]).clamp(min=EPSILON**2).log() / 2
         return distance * shares.outputs + of_scores * shares.scores
     boxes, scores = decode(outputs, spec)
     ann_boxes, ann_scores = decode(expected, spec)
-    of_scores = divergence(scores, ann_scores).clamp(min=LEAST**2).log() / 2
+    of_scores = divergence(scores, ann_scores).clamp(min=EPSILON**2).log() / 2
     error = distance * shares.outputs + of_scores * shares.scores
     if shares.boxes:
         moved = displacement(boxes, ann_boxes, ann_scores**shares.power)
-        error = error + moved.clamp(min=LEAST).log() * shares.boxes
+        error = error + moved.clamp(min=EPSILON).log() * shares.boxes
     return error
 
 
@@ -481,8 +481,8 @@ def divergence(scores: Tensor, expected: Tensor) -> Tensor:
 
     scores: [N, K, C].
     """
-    p = expected.clamp(LEAST, 1 - LEAST)
-    q = scores.clamp(LEAST, 1 - LEAST)
+    p = expected.clamp(EPSILON, 1 - EPSILON)
+    q = scores.clamp(EPSILON, 1 - EPSILON)
     return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).flatten(1).sum(1).mean()
 
 

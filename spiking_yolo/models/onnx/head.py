@@ -24,7 +24,7 @@ Values = Mapping[str, Value]
 # Numbers that a trial computes, at most.
 TRIAL = 1 << 28
 # Maps of a level, at most: boxes, classes, and masks or key points.
-PARTS = 3
+TENSORS_PER_LEVEL = 3
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _recognised(rows: Tensor, maps: Mapping[Feature, Tensor], size: Size) -> Hea
     cells = [level[0].shape[2:].numel() for level in levels]
     num = len(rows) // max(1, sum(cells))
     fit = num * sum(cells) == len(rows) and 0 < num <= BOXES and 5 <= rows.shape[1] <= CLASSES + 5
-    if not fit or not all(len(level) <= PARTS for level in levels):
+    if not fit or not all(len(level) <= TENSORS_PER_LEVEL for level in levels):
         return None
     ordered: list[tuple[Feature, ...]] = []
     heads: list[HeadSpec] = []

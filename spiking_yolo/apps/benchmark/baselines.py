@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.benchmark import Rival
+from spiking_yolo.apps.benchmark import Baseline
 from spiking_yolo.apps.console import quiet
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
@@ -28,7 +28,9 @@ PAUSE = 0.05
 Reference = Callable[[Tensor], Any]
 
 
-def rival_of(converted: Converted, name: Rival, device: torch.device) -> tuple[Reference, float]:
+def baseline_of(
+    converted: Converted, name: Baseline, device: torch.device
+) -> tuple[Reference, float]:
     """A forward pass of the ANN, and the pause that it needs beside PyTorch.
 
     Raises:
@@ -91,7 +93,9 @@ def openvino(converted: Converted) -> Reference:
         ov, nncf = import_module("openvino"), import_module("nncf")
     except ImportError as error:
         install = "pip install openvino nncf"
-        raise UserError(f"the rival openvino-int8 needs OpenVINO ({error}): {install}") from error
+        raise UserError(
+            f"the baseline openvino-int8 needs OpenVINO ({error}): {install}"
+        ) from error
     core, threads = ov.Core(), torch.get_num_threads()
     with TemporaryDirectory() as folder, quiet():
         model = core.read_model(write_ann(converted, Path(folder)))
