@@ -165,7 +165,7 @@ KINDS: dict[str, Kind] = {
     "multi-level": Kind("a value as one message", carries="any", **_CHANGES),
 }
 
-# spikes per timestep: as many as needed.
+# This many spikes per timestep are as many as needed.
 MAX_GAMMA = 65536
 # calibration.operations where nothing is trained, which takes finer thetas: 1.2 (here 1.6 per MAC)
 # found as much as the ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95)
@@ -291,9 +291,9 @@ def settings_table() -> list[tuple[str, Any, str]]:
     return [(f"{slot}.{entry.name}", entry.default, entry.documentation) for slot, entry in entries]
 
 
-# Neurons of which a value that is out of reach is clipped, and not sent later.
+# The neurons that clip a value which is out of reach, and do not send the rest later.
 CLIPPED = ("few-spikes", "multi-level")
-# Of methods whose weights move.
+# What is said of methods whose weights move.
 TUNED_REMARK = "weights tuned without labels"
 
 

@@ -90,7 +90,7 @@ def calibrate(job: CalibrationJob) -> NeuronParameters:
     job = replace(job, recipe=recipe)
     neurons = base_parameters(job.graph, job.statistics.histograms, recipe)
     if recipe.chooses_gain:
-        # Until thresholds are known.
+        # The gain is chosen once thresholds are known.
         neurons = with_gain(neurons, 1.0)
     if recipe.threshold.rule == "balance":
         neurons = balance(job, neurons)
@@ -211,7 +211,7 @@ def best_gain(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameter
 
 
 def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
-    """The same gain for every layer."""
+    """The parameters with one gain for every layer."""
     return {name: {**own, "gain": torch.tensor(k)} for name, own in neurons.items()}
 
 
@@ -241,7 +241,13 @@ def correct(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
         job.session.progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, corrected, recipe)
-        excess = torch.cat([_excess(network, part, x, T) for x in job.images]).mean(0)
+        differences: list[Tensor] = []
+        for x in job.images:
+            difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
+            if difference.ndim > 2:
+                difference = difference.flatten(2).mean(2)
+            differences.append(difference)
+        excess = torch.cat(differences).mean(0)
         parameters = dict(corrected.get(node.name, {}))
         if recipe.calibration.kind == "light" or node.op != "activation":
             parameters["bias"] = -excess
@@ -253,14 +259,6 @@ def correct(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
                 parameters["initial_off"] = recipe.neuron.initial - off
         corrected[node.name] = parameters
     return corrected
-
-
-def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
-    """mean(SNN - ANN) of the part's output per image and channel, [N, C]."""
-    difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
-    if difference.ndim > 2:
-        difference = difference.flatten(2).mean(2)
-    return difference
 
 
 def balanced_later(

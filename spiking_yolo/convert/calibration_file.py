@@ -35,10 +35,11 @@ from spiking_yolo.spikes.layout import NeuronParameters
 THRESHOLD_KEYS = ("theta", "theta_off")
 FORMAT = "spiking_yolo-calibrations-1"
 STATISTICS = "statistics"
-# Of the metadata, beside an entry for the statistics and each calibration.
+# The metadata have these, beside an entry for the statistics and each calibration.
 COMMON = {"format", "weights_sha256", "imgsz", "checksum"}
 
-# Of the default method, the best first: what is taken where no calibration is named.
+# The calibrations of the default method, the best first: the order in which one is looked for where
+# none is named.
 BEST = ("tuned-weights", "tuned", "default", "fine", "untrained")
 
 Entry = dict[str, Any]
@@ -292,7 +293,7 @@ def user_path(ann: Ann) -> Path:
 
 
 def destination(ann: Ann, output: Path | None = None) -> Path:
-    """Where `calibrate` writes.
+    """The path that `calibrate` writes to.
 
     output: A folder, or the .safetensors file; by default beside the weights, for a network of the
     package in the user's cache.

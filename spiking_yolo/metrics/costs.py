@@ -36,7 +36,7 @@ class NetworkCosts:
 
     @classmethod
     def of(cls, converted: Converted | Uncalibrated, size: Size | None = None) -> "NetworkCosts":
-        """Of images of this height and width, by default the network's."""
+        """The costs for images of this height and width, by default the network's."""
         graph, recipe, spec = converted.graph, converted.recipe, converted.spec
         constant = constant_nodes(graph)
         sizes = shapes(graph, *(size or (spec.height, spec.width)))

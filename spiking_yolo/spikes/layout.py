@@ -13,7 +13,7 @@ from spiking_yolo.graph import Graph
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
+    """A tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
     if x.ndim != 4:
         return x
     return x.contiguous(memory_format=torch.channels_last)

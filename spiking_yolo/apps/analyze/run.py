@@ -229,7 +229,7 @@ class LayerTotals:
         A share is the projection of the part on the whole error: negative where a part makes the
         error smaller.
         """
-        # Without an error, or an activation, all products are zero.
+        # All products are zero where there is no error, or no activation.
         size = math.sqrt(self.error * self.ann) or 1.0
         return {name: product / size for name, product in self.products.items()}
 
@@ -252,7 +252,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Where the error of a conversion comes from.
+    """The parts of the error of a conversion, by layer.
 
     Attributes:
         labels: Layer -> what tables and figures call it, such as "conv 5".

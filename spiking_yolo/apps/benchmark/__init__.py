@@ -12,7 +12,7 @@ from spiking_yolo.options import MethodsOptions, OutputOptions
 
 Part = Literal["one_step", "steps", "video", "layers"]
 Baseline = Literal["pytorch", "onnxruntime", "onnxruntime-int8", "openvino-int8"]
-# Of a table, each name -> value.
+# Name of a row -> its figures by name.
 Rows = dict[str, dict[str, Any]]
 
 

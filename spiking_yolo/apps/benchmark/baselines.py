@@ -24,7 +24,7 @@ from spiking_yolo.models.spec import Spec
 
 # Seconds in which threads that wait for more work of one library stop spinning.
 PAUSE = 0.05
-# Takes an image, normalised.
+# A function of an image, normalised.
 Reference = Callable[[Tensor], Any]
 
 
@@ -80,7 +80,7 @@ def quantize(path: Path, images: list[np.ndarray]) -> Path:
 
     inputs = iter([{"images": x} for x in images])
     reader = type("Reader", (q.CalibrationDataReader,), {"get_next": lambda _: next(inputs, None)})
-    # Without instructions for 8 bits, sums of two products must fit 16.
+    # Sums of two products must fit 16 bits where there are no instructions for 8 bits.
     how = {"per_channel": True, "reduce_range": not has_exact_int8(), "nodes_to_exclude": excluded}
     with np.errstate(invalid="ignore"):
         q.quantize_static(prepared, result, reader(), activation_type=q.QuantType.QUInt8, **how)

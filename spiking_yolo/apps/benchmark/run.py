@@ -27,9 +27,9 @@ from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.json import columns
 from spiking_yolo.options import load, load_all, versions
 
-# First frames of a video, which build what the later ones use.
+# The first frames of a video, which build what the later ones use.
 WARM = 3
-# By the clock and of the CPU, of all threads, [2].
+# Seconds by the clock and of the CPU, of all threads, [2].
 Seconds = np.ndarray
 # What benchmark.json has besides the columns of a table.
 HIDDEN = ("steps", "ratios")

@@ -22,9 +22,9 @@ from spiking_yolo.integer.library import LANES, library
 from spiking_yolo.integer.neuron import LARGEST, send
 from spiking_yolo.spikes.counting import count_digits
 
-# Parts of an image whose sums are added up in order, however many threads there are.
+# The sums of so many parts of an image are added up in order, however many threads there are.
 PARTIAL_SUMS = 32
-# Per channel, from which the gradients of parameters follow.
+# The kernel gives so many sums per channel, from which the gradients of parameters follow.
 SUMS = 6
 IDENTITY = Activation(slope=1.0)
 
@@ -91,10 +91,10 @@ def _plain(
     """
     if m is None:
         m = z.new_zeros(())
-    # For theta m theta is a constant: a change does not grow with what was sent before.
+    # What was sent before is a constant for theta: a change does not grow with it.
     constant = (m * theta).detach()
     due = (phi(z + bias) - constant) / theta + (initial - 0.5 - rest)
-    # Beyond, nothing changes what is sent.
+    # Beyond 8 bits, nothing changes what is sent.
     due = due.clamp(-LARGEST - m, LARGEST - m)
     with torch.no_grad():
         change = send(due, m, slack, dead_zone) - m
@@ -107,7 +107,7 @@ def _plain(
 
 
 class _Trained(ctypes.Structure):
-    """See training.c."""
+    """The settings of a layer as training.c has them."""
 
     _fields_ = (
         *((name, c_int64) for name in ("images", "positions", "channels", "width", "parts")),

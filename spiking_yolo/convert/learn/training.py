@@ -27,7 +27,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
-# Of kernels, in units of the root mean square of an output channel.
+# The learning rate of kernels, in units of the root mean square of an output channel.
 KERNEL_RATE = 1e-3
 # How often a run compares its state on the validation pictures.
 COMPARISONS = 10
@@ -52,7 +52,7 @@ class Shares:
 
 
 OF_CLASSES = Shares(1 / 4, 3 / 4)
-# Of detectors that are tuned: weights that move can give up what no score needs.
+# Detectors that are tuned have this: weights that move can give up what no score needs.
 OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 
 
@@ -90,7 +90,9 @@ class Plan:
     warmup: float = 0.0
 
     def factor(self, done: float) -> float:
-        """On the learning rates, where a share is done: a linear rise, and half a cosine down."""
+        """The factor on the learning rates where a share is done: a linear rise, and half a cosine
+        down.
+        """
         cosine = math.cos(math.pi * done)
         factor = self.last + (1 - self.last) * (1 + cosine) / 2
         if self.warmup:
@@ -274,7 +276,7 @@ class Training:
     @torch.no_grad()
     def compare(self) -> bool:
         """Keep the state if it is the best so far; returns whether it is."""
-        # Without memory that training goes on to change.
+        # A copy, since training goes on to change these.
         neurons = moved(self.neurons.values(), self.device, copy=True)
         state = self._state(neurons, self._tensors())
         self.goal_of_batches *= self.goal / max(state.operations, self.goal / 2)
@@ -492,7 +494,7 @@ def displacement(boxes: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
 
     boxes: [N, K, 4], xyxy as fractions of the input. weights: [N, K, C], such as the ANN's scores.
     """
-    # As `detections` takes them.
+    # `detections` clips boxes in the same way.
     loss = generalized_box_iou_loss(boxes.clamp(-1, 2), expected.clamp(-1, 2))
     weight = weights.amax(2)
     return (weight * loss).sum() / weight.sum()

@@ -85,25 +85,18 @@ def restored_weights(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     check_finite(stored, "the tuned weights")
     weights: dict[str, Tensor] = {}
     for name in dict.fromkeys(key.rpartition("/")[0] for key in stored):
+        if f"{name}/{VALUE}" in stored:
+            weights[name] = stored[f"{name}/{VALUE}"].float()
+            continue
         try:
-            weights[name] = _restored(name, stored)
+            levels, unit = stored[f"{name}/{LEVELS}"], stored.get(f"{name}/{UNIT}")
+            weights[name] = levels * per_output(stored[f"{name}/{STEP}"], levels)
+            if unit is not None:
+                groups = len(unit) // levels.shape[1] if levels.ndim == 4 else 1
+                weights[name] = fold(weights[name], 1 / unit, groups)
         except (LookupError, RuntimeError, ZeroDivisionError) as error:
             raise UserError(f"the tuned tensor {label(name)!r} is incomplete") from error
     return weights
-
-
-def _restored(name: str, stored: Mapping[str, Tensor]) -> Tensor:
-    value, unit = stored.get(f"{name}/{VALUE}"), stored.get(f"{name}/{UNIT}")
-    if value is not None:
-        return value.float()
-    levels = stored[f"{name}/{LEVELS}"]
-    weight = levels * per_output(stored[f"{name}/{STEP}"], levels)
-    if unit is None:
-        return weight
-    groups = 1
-    if levels.ndim == 4:
-        groups = len(unit) // levels.shape[1]
-    return fold(weight, 1 / unit, groups)
 
 
 def check_weights(graph: Graph, weights: Mapping[str, Tensor]) -> None:

@@ -65,7 +65,12 @@ class MsatIntegrateAndFire(IntegrateAndFire):
 
     def step(self, z: Tensor, clock: Clock) -> Tensor:
         if clock.t > 0:
-            self.adapt(z, clock.t)
+            deviation = torch.add(self.potential, self.total, alpha=-1 / clock.t)
+            current, unit = self.sign * z, self.unit
+            if isinstance(unit, Tensor):
+                deviation, current = deviation.div_(unit), current / unit
+                unit = 1.0
+            threshold_ratio(deviation, current, self.top, self.recipe.msat, self.ratio, unit)
         left = room(self.p.cap, clock.t + 1, self.sent, self.ratio)
         fired = self.fire(z, self.ratio * self.p.theta, left)
         self.tally.add(fired)
@@ -73,15 +78,6 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         out = fired.mul_(self.ratio)
         self.sent.add_(out)
         return out
-
-    def adapt(self, z: Tensor, t: int) -> None:
-        """theta(t) / Theta for this step, in the state."""
-        deviation = torch.add(self.potential, self.total, alpha=-1 / t)
-        current, unit = self.sign * z, self.unit
-        if isinstance(unit, Tensor):
-            deviation, current = deviation.div_(unit), current / unit
-            unit = 1.0
-        threshold_ratio(deviation, current, self.top, self.recipe.msat, self.ratio, unit)
 
     @property
     def threshold(self) -> Tensor:
