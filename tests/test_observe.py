@@ -111,7 +111,7 @@ def test_frames_cost_what_changes(detector):
     seen = list(ann.follow(inputs, Stream(network, T=1), want=("ann",)))
     assert [one.input.frame for one in seen] == [0, 1, 2, 3]
     assert [one.fresh for one in seen] == [True, False, False, False]
-    state, dead_zone = network.start(), converted.recipe.neuron.hysteresis
+    state, dead_zone = network.start(), converted.recipe.neuron.dead_zone
     for k, one in enumerate(inputs):
         run = network.run(one.x[None], state=state, dead_zone=dead_zone)
         found = run.snapshots[1].operations.digits.item()

@@ -199,7 +199,9 @@ class Job:
         if self.seconds and recipe.calibration.by_gradient and known is None:
             self.say("looking for thresholds to start from; --minutes count from the training on")
         session, start = replace(session, progress=report), known and known.neurons
-        job = calibrating.Job(ann.graph, spec, statistics, recipe, images, session, start)
+        job = calibrating.CalibrationJob(
+            ann.graph, spec, statistics, recipe, images, session, start
+        )
         self._save(recipe, names, State(calibrating.calibrate(job)), done)
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:

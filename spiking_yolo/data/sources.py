@@ -65,26 +65,24 @@ def expand(sources: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for source in sources:
-        names += _expanded(source)
-    return names
-
-
-def _expanded(source: str) -> list[str]:
-    path = Path(source)
-    if not source:
-        raise UserError("a source is empty: give an image, a folder, a video or a webcam")
-    if os.path.isdir(path):
-        names = _media(map(str, path.iterdir()))
-        problem = f"{source} holds no images: give a folder with"
-    elif path.suffix.lower() == LIST and os.path.isfile(path):
-        return expand(_read_list(path))
-    elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
-        names = _media(glob.iglob(source, recursive=True))
-        problem = f"no image matches {source}: they end in"
-    else:
-        return [source]
-    if not names:
-        raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+        if not source:
+            raise UserError("a source is empty: give an image, a folder, a video or a webcam")
+        if not names_several(source):
+            names.append(source)
+            continue
+        if os.path.isfile(source):
+            names += expand(_read_list(Path(source)))
+            continue
+        if os.path.isdir(source):
+            found: Iterable[str] = map(str, Path(source).iterdir())
+            problem = f"{source} holds no images: give a folder with"
+        else:
+            found = glob.iglob(source, recursive=True)
+            problem = f"no image matches {source}: they end in"
+        media = [p for p in found if _suffix(p) in IMAGES | VIDEOS and os.path.isfile(p)]
+        if not media:
+            raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+        names += sorted(media)
     return names
 
 
@@ -102,12 +100,6 @@ def _read_list(path: Path) -> list[str]:
     if not sources:
         raise UserError(f"{path} lists nothing: give text with one source a line")
     return sources
-
-
-def _media(paths: Iterable[str]) -> list[str]:
-    """The images and videos among the paths, sorted."""
-    suffixes = IMAGES | VIDEOS
-    return sorted(p for p in paths if Path(p).suffix.lower() in suffixes and Path(p).is_file())
 
 
 def image_paths(folder: Path) -> tuple[Path, ...]:

@@ -31,7 +31,7 @@ PATIENCE = 30.0
 PREVIEW = 10
 # So many first frames give no thresholds while their pixels deviate by no more than this.
 BLACK, PLAIN = 250, 8.0
-# Of H.264: a quality at which artefacts are hard to see, in a quarter of the default's time.
+# This quality of H.264 has artefacts that are hard to see, in a quarter of the default's time.
 X264 = {"crf": "20", "preset": "veryfast"}
 
 FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
@@ -235,7 +235,7 @@ class VideoWriter:
 
     def __init__(self, path: str | Path, fps: float):
         self.path = Path(path)
-        # As files hold it: thousandths of odd rates such as 30000/1001, and one frame in a day.
+        # Files hold rates in such fractions, 30000/1001 as well as one frame in a day.
         self.rate = Fraction(fps).limit_denominator(100_000)
         self._size: tuple[int, int] | None = None
         self._stack = ExitStack()
@@ -264,7 +264,7 @@ class VideoWriter:
     def _open(self, width: int, height: int) -> None:
         import av
 
-        # Undone if the encoder does not start.
+        # What is opened here is closed again if the encoder does not start.
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             # A name such as "a:b" is not the address of a protocol.

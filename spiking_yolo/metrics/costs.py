@@ -36,7 +36,7 @@ class NetworkCosts:
 
     @classmethod
     def of(cls, converted: Converted | Uncalibrated, size: Size | None = None) -> "NetworkCosts":
-        """Of images of this height and width, by default the network's."""
+        """The costs for images of this height and width, by default the network's."""
         graph, recipe, spec = converted.graph, converted.recipe, converted.spec
         constant = constant_nodes(graph)
         sizes = shapes(graph, *(size or (spec.height, spec.width)))
@@ -116,10 +116,10 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     silu: neurons compute SiLU or mish of their potential, one more:
     with e = exp(x), mish is x * (e^2 + 2 e) / (e^2 + 2 e + 2).
     """
-    m = recipe.msat
-    if not recipe.neuron_kind.msat or m.variant != "eq17" or not (m.dtt or m.det):
+    dtt, det = bool(recipe.msat.tau_mp), bool(recipe.msat.tau_rd)
+    if not recipe.neuron_kind.msat or not (dtt or det):
         return int(silu)
-    return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
+    return 2 * dtt + det + 1 + silu
 
 
 def mean_costs(images: Sequence[Observation], t: int, model: CostsByShape) -> dict[str, float]:
