@@ -34,8 +34,6 @@ BLACK, PLAIN = 250, 8.0
 # This quality of H.264 has artefacts that are hard to see, in a quarter of the default's time.
 X264 = {"crf": "20", "preset": "veryfast"}
 
-FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
-
 
 @dataclass(eq=False)
 class Video:
@@ -76,6 +74,9 @@ class Video:
         if self.count and self.count - self.position > self.count // 100:
             said = f"{self.position} of {self.count} frames could be read, and only these count"
             notice(f"{self.name} breaks off: {said}")
+
+
+FrameSource = str | os.PathLike[str] | int | np.ndarray | Video | Iterable[ImageSource]
 
 
 def open_video(source: str) -> AbstractContextManager[Video]:
@@ -171,13 +172,15 @@ def frames_of(source: FrameSource, bgr: bool = False) -> Video:
 
     Args:
         source: A video file; a webcam's number; a folder of images, in the order of the numbers in
-            their names; an image; an array [n, H, W, 3]; or any iterable of arrays, files or PIL
-            images.
+            their names; an image; an array [n, H, W, 3]; any iterable of arrays, files or PIL
+            images; or a Video that is open.
         bgr: See `read_image`.
 
     Raises:
         UserError: The source cannot be opened; or, while reading, it has no frames or a bad one.
     """
+    if isinstance(source, Video):
+        return source
     images: Any = source
     name = "the source"
     if isinstance(source, str | os.PathLike | int):
