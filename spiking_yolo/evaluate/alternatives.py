@@ -4,15 +4,25 @@ carried on, or only in frames where something moves.
 All of them need the ANN's boxes of every frame, from which they take those that they would have.
 """
 
+import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import Tracker
-from spiking_yolo.evaluate.table import ANN_8_BIT
+from spiking_yolo.draw.figure import draw_curves, log_steps, plot
+from spiking_yolo.evaluate.scoring import Batches
+from spiking_yolo.evaluate.table import ANN_8_BIT, Row, predictions_of
+from spiking_yolo.evaluate.videos import VideoScorer
+from spiking_yolo.metrics.costs import CostsByShape
 
 # How many frames the ANN sees one of.
 INTERVALS = (2, 3, 4, 6, 10)
@@ -123,3 +133,74 @@ def motion(frames: Iterable[np.ndarray]) -> list[bool]:
         moves.append(len(moves) < LEARN or bool((areas >= AREA).any()))
         cv2.accumulateWeighted(grey, background, SHARE)
     return moves
+
+
+def alternative_rows(
+    seen: Batches, scorer: VideoScorer, ann: Row, options: Any, seconds: float
+) -> list[Row]:
+    """Rows of what the 8-bit ANN does in fewer frames, each charged its share of the frames.
+
+    Args:
+        seen: What was observed in each frame of each video.
+        scorer: Scores their boxes.
+        ann: The row of the ANN, which has its energy per frame.
+        options: As of Row.of.
+        seconds: What the 8-bit ANN takes per frame.
+    """
+    boxes = predictions_of(seen, "8 bit")
+    rates, moves = list[float](), list[list[bool]]()
+    for sequence, video in zip(scorer.sequences, boxes, strict=True):
+        rates.append(sequence.fps)
+        moves.append(motion(islice(sequence.frames(), len(video))))
+    whole = {**ann.costs, "seconds": seconds}
+    whole = {key: value for key, value in whole.items() if key != "energy_mJ_fp32"}
+    rows: list[Row] = []
+    for one in alternatives(boxes, rates, moves, track=find_spec("trackers") is not None):
+        costs = {key: one.share * value for key, value in whole.items()}
+        scored = scorer.score(seen, one.boxes)
+        rows.append(Row.of(one.name, scorer.name, scored, options, costs=costs))
+    return rows
+
+
+def without_spikes(stream: Row, seen: Batches, model: CostsByShape) -> list[Row]:
+    """Rows of what the changes of a stream cost without spikes, whose boxes are the same.
+
+    Args:
+        stream: The row of the stream.
+        seen: What was observed in each frame of each video.
+        model: What the network costs.
+    """
+    assert stream.T is not None
+    later = list(chain(*(video[1:] or video for video in seen)))
+    frames = [model(one).without_spikes(one, stream.T) for one in later]
+    rows: list[Row] = []
+    for name, energies in frames[0].items():
+        costs: dict[str, float] = {"seconds": math.nan}
+        for key in energies:
+            costs[f"energy_mJ_{key}"] = float(np.mean([frame[name][key] for frame in frames]))
+        rows.append(replace(stream, method=f"{stream.method}, {name}", T=None, costs=costs))
+    return rows
+
+
+def draw_frontier(path: Path, rows: Sequence[Row], figure: str, cost: str, label: str) -> None:
+    """Draw accuracy against what a frame costs: points of rows, joined where frames are left out.
+
+    Args:
+        path: The picture, .svg, .png or .pdf.
+        rows: Of one video, or all together.
+        figure: The accuracy, as a fraction.
+        cost: A column of costs.
+        label: What the x axis says.
+    """
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        x = row.costs.get(cost, math.nan) * (1e3 if cost == "seconds" else 1)
+        if math.isfinite(x) and math.isfinite(row.figures.get(figure, math.nan)):
+            name = re.sub(r", 1 frame in \d+", ", fewer frames", row.label)
+            curves.setdefault(name, []).append((x, 100 * row.figures[figure]))
+    if curves:
+        with plot(path, label, f"{figure} (%)") as axes:
+            draw_curves(
+                axes, {name: tuple(zip(*sorted(one), strict=True)) for name, one in curves.items()}
+            )
+            log_steps(axes)

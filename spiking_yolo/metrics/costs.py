@@ -79,6 +79,20 @@ class NetworkCosts:
         """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
         return {model.key: model.ann(self._size(seen)) for model in EVERY_COST_MODEL}
 
+    def without_spikes(self, seen: Observation, t: int) -> dict[str, dict[str, float]]:
+        """What the changes of a frame cost without spikes: name -> key of a cost model -> mJ.
+
+        "differences": each change is one message, and a multiplication of 8 bits where it arrives,
+        as in EvNets and DeltaCNN. "bit-serial": see CostModel.bit_serial.
+        """
+        step, size = seen.steps[t], self._size(seen)
+        sent = {"operations": step.operations["messages"], "events": step.events["messages"]}
+        work = replace(self.work(seen, t), **sent, value="any")
+        digits = step.operations["digits"]
+        differences = {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
+        serial = {model.key: model.bit_serial(digits, size) for model in EVERY_COST_MODEL}
+        return {"differences": differences, "bit-serial": serial}
+
     def _size(self, seen: Observation) -> NetworkSize:
         return replace(self.passed, macs=seen.macs, neurons=seen.neurons)
 

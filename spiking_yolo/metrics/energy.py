@@ -7,7 +7,7 @@ which the ANN does not run.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Value = Literal["none", "power of two", "any"]
@@ -146,6 +146,16 @@ class CostModel:
         operations = work.operations * self.operation(work.value)
         return (self.fixed(work, size) + operations + events) / PJ_PER_MJ
 
+    def bit_serial(self, digits: float, size: NetworkSize) -> float:
+        """mJ of a dense accelerator without spikes that adds only the digits that are not zero, as
+        Bit-Pragmatic (Albericio et al., MICRO 2017), Laconic and Diffy do: its memory is the ANN's.
+        nan where the model charges every access, which such a chip does not make.
+        """
+        if self.sram and not self.reuse:
+            return math.nan
+        add = digits * (self.accumulate + SHIFT)
+        return self.ann(replace(size, macs=0)) + add / PJ_PER_MJ
+
     def fixed(self, work: Work, size: NetworkSize) -> float:
         """pJ that do not depend on how many events there are."""
         once = 0.0
@@ -176,6 +186,9 @@ class ChipCostModel(CostModel):
     message: float = 0
 
     def ann(self, size: NetworkSize) -> float:
+        return math.nan
+
+    def bit_serial(self, digits: float, size: NetworkSize) -> float:
         return math.nan
 
     def operation(self, value: Value = "none") -> float:
