@@ -21,6 +21,8 @@ from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
+from spiking_yolo.evaluate.baselines import seconds_of_8_bits
 from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.evaluate.quantised import quantised_ann
 from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
@@ -170,7 +172,12 @@ def evaluate(
             for part, own in scorer.parts():
                 if own.name not in known:
                     rows += ann_rows(seen[part], own, model, options)
+                    if rivals and isinstance(own, VideoScorer):
+                        seconds = seconds_of_8_bits(network, *seen[part][0][0].size)
+                        rows[-1:] = alternative_rows(seen[part], own, rows[-1], options, seconds)
                 rows += step_rows(title, seen[part], own, model, options)
+                if rivals and own.video and variant.recipe.keeps_frames:
+                    rows += without_spikes(rows[-1], seen[part], model)
             methods[title] = network.recipe.facts()
     if not setup.ranks.first:
         return None
