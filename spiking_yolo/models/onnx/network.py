@@ -92,7 +92,7 @@ def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | Non
 
 def activation(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x = builder.feature(args[0])
-    attrs: dict[str, float] = {"slope": 0.0}
+    attrs: dict[str, Any] = {"slope": 0.0}
     if node.op == "LeakyRelu":
         attrs["slope"] = float(node.attrs.get("alpha", 0.01))
     elif node.op == "Clip":
