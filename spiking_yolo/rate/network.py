@@ -287,7 +287,13 @@ class SpikingNetwork:
                     settled = settled and layer.settles and not bool(sent.any())
                     if not biased:
                         self._active.masked_fill_(sent, self.t)
-                self._updates += layer.neurons * self._received(name, current)
+                # A layer updates its neurons for the images for which it received something.
+                received: Tensor | int = 1
+                if not biased and name in self.plan.sums:
+                    received = self.synapses.pools[self.plan.sums[name]].arrived
+                elif not biased:
+                    received = any_in_images(current)
+                self._updates += layer.neurons * received
                 for probe in probes:
                     probe(name, self.t, layer, current)
             else:
@@ -299,14 +305,6 @@ class SpikingNetwork:
         self._output.add(values, self.t)
         if settled:
             self.settled = self.t
-
-    def _received(self, name: str, current: Tensor) -> Tensor | int:
-        """1 for each image for which a layer received input in this step, else 0."""
-        if self.t == 1 or not self.plan.differential:
-            return 1
-        if name in self.plan.sums:
-            return self.synapses.pools[self.plan.sums[name]].arrived
-        return any_in_images(current)
 
     @own_dtypes()
     def snapshot(self, maps: bool = False) -> Snapshot:
