@@ -85,7 +85,7 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     if bare and options.split and (data.is_dir() or has_videos(data)):
         raise UserError(f"{data} has no splits: leave --split out")
     if is_video(data):
-        selection = Selection.of(options, multi_label=True)
+        selection = options.selection(multi_label=True)
         scorer = VideoScorer(open_videos(data), spec, selection, options.limit)
         if data.is_dir() and (beside := image_paths(data)):
             what = f"{len(beside)} photographs beside the videos in {data}"
@@ -124,12 +124,12 @@ def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOpti
     if isinstance(dataset, LabelledSet):
         return ClassScorer(dataset, spec)
     if not marked:
-        return AgreementScorer(dataset, spec, Selection.of(options, multi_label=True))
+        return AgreementScorer(dataset, spec, options.selection(multi_label=True))
     if not has_objects(dataset):
         raise UserError("no object is marked in the images that --limit draws: give more")
     metric = dataset.metric if options.metric == "auto" else options.metric
     kind = VocScorer if metric == "voc" else CocoScorer
-    return kind(dataset, spec, Selection.of(options))
+    return kind(dataset, spec, options.selection())
 
 
 def evaluate(
