@@ -39,6 +39,12 @@ def is_video_file(source: str) -> bool:
     return _suffix(source) in VIDEOS
 
 
+def is_source(word: str) -> bool:
+    """Whether a word of a command line names something to look at, be it there or not."""
+    image = _suffix(word) in IMAGES
+    return image or is_stream(word) or names_several(word) or os.path.exists(word)
+
+
 def names_several(source: str) -> bool:
     """Whether it is a folder, a glob or a list of sources."""
     if os.path.exists(source):
@@ -54,18 +60,19 @@ def expand(sources: Sequence[str]) -> list[str]:
     """The files, addresses and webcams that `sources` name.
 
     A folder or glob gives its images and videos, sorted. A .txt file lists sources, one a line,
-    relative to the list; empty lines and lines that begin with # are skipped. Whether a file can be
-    read shows later.
+    relative to the list; empty lines and lines that begin with # are skipped. Of several files some
+    may be missing, and whether one can be read shows later.
 
     Args:
         sources: As on a command line.
 
     Raises:
-        UserError: A folder, glob or list names nothing.
+        UserError: A folder, glob or list names nothing, or none of the files exists.
     """
-    names: list[str] = []
-    for source in sources:
-        names += _expanded(source)
+    names = [name for source in sources for name in _expanded(source)]
+    files = [name for name in names if not (is_webcam(name) or is_address(name))]
+    if len(files) == len(names) and not any(map(os.path.exists, files)):
+        raise UserError(f"{names[0]} does not exist; check the path")
     return names
 
 
@@ -77,7 +84,7 @@ def _expanded(source: str) -> list[str]:
         names = _media(map(str, path.iterdir()))
         problem = f"{source} holds no images: give a folder with"
     elif path.suffix.lower() == LIST and os.path.isfile(path):
-        return expand(_read_list(path))
+        return [name for line in _read_list(path) for name in _expanded(line)]
     elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
         names = _media(glob.iglob(source, recursive=True))
         problem = f"no image matches {source}: they end in"

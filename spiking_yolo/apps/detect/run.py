@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ class DetectRun:
 
     def __init__(self, options: DetectOptions):
         self.options = options
-        self.sources = expand(options.sources)
+        self.sources = expand(options.sources)[: options.limit]
         self.has_video = any(map(is_stream, self.sources))
         if options.page and self.has_video and len(self.sources) > 1:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
@@ -146,12 +146,16 @@ class DetectRun:
         if options.page and not options.steps:
             few = {round(float(t)) for t in np.geomspace(1, self.T, SLIDER_STEPS)}
             self.steps = sorted(few) if self.T > SLIDER_STEPS else list(range(1, self.T + 1))
+        if options.timeline:
+            self.steps = list(range(1, self.T + 1))
         self._names: set[str] = set()
         self._want: list[Want] = ["boxes"]
         if options.page:
             self._want = ["boxes", "maps", "ann", "layers"]
         elif options.ann:
             self._want = ["boxes", "ann"]
+        if options.overlay is not None:
+            self._want.append("maps")
 
     def results(self, sinks: Sequence[Sink], progress: Progress = silent) -> int:
         """Go through all sources; returns how many of several failed.
@@ -209,7 +213,8 @@ class DetectRun:
             stream = self.observer.stream(T, options.lossless)
             frames = None if video.count is None else -(-video.count // options.every)
             trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
-            inputs = self._inputs(video)
+            frames = min(frames or options.limit, options.limit) if options.limit else frames
+            inputs = islice(self._inputs(video), options.limit)
             observations = self.observer.follow(inputs, stream, options.steps, want=self._want)
             for number, observation in enumerate(observations, 1):
                 seen = self._seen(source, name, observation, trackers, fps)
@@ -360,7 +365,7 @@ class Totals:
     ann: dict[str, float] = field(default_factory=dict)
     boxes: int = 0
     compared: bool = False
-    ann_boxes: int = 0
+    ann_boxes: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     added: int = 0
 
@@ -371,7 +376,7 @@ class Totals:
         if seen.ann is not None:
             expected = seen.ann.detections
             self.compared = True
-            self.ann_boxes += len(expected)
+            self.ann_boxes.update(seen.ann.names[int(k)] for k in expected.class_id)
             same = same_objects(expected, seen.result.detections)
             self.added += int((~same.any(0)).sum())
             for class_id in expected.class_id[~same.any(1)]:
@@ -392,10 +397,14 @@ class Totals:
         text += f" {min(shares.values()):.2g} to {max(shares.values()):.2g} of it, and"
         text += f" {shares[SHOWN]:.2g} with {MEANINGS[SHOWN]}"
         if self.ann_boxes:
-            missed = self.missed.total()
-            text += f"; boxes: spikes add {self.added}, miss {missed} of the ANN's {self.ann_boxes}"
+            missed, total = self.missed.total(), self.ann_boxes.total()
+            text += f"; boxes: spikes add {self.added}, miss {missed} of the ANN's {total}"
             if missed:
-                text += f" ({100 * missed / self.ann_boxes:.0f} %: {by_class(self.missed)})"
+                parts = [
+                    f"{n} of {self.ann_boxes[name]} x {name}"
+                    for name, n in self.missed.most_common()
+                ]
+                text += f" ({100 * missed / total:.0f} %: {', '.join(parts)})"
         elif self.compared:
             text += "; the ANN finds no box, so nothing is known of the boxes"
         elif not self.boxes:
@@ -464,7 +473,7 @@ class Console(Sink):
         if mean > MOVING * self._anew and later and self.run.recipe.keeps_frames:
             costs += " (most of the picture changes: does the camera move?)"
         parts = [
-            f"{frames} frame{'s' * (frames > 1)}, {frames / self._seconds:.3g} fps",
+            f"{frames} frame{'s' * (frames > 1)}, computed in {self._seconds:.3g} s",
             costs,
             f"scene cuts: {self._cuts}",
             f"boxes: {by_class(self._boxes)}",
