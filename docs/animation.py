@@ -12,10 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.page import small_map
-from spiking_yolo.data.video import open_video
 from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
-from spiking_yolo.integer.video import Stream
-from spiking_yolo.observe import Observation, read_input
+from spiking_yolo.observe import Observation
 
 DOCS = Path(__file__).parent
 CLIP = DOCS.parent / "data/samples/clips/person.mp4"
@@ -75,16 +73,10 @@ def frame(seen: Observation, names: tuple[str, ...]) -> Image.Image:
 
 
 def main() -> None:
-    detector = SpikingYOLO()
-    observer = detector.observer()
-    assert observer.network is not None
-    frames = []
-    with open_video(str(CLIP)) as video:
-        inputs = (read_input(image, detector.spec) for image in video.frames(1))
-        stream = Stream(observer.network, 1)
-        for seen in observer.follow(inputs, stream, (), want=("boxes", "maps")):
-            frames.append(frame(seen, detector.names))
-    first, *others = frames
+    detector = SpikingYOLO(square=True)
+    first, *others = [
+        frame(result.seen, detector.names) for result in detector.stream(CLIP, want=["maps"])
+    ]
     path = DOCS / "images/stream.webp"
     first.save(
         path, save_all=True, append_images=others, duration=100, loop=0, quality=35, method=6

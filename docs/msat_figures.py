@@ -1,8 +1,8 @@
 """Pictures of docs/results/msat.md, from the results of `eval` that are kept in docs/data.
 
-python docs/msat_figures.py, from the root of the repository, draws AP50 of MSAT and its rivals with
-rate coding against timesteps, and against operations, and prints what the page says of equal
-operations.
+python docs/msat_figures.py, from the root of the repository, draws AP50 of MSAT and of other
+methods of rate coding against timesteps, and against operations, and prints what the page says of
+equal operations.
 """
 
 import math

@@ -143,12 +143,15 @@ def cost_table(results: Iterable[Result]) -> str:
 
 
 def readme_row(network: str, data: str, file: str, figure: str) -> str:
-    """The line of README's table."""
+    """The line of README's table; repeats of the training are in docs/results/readme.json."""
     result = read(DATA / file)
     step = result["steps"][0]
     accuracies = [percent(scores[figure]) for scores in (result["ann"], step)]
     cells = [network, data, *accuracies, difference(result, step, figure)]
-    return f"| {' | '.join(cells)} | {step['sops_per_mac_digits']:.2f} |"
+    cells.append(f"{step['sops_per_mac_digits']:.2f}")
+    repeats = read(DATA.parent / "results" / "readme.json")["repeats"].get(network)
+    cells.append(f" {min(repeats)} to {max(repeats)} " if repeats else " ")
+    return f"| {' | '.join(cells[:-1])} |{cells[-1]}|"
 
 
 if __name__ == "__main__":

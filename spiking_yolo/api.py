@@ -2,12 +2,12 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, get_args
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, side_or_size
 from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.observe import Input, Observer, Shapes, read_input
+from spiking_yolo.observe import Input, Observer, Shapes, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
 from spiking_yolo.spikes.readout import Network
@@ -226,6 +226,7 @@ class SpikingYOLO:
         *,
         bgr: bool = False,
         progress: Callable[[int], Any] | None = None,
+        want: Collection[Want] = (),
         **boxes: Unpack[BoxOptions],
     ) -> Result:
         """Detect objects in one image; `predict` takes several.
@@ -239,6 +240,8 @@ class SpikingYOLO:
                 Result.steps.
             bgr: Whether arrays are BGR, as those of OpenCV.
             progress: Called with t after every timestep.
+            want: What to find out besides: "ann" for Result.ann, "maps" and "layers" for more of
+                Result.seen.
             boxes: Which boxes count, see BoxOptions: conf, iou, classes, max_det, agnostic_nms.
 
         Raises:
@@ -250,17 +253,15 @@ class SpikingYOLO:
             3 boxes: car 0.72, dog 0.65, bicycle 0.36; T=1, 0.78 operations per MAC
         """
         selection = self._selection(boxes)
-        if T is not None:
-            T = check_count("T", T)
-        times = checked_steps(steps, T)
-        T = T or max(times, default=needed_timesteps(self.method))
+        times, T = _timesteps(steps, T, needed_timesteps(self.method))
+        wanted = _wanted(want)
         images = _listed_images(image)
         if len(images) != 1:
             raise UserError(f"{len(images)} images are given to detect: use SpikingYOLO.predict")
         self._calibrate_once(_listed(images, bgr))
         read = read_input(images[0], bgr=bgr)
         observer = self.observer(selection)
-        (seen,) = observer.observe([read], T, times, progress=progress)
+        (seen,) = observer.observe([read], T, times, want=wanted, progress=progress)
         if not self.converted.recipe.complete:
             assert observer.network is not None
             self._idle.append(observer.network)
@@ -312,7 +313,7 @@ class SpikingYOLO:
     def stream(
         self,
         frames: FrameSource,
-        T: int = 1,
+        T: int | None = None,
         steps: int | Iterable[int] = (),
         *,
         every: int = 1,
@@ -320,6 +321,7 @@ class SpikingYOLO:
         track_conf: float = START,
         lossless: bool = False,
         bgr: bool = False,
+        want: Collection[Want] = (),
         **boxes: Unpack[BoxOptions],
     ) -> Iterator[Result]:
         """Detect objects in a video, frame by frame.
@@ -332,7 +334,8 @@ class SpikingYOLO:
 
         Args:
             frames: A video file, a webcam's number, a folder of images, or an iterable of images.
-            T: Timesteps per frame.
+            T: Timesteps per frame. By default the last of `steps`, or else one, where the network
+                keeps its state; where it does not, as many as for an image.
             steps: See `detect`.
             every: Take every n-th frame.
             track: Give each box the id of its object, by ByteTrack; see Boxes.id.
@@ -340,6 +343,7 @@ class SpikingYOLO:
             lossless: Every frame has, to the bit, the boxes of a photograph of the same network,
                 for more operations. Thresholds are those of photographs.
             bgr: See `detect`.
+            want: See `detect`; with `track` the ANN's boxes have ids too.
             boxes: See `detect`.
 
         Yields:
@@ -354,11 +358,13 @@ class SpikingYOLO:
             ...     print(result.frame, result.counts(), result.operations_per_mac)
         """
         selection = self._selection(boxes)
-        T = check_count("T", T)
-        times = checked_steps(steps, T)
+        recipe = self._source.recipe
+        needed = 1 if recipe.keeps_frames else needed_timesteps(recipe.name)
+        times, T = _timesteps(steps, T, needed)
+        wanted = _wanted(want)
         every = check_count("every", every)
         source = frames_of(frames, bgr)
-        tracker = Tracker(source.fps / every, track_conf) if track else None
+        trackers = [Tracker(source.fps / every, track_conf) for _ in range(2 * track)]
         detector = self if lossless else self._for_videos()
         if lossless:
             check_lossless(self._source.recipe)
@@ -380,14 +386,14 @@ class SpikingYOLO:
             if not first:
                 return
             detector._calibrate_once(pictures)
-            observer = detector.observer(selection).at(first[0])
-            stream = observer.stream(T, lossless)
-            for seen in observer.follow(chain(first, waiting), stream, times):
+            observer = detector.observer(selection)
+            following = chain(first, waiting)
+            for seen in observer.follow(following, T, times, lossless=lossless, want=wanted):
+                if trackers and "ann" in wanted:
+                    seen = replace(seen, ann=trackers[1].update(seen.ann_boxes, seen.cut))
                 costs = detector._costs(seen)
                 result = Result.of(seen, self.names, detector._source.recipe, costs)
-                if tracker is not None:
-                    result = result.tracked(tracker)
-                yield result
+                yield result.tracked(trackers[0]) if trackers else result
 
         return results()
 
@@ -444,6 +450,23 @@ class SpikingYOLO:
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what is pickled, makes its networks anew."""
         return {**self.__dict__, "_idle": []}
+
+
+def _timesteps(steps: Any, T: int | None, needed: int) -> tuple[list[int], int]:
+    """The steps to observe and the timesteps of a call, checked; needed: those by default."""
+    if T is not None:
+        T = check_count("T", T)
+    times = checked_steps(steps, T)
+    return times, T or max(times, default=needed)
+
+
+def _wanted(want: Collection[Want]) -> set[Want]:
+    """Boxes, and what else is wanted. Raises UserError for what nobody can find out."""
+    known = get_args(Want)
+    for name in want:
+        if name not in known:
+            raise UserError(f"want has {name!r}, which is none of {', '.join(known)}")
+    return {"boxes", *want}
 
 
 def _listed_images(image: Any) -> Sequence[Any]:

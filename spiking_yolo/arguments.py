@@ -82,7 +82,7 @@ OUTPUT = Parameter(group="Output")
 if TYPE_CHECKING:
     Settings = Mapping[str, Any]
 else:
-    # Also a list for cyclopts, so that --set can be given more than once.
+    # A list as well for cyclopts, so that --set can be given more than once.
     Settings = Annotated[
         list[str] | Mapping[str, Any],
         Parameter(

@@ -9,7 +9,6 @@ import shlex
 import signal
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -239,42 +238,13 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
 
 
 def prepare_process() -> None:
-    """Let SIGTERM be handled like Ctrl-C, any text be printed, and threads leave other jobs their
-    processors; not for calls from Python.
-    """
+    """Let SIGTERM be handled like Ctrl-C and any text be printed; not for calls from Python."""
     ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if threading.current_thread() is threading.main_thread() and not ignored:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # GNU's OpenMP reads both when torch is imported. Its threads wait for each other by spinning,
-    # by default for so long that a job beside them takes their processor many times as long.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    if threads := idle_cores():
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-
-
-def idle_cores(system: Path = Path("/")) -> int | None:
-    """Cores that no other process keeps busy, at least one; None if all are idle, or if the system
-    does not tell: Linux does.
-
-    A thread of PyTorch that shares its core with another job holds up all the others.
-    """
-    load, pairs = system / "proc/loadavg", system / "sys/devices/system/cpu/smt/active"
-    if not (load.is_file() and pairs.is_file()):
-        return None
-    running: list[int] = []
-    # Many run for a moment only.
-    for _ in range(5):
-        time.sleep(0.002)
-        running.append(int(load.read_text().split()[3].partition("/")[0]))
-    processors = os.cpu_count() or 1
-    idle = max(1, processors + 1 - min(running))
-    # Of a core with two processors PyTorch takes one.
-    cores = processors // (1 + int(pairs.read_text()))
-    return idle if idle < min(cores, len(os.sched_getaffinity(0))) else None
 
 
 def status(call: Callable[[], int | None]) -> int:

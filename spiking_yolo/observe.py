@@ -8,8 +8,8 @@ network and the ANN on it, decodes their outputs, compares them and counts what 
 One run to T gives an `Observation` per image with a `StepObservation` for each of `steps` and T.
 T=0 runs the ANN alone. The frames of a video, whose state stays in the network, are followed:
 
-    frames = (read_input(image, observer.spec, frame=n) for n, image in enumerate(video))
-    for seen in observer.follow(frames, observer.stream(), want={"boxes"}):
+    frames = (read_input(image, frame=n) for n, image in enumerate(video))
+    for seen in observer.follow(frames):
         print(seen.frame, seen.cut, seen.last.prediction, seen.last.operations)
 
 Everything that shows, scores or compares whole networks only reads these records.
@@ -336,8 +336,8 @@ class Observer:
     """A spiking network beside the ANN that it was converted from.
 
     Args:
-        networks: The spiking network, or those of several shapes; None where only the ANN, or a
-            stream, is observed.
+        networks: The spiking network, or those of several shapes; None where only the ANN is
+            observed.
         graph: The ANN, on the device of the network.
         spec: How images enter, and what outputs mean.
         selection: Which boxes of a detector count.
@@ -422,27 +422,35 @@ class Observer:
     def follow(
         self,
         frames: Iterable[ImageSource | Input],
-        stream: Stream,
+        T: int = 1,
         steps: Sequence[int] = (),
         *,
+        lossless: bool = False,
         want: Collection[Want] = ("boxes",),
     ) -> Iterator[Observation]:
-        """Observe the frames of one video by a network that keeps its state; costs are per frame.
+        """Observe the frames of one video by a Stream, which keeps its state; costs are per frame.
 
         Where frames have another size than those before, the state starts anew; a Notice says so.
 
         Args:
             frames: As images of `observe`.
-            stream: A network that keeps its state, such as a Stream; it says T.
+            T: Timesteps per frame.
             steps: Timesteps in 1..T to observe besides T.
+            lossless: See Stream.
             want: See `observe`.
+
+        Raises:
+            UserError: As `observe`; or lossless, and the method keeps no state.
         """
         sizes: list[tuple[int, int]] = []
+        stream: Stream | None = None
         for frame in frames:
             inputs = [self._read(frame)]
             observer = self.at(inputs[0])
-            if isinstance(self.networks, Shapes):
-                stream.network = self.networks.network(observer.spec)
+            assert observer.network is not None
+            if stream is None:
+                stream = Stream(observer.network, T, lossless)
+            stream.network = observer.network
             x, placed = observer._stack(inputs), inputs[0].placement
             resized = bool(sizes and placed and placed.image != sizes[-1])
             if placed is not None and (resized or not sizes):
@@ -456,16 +464,7 @@ class Observer:
             start = time.perf_counter()
             run = stream(x, steps=steps, maps=has_maps(want))
             run = replace(run, cut=run.cut or resized)
-            yield from observer._observations(inputs, x, run, stream.T, want, start)
-
-    def stream(self, T: int = 1, lossless: bool = False) -> Stream:
-        """A video through the network: T timesteps per frame; lossless: see Stream.
-
-        Raises:
-            UserError: lossless, and the method keeps no state.
-        """
-        assert self.network is not None
-        return Stream(self.network, T, lossless)
+            yield from observer._observations(inputs, x, run, T, want, start)
 
     def predict(
         self, outputs: Sequence[Tensor], placements: Sequence[Placement]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json import json_text, read_json
+from spiking_yolo.io.json import flat, json_text, read_json
 from spiking_yolo.io.names import LARGEST_INTEGER, did_you_mean, plain_name
 
 
@@ -165,7 +165,7 @@ KINDS: dict[str, Kind] = {
     "multi-level": Kind("a value as one message", carries="any", **_CHANGES),
 }
 
-# spikes per timestep: as many as needed.
+# This many spikes per timestep are as many as needed.
 MAX_GAMMA = 65536
 # calibration.operations where nothing is trained, which takes finer thetas: 1.2 (here 1.6 per MAC)
 # found as much as the ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95)
@@ -188,7 +188,6 @@ class Threshold:
     )
     scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or layer")
     percentile: float = setting(99.9, "in percent, over the positive values", 0.001, 100)
-    levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 1024)
     scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
 
 
@@ -199,8 +198,8 @@ _KINDS = "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items())
 class Neuron:
     """(b) What a neuron does with its input current in a timestep.
 
-    In a later frame of a video a neuron fires if half a threshold and `hysteresis` more is due,
-    and then sends all of it.
+    In a later frame of a video a neuron fires if half a threshold and `dead_zone` more is due, and
+    then sends all of it.
     """
 
     kind: str = setting("if", _KINDS, choices=KINDS)
@@ -212,7 +211,7 @@ class Neuron:
         "spikes", "what travels: spikes, the ends of runs of spikes, or signed digits +-2^k"
     )
     slack: float = setting(0.0, "for events=digits: saves digits, in thresholds of error", 0, 0.49)
-    hysteresis: float = setting(0.0, "dead zone of later frames, in thresholds", 0, 16)
+    dead_zone: float = setting(0.0, "in later frames of a video, in thresholds", 0, 16)
     pool_first: bool = setting(True, "neurons that send changes stand behind their max pooling")
 
 
@@ -220,19 +219,12 @@ class Neuron:
 class Msat:
     """(b) The multi-stage adaptive threshold of neuron.kind=msat; see rate/neurons/msat.py."""
 
-    variant: Literal["eq17", "algorithm1"] = setting("eq17", "Eq. 17, or Algorithm 1 as we read it")
-    dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
-    det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
-    mu: bool = setting(False, "the term exp(-|mean potential|) of Eq. 16")
     gain: float = setting(1.0, "k: a potential U counts as k U / Theta; 0: chosen", 0, 100)
     alpha: float = setting(0.03, "slope of the tracking threshold", 0, 100)
-    k_a: float = setting(1.0, "weight of its logarithm", 0, 100)
     k_i: float = setting(1.0, "scale of its logarithm", 1e-6, 1e6)
     c: float = setting(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
-    tau_mp: float = setting(1.0, "weight of the tracking threshold", 0, 100)
-    tau_rd: float = setting(1.0, "weight of the evoked threshold", 0, 100)
-    g: float = setting(0.1, "for variant=algorithm1: gain", 0, 100)
-    floor: float = setting(1e-3, "smallest threshold, in theta; the authors have none", 0, 1)
+    tau_mp: float = setting(1.0, "weight of the tracking threshold (DTT, Eq. 15); 0: none", 0, 100)
+    tau_rd: float = setting(1.0, "weight of the evoked threshold (DET, Eq. 16); 0: none", 0, 100)
 
 
 @dataclass(frozen=True)
@@ -299,9 +291,9 @@ def settings_table() -> list[tuple[str, Any, str]]:
     return [(f"{slot}.{entry.name}", entry.default, entry.documentation) for slot, entry in entries]
 
 
-# Neurons of which a value that is out of reach is clipped, and not sent later.
+# The neurons that clip a value which is out of reach, and do not send the rest later.
 CLIPPED = ("few-spikes", "multi-level")
-# Of methods whose weights move.
+# What is said of methods whose weights move.
 TUNED_REMARK = "weights tuned without labels"
 
 
@@ -452,8 +444,33 @@ class Recipe:
         """The inverse of `to_json`. Raises ValueError, LookupError or AttributeError for others."""
         slots = read_json(text, dict[str, Any])
         name = slots.pop("name")
-        flat = {f"{slot}.{k}": v for slot, values in slots.items() for k, v in values.items()}
-        return cls(name).with_settings(flat)
+        return cls(name).with_settings(current_settings(flat(slots)))
+
+
+# Keys of earlier versions: those with another name now, and of those that are gone the values that
+# mean what this version does.
+_RENAMED = {"neuron.hysteresis": "neuron.dead_zone"}
+_REMOVED: dict[str, tuple[Any, ...]] = {
+    "threshold.levels": (16, 32),
+    "msat.variant": ("eq17",),
+    "msat.dtt": (True,),
+    "msat.det": (True,),
+    "msat.mu": (False,),
+    "msat.k_a": (1.0,),
+    "msat.g": (0.1,),
+    "msat.floor": (1e-3,),
+}
+
+
+def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file by the keys of this version; a removed key with another meaning
+    stays, so that `with_settings` refuses it.
+    """
+    current: dict[str, Any] = {}
+    for key, value in settings.items():
+        if value not in _REMOVED.get(key, ()):
+            current[_RENAMED.get(key, key)] = value
+    return current
 
 
 # Name of a slot -> its type.
@@ -488,12 +505,10 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     for what, is_set in rate_only.items():
         if is_set and kind.differential:
             yield f"{what} needs rate coding, and neuron.kind={neuron.kind} sends changes"
-    complete_only = {"neuron.slack": neuron.slack, "neuron.hysteresis": neuron.hysteresis}
+    complete_only = {"neuron.slack": neuron.slack, "neuron.dead_zone": neuron.dead_zone}
     for what, is_set in (complete_only | by_gradient).items():
         if is_set and not (recipe.complete and neuron.kind == "sigma-delta"):
             keys = f"neuron.kind=sigma-delta, neuron.events=digits, neuron.gamma={MAX_GAMMA}"
             yield f"{what} needs complete values: --set {keys}"
     if kind.msat and neuron.events == "switches":
         yield "neuron.events=switches needs spikes of one value: neuron.kind=if"
-    if kind.msat and not recipe.msat.floor and neuron.gamma > 1:
-        yield "msat.floor=0 needs neuron.gamma=1: bursts are divided by the threshold"

@@ -88,6 +88,17 @@ class Result:
         return replace(self, detections=self.boxes[index].detections)
 
     @property
+    def ann(self) -> "Result":
+        """What the original network finds in the image, where `want` of the call has "ann".
+
+        Raises:
+            UserError: It has not.
+        """
+        if self.seen.ann is None:
+            raise UserError('the ANN was not observed: give the call want=["ann"]')
+        return Result.of_ann(self.seen, self.names, self.costs)
+
+    @property
     def boxes(self) -> Boxes:
         """The boxes by the names of Ultralytics: xyxy, conf, cls, id, xywh, xyxyn, xywhn."""
         return Boxes(self.detections, self.orig_shape)

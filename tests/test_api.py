@@ -83,6 +83,12 @@ def test_ann_is_the_original_network(detector, weights, photo):
     assert ann.energy == pytest.approx(spiking.ann_energy, nan_ok=True)
     assert torch.equal(ann.boxes.cls, expected.class_id)
     torch.testing.assert_close(ann.boxes.xyxy, expected.xyxy, atol=1e-3, rtol=1e-4)
+    beside = detector.detect(photo, want=["ann"], **CONF)
+    assert torch.equal(beside.ann.boxes.xyxy, ann.boxes.xyxy) and beside.ann.T == 0 < beside.T
+    with pytest.raises(UserError, match="the ANN was not observed"):
+        assert spiking.ann
+    with pytest.raises(UserError, match="want has 'an', which is none of boxes, ann, maps"):
+        detector.detect(photo, want=["an"])
 
 
 def test_a_saved_network_is_the_same_detector(detector, converted, photo):
@@ -210,9 +216,12 @@ def test_timesteps_by_default(weights, photo):
     """Those of the table of methods; of what it does not know 64; of `steps` the last."""
     for method, T in (("dcgs", 2), ("channel-norm", 128)):
         assert SpikingYOLO(weights, method).detect(photo).T == T
+        (frame,) = SpikingYOLO(weights, method).stream([photo])
+        assert frame.T == T
     own = Recipe("my-method")
     detector = SpikingYOLO(weights, own)
     assert detector.detect(photo).T == 64
+    assert [frame.T for frame in SpikingYOLO(weights).stream([photo])] == [1]
     assert detector.detect(photo, steps=iter([3, 2])).T == 3
     assert list(detector.detect(photo, steps=2).steps) == [2]
     with pytest.raises(UserError, match=r"steps must be a whole number.*not 0"):

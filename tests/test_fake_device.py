@@ -17,7 +17,6 @@ from spiking_yolo.io.assets import default_weights
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "random input": ("p-norm", {"encoding.input": "poisson"}),
-    "algorithm 1": ("msat", {"msat.variant": "algorithm1"}),
     "switches": ("p-norm", {"neuron.events": "switches"}),
     "reset to zero": ("p-norm", {"neuron.reset": "zero"}),
     "some steps are not read": ("burst", {"readout.skip": 1}),

@@ -13,7 +13,6 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.video import Stream
 from spiking_yolo.observe import Input, Observer, read_input, relative_error
 
 T, STEPS = 6, (2, 4)
@@ -106,12 +105,11 @@ def test_frames_cost_what_changes(detector):
     clip = walk(4, seed=2)
     network = converted.network()
     assert isinstance(network, IntegerNetwork)
-    ann = Observer(None, converted.graph, converted.spec)
     inputs = [read_input(frame, converted.spec, frame=n) for n, frame in enumerate(clip)]
-    seen = list(ann.follow(inputs, Stream(network, T=1), want=("ann",)))
+    seen = list(observer(converted).follow(inputs, want=("ann",)))
     assert [one.input.frame for one in seen] == [0, 1, 2, 3]
     assert [one.fresh for one in seen] == [True, False, False, False]
-    state, dead_zone = network.start(), converted.recipe.neuron.hysteresis
+    state, dead_zone = network.start(), converted.recipe.neuron.dead_zone
     for k, one in enumerate(inputs):
         run = network.run(one.x[None], state=state, dead_zone=dead_zone)
         found = run.snapshots[1].operations.digits.item()
@@ -125,7 +123,7 @@ def test_frames_of_another_size_start_anew(detector):
     frames = [*walk(2), *walk(3, 80, 48), *walk(1)]
     own = observer(converted)
     with pytest.warns(Notice, match="frames of 48x80 pixels follow those of 80x48") as notices:
-        seen = list(own.follow(frames, own.stream()))
+        seen = list(own.follow(frames))
     assert len(notices) == 1
     assert [one.fresh for one in seen] == [True, False, True, False, False, True]
     assert [one.cut for one in seen] == [False, False, True, False, False, True]
@@ -142,4 +140,4 @@ def test_progress_and_mistakes(detector):
     with pytest.raises(UserError, match="steps"):
         list(observer(converted).observe(photos[:1], T, [T + 1]))
     with pytest.raises(UserError, match="leave lossless out"):
-        observer(converted).stream(1, lossless=True)
+        list(observer(converted).follow(walk(1), lossless=True))

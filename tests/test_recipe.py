@@ -7,7 +7,7 @@ import pytest
 
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import SLOTS, Neuron, Recipe, settings_table
+from spiking_yolo.recipe import SLOTS, Msat, Neuron, Recipe, settings_table
 
 
 def test_json_round_trip_of_every_method():
@@ -19,6 +19,15 @@ def test_json_round_trip_of_every_method():
 def test_json_may_leave_keys_at_their_default():
     text = json.dumps({"name": "mine", "neuron": {"gamma": 2}})
     assert Recipe.from_json(text) == Recipe("mine", neuron=Neuron(gamma=2))
+
+
+def test_keys_of_earlier_versions_are_read_where_they_mean_the_same():
+    neuron = {"gamma": 2, "hysteresis": 0.5}
+    old = {"name": "mine", "neuron": neuron, "msat": {"variant": "eq17", "floor": 0.001, "k_i": 2}}
+    read = Recipe.from_json(json.dumps(old))
+    assert read == Recipe("mine", neuron=Neuron(gamma=2, dead_zone=0.5), msat=Msat(k_i=2))
+    with pytest.raises(UserError, match=r"unknown setting 'msat\.variant'"):
+        Recipe.from_json(json.dumps({"name": "mine", "msat": {"variant": "algorithm1"}}))
 
 
 def test_settings_table_lists_every_field_with_its_default():
@@ -35,8 +44,8 @@ def test_settings_are_parsed_to_the_type_of_their_key():
         ("neuron.gamma", "4", 4),
         ("neuron.initial", "-0.5", -0.5),
         ("neuron.reset", "zero", "zero"),
-        ("msat.mu", "False", False),
-        ("msat.mu", "1", True),
+        ("neuron.pool_first", "False", False),
+        ("neuron.pool_first", "1", True),
         ("threshold.percentile", 99, 99.0),
     ):
         slot, name = key.split(".")
@@ -52,7 +61,7 @@ def test_bad_settings_are_refused_in_one_line():
         ({"neuron.gamma": "4.5"}, "int"),
         ({"neuron.gamma": True}, "int"),
         ({"neuron.initial": "half"}, "float"),
-        ({"msat.mu": "maybe"}, "bool"),
+        ({"neuron.pool_first": "maybe"}, "bool"),
         ({"neuron.kind": "lif"}, "if, ibt"),
         ({"neuron.gamma": "0"}, ">= 1"),
         ({"threshold.percentile": "nan"}, "percentile"),

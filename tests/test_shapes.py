@@ -17,7 +17,7 @@ from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import Notice
@@ -235,6 +235,20 @@ def test_options():
             EvalOptions(rect=True, **other)
 
 
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Height and width of every network that is built."""
+    sizes: list[tuple[int, int]] = []
+    original = Converted.network
+
+    def network(self: Converted, *device: Any) -> Any:
+        sizes.append((self.spec.height, self.spec.width))
+        return original(self, *device)
+
+    monkeypatch.setattr(Converted, "network", network)
+    return sizes
+
+
 def macs_of(weights: Path, size: tuple[int, int]) -> int:
     """Multiply-accumulates at a size."""
     return SpikingYOLO(weights, imgsz=64).detect_ann(np.zeros((*size, 3), np.uint8)).macs
@@ -243,13 +257,13 @@ def macs_of(weights: Path, size: tuple[int, int]) -> int:
 @pytest.mark.parametrize(
     ("words", "size"), [((), (32, 64)), (("--square",), (64, 64)), (("--imgsz", "64x64"), (64, 64))]
 )
-def test_detect(weights, wide, tmp_path, words, size):
-    """A photograph and a clip."""
+def test_detect(weights, wide, tmp_path, built, words, size):
+    """A photograph and a clip, for which no network of another size is built."""
     clip = write_frames(tmp_path / "clip.mp4", walk(2, 48, 128))
     call = ("--weights", weights, "--save-json", "--ann", "--project", tmp_path / "runs")
     assert run_tool("detect", wide, clip, *call, *words) == 0
     said = json.loads((tmp_path / "runs/exp/detections.json").read_text())
-    assert [one["macs"] for one in said] == [macs_of(weights, size)] * 3
+    assert built == [size] and [one["macs"] for one in said] == [macs_of(weights, size)] * 3
 
 
 @pytest.mark.parametrize(
@@ -261,14 +275,16 @@ def test_detect(weights, wide, tmp_path, words, size):
         (("--imgsz", "64x64"), (64, 64), (64, 64)),
     ],
 )
-def test_eval(weights, wide, tmp_path, words, photographs, videos):
+def test_eval(weights, wide, tmp_path, built, words, photographs, videos):
     """Photographs without labels, and a clip."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/wide.png").write_bytes(wide.read_bytes())
     clip = write_frames(tmp_path / "clip.mp4", walk(2, 48, 128))
     for data, size in ((tmp_path / "photos", photographs), (clip, videos)):
         call = ("--weights", weights, "--data", data, "--T", 1, "--project", tmp_path / "runs")
+        built.clear()
         assert run_tool("eval", *call, "--name", data.stem, *words) == 0
+        assert set(built) == {size}
         (path, *_) = sorted((tmp_path / "runs" / data.stem).rglob("results.json"))
         content = json.loads(path.read_text())
         assert content["own_shape"] is (size == (32, 64))

@@ -200,7 +200,9 @@ class Job:
             later = "; --minutes count from the training on" if self.seconds else ""
             self.say(f"looking for thresholds{later}")
         session, start = replace(session, progress=report), known and known.neurons
-        job = calibrating.Job(ann.graph, spec, statistics, recipe, images, session, start)
+        job = calibrating.CalibrationJob(
+            ann.graph, spec, statistics, recipe, images, session, start
+        )
         self._save(recipe, names, State(calibrating.calibrate(job)), done)
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:

@@ -41,21 +41,28 @@ from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.spikes.counting import count_digits
 from spiking_yolo.spikes.layout import NeuronParameters, per_channel
 
-# Above 4 the thresholds of Eq. 17 collapse.
+# The gains of MSAT that are tried for all layers: above 4 the thresholds of Eq. 17 collapse.
 GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+# A smaller gain sends fewer spikes, so it is taken where its error is within NEAR of the smallest
+# one. A layer's own gain has to lower the error by more than WORTH, so that chance
+# differences do not decide.
 NEAR, WORTH = 0.03, 0.005
-# Of a layer's gain, beside the one for all.
+# These multiples of the gain for all are tried in each layer.
 STEPS = (0.8, 1.25)
-# For later frames: rounds, how far one goes towards equal shares between layers and, since these
-# estimates are less certain, within them, and at most. A share below LEAST is not believed; halving
-# all thetas multiplies the operations by about 2 to the power of POWER.
-ROUNDS, OF_LAYERS, OF_CHANNELS, FARTHEST, LEAST, POWER = 4, 0.3, 0.15, 0.7, 1e-7, 1.4
-# Images of a training step, at least.
+# Thresholds for later frames are balanced in ROUNDS: each goes this far towards equal shares
+# between layers, and half as far between channels, whose estimates are less certain. No theta
+# changes by more than a factor of exp(FARTHEST) = 2 in a round.
+ROUNDS, OF_LAYERS, OF_CHANNELS, FARTHEST = 4, 0.3, 0.15, 0.7
+# This is added to every share, so that none is zero in a ratio.
+SMALLEST_SHARE = 1e-7
+# Halving all thetas multiplies the operations by about 2 ** POWER; the search at the end is exact.
+POWER = 1.4
+# A training step sees this many images at least.
 FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Job:
+class CalibrationJob:
     """A network to calibrate.
 
     Attributes:
@@ -76,14 +83,14 @@ class Job:
 
 
 @torch.no_grad()
-def calibrate(job: Job) -> NeuronParameters:
+def calibrate(job: CalibrationJob) -> NeuronParameters:
     """The parameters of the neurons that a recipe learns by running the network."""
     # One state serves every readout.
     recipe = replace(job.recipe, readout=Readout())
     job = replace(job, recipe=recipe)
     neurons = base_parameters(job.graph, job.statistics.histograms, recipe)
     if recipe.chooses_gain:
-        # Until thresholds are known.
+        # The gain is chosen once thresholds are known.
         neurons = with_gain(neurons, 1.0)
     if recipe.threshold.rule == "balance":
         neurons = balance(job, neurons)
@@ -96,7 +103,7 @@ def calibrate(job: Job) -> NeuronParameters:
     return neurons
 
 
-def balance(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+def balance(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
     """Threshold balancing (Sengupta 2019, section 3.1).
 
     theta is the largest current that the layer receives while the layers before it spike.
@@ -113,7 +120,9 @@ def balance(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     return balanced
 
 
-def _extreme_currents(network: SpikingNetwork, layer: str, job: Job) -> tuple[Tensor, Tensor]:
+def _extreme_currents(
+    network: SpikingNetwork, layer: str, job: CalibrationJob
+) -> tuple[Tensor, Tensor]:
     """The largest current above and below zero that a layer receives, [C] each."""
     highest = lowest = torch.zeros(())
 
@@ -140,7 +149,7 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
     return at_most(filled * recipe.threshold.scale, node.phi.cap).contiguous()
 
 
-def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+def by_gradient(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; the recipe's own factor comes later."""
     recipe, few = job.recipe, few_of(job.images)
     least = least_thetas(job.graph, job.statistics.histograms)
@@ -164,7 +173,7 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
 
 
 def by_sensitivity(
-    job: Job, network: CompleteNetwork, neurons: NeuronParameters
+    job: CalibrationJob, network: CompleteNetwork, neurons: NeuronParameters
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
     few, seed = few_of(job.images, FEWER), job.recipe.encoding.seed
@@ -176,7 +185,7 @@ def by_sensitivity(
     return {name: {**own, "theta": thetas[name] * factor} for name, own in neurons.items()}
 
 
-def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+def best_gain(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
     """msat.gain of every layer, by the relative error of the output after T.
 
     First one for all: of GAINS the smallest whose error is within NEAR of the smallest error, since
@@ -202,11 +211,11 @@ def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
 
 
 def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
-    """The same gain for every layer."""
+    """The parameters with one gain for every layer."""
     return {name: {**own, "gain": torch.tensor(k)} for name, own in neurons.items()}
 
 
-def _output_error(job: Job, neurons: NeuronParameters, title: str) -> float:
+def _output_error(job: CalibrationJob, neurons: NeuronParameters, title: str) -> float:
     """The relative error of the outputs after T, summed over the images."""
     job.session.progress(title)
     T = job.recipe.calibration.T
@@ -218,7 +227,7 @@ def _output_error(job: Job, neurons: NeuronParameters, title: str) -> float:
     return total
 
 
-def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+def correct(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
     """Layer-wise correction (Li 2021, section 4), per channel, and of the head's bias.
 
     light: bias -= mean(SNN rate - ANN activation). advanced: initial potential += T * mean(ANN -
@@ -232,7 +241,13 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
         job.session.progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, corrected, recipe)
-        excess = torch.cat([_excess(network, part, x, T) for x in job.images]).mean(0)
+        differences: list[Tensor] = []
+        for x in job.images:
+            difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
+            if difference.ndim > 2:
+                difference = difference.flatten(2).mean(2)
+            differences.append(difference)
+        excess = torch.cat(differences).mean(0)
         parameters = dict(corrected.get(node.name, {}))
         if recipe.calibration.kind == "light" or node.op != "activation":
             parameters["bias"] = -excess
@@ -246,16 +261,8 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     return corrected
 
 
-def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
-    """mean(SNN - ANN) of the part's output per image and channel, [N, C]."""
-    difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
-    if difference.ndim > 2:
-        difference = difference.flatten(2).mean(2)
-    return difference
-
-
 def balanced_later(
-    job: Job, network: VideoNetwork, neurons: NeuronParameters, clips: Sequence[Tensor]
+    job: CalibrationJob, network: VideoNetwork, neurons: NeuronParameters, clips: Sequence[Tensor]
 ) -> NeuronParameters:
     """Thresholds with which a later frame of a video takes the operations of the recipe.
 
@@ -279,7 +286,7 @@ def balanced_later(
         spent, error = (torch.cat([*parts.values()]).sum() for parts in (costs, errors))
         changed: dict[str, Mapping[str, Tensor]] = dict(values)
         for name in network.sites:
-            cost, harm = costs[name] / spent + LEAST, errors[name] / error + LEAST
+            cost, harm = costs[name] / spent + SMALLEST_SHARE, errors[name] / error + SMALLEST_SHARE
             of_layer = torch.log(cost.sum() / harm.sum())
             step = OF_LAYERS * of_layer + OF_CHANNELS * (torch.log(cost / harm) - of_layer)
             theta = values[name]["theta"] * step.clamp(-FARTHEST, FARTHEST).exp()

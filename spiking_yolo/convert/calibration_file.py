@@ -29,16 +29,17 @@ from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, label, size_name
 from spiking_yolo.io.tensors import check_finite, checksum, open_safetensors, write_safetensors
 from spiking_yolo.models.load import Ann
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Recipe, current_settings
 from spiking_yolo.spikes.layout import NeuronParameters
 
 THRESHOLD_KEYS = ("theta", "theta_off")
 FORMAT = "spiking_yolo-calibrations-1"
 STATISTICS = "statistics"
-# Of the metadata, beside an entry for the statistics and each calibration.
+# The metadata have these, beside an entry for the statistics and each calibration.
 COMMON = {"format", "weights_sha256", "imgsz", "checksum"}
 
-# Of the default method, the best first: what is taken where no calibration is named.
+# The calibrations of the default method, the best first: the order in which one is looked for where
+# none is named.
 BEST = ("tuned-weights", "tuned", "default", "fine", "untrained")
 
 Entry = dict[str, Any]
@@ -82,7 +83,7 @@ def start_of(method: str) -> Recipe:
     return METHODS[method].recipe if method in METHODS else Recipe(method)
 
 
-def settings_of(recipe: Recipe) -> dict[str, Any]:
+def own_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings of a recipe that are not its method's, by key."""
     settings = recipe.changes(start_of(recipe.name))
     settings.pop("calibration.name", None)
@@ -118,7 +119,7 @@ class CalibrationResult:
         Gradients learn what holds for every setting of the neurons. For how many steps they did is
         a fact about a calibration, and not a choice of those who use it.
         """
-        own, wanted = settings_of(self.recipe), settings_of(recipe)
+        own, wanted = own_settings(self.recipe), own_settings(recipe)
         if recipe.by_gradient:
             for settings in (own, wanted):
                 for key in list(settings):
@@ -129,7 +130,7 @@ class CalibrationResult:
 
     def contents(self) -> tuple[dict[str, Tensor], Entry]:
         """Tensors and entry in the file."""
-        content: Entry = {"settings": settings_of(self.recipe), "images": asdict(self.images)}
+        content: Entry = {"settings": own_settings(self.recipe), "images": asdict(self.images)}
         if self.done < 1:
             content["done"] = self.done
         return {**pack(self.neurons), **self.stored}, content
@@ -202,7 +203,7 @@ class CalibrationFile:
                 of_neurons[key] = value
         neurons = unpack(of_neurons)
         try:
-            settings = {**content["settings"], "calibration.name": name}
+            settings = {**current_settings(content["settings"]), "calibration.name": name}
             recipe, done = start_of(method).with_settings(settings), content.get("done", 1.0)
             images = ImageList(**content["images"])
             result = CalibrationResult(recipe, neurons, images, stored, done)
@@ -292,7 +293,7 @@ def user_path(ann: Ann) -> Path:
 
 
 def destination(ann: Ann, output: Path | None = None) -> Path:
-    """Where `calibrate` writes.
+    """The path that `calibrate` writes to.
 
     output: A folder, or the .safetensors file; by default beside the weights, for a network of the
     package in the user's cache.

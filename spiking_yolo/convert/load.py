@@ -4,8 +4,7 @@ statistics, a recipe, neurons.
 A network without a calibration takes its thresholds from the pictures that it is about to see.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert import calibration_file, thresholds
-from spiking_yolo.convert.calibrate import Job, calibrate
+from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.calibration_file import calibrate_command, calibration_files
 from spiking_yolo.convert.learn.statistics import (
     ImageList,
@@ -240,31 +239,22 @@ class Uncalibrated:
         tensors = {key: value.clone() for key, value in ann.graph.tensors.items()}
         graph = replace(ann.graph, tensors=tensors)
         neurons = None
-        with _one_thread():
+        # Another number of threads rounds sums differently, and the search for thresholds would
+        # amplify a difference in the last bit.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
             histograms = collect_histograms(graph, images)
             statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
             if recipe.by_gradient:
                 settings: dict[str, Any] = {"calibration.kind": "none", "calibration.frames": 1}
-                if "calibration.operations" not in calibration_file.settings_of(recipe):
+                if "calibration.operations" not in calibration_file.own_settings(recipe):
                     settings["calibration.operations"] = UNTRAINED_OPERATIONS
                 recipe = recipe.with_settings(settings)
-                neurons = calibrate(Job(graph, ann.spec, statistics, recipe, images))
+                neurons = calibrate(CalibrationJob(graph, ann.spec, statistics, recipe, images))
+        finally:
+            torch.set_num_threads(threads)
         return convert(ann.graph, ann.spec, statistics, recipe, self.provenance, neurons)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch compute in one thread.
-
-    Another number of threads rounds sums differently, and the search for thresholds would amplify a
-    difference in the last bit.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _read(photographs: Iterable[Picture]) -> list[Picture]:
@@ -430,14 +420,14 @@ def load_statistics(ann: Ann, path: Path | None = None) -> Statistics:
 
 
 def no_statistics(ann: Ann, recipe: Recipe) -> str:
-    """That a network has nothing to take thresholds from, and how to change that."""
+    """The message that a network has nothing to take thresholds from, and how to change that."""
     what = "calibration" if recipe.runs_network else "activation statistics"
     make = f"make them with {calibrate_command(ann, recipe)}"
     return f"no {what} of {ann.weights}{_others(ann, recipe)}: {make}"
 
 
 def _others(ann: Ann, recipe: Recipe) -> str:
-    """Where none was found, and which ones have to be named."""
+    """The part of a message that says at which size none was found, and which have to be named."""
     names = [name for file in calibration_files(ann) for name in file.names(recipe.name)]
     found = f" (found: --calibration {' or '.join(names)})" if names else ""
     return f" at {size_name(ann.imgsz)} pixels{found}"

@@ -43,7 +43,7 @@ CALIBRATIONS: dict[str, dict[str, Any]] = {
     "tuned-weights": {**_TUNED, "calibration.weights": True},
     "video": {
         "threshold.scale": 1.3,
-        "neuron.hysteresis": 0.9,
+        "neuron.dead_zone": 0.9,
         "calibration.kind": "tuned",
         "calibration.operations": 0.075,
         "calibration.steps": 600,
@@ -243,7 +243,7 @@ def calibration_light() -> Recipe:
     adds theta / 2T in every step: in error .27 for .30 at T = 32, for a sixth fewer operations. The
     head's bias is corrected too. Needs: the network run on calibration images.
     """
-    threshold = Threshold(rule="mmse", scope="layer", levels=32)
+    threshold = Threshold(rule="mmse", scope="layer")
     calibration = Calibration(kind="light", T=32)
     return Recipe("calibration-light", threshold, Neuron(initial=0.5), calibration=calibration)
 
@@ -258,7 +258,7 @@ def calibration_advanced() -> Recipe:
     release's theta / 2T in every step: the same error (.16 and .15 at T = 32), for a sixth fewer
     operations. Otherwise as calibration-light. Needs: the network run on calibration images.
     """
-    threshold = Threshold(rule="mmse", scope="layer", levels=32)
+    threshold = Threshold(rule="mmse", scope="layer")
     calibration = Calibration(kind="advanced", T=32)
     return Recipe("calibration-advanced", threshold, Neuron(initial=0.5), calibration=calibration)
 
@@ -319,7 +319,7 @@ def msat() -> Recipe:
 
     The spike confidence of the released code, which the draft does not mention, is left out: on
     photographs it raises the error by 70 % at T = 16, and by 40 to 50 % at T = 32 and 64 (measured
-    with 0.3.0). Ablation: --set msat.dtt=false, msat.det=false. Needs: the network run on
+    with 0.3.0). Ablation: --set msat.tau_mp=0, msat.tau_rd=0. Needs: the network run on
     calibration images.
     """
     return Recipe("msat", Threshold(rule="max", scope="layer"), Neuron(kind="msat"), Msat(gain=0))
@@ -373,7 +373,7 @@ def signed_digits() -> Recipe:
             gamma=MAX_GAMMA,
             initial=0.5,
             slack=0.15,
-            hysteresis=0.35,
+            dead_zone=0.35,
         ),
         calibration=Calibration(kind="trained", operations=0.7, steps=640),
         encoding=Encoding(denoise=True),
@@ -390,7 +390,7 @@ def few_spikes() -> Recipe:
     clipped. A step of ours is K sub-steps, layer after layer: L layers need L * K on a chip. The
     output is that of the network with activations of 8 bits, and no step adds to it. Published
     neurons round down; a potential of half a spike at the start rounds to the nearest, which makes
-    this rival better. Output error on 8 COCO train2017 photographs, and operations per MAC: .077
+    this baseline better. Output error on 8 COCO train2017 photographs, and operations per MAC: .077
     (1.68) rounded down, .032 (1.80) to the nearest; with K = 7 (neuron.gamma=127,
     threshold.scale=0.0078125) .041 (1.41), with K = 6 .132 (1.04). Needs: activation statistics.
     """
@@ -413,7 +413,7 @@ def sfn() -> Recipe:
     which costs a multiplication. It is settled after one step. Needs: activation statistics, of
     both signs.
     """
-    threshold = Threshold(rule="mmse", levels=32, scale=1 / 32)
+    threshold = Threshold(rule="mmse", scale=1 / 32)
     return Recipe("sfn", threshold, Neuron(kind="multi-level", gamma=32, initial=0.5))
 
 
@@ -459,6 +459,6 @@ def dcgs() -> Recipe:
     theta is the 99.9th percentile of the channel. They report T = 4 and 8, and count every spike as
     one operation, whatever its size. Their networks have ReLU; what leaky ReLU does is ours.
     Neurons stand behind their max pooling, as in all methods that follow sums, which makes this
-    rival cheaper. Needs: activation statistics.
+    baseline cheaper. Needs: activation statistics.
     """
     return Recipe("dcgs", Threshold(rule="percentile", percentile=99.9), Neuron(kind="dcgs"))

@@ -39,11 +39,10 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
                     f"node {node.name!r} has a {what}, which {recipe.neuron.kind} neurons lack: use"
                     f" --method {DEFAULT}, or train with ReLU (Ultralytics: model={YAML})"
                 )
-        if phi.cap is not None and kind.msat and recipe.msat.variant == "algorithm1":
-            # Its threshold falls to nothing while the potential of a saturated neuron grows.
-            raise UserError(f"node {node.name!r} has a cap: use --set msat.variant=eq17")
 
 
+# Quantisation levels below theta for rule=mmse: the T of the methods that use it.
+LEVELS = 32
 # Thetas that make up the range of a layer, at most.
 FINEST = 1 << 14
 # A threshold has settled when a step raises it by no more than this share.
@@ -83,7 +82,7 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
         # It has no highest rate: a neuron catches up later, and nothing is clipped.
         gamma = 1
     rounds = recipe.neuron.initial == 0.5
-    return mmse(histogram, sign, settings.levels, gamma, rounds, cap)
+    return mmse(histogram, sign, LEVELS, gamma, rounds, cap)
 
 
 def at_most(values: Tensor, cap: float | None) -> Tensor:

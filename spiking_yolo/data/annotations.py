@@ -333,7 +333,7 @@ def _images(key: str, root: Path, path: Path) -> list[str]:
     if not os.path.exists(entry):
         entry = root / key.removeprefix("../")
     if os.path.isdir(entry):
-        # Which follows links to folders.
+        # A glob follows links to folders.
         found = glob.iglob(f"{glob.escape(str(entry))}/**", recursive=True)
         return sorted(name for name in found if Path(name).suffix.lower() in IMAGES)
     if not os.path.isfile(entry):

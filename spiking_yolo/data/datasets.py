@@ -156,7 +156,7 @@ class DetectionSet:
             yield f"{s.image_id}|{s.path.name}|{size}|{s.labels.tolist()}|{s.boxes.tolist()}"
 
     def indexed(self) -> Self:
-        """The same set with labels that are indices of `classes`."""
+        """A copy of the set with labels that are indices of `classes`."""
         order = np.argsort(self.category_ids)
         ids = np.array(self.category_ids, dtype=np.int64)[order]
         samples = [replace(s, labels=order[np.searchsorted(ids, s.labels)]) for s in self.samples]

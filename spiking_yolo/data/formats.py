@@ -46,7 +46,7 @@ class Format:
     option: str = ""
 
 
-# In order: the first that recognises a path reads it.
+# The first that recognises a path reads it.
 FORMATS: tuple[Format, ...] = (
     Format(
         "a COCO annotation file",

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -25,12 +24,9 @@ if TYPE_CHECKING:
 FORMATS = ("AVIF", "JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch"]
-# Of the letterbox: half of 255 in darknet, and what Ultralytics has.
+# The grey of the letterbox: half of 255 in darknet, and what Ultralytics has.
 GREY, GREY_114 = 128, 114
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
-
-# Pillow warns at half the size at which it raises an error.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Picture(NamedTuple):
@@ -151,7 +147,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the network's input. All pairs are (width, height) in pixels.
+    """The place of an image in the network's input. All pairs are (width, height) in pixels.
 
     Attributes:
         image: Original size.
@@ -211,6 +207,6 @@ def preprocess(image: np.ndarray, spec: "Spec") -> tuple[Tensor, Placement]:
         source, grey = image.astype(np.float32), GREY
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR)
     canvas = np.full((spec.height, spec.width, 3), grey, np.uint8)
-    # To the nearest, as np.rint.
+    # convertScaleAbs rounds to the nearest, as np.rint does.
     canvas[top : top + height, left : left + width] = cv2.convertScaleAbs(resized)
     return torch.from_numpy(canvas).movedim(-1, 0), placement

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,7 +23,7 @@ from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 
-# Columns that a line needs, the column of the class, and the lengths of lines that have one.
+# A line needs so many columns; the column of the class, and the lengths of lines that have one.
 _LEAST, _CLASS, _WITH_CLASS = 6, 7, (8, 9)
 _PEDESTRIAN, _NO_CLASS = 1, -1
 
@@ -218,15 +219,9 @@ def _sequence(path: Path) -> VideoSequence:
     frames = frames_of(source)
     fps = frames.fps
     if not isinstance(source, Path):
-        fps = _frame_rate(path, frames.fps)
+        # The seqinfo.ini of a sequence of images may say how many there are in a second.
+        content = ConfigParser(interpolation=None)
+        with suppress(ConfigError, ValueError):
+            content.read(path / "seqinfo.ini")
+            fps = abs(content.getfloat("Sequence", "frameRate")) or fps
     return VideoSequence(path.resolve().name, source, _truth(path), frames.count, fps)
-
-
-def _frame_rate(folder: Path, otherwise: float) -> float:
-    """Frames per second of the images of a sequence, if its seqinfo.ini says so."""
-    content = ConfigParser(interpolation=None)
-    try:
-        content.read(folder / "seqinfo.ini")
-        return abs(content.getfloat("Sequence", "frameRate")) or otherwise
-    except (ConfigError, ValueError):
-        return otherwise

@@ -69,29 +69,28 @@ def expand(sources: Sequence[str]) -> list[str]:
     Raises:
         UserError: A folder, glob or list names nothing, or none of the files exists.
     """
-    names = [name for source in sources for name in _expanded(source)]
-    files = [name for name in names if not (is_webcam(name) or is_address(name))]
-    if len(files) == len(names) and not any(map(os.path.exists, files)):
+    names: list[str] = []
+    for source in sources:
+        if not source:
+            raise UserError("a source is empty: give an image, a folder, a video or a webcam")
+        if not names_several(source):
+            names.append(source)
+            continue
+        if os.path.isfile(source):
+            names += expand(_read_list(Path(source)))
+            continue
+        if os.path.isdir(source):
+            found: Iterable[str] = map(str, Path(source).iterdir())
+            problem = f"{source} holds no images: give a folder with"
+        else:
+            found = glob.iglob(source, recursive=True)
+            problem = f"no image matches {source}: they end in"
+        media = [p for p in found if _suffix(p) in IMAGES | VIDEOS and os.path.isfile(p)]
+        if not media:
+            raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+        names += sorted(media)
+    if names and not any(is_webcam(n) or is_address(n) or os.path.exists(n) for n in names):
         raise UserError(f"{names[0]} does not exist; check the path")
-    return names
-
-
-def _expanded(source: str) -> list[str]:
-    path = Path(source)
-    if not source:
-        raise UserError("a source is empty: give an image, a folder, a video or a webcam")
-    if os.path.isdir(path):
-        names = _media(map(str, path.iterdir()))
-        problem = f"{source} holds no images: give a folder with"
-    elif path.suffix.lower() == LIST and os.path.isfile(path):
-        return [name for line in _read_list(path) for name in _expanded(line)]
-    elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
-        names = _media(glob.iglob(source, recursive=True))
-        problem = f"no image matches {source}: they end in"
-    else:
-        return [source]
-    if not names:
-        raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
     return names
 
 
@@ -109,12 +108,6 @@ def _read_list(path: Path) -> list[str]:
     if not sources:
         raise UserError(f"{path} lists nothing: give text with one source a line")
     return sources
-
-
-def _media(paths: Iterable[str]) -> list[str]:
-    """The images and videos among the paths, sorted."""
-    suffixes = IMAGES | VIDEOS
-    return sorted(p for p in paths if Path(p).suffix.lower() in suffixes and Path(p).is_file())
 
 
 def image_paths(folder: Path) -> tuple[Path, ...]:

@@ -20,9 +20,9 @@ from spiking_yolo.errors import UserError
 if TYPE_CHECKING:
     from spiking_yolo.models.spec import Spec
 
-# Smallest sides of a crop, of the picture's, for detectors and classifiers.
-LEAST = {"detect": 0.5, "classify": 0.8}
-# How often a detector's picture is cropped, or made of four: small objects become common.
+# The smallest sides of a crop, as shares of the picture's, for detectors and classifiers.
+SMALLEST_CROP = {"detect": 0.5, "classify": 0.8}
+# Shares of a detector's pictures that are cropped, or made of four: small objects become common.
 CROPPED, MOSAIC = 0.6, 0.5
 
 
@@ -85,7 +85,7 @@ class RandomPictures:
 
     def picture(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture, [H, W, 3]."""
-        least = LEAST[self.spec.task]
+        least = SMALLEST_CROP[self.spec.task]
         if self.spec.task == "detect" and rng.random() < MOSAIC:
             tiles = [random_crop(self._read(rng), rng, least) for _ in range(4)]
             image = mosaic(tiles, self.spec.height, self.spec.width)
@@ -109,12 +109,12 @@ Clip = list[np.ndarray]
 SIDE = 320
 # Longest time between two frames, in frames.
 LONGEST = 8
-# Clips of a video that are kept, at most.
+# So many clips of a video are kept at most.
 MOST_CLIPS = 64
-# Parts that move, at most, and their smallest and largest sides; deviations of their speed, and of
-# the speed of a camera, per frame. All in shares of the picture's longer side.
+# At most so many parts move; their smallest and largest sides, and the deviations of their speed
+# and of a camera's per frame, are shares of the picture's longer side.
 MOST_PARTS, SMALLEST, LARGEST, SPEED, PAN = 5, 0.05, 0.5, 0.008, 0.003
-# Share of the cameras that move. Deviations of their zoom and of the light, per frame.
+# The share of the cameras that move, and the deviations of their zoom and of the light per frame.
 MOVING, ZOOM, LIGHT = 0.3, 0.003, 1e-3
 # The largest noise, of 255, and the side of a codec's blocks in pixels.
 NOISE, BLOCK = 4, 16
@@ -194,19 +194,15 @@ def clips_of(video: VideoSequence, times: Sequence[int], side: int) -> list[Clip
         if number % stride == 0:
             clips.append([])
         if number % stride in times:
-            clips[-1].append(_shrunk(frame, side))
+            factor = side / max(frame.shape[:2])
+            if factor < 1:
+                how = {"fx": factor, "fy": factor, "interpolation": cv2.INTER_AREA}
+                frame = cv2.resize(frame, None, **how)
+            clips[-1].append(frame)
     whole = [clip for clip in clips if len(clip) == len(times)]
     if not whole:
         raise UserError(f"{video.name} has fewer than {times[-1] + 1} frames: give a longer video")
     return whole
-
-
-def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """An image whose longer side is at most `side`."""
-    factor = side / max(image.shape[:2])
-    if factor >= 1:
-        return image
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def moving(
@@ -220,7 +216,9 @@ def moving(
     side = max(height, width)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for _ in range(rng.integers(1, MOST_PARTS + 1)):
-        part = _part(other, side, rng)
+        size = np.rint(rng.uniform(SMALLEST, LARGEST, 2) * side).astype(int)
+        y, x = (rng.integers(max(1, other.shape[k] - size[k])) for k in (0, 1))
+        part = other[y : y + size[0], x : x + size[1]]
         start = rng.uniform(-0.5, 1, 2) * (width, height)
         parts.append((part, start, rng.normal(0, SPEED * side, 2) * (1, 0.3)))
     camera = rng.normal(0, (PAN * side, PAN * side, ZOOM)) * (rng.random() < MOVING)
@@ -237,14 +235,6 @@ def moving(
         where = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
         grain[where] = fresh[where]
         yield np.rint((frame * (1 + light * t) + grain).clip(0, 255)).astype(np.uint8)
-
-
-def _part(image: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
-    """A part of an image, with sides in shares of `side`."""
-    height, width = np.rint(rng.uniform(SMALLEST, LARGEST, 2) * side).astype(int)
-    top = rng.integers(max(1, image.shape[0] - height))
-    left = rng.integers(max(1, image.shape[1] - width))
-    return image[top : top + height, left : left + width]
 
 
 def _paste(frame: np.ndarray, part: np.ndarray, corner: np.ndarray) -> None:

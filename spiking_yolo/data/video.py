@@ -31,10 +31,8 @@ PATIENCE = 30.0
 PREVIEW = 10
 # So many first frames give no thresholds while their pixels deviate by no more than this.
 BLACK, PLAIN = 250, 8.0
-# Of H.264: a quality at which artefacts are hard to see, in a quarter of the default's time.
+# This quality of H.264 has artefacts that are hard to see, in a quarter of the default's time.
 X264 = {"crf": "20", "preset": "veryfast"}
-
-FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
 
 
 @dataclass(eq=False)
@@ -76,6 +74,9 @@ class Video:
         if self.count and self.count - self.position > self.count // 100:
             said = f"{self.position} of {self.count} frames could be read, and only these count"
             notice(f"{self.name} breaks off: {said}")
+
+
+FrameSource = str | os.PathLike[str] | int | np.ndarray | Video | Iterable[ImageSource]
 
 
 def open_video(source: str) -> AbstractContextManager[Video]:
@@ -171,13 +172,15 @@ def frames_of(source: FrameSource, bgr: bool = False) -> Video:
 
     Args:
         source: A video file; a webcam's number; a folder of images, in the order of the numbers in
-            their names; an image; an array [n, H, W, 3]; or any iterable of arrays, files or PIL
-            images.
+            their names; an image; an array [n, H, W, 3]; any iterable of arrays, files or PIL
+            images; or a Video that is open.
         bgr: See `read_image`.
 
     Raises:
         UserError: The source cannot be opened; or, while reading, it has no frames or a bad one.
     """
+    if isinstance(source, Video):
+        return source
     images: Any = source
     name = "the source"
     if isinstance(source, str | os.PathLike | int):
@@ -235,7 +238,7 @@ class VideoWriter:
 
     def __init__(self, path: str | Path, fps: float):
         self.path = Path(path)
-        # As files hold it: thousandths of odd rates such as 30000/1001, and one frame in a day.
+        # Files hold rates in such fractions, 30000/1001 as well as one frame in a day.
         self.rate = Fraction(fps).limit_denominator(100_000)
         self._size: tuple[int, int] | None = None
         self._stack = ExitStack()
@@ -264,7 +267,7 @@ class VideoWriter:
     def _open(self, width: int, height: int) -> None:
         import av
 
-        # Undone if the encoder does not start.
+        # What is opened here is closed again if the encoder does not start.
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             # A name such as "a:b" is not the address of a protocol.

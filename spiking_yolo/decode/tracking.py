@@ -5,6 +5,7 @@ supervision's. A box is joined to the track whose predicted box overlaps it most
 then weak ones, which continue a track but start none.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -81,6 +82,23 @@ class Tracker:
             else:
                 self._of_class.pop(class_id, None)
         return replace(boxes, track_id=ids)
+
+    def predict(self, boxes: Detections, share: float) -> Detections:
+        """Where the boxes of the last frame will be before the next: those in tracks move on.
+
+        Args:
+            boxes: What `update` gave for the last frame.
+            share: How much of the time between two frames has passed, 0 to 1.
+        """
+        assert boxes.track_id is not None
+        xyxy = boxes.xyxy.clone()
+        for tracks in self._of_class.values():
+            for track in tracks.tracker.tracks:
+                if track.tracker_id in tracks.ids:
+                    own = boxes.track_id == tracks.ids[track.tracker_id]
+                    step = deepcopy(track).predict() - track.get_state_bbox()
+                    xyxy[own] += share * torch.from_numpy(step).to(xyxy)
+        return replace(boxes, xyxy=xyxy)
 
     def _associated(self, tracks: "_ClassTracks", boxes: Detections) -> torch.Tensor:
         """The id of each box of a class, int64 [n]."""

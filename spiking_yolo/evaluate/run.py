@@ -233,8 +233,9 @@ def observe_all(
         inputs = scorer.inputs(batch)
         if scorer.video:
             lossless = options.lossless and network.recipe.keeps_frames
-            stream = observer.stream(steps[-1], lossless)
-            seen = observer.follow(inputs, stream, steps, want=("boxes", "ann"))
+            seen = observer.follow(
+                inputs, steps[-1], steps, lossless=lossless, want=("boxes", "ann")
+            )
         else:
             seen = observer.observe(
                 inputs, steps[-1], steps, want=("boxes", "ann"), batch=len(batch)

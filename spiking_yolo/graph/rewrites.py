@@ -48,7 +48,7 @@ def distribute_sums(graph: Graph) -> Graph:
     W (a + b) = W a + W b: a convolution that reads a sum of two feature maps, alone or among others
     that are joined, reads both with the same weights. What it reads twice it reads once, with the
     sum of the weights. Where each map has a scale of its own, only so are sums of scaled whole
-    numbers exact. Sums that neurons read stay.
+    numbers exact. Sums that neurons read stay. A convolution of groups becomes a sum of such.
     """
     nodes: list[Node] = []
     tensors = dict(graph.tensors)
@@ -60,6 +60,9 @@ def distribute_sums(graph: Graph) -> Graph:
             pieces = _pieces(graph, node.inputs[0], widths, made)
             known = {one.name for one in nodes}
             nodes += [one for one in made.values() if one.name not in known]
+        if any(len(piece) > 1 for piece in pieces) and node.attrs.get("groups", 1) > 1:
+            nodes += _grouped_by_terms(node, pieces, widths, tensors)
+            continue
         if any(len(piece) > 1 for piece in pieces):
             name = f"{node.name}.weight"
             parts = tensors[name].split([widths[piece[0]] for piece in pieces], 1)
@@ -73,6 +76,36 @@ def distribute_sums(graph: Graph) -> Graph:
             node = replace(node, inputs=(joined.name,))
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs)
+
+
+def _grouped_by_terms(
+    node: Node, pieces: list[list[str]], widths: Mapping[str, int], tensors: dict[str, Tensor]
+) -> list[Node]:
+    """A convolution of groups, of whose joined maps some are sums, as the sum of one per term.
+
+    Its groups cannot read several terms, as those of other convolutions do. Weights of maps that
+    have fewer terms are 0 in the convolutions of further ones. New weights are added to `tensors`.
+    """
+    weight, groups = tensors[f"{node.name}.weight"], node.attrs["groups"]
+    nodes: list[Node] = []
+    names: list[str] = []
+    for k in range(max(map(len, pieces))):
+        name = f"{node.name}_term{k}"
+        read = tuple([piece[min(k, len(piece) - 1)] for piece in pieces])
+        counts = torch.cat([torch.full((widths[piece[0]],), k < len(piece)) for piece in pieces])
+        mask = counts.reshape(groups, 1, -1, 1, 1).to(weight)
+        tensors[f"{name}.weight"] = (weight.unflatten(0, (groups, -1)) * mask).flatten(0, 1)
+        nodes.append(Node(f"{name}_inputs", "concat", read))
+        nodes.append(replace(node, name=name, inputs=(f"{name}_inputs",)))
+        names.append(name)
+    if f"{node.name}.bias" in tensors:
+        tensors[f"{names[0]}.bias"] = tensors[f"{node.name}.bias"]
+    total = names[0]
+    for name in names[1:]:
+        both = node.name if name == names[-1] else f"{name}_sum"
+        nodes.append(Node(both, "add", (total, name)))
+        total = both
+    return nodes
 
 
 def _pieces(

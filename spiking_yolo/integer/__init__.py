@@ -23,7 +23,7 @@ kernel, batch and number of threads.
                         reference   back to Python: attention, linear layers, mish, ...
 
     network.py          IntegerNetwork: photographs and frames in, outputs and what they cost
-    stream.py           a video: cuts, dead zone, lossless; noise.py filters its camera's noise
+    video.py            a video: cuts, dead zone, lossless
 
 A kernel is a value of `Kernel` and a case of `_kernel` in plan.py, and a function in program.c that
 `layer_row` calls for its rows.

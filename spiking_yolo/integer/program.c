@@ -29,6 +29,7 @@ typedef uint8_t sixteen __attribute__((vector_size(SIXTEEN)));
 typedef int16_t deltas __attribute__((vector_size(2 * SIXTEEN)));
 typedef int8_t small __attribute__((vector_size(SIXTEEN)));
 typedef int16_t half __attribute__((vector_size(2 * LANES)));
+typedef uint16_t groups __attribute__((vector_size(2 * LANES)));
 
 /* Which positions differ from the frame before: h x w of each image. row: whether any of a row does. */
 typedef struct {
@@ -46,8 +47,8 @@ typedef struct {
     int64_t channels, stride, edge, slots, segments, columns;
     uint8_t *sent;
     int16_t *wide;
-    uint16_t *count;
-    int32_t *group, *delta, *balance;
+    uint16_t *count, *group;
+    int32_t *delta, *balance;
     const int32_t *ends, *costs;
     int64_t *spent;
     float *maps;
@@ -223,7 +224,8 @@ INLINE deltas between(deltas x, int16_t low, int16_t high) {
 
 /* Entries of sixteen channels of a position, from the n-th; what an entry does not hold goes to another. */
 INLINE int64_t emit(const Map *m, int64_t at, int64_t c, int64_t n, sixteen new, sixteen old, Total *total) {
-    int32_t *group = m->group + at * m->slots, *delta = m->delta + at * m->slots;
+    uint16_t *group = m->group + at * m->slots;
+    int32_t *delta = m->delta + at * m->slots;
     deltas left = __builtin_convertvector(new, deltas) - __builtin_convertvector(old, deltas);
     for (;;) {
         if (n > m->slots - 4) {
@@ -235,7 +237,7 @@ INLINE int64_t emit(const Map *m, int64_t at, int64_t c, int64_t n, sixteen new,
         int32_t four[4];
         memcpy(four, &narrow, sizeof four);
         for (int i = 0; i < 4; i++) {
-            group[n] = (int32_t)(c / 4 + i);
+            group[n] = (uint16_t)(c / 4 + i);
             delta[n] = four[i];
             n += four[i] != 0;
         }
@@ -349,13 +351,14 @@ static Lists lists_of(const Program *p, const Convolution *g, int64_t k) {
 INLINE int64_t copy(const Part *part, int64_t at, int32_t base, int64_t m, const Lists *l, int32_t *balance) {
     const Map *x = part->map;
     int64_t n = x->count[at], i = 0;
-    const int32_t *group = x->group + at * x->slots, *delta = x->delta + at * x->slots;
+    const uint16_t *group = x->group + at * x->slots;
+    const int32_t *delta = x->delta + at * x->slots;
     if (part->low == 0 && part->high * 4 >= x->stride) {
         /* Without a branch for few: what lies beyond n is written over. */
         do {
-            ints a;
-            memcpy(&a, group + i, sizeof a);
-            a += base;
+            groups narrow;
+            memcpy(&narrow, group + i, sizeof narrow);
+            ints a = __builtin_convertvector(narrow, ints) + base;
             memcpy(l->index + m + i, &a, sizeof a);
             memcpy(l->delta + m + i, delta + i, sizeof a);
             i += LANES;

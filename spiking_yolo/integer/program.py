@@ -25,7 +25,7 @@ from spiking_yolo.spikes.counting import count_digits
 from spiking_yolo.spikes.operations import EventCosts, total_macs
 
 # Slots of a position besides one for each four channels, for changes that take several.
-MORE_SLOTS = 8
+MORE_SLOTS = 4
 # Share of the groups of its maps from which a layer is computed everywhere, until its times are
 # known.
 MANY = 0.5
@@ -234,10 +234,6 @@ class Program:
             self._prices.setdefault(first, prices)
         return self._prices[first]
 
-    def start(self, images: int) -> "State":
-        """The state of so many photographs or videos at once."""
-        return State(self, images)
-
 
 def is_common(step: Convolution, sizes: Mapping[str, Sequence[int]]) -> bool:
     """Whether a layer has the geometry of most networks. oneDNN's sums of bytes were wrong on
@@ -342,9 +338,9 @@ class State:
         if name in program.heard:
             result.slots = stride // 4 + MORE_SLOTS
             result.count = self._zeros(*places, dtype=torch.int16).data_ptr()
-            for field in ("group", "delta"):
-                memory = self._zeros(*places, result.slots, dtype=torch.int32)
-                setattr(result, field, memory.data_ptr())
+            slots = *places, result.slots
+            result.group = self._zeros(*slots, dtype=torch.int16).data_ptr()
+            result.delta = self._zeros(*slots, dtype=torch.int32).data_ptr()
             result.balance = self._zeros(*places, dtype=torch.int32).data_ptr()
         self._maps[name] = self._kept(result)
         return result
@@ -365,28 +361,31 @@ class State:
         self._count(plan.input, program._shown[None], [plan.sizes[plan.input][1]])
         image = Image(ctypes.addressof(self._map(plan.input)), None, program.zero.data_ptr())
         self._image = self._kept(image)
-        self._add(IMAGE, image, plan.input)
-        # Senders that C does not compute, but other nodes in C read.
-        read_in_c = set(program.heard) | program.edges.keys()
+        self._commands.append((IMAGE, image, plan.input))
         for step in plan.steps:
             if isinstance(step, Convolution) and step.kernel != "reference":
                 self._add_convolution(step)
             elif isinstance(step, Neurons):
-                self._add_neurons(step, step.node.name in read_in_c)
+                self._add_neurons(step)
             elif isinstance(step, Pooling):
-                self._add_pooling(step, step.node.name in read_in_c)
-        steps = [Command(kind=kind, what=address(what)) for kind, what, _ in self._commands]
-        for one, (kind, _, name) in zip(steps, self._commands, strict=True):
+                self._add_pooling(step)
+        self._steps = (Command * len(self._commands))()
+        for one, (kind, what, name) in zip(self._steps, self._commands, strict=True):
+            one.kind = kind
+            if what is not None:
+                one.what = ctypes.addressof(what)
             if kind != OUTSIDE:
                 one.total = self.images * plan.sizes[name][2]
                 one.rows = max(1, one.total // CHUNKS)
                 one.chunks = -(-one.total // one.rows)
-        self._steps = (Command * len(steps))(*steps)
-        self._call = Whole(len(steps), self.images, step=ctypes.addressof(self._steps))
+        self._call = Whole(len(self._steps), self.images, step=ctypes.addressof(self._steps))
         self._call.room = self._call_room
 
-    def _add(self, kind: int, what: Any, name: str) -> None:
-        self._commands.append((kind, what, name))
+    def _by_reference(self, name: str) -> None:
+        """A sender that C does not compute; it has a map where others in C read it."""
+        if name in self._program.heard or name in self._program.edges:
+            self._map(name)
+        self._commands.append((OUTSIDE, None, name))
 
     def _add_convolution(self, step: Convolution) -> None:
         program, name = self._program, step.node.name
@@ -429,8 +428,8 @@ class State:
             return
         self._own_sums(name, result)
         if result.by_blocks:
-            self._add(LISTS, result, name)
-        self._add(SUMS, result, name)
+            self._commands.append((LISTS, result, name))
+        self._commands.append((SUMS, result, name))
 
     def _own_sums(self, name: str, result: Any) -> None:
         sums = self._zeros(self.images, *self._plan.sizes[name][2:], result.outs, dtype=torch.int32)
@@ -450,18 +449,16 @@ class State:
             result = Sums(at=self._marks((h, w)), kind=KINDS.index("reference"))
             result.outs = padded(channels)
             self._own_sums(name, result)
-            self._add(OUTSIDE, result, name)
+            self._commands.append((OUTSIDE, result, name))
         return self._sums[name]
 
-    def _add_neurons(self, step: Neurons, heard: bool) -> None:
+    def _add_neurons(self, step: Neurons) -> None:
         plan, name = self._plan, step.node.name
         if not step.in_c:
-            if heard:
-                self._map(name)
-            self._add(OUTSIDE, None, name)
+            self._by_reference(name)
             return
         result, size = Firing(out=ctypes.addressof(self._map(name))), plan.sizes[name][2:]
-        self._count_sender(name)
+        self._count(name, self._program.prices(True)[name], plan.ends[name])
         parameters, terms = self._program.layers[name], step.terms
         result.terms = len(terms)
         for k in range(len(terms)):
@@ -494,7 +491,7 @@ class State:
         result.parts = len(readings)
         if terms[0] in self._program.fused:
             self._fuse(result, self._sums[terms[0]])
-        self._add(NEURONS, self._kept(result), name)
+        self._commands.append((NEURONS, self._kept(result), name))
 
     def _fuse(self, result: Any, sums: Any) -> None:
         """Let neurons compute the sums that they read, which nothing else reads."""
@@ -512,9 +509,6 @@ class State:
         result.reach = both
         self._call_room = max(self._call_room, own.kernel_h * own.in_w * sums.outs + SLACK)
 
-    def _count_sender(self, name: str) -> None:
-        self._count(name, self._program.prices(True)[name], self._plan.ends[name])
-
     def _run(self, parts: tuple[Part, ...] | None) -> Part | None:
         """The only run of channels of a map in C that something is, if it is one."""
         if parts is None or len(parts) != 1 or parts[0].scale != (1, 1):
@@ -522,19 +516,17 @@ class State:
         source = parts[0].source
         return parts[0] if source in self._maps and source != self._plan.input else None
 
-    def _add_pooling(self, step: Pooling, heard: bool) -> None:
+    def _add_pooling(self, step: Pooling) -> None:
         plan, name = self._plan, step.node.name
         part = self._run(step.part and (step.part,))
         if part is None or plan.digits is not count_digits:
-            if heard:
-                self._map(name)
-            self._add(OUTSIDE, None, name)
+            self._by_reference(name)
             return
         out = self._map(name)
-        self._count_sender(name)
+        self._count(name, self._program.prices(True)[name], plan.ends[name])
         window = windows(plan.sizes[part.source][2:], plan.sizes[name][2:], step.node)
         result = Maximum(ctypes.addressof(out), self._reading(part), window)
-        self._add(POOLING, self._kept(result), name)
+        self._commands.append((POOLING, self._kept(result), name))
 
     # ---- a frame ----
     def step(
@@ -753,7 +745,3 @@ def padded_groups(plan: Plan, part: Part) -> int:
     """Groups of four channels of the map of a part."""
     _, channels, h, w = plan.sizes[part.source]
     return padded(channels) // 4 * h * w
-
-
-def address(what: Any) -> int | None:
-    return None if what is None else ctypes.addressof(what)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.data.noise import NoiseFilter
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork, Reference
-from spiking_yolo.integer.noise import NoiseFilter
 from spiking_yolo.integer.program import State
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.readout import Network, Run
@@ -74,7 +74,7 @@ class Stream:
             return replace(self._start(x, options), cut=cut)
         # The caller may write to x later.
         self._image = self._noise(x) if self._noise is not None else x.clone()
-        dead_zone = 0.0 if self.lossless else self._recipe.neuron.hysteresis
+        dead_zone = 0.0 if self.lossless else self._recipe.neuron.dead_zone
         later = {"state": self._state, "dead_zone": dead_zone, "lossless": self.lossless}
         run = self.network.run(self._image, self.T, **later, **options)
         dear = self._operations(run) > self._first and not self.lossless

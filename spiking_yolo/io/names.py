@@ -10,9 +10,9 @@ from numbers import Integral
 
 from spiking_yolo.errors import UserError
 
-# Characters, at most.
+# The most characters.
 LABEL, REASON = 80, 200
-# Bytes of the stem of a file.
+# The most bytes of the stem of a file.
 FILE = 120
 _PLAIN = re.compile(r"\w[\w.+-]{0,99}")
 
@@ -70,11 +70,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-# Of a whole number without another bound: random generators take no larger seed.
+# The largest whole number without another bound: random generators take no larger seed.
 LARGEST_INTEGER = 2**31 - 1
 # Pixels of the input per cell of the coarsest map, in all detectors here.
 STRIDE = 32
-# Pixels of a side, at most: a typing error should not ask for terabytes.
+# The most pixels of a side: a typing error should not ask for terabytes.
 LARGEST = 4096
 # Height and width in pixels.
 Size = tuple[int, int]

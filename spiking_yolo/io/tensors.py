@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write, regular
 
-# Key in the metadata.
+# The key of the checksum in the metadata.
 _CHECKSUM = "checksum"
 
 

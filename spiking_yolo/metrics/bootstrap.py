@@ -120,7 +120,7 @@ class Resampling:
     def intervals(self) -> dict[str, Interval]:
         """The 95 % interval of each figure."""
         with warnings.catch_warnings():
-            # Without objects every draw is nan.
+            # Every draw without objects is nan.
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             lows, highs = np.nanpercentile(self.scores, [2.5, 97.5], axis=0)
         lows = np.fmin(lows, self.value)

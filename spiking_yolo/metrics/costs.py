@@ -36,7 +36,7 @@ class NetworkCosts:
 
     @classmethod
     def of(cls, converted: Converted | Uncalibrated, size: Size | None = None) -> "NetworkCosts":
-        """Of images of this height and width, by default the network's."""
+        """The costs for images of this height and width, by default the network's."""
         graph, recipe, spec = converted.graph, converted.recipe, converted.spec
         constant = constant_nodes(graph)
         sizes = shapes(graph, *(size or (spec.height, spec.width)))
@@ -79,6 +79,20 @@ class NetworkCosts:
         """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
         return {model.key: model.ann(self._size(seen)) for model in EVERY_COST_MODEL}
 
+    def without_spikes(self, seen: Observation, t: int) -> dict[str, dict[str, float]]:
+        """What the changes of a frame cost without spikes: name -> key of a cost model -> mJ.
+
+        "differences": each change is one message, and a multiplication of 8 bits where it arrives,
+        as in EvNets and DeltaCNN. "bit-serial": see CostModel.bit_serial.
+        """
+        step, size = seen.steps[t], self._size(seen)
+        sent = {"operations": step.operations["messages"], "events": step.events["messages"]}
+        work = replace(self.work(seen, t), **sent, value="any")
+        digits = step.operations["digits"]
+        differences = {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
+        serial = {model.key: model.bit_serial(digits, size) for model in EVERY_COST_MODEL}
+        return {"differences": differences, "bit-serial": serial}
+
     def _size(self, seen: Observation) -> NetworkSize:
         return replace(self.passed, macs=seen.macs, neurons=seen.neurons)
 
@@ -116,10 +130,10 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     silu: neurons compute SiLU or mish of their potential, one more:
     with e = exp(x), mish is x * (e^2 + 2 e) / (e^2 + 2 e + 2).
     """
-    m = recipe.msat
-    if not recipe.neuron_kind.msat or m.variant != "eq17" or not (m.dtt or m.det):
+    dtt, det = bool(recipe.msat.tau_mp), bool(recipe.msat.tau_rd)
+    if not recipe.neuron_kind.msat or not (dtt or det):
         return int(silu)
-    return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
+    return 2 * dtt + det + 1 + silu
 
 
 def mean_costs(images: Sequence[Observation], t: int, model: CostsByShape) -> dict[str, float]:

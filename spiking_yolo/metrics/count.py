@@ -195,8 +195,8 @@ class Counter:
 
     def __init__(self, model: nn.Module):
         self._model = model
-        # In the order in which layers ran first.
-        self._ran: dict[str, Tally] = {}
+        # The layers are in the order in which they ran first.
+        self._ran: dict[str, LayerTally] = {}
         self._shape = torch.Size()
         # Module -> its states other than zero when it ran first.
         self._before: dict[nn.Module, dict[str, Tensor]] = {}
@@ -222,14 +222,14 @@ class Counter:
             self._before[module] = {key: one.clone() for key, one in states if one.count_nonzero()}
 
     def states(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Of each state other than zero at first: module, what it was, and what it is."""
+        """Module, value at first and value now of each state that was other than zero at first."""
         for name, module in self._model.named_modules():
             now = _states(module)
             for key, before in self._before.get(module, {}).items():
                 yield name, before, now.get(key, before)
 
     def _see_input(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._ran.setdefault(name, Tally(module)).add(*args[:1], **kwargs)
+        self._ran.setdefault(name, LayerTally(module)).add(*args[:1], **kwargs)
 
     def result(self, T: int | None = None, N: int | None = None) -> NetworkCount:
         """The figures so far, per image.
@@ -270,20 +270,20 @@ class Counter:
                 yield f"{name} ({type(module).__name__})".strip()
 
 
-class Tally:
+class LayerTally:
     """What one layer has received so far."""
 
     def __init__(self, module: nn.Module):
         self.module: Any = module
-        # Dimensions of a map.
+        # How many dimensions a map has.
         self.axes = len(getattr(module, "kernel_size", ()))
         self.analogue = False
         self.runs = 0
         self.inputs = 0
         self.macs = 0.0
-        # Relative precision of the values.
+        # The relative precision of the values.
         self.precision = 0.0
-        # Size of a value -> events, and outputs that they reach.
+        # Size of a value -> how many events have it, and how many outputs they reach.
         self.levels: defaultdict[float, list[float]] = defaultdict(lambda: [0, 0.0])
         self._reach: dict[torch.Size, Tensor] = {}
 
@@ -316,7 +316,7 @@ class Tally:
         self.analogue = len(self.levels) > MOST_LEVELS
 
     def result(self, name: str, T: int, N: int) -> LayerCount:
-        """Per image."""
+        """The figures of the layer per image."""
         unit = None
         if not self.analogue:
             unit = spike_unit(list(self.levels), self.precision)
@@ -347,7 +347,7 @@ def fan_out(module: Any, image: Sequence[int]) -> Tensor:
         if isinstance(module, nn.Linear):
             y = F.linear(x, ones)
         else:
-            # With the padding of its mode.
+            # This pads as the mode of the convolution says.
             y = module._conv_forward(x, ones, None)
         (reached,) = torch.autograd.grad(y.sum(), x)
     return reached[0]

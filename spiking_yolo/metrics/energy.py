@@ -7,7 +7,7 @@ which the ANN does not run.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Value = Literal["none", "power of two", "any"]
@@ -68,7 +68,7 @@ ADD = {"int16": 0.05, "int32": 0.1, "fp32": 0.9}
 MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
 # A shift by k: an 8-bit addition to an exponent, or moving the weight.
 SHIFT = 0.03
-# Per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more, so that this is a lower bound.
+# pJ per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more: this is a lower bound.
 SRAM = 1.25
 # Address, sign, exponent.
 EVENT_BYTES = 4
@@ -146,6 +146,16 @@ class CostModel:
         operations = work.operations * self.operation(work.value)
         return (self.fixed(work, size) + operations + events) / PJ_PER_MJ
 
+    def bit_serial(self, digits: float, size: NetworkSize) -> float:
+        """mJ of a dense accelerator without spikes that adds only the digits that are not zero, as
+        Bit-Pragmatic (Albericio et al., MICRO 2017), Laconic and Diffy do: its memory is the ANN's.
+        nan where the model charges every access, which such a chip does not make.
+        """
+        if self.sram and not self.reuse:
+            return math.nan
+        add = digits * (self.accumulate + SHIFT)
+        return self.ann(replace(size, macs=0)) + add / PJ_PER_MJ
+
     def fixed(self, work: Work, size: NetworkSize) -> float:
         """pJ that do not depend on how many events there are."""
         once = 0.0
@@ -178,6 +188,9 @@ class ChipCostModel(CostModel):
     def ann(self, size: NetworkSize) -> float:
         return math.nan
 
+    def bit_serial(self, digits: float, size: NetworkSize) -> float:
+        return math.nan
+
     def operation(self, value: Value = "none") -> float:
         return self.synapse
 
@@ -190,7 +203,7 @@ class ChipCostModel(CostModel):
         return neurons + work.analogue_macs * self.synapse
 
 
-# Of the first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
+# The first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
 LOIHI = ChipCostModel(
@@ -199,7 +212,7 @@ LOIHI = ChipCostModel(
 
 
 _MAC = (MULTIPLY["int8"], ADD["int32"])
-# In the first the ANN computes in 32-bit float, in the others in 8 bits.
+# The ANN computes in 32-bit float in the first of these, in 8 bits in the others.
 COST_MODELS = (
     CostModel("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
     CostModel("int8", "8 bit", *_MAC, ADD["int32"]),

@@ -76,7 +76,8 @@ def coco_score(gt: dict[str, Any], predictions: list[dict[str, Any]]) -> CocoSco
         run.accumulate()
         run.summarize()
     stats = {name: float(value) for name, value in zip(FIGURES, run.stats[:12], strict=True)}
-    # At an IoU of 0.5, of all areas, with 100 boxes per image: [recalls, categories].
+    # The precision at an IoU of 0.5, of all areas, with 100 boxes per image: [recalls,
+    # categories].
     precision = np.asarray(run.eval["precision"])[0, :, :, 0, -1]
     scored = [one["category_id"] for one in gt["annotations"] if not one["iscrowd"]]
     per_class: dict[str, float] = {}
@@ -152,7 +153,7 @@ class Ranked:
         if rule == "area":
             gained = found / positives
         elif rule == "11 points":
-            # In integers, hence exactly: three of ten objects reach 0.3, but not the float
+            # Integers compare exactly: three of ten objects reach 0.3, but not the float
             # 0.30000000000000004.
             gained = np.diff(hits * 10 // positives + 1, prepend=0) / 11
         else:
@@ -162,7 +163,7 @@ class Ranked:
 
 
 TRUE, FALSE, IGNORED = 1, 0, -1
-# Of a match.
+# The overlap of a match is at least this.
 LEAST_IOU = 0.5
 
 

@@ -23,15 +23,15 @@ from spiking_yolo.errors import UserError, require
 from spiking_yolo.metrics.bootstrap import Blocks, CocoResampled, Resampling
 from spiking_yolo.metrics.precision import to_coco
 
-# Of each video, the boxes of each frame.
+# The boxes of each frame, by video.
 Videos = Sequence[Sequence[Detections]]
 PERSON = "person"
 FIGURES = ("MOTA", "IDF1", "HOTA")
-# Overlap of a box and the person that it stands for.
+# A box stands for a person that it overlaps by this much.
 OVERLAP = 0.5
 # Boxes of the other network above this confidence are the truth.
 CONFIDENT = 0.25
-# Of each frame: ids of its people, ids of its boxes, and their overlap [people, boxes].
+# Ids of the people, ids of the boxes, and their overlap [people, boxes], a list over frames each.
 Compared = tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
 # Boxes, labels and ignored flags of one frame.
 _Objects = tuple[object, object, object]
@@ -93,7 +93,7 @@ def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 
 
 
 def _one_class(boxes: Detections) -> Detections:
-    """The same boxes as of class 0, those of each class too far from the others to overlap."""
+    """The boxes as of class 0, moved so that those of one class cannot overlap another's."""
     shift = 1e6 * boxes.class_id[:, None].double()
     return replace(boxes, xyxy=boxes.xyxy + shift, class_id=torch.zeros_like(boxes.class_id))
 

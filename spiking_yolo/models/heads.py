@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spiking_yolo.io.names import LARGEST, Size
 
-# At most: classes, boxes per cell, bins per side of a box.
+# The most classes, boxes per cell, and bins per side of a box.
 CLASSES, BOXES, BINS = 10_000, 64, 64
 Positive = Annotated[float, Meta(gt=0)]
 Decoded = tuple[Tensor, Tensor]
@@ -128,7 +128,7 @@ class Cells(NamedTuple):
 
     @classmethod
     def every(cls, x: Tensor) -> Self:
-        """Those of a map [..., H, W]."""
+        """All cells of a map [..., H, W]."""
         height, width = x.shape[-2:]
         return cls(*grid(x, height, width), height, width)
 

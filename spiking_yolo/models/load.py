@@ -50,7 +50,12 @@ def save_checkpoint(
         "spec": spec.to_json(),
         "provenance": json_text(dict(provenance)),
     }
-    write_safetensors(path, {k: _compact(v) for k, v in model.state_dict().items()}, metadata)
+    tensors: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        # Vectors may hold values beyond the range of float16, kernels do not.
+        kernel = value.is_floating_point() and value.ndim > 1
+        tensors[name] = value.half() if kernel else value
+    write_safetensors(path, tensors, metadata)
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
@@ -75,13 +80,6 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise UserError(f"{path} describes no network ({reason(e)}): train or fetch it") from e
     return model.float().eval(), spec
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    """Kernels as float16; vectors may hold values beyond its range."""
-    if tensor.is_floating_point() and tensor.ndim > 1:
-        return tensor.to("cpu", torch.float16)
-    return tensor.cpu()
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,11 @@ def load_ann(
         case _:
             network, spec = load_darknet(path, cfg, names)
     if size is not None:
-        spec = _resized(spec, size)
+        if any(head.side for head in spec.heads) and size != (spec.height, spec.width):
+            raise UserError("this network has a connected head and one size: leave --imgsz out")
+        if size[0] % spec.stride or size[1] % spec.stride:
+            raise UserError(f"--imgsz {size_name(size)} must be multiples of {spec.stride} pixels")
+        spec = replace(spec, height=size[0], width=size[1])
     if isinstance(network, Graph):
         graph = network
     else:
@@ -189,12 +191,3 @@ def file_kind(path: Path) -> str:
     if kind is None:
         raise UserError(f"{path} cannot be opened: give a file that ends in {', '.join(KINDS)}")
     return kind
-
-
-def _resized(spec: Spec, size: Size) -> Spec:
-    """The Spec at another input size. Raises UserError if it does not fit the network."""
-    if any(head.side for head in spec.heads) and size != (spec.height, spec.width):
-        raise UserError("this network has a connected head and one size: leave --imgsz out")
-    if size[0] % spec.stride or size[1] % spec.stride:
-        raise UserError(f"--imgsz {size_name(size)} must be multiples of {spec.stride} pixels")
-    return replace(spec, height=size[0], width=size[1])

@@ -59,7 +59,7 @@ def _joined(y: Sequence[Tensor], chain: Iterable[nn.Module]) -> Tensor:
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """Both halves of the channels."""
     halves = x.chunk(2, 1)
-    # To iterate over them cannot be traced.
+    # A loop over them cannot be traced.
     return halves[0], halves[1]
 
 

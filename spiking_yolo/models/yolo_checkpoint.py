@@ -23,7 +23,7 @@ from spiking_yolo.models.yolo_blocks import BLOCKS, Head, scaling
 
 _KNOWN = "YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or 26"
 FAMILIES = f"give a detector of {_KNOWN}, or its .onnx"
-# At most: modules in all, poolings of SPPF.
+# A file may ask for so many modules, and poolings of SPPF, at most.
 MODULES, POOLS = 5000, 8
 
 
@@ -148,6 +148,10 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+# The numbers that a block's forward pass needs.
+OPTIONS = ("add", "d", "n", "num_heads", "area", "scale")
+
+
 class Builder:
     """Builds modules from Records."""
 
@@ -172,7 +176,11 @@ class Builder:
                 # Fusing leaves None behind.
                 if child is not None:
                     children[key] = self.build(child, f"{name}.{key}")
-        numbers = _numbers(state, name)
+        # Parameters and buffers that are None, and counters, are left out.
+        numbers: dict[str, Tensor] = {}
+        for key, value in {**state["_parameters"], **state["_buffers"]}.items():
+            if value is not None and key != "num_batches_tracked":
+                numbers[key] = tensor_of(value, f"{name}.{key}")
         if kind in LAYERS:
             return LAYERS[kind](state, numbers, children)
         if "gamma" in numbers:
@@ -181,26 +189,11 @@ class Builder:
             # A fork may have a block of this name that computes something else.
             if set(children) == set(names):
                 ordered = {key: children[key] for key in names}
-                return BLOCKS[kind][0](ordered, _options(state))
+                options = {key: state[key] for key in OPTIONS if key in state}
+                if not 0 < options.get("n", 3) <= POOLS:
+                    raise ValueError(f"{options['n']} poolings")
+                return BLOCKS[kind][0](ordered, options)
         raise UserError(f"node {label(name)!r} ({label(kind)}) is not known here: {FAMILIES}")
-
-
-def _numbers(state: State, name: str) -> dict[str, Tensor]:
-    """Parameters and buffers in float32, without those that are None, and without counters."""
-    numbers: dict[str, Tensor] = {}
-    for key, value in {**state["_parameters"], **state["_buffers"]}.items():
-        if value is not None and key != "num_batches_tracked":
-            numbers[key] = tensor_of(value, f"{name}.{key}")
-    return numbers
-
-
-def _options(state: State) -> dict[str, Any]:
-    """The numbers that a block's forward pass needs."""
-    keys = ("add", "d", "n", "num_heads", "area", "scale")
-    options = {key: state[key] for key in keys if key in state}
-    if not 0 < options.get("n", 3) <= POOLS:
-        raise ValueError(f"{options['n']} poolings")
-    return options
 
 
 # Pixels of the input's side where a checkpoint does not say them.
@@ -304,7 +297,7 @@ def _branches(head: Any, name: str) -> tuple[str, ...]:
 
 
 def _leave_masks_out(convs: Any, state: Mapping[str, Any]) -> None:
-    """Of YOLOv5's segmentation, whose convolutions predict coefficients of masks after each box."""
+    """Drop what YOLOv5's segmentation predicts after each box: the coefficients of masks."""
     values = 5 + state["nc"]
     for conv in convs:
         rows = torch.arange(conv.out_channels).unflatten(0, (-1, values + state["nm"]))

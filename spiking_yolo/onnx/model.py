@@ -172,7 +172,7 @@ class IntegerStep(AnnStep):
             before, following[CLOCK] = Frame(states, ()), states[CLOCK] + 1
             later = states[CLOCK][0] > 0
             # As of Python's floats.
-            dead_zone = later.double() * self.recipe.neuron.hysteresis
+            dead_zone = later.double() * self.recipe.neuron.dead_zone
         image = plan.parameters.whole(plan.parameters.rounded(x))
         frame = execute(plan, image, before, dead_zone)
         if states:

@@ -172,7 +172,7 @@ class SpikingNetwork:
         self.recipe = recipe
         self._normalised = normalised
         self.plan = NetworkPlan(graph, recipe, observed)
-        # As it is simulated, with max pooling before the neurons if the recipe says so.
+        # The graph as it is simulated, with max pooling before the neurons if the recipe says so.
         self.graph = self.plan.graph
         deepest = max(self.plan.before.values())
         self._schedule_end = schedule_end(recipe.encoding, deepest)

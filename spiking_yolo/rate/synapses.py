@@ -16,7 +16,7 @@ from spiking_yolo.spikes import layout
 from spiking_yolo.spikes.counting import Counts, Tally
 from spiking_yolo.spikes.plan import NetworkPlan
 
-# Of a spike, in the difference of two sums.
+# The rounding error of a difference of two sums, in spikes.
 _ROUNDING = 1e-3
 
 
@@ -66,7 +66,12 @@ class CumulativeMaxPool:
             The output, [N, C, H', W'].
         """
         first, self._fresh = self._fresh, False
-        pooled = self._pool(current, first)
+        if first:
+            self._total = layout.rows(current).clone()
+        else:
+            self._total.add_(layout.rows(current))
+        n, c, h, w = current.shape
+        pooled = max_pool(self._total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
         if self.sends_sums:
             self.arrived = layout.any_in_images(current)
             return pooled
@@ -76,33 +81,18 @@ class CumulativeMaxPool:
         # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
-        self.tally.add(events_of(out, self._bursts, spike_weight))
+        events = (out != 0).to(out.dtype)
+        if self._bursts:
+            # A fraction of a spike is an event, too.
+            spikes = (out.abs() / spike_weight).sub_(_ROUNDING).ceil_()
+            events = torch.maximum(events, spikes)
+        self.tally.add(events)
         return out
-
-    def _pool(self, current: Tensor, first: bool) -> Tensor:
-        """The maxima of the sum of all that has arrived, [N, C, H', W']."""
-        if first:
-            self._total = layout.rows(current).clone()
-        else:
-            self._total.add_(layout.rows(current))
-        n, c, h, w = current.shape
-        return max_pool(self._total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
 
     @property
     def counts(self) -> Counts:
         """Events so far, see Tally.counts."""
         return self.tally.counts()
-
-
-def events_of(out: Tensor, bursts: bool = True, spike_weight: float = 1.0) -> Tensor:
-    """The number of spikes that each value sent by a pooling takes; a fraction of one is an event.
-
-    bursts: Whether a value can be worth more than one spike.
-    """
-    events = (out != 0).to(out.dtype)
-    if not bursts:
-        return events
-    return torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
 
 
 class PackedConvolution:
@@ -122,7 +112,7 @@ class PackedConvolution:
             bias = bias.to(weight)
         self.weight, self.bias = layout.channels_last(weight), bias
         self.geometry = stride, padding, dilation, groups = geometry(attrs)
-        # In the order of oneDNN's operators.
+        # oneDNN's operators take them in this order.
         self._sizes = padding, stride, dilation, groups
         self._packed: Tensor | None = None
         self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
@@ -171,14 +161,14 @@ class Synapses:
     def __init__(self, plan: NetworkPlan, thetas: Mapping[str, Tensor]):
         self.plan = plan
         graph = plan.graph
-        # For dtype and device of potentials and outputs.
+        # An empty tensor, which has the dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
-        self._units: dict[str, layout.Unit] = {}
+        self._units: dict[str, layout.SpikeUnit] = {}
         for name, unit in layout.propagate(graph, thetas).items():
             self._units[name] = unit
             if unit is not None:
                 self._units[name] = unit.to(self.like)
-        # Each a function of what is received, [N, ...], and whether the bias is added.
+        # Each is a function of what is received, [N, ...], and whether the bias is added.
         self.maps: dict[str, Callable[[Tensor, bool], Tensor]] = {}
         self.pools: dict[str, CumulativeMaxPool] = {}
         for node in graph.nodes:

@@ -31,7 +31,7 @@ class Counts(NamedTuple):
 
     @classmethod
     def alike(cls, value: Any) -> Self:
-        """Where an event is one spike, one digit and one message."""
+        """Counts of events that are one spike, one digit and one message each."""
         return cls(value, value, value)
 
     @classmethod
@@ -49,7 +49,7 @@ class Counts(NamedTuple):
         return cls(*values.chunk(3))
 
     def of_image(self, k: int) -> dict[str, float]:
-        """Those of one image of a batch, by counting: plain numbers."""
+        """The counts of one image of a batch, by counting: plain numbers."""
         return {name: float(value[k]) for name, value in self._asdict().items()}
 
 

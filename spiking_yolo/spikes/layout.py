@@ -13,7 +13,7 @@ from spiking_yolo.graph import Graph
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
+    """A tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
     if x.ndim != 4:
         return x
     return x.contiguous(memory_format=torch.channels_last)
@@ -59,14 +59,14 @@ def collapse_equal(values: Tensor) -> Tensor:
 # receive it. This is weight normalisation on the input side only. Every node gets a unit, the value
 # per channel of one spike in what it sends; None means plain values. Units pass through pooling,
 # upsampling, concatenation and slicing unchanged.
-Unit = Tensor | None
+SpikeUnit = Tensor | None
 # Node -> parameters of its neurons, [C] each.
 NeuronParameters = Mapping[str, Mapping[str, Tensor]]
 
 
-def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]:
+def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, SpikeUnit]:
     """The unit of every node. site_units: [C] per activation node."""
-    units: dict[str, Unit] = {}
+    units: dict[str, SpikeUnit] = {}
     users = graph.consumers()
     for node in graph.nodes:
         given = [units[name] for name in node.inputs]
@@ -91,11 +91,11 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
     return units
 
 
-def same(a: Unit, b: Unit) -> bool:
+def same(a: SpikeUnit, b: SpikeUnit) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
-def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
+def fold(weight: Tensor, unit: SpikeUnit, groups: int = 1) -> Tensor:
     """Weights that take spikes instead of values.
 
     weight: [out, in / groups, kh, kw] of a convolution or [out, features] of a linear layer, where

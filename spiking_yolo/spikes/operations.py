@@ -31,7 +31,9 @@ def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
 @lru_cache(maxsize=1024)
 @torch.inference_mode(False)
 def _fan_out(size: tuple[int, int], kernel: tuple[int, int], *geometry: Any) -> Tensor:
-    """The same for one channel of outputs: the gradient of their sum, where every weight is one."""
+    """The fan-out for one channel of outputs: the gradient of their sum, where every weight is
+    one.
+    """
     taps = torch.ones(1, 1, *kernel, dtype=torch.float64)
     outputs = F.conv2d(taps.new_ones(1, 1, *size), taps, None, *geometry)
     return conv2d_input((1, 1, *size), taps, torch.ones_like(outputs), *geometry)[0, 0]
@@ -172,7 +174,7 @@ def costs_of_events(
     with torch.inference_mode(False), torch.enable_grad():
         zeros = {name: torch.zeros(1, *size, requires_grad=True) for name, size in sent.items()}
         counts = {name: Counts.alike(zero).stacked() for name, zero in zeros.items()}
-        # Where no event reaches a weight.
+        # The total depends on every sender, also where no event reaches a weight.
         total = torch.stack([0.0 * zero.sum() for zero in zeros.values()]).sum()
         for name, operations in operations_by_layer(graph, counts, shapes, first).items():
             if graph[name].product or not products:
@@ -231,7 +233,7 @@ class EventCosts:
             for name in sizes:
                 each = [kind[name].flatten().double() for kind in kinds]
                 columns[name] = torch.stack(each, 1).to(device)
-            # At once, since threads share them.
+            # One assignment, since threads share them.
             self._columns.setdefault(key, columns)
         return self._columns[key]
 

@@ -51,9 +51,17 @@ class NetworkPlan:
         self.stepped = [node for node in graph.nodes if node not in self.readout]
         self.sliced = _sliced(graph)
         self.sums: dict[str, str] = {}
-        if self.differential and not observed:
-            self.sums = _pools_alone(graph)
-        self.before = layers_before(graph)
+        users = graph.consumers()
+        for layer in graph.activations:
+            pool = graph[layer.inputs[0]]
+            alone = len(users[pool.name]) == 1 and pool.name not in graph.outputs
+            if self.differential and not observed and pool.op == "max_pool" and alone:
+                self.sums[layer.name] = pool.name
+        depth: dict[str, int] = {}
+        for node in graph.nodes:
+            below = max((depth[name] for name in node.inputs), default=0)
+            depth[node.name] = below + (node.op == "activation")
+        self.before = {name: max(layers - 1, 0) for name, layers in depth.items()}
 
     def layer(self, name: str) -> LayerPlan:
         """The plan of a layer."""
@@ -69,24 +77,3 @@ def _sliced(graph: Graph) -> set[str]:
         if passes or node.op == "slice":
             sliced.update(node.inputs)
     return sliced
-
-
-def layers_before(graph: Graph) -> dict[str, int]:
-    """Node -> layers of neurons, at most, before the one that it is or hears."""
-    depth: dict[str, int] = {}
-    for node in graph.nodes:
-        below = max((depth[name] for name in node.inputs), default=0)
-        depth[node.name] = below + (node.op == "activation")
-    return {name: max(layers - 1, 0) for name, layers in depth.items()}
-
-
-def _pools_alone(graph: Graph) -> dict[str, str]:
-    """The layers of neurons that read a max pooling which nothing else reads -> that pooling."""
-    users = graph.consumers()
-    sums = {}
-    for layer in graph.activations:
-        pool = graph[layer.inputs[0]]
-        alone = len(users[pool.name]) == 1 and pool.name not in graph.outputs
-        if pool.op == "max_pool" and alone:
-            sums[layer.name] = pool.name
-    return sums

@@ -113,8 +113,14 @@ class Snapshot:
         none = Counts.alike(torch.zeros_like(updates))
         total = torch.stack(list(spent.values())).sum(0)
         spike_maps: dict[str, Tensor] = {}
-        if maps:
-            spike_maps = _spike_maps(graph, counts, neurons, spikes or {})
+        for node in graph.activations:
+            count = (spikes or {}).get(node.name)
+            if count is None:
+                count = Counts.unstacked(counts[node.name]).spikes
+            # Neurons without a place, or of a softmax, which belong to pairs of places, have none.
+            if maps and count.ndim == 4 and not node.phi.softmax:
+                per_position = neurons[node.name] / count[0, 0].numel()
+                spike_maps[node.name] = (count.sum(1) / per_position).float()
         return cls(
             t=t,
             outputs=outputs,
@@ -130,26 +136,6 @@ class Snapshot:
             products=Counts.unstacked(total[:, 2]) if costs.attention else {},
             operations_by_layer=partial(operations_by_layer, graph, counts, costs.shapes, first),
         )
-
-
-def _spike_maps(
-    graph: Graph,
-    counts: Mapping[str, Tensor],
-    neurons: Mapping[str, int],
-    spikes: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """See Snapshot.of. Neurons without a place, or of a softmax, which belong to pairs of places,
-    have no map.
-    """
-    maps: dict[str, Tensor] = {}
-    for node in graph.activations:
-        count = spikes.get(node.name)
-        if count is None:
-            count = Counts.unstacked(counts[node.name]).spikes
-        if count.ndim == 4 and not node.phi.softmax:
-            per_position = neurons[node.name] / count[0, 0].numel()
-            maps[node.name] = (count.sum(1) / per_position).float()
-    return maps
 
 
 def _total(counts: Iterable[Counts]) -> Counts:

@@ -11,7 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size
 
 DETECTORS = ("yolov1",)
-# Of the options that are None.
+# Values of the options that are None.
 DEFAULTS = {"detect": {"batch": 16, "lr": 1e-3}, "classify": {"batch": 128, "lr": 0.1}}
 
 
@@ -73,5 +73,5 @@ class TrainOptions(Options):
 
     @property
     def folder(self) -> Path:
-        """Where everything goes."""
+        """The folder that everything is written to."""
         return self.resume or self.project / self.name

@@ -1,4 +1,4 @@
-"""From options to a trained network on disk: one training loop for detectors and classifiers, on
+"""Training, from options to a network on disk: one loop for detectors and classifiers, on
 CPU, GPU, and under torchrun on several.
 """
 
@@ -36,11 +36,11 @@ Row = dict[str, float]
 # Called with (stage, done, total), and with a line.
 Progress = Callable[..., Any]
 Say = Callable[[str], Any]
-# Decay of the averaged weights, per step.
+# The decay of the averaged weights per step.
 AVERAGE = 0.998
-# Largest norm of the gradient.
+# The largest norm of the gradient.
 CLIP = 10.0
-# Share of the training in which the rate rises.
+# The share of the training in which the rate rises.
 WARMUP = {"detect": 0.05, "classify": 0.2}
 # Every so many epochs, and after the last, the network is validated.
 VALIDATED = 5
@@ -145,7 +145,7 @@ class Trainer:
                 names = dict.fromkeys([name for one in self.rows for name in one])
                 write_csv(self.options.folder / "results.csv", self.rows, list(names))
                 export()
-                # At the end, since it finishes the epoch.
+                # This comes last, since it finishes the epoch.
                 self.save()
                 say(line)
             if self.ranks.size > 1:

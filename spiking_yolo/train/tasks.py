@@ -136,7 +136,7 @@ def yolov1_loss(
 
 Boxes = tuple[list[Tensor], list[Tensor]]
 # Smallest share of the area of a photograph that a crop keeps, and side of a box in pixels.
-CROP, LEAST = 0.3, 4
+CROP, SMALLEST_BOX = 0.3, 4
 # Pixels by which a classifier's images are shifted, at most; smoothing of the labels.
 SHIFT, SMOOTHING = 4, 0.1
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -171,7 +171,7 @@ class DetectTask(Dataset[Any]):
                 v2.RandomResizedCrop(size, scale=(CROP, 1.0), ratio=(0.7, 1.7)),
                 v2.RandomHorizontalFlip(),
                 v2.ColorJitter(0.4, 0.4, 0.5, 0.02),
-                v2.SanitizeBoundingBoxes(min_size=LEAST),
+                v2.SanitizeBoundingBoxes(min_size=SMALLEST_BOX),
             ]
         )
 

@@ -31,9 +31,9 @@ def test_sources_stand_before_between_and_behind_options():
 
 
 def test_several_settings_and_methods():
-    read = options("eval --method msat,p-norm --set neuron.gamma=4 --set msat.det=false")
+    read = options("eval --method msat,p-norm --set neuron.gamma=4 --set msat.tau_rd=0")
     assert read.methods == ("msat", "p-norm")
-    assert read.settings == {"neuron.gamma": "4", "msat.det": "false"}
+    assert read.settings == {"neuron.gamma": "4", "msat.tau_rd": "0"}
 
 
 def test_every_option_has_help():

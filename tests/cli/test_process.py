@@ -10,10 +10,6 @@ import sys
 import pytest
 from helpers.tiny import ROOT
 
-from spiking_yolo.cli import idle_cores
-
-SMT = "sys/devices/system/cpu/smt/active"
-
 SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
@@ -58,16 +54,3 @@ def test_nobody_reads_on() -> None:
             ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=env
         )
         assert done.stderr == "" and done.stdout in ("0\n", "1\n")
-
-
-@pytest.mark.parametrize(
-    ("running", "pairs", "cores"), [(1, 0, None), (2, 0, 3), (9, 0, 1), (2, 1, None), (4, 1, 1)]
-)
-def test_other_jobs_keep_their_processors(tmp_path, monkeypatch, running, pairs, cores):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
-    assert idle_cores(tmp_path) is None
-    for name, text in (("proc/loadavg", f"0.2 0.1 0.1 {running}/80 11"), (SMT, f"{pairs}\n")):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text(text)
-    assert idle_cores(tmp_path) == cores

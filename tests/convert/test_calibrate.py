@@ -174,14 +174,16 @@ def test_later_frames_take_the_goal_and_channels_cost_what_they_err(cls, monkeyp
     recipe = recipe.with_settings({"calibration.operations": 0.1})
     observed, clips = statistics(graph, images(8)), [walking(k) for k in range(3)]
     least, neuron = least_thetas(graph, observed.histograms), recipe.neuron
-    network = VideoNetwork(graph, (8, 8), neuron.slack, least, neuron.hysteresis)
+    network = VideoNetwork(graph, (8, 8), neuron.slack, least, neuron.dead_zone)
     weights = sensitivity(network.graph, [x[:, -1] for x in clips])
     spec = Spec("classify", tuple("abcde"), 8, 8)
 
     def difference(rounds: int) -> float:
         """Between the shares of the channels in the operations and in the error, at most 1."""
         monkeypatch.setattr(calibrating, "ROUNDS", rounds)
-        neurons = calibrating.calibrate(calibrating.Job(graph, spec, observed, recipe, clips))
+        neurons = calibrating.calibrate(
+            calibrating.CalibrationJob(graph, spec, observed, recipe, clips)
+        )
         spent = torch.cat([network(x, neurons)[1] for x in clips]).mean().item()
         assert spent == pytest.approx(0.1, rel=0.1)
         costs, errors = calibrating.measured(network, neurons, clips, weights)

@@ -24,6 +24,7 @@ from spiking_yolo.convert.learn.statistics import (
     edges,
 )
 from spiking_yolo.convert.thresholds import (
+    LEVELS,
     base_parameters,
     extreme,
     layer_thresholds,
@@ -256,8 +257,8 @@ def test_every_statistic_is_of_what_the_cap_leaves():
         recipe = PLAIN.with_settings({"threshold.rule": rule})
         assert threshold(h, 0, recipe, 0.5).tolist() == [0.5] * 3
         assert threshold(h, 0, recipe, 1e4).tolist() == [1e4] * 3
-    smallest_error = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8})
-    assert torch.equal(threshold(h, 0, smallest_error, 0.5), mmse(h, 0, 8, 1, False, 0.5))
+    smallest_error = PLAIN.with_settings({"threshold.rule": "mmse"})
+    assert torch.equal(threshold(h, 0, smallest_error, 0.5), mmse(h, 0, LEVELS, 1, False, 0.5))
     median = PLAIN.with_settings({"threshold.percentile": 50})
     plain = threshold(h, 0, median)
     assert plain[0] < 0.7 < plain[2]
@@ -289,8 +290,8 @@ def test_mmse_takes_the_neuron_into_account():
         ({"neuron.gamma": 4, "neuron.kind": "sigma-delta"}, 1, False),
     ]:
         h = histogram(samples())
-        recipe = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8, **changes})
-        assert torch.equal(threshold(h, 0, recipe), mmse(h, 0, 8, gamma, rounds))
+        recipe = PLAIN.with_settings({"threshold.rule": "mmse", **changes})
+        assert torch.equal(threshold(h, 0, recipe), mmse(h, 0, LEVELS, gamma, rounds))
 
 
 def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():

@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.learn import straight_through as module
 from spiking_yolo.convert.learn import training
 from spiking_yolo.convert.learn.differentiable import CompleteNetwork
-from spiking_yolo.convert.learn.straight_through import fire, smooth_digits
+from spiking_yolo.convert.learn.straight_through import fire_with_gradients, smooth_digits
 from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Activation
@@ -129,7 +129,7 @@ def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
     tensors = trained._rounded(converted.neurons).tensors
     names = list(kernels.changes)
     own = {name: tensors[name].detach() for name in names}
-    again = rounded_weights(converted.graph, own, 8, thetas)
+    again = rounded_weights(converted.graph, own, thetas)
     for name in names:
         torch.testing.assert_close(own[name], again[name])
     # d sum(w) / d change is the scale of its output channel: rounding is passed through.
@@ -163,16 +163,16 @@ def plain(
     cost: Tensor,
     slack: float,
     before: Tensor,
-    hysteresis: float,
+    dead_zone: float,
 ) -> tuple[Tensor, Tensor]:
     """Rounding and digits with the gradients of what they are applied to, and of smooth digits."""
     theta, initial, bias, rest = (p[:, None, None] for p in (theta, initial, bias, rest))
     had = before * theta.detach()
     due = (phi.continuous(z + bias) - had) / theta + initial - 0.5 - rest
-    fires = due.abs() >= 0.5 + hysteresis
+    fires = due.abs() >= 0.5 + dead_zone
     due = due.clamp(-127 - before, 127 - before)
     n = due + (digit_saving_round(due, slack) * fires - due).detach()
-    smooth = smooth_digits(due * 0.5 / (0.5 + hysteresis))
+    smooth = smooth_digits(due * 0.5 / (0.5 + dead_zone))
     digits = smooth + (count_digits(n.round()) - smooth).detach()
     return had + (n + rest) * theta, (digits * cost).sum((1, 2, 3))
 
@@ -194,17 +194,17 @@ def test_values_operations_and_gradients(name: str, later: bool, dtype: torch.dt
     theta, initial, rest = random(4).abs() / 4 + 0.02, random(4).abs(), random(4).mul(4).round() / 4
     cost = random(1, 1 if name == "leaky" else 4, 5, 6).abs()
     weights = random(3, 4, 5, 6), random(3)
-    before, hysteresis = torch.zeros_like(z), 0.0
+    before, dead_zone = torch.zeros_like(z), 0.0
     if later:
         # Most neurons are near what they have sent.
         near = PHIS[name](z + 0.3 * random(3, 4, 5, 6)) / theta[:, None, None]
-        before, hysteresis = near.round().clamp(-127, 127), 0.7
+        before, dead_zone = near.round().clamp(-127, 127), 0.7
     inputs = [x.requires_grad_() for x in (z, theta, initial, bias, rest)]
     neurons = {"theta": theta, "initial": initial, "bias": bias, "rest": rest}
     results = []
     for value, spent in (
-        fire(z, neurons, PHIS[name], cost, 0.15, before if later else None, 0.7),
-        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15, before, hysteresis),
+        fire_with_gradients(z, neurons, PHIS[name], cost, 0.15, before if later else None, 0.7),
+        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15, before, dead_zone),
     ):
         total = (value * weights[0]).sum() + (spent * weights[1]).sum()
         gradients = torch.autograd.grad(total, inputs)
@@ -227,7 +227,9 @@ def test_neurons_that_send_all_they_can(channels: int, monkeypatch: pytest.Monke
     results = []
     for _ in range(2):
         x = z.clone().requires_grad_()
-        value, spent = fire(x, neurons, Activation(silu=True), own[1][:1], 0.15, before, 0.25)
+        value, spent = fire_with_gradients(
+            x, neurons, Activation(silu=True), own[1][:1], 0.15, before, 0.25
+        )
         gradient = torch.autograd.grad((value * own[2]).sum() + spent.sum(), x)[0]
         results.append((value, spent, gradient))
         monkeypatch.setattr(module, "library", lambda: None)
@@ -241,5 +243,7 @@ def test_a_later_frame_by_hand():
     """4 thetas of 1/2 were sent. 2.3 is .6 thetas more, which is kept back; 2.5 is one."""
     neurons = {"theta": torch.tensor([0.5]), "initial": torch.tensor(0.5)}
     z, before = torch.tensor([[2.3], [2.5]]), torch.full((2, 1), 4.0)
-    value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0, before, 0.25)
+    value, spent = fire_with_gradients(
+        z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0, before, 0.25
+    )
     assert value.tolist() == [[2.0], [2.5]] and spent.tolist() == [0.0, 1.0]

@@ -15,10 +15,11 @@ from torch import nn
 from spiking_yolo.convert.learn import training as training_module
 from spiking_yolo.convert.learn.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.learn.training import State, Training
-from spiking_yolo.convert.learn.weight_bits import on_grid, rounded_weights
+from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.spikes.layout import levels_and_step
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
 
@@ -140,15 +141,16 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
     # The operations of so small a network change in steps.
     assert result.operations == pytest.approx(0.1, rel=0.05)
     assert result.error < t.start.error - 0.1
-    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.hysteresis)
+    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.dead_zone)
     spent = torch.cat([network(x, result.neurons)[1] for x in validation])
     assert spent.mean().item() == pytest.approx(result.operations)
 
 
-@given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.integers(2, 5))
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.integers(2, 8))
 def test_nearest_of_all_symmetric_levels(values, bits):
     weight = torch.tensor([values, [7.0] * len(values)], dtype=torch.float64)
-    found, other = on_grid(weight, bits)
+    levels, step = levels_and_step(weight, bits)
+    found, other = levels * step[:, None]
     most = 2 ** (bits - 1) - 1
     grid = [k * max(map(abs, values)) / most for k in range(-most, most + 1)]
     for value, q in zip(values, found.tolist(), strict=True):
@@ -159,18 +161,18 @@ def test_nearest_of_all_symmetric_levels(values, bits):
 
 
 def test_what_a_chip_stores_are_small_integers():
-    """The weights that receive spikes, which hold theta, are integers of -7..7 times a step of the
+    """The weights that receive spikes, which hold theta, are integers of -127..127 times a step of the
     output channel.
     """
     for cls in [TinyLeaky, Grouped]:
         plain = spiking(make(cls), images(2), get_recipe("channel-norm"))
         thetas = {name: own["theta"] for name, own in plain.neurons.items() if "theta" in own}
-        tensors = rounded_weights(plain.graph, plain.graph.tensors, 4, thetas)
+        tensors = rounded_weights(plain.graph, plain.graph.tensors, thetas)
         small = replace(plain, graph=replace(plain.graph, tensors=tensors))
         for name, linear in small.network().synapses.maps.items():
             folded = linear.weight.flatten(1)
-            step = folded.abs().amax(1, keepdim=True) / 7
+            step = folded.abs().amax(1, keepdim=True) / 127
             assert torch.allclose(folded / step, (folded / step).round(), atol=1e-9), name
-            assert ((folded / step).round().abs().amax(1) == 7).all()
+            assert ((folded / step).round().abs().amax(1) == 127).all()
         for name, tensor in plain.graph.tensors.items():
             assert torch.equal(tensors[name], tensor) == name.endswith("bias")

@@ -14,23 +14,32 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "docs" / "data"
 
 ENERGY = "fp32 int8 sram16 sram32 reuse loihi"
+ENERGY24 = "fp32 int8 sram16 sram24 sram32 reuse loihi"
 ANN = "ann.fp32 ann.int8 ann.sram16 ann.sram32 ann.reuse"
-PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
+PHOTOGRAPH = "digits2 sram24 loihi mAP50 ann.mAP50 minus.mAP50"
 SCORES = "ann.mAP50 mAP50 digits"
-TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
+TUNED = "digits mAP50 mAP50-95 error sram16 sram24 sram32"
 NANO = "ann.mAP50-95 mAP50-95 digits error"
 FASTEST = "ann.mAP50 mAP50 error digits2"
-STREET = "sram16 AP50 ann.AP50"
+STREET = "sram24 loihi AP50 ann.AP50 minus.AP50"
 FRAMES = "AP50 error digits messages"
 PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
+STADTMITTE_TUNED = "video/tud-stadtmitte-tuned"
 CLASSIFIERS, VIDEO = "docs/results/classifiers.md", "docs/results/video.md"
 # A page, the beginning of a line of it, a file, and the figures at T = 1 that stand in that line, in
 # this order.
 QUOTES = [
     ("README.md", "| a photograph, the default", "methods/signed-digits", PHOTOGRAPH),
     ("README.md", "| a photograph, [`--cal", "tuned/coco-neurons", PHOTOGRAPH),
-    ("README.md", "| [video]", "video/tud-stadtmitte", f"digits2 {STREET}"),
-    ("README.md", "| the same, `--cal", "video/tud-stadtmitte-video", f"digits {STREET}"),
+    (
+        "README.md",
+        "| later frames of TUD-Stadtmitte, the",
+        "video/tud-stadtmitte",
+        f"digits2 {STREET}",
+    ),
+    ("README.md", "| later frames of TUD-Stadtmitte, `t", STADTMITTE_TUNED, f"digits {STREET}"),
+    ("README.md", "| later frames of TUD-Campus, the", "video/tud-campus", f"digits2 {STREET}"),
+    ("README.md", "| later frames of TUD-Campus, `t", "video/tud-campus-tuned", f"digits {STREET}"),
     ("docs/methods.md", "| the ANN's boxes", "methods/signed-digits", "mAP50 ann.mAP50 digits2"),
     ("docs/methods.md", "| a smaller error", "networks/coco-0.9", "mAP50 digits2"),
     ("docs/methods.md", "| a still photograph", "tuned/coco-neurons", "mAP50 digits2"),
@@ -43,12 +52,10 @@ QUOTES = [
     (PHOTOGRAPHS, "| YOLOv8n, 640 px", "networks/yolov8n", "ann.mAP50-95 mAP50-95 digits"),
     (PHOTOGRAPHS, "| Yolo-Fastest 1.1, 320", "networks/yolo-fastest", FASTEST),
     ("docs/results/energy.md", "| ANN | 12.0", "methods/signed-digits", ANN),
-    ("docs/results/energy.md", "| ANN | 10.7", "networks/yolov5n", ANN),
-    ("docs/results/energy.md", "| `signed-digits`, T = 1", "methods/signed-digits", ENERGY),
-    ("docs/results/energy.md", "| `--calibration tuned`", "tuned/coco-neurons", ENERGY),
-    ("docs/results/energy.md", "| the same, `--set", "tuned/coco-neurons-1.35", ENERGY),
-    ("docs/results/energy.md", "| `--calibration tuned-weights`", "tuned/coco-tuned", ENERGY),
-    ("docs/results/energy.md", "| calibrated for one", "networks/yolov5n", ENERGY),
+    ("docs/results/energy.md", "| `signed-digits`, T = 1", "methods/signed-digits", ENERGY24),
+    ("docs/results/energy.md", "| `--calibration tuned`", "tuned/coco-neurons", ENERGY24),
+    ("docs/results/energy.md", "| the same, `--set", "tuned/coco-neurons-1.35", ENERGY24),
+    ("docs/results/energy.md", "| `--calibration tuned-weights`", "tuned/coco-tuned", ENERGY24),
     (TUNING, "| **`tuned`** |", "tuned/coco-neurons", TUNED),
     (TUNING, "| the same, `threshold.scale=1.35`", "tuned/coco-neurons-1.35", TUNED),
     (TUNING, "| the same, `threshold.scale=1.7`", "tuned/coco-neurons-1.7", TUNED),
@@ -61,6 +68,8 @@ QUOTES = [
     (TUNING, "| YOLO11n", "networks/yolo11n-tuned", NANO),
     (TUNING, "| YOLOv5n", "networks/yolov5n-tuned", NANO),
     (TUNING, "| YOLO26n", "networks/yolo26n-tuned", NANO),
+    (TUNING, "| TUD-Campus", "video/tud-campus-tuned", "ann.AP50 AP50 digits sram16 sram24 loihi"),
+    (TUNING, "| TUD-Stadtmitte", STADTMITTE_TUNED, "ann.AP50 AP50 digits sram16 sram24 loihi"),
     (TUNING, "| ResNet20, top-1", "tuned/resnet20-neurons", "top1 digits error"),
     (CLASSIFIERS, "| ResNet20 | 87.0", "networks/resnet20", "ann.top1 top1 error digits"),
     (CLASSIFIERS, "| VGG16 | 86.9", "networks/vgg16", "ann.top1 top1 error digits"),
@@ -81,12 +90,16 @@ QUOTES = [
 ]
 
 
-def figures(file: str) -> dict[str, str]:
-    """What the results of docs/data say after a step, as tables write it."""
+def load(file: str) -> dict[str, Any]:
     path = DATA / f"{file}.json"
     if not path.exists():
         path = DATA / file / "results.json"
-    result = json.loads(path.read_text())
+    return json.loads(path.read_text())
+
+
+def figures(file: str) -> dict[str, str]:
+    """What the results of docs/data say after a step, as tables write it."""
+    result = load(file)
     step = result["steps"][0]
     assert step["T"] == 1
     digits = step["sops_per_mac_digits"]
@@ -99,7 +112,22 @@ def figures(file: str) -> dict[str, str]:
                 texts[prefix + key.removeprefix("energy_mJ_")] = f"{value:#.3g}".rstrip(".")
             elif key in ("mAP50", "mAP_area", "mAP50-95", "top1", "AP50"):
                 texts[prefix + key] = f"{100 * value:.1f}"
+                texts["minus." + key] = f"{abs(100 * (step[key] - result['ann'][key])):.1f}"
+    # The cost models are linear in the width of a potential.
+    texts["sram24"] = f"{(step['energy_mJ_sram16'] + step['energy_mJ_sram32']) / 2:#.3g}"
+    texts["sram24"] = texts["sram24"].rstrip(".")
     return texts
+
+
+def test_energies_of_the_larger_networks():
+    lines = (ROOT / "docs/results/energy.md").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| | YOLOv5n |"))
+    head, _, arithmetic, memory = (
+        line.strip("| ").split(" | ") for line in lines[start : start + 4]
+    )
+    shown = [figures(f"networks/{name.lower()}") for name in head]
+    assert arithmetic[1:] == [f"{one['ann.int8']} / {one['int8']}" for one in shown]
+    assert memory[1:] == [f"{one['ann.sram16']} / {one['sram24']}" for one in shown]
 
 
 def test_a_line_quotes_its_results():
@@ -167,6 +195,32 @@ def test_readme_has_the_rows(tables: ModuleType):
     readme = (ROOT / "README.md").read_text()
     for row in tables.README:
         assert tables.readme_row(*row) in readme
+
+
+def stored(file: str) -> set[str]:
+    """All figures of a file that a line of README may show, with those of the 8-bit ANN."""
+    result = load(file)
+    texts = set(figures(file).values())
+    for scores in (result["steps"][0], *(result.get("baseline") or [])):
+        for key, interval in scores["interval_95"].items():
+            if key.endswith("_minus_ann"):
+                texts |= {f"{100 * end:.1f}" for end in interval}
+                figure = key.removesuffix("_minus_ann")
+                difference = scores[figure] - result["ann"][figure]
+                texts |= {f"{100 * scores[figure]:.1f}", f"{100 * difference:.1f}"}
+    return texts
+
+
+def test_every_figure_of_readme_is_stored(tables: ModuleType):
+    sources = {start: file for page, start, file, _ in QUOTES if page == "README.md"}
+    sources["| the ANN in 8 bits"] = "methods/signed-digits"
+    whole = {tables.readme_row(*row) for row in tables.README}
+    for line in (ROOT / "README.md").read_text().splitlines():
+        numbers = re.findall(r"-?\d+\.\d+", line)
+        if line.startswith("| ") and numbers and line not in whole:
+            files = [file for start, file in sources.items() if line.startswith(start)]
+            assert len(files) == 1, line
+            assert set(numbers) <= stored(files[0]), line
 
 
 def test_the_leaderboard_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from helpers.networks import tuned
-from spiking_yolo.convert.calibrate import Job, calibrate
+from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,
@@ -30,7 +30,7 @@ def calibrate_on(
     x = torch.cat(list(preprocessed(pictures, ann.spec)))
     recipe = get_recipe(DEFAULT)
     few = recipe.with_settings({"calibration.steps": 2})
-    neurons = calibrate(Job(ann.graph, ann.spec, statistics, few, [x]))
+    neurons = calibrate(CalibrationJob(ann.graph, ann.spec, statistics, few, [x]))
     result = CalibrationResult(recipe, neurons, ImageList.of([one.name for one in used]))
     path = calibrations_path(weights, ann.imgsz)
     save_calibrations(path, ann.sha256, ann.imgsz, [result], statistics)

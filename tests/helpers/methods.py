@@ -22,7 +22,7 @@ from spiking_yolo.recipe import Neuron, Recipe, Threshold
 # Signed neurons that send the changes of what they follow, as bursts, without calibration.
 SIGMA_DELTA = Recipe(
     "sigma-delta",
-    threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
+    threshold=Threshold(rule="mmse", scope="channel", scale=1 / 16),
     neuron=Neuron(kind="sigma-delta", gamma=4, initial=0.5),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.convert.calibrate import Job, calibrate
+from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.learn.statistics import ImageList, Statistics, collect_histograms
 from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.load import Converted, convert
@@ -182,7 +182,7 @@ def spiking(
     elif recipe.runs_network:
         # Tuning takes minutes.
         run = recipe.with_settings(UNTUNED) if recipe.calibration.kind == "tuned" else recipe
-        neurons = calibrate(Job(graph, classes, observed, run, list(x.split(1))))
+        neurons = calibrate(CalibrationJob(graph, classes, observed, run, list(x.split(1))))
     return convert(graph, spec, observed, recipe, neurons=neurons, weights=weights)
 
 
@@ -193,7 +193,7 @@ def tuned(
     returns, in a moment.
     """
     untuned = recipe.with_settings(UNTUNED)
-    neurons = calibrate(Job(graph, spec, observed, untuned, batches))
+    neurons = calibrate(CalibrationJob(graph, spec, observed, untuned, batches))
     generator = torch.Generator().manual_seed(0)
     moved: dict[str, Tensor] = {}
     for node in graph.weighted:
@@ -203,7 +203,7 @@ def tuned(
                 noise = torch.randn(w.shape, generator=generator, dtype=torch.float64)
                 moved[key] = w + 0.01 * w.abs().mean() * noise.to(w)
     thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-    return neurons, rounded_weights(graph, moved, 8, thetas)
+    return neurons, rounded_weights(graph, moved, thetas)
 
 
 def numbers(snapshot: Snapshot) -> list[Tensor]:

@@ -56,6 +56,9 @@ def kind_of(node: Node, given: set[int]) -> int:
     """What the output of a node is, of what it reads."""
     if node.op in ("attention_scores", "flatten") or "softmax" in node.attrs:
         return OWN
+    if node.attrs.get("groups", 1) > 1 and not given <= {IMAGE, SENT}:
+        # It becomes a sum of layers, one per term.
+        return MIXED
     if node.op == "activation" or node.multiplies:
         return SUMS if node.multiplies else SENT
     if node.op == "add":
@@ -159,10 +162,8 @@ class RandomGraph:
             stride, out = rng.choice(STRIDES), rng.choice(WIDTHS)
             if rng.random() < 0.3:
                 padding = [rng.randint(0, 3), rng.randint(0, 3)]
-            # A sum is read term by term, which layers of groups cannot.
-            if self.kinds[source] in (IMAGE, SENT):
-                groups = rng.choice((1, 1, 1, 2 - width % 2, width))
-                out = rng.choice((1, 1, 2)) * width if groups == width else out * groups
+            groups = rng.choice((1, 1, 1, 2 - width % 2, width))
+            out = rng.choice((1, 1, 2)) * width if groups == width else out * groups
         attrs = {"stride": [*stride], "padding": padding, "dilation": dilation, "groups": groups}
         return self.emit("conv", source, weight=(out, width // groups, *kernel), **attrs)
 
@@ -175,6 +176,9 @@ class RandomGraph:
         """
         draw, source = self.rng.random(), self.source()
         y = self.conv(source)
+        if self.kinds[y] == MIXED:
+            # Only neurons and sums read it.
+            draw = 1.0
         if draw < 0.35:
             op, attrs = self.rng.choice(LARGEST)
             y = self.emit(op, y, **attrs)

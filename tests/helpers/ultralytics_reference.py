@@ -2,12 +2,12 @@
 
 Run in a process of its own, since importing that package changes the whole process.
 
-    python tests/helpers/ultralytics_reference.py FOLDER
+    python tests/helpers/ultralytics_reference.py FOLDER [NAME SIZE]
 
 Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and
 what their predictor finds on a photograph; NAME.network.safetensors: our graph. Per network of
 FAMILIES NAME.pt, and NAME.safetensors with the raw heads of one tensor. And refusals.json: what our
-adapter says to other networks, which are written too.
+adapter says to other networks, which are written too. Or of one network like those of FAMILIES.
 """
 
 import sys
@@ -113,7 +113,7 @@ def reference(name: str) -> None:
 
 
 @torch.no_grad()
-def family(name: str) -> None:
+def family(name: str, size: int = 128) -> None:
     """A network whose normalisations and heads all differ, with the raw heads of a small image."""
     kinds = {"seg": SegmentationModel, "pose": PoseModel}
     model = build(name, "SiLU()", kinds.get(name.split("-")[-1], DetectionModel))
@@ -137,8 +137,10 @@ def family(name: str) -> None:
     model.train()
     model(smooth(2, 128, 0))
     model.eval()
-    torch.save({"model": model, "train_args": {"imgsz": 128}}, FOLDER / f"{name}.pt")
-    x = smooth(1, 128, 7)[..., :64, :] if model.stride.max() == 32 else smooth(1, 128, 7)
+    torch.save({"model": model, "train_args": {"imgsz": size}}, FOLDER / f"{name}.pt")
+    x = smooth(1, size, 7)
+    if size == 128 and model.stride.max() == 32:
+        x = x[..., :64, :]
     raw = model(x)[1]
     raw = raw.get("one2one", raw)
     tensors = {"x": x.contiguous(), "raw": torch.cat([raw["boxes"], raw["scores"]], 1)}
@@ -146,6 +148,9 @@ def family(name: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        family(sys.argv[2], int(sys.argv[3]))
+        sys.exit()
     for name in NETWORKS:
         reference(name)
     for name in FAMILIES:

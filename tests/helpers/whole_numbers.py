@@ -136,10 +136,25 @@ class WholeNumbers:
         return self
 
     def conv(self, node: Node, pieces: list[list[Term]]) -> list[list[Term]]:
-        """Levels of 8 bits with a step per output, of weights times the scales of what arrives."""
+        """The sums of a layer; of groups those of each term that it reads."""
         weight, bias = (
             t.double().numpy() if t is not None else None for t in self.graph.parameters(node)
         )
+        groups = node.attrs.get("groups", 1)
+        if groups == 1:
+            return [[self._sums(node, weight, bias, pieces)]]
+        sums: list[Term] = []
+        for k in range(max(map(len, pieces))):
+            own = np.concatenate([np.full(len(piece[0].scale), k < len(piece)) for piece in pieces])
+            read = joined([[piece[min(k, len(piece) - 1)]] for piece in pieces])
+            if read.counts is not None:
+                read = replace(read, counts=read.counts * own[:, None, None])
+            mask = np.repeat(own.reshape(groups, -1), len(weight) // groups, 0)[..., None, None]
+            sums.append(self._sums(node, weight * mask, None if k else bias, [[read]]))
+        return [sums]
+
+    def _sums(self, node: Node, weight: Any, bias: Any, pieces: list[list[Term]]) -> Term:
+        """Levels of 8 bits with a step per output, of weights times the scales of what arrives."""
         a = {"groups": 1, **node.attrs}
         outs = len(weight) // a["groups"]
         terms: list[tuple[Term, Array]] = []
@@ -185,12 +200,12 @@ class WholeNumbers:
             full = full + inside
             lacking = lacking + convolve(everywhere, levels, a) - per_channel(inside, term.n)
         if not analogue:
-            self.operations[node.name] = spent
+            self.operations[node.name] = self.operations.get(node.name, 0) + spent
         known = full / 256 * step
         if bias is not None:
             known = known + bias
         total = total + np.rint(lacking / 256).astype(int)
-        return [[Term(total, step, known, np.zeros(len(step), int), None)]]
+        return Term(total, step, known, np.zeros(len(step), int), None)
 
     linear = conv
 

@@ -73,7 +73,26 @@ class Patches(nn.Module):
         return self.head(F.max_pool2d(y, 3, 2, 1, ceil_mode=True))
 
 
-NETWORKS = (TinyLeaky, Residual, Pooled, Grouped, Bottleneck, Patches, Attending)
+class GroupedSums(nn.Module):
+    """Convolutions of groups that read a sum (the blocks of YOLOv10), and one that is joined with
+    other maps. [N, 3, 8, 8].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.side = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.each = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.pairs = nn.Conv2d(8, 6, 3, padding=1, groups=2)
+        self.head = nn.Conv2d(6, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        y = x + F.relu(self.side(x))
+        z = y + F.relu(self.each(y))
+        return self.head(F.relu(self.pairs(torch.cat([z, x], 1))))
+
+
+NETWORKS = (TinyLeaky, Residual, Pooled, Grouped, Bottleneck, Patches, Attending, GroupedSums)
 
 
 def converted(cls: type[nn.Module], method: str = "signed-digits", **settings: Any) -> Converted:
@@ -204,7 +223,7 @@ def test_steps_after_the_first_are_the_same_and_no_probe_looks():
 
 def test_layers_read_sums_term_by_term():
     """Also behind slices: the ANN is the same, and its layers read no sum; so is what is sent."""
-    for cls in (Split, Bottleneck):
+    for cls in (Split, Bottleneck, GroupedSums):
         one, x = converted(cls), images(2)
         graph = distribute_sums(one.graph)
         for y, wanted in zip(forward(graph, x), forward(one.graph, x), strict=True):

@@ -21,7 +21,7 @@ from spiking_yolo.observe import read_input
 from spiking_yolo.spikes.readout import Run
 
 ROOT = Path(__file__).parents[2]
-DIGITS = get_recipe("signed-digits").with_settings({"neuron.hysteresis": 0, "calibration.steps": 2})
+DIGITS = get_recipe("signed-digits").with_settings({"neuron.dead_zone": 0, "calibration.steps": 2})
 
 
 def network(method: str = "signed-digits", fast: bool = True, **changes: Any) -> Any:
@@ -125,8 +125,8 @@ def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(monk
     assert not seen.fresh and seen.cut and seen.snapshots[1].operations.digits > first
 
 
-HELD = {"neuron.hysteresis": 0.8, "neuron.slack": 0}
-SAVED = {"neuron.hysteresis": 0, "neuron.slack": 0.45}
+HELD = {"neuron.dead_zone": 0.8, "neuron.slack": 0}
+SAVED = {"neuron.dead_zone": 0, "neuron.slack": 0.45}
 
 
 def is_anew(net: IntegerNetwork, state: Any, run: Run, x: Tensor) -> bool:
@@ -149,7 +149,7 @@ def test_what_was_held_back_is_sent(fast: bool, settings: Any, last: Any):
     net, x = network(fast=fast, **settings), images(1)
     y, state = x + 0.1 * (images(1, seed=3) - 0.5), net.start()
     net.run(x, state=state)
-    held = net.run(y, state=state, dead_zone=settings["neuron.hysteresis"])
+    held = net.run(y, state=state, dead_zone=settings["neuron.dead_zone"])
     assert not is_anew(net, state, held, y)
     assert is_anew(net, state, net.run(y, state=state, **last), y)
 
@@ -168,7 +168,7 @@ def test_many_frames_leave_no_trace():
 @pytest.mark.parametrize("method", ["signed-digits", "few-spikes"])
 def test_every_frame_of_a_lossless_stream_is_a_new_start(method: str, fast: bool):
     """And differences are counted, whatever the dead zone, the saving of digits and the filter."""
-    settings = {"neuron.hysteresis": 0.8, "neuron.slack": 0.4} if method == DIGITS.name else {}
+    settings = {"neuron.dead_zone": 0.8, "neuron.slack": 0.4} if method == DIGITS.name else {}
     net, x, before = network(method, fast, **settings), images(1).float(), {}
     stream = Stream(net, lossless=True)
     for k in range(12):

@@ -5,6 +5,7 @@ network, refusals.
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from helpers.checkpoints import ultralytics_environment
 from helpers.networks import without_kernel
 from torchvision.ops import box_iou
 
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
@@ -147,6 +149,39 @@ def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
     assert [theirs["x"].shape[3] // y.shape[3] for y in outputs] == strides
     raw = torch.cat([y.flatten(2) for y in outputs], 2)
     assert (raw - theirs["raw"]).abs().max() < 1e-4 * theirs["raw"].abs().max()
+
+
+def names_of(family: str, sizes: str, *variants: str) -> list[str]:
+    return [f"{family}{size}{variant}" for variant in ("", *variants) for size in sizes]
+
+
+# All detectors of 2023 to 2026, in all sizes, and the older ones that its yaml files describe.
+EVERY = [*names_of("yolov8", "nsmlx", "-p2", "-p6"), *names_of("yolov9", "tsmc")]
+EVERY += [
+    *names_of("yolov10", "nsmblx"),
+    *names_of("yolo11", "nsmlx"),
+    *names_of("yolo12", "nsmlx"),
+]
+EVERY += [*names_of("yolo26", "nsmlx", "-p2", "-p6"), *names_of("yolov5", "nsmlx", "-p6")]
+EVERY += ["yolov3-tiny", "yolov3", "yolov3-spp"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_size_is_opened_and_detects(name: str):
+    """Random weights at 64 pixels, which need no more than the picture that they are shown."""
+    script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
+    with TemporaryDirectory() as folder:
+        environment = ultralytics_environment(folder)
+        subprocess.run([sys.executable, script, folder, name, "64"], env=environment, check=True)
+        path = Path(folder) / f"{name}.pt"
+        theirs = read_safetensors(path.with_suffix(".safetensors"))[1]
+        graph, _ = read_checkpoint(path)
+        raw = torch.cat([y.flatten(2) for y in forward(graph, theirs["x"])], 2)
+        assert (raw - theirs["raw"]).abs().max() < 1e-4 * theirs["raw"].abs().max()
+        picture = (theirs["x"][0].movedim(0, -1) * 255).byte().numpy()
+        with pytest.warns(Notice, match="no calibration"):
+            result = SpikingYOLO(path).detect(picture, conf=0.01)
+    assert len(result) > 0 and 0 < result.operations_per_mac < 1000
 
 
 def test_rotated_boxes_are_refused(folder):

@@ -212,7 +212,7 @@ def test_counts_and_operations():
 
 
 def test_frames_equal_those_of_a_stream_to_the_bit():
-    net = tiny(neuron__hysteresis=0.33, encoding__denoise=False)
+    net = tiny(neuron__dead_zone=0.33, encoding__denoise=False)
     model = spiking_model(net, stateful=True, counts=True)
     runner, table = session(model), json.loads(metadata(model)["states"])
     outputs = [output.name for output in runner.get_outputs()]

@@ -19,7 +19,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.graph.rewrites import product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 
-PLAIN = {"neuron.hysteresis": 0, "neuron.slack": 0}
+PLAIN = {"neuron.dead_zone": 0, "neuron.slack": 0}
 
 
 def converted(areas: int = 1, scale: float = 0.05) -> Converted:

@@ -21,9 +21,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import list_methods
-from spiking_yolo.convert.thresholds import check_activations
-from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.trainable import YOLOv1, build
@@ -174,14 +172,3 @@ def test_qcfs_is_exact_after_as_many_steps_as_levels(n: int, levels: int, theta:
     rate = int(sum(send(tested, [z] * levels))) * theta / levels
     level = min(max(floor(z * levels / theta + HALF), 0), levels)
     assert rate == Fraction(level, levels) * theta
-
-
-def test_what_no_neuron_can_do_is_refused():
-    def check(recipe: Recipe, phi: Activation) -> None:
-        act = Node("act3", "activation", ("x",), vars(phi))
-        check_activations(Graph((Node("x", "input"), act), ("act3",), {}), recipe)
-
-    recipe = Recipe("r", neuron=Neuron("msat"), msat=Msat(variant="algorithm1"))
-    with pytest.raises(UserError, match=r"node 'act3' has a cap.* --set msat.variant=eq17"):
-        check(recipe, Activation(cap=6.0))
-    check(recipe, Activation())

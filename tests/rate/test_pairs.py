@@ -17,9 +17,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "reset to zero": ("p-norm", {"neuron.reset": "zero"}),
     "threshold per channel": ("p-norm", {"threshold.scope": "channel"}),
     "msat": ("msat", {}),
-    "msat, mean term": ("msat", {"msat.mu": True}),
     "msat, gain": ("msat", {"msat.gain": 2.5}),
-    "algorithm 1": ("msat", {"msat.variant": "algorithm1"}),
 }
 
 

@@ -42,7 +42,7 @@ from spiking_yolo.spikes.layout import per_channel
 
 OWN = ("clipping", "quantisation", "spike-inherent")
 INHERITED = ("wrong input", "uneven arrival")
-PARTS = (*OWN, *INHERITED)
+ERROR_PARTS = (*OWN, *INHERITED)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Chain:
     snn: Tensor
 
     def parts(self) -> dict[str, Tensor]:
-        """PARTS -> signed error; they add up to snn - ann."""
+        """ERROR_PARTS -> signed error; they add up to snn - ann."""
         links = [self.ann, self.clipped, self.grid, self.ideal, self.even, self.snn]
-        return {name: links[k + 1] - links[k] for k, name in enumerate(PARTS)}
+        return {name: links[k + 1] - links[k] for k, name in enumerate(ERROR_PARTS)}
 
 
 def chain(
@@ -202,8 +202,8 @@ class LayerTotals:
     images: int = 0
     ann: float = 0.0
     error: float = 0.0
-    squares: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    products: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    squares: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ERROR_PARTS, 0.0))
+    products: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ERROR_PARTS, 0.0))
     spikes: float = 0.0
     rates: float = 0.0
 
@@ -229,7 +229,7 @@ class LayerTotals:
         A share is the projection of the part on the whole error: negative where a part makes the
         error smaller.
         """
-        # Without an error, or an activation, all products are zero.
+        # All products are zero where there is no error, or no activation.
         size = math.sqrt(self.error * self.ann) or 1.0
         return {name: product / size for name, product in self.products.items()}
 
@@ -252,7 +252,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Where the error of a conversion comes from.
+    """The parts of the error of a conversion, by layer.
 
     Attributes:
         labels: Layer -> what tables and figures call it, such as "conv 5".
@@ -269,7 +269,7 @@ class Analysis:
         table = [["layer", *_HEAD]]
         for layer in self.layers:
             row = layer.row()
-            cells = [percent(row[name]) for name in ("error", *PARTS)]
+            cells = [percent(row[name]) for name in ("error", *ERROR_PARTS)]
             cells += [f"{row['rate']:.3f}", f"{row['spikes']:,.0f}"]
             table.append([self.labels[layer.name][-30:], *cells])
         worst = max(self.layers, key=lambda layer: layer.error / (layer.ann or 1.0))
@@ -278,7 +278,7 @@ class Analysis:
             f"{columns(table)}\n\n{NOTE}\n\n"
             f"The output's relative error is {self.output_error:.3g}. The largest of a layer is"
             f" {worst.relative(worst.error):.3g},\nin {self.labels[worst.name]}, most of it"
-            f" {max(PARTS, key=lambda name: shares[name])}."
+            f" {max(ERROR_PARTS, key=lambda name: shares[name])}."
         )
 
     def save(self, folder: Path) -> None:

@@ -11,8 +11,8 @@ from spiking_yolo.arguments import COMMAS, METHODS, OUTPUT, at_least
 from spiking_yolo.options import MethodsOptions, OutputOptions
 
 Part = Literal["one_step", "steps", "video", "layers"]
-Rival = Literal["pytorch", "onnxruntime", "onnxruntime-int8", "openvino-int8"]
-# Of a table, each name -> value.
+Baseline = Literal["pytorch", "onnxruntime", "onnxruntime-int8", "openvino-int8"]
+# Name of a row -> its figures by name.
 Rows = dict[str, dict[str, Any]]
 
 
@@ -22,7 +22,7 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
 
     parts: Annotated[tuple[Part, ...], COMMAS] = ("one_step", "steps", "video")
     """Parts to run."""
-    rival: Rival = "pytorch"
+    baseline: Baseline = "pytorch"
     """What runs the ANN beside them."""
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ("signed-digits", "p-norm", "msat")
     """Methods that are timed."""
@@ -35,7 +35,7 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
     repeats: Annotated[int, at_least(1)] = 5
     """Runs of which the median counts."""
     threads: Annotated[int | None, at_least(1)] = None
-    """Threads of PyTorch and of the rival (default: idle cores)."""
+    """Threads of PyTorch and of the baseline (default: all cores)."""
     project: Annotated[Path, OUTPUT] = Path("runs/benchmark")
     """Folder of all runs."""
 
@@ -47,7 +47,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     ```
     spiking-yolo benchmark                                     # in minutes
     spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
-    spiking-yolo benchmark --rival onnxruntime-int8            # the ANN as people deploy it
+    spiking-yolo benchmark --baseline onnxruntime-int8            # the ANN as people deploy it
     spiking-yolo benchmark --parts video,layers --source clip.mp4 --threads 1
     ```
 
@@ -56,8 +56,8 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     method at T = 1. steps: by each method at --T, per timestep. video: later frames of --source,
     lossless, by default and with your calibration `video`, and of a camera that sees one
     photograph. layers: where a later frame's time goes, and how it grows with what changes, in one
-    thread. Rivals in onnxruntime need the extra `onnx`, openvino-int8 needs `pip install openvino
-    nncf`. PROJECT/NAME gets benchmark.json.
+    thread. Baselines in onnxruntime need the extra `onnx`, openvino-int8 needs `pip install
+    openvino nncf`. PROJECT/NAME gets benchmark.json.
     """
     from spiking_yolo.apps.benchmark.run import benchmark, table
     from spiking_yolo.io.files import run_directory
@@ -67,7 +67,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     results = benchmark(options)
     folder = run_directory(options.project, options.name)
     write_json(folder / "benchmark.json", results, indent=1)
-    print(f"Ratios are to one forward pass of the ANN in {options.rival} beside each run")
+    print(f"Ratios are to one forward pass of the ANN in {options.baseline} beside each run")
     for part in options.parts:
         print(f"\n{table(part, results[part])}")
     print(f"results saved to {folder}")

@@ -1,4 +1,4 @@
-"""Where the time of a later frame goes, and how it grows with what changes."""
+"""The time of a later frame: what it is spent on, and how it grows with what changes."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from spiking_yolo.integer.plan import Convolution
 from spiking_yolo.integer.program import State, Timing
 from spiking_yolo.integer.video import Stream
 
-# At the crossing the events of a layer take as long as computing it everywhere.
+# The events of a layer take as long as computing it everywhere at the crossing.
 GROWTH = ["groups", "changed_%", "ns_per_group", "ms_at_10_%", "ms_everywhere", "crossing_%"]
 
 

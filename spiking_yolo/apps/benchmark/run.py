@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import BenchmarkOptions, Rows
+from spiking_yolo.apps.benchmark.baselines import baseline_of
 from spiking_yolo.apps.benchmark.layers import layers
-from spiking_yolo.apps.benchmark.rivals import rival_of
 from spiking_yolo.apps.console import write
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
@@ -27,9 +27,9 @@ from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.json import columns
 from spiking_yolo.options import load, load_all, versions
 
-# First frames of a video, which build what the later ones use.
+# The first frames of a video, which build what the later ones use.
 WARM = 3
-# By the clock and of the CPU, of all threads, [2].
+# Seconds by the clock and of the CPU, of all threads, [2].
 Seconds = np.ndarray
 # What benchmark.json has besides the columns of a table.
 HIDDEN = ("steps", "ratios")
@@ -140,11 +140,16 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     x = preprocess(photograph, first.spec)[0][None].to(device)
     clip = clip_of(first, options) if {"video", "layers"} & {*options.parts} else []
     floats = first.spec.normalised(x)
-    rival, pause = rival_of(first, options.rival, device)
-    reference = partial(rival, floats)
-    imgsz = [first.spec.height, first.spec.width]
-    call = {"imgsz": imgsz, "T": options.T, "repeats": options.repeats, "rival": options.rival}
-    call |= {"source": options.source or sample_clip().name, "frames": len(clip)}
+    baseline, pause = baseline_of(first, options.baseline, device)
+    reference = partial(baseline, floats)
+    call = {
+        "imgsz": [first.spec.height, first.spec.width],
+        "T": options.T,
+        "repeats": options.repeats,
+        "baseline": options.baseline,
+        "source": options.source or sample_clip().name,
+        "frames": len(clip),
+    }
     results: dict[str, Any] = {
         "machine": {"threads": torch.get_num_threads(), "cpu": platform.processor(), **versions()},
         "call": call,

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from spiking_yolo.arguments import COMMAS, NETWORK, OUTPUT, VIDEO, at_least, within
-from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     DetectionOptions,
@@ -15,9 +14,6 @@ from spiking_yolo.options import (
     VideoOptions,
     ordered_steps,
 )
-
-if TYPE_CHECKING:
-    from spiking_yolo.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +65,6 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
             raise UserError(f"--page must end in .html, not {self.page.name}")
         if self.page and self.page.exists():
             raise UserError(f"--page {self.page} exists: remove it, or give another name")
-
-    def timesteps(self, recipe: "Recipe", frame: bool = False) -> int:
-        """Timesteps of an image, or of a frame of a video, with the method of this recipe."""
-        needed = needed_timesteps(recipe.name)
-        if frame and recipe.keeps_frames:
-            needed = 1
-        return self.T or max(self.steps, default=needed)
 
 
 def main(options: DetectOptions) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
+from spiking_yolo.apps.detect.run import DetectRun, Sink, Source
 from spiking_yolo.data.video import VideoWriter
 from spiking_yolo.draw.figure import save_figure
 from spiking_yolo.draw.overlay import chosen_layers, draw_timeline, pixels
@@ -41,14 +41,13 @@ class Overlays(Sink):
     _writer: VideoWriter | None = None
     _tops: dict[str, float] = field(default_factory=dict)
 
-    def image(self, seen: Seen) -> None:
-        path = self.folder / f"{seen.name}-overlay.{self.suffix}"
-        save_figure(seen.result.overlay(self.layers), path)
+    def image(self, source: Source, result: Result) -> None:
+        path = self.folder / f"{source.name}-overlay.{self.suffix}"
+        save_figure(result.overlay(self.layers), path)
 
-    def frame(self, seen: Seen) -> None:
-        result = seen.result
+    def frame(self, source: Source, result: Result) -> None:
         if self._writer is None:
-            self._writer = VideoWriter(self.folder / f"{seen.name}-overlay.mp4", seen.fps)
+            self._writer = VideoWriter(self.folder / f"{source.name}-overlay.mp4", source.fps)
             rates = result.last.rates
             self._tops = {layer: float(rate.max()) for layer, rate in rates.items()}
         self._writer.write(pixels(result.overlay(self.layers, self._tops)))
@@ -69,13 +68,13 @@ class Timelines(Sink):
     _spikes: list[dict[str, float]] = field(default_factory=list)
     _last: tuple[str, Result] | None = None
 
-    def image(self, seen: Seen) -> None:
-        save_figure(seen.result.timeline(), self._path(seen.name))
+    def image(self, source: Source, result: Result) -> None:
+        save_figure(result.timeline(), self._path(source.name))
 
-    def frame(self, seen: Seen) -> None:
-        self._frames.append(seen.result.frame or 0)
-        self._spikes.append(seen.result.spikes_by_layer)
-        self._last = seen.name, seen.result
+    def frame(self, source: Source, result: Result) -> None:
+        self._frames.append(result.frame or 0)
+        self._spikes.append(result.spikes_by_layer)
+        self._last = source.name, result
 
     def end_video(self) -> None:
         if self._last is None:

@@ -4,7 +4,7 @@ written of them: a sink per kind of file, and one for the terminal.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,22 +19,22 @@ from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.convert.load import FEW
+from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
-from spiking_yolo.data.video import Video, VideoWriter, open_video, previewed
+from spiking_yolo.data.video import VideoWriter, open_video, previewed
 from spiking_yolo.decode.boxes import listed, same_objects, times
-from spiking_yolo.decode.selection import Selection, class_ids
-from spiking_yolo.decode.tracking import NO_TRACK, Tracker, tracking_library
+from spiking_yolo.decode.selection import class_ids
+from spiking_yolo.decode.tracking import NO_TRACK, tracking_library
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
-from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.metrics.energy import COST_MODELS, MEANINGS
 from spiking_yolo.metrics.video import PERSON
-from spiking_yolo.observe import Input, Observation, Want, read_input
+from spiking_yolo.observe import Want
 from spiking_yolo.options import Progress, load, silent
 from spiking_yolo.result import Result
 
@@ -48,53 +48,34 @@ MOVING = 0.5
 SHOWN = "sram16"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """An image, or a frame of a video, and its boxes.
+@dataclass(frozen=True)
+class Source:
+    """An image or a video of a call.
 
     Attributes:
-        source: As it was named.
-        observation: What was seen of it.
-        result: Result of the spiking network.
-        ann: Result of the ANN, if asked for.
+        path: As it was named.
         name: Name of its files, without a suffix.
-        fps: Of a frame: how many of them a second has that are looked at.
+        fps: Of a video: how many frames a second has that are looked at.
     """
 
-    source: str
-    observation: Observation
-    result: Result
-    ann: Result | None
+    path: str
     name: str
     fps: float = 0.0
 
-    @property
-    def label(self) -> str:
-        """clip.mp4#12 for a frame of a video, else the source."""
-        if self.result.frame is None:
-            return self.source
-        return f"{self.source}#{self.result.frame}"
-
-    def annotated(self) -> np.ndarray:
-        """The picture with its boxes; with the ANN's on the left if there are any."""
-        picture = self.result.plot()
-        if self.ann is None:
-            return picture
-        title = f"{self.result.method}, T={self.result.T}: {self.result.counts()}"
-        left = titled(self.ann.plot(), f"ANN: {self.ann.counts()}")
-        gap = np.full((len(left), 8, 3), 255, np.uint8)
-        return np.concatenate([left, gap, titled(picture, title)], axis=1)
+    def label(self, result: Result) -> str:
+        """clip.mp4#12 for a frame of a video, else the path."""
+        return self.path if result.frame is None else f"{self.path}#{result.frame}"
 
 
 class Sink:
     """Takes the results of a run and writes one kind of file."""
 
-    def image(self, seen: Seen) -> None:
+    def image(self, source: Source, result: Result) -> None:
         """Take an image."""
 
-    def frame(self, seen: Seen) -> None:
+    def frame(self, source: Source, result: Result) -> None:
         """Take the next frame of a video; as an image unless it is overridden."""
-        self.image(seen)
+        self.image(source, result)
 
     def end_video(self) -> None:
         """Finish a video, also one that failed or was interrupted, or had no frame."""
@@ -103,14 +84,8 @@ class Sink:
         """Finish the run."""
 
 
-def deliver(seen: Seen, sinks: Sequence[Sink]) -> None:
-    """Give a frame to all sinks."""
-    for sink in sinks:
-        sink.frame(seen)
-
-
 class DetectRun:
-    """The network and the sources of one call.
+    """The detector and the sources of one call.
 
     Args:
         options: What to look at, and how.
@@ -130,32 +105,28 @@ class DetectRun:
             tracking_library()
         video = self.has_video and not options.lossless
         converted = load(options, previewed(self.sources, FEW), video=video)
-        self.recipe = converted.recipe
+        recipe = converted.recipe
         if self.has_video and options.lossless:
-            check_lossless(self.recipe)
-        if self.has_video and not self.recipe.complete:
-            problem = f"method {self.recipe.name} cannot keep its state between frames"
+            check_lossless(recipe)
+        if self.has_video and not recipe.complete:
+            problem = f"method {recipe.name} cannot keep its state between frames"
             notice(f"{problem} of a video: each is a new image")
         square = options.square or options.exact
         self.detector = SpikingYOLO(converted, square=square, device=options.device)
-        classes = class_ids(options.classes or None, self.detector.names)
-        self.observer = self.detector.observer(Selection.of(options, classes))
-        self._costs = CostsByShape(converted)
-        self.T = options.timesteps(self.recipe)
+        self.T = options.T or max(options.steps, default=needed_timesteps(recipe.name))
         self.steps = sorted({*options.steps, self.T})
         if options.page and not options.steps:
             few = {round(float(t)) for t in np.geomspace(1, self.T, SLIDER_STEPS)}
             self.steps = sorted(few) if self.T > SLIDER_STEPS else list(range(1, self.T + 1))
         if options.timeline:
             self.steps = list(range(1, self.T + 1))
-        self._names: set[str] = set()
-        self._want: list[Want] = ["boxes"]
-        if options.page:
-            self._want = ["boxes", "maps", "ann", "layers"]
-        elif options.ann:
-            self._want = ["boxes", "ann"]
+        want: list[Want] = ["ann", "maps", "layers"] if options.page else ["ann"] * options.ann
         if options.overlay is not None:
-            self._want.append("maps")
+            want.append("maps")
+        classes = class_ids(options.classes or None, self.detector.names)
+        # What every call of the detector is given.
+        self._asked: dict[str, Any] = {**options.box_options(), "classes": classes, "want": want}
+        self._names: set[str] = set()
 
     def results(self, sinks: Sequence[Sink], progress: Progress = silent) -> int:
         """Go through all sources; returns how many of several failed.
@@ -185,71 +156,45 @@ class DetectRun:
                     failures += 1
         return failures
 
-    def _image(self, source: str, number: int, sinks: Sequence[Sink], progress: Progress) -> None:
+    def _image(self, path: str, number: int, sinks: Sequence[Sink], progress: Progress) -> None:
         total = len(self.sources) * self.T
 
         def report(t: int) -> None:
             progress("timesteps", number * self.T + t, total)
 
-        (observation,) = self.observer.observe(
-            [source], self.T, self.steps, want=self._want, progress=report
-        )
+        result = self.detector.detect(path, self.T, self.steps, progress=report, **self._asked)
         # A network in which nothing changes any more stops before T.
         report(self.T)
-        seen = self._seen(source, self._name(source), observation)
+        source = Source(path, self._name(path))
         for sink in sinks:
-            sink.image(seen)
+            sink.image(source, result)
 
-    def _video(self, source: str, sinks: Sequence[Sink], progress: Progress) -> None:
-        options, name = self.options, self._name(source)
+    def _video(self, path: str, sinks: Sequence[Sink], progress: Progress) -> None:
+        options, name = self.options, self._name(path)
+        how: dict[str, Any] = {"every": options.every, "lossless": options.lossless}
+        how |= {"track": options.track, "track_conf": options.track_conf, **self._asked}
         with ExitStack() as files:
             for sink in sinks:
                 files.callback(sink.end_video)
-            video = files.enter_context(open_video(source))
+            video = files.enter_context(open_video(path))
             # Ctrl-C ends the main thread, not the one that writes: all files have the same frames.
             writing = files.enter_context(ThreadPoolExecutor(1))
-            fps = video.fps / options.every
-            T = options.timesteps(self.recipe, True)
-            stream = self.observer.stream(T, options.lossless)
+            source = Source(path, name, video.fps / options.every)
             frames = None if video.count is None else -(-video.count // options.every)
-            trackers = [Tracker(fps, options.track_conf) for _ in range(2 * options.track)]
             frames = min(frames or options.limit, options.limit) if options.limit else frames
-            inputs = islice(self._inputs(video), options.limit)
-            observations = self.observer.follow(inputs, stream, options.steps, want=self._want)
-            for number, observation in enumerate(observations, 1):
-                seen = self._seen(source, name, observation, trackers, fps)
-                progress("frames", number, frames, seen.result.counts())
-                writing.submit(deliver, seen, sinks).result()
 
-    def _seen(
-        self,
-        source: str,
-        name: str,
-        observation: Observation,
-        trackers: Sequence[Tracker] = (),
-        fps: float = 0.0,
-    ) -> Seen:
-        names, costs = self.detector.names, self._costs(observation)
-        result = Result.of(observation, names, self.recipe, costs)
-        ann = None
-        if self.options.ann:
-            ann = Result.of_ann(observation, names, costs)
-        if trackers:
-            result = result.tracked(trackers[0])
-            ann = ann and ann.tracked(trackers[1])
-        return Seen(
-            source=source, observation=observation, result=result, ann=ann, name=name, fps=fps
-        )
+            def deliver(result: Result) -> None:
+                for sink in sinks:
+                    sink.frame(source, result)
 
-    def _inputs(self, video: Video) -> Iterator[Input]:
-        every = self.options.every
-        for index, image in enumerate(video.frames(every)):
-            number = index * every
-            yield read_input(image, frame=number, time_of_frame=number / video.fps)
+            results = self.detector.stream(video, options.T, options.steps, **how)
+            for number, result in enumerate(islice(results, options.limit), 1):
+                progress("frames", number, frames, result.counts())
+                writing.submit(deliver, result).result()
 
-    def _name(self, source: str) -> str:
+    def _name(self, path: str) -> str:
         """A name for the files of a source, unique in the run: a, then a-2 of another folder."""
-        stem = file_name(f"webcam{source}" if is_webcam(source) else Path(source).stem)
+        stem = file_name(f"webcam{path}" if is_webcam(path) else Path(path).stem)
         numbered = (f"{stem}-{number}" for number in count(2))
         name = stem
         while name in self._names:
@@ -261,7 +206,7 @@ class DetectRun:
 def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
     """The sinks that write what the options of the run ask for, apart from a page."""
     options = run.options
-    sinks: list[Sink] = [Pictures(folder)]
+    sinks: list[Sink] = [Pictures(folder, options.ann)]
     if options.save_txt or options.save_conf:
         sinks.append(Labels(folder, options.save_conf))
     if options.save_json:
@@ -273,21 +218,32 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
 
 @dataclass
 class Pictures(Sink):
-    """IMAGE.jpg and VIDEO.mp4 with boxes."""
+    """IMAGE.jpg and VIDEO.mp4 with boxes; with the ANN's on the left if `ann` says so."""
 
     folder: Path
+    ann: bool
     _writer: VideoWriter | None = None
 
-    def image(self, seen: Seen) -> None:
-        picture = Image.fromarray(seen.annotated())
+    def annotated(self, result: Result) -> np.ndarray:
+        """The picture with its boxes."""
+        picture = result.plot()
+        if not self.ann:
+            return picture
+        title = f"{result.method}, T={result.T}: {result.counts()}"
+        left = titled(result.ann.plot(), f"ANN: {result.ann.counts()}")
+        gap = np.full((len(left), 8, 3), 255, np.uint8)
+        return np.concatenate([left, gap, titled(picture, title)], axis=1)
+
+    def image(self, source: Source, result: Result) -> None:
+        picture = Image.fromarray(self.annotated(result))
         suffix = "jpg" if max(picture.size) <= JPEG_SIDE else "png"
-        with atomic_write(self.folder / f"{seen.name}.{suffix}") as temporary:
+        with atomic_write(self.folder / f"{source.name}.{suffix}") as temporary:
             picture.save(temporary, quality=95)
 
-    def frame(self, seen: Seen) -> None:
+    def frame(self, source: Source, result: Result) -> None:
         if self._writer is None:
-            self._writer = VideoWriter(self.folder / f"{seen.name}.mp4", seen.fps)
-        self._writer.write(seen.annotated())
+            self._writer = VideoWriter(self.folder / f"{source.name}.mp4", source.fps)
+        self._writer.write(self.annotated(result))
 
     def end_video(self) -> None:
         writer, self._writer = self._writer, None
@@ -302,11 +258,11 @@ class Labels(Sink):
     folder: Path
     confidence: bool
 
-    def image(self, seen: Seen) -> None:
-        name = seen.name
-        if seen.result.frame is not None:
-            name += f"/{seen.result.frame:06d}"
-        seen.result.save_txt(self.folder / f"labels/{name}.txt", self.confidence)
+    def image(self, source: Source, result: Result) -> None:
+        name = source.name
+        if result.frame is not None:
+            name += f"/{result.frame:06d}"
+        result.save_txt(self.folder / f"labels/{name}.txt", self.confidence)
 
 
 @dataclass
@@ -317,8 +273,8 @@ class Json(Sink):
     steps: tuple[int, ...]
     _entries: list[dict[str, Any]] = field(default_factory=list)
 
-    def image(self, seen: Seen) -> None:
-        self._entries.append({**seen.result.to_dict(self.steps), "image": seen.label})
+    def image(self, source: Source, result: Result) -> None:
+        self._entries.append({**result.to_dict(self.steps), "image": source.label(result)})
 
     def close(self) -> None:
         if self._entries:
@@ -336,19 +292,19 @@ class MotFiles(Sink):
     _lines: list[str] = field(default_factory=list)
     _name: str = ""
 
-    def image(self, seen: Seen) -> None:
+    def image(self, source: Source, result: Result) -> None:
         """Photographs have no tracks."""
 
-    def frame(self, seen: Seen) -> None:
-        boxes, names = seen.result.detections, seen.result.names
+    def frame(self, source: Source, result: Result) -> None:
+        boxes, names = result.detections, result.names
         if not self.every_class and PERSON in names:
             boxes = boxes.take(boxes.class_id == names.index(PERSON))
         assert boxes.track_id is not None
         boxes = boxes.take(boxes.track_id != NO_TRACK)
         tracks = MotBoxes.of(boxes.xyxy, boxes.confidence, boxes.track_id)
         # Frames of MOTChallenge are numbered from 1.
-        self._lines.append(mot_lines((seen.result.frame or 0) + 1, tracks))
-        self._name = seen.name
+        self._lines.append(mot_lines((result.frame or 0) + 1, tracks))
+        self._name = source.name
 
     def end_video(self) -> None:
         if self._lines:
@@ -369,18 +325,19 @@ class Totals:
     missed: Counter[str] = field(default_factory=Counter)
     added: int = 0
 
-    def add(self, seen: Seen) -> None:
-        self.energies.append(seen.result.energy)
-        self.ann = seen.result.ann_energy
-        self.boxes += len(seen.result.detections)
-        if seen.ann is not None:
-            expected = seen.ann.detections
-            self.compared = True
-            self.ann_boxes.update(seen.ann.names[int(k)] for k in expected.class_id)
-            same = same_objects(expected, seen.result.detections)
+    def add(self, result: Result, compared: bool) -> None:
+        """compared: Whether its boxes are compared with the ANN's."""
+        self.energies.append(result.energy)
+        self.ann = result.ann_energy
+        self.boxes += len(result)
+        self.compared = compared
+        if compared:
+            expected = result.ann.detections
+            self.ann_boxes.update(result.names[int(k)] for k in expected.class_id)
+            same = same_objects(expected, result.detections)
             self.added += int((~same.any(0)).sum())
             for class_id in expected.class_id[~same.any(1)]:
-                self.missed[seen.ann.names[int(class_id)]] += 1
+                self.missed[result.names[int(class_id)]] += 1
 
     def verdict(self, what: str) -> str:
         """Less energy than the ANN or not, and which share of its boxes was found, in a sentence.
@@ -418,13 +375,14 @@ class Console(Sink):
     """
 
     def __init__(self, run: DetectRun):
-        self.run = run
+        self.options = run.options
+        self.keeps_frames = run.detector.converted.recipe.keeps_frames
         self._photographs = Totals()
         self._start_video()
 
     def _start_video(self) -> None:
         self._video = Totals()
-        self._last: Seen | None = None
+        self._last: tuple[Source, Result] | None = None
         self._operations: list[float] = []
         # Of the dearest frame whose state started anew.
         self._anew = 0.0
@@ -433,30 +391,31 @@ class Console(Sink):
         self._boxes: Counter[str] = Counter()
         self._tracks: set[tuple[int, str]] = set()
 
-    def image(self, seen: Seen) -> None:
-        self._photographs.add(seen)
-        write(seen.result.summary(self.run.options.steps, seen.label))
-        if seen.ann is not None:
-            ann = seen.ann
+    def image(self, source: Source, result: Result) -> None:
+        self._photographs.add(result, self.options.ann)
+        write(result.summary(self.options.steps, source.label(result)))
+        if self.options.ann:
+            ann = result.ann
             write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
 
-    def frame(self, seen: Seen) -> None:
-        self._last = seen
-        self._video.add(seen)
-        operations = seen.result.operations_per_mac
+    def frame(self, source: Source, result: Result) -> None:
+        self._last = source, result
+        self._video.add(result, self.options.ann)
+        operations = result.operations_per_mac
         self._operations.append(operations)
-        if seen.observation.fresh:
+        if result.seen.fresh:
             self._anew = max(self._anew, operations)
-        self._seconds += seen.result.seconds
-        self._cuts += seen.result.cut
-        for box in seen.result.entries():
+        self._seconds += result.seconds
+        self._cuts += result.cut
+        for box in result.entries():
             self._boxes[box["class"]] += 1
             if box.get("track_id") is not None:
                 self._tracks.add((box["track_id"], box["class"]))
 
     def end_video(self) -> None:
         if self._last is not None:
-            write(f"{self._last.source}: {'; '.join(self._parts(self._last))}")
+            source, result = self._last
+            write(f"{source.path}: {'; '.join(self._parts(result))}")
             later = "a later frame" if len(self._operations) > 1 else "the only frame"
             write(f"  {self._video.verdict(later)}")
         self._start_video()
@@ -465,12 +424,12 @@ class Console(Sink):
         if self._photographs.energies:
             write(self._photographs.verdict("a photograph"))
 
-    def _parts(self, last: Seen) -> list[str]:
+    def _parts(self, last: Result) -> list[str]:
         frames = len(self._operations)
         first, *later = self._operations
         mean = np.mean(later or first)
         costs = f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}"
-        if mean > MOVING * self._anew and later and self.run.recipe.keeps_frames:
+        if mean > MOVING * self._anew and later and self.keeps_frames:
             costs += " (most of the picture changes: does the camera move?)"
         parts = [
             f"{frames} frame{'s' * (frames > 1)}, computed in {self._seconds:.3g} s",
@@ -478,9 +437,9 @@ class Console(Sink):
             f"scene cuts: {self._cuts}",
             f"boxes: {by_class(self._boxes)}",
         ]
-        if last.result.remark:
-            parts.append(last.result.remark)
-        if last.result.detections.track_id is not None:
+        if last.remark:
+            parts.append(last.remark)
+        if last.detections.track_id is not None:
             parts.append(f"tracks: {by_class(Counter(name for _, name in self._tracks))}")
         return parts
 

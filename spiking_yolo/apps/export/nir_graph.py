@@ -22,7 +22,7 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.json import json_text
-from spiking_yolo.spikes.layout import Unit, fold, per_output, same
+from spiking_yolo.spikes.layout import SpikeUnit, fold, per_output, same
 
 if TYPE_CHECKING:
     import nir
@@ -127,7 +127,7 @@ class _Writer:
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
         self.sources: dict[str, list[str]] = {}
-        self.units: dict[str, Unit] = {}
+        self.units: dict[str, SpikeUnit] = {}
 
     def nir_graph(self) -> nir.NIRGraph:
         for node in self.graph.nodes:
@@ -194,20 +194,20 @@ class _Writer:
         like = next(iter(self.graph.tensors.values()))
         return self.converted.neurons[name]["theta"].to(like)
 
-    def _read_in(self, node: Node) -> Unit:
+    def _read_in(self, node: Node) -> SpikeUnit:
         """The theta of the neurons that a layer feeds, if it feeds these alone."""
         users = self.users[node.name]
         if len(users) == 1 and users[0].op == "activation" and node.name not in self.graph.outputs:
             return self._theta(users[0].name)
         return None
 
-    def _in_unit(self, name: str, unit: Unit, reader: str) -> list[str]:
+    def _in_unit(self, name: str, unit: SpikeUnit, reader: str) -> list[str]:
         """NIR nodes whose sum is the node's value in a unit: its own, or one that changes it."""
         if same(self.units[name], unit):
             return self.sources[name]
         return [self._scaled(name, unit, reader)]
 
-    def _scaled(self, name: str, unit: Unit, reader: str) -> str:
+    def _scaled(self, name: str, unit: SpikeUnit, reader: str) -> str:
         """Write a layer that gives a node's value in a unit."""
         shape = self.sizes[name][1:]
         given = self.units[name]
@@ -232,7 +232,7 @@ class _Writer:
             name += "_"
         return name
 
-    def _layer(self, node: Node, unit_in: Unit, unit_out: Unit) -> Any:
+    def _layer(self, node: Node, unit_in: SpikeUnit, unit_out: SpikeUnit) -> Any:
         """A layer that takes values in unit_in and delivers in unit_out."""
         weight, bias = self.graph.parameters(node)
         assert weight is not None and bias is not None

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from functools import partial
 from importlib.resources import files
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
+from spiking_yolo.apps.detect.run import DetectRun, Sink, Source
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
@@ -27,7 +27,9 @@ from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.observe import Observation
 from spiking_yolo.options import command_line, versions
+from spiking_yolo.result import Result
 from spiking_yolo.spikes.operations import LayerSize, layer_sizes
+from spiking_yolo.spikes.plan import NetworkPlan
 
 # Cells on the longer side of a heat map, of a photograph and of a frame.
 MAP_SIDE, HEAT_SIDE = 52, 48
@@ -119,6 +121,8 @@ class Page(Sink):
         self.path = path
         self.run = run
         self.detector = run.detector
+        converted = run.detector.converted
+        self.graph = NetworkPlan(converted.spiking_graph, converted.recipe).graph
         # Ids of the classes in any picture.
         self.classes: set[int] = set()
         # The layers at each size of the input, which pictures of several shapes have.
@@ -127,9 +131,7 @@ class Page(Sink):
     def layers(self, seen: Observation) -> list[LayerSize]:
         """Those of the network that saw a picture."""
         if seen.size not in self.sizes:
-            network = self.run.observer.at(seen.input).network
-            assert network is not None
-            self.sizes[seen.size] = layer_sizes(network.graph, *seen.size)
+            self.sizes[seen.size] = layer_sizes(self.graph, *seen.size)
         return self.sizes[seen.size]
 
     def write(self, what: str, how: str, content: Mapping[str, Any]) -> None:
@@ -162,11 +164,11 @@ class PhotographsPage(Page):
         super().__init__(path, run)
         self.photographs: list[dict[str, Any]] = []
 
-    def image(self, seen: Seen) -> None:
-        observation, image = seen.observation, seen.result.image
+    def image(self, source: Source, result: Result) -> None:
+        observation, image = result.seen, result.image
         layers = self.layers(observation)
         content = {
-            "name": Path(seen.source).name,
+            "name": Path(source.path).name,
             "width": image.shape[1],
             "height": image.shape[0],
             "image": picture_uri(image),
@@ -174,7 +176,7 @@ class PhotographsPage(Page):
             "boxes": [self.boxes(observation.steps[t].boxes) for t in self.run.steps],
             "layers": [self._layer(layer, observation) for layer in layers],
             "maps": [self._map(layer, observation) for layer in layers],
-            **rounded(self._costs(seen)),
+            **rounded(self._costs(result)),
         }
         self.photographs.append(content)
 
@@ -190,11 +192,11 @@ class PhotographsPage(Page):
         content |= {"layers": layers, "photographs": self.photographs}
         self.write(what, f"spiking until T = {self.run.T}", content)
 
-    def _costs(self, one: Seen) -> dict[str, Any]:
+    def _costs(self, result: Result) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
         cost model.
         """
-        seen, costs = one.observation, one.result.costs
+        seen, costs = result.seen, result.costs
         steps = [seen.steps[t] for t in self.run.steps]
         energies = [costs.energies(seen, t) for t in self.run.steps]
         return {
@@ -221,7 +223,7 @@ class PhotographsPage(Page):
             content["spikes"] = [step.spikes[name] for step in steps]
             content["digits"] = [step.sent_by_layer[name]["digits"] for step in steps]
         if layer.name in steps[0].operations_by_layer:
-            counting = self.run.recipe.counting
+            counting = self.detector.converted.recipe.counting
             received = [step.operations_by_layer[layer.name][counting] for step in steps]
             content["operations"] = rounded(received)
         return content
@@ -258,8 +260,8 @@ class VideoPage(Page):
         self.tracks: dict[tuple[int, str], list[int]] = {}
         self.operations: dict[str, list[float]] = {}
 
-    def frame(self, seen: Seen) -> None:
-        result, observation, costs = seen.result, seen.observation, seen.result.costs
+    def frame(self, source: Source, result: Result) -> None:
+        observation, costs = result.seen, result.costs
         for box in result.entries():
             if box.get("track_id") is not None:
                 track = box["track_id"], box["class"]
@@ -268,7 +270,7 @@ class VideoPage(Page):
             "frame": result.frame,
             "time": result.time,
             "boxes": self.boxes(result.detections),
-            "ann": self.boxes(observation.ann_boxes),
+            "ann": self.boxes(replace(observation.ann_boxes, track_id=None)),
             "operations": result.operations_per_mac,
             "spikes": result.spikes,
             "cut": result.cut,
@@ -290,12 +292,12 @@ class VideoPage(Page):
             # Frames of another size are shown in that of the first.
             heat = interpolate(heat[None, None], self.heat[0].shape)[0, 0]
         self.heat.append(heat.numpy())
-        self._last, self._layers = seen, self.layers(observation)
+        self._last, self._layers = (source, result), self.layers(observation)
 
     def end_video(self) -> None:
         if not self.images:
             return
-        result = self._last.result
+        source, result = self._last
         tracks: list[dict[str, Any]] = []
         for (track_id, name), frames in sorted(self.tracks.items()):
             colour = track_colour(track_id)
@@ -320,7 +322,7 @@ class VideoPage(Page):
             "heat": self._heat(),
             "T": result.T,
         }
-        self.write(Path(self._last.source).name, "spiking, frame by frame", content)
+        self.write(Path(source.path).name, "spiking, frame by frame", content)
 
     def _heat(self) -> dict[str, Any]:
         """Where events happen in each frame, on one logarithmic scale."""

@@ -13,14 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.learn.straight_through import fire, smooth_digits, straight_through
+from spiking_yolo.convert.learn.straight_through import (
+    fire_with_gradients,
+    smooth_digits,
+    straight_through,
+)
 from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.thresholds import scaled
 from spiking_yolo.data.datasets import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.integer.parameters import BITS, tied
+from spiking_yolo.integer.parameters import tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -40,7 +44,7 @@ class CompleteNetwork:
         imgsz: Size of the input.
         slack: As in the recipe.
         least: The smallest theta of each activation, [C].
-        hysteresis: As in the recipe, in later frames of a video.
+        dead_zone: As in the recipe, in later frames of a video.
 
     Attributes:
         graph: As it is simulated, with max pooling before the neurons.
@@ -57,12 +61,12 @@ class CompleteNetwork:
         imgsz: Size,
         slack: float = 0.0,
         least: Mapping[str, Tensor] | None = None,
-        hysteresis: float = 0.0,
+        dead_zone: float = 0.0,
     ):
         self.graph = pool_before_neuron(graph)
         self.tensors = self.graph.tensors
         self.slack = slack
-        self.hysteresis = hysteresis
+        self.dead_zone = dead_zone
         self.watch: Callable[[str, Tensor, Tensor], None] | None = None
         self.least = least or {}
         sizes = shapes(self.graph, *imgsz)
@@ -75,14 +79,18 @@ class CompleteNetwork:
         sent = {name: sizes[name][1:] for name in (*self.sites, *self._pools)}
         self.macs = operations.total_macs(self.graph, sizes, sent)[0]
         costs = operations.costs_of_events(self.graph, sizes, sent)
-        self.costs = {name: _equal_channels(cost / self.macs) for name, cost in costs.items()}
+        self.costs: dict[str, Tensor] = {}
+        for name, cost in costs.items():
+            # One number is enough where all channels have the same.
+            equal = bool((cost == cost[:, :1]).all())
+            self.costs[name] = (cost[:, :1] if equal else cost) / self.macs
 
     def senders(self, site: str) -> list[str]:
         """The nodes that send what an activation fires: itself, and the poolings behind it."""
         return [site, *(pool for pool, source in self._pools.items() if source == site)]
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "CompleteNetwork":
-        """The same network with other weights. tensors: All of the graph."""
+        """A copy of the network with other weights. tensors: All of the graph."""
         other = copy(self)
         other.tensors = tensors
         return other
@@ -93,7 +101,7 @@ class CompleteNetwork:
         thetas = {name: values[name]["theta"].detach() for name in self.sites}
         tensors = dict(graph.tensors)
         with torch.no_grad():
-            rounded = rounded_weights(graph, tensors, BITS, thetas)
+            rounded = rounded_weights(graph, tensors, thetas)
         for node in graph.weighted:
             name = f"{node.name}.weight"
             tensors[name] = straight_through(rounded[name], tensors[name])
@@ -123,7 +131,9 @@ class CompleteNetwork:
         sent: Sent | None,
         counted: bool = True,
     ) -> tuple[list[Tensor], Tensor]:
-        """The same with rounded weights and tied values. counted: Whether operations are."""
+        """What a call returns, from rounded weights and tied values. counted: Whether operations
+        are.
+        """
         before = dict(sent or {})
         results: dict[str, Tensor] = {}
         spent = x.new_zeros(len(x))
@@ -134,14 +144,14 @@ class CompleteNetwork:
                 inputs = [channels_last(x)]
             if node.op == "activation":
                 own, z = values[name], inputs[0].to(x.dtype)
-                value, cost = fire(
+                value, cost = fire_with_gradients(
                     z,
                     own,
                     node.phi,
                     self.costs[name] if counted else None,
                     self.slack,
                     before.get(name),
-                    self.hysteresis,
+                    self.dead_zone,
                 )
                 spent = spent + cost
                 if self.watch is not None:
@@ -155,26 +165,24 @@ class CompleteNetwork:
                 if sent is not None:
                     sent[name] = n.detach().round()
                 if counted:
-                    spent = spent + self._pooled(name, n - before.get(name, 0))
+                    change = n - before.get(name, 0)
+                    whole = count_digits(change.detach().round())
+                    digits = straight_through(whole, smooth_digits(change))
+                    spent = spent + (digits * self.costs[name]).flatten(1).sum(1)
             results[name] = value
         outputs = []
         for name in self.graph.outputs:
             output = results[name].to(x.dtype)
             bias = values.get(name, {}).get("bias")
-            # Of neurons it is part of the current.
+            # The bias of neurons is part of their current.
             if bias is not None and name not in self.sites:
                 output = output + per_channel(bias, output)
             outputs.append(output)
         return outputs, spent
 
-    def _pooled(self, name: str, n: Tensor) -> Tensor:
-        """Operations per MAC of n thetas that a max pooling sends of the neurons before it, [N]."""
-        digits = straight_through(count_digits(n.detach().round()), smooth_digits(n))
-        return (digits * self.costs[name]).flatten(1).sum(1)
-
 
 class VideoNetwork(CompleteNetwork):
-    """The same for clips [N, K, C, H, W]: outputs and operations of their last frames.
+    """A CompleteNetwork for clips [N, K, C, H, W]: outputs and operations of their last frames.
 
     The frames before have no gradients.
     """
@@ -198,7 +206,7 @@ def network_of(
     """The network that a recipe trains, on clips if it has more than one frame."""
     kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
     size, neuron = (spec.height, spec.width), recipe.neuron
-    return kind(graph, size, neuron.slack, least, neuron.hysteresis)
+    return kind(graph, size, neuron.slack, least, neuron.dead_zone)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -209,42 +217,37 @@ def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     return n
 
 
-def _equal_channels(costs: Tensor) -> Tensor:
-    """[1, C, ...] costs as [1, 1, ...] where all channels have the same."""
-    if (costs == costs[:, :1]).all():
-        return costs[:, :1]
-    return costs
-
-
-# Random directions per image, along which sensitivities are measured.
+# Sensitivities are measured along so many random directions per image.
 PROBES = 2
-# Of the layer's mean, below which a channel's sensitivity is not believed.
+# A channel's sensitivity is taken to be at least this share of the layer's mean: a smaller estimate
+# is not believed.
 FLOOR = 1e-3
-# Smallest probability that is told from 0, and smallest side of a box, of the input.
-LEAST = 1e-6
+# The smallest probability that is told from 0, and the smallest side of a box, as a share of the
+# input: what is divided by them stays finite.
+EPSILON = 1e-6
 SMALLEST_SIDE = 0.01
-# Weight of a box that is displaced by its own size, where a score that is off by one standard
-# deviation has 1.
+# A box that is displaced by its own size weighs so much, where a score that is off by one standard
+# deviation weighs 1.
 BOXES = 4.0
-# Images on which operations are measured and errors compared at most, and sensitivities, and on
-# which a factor is searched at first.
+# Operations are measured and errors compared on at most FEW images, sensitivities on FEWER, and a
+# factor is searched on FIRST images before all are used.
 FEW, FEWER, FIRST = 32, 8, 4
-# The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
+# The operations that were asked for are met within TOLERANCE, in at most TRIES corrections, by a
 # factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
-# few.
+# few. The search ends where the operations hardly change with theta any more: where the slope of
+# their logarithms is above FLATTEST.
 TRIES = 12
 MAX_FACTOR = 64.0
 TOLERANCE = 0.005
 FLATTEST = -0.1
-# Factor on the operations of networks in which so large a share of the layers is depthwise: each of
+# Networks in which SHARE of the layers is depthwise get DEPTHWISE times as many operations: each of
 # their outputs has few inputs, whose errors do not average.
 DEPTHWISE, SHARE = 2.0, 0.25
-# Layers with weights, and the factor on the operations of networks that have more of them: errors
-# add up.
+# Networks with more layers with weights than this get so many times the operations: errors add up.
 DEEP = ((80, 1.55), (40, 1.35))
 
 
-# From the outputs, [N, ...] each, to what an error is measured in.
+# A function of the outputs, [N, ...] each, that gives what an error is measured in.
 Measure = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
@@ -263,7 +266,7 @@ def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
     its best score and BOXES. The units pass no gradients on.
     """
     boxes, scores = decode(outputs, spec)
-    p = scores.detach().clamp(LEAST, 1 - LEAST)
+    p = scores.detach().clamp(EPSILON, 1 - EPSILON)
     sides = (boxes[..., 2:] - boxes[..., :2]).detach().clamp(min=SMALLEST_SIDE)
     weight = BOXES * p.amax(2, keepdim=True).sqrt()
     return [scores / torch.sqrt(p * (1 - p)), boxes * weight / sides.repeat(1, 1, 2)]
@@ -313,7 +316,7 @@ def sensitivity(
                 torch.stack(products).sum(), list(activations.values()), retain_graph=k < PROBES - 1
             )
             for name, gradient in zip(activations, gradients, strict=True):
-                # Of a box whose exponential overflows, nothing is known.
+                # Nothing is known of a box whose exponential overflows.
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
                 total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
                 sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
@@ -398,7 +401,7 @@ def _factor(
     for _ in range(TRIES):
         trial = scaled(network.graph, values, math.exp(factor), network.least)
         spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()
-        excess = math.log(max(spent, LEAST) / operations)
+        excess = math.log(max(spent, EPSILON) / operations)
         if abs(excess) < TOLERANCE:
             break
         if excess > 0:

@@ -3,7 +3,7 @@
 import bz2
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -56,12 +56,16 @@ class Histogram:
     def update(self, x: Tensor) -> None:
         """Count a batch of pre-activations, [N, C, ...]."""
         x = x.detach().transpose(0, 1).flatten(1).float().contiguous()
-        # On whole numbers in place this takes a fifth of the time: a float is a sign, an exponent
-        # and a fraction, and its bits without the sign are in the order of its magnitude.
+        # Whole numbers take a fifth of the time: a float is a sign, an exponent and a fraction, and
+        # its bits without the sign are in the order of its magnitude.
         bits = x.view(torch.int32)
         magnitude = bits & 0x7FFFFFFF
         top = (magnitude.amax(1) >> 23) + _NONE
-        self._raise(torch.maximum(top.to(self.exponent.dtype), self.exponent))
+        exponent = torch.maximum(top.to(self.exponent.dtype), self.exponent)
+        for c in (exponent > self.exponent).nonzero().flatten().tolist():
+            if self.counts[:, c].any():
+                self.counts[:, c] = _shift(self.counts[:, c], int(exponent[c] - self.exponent[c]))
+        self.exponent = exponent
         # The octave below the channel's top, and the division of it.
         lowest = (OCTAVES - 1 + _NONE - self.exponent).to(torch.int32)[:, None]
         index = (magnitude >> 23).add_(lowest).mul_(DIVISIONS)
@@ -78,12 +82,6 @@ class Histogram:
         self.minimum = torch.minimum(self.minimum, x.amin(1).double())
         self.maximum = torch.maximum(self.maximum, x.amax(1).double())
         self.total += x.shape[1]
-
-    def _raise(self, exponent: Tensor) -> None:
-        for c in (exponent > self.exponent).nonzero().flatten().tolist():
-            if self.counts[:, c].any():
-                self.counts[:, c] = _shift(self.counts[:, c], int(exponent[c] - self.exponent[c]))
-        self.exponent = exponent
 
     def pooled(self) -> Self:
         """The histogram of the whole layer, as one channel."""
@@ -109,7 +107,7 @@ def _shift(counts: Tensor, octaves: int) -> Tensor:
     return shifted
 
 
-# At most in a file: 600 MB of counts.
+# A file has at most so many channels: 600 MB of counts.
 CHANNELS = 1 << 17
 PER_CHANNEL = {"exponent": torch.int16, "minimum": torch.float32, "maximum": torch.float32}
 
@@ -167,16 +165,12 @@ class ImageList:
 
 @dataclass(frozen=True)
 class Statistics:
-    """One histogram per activation node, and the network and images they were taken from.
-
-    quantisers: bits -> what served the ANN best on such images; see evaluate/quantised.py.
-    """
+    """One histogram per activation node, and the network and images they were taken from."""
 
     histograms: dict[str, Histogram]
     weights_sha256: str
     imgsz: Size
     images: ImageList
-    quantisers: Mapping[int, str] = field(default_factory=dict)
 
     def check(self, graph: Graph, imgsz: Size) -> None:
         """Raise UserError unless they are of this network at this input size (height, width)."""
@@ -195,7 +189,6 @@ class Statistics:
             channels[name] = len(histogram.exponent)
             totals[name] = histogram.total
         content = {"images": asdict(self.images), "channels": channels, "totals": totals}
-        content["quantisers"] = {str(bits): name for bits, name in self.quantisers.items()}
         return pack_histograms(list(self.histograms.values())), content
 
     @classmethod
@@ -211,9 +204,7 @@ class Statistics:
         channels = [content["channels"][name] for name in totals]
         histograms = unpack_histograms(tensors, channels, list(totals.values()))
         named = dict(zip(totals, histograms, strict=True))
-        quantisers = {int(bits): name for bits, name in content["quantisers"].items()}
-        images = ImageList(**content["images"])
-        return cls(named, weights_sha256, imgsz, images, quantisers)
+        return cls(named, weights_sha256, imgsz, ImageList(**content["images"]))
 
 
 @torch.no_grad()

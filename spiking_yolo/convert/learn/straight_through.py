@@ -22,35 +22,35 @@ from spiking_yolo.integer.library import LANES, library
 from spiking_yolo.integer.neuron import LARGEST, send
 from spiking_yolo.spikes.counting import count_digits
 
-# Parts of an image whose sums are added up in order, however many threads there are.
-PARTS = 32
-# Per channel, from which the gradients of parameters follow.
+# The sums of so many parts of an image are added up in order, however many threads there are.
+PARTIAL_SUMS = 32
+# The kernel gives so many sums per channel, from which the gradients of parameters follow.
 SUMS = 6
 IDENTITY = Activation(slope=1.0)
 
 
-def fire(
+def fire_with_gradients(
     z: Tensor,
     parameters: Mapping[str, Tensor],
     phi: Activation,
     cost: Tensor | None,
     slack: float,
     before: Tensor | None = None,
-    hysteresis: float = 0.0,
+    dead_zone: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """What a layer of neurons has sent: its values, and the operations per MAC, [N].
 
     value = (n + rest) * theta, with n = round(phi(z + bias) / theta + initial - 1/2 - rest) the
     number of thetas that are sent, at costs of digits(n). In a later frame m thetas are sent
     already: due = phi(z + bias) / theta + initial - 1/2 - rest - m, and n = m + round(due) where
-    |due| >= 1/2 + hysteresis, at costs of digits(n - m).
+    |due| >= 1/2 + dead_zone, at costs of digits(n - m).
 
     Args:
         z: Pre-activations, [N, C, ...].
         parameters: theta, initial, and where they are trained bias and rest: [C] each.
         cost: Operations per MAC of an event, [1, C or 1, ...]; None: they are not counted.
-        slack, hysteresis: As in the recipe.
-        before: m, [N, C, ...]; None in the first frame, which has no hysteresis.
+        slack, dead_zone: As in the recipe.
+        before: m, [N, C, ...]; None in the first frame, which has no dead_zone.
     """
     shape, channels = z.shape[2:], z.shape[1]
     if phi.softmax:
@@ -61,7 +61,7 @@ def fire(
         own.append(parameters.get(key, z.new_zeros(channels)).expand(channels))
     m = None
     if before is None:
-        hysteresis = 0.0
+        dead_zone = 0.0
     else:
         m = _rows(before)
     if cost is not None:
@@ -70,7 +70,7 @@ def fire(
     fired: Callable[..., tuple[Tensor, Tensor]] = _plain
     if not phi.mish and z.device.type == "cpu" and z.dtype == torch.float32 and library():
         fired = _Fire.apply
-    value, spent = fired(z, *own, m, cost, phi, slack, hysteresis)
+    value, spent = fired(z, *own, m, cost, phi, slack, dead_zone)
     return value.reshape(len(z), *shape, channels).movedim(-1, 1), spent
 
 
@@ -84,28 +84,30 @@ def _plain(
     cost: Tensor | None,
     phi: Activation,
     slack: float,
-    hysteresis: float,
+    dead_zone: float,
 ) -> tuple[Tensor, Tensor]:
-    """`fire` of rows [N, positions, C], m as they are, and costs [positions, C or 1]."""
+    """What `fire_with_gradients` does, with PyTorch: z and m are rows, [N, positions, C], and costs
+    [positions, C or 1].
+    """
     if m is None:
         m = z.new_zeros(())
-    # For theta m theta is a constant: a change does not grow with what was sent before.
+    # What was sent before is a constant for theta: a change does not grow with it.
     constant = (m * theta).detach()
     due = (phi(z + bias) - constant) / theta + (initial - 0.5 - rest)
-    # Beyond, nothing changes what is sent.
+    # Beyond 8 bits, nothing changes what is sent.
     due = due.clamp(-LARGEST - m, LARGEST - m)
     with torch.no_grad():
-        change = send(due, m, slack, hysteresis) - m
+        change = send(due, m, slack, dead_zone) - m
     value = (straight_through(change, due) + rest) * theta + constant
     if cost is None:
         return value, z.new_zeros(len(z))
-    digits = straight_through(count_digits(change), smooth_digits(due / (1 + 2 * hysteresis)))
+    digits = straight_through(count_digits(change), smooth_digits(due / (1 + 2 * dead_zone)))
     # A threshold that is searched would depend on the order of sums.
     return value, (digits * cost).double().sum((1, 2)).to(z.dtype)
 
 
 class _Trained(ctypes.Structure):
-    """See training.c."""
+    """The settings of a layer as training.c has them."""
 
     _fields_ = (
         *((name, c_int64) for name in ("images", "positions", "channels", "width", "parts")),
@@ -120,7 +122,7 @@ class _Fire(torch.autograd.Function):
     """`_plain` in C, in one pass over memory each way."""
 
     @staticmethod
-    def forward(ctx, z, theta, initial, bias, rest, m, cost, phi, slack, hysteresis):  # type: ignore
+    def forward(ctx, z, theta, initial, bias, rest, m, cost, phi, slack, dead_zone):  # type: ignore
         z, cap = z.contiguous(), math.inf if phi.cap is None else phi.cap
         values = theta, initial - 0.5 - rest, bias, rest, torch.full_like(theta, cap)
         memory: list[Tensor | None] = [F.pad(x, (0, LANES), value=1.0) for x in values]
@@ -128,12 +130,12 @@ class _Fire(torch.autograd.Function):
             memory.append(None if x is None else x.to(z.dtype).contiguous())
         ctx.memory, width = memory, 0 if cost is None else cost.shape[1]
         addresses = [None if x is None else x.data_ptr() for x in memory]
-        least = 0.5 + hysteresis if hysteresis else 0.0
+        least = 0.5 + dead_zone if dead_zone else 0.0
         ctx.settings = _Trained(
-            *z.shape, width, PARTS, *addresses, phi.slope, slack, least, phi.silu
+            *z.shape, width, PARTIAL_SUMS, *addresses, phi.slope, slack, least, phi.silu
         )
         ctx.save_for_backward(z, theta, initial, rest)
-        value, spent = torch.empty_like(z), z.new_empty(len(z), PARTS)
+        value, spent = torch.empty_like(z), z.new_empty(len(z), PARTIAL_SUMS)
         ctx.call = ctypes.byref(ctx.settings), z.data_ptr(), torch.get_num_threads()
         library().values(*ctx.call, value.data_ptr(), spent.data_ptr())
         return value, spent.sum(1)
@@ -144,7 +146,7 @@ class _Fire(torch.autograd.Function):
         z, theta, initial, rest = ctx.saved_tensors
         given, of_spent = given.contiguous(), of_spent / math.log(8)
         result, size = torch.empty_like(z), -(-len(theta) // LANES) * LANES
-        sums = z.new_zeros(len(z) * PARTS, SUMS, size)
+        sums = z.new_zeros(len(z) * PARTIAL_SUMS, SUMS, size)
         tensors = given, of_spent, result, sums
         library().gradients(*ctx.call, *map(Tensor.data_ptr, tensors))
         within, beyond, residue, of_bias, of_digits, moment = sums.sum(0)[:, : len(theta)]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert.learn import differentiable
-from spiking_yolo.convert.learn.differentiable import LEAST, CompleteNetwork
+from spiking_yolo.convert.learn.differentiable import EPSILON, CompleteNetwork
 from spiking_yolo.convert.learn.straight_through import straight_through
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
@@ -27,7 +27,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
-# Of kernels, in units of the root mean square of an output channel.
+# The learning rate of kernels, in units of the root mean square of an output channel.
 KERNEL_RATE = 1e-3
 # How often a run compares its state on the validation pictures.
 COMPARISONS = 10
@@ -52,7 +52,7 @@ class Shares:
 
 
 OF_CLASSES = Shares(1 / 4, 3 / 4)
-# Of detectors that are tuned: weights that move can give up what no score needs.
+# Detectors that are tuned have this: weights that move can give up what no score needs.
 OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 
 
@@ -90,7 +90,9 @@ class Plan:
     warmup: float = 0.0
 
     def factor(self, done: float) -> float:
-        """On the learning rates, where a share is done: a linear rise, and half a cosine down."""
+        """The factor on the learning rates where a share is done: a linear rise, and half a cosine
+        down.
+        """
         cosine = math.cos(math.pi * done)
         factor = self.last + (1 - self.last) * (1 + cosine) / 2
         if self.warmup:
@@ -274,7 +276,7 @@ class Training:
     @torch.no_grad()
     def compare(self) -> bool:
         """Keep the state if it is the best so far; returns whether it is."""
-        # Without memory that training goes on to change.
+        # A copy, since training goes on to change these.
         neurons = moved(self.neurons.values(), self.device, copy=True)
         state = self._state(neurons, self._tensors())
         self.goal_of_batches *= self.goal / max(state.operations, self.goal / 2)
@@ -439,17 +441,17 @@ def answer_error(
     They are the relative error of the outputs, the root of the divergence of the scores, which is
     quadratic in small errors, and the displacement of the boxes.
     """
-    distance = mean_relative_error(outputs, expected).clamp(min=LEAST).log()
+    distance = mean_relative_error(outputs, expected).clamp(min=EPSILON).log()
     if spec.task == "classify":
-        of_scores = class_divergence(outputs[0], expected[0]).clamp(min=LEAST**2).log() / 2
+        of_scores = class_divergence(outputs[0], expected[0]).clamp(min=EPSILON**2).log() / 2
         return distance * shares.outputs + of_scores * shares.scores
     boxes, scores = decode(outputs, spec)
     ann_boxes, ann_scores = decode(expected, spec)
-    of_scores = divergence(scores, ann_scores).clamp(min=LEAST**2).log() / 2
+    of_scores = divergence(scores, ann_scores).clamp(min=EPSILON**2).log() / 2
     error = distance * shares.outputs + of_scores * shares.scores
     if shares.boxes:
         moved = displacement(boxes, ann_boxes, ann_scores**shares.power)
-        error = error + moved.clamp(min=LEAST).log() * shares.boxes
+        error = error + moved.clamp(min=EPSILON).log() * shares.boxes
     return error
 
 
@@ -481,8 +483,8 @@ def divergence(scores: Tensor, expected: Tensor) -> Tensor:
 
     scores: [N, K, C].
     """
-    p = expected.clamp(LEAST, 1 - LEAST)
-    q = scores.clamp(LEAST, 1 - LEAST)
+    p = expected.clamp(EPSILON, 1 - EPSILON)
+    q = scores.clamp(EPSILON, 1 - EPSILON)
     return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).flatten(1).sum(1).mean()
 
 
@@ -492,7 +494,7 @@ def displacement(boxes: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
 
     boxes: [N, K, 4], xyxy as fractions of the input. weights: [N, K, C], such as the ANN's scores.
     """
-    # As `detections` takes them.
+    # `detections` clips boxes in the same way.
     loss = generalized_box_iou_loss(boxes.clamp(-1, 2), expected.clamp(-1, 2))
     weight = weights.amax(2)
     return (weight * loss).sum() / weight.sum()

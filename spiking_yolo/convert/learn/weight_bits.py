@@ -1,8 +1,8 @@
-"""Weights of a few bits, as a chip stores them: whole levels, and a step per output channel.
+"""Weights of 8 bits, as a chip stores them: whole levels, and a step per output channel.
 
 What a chip stores is a weight times the value of what arrives through it (theta of a spike, or the
 step of an integer), so that is what is rounded. Tuned weights lie in calibration files as such
-levels of 8 bits.
+levels.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,14 @@ from spiking_yolo.spikes.layout import fold, levels_and_step, per_output, propag
 LEVELS, STEP, UNIT, VALUE = KEYS = ("levels", "step", "unit", "value")
 
 
-def on_grid(weight: Tensor, bits: int) -> Tensor:
-    """The weight [out, ...] rounded to whole multiples of a step of its own per output channel."""
-    levels, step = levels_and_step(weight, bits)
-    return levels * per_output(step, weight)
-
-
 def rounded_weights(
-    graph: Graph, weights: Mapping[str, Tensor], bits: int, received: Mapping[str, Tensor]
+    graph: Graph, weights: Mapping[str, Tensor], received: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The weights with so many bits each; biases stay as they are.
+    """The weights rounded to 8 bits each; biases stay as they are.
 
     Args:
         graph: The network.
         weights: "NODE.weight" and "NODE.bias", of all layers or of some.
-        bits: Such as 8.
         received: Activation node -> what one unit of what it sends is worth, [C]: theta of its
             spikes, or the step of its integers. A chip stores the weights times that.
     """
@@ -46,7 +39,8 @@ def rounded_weights(
         if name in weights:
             unit = units[node.inputs[0]]
             groups = node.attrs.get("groups", 1)
-            rounded[name] = on_grid(fold(weights[name], unit, groups), bits)
+            levels, step = levels_and_step(fold(weights[name], unit, groups), BITS)
+            rounded[name] = levels * per_output(step, levels)
             if unit is not None:
                 rounded[name] = fold(rounded[name], 1 / unit, groups)
     return rounded
@@ -91,25 +85,18 @@ def restored_weights(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     check_finite(stored, "the tuned weights")
     weights: dict[str, Tensor] = {}
     for name in dict.fromkeys(key.rpartition("/")[0] for key in stored):
+        if f"{name}/{VALUE}" in stored:
+            weights[name] = stored[f"{name}/{VALUE}"].float()
+            continue
         try:
-            weights[name] = _restored(name, stored)
+            levels, unit = stored[f"{name}/{LEVELS}"], stored.get(f"{name}/{UNIT}")
+            weights[name] = levels * per_output(stored[f"{name}/{STEP}"], levels)
+            if unit is not None:
+                groups = len(unit) // levels.shape[1] if levels.ndim == 4 else 1
+                weights[name] = fold(weights[name], 1 / unit, groups)
         except (LookupError, RuntimeError, ZeroDivisionError) as error:
             raise UserError(f"the tuned tensor {label(name)!r} is incomplete") from error
     return weights
-
-
-def _restored(name: str, stored: Mapping[str, Tensor]) -> Tensor:
-    value, unit = stored.get(f"{name}/{VALUE}"), stored.get(f"{name}/{UNIT}")
-    if value is not None:
-        return value.float()
-    levels = stored[f"{name}/{LEVELS}"]
-    weight = levels * per_output(stored[f"{name}/{STEP}"], levels)
-    if unit is None:
-        return weight
-    groups = 1
-    if levels.ndim == 4:
-        groups = len(unit) // levels.shape[1]
-    return fold(weight, 1 / unit, groups)
 
 
 def check_weights(graph: Graph, weights: Mapping[str, Tensor]) -> None:

@@ -77,7 +77,7 @@ class Scores:
         return len(self.leading) // self.heads
 
 
-# Of other values of a file, only the names are known.
+# Only the names of other values of a file are known.
 Value = Tensor | Feature | Layout | Scores
 
 

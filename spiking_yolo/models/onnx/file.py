@@ -20,15 +20,15 @@ from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import LARGEST, Size, label, reason
 
 NODES = 20_000
-# Numbers of the operands and of the result of what is folded, at most.
+# Operands and results of what is folded have at most so many numbers.
 FOLDED = 1 << 22
-# Of these, attributes and inputs have the forms that are read here.
+# Attributes and inputs have the forms that are read here from this opset on.
 OLDEST_OPSET = 11
 EXPORT_AGAIN = "export the network again, from opset 11 on, without quantisation"
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
-# Domains of the operators of the standard.
+# The standard's operators are in these domains.
 STANDARD = ("", "ai.onnx")
-# Of onnx' TensorProto.DataType and AttributeProto.AttributeType.
+# Values of onnx' TensorProto.DataType and AttributeProto.AttributeType.
 FLOAT, HALF, TENSOR, GRAPHS = 1, 10, 4, (5, 10)
 
 

@@ -21,10 +21,10 @@ from spiking_yolo.models.onnx.builder import Feature, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
 
 Values = Mapping[str, Value]
-# Numbers that a trial computes, at most.
+# A trial computes at most so many numbers.
 TRIAL = 1 << 28
-# Maps of a level, at most: boxes, classes, and masks or key points.
-PARTS = 3
+# A level has at most so many maps: boxes, classes, and masks or key points.
+TENSORS_PER_LEVEL = 3
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,15 @@ def find_head(model: OnnxModel, values: Values) -> HeadMaps:
         # Some decode every level by itself before they join them.
         if head is not None and (best is None or len(head.levels) > len(best.levels)):
             best = head
-    if best is not None and _only_more_per_cell(maps, best, model.outputs):
-        ops = {node.op for node in tail}
-        return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
-    raise _refusal(tail)
-
-
-def _only_more_per_cell(
-    maps: Mapping[str, Feature], head: HeadMaps, outputs: Sequence[str]
-) -> bool:
-    """Whether other maps hold no further boxes: masks or key points, in the same cells, and the
-    prototypes of masks, an output.
-    """
-    own = set(chain(*head.levels))
-    sizes = {feature.shape[2:] for feature in own}
-    others = [feature for name, feature in maps.items() if name not in outputs]
-    return all(feature in own or feature.shape[2:] in sizes for feature in others)
+    if best is None:
+        raise _refusal(tail)
+    # Other maps may hold masks or key points, in the same cells, and the prototypes of masks, which
+    # are an output; further boxes would be lost.
+    sizes = {feature.shape[2:] for feature in chain(*best.levels)}
+    if any(maps[name].shape[2:] not in sizes for name in maps.keys() - set(model.outputs)):
+        raise _refusal(tail)
+    ops = {node.op for node in tail}
+    return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
 
 
 def _behind(
@@ -106,7 +99,12 @@ def _trials(
         if len(shape) == 3 and shape[0] == 1 and name not in values:
             candidates.append(name)
     sources = {name: _behind(model, values, [name])[1] for name in candidates}
-    fit = [name for name in candidates if _rows_fit(model.shapes[name], sources[name])]
+    fit: list[str] = []
+    for name in candidates:
+        cells = sum(size.numel() for size in {one.shape[2:] for one in sources[name].values()})
+        # Either side has as many boxes for each cell of the maps.
+        if cells and not all(side % cells for side in model.shapes[name][1:]):
+            fit.append(name)
     trial: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(0)
     for name, feature in chain(*[sources[name].items() for name in fit]):
@@ -117,13 +115,6 @@ def _trials(
         own = {feature: trial[source] for source, feature in sources[name].items()}
         yield result[0], own
         yield result[0].T, own
-
-
-def _rows_fit(shape: Sequence[int], maps: Mapping[str, Feature]) -> bool:
-    """Whether either side has as many boxes for each cell of the maps."""
-    sizes = {feature.shape[2:] for feature in maps.values()}
-    cells = sum(map(torch.Size.numel, sizes))
-    return cells > 0 and (shape[1] % cells == 0 or shape[2] % cells == 0)
 
 
 def _run(
@@ -154,7 +145,7 @@ def _recognised(rows: Tensor, maps: Mapping[Feature, Tensor], size: Size) -> Hea
     cells = [level[0].shape[2:].numel() for level in levels]
     num = len(rows) // max(1, sum(cells))
     fit = num * sum(cells) == len(rows) and 0 < num <= BOXES and 5 <= rows.shape[1] <= CLASSES + 5
-    if not fit or not all(len(level) <= PARTS for level in levels):
+    if not fit or not all(len(level) <= TENSORS_PER_LEVEL for level in levels):
         return None
     ordered: list[tuple[Feature, ...]] = []
     heads: list[HeadSpec] = []
@@ -183,7 +174,7 @@ def _recognised_level(
         x = torch.cat([maps[feature] for feature in order], 1)
         own = rows
         if len(level) > 2:
-            # Behind the classes come coefficients of masks, or key points.
+            # Coefficients of masks, or key points, come behind the classes.
             own = rows[:, : 4 + order[1].shape[1]]
         for head in _candidates(own, x, num):
             if _decodes(own, x, head, size):
@@ -209,7 +200,8 @@ def _anchors(rows: Tensor, x: Tensor, num: int) -> tuple[tuple[float, float], ..
     boxes = rows[:, 2:4].unflatten(0, (num, -1))
     growth = (2 * x[0].unflatten(0, (num, -1))[:, 2:4].sigmoid()).square()
     sizes = (boxes / growth.flatten(2).transpose(1, 2)).median(1).values
-    # Without the rounding errors of a trial: whole pixels, or what float16 makes of them.
+    # The rounding errors of a trial are taken out: anchors are whole pixels, or what float16 makes
+    # of them.
     nearest = (sizes * 64).round() / 64
     sizes = torch.where((sizes - nearest).abs() < 1e-5 * sizes, nearest, sizes)
     return tuple([(width, height) for width, height in sizes.tolist()])
@@ -228,7 +220,7 @@ def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     left, top, right, bottom = corners.unbind(1)
     centres = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
     forms = [corners, torch.stack(centres, 1)]
-    # Of the distribution's numbers 0, 1, ..., some files hold rounded ones.
+    # Some files hold rounded numbers 0, 1, ... of the distribution.
     near = 1e-2
     if head.kind == "yolov8" and head.bins > 1:
         near = height / x.shape[2] / 8

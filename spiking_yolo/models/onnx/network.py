@@ -232,7 +232,7 @@ def _spec(path: Path, model: OnnxModel, head: HeadMaps, names: str | Path | None
     stride = STRIDE
     for level in head.levels:
         stride = max(stride, model.size[0] // level[0].shape[2])
-    # As Python writes a list or a dict.
+    # The text is a list or a dict as Python writes it.
     text = model.metadata.get("names", "")
     if names is None and 0 < len(text) < LONGEST_NAMES:
         texts = names_of(ast.literal_eval(text), classes)

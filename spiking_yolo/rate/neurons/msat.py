@@ -6,18 +6,19 @@ current:
 
     t = 0:   theta = Theta
     t >= 1:  u = tau_mp * [alpha * (U(t-1) - Ubar) - Theta
-                           + k_a * ln(1 + exp((U(t-1) - Ubar) / k_i))]     (DTT, Eq. 15)
+                           + ln(1 + exp((U(t-1) - Ubar) / k_i))]     (DTT, Eq. 15)
                + tau_rd * exp(-z(t) / C)                                (DET, Eq. 16)
              theta(t) = Theta * sigmoid(u)
 
-Where this differs from the draft: tau_rd is applied once, the current stands for V(t+1) - V(t), and
-the sigmoid bounds what Eq. 17 leaves unbounded.
+Where this differs from the draft: tau_rd is applied once, the current stands for V(t+1) - V(t), the
+term exp(-|mu(V)|) is left out, as in the released code, and the sigmoid bounds what Eq. 17 leaves
+unbounded.
 
 The rule is not scale invariant: where U stays at its mean, theta settles at the fraction of Theta
 that `threshold_ratio` gives, and Theta alone decides which. So it works on k U / Theta, k z /
 Theta and V_T = -k, and the gain k is chosen for the network. The authors' released neuron works on
-U and z as they are, which is k = Theta in each layer, with msat.floor=0, msat.mu=false and
-threshold.rule=max, scope=layer.
+U and z as they are, which is k = Theta in each layer, with threshold.rule=max, scope=layer, and its
+threshold has no floor.
 """
 
 import math
@@ -31,6 +32,8 @@ from spiking_yolo.recipe import Msat
 from spiking_yolo.spikes.layout import collapse_equal, per_channel
 
 LOG2E = math.log2(math.e)
+# The smallest threshold, in theta: potentials are divided by it.
+FLOOR = 1e-3
 
 
 @register("msat")
@@ -59,13 +62,15 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         self.top = self.p.theta.new_full((1,), gain)
         self.total, self.sent = torch.zeros_like(self.out), torch.zeros_like(self.out)
         self.ratio = torch.ones_like(self.out)
-        if self.recipe.msat.variant == "algorithm1":
-            # It starts at half the maximum.
-            self.ratio.fill_(0.5)
 
     def step(self, z: Tensor, clock: Clock) -> Tensor:
         if clock.t > 0:
-            self.adapt(z, clock.t)
+            deviation = torch.add(self.potential, self.total, alpha=-1 / clock.t)
+            current, unit = self.sign * z, self.unit
+            if isinstance(unit, Tensor):
+                deviation, current = deviation.div_(unit), current / unit
+                unit = 1.0
+            threshold_ratio(deviation, current, self.top, self.recipe.msat, self.ratio, unit)
         left = room(self.p.cap, clock.t + 1, self.sent, self.ratio)
         fired = self.fire(z, self.ratio * self.p.theta, left)
         self.tally.add(fired)
@@ -74,19 +79,6 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         self.sent.add_(out)
         return out
 
-    def adapt(self, z: Tensor, t: int) -> None:
-        """theta(t) / Theta for this step, in the state."""
-        m = self.recipe.msat
-        if m.variant == "algorithm1":
-            algorithm1(self.ratio, self.sent / t, self.potential / self.p.theta, m)
-            return
-        deviation = torch.add(self.potential, self.total, alpha=-1 / t)
-        mean, current, unit = self.total / t, self.sign * z, self.unit
-        if isinstance(unit, Tensor):
-            deviation, mean, current = deviation.div_(unit), mean.div_(unit), current / unit
-            unit = 1.0
-        threshold_ratio(deviation, mean, current, self.top, m, self.ratio, unit)
-
     @property
     def threshold(self) -> Tensor:
         """theta(t) of the last step, [N, C, ...]."""
@@ -94,54 +86,34 @@ class MsatIntegrateAndFire(IntegrateAndFire):
 
 
 def threshold_ratio(
-    deviation: Tensor,
-    mean: Tensor,
-    current: Tensor,
-    top: Tensor,
-    s: Msat,
-    out: Tensor,
-    unit: float = 1.0,
+    deviation: Tensor, current: Tensor, top: Tensor, s: Msat, out: Tensor, unit: float = 1.0
 ) -> Tensor:
     """theta(t) / Theta of Eq. 17 for t >= 1.
 
     sigmoid(u) is computed as A / (A + B) with exp(-u) = B / A, without a logarithm and by exp2,
     which is several times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) +
-    ln(1 + exp(-|x|)) and p = tau_mp k_a: A = (1 + exp(-|d| / k_i)) ^ p and B = exp(tau_mp (Theta -
-    alpha d) - p max(d, 0) / k_i - DET). A lies in 1..2^p, so nothing overflows but B, where the
+    ln(1 + exp(-|x|)): A = (1 + exp(-|d| / k_i)) ^ tau_mp and B = exp(tau_mp (Theta - alpha d -
+    max(d, 0) / k_i) - DET). A lies in 1..2^tau_mp, so nothing overflows but B, where the
     ratio is 0.
 
     Args:
         deviation: U(t-1) - Ubar; it is overwritten.
-        mean: Ubar, for s.mu.
         current: z(t).
         top: Theta, in the units of the rule, in which the others are when they are divided by unit.
         out: For the result.
     """
-    if not (s.dtt or s.det):
+    if not (s.tau_mp or s.tau_rd):
         return out.fill_(1)
     # log2 of B but for the terms of d; slopes of -ln B over d < 0 and, in all, over d > 0.
-    constant, power, below = torch.zeros_like(top), 0.0, 0.0
-    if s.dtt:
-        constant = top * (s.tau_mp * LOG2E)
-        power, below = s.tau_mp * s.k_a, s.tau_mp * s.alpha
-    above = below + power / s.k_i
-    if s.det:
+    constant = top * (s.tau_mp * LOG2E)
+    below = s.tau_mp * s.alpha
+    above = below + s.tau_mp / s.k_i
+    if s.tau_rd:
         evoked = torch.mul(current, -LOG2E / s.c / unit).exp2_()
         constant = torch.sub(constant, evoked, alpha=s.tau_rd * LOG2E)
-    if s.det and s.mu:
-        constant = torch.sub(constant, torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
     bent = torch.nn.functional.leaky_relu(deviation, below / (above or 1.0))
     b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=out).exp2_()
     a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
-    if power != 1:
-        a.pow_(power)
-    return torch.div(a, b.add_(a), out=out).clamp_(min=s.floor)
-
-
-def algorithm1(ratio: Tensor, sent: Tensor, potential: Tensor, s: Msat) -> Tensor:
-    """Algorithm 1 in our reading, in place: theta(t+1) = max(theta(t) + g * (R(t) - U(t)),
-    floor * Theta), theta(0) = Theta / 2.
-
-    sent: R, the mean of the values sent so far; it and the potential are in thresholds.
-    """
-    return ratio.add_(sent - potential, alpha=s.g).clamp_(min=s.floor)
+    if s.tau_mp != 1:
+        a.pow_(s.tau_mp)
+    return torch.div(a, b.add_(a), out=out).clamp_(min=FLOOR)

@@ -55,7 +55,7 @@ class OnOff(NeuronLayer):
 
     def start(self, z: Tensor) -> None:
         theta_off = self._own("theta_off")
-        # Worth of an OFF spike, in thetas of the ON neuron.
+        # What an OFF spike is worth, in thetas of the ON neuron.
         self.weight = -self.slope * theta_off / self.p.theta
         for side in self.sides:
             side.begin(z)
@@ -102,7 +102,8 @@ class ConstantOnOff(OnOff):
         unit = {**self.on.parameters, "theta": torch.ones(1), "initial": torch.zeros(())}
         self.on = type(self.on)(unit, self.recipe, Activation(), self.on.plan)
         positive = current > 0
-        # As the neuron that fires receives it, and what its spikes are worth, in thetas of ON.
+        # The current that the neuron which fires receives, and what its spikes are worth, in thetas
+        # of ON.
         self._current = current.abs() / torch.where(positive, self.p.theta, theta_off)
         self._value = torch.where(positive, 1.0, -self.slope * theta_off / self.p.theta)
         self.on.begin(self._current)

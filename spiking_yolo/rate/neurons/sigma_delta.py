@@ -55,9 +55,9 @@ class SigmaDelta(NeuronLayer):
         return out.sub_(self.sent)
 
 
-# theta, theta / 2, ..., theta / 128.
+# The thresholds are theta, theta / 2, ..., theta / 128.
 NUM_THRESHOLDS = 8
-# Of a threshold, halfway between it and the next.
+# A neuron fires at this share of a threshold, halfway between it and the next.
 FIRES_AT = 0.75
 
 
@@ -71,7 +71,7 @@ def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
         size = torch.where(due < 0, torch.minimum(size, least), size)
     power = (size >= 2.0 ** (1 - NUM_THRESHOLDS)).to(due) * 2.0 ** (1 - NUM_THRESHOLDS)
     for k in range(NUM_THRESHOLDS - 1):
-        # Twice the next smaller one.
+        # A power of two is twice the next smaller one.
         power += (size >= 2.0**-k).to(due) * 2.0 ** -(k + 1)
     return power * due.sign()
 

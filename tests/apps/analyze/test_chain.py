@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.apps.analyze.run import PARTS, Chain, Watch, chain, whole_chain
+from spiking_yolo.apps.analyze.run import ERROR_PARTS, Chain, Watch, chain, whole_chain
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Recipe
@@ -146,7 +146,7 @@ def test_the_parts_add_up(name):
         given = z, watch.received[site], watch.sent[site]
         result = chain(converted.neurons[site], converted.recipe, phi, *given, T)
         parts = result.parts()
-        assert tuple(parts) == PARTS
+        assert tuple(parts) == ERROR_PARTS
         assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13
         # Tuned weights bring the first layer another input than the ANN's.
         corrected = converted.weights or "bias" in converted.neurons[site]

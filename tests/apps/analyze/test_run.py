@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.tiny import run_tool, write_tiny
 
-from spiking_yolo.apps.analyze.run import PARTS, Chain, LayerTotals, analyze
+from spiking_yolo.apps.analyze.run import ERROR_PARTS, Chain, LayerTotals, analyze
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.graph import forward
@@ -95,7 +95,9 @@ def test_norms_and_shares_over_images():
     assert totals.relative(totals.error) == pytest.approx(float((snn - ann).norm() / ann.norm()))
     row = totals.row()
     for name, part in zip(
-        PARTS, (clipped - ann, grid - clipped, ideal - grid, even - ideal, snn - even), strict=True
+        ERROR_PARTS,
+        (clipped - ann, grid - clipped, ideal - grid, even - ideal, snn - even),
+        strict=True,
     ):
         assert row[name] == pytest.approx(float(part.norm() / ann.norm()))
         share = (part * (snn - ann)).sum() / (snn - ann).norm() / ann.norm()

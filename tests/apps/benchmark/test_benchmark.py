@@ -1,4 +1,4 @@
-"""What a benchmark computes from its clock, the rival; the tool on a tiny network."""
+"""What a benchmark computes from its clock, the baseline; the tool on a tiny network."""
 
 import itertools
 import json
@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers.tiny import YOLO, photo, run_tool, write_tiny
 
-from spiking_yolo.apps.benchmark import Rival, run
+from spiking_yolo.apps.benchmark import Baseline, run
+from spiking_yolo.apps.benchmark.baselines import baseline_of, photographs
 from spiking_yolo.apps.benchmark.layers import GROWTH, growth
-from spiking_yolo.apps.benchmark.rivals import photographs, rival_of
 from spiking_yolo.apps.benchmark.run import figures, interleaved
 from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.graph import forward
@@ -79,7 +79,7 @@ def test_only_later_frames_are_timed(clock: list[float]):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ("onnxruntime", "onnxruntime-int8", "openvino-int8"))
-def test_a_rival_computes_the_ann(tmp_path: Path, name: Rival, capfd):
+def test_a_baseline_computes_the_ann(tmp_path: Path, name: Baseline, capfd):
     """In 8 bits with padding of -inf, which has no scale."""
     for module in ("onnxscript", "onnxruntime", *(["nncf"] if name == "openvino-int8" else [])):
         pytest.importorskip(module, reason=pip_install("onnx"))
@@ -89,7 +89,7 @@ def test_a_rival_computes_the_ann(tmp_path: Path, name: Rival, capfd):
     converted = load(MethodOptions(weights=write_tiny(tmp_path, cfg=cfg)))
     x = torch.from_numpy(photographs(converted.spec)[0])
     capfd.readouterr()
-    run, pause = rival_of(converted, name, torch.device("cpu"))
+    run, pause = baseline_of(converted, name, torch.device("cpu"))
     assert pause > 0
     (heads,) = run(x)
     with torch.no_grad():
@@ -99,11 +99,11 @@ def test_a_rival_computes_the_ann(tmp_path: Path, name: Rival, capfd):
     assert "pre-processing" not in capfd.readouterr().err
 
 
-def test_a_rival_that_is_missing(tmp_path: Path, monkeypatch):
+def test_a_baseline_that_is_missing(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     converted = load(MethodOptions(weights=write_tiny(tmp_path)))
     with pytest.raises(UserError, match="pip install openvino nncf"):
-        rival_of(converted, "openvino-int8", torch.device("cpu"))
+        baseline_of(converted, "openvino-int8", torch.device("cpu"))
 
 
 FIGURES = {
@@ -178,7 +178,7 @@ def test_layers_of_a_source(tmp_path: Path, monkeypatch):
         (["--source", "none.mp4"], "cannot open the video none.mp4"),
         (["--parts", "layers", "--method", "p-norm"], "choose signed-digits"),
         (["--threads", 0], "threads"),
-        (["--rival", "tvm"], "rival"),
+        (["--baseline", "tvm"], "baseline"),
     ),
 )
 def test_refusals(tmp_path: Path, monkeypatch, capsys, options: list[object], message: str):

@@ -16,9 +16,9 @@ from helpers.tiny import NAMES, files, photo, run_tool
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
 from PIL import Image
 
-from spiking_yolo import SpikingYOLO
+from spiking_yolo import Result, SpikingYOLO
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.detect.run import DetectRun, Seen, Sink
+from spiking_yolo.apps.detect.run import DetectRun, Sink, Source
 from spiking_yolo.data.mot import MotBoxes, read_mot
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.integer.video import Stream
@@ -218,7 +218,7 @@ def test_ctrl_c_waits_until_every_file_has_the_frame(clip, weights):
     class Interrupted(Sink):
         frames = 0
 
-        def frame(self, seen: Seen) -> None:
+        def frame(self, source: Source, result: Result) -> None:
             self.frames += 1
             if self is sinks[0]:
                 # The main thread waits by now.

@@ -55,7 +55,7 @@ def test_what_is_trained_is_what_runs(cls: Any):
     sums at the border and of float32, and a near tie.
     """
     network = converted(cls)
-    network = replace(network, recipe=DIGITS.with_settings({"neuron.hysteresis": 0.8}))
+    network = replace(network, recipe=DIGITS.with_settings({"neuron.dead_zone": 0.8}))
     noise = images(10, seed=6).reshape(5, 2, 3, 8, 8).cumsum(0)
     frames = ((images(2, seed=5) + 0.3 * noise).clamp(0, 1) * 255).round() / 255
     stream = Stream(network.network())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.benchmark import Rival
+from spiking_yolo.apps.benchmark import Baseline
 from spiking_yolo.apps.console import quiet
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
@@ -24,11 +24,13 @@ from spiking_yolo.models.spec import Spec
 
 # Seconds in which threads that wait for more work of one library stop spinning.
 PAUSE = 0.05
-# Takes an image, normalised.
+# A function of an image, normalised.
 Reference = Callable[[Tensor], Any]
 
 
-def rival_of(converted: Converted, name: Rival, device: torch.device) -> tuple[Reference, float]:
+def baseline_of(
+    converted: Converted, name: Baseline, device: torch.device
+) -> tuple[Reference, float]:
     """A forward pass of the ANN, and the pause that it needs beside PyTorch.
 
     Raises:
@@ -78,7 +80,7 @@ def quantize(path: Path, images: list[np.ndarray]) -> Path:
 
     inputs = iter([{"images": x} for x in images])
     reader = type("Reader", (q.CalibrationDataReader,), {"get_next": lambda _: next(inputs, None)})
-    # Without instructions for 8 bits, sums of two products must fit 16.
+    # Sums of two products must fit 16 bits where there are no instructions for 8 bits.
     how = {"per_channel": True, "reduce_range": not has_exact_int8(), "nodes_to_exclude": excluded}
     with np.errstate(invalid="ignore"):
         q.quantize_static(prepared, result, reader(), activation_type=q.QuantType.QUInt8, **how)
@@ -91,7 +93,9 @@ def openvino(converted: Converted) -> Reference:
         ov, nncf = import_module("openvino"), import_module("nncf")
     except ImportError as error:
         install = "pip install openvino nncf"
-        raise UserError(f"the rival openvino-int8 needs OpenVINO ({error}): {install}") from error
+        raise UserError(
+            f"the baseline openvino-int8 needs OpenVINO ({error}): {install}"
+        ) from error
     core, threads = ov.Core(), torch.get_num_threads()
     with TemporaryDirectory() as folder, quiet():
         model = core.read_model(write_ann(converted, Path(folder)))

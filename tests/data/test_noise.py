@@ -8,7 +8,7 @@ from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.integer.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
+from spiking_yolo.data.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
 from spiking_yolo.integer.video import Stream
 
 
