@@ -4,6 +4,8 @@ ends.
 
 import io
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -11,15 +13,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 from cyclopts.config import Env, Toml
 from cyclopts.help import DefaultFormatter, HelpPanel
 
 from spiking_yolo import __version__
 from spiking_yolo.apps import console
+from spiking_yolo.data.sources import is_source
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import PROGRAM
 from spiking_yolo.io.files import remove_empty_folders
@@ -37,6 +41,10 @@ COMMANDS = {
     "train": "apps.train",
     "benchmark": "apps.benchmark",
 }
+# What Ultralytics' program calls commands and options, and what the same is here.
+OTHER_COMMANDS = {"predict": "detect", "track": "detect --track", "val": "eval"}
+OTHER_OPTIONS = {"model": "weights", "t": "T", "timesteps": "T", "vid_stride": "every"}
+SOURCE, PAIR = "source", re.compile(r"[a-z_]+=.+")
 MOST, MORE = 5, Group("More commands", sort_key=1)
 # Panels that only --help-all shows.
 FOLDED = ("Data", "Video", "Boxes", "Network", "Output", "Messages")
@@ -72,6 +80,9 @@ def _run(argv: list[str]) -> int | None:
         for name in COMMANDS:
             # Imported, for the first line of its docstring.
             assert app[name]
+    if line := _from_pairs(argv):
+        rule = "options are written --KEY VALUE, and sources without a name"
+        raise UserError(f"{rule}: {PROGRAM} {shlex.join(line)}")
     try:
         return app.meta(argv, result_action="return_value", **HOW)
     except CycloptsError as error:
@@ -139,20 +150,52 @@ def program(everything: bool = False) -> App:
         """
         if plugin is not None:
             run_plugin(plugin)
-        command, bound, _ = app.parse_args(tokens, **HOW)
+        command, bound, _ = app.parse_args(with_values(tokens), **HOW)
         with console.quiet() if quiet else nullcontext():
             return command(*bound.args, **bound.kwargs)
 
     return app
 
 
+def with_values(words: Sequence[str]) -> list[str]:
+    """The words with an empty value for an --overlay whose next word is none of its own."""
+    result: list[str] = []
+    for word, after in pairwise([*words, "-"]):
+        alone = word == "--overlay" and (after.startswith("-") or is_source(after))
+        result.append("--overlay=" if alone else word)
+    return result
+
+
+def _from_pairs(argv: Sequence[str]) -> list[str]:
+    """A line as Ultralytics has it, of KEY=VALUE, in the words of this program; [] for others."""
+    words, pairs = OTHER_COMMANDS.get(argv[0], argv[0]).split() if argv else [], 0
+    for before, word in pairwise(argv):
+        key, _, value = word.partition("=")
+        name = OTHER_OPTIONS.get(key, key).replace("_", "-")
+        if before.startswith("--") or not PAIR.fullmatch(word) or os.path.exists(word):
+            # In "detect predict" the second word says what to do, too.
+            words += [word] * (word not in OTHER_COMMANDS)
+            continue
+        pairs += 1
+        if key == SOURCE:
+            words.append(value)
+        elif value != "False":
+            words += [f"--{name}"] if value == "True" else [f"--{name}", value]
+    return words if pairs else []
+
+
 def run_plugin(path: Path) -> None:
     """Import a Python file of the user's. Raises UserError that says where it fails."""
+    from spiking_yolo.convert.methods import METHODS
+    from spiking_yolo.models.heads import HEADS
+    from spiking_yolo.rate.neurons.layer import BUILDERS
+
     # No module has such a name.
     name = f"plugin {path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"--plugin {path} is no Python file: give a .py that exists")
+    before = [dict(table) for table in (METHODS, HEADS, BUILDERS)]
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -160,6 +203,8 @@ def run_plugin(path: Path) -> None:
         raise
     except Exception as error:
         raise UserError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
+    if before == [METHODS, HEADS, BUILDERS]:
+        raise UserError(f"--plugin {path} registers no method, neuron or head: see register")
 
 
 def _shown(value: Any) -> Any:
@@ -176,8 +221,18 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     command = [name for name in argv[:1] if name in COMMANDS]
-    if argv and not command and os.path.exists(argv[0]):
-        return f"{argv[0]} is no command: did you mean {PROGRAM} detect {argv[0]}?"
+    if argv and not command and (argv[0] in OTHER_COMMANDS or os.path.exists(argv[0])):
+        ours, rest = OTHER_COMMANDS.get(argv[0]), argv[1:]
+        line = f"{ours} {shlex.join(rest)}" if ours else f"detect {argv[0]}"
+        return f"{argv[0]} is no command: did you mean {PROGRAM} {line.strip()}?"
+    if isinstance(error, UnknownOptionError):
+        word = (error.token.keyword or error.token.value).partition("=")[0]
+        key = word.lstrip("-").replace("-", "_")
+        known = {name for one in error.argument_collection for name in one.names}
+        if key == SOURCE and "--sources" in known:
+            return f"{word} is no option: a source has no name, as in {PROGRAM} detect a.jpg"
+        if (ours := f"--{OTHER_OPTIONS.get(key)}") in known:
+            return f"{word} is no option: did you mean {ours}?"
     where = " ".join([PROGRAM, *command, "--help"])
     return f"{' '.join(str(error).split()).removesuffix('.')}; see {where}"
 

@@ -228,6 +228,11 @@ class StepObservation:
         return sum(self.spikes.values(), 0.0)
 
     @property
+    def rates(self) -> dict[str, Tensor]:
+        """Spikes per neuron and timestep by layer and position, [h, w]; see `mean_rate`."""
+        return {layer: spikes / self.active_steps for layer, spikes in self.maps.items()}
+
+    @property
     def events(self) -> dict[str, float]:
         """All that travels, by counting: events of neurons, max poolings and the image."""
         return {name: n + self.pooled[name] + self.encoded[name] for name, n in self.sent.items()}

@@ -1,10 +1,10 @@
 """The result of a detection: boxes of one image, their costs, and how to draw and write them."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,9 @@ from spiking_yolo.io.names import printable
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import NOTHING, Observation, StepObservation
 from spiking_yolo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Attributes of Ultralytics' results, and what does the same here.
 ELSEWHERE = {
@@ -275,6 +278,63 @@ class Result:
             text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
         with atomic_write(path) as temporary:
             temporary.write_text(text)
+
+    def overlay(
+        self, layer: str | Sequence[str] | None = None, tops: Mapping[str, float] | None = None
+    ) -> "Figure":
+        """The spike rates of layers over the image with its boxes, a matplotlib Figure.
+
+        Args:
+            layer: One or several keys of `spikes_by_layer`; by default the first, a middle and the
+                last layer.
+            tops: Scales of a video, see `spiking_yolo.draw.overlay.draw_rates`.
+
+        Raises:
+            UserError: There is no such layer, or the call had no want=["maps"].
+
+        Example:
+            >>> result = SpikingYOLO(method="msat").detect("dog.jpg", T=16, want=["maps"])
+            >>> result.overlay("layers_8_act").savefig("dog-rates.pdf")
+        """
+        from spiking_yolo.draw.overlay import chosen_layers, draw_rates
+
+        if not self.last.maps:
+            raise UserError('no maps of spikes were kept: give the call want=["maps"]')
+        wanted = (layer,) if isinstance(layer, str) else layer or ()
+        rates = self.last.rates
+        rates = {name: rates[name].numpy() for name in chosen_layers(wanted, rates)}
+        how = self.names, self.figure_title, tops
+        return draw_rates(self.image, rates, self.placement, self.detections, *how)
+
+    def timeline(self) -> "Figure":
+        """The spikes of each layer at every timestep, a matplotlib Figure.
+
+        Spans of time end at the steps that were observed: `detect(image, T=16, steps=range(1, 17))`
+        has a column for each.
+        """
+        from spiking_yolo.draw.overlay import draw_timeline
+
+        times = sorted(self.steps)
+        layers = list(self.spikes_by_layer)
+        sums = [[0.0] * len(layers)]
+        for t in times:
+            sums.append([self.seen.steps[t].spikes[name] for name in layers])
+        spans = np.diff([0, *times])
+        each = np.diff(np.array(sums), axis=0).T / spans
+        # Timestep t is drawn around t.
+        ends = [t + 0.5 for t in (0, *times)]
+        return draw_timeline(each, ends, layers, "timestep", self.figure_title)
+
+    @property
+    def figure_title(self) -> str:
+        """Image, method and T, for a figure."""
+        name = "" if self.path is None else f"{Path(self.path).name}: "
+        parts = [f"{name}{self.method}", f"T = {self.T}"]
+        if self.frame is not None:
+            parts.append(f"frame {self.frame}")
+        if self.remark:
+            parts.append(self.remark)
+        return ", ".join(parts)
 
     def show(self) -> None:
         """Show the image with its boxes in the system's viewer."""

@@ -1,5 +1,6 @@
 """Calibrate a network: what its neurons need to know, learned from photographs without labels."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 from spiking_yolo.arguments import COMMAS, METHODS, WORDS, Settings, above
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import command
 from spiking_yolo.options import LimitOptions, WeightsOptions
 
 
@@ -51,6 +53,22 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
             raise UserError(f"--tune and --video are for {DEFAULT}: leave --method out")
 
 
+def next_command(options: CalibrateOptions, path: Path, task: str) -> str:
+    """What a user types to see what was calibrated. path: of the file; task: of the network."""
+    words = ["detect", "camera.mp4" if options.video else "photo.jpg"]
+    if task == "classify":
+        words = ["eval", "--data", "dataset/"]
+    chosen = {
+        "weights": options.weights,
+        "statistics": options.output and path,
+        "method": options.methods[0] if options.methods != (DEFAULT,) else None,
+        "calibration": options.calibration,
+    }
+    for name, value in chosen.items():
+        words += [f"--{name}", str(value)] if value else []
+    return command(shlex.join(words))
+
+
 def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     """Learn from photographs without labels what the neurons of a network need to know.
 
@@ -86,6 +104,5 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
         job = calibrate(options, write, bars)
     finally:
         bars.close()
-    if options.output is not None:
-        print(f"use it with --statistics {job.path}")
+    print(f"next: {next_command(options, job.path, job.ann.spec.task)}")
     return int(job.skipped > 0)

@@ -196,8 +196,9 @@ class Job:
             spec, images = clips.part, clips.first(CLIPS)
         else:
             images = preprocessed(pictures, spec)
-        if self.seconds and recipe.calibration.by_gradient and known is None:
-            self.say("looking for thresholds to start from; --minutes count from the training on")
+        if recipe.by_gradient and known is None:
+            later = "; --minutes count from the training on" if self.seconds else ""
+            self.say(f"looking for thresholds{later}")
         session, start = replace(session, progress=report), known and known.neurons
         job = calibrating.CalibrationJob(
             ann.graph, spec, statistics, recipe, images, session, start

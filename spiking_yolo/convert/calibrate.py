@@ -166,6 +166,7 @@ def by_gradient(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParamet
         return balanced_later(job, network, neurons, few)
     if recipe.calibration.kind == "none":
         few = few_of(few, FIRST)
+        job.session.progress("thresholds")
         return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
     training = Training(job.graph, job.spec, recipe, neurons, few, least=least)
     size = max(FEWEST, job.spec.images_at_once)
@@ -177,10 +178,9 @@ def by_sensitivity(
     job: CalibrationJob, network: CompleteNetwork, neurons: NeuronParameters
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
-    job.session.progress("sensitivity")
-    few = few_of(job.images, FEWER)
-    seed = job.recipe.encoding.seed
-    thetas = balanced(network, sensitivity(network.graph, few, seed, measure_of(job.spec)))
+    few, seed = few_of(job.images, FEWER), job.recipe.encoding.seed
+    how = seed, measure_of(job.spec), job.session.progress
+    thetas = balanced(network, sensitivity(network.graph, few, *how))
     # A first guess of their factor: a tenth of the usual statistic.
     usual = sum(values["theta"].mean() for values in neurons.values())
     factor = usual / sum(theta.mean() for theta in thetas.values()) / 10

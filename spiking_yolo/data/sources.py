@@ -39,6 +39,12 @@ def is_video_file(source: str) -> bool:
     return _suffix(source) in VIDEOS
 
 
+def is_source(word: str) -> bool:
+    """Whether a word of a command line names something to look at, be it there or not."""
+    image = _suffix(word) in IMAGES
+    return image or is_stream(word) or names_several(word) or os.path.exists(word)
+
+
 def names_several(source: str) -> bool:
     """Whether it is a folder, a glob or a list of sources."""
     if os.path.exists(source):
@@ -54,14 +60,14 @@ def expand(sources: Sequence[str]) -> list[str]:
     """The files, addresses and webcams that `sources` name.
 
     A folder or glob gives its images and videos, sorted. A .txt file lists sources, one a line,
-    relative to the list; empty lines and lines that begin with # are skipped. Whether a file can be
-    read shows later.
+    relative to the list; empty lines and lines that begin with # are skipped. Of several files some
+    may be missing, and whether one can be read shows later.
 
     Args:
         sources: As on a command line.
 
     Raises:
-        UserError: A folder, glob or list names nothing.
+        UserError: A folder, glob or list names nothing, or none of the files exists.
     """
     names: list[str] = []
     for source in sources:
@@ -83,6 +89,8 @@ def expand(sources: Sequence[str]) -> list[str]:
         if not media:
             raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
         names += sorted(media)
+    if names and not any(is_webcam(n) or is_address(n) or os.path.exists(n) for n in names):
+        raise UserError(f"{names[0]} does not exist; check the path")
     return names
 
 

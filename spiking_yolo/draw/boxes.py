@@ -14,6 +14,8 @@ from spiking_yolo.draw.colours import Colour, class_colour, text_colour, track_c
 
 # Left, top, right, bottom in pixels; right and bottom are exclusive.
 Rectangle = tuple[int, int, int, int]
+# Pixels of text that can be read.
+SMALLEST = 7
 # Where it is, what it says, and its colour.
 Label = tuple[Rectangle, str, Colour]
 
@@ -29,10 +31,12 @@ def text_size(image: np.ndarray) -> int:
 
 
 def titled(image: np.ndarray, text: str) -> np.ndarray:
-    """The picture below a line of text, which ends where the picture does."""
-    size = text_size(image)
+    """The picture below a line of text, which is as small as the width asks for."""
+    size = fitting = text_size(image)
+    while fitting > SMALLEST and size + font(fitting).getlength(text) > image.shape[1]:
+        fitting -= 1
     strip = Image.new("RGB", (image.shape[1], 2 * size), "white")
-    ImageDraw.Draw(strip).text((size // 2, size), text, "black", font(size), anchor="lm")
+    ImageDraw.Draw(strip).text((size // 2, size), text, "black", font(fitting), anchor="lm")
     return np.concatenate([np.array(strip), image])
 
 
@@ -55,22 +59,20 @@ def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[s
     margin = size // 5
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    boxes, visible = _visible(detections, width, height)
-    colours = list(map(class_colour, visible.class_id.tolist()))
-    if visible.track_id is not None:
-        colours = list(map(track_colour, visible.track_id.tolist()))
+    boxes, seen = visible(detections, width, height)
+    colours = box_colours(seen)
     thickness = max(1, round(size / 6))
     for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
     labels: list[Label] = []
     for k, box in enumerate(boxes):
-        name = _name(visible, k, names)
-        for text in (f"{name} {float(visible.confidence[k]):.2f}", name):
+        name = box_name(seen, k, names)
+        for text in (f"{name} {float(seen.confidence[k]):.2f}", name):
             wide = int(font(size).getlength(text)) + 1 + 2 * margin
             high = size + 2 * margin
             if wide <= width and high <= height:
                 taken = [place for place, *_ in labels]
-                place = _free_place(box, (wide, high), (width, height), taken)
+                place = free_place(box, (wide, high), (width, height), taken)
                 labels.append((place, text, colours[k]))
                 break
     for (left, top, right, bottom), text, colour in reversed(labels):
@@ -80,7 +82,7 @@ def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[s
     return np.array(picture)
 
 
-def _free_place(
+def free_place(
     box: Rectangle, label: tuple[int, int], picture: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
     """Where the label of a box hides as little as possible of the labels that are placed already:
@@ -106,7 +108,7 @@ def _free_place(
     return places[int(hidden.argmin())]
 
 
-def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rectangle], Detections]:
+def visible(detections: Detections, width: int, height: int) -> tuple[list[Rectangle], Detections]:
     """The boxes inside of the picture: clipped to whole pixels, and as they are."""
     boxes = detections.xyxy.double()
     limits = boxes.new_tensor([width, height, width, height])
@@ -115,7 +117,14 @@ def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rect
     return list(map(tuple, pixels[inside].long().tolist())), detections.take(inside)
 
 
-def _name(boxes: Detections, k: int, names: Sequence[str]) -> str:
+def box_colours(boxes: Detections) -> list[Colour]:
+    """A colour for each box: of its track, or else of its class."""
+    if boxes.track_id is not None:
+        return list(map(track_colour, boxes.track_id.tolist()))
+    return list(map(class_colour, boxes.class_id.tolist()))
+
+
+def box_name(boxes: Detections, k: int, names: Sequence[str]) -> str:
     """The class of a box, with the number of its track in front."""
     name = names[int(boxes.class_id[k])]
     if boxes.track_id is None or boxes.track_id[k] == NO_TRACK:

@@ -71,8 +71,13 @@ def plot(path: str | Path, xlabel: str, ylabel: str) -> Iterator[Axes]:
             rows = -(-len(names) // columns)
             figure.set_figheight(SIZE[1] + 0.17 * max(0, rows - 2))
             figure.legend(handles, names, loc="outside upper center", ncols=columns)
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as the suffix of the path says. Raises UserError if it cannot be written."""
+    with matplotlib.rc_context(STYLE), atomic_write(path) as temporary:
+        figure.savefig(temporary)
 
 
 def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = None) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps import calibrate_run
+from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert.calibration_file import CalibrationFile, save_calibrations
 from spiking_yolo.convert.learn.training import Training
 from spiking_yolo.convert.load import load
@@ -61,6 +62,32 @@ def test_statistics_are_kept_and_calibrations_added(folder, capsys):
     assert calibrate(*FAST) == 0
     assert "statistics of 2 images: saved" in capsys.readouterr().out
     assert load("tiny.weights", calibration="fine").recipe.calibration.operations == 0.9
+
+
+def test_it_says_what_to_run_next(folder, capsys):
+    for args, said in (
+        (["--quick"], "detect photo.jpg --weights tiny.weights"),
+        (["--method", "rmp"], "detect photo.jpg --weights tiny.weights --method rmp"),
+        (
+            ["--calibration", "mine", "-o", "own folder", *FAST],
+            "detect photo.jpg --weights tiny.weights --statistics"
+            f" 'own folder/{FILE}' --calibration mine",
+        ),
+    ):
+        assert calibrate(*args) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"next: spiking-yolo {said}"
+    assert run_tool("detect", "photos/a.png", "--weights", "tiny.weights", "--method", "rmp") == 0
+
+
+def test_looking_for_thresholds_is_said_and_shown(folder):
+    lines, shown = list[str](), list[tuple[Any, ...]]()
+    options = CalibrateOptions(
+        weights=Path("tiny.weights"), images=(Path("photos"),), quick=True, calibration="own"
+    )
+    calibrate_run.calibrate(options, lines.append, lambda *report: shown.append(report))
+    assert "looking for thresholds" in lines
+    steps = [report[:3] for report in shown if report[0] == "sensitivity"]
+    assert steps and [done for _, done, _ in steps] == list(range(1, steps[0][2] + 1))
 
 
 def test_a_shipped_network_is_calibrated_in_the_cache(folder, monkeypatch):

@@ -8,7 +8,8 @@ import pytest
 from cyclopts import CycloptsError
 from helpers.tiny import parse
 
-from spiking_yolo.cli import COMMANDS, call, program
+from spiking_yolo.cli import COMMANDS, call, program, with_values
+from spiking_yolo.convert import methods
 from spiking_yolo.errors import UserError
 
 
@@ -83,6 +84,50 @@ def test_a_mistake_is_one_line(capfd: pytest.CaptureFixture[str]):
         assert len(err.splitlines()) == 1 and word in err
 
 
+def test_words_of_other_programs_are_answered_with_ours(capfd: pytest.CaptureFixture[str]):
+    for line, said in (
+        ("detect a.jpg --t 4", "--t is no option: did you mean --T?"),
+        ("detect a.jpg --t=4", "--t is no option: did you mean --T?"),
+        ("detect a.jpg --model x.pt", "--model is no option: did you mean --weights?"),
+        ("detect a.mp4 --vid-stride 3", "--vid-stride is no option: did you mean --every?"),
+        ("detect --source a.jpg", "a source has no name, as in spiking-yolo detect a.jpg"),
+        ("list --model x", "Unknown option: --model"),
+        ("predict a.jpg", "predict is no command: did you mean spiking-yolo detect a.jpg?"),
+        ("track a.mp4 --T 2", "did you mean spiking-yolo detect --track a.mp4 --T 2?"),
+        ("val", "did you mean spiking-yolo eval?"),
+        ("detect model=x.pt source=a.jpg", ": spiking-yolo detect --weights x.pt a.jpg"),
+        (
+            "predict source=a.jpg save_txt=True ann=False imgsz=96",
+            ": spiking-yolo detect a.jpg --save-txt --imgsz 96",
+        ),
+        ("detect predict source=a.jpg --conf 0.5", ": spiking-yolo detect a.jpg --conf 0.5"),
+        ("eval data=c.yaml", "written --KEY VALUE, and sources without a name: spiking-yolo eval"),
+    ):
+        assert call(line.split()) == 2, line
+        out, err = capfd.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1) and said in err, err
+
+
+def test_a_file_and_a_setting_may_have_an_equals_sign(folder: Path, capsys):
+    (folder / "model=a.jpg").write_text("")
+    assert call(["detect", "model=a.jpg", "--set", "model=3"]) == 2
+    assert "model" in capsys.readouterr().err.partition("written")[0]
+
+
+def test_overlay_has_a_value_or_none():
+    for line, layers in (
+        ("detect a.jpg", None),
+        ("detect a.jpg --T 4 --overlay", ()),
+        ("detect --overlay a.jpg", ()),
+        ("detect --overlay missing.jpg --T 4", ()),
+        ("detect --overlay --T 4 a.jpg", ()),
+        ("detect a.jpg --overlay layer8,layer14", ("layer8", "layer14")),
+        ("detect --overlay=layer8 a.jpg", ("layer8",)),
+    ):
+        read = parse(with_values(line.split()))
+        assert (read.sources[0][-4:], read.overlay) == (".jpg", layers), line
+
+
 def test_help_of_all_and_of_a_command(capsys: pytest.CaptureFixture[str]):
     for line in ("", "--help", "-h"):
         assert call(line.split()) == 0
@@ -97,15 +142,31 @@ def test_help_of_all_and_of_a_command(capsys: pytest.CaptureFixture[str]):
         assert whole or len(out.splitlines()) <= 30
 
 
-def test_a_plugin_is_run_first(folder: Path, capsys: pytest.CaptureFixture[str]):
-    (folder / "mine.py").write_text("print('ran')")
+PLUGIN = """
+from spiking_yolo import Recipe
+from spiking_yolo.convert.methods import register
+
+@register(2026, "none")
+def of_a_plugin():
+    return Recipe("of-a-plugin")
+
+print("ran")
+"""
+
+
+def test_a_plugin_is_run_first(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
+    (folder / "mine.py").write_text(PLUGIN)
     (folder / "bad.py").write_text("1 / 0")
     (folder / "statistics.py").write_text("")
-    assert call(["list", "p-norm", "--plugin", "mine.py"]) == 0
+    assert call(["list", "of-a-plugin", "--plugin", "mine.py"]) == 0
     assert capsys.readouterr().out.startswith("ran\n")
-    for name, said in (("bad.py", "ZeroDivisionError"), ("none.py", "no Python file")):
+    for name, said in (
+        ("bad.py", "ZeroDivisionError"),
+        ("none.py", "no Python file"),
+        ("statistics.py", "registers no method, neuron or head"),
+    ):
         assert call(["list", "--plugin", name]) == 2
         assert said in capsys.readouterr().err
     # A name of another module takes nothing from that.
-    assert call(["list", "--plugin", "statistics.py"]) == 0
     assert import_module("statistics").median([3]) == 3

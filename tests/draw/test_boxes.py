@@ -11,7 +11,7 @@ from helpers.drawing import NAMES, changed, detections, picture, saved_figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.draw.boxes import draw_detections
+from spiking_yolo.draw.boxes import draw_detections, titled
 from spiking_yolo.draw.colours import (
     NO_TRACK_COLOUR,
     PALETTE,
@@ -54,6 +54,25 @@ def test_labels_make_way_for_each_other():
         alone = draw_detections(picture(200, 300), found.take(torch.tensor([k])), NAMES)
         label = (alone == class_colour(k)).all(2)[:60].sum()
         assert (both == class_colour(k)).all(2)[:60].sum() == label > 0
+
+
+def test_a_label_at_the_right_edge_stays_inside():
+    def label(left: int) -> np.ndarray:
+        box = detections((left, 60, left + 20, 90, 0.9, 1))
+        return (draw_detections(picture(200, 300), box, NAMES) == class_colour(1)).all(2)[:60]
+
+    inside, at_the_edge = label(100), label(280)
+    columns = np.flatnonzero(inside.any(0))
+    # All of it is there, moved to the left by as much as it would stand out.
+    moved = np.roll(inside, 299 - columns[-1], axis=1)
+    assert (at_the_edge == moved).all() and inside.sum() > 0
+
+
+def test_a_line_above_a_picture_ends_inside():
+    text = "ANN: 2 x person, dog, bicycle"
+    for width in (100, 150, 600):
+        above = titled(picture(120, width), text)[:-120]
+        assert (above[:, -2:] == 255).all() and (above != 255).any(2).any(0).sum() > 50
 
 
 def test_boxes_that_cannot_be_seen_are_skipped():

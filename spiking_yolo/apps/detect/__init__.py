@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from spiking_yolo.arguments import COMMAS, NETWORK, OUTPUT, VIDEO, at_least, within
 from spiking_yolo.errors import UserError
@@ -32,6 +32,14 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     """Compare with the ANN (boxes on the left)."""
     page: Path | None = None
     """Write FILE.html, a look into the network."""
+    overlay: Annotated[tuple[str, ...] | None, COMMAS] = None
+    """Draw spike rates over the picture: of these layers, or of three."""
+    timeline: Annotated[bool, OUTPUT] = False
+    """Draw the spikes of each layer at every timestep, of a video in every frame."""
+    figures: Annotated[Literal["png", "pdf", "svg"], OUTPUT] = "png"
+    """Format of --overlay and --timeline; of a video the overlay is a video."""
+    limit: Annotated[int | None, at_least(1), OUTPUT] = None
+    """Stop after N pictures, or N frames of each video."""
     track: bool = False
     """In a video, follow each object; NAME-mot.txt has tracks of people, or of --classes."""
     save_json: bool = False
@@ -50,8 +58,13 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        if self.overlay:
+            # Without a name the words are [""].
+            object.__setattr__(self, "overlay", tuple(filter(None, self.overlay)))
         if self.page and self.page.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--page must end in .html, not {self.page.name}")
+        if self.page and self.page.exists():
+            raise UserError(f"--page {self.page} exists: remove it, or give another name")
 
 
 def main(options: DetectOptions) -> int:
@@ -62,6 +75,7 @@ def main(options: DetectOptions) -> int:
     spiking-yolo detect photos/ --method msat-tuned --T 32 --steps 8,16,32
     spiking-yolo detect video.mp4 --track --lossless
     spiking-yolo detect photos/ --page photos.html
+    spiking-yolo detect image.jpg --method msat --T 64 --overlay
     ```
 
     In a video the network keeps its state from frame to frame and sends only what changes. Pictures
@@ -69,6 +83,7 @@ def main(options: DetectOptions) -> int:
     was done so far. Exit status: 1 if some inputs failed, 2 if all did or the call is wrong.
     """
     from spiking_yolo.apps.console import Bars
+    from spiking_yolo.apps.detect.figures import figure_sinks
     from spiking_yolo.apps.detect.run import Console, DetectRun, file_sinks
     from spiking_yolo.apps.page import PhotographsPage, VideoPage
     from spiking_yolo.io.files import run_directory
@@ -76,7 +91,7 @@ def main(options: DetectOptions) -> int:
     run = DetectRun(options)
     folder = run_directory(options.project, options.name)
     bars = Bars()
-    sinks = [*file_sinks(run, folder), Console(run)]
+    sinks = [*file_sinks(run, folder), Console(run), *figure_sinks(run, folder)]
     if options.page:
         page = VideoPage if run.has_video else PhotographsPage
         sinks.append(page(options.page, run))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class DetectRun:
 
     def __init__(self, options: DetectOptions):
         self.options = options
-        self.sources = expand(options.sources)
+        self.sources = expand(options.sources)[: options.limit]
         self.has_video = any(map(is_stream, self.sources))
         if options.page and self.has_video and len(self.sources) > 1:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
@@ -120,7 +120,11 @@ class DetectRun:
         if options.page and not options.steps:
             few = {round(float(t)) for t in np.geomspace(1, self.T, SLIDER_STEPS)}
             self.steps = sorted(few) if self.T > SLIDER_STEPS else list(range(1, self.T + 1))
+        if options.timeline:
+            self.steps = list(range(1, self.T + 1))
         want: list[Want] = ["ann", "maps", "layers"] if options.page else ["ann"] * options.ann
+        if options.overlay is not None:
+            want.append("maps")
         classes = class_ids(options.classes or None, self.detector.names)
         # What every call of the detector is given.
         self._asked: dict[str, Any] = {**options.box_options(), "classes": classes, "want": want}
@@ -179,13 +183,14 @@ class DetectRun:
             writing = files.enter_context(ThreadPoolExecutor(1))
             source = Source(path, name, video.fps / options.every)
             frames = None if video.count is None else -(-video.count // options.every)
+            frames = min(frames or options.limit, options.limit) if options.limit else frames
 
             def deliver(result: Result) -> None:
                 for sink in sinks:
                     sink.frame(source, result)
 
             results = self.detector.stream(video, options.T, options.steps, **how)
-            for number, result in enumerate(results, 1):
+            for number, result in enumerate(islice(results, options.limit), 1):
                 progress("frames", number, frames, result.counts())
                 writing.submit(deliver, result).result()
 
@@ -318,7 +323,7 @@ class Totals:
     ann: dict[str, float] = field(default_factory=dict)
     boxes: int = 0
     compared: bool = False
-    ann_boxes: int = 0
+    ann_boxes: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     added: int = 0
 
@@ -330,7 +335,7 @@ class Totals:
         self.compared = compared
         if compared:
             expected = result.ann.detections
-            self.ann_boxes += len(expected)
+            self.ann_boxes.update(result.names[int(k)] for k in expected.class_id)
             same = same_objects(expected, result.detections)
             self.added += int((~same.any(0)).sum())
             for class_id in expected.class_id[~same.any(1)]:
@@ -351,10 +356,14 @@ class Totals:
         text += f" {min(shares.values()):.2g} to {max(shares.values()):.2g} of it, and"
         text += f" {shares[SHOWN]:.2g} with {MEANINGS[SHOWN]}"
         if self.ann_boxes:
-            missed = self.missed.total()
-            text += f"; boxes: spikes add {self.added}, miss {missed} of the ANN's {self.ann_boxes}"
+            missed, total = self.missed.total(), self.ann_boxes.total()
+            text += f"; boxes: spikes add {self.added}, miss {missed} of the ANN's {total}"
             if missed:
-                text += f" ({100 * missed / self.ann_boxes:.0f} %: {by_class(self.missed)})"
+                parts = [
+                    f"{n} of {self.ann_boxes[name]} x {name}"
+                    for name, n in self.missed.most_common()
+                ]
+                text += f" ({100 * missed / total:.0f} %: {', '.join(parts)})"
         elif self.compared:
             text += "; the ANN finds no box, so nothing is known of the boxes"
         elif not self.boxes:
@@ -425,7 +434,7 @@ class Console(Sink):
         if mean > MOVING * self._anew and later and self.keeps_frames:
             costs += " (most of the picture changes: does the camera move?)"
         parts = [
-            f"{frames} frame{'s' * (frames > 1)}, {frames / self._seconds:.3g} fps",
+            f"{frames} frame{'s' * (frames > 1)}, computed in {self._seconds:.3g} s",
             costs,
             f"scene cuts: {self._cuts}",
             f"boxes: {by_class(self._boxes)}",

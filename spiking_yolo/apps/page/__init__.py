@@ -238,8 +238,7 @@ class PhotographsPage(Page):
         maps: list[Tensor] = []
         mean: list[float] = []
         for t in self.run.steps:
-            step = seen.steps[t]
-            rate = step.maps[layer.neurons] / step.active_steps
+            rate = seen.steps[t].rates[layer.neurons]
             maps.append(small_map(rate, seen.input.placement, MAP_SIDE))
             mean.append(float(rate.mean()))
         tiles, low, high = as_bytes(torch.stack(maps))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -280,7 +281,11 @@ def measure_of(spec: Spec) -> Measure:
 
 @torch.enable_grad()
 def sensitivity(
-    graph: Graph, images: Sequence[Tensor], seed: int = 0, measure: Measure = relative_outputs
+    graph: Graph,
+    images: Sequence[Tensor],
+    seed: int = 0,
+    measure: Measure = relative_outputs,
+    progress: Callable[..., Any] = lambda *_: None,
 ) -> dict[str, Tensor]:
     """How much unit noise in each activation changes the output, [C] by activation.
 
@@ -291,6 +296,7 @@ def sensitivity(
     Args:
         images: Batches, [N, C, H, W].
         measure: `relative_outputs`, or of a detector `boxes_and_scores`.
+        progress: Called with ("sensitivity", done, of how many) after each batch.
     """
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
@@ -299,7 +305,7 @@ def sensitivity(
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
         activations[node.name] = after.requires_grad_()
 
-    for x in images:
+    for number, x in enumerate(images, 1):
         parts = measure(forward(graph, channels_last(x), tap))
         for k in range(PROBES):
             products: list[Tensor] = []
@@ -314,6 +320,7 @@ def sensitivity(
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
                 total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
                 sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
+        progress("sensitivity", number, len(images))
     count = PROBES * sum(map(len, images))
     return {name: (value / count).float() for name, value in sums.items()}
 

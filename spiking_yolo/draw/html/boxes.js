@@ -63,7 +63,7 @@ class Stage {
   label(box, dashed, unit, taken) {
     const [x1, y1, x2, y2, confidence] = box, { name, colour, ink } = this.look(box);
     const text = `${dashed ? "ANN " : ""}${name} ${confidence.toFixed(2)}`;
-    const size = 12.5 * unit, high = 17 * unit, wide = (text.length * 7.1 + 8) * unit;
+    const size = 12.5 * unit, high = 17 * unit, wide = Math.min(this.width, (text.length * 7.1 + 8) * unit);
     const rows = dashed ? [y2, y2 - high, y1 - high, y1] : [y1 - high, y1, y2 - high, y2];
     const cells = rows.flatMap((top) => [x1, x2 - wide].map((start) =>
       [Math.max(0, Math.min(start, this.width - wide)), Math.max(0, Math.min(top, this.height - high))]));

@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.tiny import NAMES, files, photo
+from helpers.drawing import saved_figures
+from helpers.tiny import NAMES, files, photo, run_tool
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
 from PIL import Image
 
@@ -81,12 +82,63 @@ def test_the_verdict_says_which_boxes_spikes_miss_and_add(detect, image, capsys,
     expected = {name: int(n or 1) for n, name in named}
     boxes = sum(expected.values())
     by_class = re.search(rf"add 0, miss {boxes} of the ANN's {boxes} \(100 %: (.*)\)", verdict)[1]
-    said = {name: int(n or 1) for n, name in re.findall(r"(?:(\d+) x )?(\w+)", by_class)}
-    assert said == expected and boxes > 0
+    said = re.findall(r"(\d+) of (\d+) x (\w+)", by_class)
+    assert {name: int(n) for n, _, name in said} == expected and boxes > 0
+    assert {name: int(n) for _, n, name in said} == expected
     unlike = "spiking_yolo.apps.detect.run.same_objects"
     monkeypatch.setattr(unlike, lambda a, b: a.confidence[:, None] < 0 * b.confidence)
     assert detect(image, "--ann") == 0
     assert re.search(rf"add [1-9]\d*, miss {boxes} of", capsys.readouterr().out)
+
+
+def test_overlays_and_timelines(detect, image, clip, weights, tmp_path, monkeypatch):
+    """What is drawn is what an Observation of the same picture has."""
+    figures = saved_figures(monkeypatch)
+    call = ("--method", "p-norm", "--T", 3, "--overlay", "--timeline", "--figures", "svg")
+    assert detect(image, *call) == 0
+    drawn = {"exp/a.jpg", "exp/a-overlay.svg", "exp/a-timeline.svg"}
+    assert files(tmp_path / "runs") == drawn
+    observer = SpikingYOLO(weights, "p-norm").observer()
+    (seen,) = observer.observe([image], 3, [1, 2], want=["boxes", "maps"])
+    layers = list(seen.last.maps)
+    overlay, timeline = figures
+    shown = [layers[0], layers[len(layers) // 2], layers[-1]]
+    for axes, layer in zip(overlay.axes[::2], dict.fromkeys(shown), strict=True):
+        assert axes.get_title().startswith(layer)
+        rate = seen.last.maps[layer] / seen.last.active_steps
+        assert np.array_equal(axes.images[1].get_array(), rate)
+    assert overlay.texts[0].get_text() == "a.png: p-norm, T = 3"
+    sums = [[0.0] * len(layers), *([seen.steps[t].spikes[n] for n in layers] for t in (1, 2, 3))]
+    cells = timeline.axes[0].collections[0].get_array().filled(0)
+    assert np.array_equal(cells, np.diff(np.array(sums), axis=0).T)
+    assert detect(clip, "--overlay", layers[1], "--timeline", "--every", 2) == 0
+    assert files(tmp_path / "runs/exp2") == {"clip.mp4", "clip-overlay.mp4", "clip-timeline.png"}
+    assert len(read_frames(tmp_path / "runs/exp2/clip-overlay.mp4")) == 3
+    cells = figures[-1].axes[0].collections[0].get_array().filled(0)
+    streamed = [result.spikes_by_layer for result in SpikingYOLO(weights).stream(clip, every=2)]
+    assert np.array_equal(cells, np.array([list(one.values()) for one in streamed]).T)
+    assert figures[-1].axes[0].get_xlim() == (0, 6)
+
+
+def test_a_limit_of_pictures_and_frames(detect, image, clip, entries, tmp_path):
+    assert detect(image.parent, "--limit", 1) == 0
+    assert files(tmp_path / "runs/exp") == {"a.jpg"}
+    assert detect(clip, "--limit", 2, "--every", 2, "--save-json") == 0
+    assert [one["frame"] for one in entries("exp2")] == [0, 2]
+
+
+def test_what_is_missing_is_refused_before_the_network_is_loaded(detect, image, tmp_path, capsys):
+    nowhere = ("--weights", tmp_path / "no.weights")
+    (tmp_path / "a.html").write_text("mine")
+    for options, said in (
+        (["nowhere.mp4", *nowhere], "nowhere.mp4 does not exist"),
+        (["nowhere.jpg", "nor.mp4", *nowhere], "nowhere.jpg does not exist"),
+        ([image, "--page", tmp_path / "a.html", *nowhere], "a.html exists: remove it"),
+        ([image, "--overlay", "layer99"], "no layer layer99 has a map of spikes"),
+    ):
+        assert run_tool("detect", *options, "--project", tmp_path / "runs") == 2
+        assert said in capsys.readouterr().err
+    assert (tmp_path / "a.html").read_text() == "mine" and not (tmp_path / "runs").exists()
 
 
 def test_tracks(detect, weights, clip, entries, capsys):
