@@ -390,7 +390,7 @@ def _prepared(
     neurons = result.neurons
     calibration_file.check_neurons(ann.graph, neurons)
     if recipe.complete and known is not None:
-        # Large enough for events of 8 bits.
+        # The thetas have to be large enough for events of 8 bits.
         least = thresholds.least_thetas(ann.graph, known.histograms)
         neurons = thresholds.scaled(ann.graph, neurons, 1.0, least)
     return convert(ann.graph, ann.spec, None, recipe, origin, neurons, result.weights)

@@ -309,7 +309,7 @@ class DataYaml(Struct):
 
 def _read(path: Path) -> tuple[DataYaml, list[str]]:
     """The content, and the names of the classes."""
-    # Whatever the text leads the parser to.
+    # The parser raises whatever the text leads it to.
     invalid = (DecodeError, RecursionError, ValueError, LookupError, TypeError, AttributeError)
     text = read_text(path)
     try:

@@ -25,7 +25,7 @@ from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.files import atomic_write, regular
 
 UNKNOWN_FPS = 25.0
-# Seconds until an address must answer.
+# An address must answer within so many seconds.
 PATIENCE = 30.0
 # Every so many frames of a video, one is previewed.
 PREVIEW = 10

@@ -176,7 +176,7 @@ class CocoResampled:
     def __init__(self, gt: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
         """Match once; the arguments are those of `coco_score`."""
         run = evaluator(gt, predictions)
-        # All areas.
+        # The first of the areas is all of them.
         run.params.areaRng = run.params.areaRng[:1]
         run.params.areaRngLbl = run.params.areaRngLbl[:1]
         with contextlib.redirect_stdout(io.StringIO()):

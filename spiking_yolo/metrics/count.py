@@ -27,7 +27,7 @@ COUNTED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 MOST_SPIKES = 64
 # What a whole number may be: above it float32 knows whole numbers only.
 MOST_WHOLE = 2**23
-# Different sizes of values that a layer is followed for.
+# A layer is followed for so many different sizes of values.
 MOST_LEVELS = 1024
 
 
@@ -244,7 +244,7 @@ class Counter:
         if not any(tally.inputs for tally in self._ran.values()):
             raise UserError("no layer received a value: call the network with at least one image")
         axes = max([tally.axes for tally in self._ran.values()])
-        # [N], [T, N] or, of a single image, nothing.
+        # The shape is [N], [T, N] or, of a single image, nothing.
         batch = self._shape[: len(self._shape) - axes - 1]
         if N is None and len(batch) > 1 + bool(axes):
             raise UserError(f"{tuple(self._shape)} may be any number of images: give N")

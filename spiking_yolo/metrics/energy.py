@@ -70,7 +70,7 @@ MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
 SHIFT = 0.03
 # pJ per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more: this is a lower bound.
 SRAM = 1.25
-# Address, sign, exponent.
+# An event has an address, a sign and an exponent.
 EVENT_BYTES = 4
 # Multiply-accumulates per exponential or logarithm.
 EXPONENTIAL = 10
@@ -220,7 +220,7 @@ COST_MODELS = (
     CostModel("sram32", "SRAM, 32", *_MAC, ADD["int32"], SRAM, 1, 1, 4),
     CostModel("reuse", "reuse", *_MAC, ADD["int32"], SRAM, reuse=True),
 )
-# And the one of a chip.
+# These are all of them, with that of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
 # Key -> what is charged, in a few words.
 MEANINGS = {

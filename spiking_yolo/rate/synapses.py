@@ -78,7 +78,7 @@ class CumulativeMaxPool:
         if first:
             self.sent = torch.zeros_like(pooled)
             self.tally = Tally(pooled, self._bursts, self.by_channel)
-        # Into the memory of the old `sent`.
+        # The memory of the old `sent` is used again.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
         events = (out != 0).to(out.dtype)

@@ -154,7 +154,7 @@ def _ones_(x: Tensor) -> Tensor:
     return x.bitwise_right_shift_(24)  # and in all
 
 
-# Digits of a + 1 less those of a, by a mod 16; where higher bits decide (5 and 10), 0.
+# How many digits a + 1 has more than a, by a mod 16; 0 where higher bits decide (5 and 10).
 MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
 
 
@@ -176,6 +176,6 @@ def digit_saving_round(x: Tensor, slack: float) -> Tensor:
     if not slack:
         return low.add_(x - low >= 0.5)
     last = low.to(torch.int32).bitwise_and_(15)
-    # Half the time of [last].
+    # index_select takes half the time of [last].
     cut = _more(slack, x.dtype, x.device).index_select(0, last.flatten()).view(x.shape)
     return low.add_(x - low >= cut)

@@ -395,7 +395,7 @@ def _factor(
     theta costs about half as much again.
     """
     low, high = -math.log(MAX_FACTOR), math.log(MAX_FACTOR)
-    # Log operations by log factor.
+    # The slope of the logarithm of the operations over that of the factor.
     slope = -2 / 3
     last: tuple[float, float] | None = None
     for _ in range(TRIES):

@@ -21,7 +21,7 @@ from spiking_yolo.models.spec import Spec
 
 OCTAVES, DIVISIONS = 12, 24
 BINS = 1 + OCTAVES * DIVISIONS
-# Exponent of a channel that has seen no value yet.
+# A channel that has seen no value yet has this exponent.
 _NONE = -126
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 
-# Imported to register their kinds.
+# These modules register their kinds when they are imported.
 from spiking_yolo.rate.neurons import integrate_and_fire, msat, sigma_delta  # noqa: F401
 from spiking_yolo.rate.neurons.layer import BUILDERS, NeuronLayer
 from spiking_yolo.rate.neurons.on_off import ConstantOnOff, OnOff

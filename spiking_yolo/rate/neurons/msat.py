@@ -53,7 +53,7 @@ class MsatIntegrateAndFire(IntegrateAndFire):
 
     def start(self, z: Tensor) -> None:
         super().start(z)
-        # 0: as calibrated for this layer.
+        # A gain of 0 stands for what was calibrated for this layer.
         gain = self.recipe.msat.gain or self.parameters["gain"].item()
         unit = collapse_equal(self.theta).to(self.out.dtype) / gain
         self.unit = per_channel(unit, self.out)

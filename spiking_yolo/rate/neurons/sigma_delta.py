@@ -22,7 +22,7 @@ class SigmaDelta(NeuronLayer):
     def start(self, z: Tensor) -> None:
         super().start(z)
         self.potential.zero_()
-        # Net value that was sent, in thetas.
+        # The net value that was sent, in thetas.
         self.sent = torch.zeros_like(self.out)
 
     def step(self, z: Tensor, clock: Clock) -> Tensor:
