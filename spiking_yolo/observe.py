@@ -33,6 +33,7 @@ from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, forward, shapes
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec, check_network
@@ -474,6 +475,7 @@ class Observer:
             return top_classes(outputs[0])
         return self.selection.boxes(outputs, self.spec, placements)
 
+    @own_dtypes()
     def _read(self, image: ImageSource | Input) -> Input:
         if not isinstance(image, Input):
             image = read_input(image)
@@ -485,6 +487,7 @@ class Observer:
         images = torch.stack([one.x.movedim(0, -1) for one in inputs])
         return images.movedim(-1, 1).to(like.device)
 
+    @own_dtypes()
     @torch.no_grad()
     def _observations(
         self,
@@ -513,6 +516,10 @@ class Observer:
             x = self.spec.normalised(x)
         if "ann" in want:
             ann_outputs = _on_cpu(forward(self.graph, x))
+            for name, output in zip(self.graph.outputs, ann_outputs, strict=True):
+                if not output.isfinite().all():
+                    problem = "has values that are not finite"
+                    raise UserError(f"output {name!r} {problem}: give other weights")
         passed = time.perf_counter()
         ann = predict(ann_outputs)
         read_ann = time.perf_counter()

@@ -14,13 +14,14 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from spiking_yolo import __version__
 from spiking_yolo.arguments import (
+    BOXES,
     COMMAS,
     METHODS,
     NETWORK,
@@ -30,9 +31,10 @@ from spiking_yolo.arguments import (
     Options,
     Settings,
     at_least,
+    within,
 )
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.decode import DetectionOptions as DetectionOptions
+from spiking_yolo.decode import CONF, IOU, MAX_DET
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import PROGRAM, default_weights
 from spiking_yolo.io.names import Size
@@ -41,6 +43,7 @@ from spiking_yolo.recipe import Recipe
 if TYPE_CHECKING:
     from spiking_yolo.convert.load import Converted
     from spiking_yolo.data.images import Picture
+    from spiking_yolo.decode.selection import Selection
     from spiking_yolo.models.load import Ann
 
 Item = TypeVar("Item")
@@ -112,6 +115,30 @@ class MethodsOptions(ConversionOptions):
 
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ()
     """Methods with commas, see `list`, or all (default: signed-digits)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions(Options):
+    """Which boxes of a detector count, see Selection."""
+
+    conf: Annotated[float, within(0, 1), BOXES] = CONF
+    """Smallest confidence."""
+    iou: Annotated[float, within(0, 1), BOXES] = IOU
+    """Suppress boxes that overlap more; one2one heads: 0.7 or more."""
+    max_det: Annotated[int, at_least(1), BOXES] = MAX_DET
+    """Boxes per image."""
+    agnostic_nms: Annotated[bool, BOXES] = False
+    """Suppress boxes across classes, not within each class."""
+
+    def box_options(self) -> dict[str, Any]:
+        """These options alone, by name, of a command that has more."""
+        return {one.name: getattr(self, one.name) for one in fields(DetectionOptions)}
+
+    def selection(self, multi_label: bool = False) -> "Selection":
+        """The boxes that these options ask for."""
+        from spiking_yolo.decode.selection import Selection
+
+        return Selection(**self.box_options(), multi_label=multi_label)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import json
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ def setting(
     doc: str,
     low: float | None = None,
     high: float | None = None,
-    choices: Iterable[str] | None = None,
+    choices: Iterable[str] = (),
 ) -> Any:
     """A field of a slot, with its documentation and range; its type is bool, int, float, str or a
     Literal.
@@ -36,67 +36,41 @@ def setting(
         doc: Meaning.
         low: Smallest value.
         high: Largest value.
-        choices: Allowed texts, besides those of a Literal; may grow later.
+        choices: Allowed texts of a str; may grow later.
     """
-    if choices is None:
-        choices = []
-    metadata = {"text": doc, "low": low, "high": high, "more": choices}
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One field as `setting` describes it."""
-
-    name: str
-    type: Any
-    default: Any
-    text: str
-    low: float | None
-    high: float | None
-    more: Any
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The allowed texts: those of a Literal, and those that were added. Empty: any."""
-        choices = list(self.more)
-        if typing.get_origin(self.type) is Literal:
-            choices = [*typing.get_args(self.type), *choices]
-        return tuple(dict.fromkeys(choices))
-
-    @property
-    def documentation(self) -> str:
-        """The meaning, with the choices if there are some."""
-        return self.text if not self.choices else f"{self.text} [{'|'.join(self.choices)}]"
-
-
 @cache
-def settings_of(cls: type) -> dict[str, Setting]:
-    """The fields of a slot that `setting` describes, in the order of its `__init__`."""
-    hints = typing.get_type_hints(cls)
-    settings = {}
-    for one in fields(cls):
-        assert one.default is not MISSING
-        settings[one.name] = Setting(one.name, hints[one.name], one.default, **one.metadata)
-    return settings
+def types_of(slot: type) -> dict[str, Any]:
+    """The type of each field of a slot."""
+    return typing.get_type_hints(slot)
 
 
-def checked(name: str, entry: Setting, value: Any) -> Any:
-    """The value of a field in its type, also from the text of a command line.
+def choices_of(one: Field[Any], kind: Any) -> list[str]:
+    """The allowed texts of a field of this type; empty: any value of it."""
+    if typing.get_origin(kind) is Literal:
+        return list(typing.get_args(kind))
+    return list(one.metadata["choices"])
+
+
+def checked(name: str, one: Field[Any], kind: Any, value: Any) -> Any:
+    """The value of a field in its type, `kind`, also from the text of a command line.
 
     Raises:
         UserError: It has another type, or is out of range; the message calls it `name`.
     """
-    if entry.choices:
-        if value in entry.choices:
+    if choices := choices_of(one, kind):
+        if value in choices:
             return value
-        raise UserError(f"{name} must be one of {', '.join(entry.choices)}, not {value!r}")
-    kind = entry.type
+        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    low, high = one.metadata["low"], one.metadata["high"]
     if kind in (int, float):
         # The largest float is below infinity.
         highest = LARGEST_INTEGER if kind is int else sys.float_info.max
-        lowest = -highest if entry.low is None else entry.low
-        bounds = msgspec.Meta(ge=lowest, le=highest if entry.high is None else entry.high)
+        lowest = -highest if low is None else low
+        bounds = msgspec.Meta(ge=lowest, le=highest if high is None else high)
         kind = Annotated[kind, bounds]
     try:
         return msgspec.convert(value, kind, strict=False)
@@ -287,8 +261,14 @@ class Readout:
 
 def settings_table() -> list[tuple[str, Any, str]]:
     """Every key of --set with its default and documentation: the one list of them."""
-    entries = [(slot, entry) for slot, cls in SLOTS.items() for entry in settings_of(cls).values()]
-    return [(f"{slot}.{entry.name}", entry.default, entry.documentation) for slot, entry in entries]
+    table: list[tuple[str, Any, str]] = []
+    for slot, cls in SLOTS.items():
+        for one in fields(cls):
+            doc = one.metadata["doc"]
+            if choices := choices_of(one, types_of(cls)[one.name]):
+                doc = f"{doc} [{'|'.join(choices)}]"
+            table.append((f"{slot}.{one.name}", one.default, doc))
+    return table
 
 
 # The neurons that clip a value which is out of reach, and do not send the rest later.
@@ -322,8 +302,9 @@ class Recipe:
         plain_name(self.calibration.name, "a calibration")
         for slot, cls in SLOTS.items():
             values = vars(getattr(self, slot)).copy()
-            for name, entry in settings_of(cls).items():
-                values[name] = checked(f"{slot}.{name}", entry, values[name])
+            for one in fields(cls):
+                name, kind = one.name, types_of(cls)[one.name]
+                values[name] = checked(f"{slot}.{name}", one, kind, values[name])
             object.__setattr__(self, slot, cls(**values))
         for reason in _conflicts(self):
             raise UserError(reason)
@@ -415,7 +396,7 @@ class Recipe:
         changes: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             slot, _, name = key.partition(".")
-            if slot not in SLOTS or name not in settings_of(SLOTS[slot]):
+            if slot not in SLOTS or name not in types_of(SLOTS[slot]):
                 keys = [key for key, _, _ in settings_table()]
                 hint = did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
                 raise UserError(f"unknown setting {key!r}{hint}")

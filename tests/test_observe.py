@@ -141,3 +141,7 @@ def test_progress_and_mistakes(detector):
         list(observer(converted).observe(photos[:1], T, [T + 1]))
     with pytest.raises(UserError, match="leave lossless out"):
         list(observer(converted).follow(walk(1), lossless=True))
+    head = converted.graph.outputs[-1]
+    converted.graph.tensors[f"{head}.bias"][0] = torch.inf
+    with pytest.raises(UserError, match=f"output '{head}' has values that are not finite"):
+        list(observer(converted).observe(photos[:1], T, want=["ann"]))

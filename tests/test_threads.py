@@ -13,6 +13,7 @@ from spiking_yolo import Result, SpikingYOLO
 from spiking_yolo.errors import Notice
 
 T = 4
+SETTINGS = {"calibration.kind": "none", "threshold.rule": "percentile"}
 # As a server has them: clients, and their calls.
 CLIENTS, REQUESTS = 8, 200
 
@@ -24,8 +25,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["signed-digits", "p-norm"])
 def detector(request, weights):
-    settings = {"calibration.kind": "none", "threshold.rule": "percentile"}
-    return SpikingYOLO(weights, request.param, settings if request.param != "p-norm" else None)
+    return SpikingYOLO(weights, request.param, SETTINGS if request.param != "p-norm" else None)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,30 @@ def test_a_call_from_within_a_call(detector, photos):
         assert within
         for one in within:
             assert_same(one, inner)
+
+
+@pytest.mark.parametrize("kind", ["float64", "bfloat16", "autocast"])
+@pytest.mark.parametrize("method", ["signed-digits", "p-norm"])
+def test_settings_of_the_program_around_it(weights, photos, method, kind):
+    """Of its default dtype and its autocast, which stay as they are: opened, calibrated, a
+    photograph, and a video.
+    """
+
+    def everything() -> list[Result]:
+        detector = SpikingYOLO(weights, method, SETTINGS if method == "signed-digits" else None)
+        results = [detector.detect(photos[0], T, conf=0.001)]
+        return results + list(detector.stream(walk(3, seed=3), conf=0.001, T=T))
+
+    expected, before = everything(), torch.get_default_dtype()
+    try:
+        if kind != "autocast":
+            torch.set_default_dtype(getattr(torch, kind))
+        with torch.autocast("cpu", enabled=kind == "autocast"):
+            found = everything()
+            assert torch.is_autocast_enabled("cpu") == (kind == "autocast")
+        outside = torch.float32 if kind == "autocast" else getattr(torch, kind)
+        assert torch.get_default_dtype() == outside
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)

@@ -31,6 +31,7 @@ from spiking_yolo.convert.learn.statistics import Statistics
 from spiking_yolo.convert.learn.training import Repeated, Session, Training
 from spiking_yolo.convert.thresholds import at_most, base_parameters, least_thetas, scaled
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import tied, with_theta
 from spiking_yolo.models.spec import Spec
@@ -82,6 +83,7 @@ class CalibrationJob:
     start: NeuronParameters | None = None
 
 
+@own_dtypes()
 @torch.no_grad()
 def calibrate(job: CalibrationJob) -> NeuronParameters:
     """The parameters of the neurons that a recipe learns by running the network."""

@@ -26,6 +26,7 @@ from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_rec
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.json import entry, json_text
@@ -211,6 +212,7 @@ class Uncalibrated:
         self.provenance = {"weights": self.ann.weights.name}
 
     # The search for thresholds needs gradients.
+    @own_dtypes()
     @torch.inference_mode(False)
     def convert(self, photographs: Iterable[Picture]) -> Converted:
         """The network with statistics of the first FEW readable photographs; a Notice says so.
@@ -307,6 +309,7 @@ def read_network(weights: str | Path | Ann | Converted, **reading: Any) -> Ann |
     return load_ann(path, **reading)
 
 
+@own_dtypes()
 def prepare(
     weights: str | Path | Ann | Converted,
     method: str | Recipe | None = None,

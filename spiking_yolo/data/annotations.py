@@ -367,19 +367,21 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
     if file.exists():
         text = read_text(file)
     for n, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            rows.append(_label(line, f"{file} line {n}", classes))
+        if not line.strip():
+            continue
+        try:
+            row = list(map(float, line.split()))
+            if (
+                len(row) != 5
+                or row[0] not in range(classes)
+                or not all(0 <= v <= 1 for v in row[1:])
+            ):
+                raise ValueError
+        except ValueError:
+            needed = f"'class cx cy w h', a class of 0 to {classes - 1} and fractions of the image"
+            said = f"{file} line {n}: '{line.strip()[:60]}' is not {needed}"
+            raise UserError(f"{said}: correct it") from None
+        rows.append(row)
     label, centre, size = np.split(np.array(rows).reshape(-1, 5), [1, 3], 1)
     boxes = np.hstack([centre - size / 2, centre + size / 2]) * (width, height, width, height)
     return Sample.of(image_id, image, (width, height), boxes, label)
-
-
-def _label(line: str, where: str, classes: int) -> list[float]:
-    try:
-        row = list(map(float, line.split()))
-        if len(row) != 5 or row[0] not in range(classes) or not all(0 <= v <= 1 for v in row[1:]):
-            raise ValueError
-    except ValueError:
-        needed = f"'class cx cy w h', a class of 0 to {classes - 1} and fractions of the image"
-        raise UserError(f"{where}: '{line.strip()[:60]}' is not {needed}: correct it") from None
-    return row

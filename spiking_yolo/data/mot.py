@@ -74,26 +74,23 @@ def read_mot(path: str | Path) -> dict[int, MotBoxes]:
     lines = read_text(path).splitlines()
     rows: dict[int, list[list[float]]] = defaultdict(list)
     for n, line in enumerate(lines, 1):
-        if line.strip():
-            row = _row(line, f"{path} line {n}")
-            rows[int(row[0])].append(row)
+        if not line.strip():
+            continue
+        try:
+            row = list(map(float, line.split(",")))
+            frame, number, _, _, width, height = row[:_LEAST]
+            if not all(map(math.isfinite, row)) or frame < 1 or frame % 1 or number % 1:
+                raise ValueError
+            if min(width, height) < 0:
+                raise ValueError
+        except ValueError:
+            needed = "'frame,id,left,top,width,height,...' with frames from 1 and sizes from 0"
+            said = f"{path} line {n}: '{line.strip()[:60]}' is not {needed}"
+            raise UserError(f"{said}: correct it") from None
+        rows[int(frame)].append(row)
     if not rows:
         raise UserError(f"{path} has no boxes: give lines 'frame,id,left,top,width,height,...'")
     return {frame: _boxes(rows[frame]) for frame in sorted(rows)}
-
-
-def _row(line: str, where: str) -> list[float]:
-    try:
-        row = list(map(float, line.split(",")))
-        frame, number, _, _, width, height = row[:_LEAST]
-        if not all(map(math.isfinite, row)) or frame < 1 or frame % 1 or number % 1:
-            raise ValueError
-        if min(width, height) < 0:
-            raise ValueError
-    except ValueError:
-        needed = "'frame,id,left,top,width,height,...' with frames from 1 and sizes from 0"
-        raise UserError(f"{where}: '{line.strip()[:60]}' is not {needed}: correct it") from None
-    return row
 
 
 def _boxes(rows: list[list[float]]) -> MotBoxes:

@@ -196,8 +196,8 @@ def clips_of(video: VideoSequence, times: Sequence[int], side: int) -> list[Clip
         if number % stride in times:
             factor = side / max(frame.shape[:2])
             if factor < 1:
-                how = {"fx": factor, "fy": factor, "interpolation": cv2.INTER_AREA}
-                frame = cv2.resize(frame, None, **how)
+                area = cv2.INTER_AREA
+                frame = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=area)
             clips[-1].append(frame)
     whole = [clip for clip in clips if len(clip) == len(times)]
     if not whole:

@@ -11,20 +11,28 @@ from torchvision import ops
 
 from spiking_yolo.data.annotations import match_names
 from spiking_yolo.data.images import Placement
-from spiking_yolo.decode import DetectionOptions
+from spiking_yolo.decode import CONF, IOU, MAX_DET
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import LARGEST_INTEGER, did_you_mean, whole
 from spiking_yolo.models.spec import Spec
 
 Classes = str | int | Iterable[str | int]
+# Of two boxes of a head that was trained to find each object once, those that overlap by more are
+# one object: values that are coarser than in training bring them back.
+DUPLICATE = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection(DetectionOptions):
-    """Reads boxes off the outputs of a detector, by the options that every command has.
+class Selection:
+    """Reads boxes off the outputs of a detector.
 
     Args:
+        conf: Keep boxes whose confidence is above this.
+        iou: Suppress a box that overlaps a better one of its class by more than this; of a head
+            that needs no suppression at least DUPLICATE.
+        max_det: Most boxes per image.
+        agnostic_nms: Suppress boxes across classes, not within each class.
         classes: Ids of the classes to keep; None keeps all. `max_det` counts boxes of these only.
         multi_label: Whether a box counts for every class above `conf`, as in evaluations, and not
             for its best class alone.
@@ -33,18 +41,25 @@ class Selection(DetectionOptions):
         UserError: An argument, which the message names, has the wrong type or is out of range.
     """
 
+    conf: float = CONF
+    iou: float = IOU
+    max_det: int = MAX_DET
+    agnostic_nms: bool = False
     classes: tuple[int, ...] | None = None
     multi_label: bool = False
 
-    @classmethod
-    def of(
-        cls,
-        options: DetectionOptions,
-        classes: tuple[int, ...] | None = None,
-        multi_label: bool = False,
-    ) -> "Selection":
-        """The selection that the options of a command ask for."""
-        return cls(**options.box_options(), classes=classes, multi_label=multi_label)
+    def __post_init__(self) -> None:
+        for name, value in {"conf": self.conf, "iou": self.iou}.items():
+            number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+            if not (number and 0 <= value <= 1):
+                raise UserError(f"{name} must be a number from 0 to 1, not {value!r}")
+        check_count("max_det", self.max_det)
+        if not isinstance(self.agnostic_nms, bool):
+            raise UserError(f"agnostic_nms must be True or False, not {self.agnostic_nms!r}")
+
+    def largest_overlap(self, nms: bool) -> float:
+        """Of two boxes that both count. nms: Whether the network needs suppression, see Spec."""
+        return self.iou if nms else max(self.iou, DUPLICATE)
 
     def boxes(
         self, outputs: Sequence[Tensor], spec: Spec, placements: Sequence[Placement]
@@ -139,7 +154,8 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
 
 def check_count(name: str, value: Any, most: int = LARGEST_INTEGER) -> int:
     """A whole number from 1 to `most`. Raises UserError, naming the argument, for anything else."""
-    if isinstance(value, int | np.integer) and 1 <= value <= most:
+    whole_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if whole_number and 1 <= value <= most:
         return int(value)
     raise UserError(f"{name} must be a whole number from 1 to {most}, such as 1, not {value!r}")
 

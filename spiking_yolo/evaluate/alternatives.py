@@ -4,13 +4,10 @@ carried on, or only in frames where something moves.
 All of them need the ANN's boxes of every frame, from which they take those that they would have.
 """
 
-import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,7 +15,6 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import Tracker
-from spiking_yolo.draw.figure import draw_curves, log_steps, plot
 from spiking_yolo.evaluate.scoring import Batches
 from spiking_yolo.evaluate.table import ANN_8_BIT, Row, predictions_of
 from spiking_yolo.evaluate.videos import VideoScorer
@@ -67,7 +63,7 @@ def alternatives(
     found: list[Alternative] = []
     for k in INTERVALS:
         seen = [[n % k == 0 for n in range(len(video))] for video in boxes]
-        name = f"{ANN_8_BIT}, 1 frame in {k}"
+        name = f"{ANN_8_BIT}, 1 in {k}"
         found.append(Alternative(name, list(map(hold, boxes, seen)), share_of(seen)))
         if track:
             carried = [carry(video, k, rate) for video, rate in zip(boxes, rates, strict=True)]
@@ -136,14 +132,14 @@ def motion(frames: Iterable[np.ndarray]) -> list[bool]:
 
 
 def alternative_rows(
-    seen: Batches, scorer: VideoScorer, ann: Row, options: Any, seconds: float
+    seen: Batches, scorer: VideoScorer, every: Row, options: Any, seconds: float
 ) -> list[Row]:
-    """Rows of what the 8-bit ANN does in fewer frames, each charged its share of the frames.
+    """Rows of the 8-bit ANN in every frame and in fewer, each charged its share of the frames.
 
     Args:
         seen: What was observed in each frame of each video.
         scorer: Scores their boxes.
-        ann: The row of the ANN, which has its energy per frame.
+        every: The row of the 8-bit ANN in every frame, with its energy per frame.
         options: As of Row.of.
         seconds: What the 8-bit ANN takes per frame.
     """
@@ -152,11 +148,10 @@ def alternative_rows(
     for sequence, video in zip(scorer.sequences, boxes, strict=True):
         rates.append(sequence.fps)
         moves.append(motion(islice(sequence.frames(), len(video))))
-    whole = {**ann.costs, "seconds": seconds}
-    whole = {key: value for key, value in whole.items() if key != "energy_mJ_fp32"}
-    rows: list[Row] = []
+    every = replace(every, costs={**every.costs, "ms": 1e3 * seconds})
+    rows = [every]
     for one in alternatives(boxes, rates, moves, track=find_spec("trackers") is not None):
-        costs = {key: one.share * value for key, value in whole.items()}
+        costs = {key: one.share * value for key, value in every.costs.items()}
         scored = scorer.score(seen, one.boxes)
         rows.append(Row.of(one.name, scorer.name, scored, options, costs=costs))
     return rows
@@ -175,32 +170,8 @@ def without_spikes(stream: Row, seen: Batches, model: CostsByShape) -> list[Row]
     frames = [model(one).without_spikes(one, stream.T) for one in later]
     rows: list[Row] = []
     for name, energies in frames[0].items():
-        costs: dict[str, float] = {"seconds": math.nan}
+        costs: dict[str, float] = {}
         for key in energies:
             costs[f"energy_mJ_{key}"] = float(np.mean([frame[name][key] for frame in frames]))
         rows.append(replace(stream, method=f"{stream.method}, {name}", T=None, costs=costs))
     return rows
-
-
-def draw_frontier(path: Path, rows: Sequence[Row], figure: str, cost: str, label: str) -> None:
-    """Draw accuracy against what a frame costs: points of rows, joined where frames are left out.
-
-    Args:
-        path: The picture, .svg, .png or .pdf.
-        rows: Of one video, or all together.
-        figure: The accuracy, as a fraction.
-        cost: A column of costs.
-        label: What the x axis says.
-    """
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        x = row.costs.get(cost, math.nan) * (1e3 if cost == "seconds" else 1)
-        if math.isfinite(x) and math.isfinite(row.figures.get(figure, math.nan)):
-            name = re.sub(r", 1 frame in \d+", ", fewer frames", row.label)
-            curves.setdefault(name, []).append((x, 100 * row.figures[figure]))
-    if curves:
-        with plot(path, label, f"{figure} (%)") as axes:
-            draw_curves(
-                axes, {name: tuple(zip(*sorted(one), strict=True)) for name, one in curves.items()}
-            )
-            log_steps(axes)

@@ -21,6 +21,8 @@ from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
+from spiking_yolo.evaluate.baselines import seconds_of_8_bits
 from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.evaluate.quantised import quantised_ann
 from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
@@ -83,7 +85,7 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     if bare and options.split and (data.is_dir() or has_videos(data)):
         raise UserError(f"{data} has no splits: leave --split out")
     if is_video(data):
-        selection = Selection.of(options, multi_label=True)
+        selection = options.selection(multi_label=True)
         scorer = VideoScorer(open_videos(data), spec, selection, options.limit)
         if data.is_dir() and (beside := image_paths(data)):
             what = f"{len(beside)} photographs beside the videos in {data}"
@@ -122,12 +124,12 @@ def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOpti
     if isinstance(dataset, LabelledSet):
         return ClassScorer(dataset, spec)
     if not marked:
-        return AgreementScorer(dataset, spec, Selection.of(options, multi_label=True))
+        return AgreementScorer(dataset, spec, options.selection(multi_label=True))
     if not has_objects(dataset):
         raise UserError("no object is marked in the images that --limit draws: give more")
     metric = dataset.metric if options.metric == "auto" else options.metric
     kind = VocScorer if metric == "voc" else CocoScorer
-    return kind(dataset, spec, Selection.of(options))
+    return kind(dataset, spec, options.selection())
 
 
 def evaluate(
@@ -170,7 +172,12 @@ def evaluate(
             for part, own in scorer.parts():
                 if own.name not in known:
                     rows += ann_rows(seen[part], own, model, options)
+                    if rivals and isinstance(own, VideoScorer):
+                        seconds = seconds_of_8_bits(network, *seen[part][0][0].size)
+                        rows[-1:] = alternative_rows(seen[part], own, rows[-1], options, seconds)
                 rows += step_rows(title, seen[part], own, model, options)
+                if rivals and own.video and variant.recipe.keeps_frames:
+                    rows += without_spikes(rows[-1], seen[part], model)
             methods[title] = network.recipe.facts()
     if not setup.ranks.first:
         return None

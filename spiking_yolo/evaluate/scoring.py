@@ -4,7 +4,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -80,7 +80,7 @@ class Scorer(ABC):
         digest = hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
         facts = {"name": self.name, "images": len(self), "sha256": digest}
         if self.selection:
-            facts |= self.selection.box_options()
+            facts |= asdict(self.selection)
         return facts
 
     def batches(self, size: int) -> list[range]:

@@ -1,6 +1,7 @@
 """The table of an evaluation: a row per method and T, whose views are text, CSV, JSON and plots."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
@@ -92,7 +93,8 @@ def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, options: EvalOp
     rows = [Row.of(ANN, scorer.name, scored, options, costs=costs)]
     if seen[0][0].quantised:
         scored = scorer.score(seen, predictions_of(seen, "8 bit"))
-        rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs=macs))
+        costs = {key: value for key, value in costs.items() if key != "energy_mJ_fp32"}
+        rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs=costs))
     return rows
 
 
@@ -134,6 +136,8 @@ def step_rows(
             first = [video[0].steps[t].operations[counting] / video[0].macs for video in seen]
             costs["first_sops_per_mac"] = float(np.mean(first))
             costs["output_error"] = float(np.mean([one.steps[t].error for one in every]))
+            if every[0].quantised:
+                costs["ms"] = 1e3 * float(np.median([one.seconds.network for one in images]))
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, options, T=t, costs=costs))
     return rows
@@ -221,7 +225,9 @@ class Table:
     def _figures(self, rows: Sequence[Row]) -> str:
         """Scores; operations per MAC in three countings, error of the output."""
         costs = (*(f"sops_per_mac_{counting}" for counting in Counts._fields), "output_error")
-        lines = [["", *self.main, "minus ANN", *Counts._fields, "error"]]
+        timed = any("ms" in row.costs for row in rows)
+        costs = (*costs, "ms") if timed else costs
+        lines = [["", *self.main, "minus ANN", *Counts._fields, "error", *["ms"] * timed]]
         figure = self._figure(rows)
         for row in rows:
             cells = [percent(row.figures.get(name, math.nan)) for name in self.main]
@@ -260,7 +266,10 @@ class Table:
         content["steps"] = [row.flat() for row in own]
         content["objects_per_class"] = own[0].scored.objects
         content["per_class"] = {row.label: row.scored.per_class for row in (total[0], *own)}
-        content["baseline"] = [row.flat() for row in total if row.method == ANN_8_BIT]
+        content["baseline"] = []
+        for row in total:
+            if row.T is None and row.method != ANN:
+                content["baseline"].append({"method": row.method, **row.flat()})
         content["videos"] = []
         for row in self.rows:
             if row.data != total[0].data and row.method in (ANN, method):
@@ -288,7 +297,13 @@ class Table:
                 write_json(folder / path, rows)
 
     def _plot(self, folder: Path) -> None:
-        """Write accuracy-T.png and accuracy-operations.png, a curve per method; no plot of dots."""
+        """Write accuracy-T.png and accuracy-operations.png, a curve per method, no plot of dots; of
+        videos with baselines frontier-ms.svg and frontier-mJ.svg.
+        """
+        if any(row.method.startswith(f"{ANN_8_BIT},") for row in self.total):
+            self._draw_frontier(folder / "frontier-ms.svg", "ms", "ms per frame on this machine")
+            label = f"mJ per frame ({MEANINGS['sram32']})"
+            self._draw_frontier(folder / "frontier-mJ.svg", "energy_mJ_sram32", label)
         ann, figure = self.total[0], self.main[0]
         reference = ann.figures[figure]
         over_time: Curves = {}
@@ -314,6 +329,20 @@ class Table:
                 draw_curves(axes, curves, colours)
                 draw_reference(axes, ANN, 100 * reference)
                 least_height(axes, SPAN)
+                log_steps(axes)
+
+    def _draw_frontier(self, path: Path, cost: str, label: str) -> None:
+        """Draw accuracy against what a frame costs, joined where the ANN leaves out frames."""
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for row in self.total:
+            x, y = row.costs.get(cost, math.nan), 100 * row.figures[self.main[0]]
+            if math.isfinite(x) and math.isfinite(y):
+                name = re.sub(r", 1 in \d+", ", fewer frames", row.label)
+                curves.setdefault(name, []).append((x, y))
+        if curves:
+            series = {name: tuple(zip(*sorted(one), strict=True)) for name, one in curves.items()}
+            with plot(path, label, f"{self.main[0]} (%)") as axes:
+                draw_curves(axes, series)
                 log_steps(axes)
 
 
@@ -345,8 +374,9 @@ def energy_table(rows: Sequence[Row]) -> str:
     """mJ per image under every cost model."""
     lines = [["mJ per image", *(cost_model.name for cost_model in EVERY_COST_MODEL)]]
     for row in rows:
-        if row.method != ANN_8_BIT:
-            energies = [row.costs[f"energy_mJ_{model.key}"] for model in EVERY_COST_MODEL]
+        if any(name.startswith("energy_mJ") for name in row.costs):
+            keys = [f"energy_mJ_{model.key}" for model in EVERY_COST_MODEL]
+            energies = [row.costs.get(key, math.nan) for key in keys]
             cells = ["-" if math.isnan(energy) else f"{energy:.3g}" for energy in energies]
             lines.append([row.label, *cells])
     meanings = "; ".join(f"{model.name}: {MEANINGS[model.key]}" for model in EVERY_COST_MODEL)

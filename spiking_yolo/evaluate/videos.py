@@ -3,7 +3,7 @@ tracks against MOTChallenge's ground truth.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class VideoScorer(Scorer):
 
     def facts(self) -> dict[str, Any]:
         videos = [(sequence.name, sequence.length) for sequence in self.sequences]
-        return {"videos": videos, "limit": self.limit} | self.boxes.box_options()
+        return {"videos": videos, "limit": self.limit} | asdict(self.boxes)
 
     def batches(self, size: int) -> list[range]:
         batches: list[range] = []

@@ -448,7 +448,7 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     for node in graph.nodes:
         inputs = [maps[name] for name in node.inputs]
         if node.op == "input":
-            inputs = [torch.empty((1, 3, height, width), device="meta")]
+            inputs = [torch.empty((1, 3, height, width), dtype=torch.float32, device="meta")]
         maps[node.name] = output_of(node, graph.parameters(node), inputs)
     return {name: x.shape for name, x in maps.items()}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.graph import Graph, Node
 
 # Operations that are linear in one map, channel by channel.
-_LINEAR = ("upsample", "slice", "avg_pool", "global_avg_pool")
+_LINEAR = ("upsample", "slice", "avg_pool", "global_avg_pool", "flatten")
 # Operations that move values without changing them.
 _MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")
 
@@ -42,28 +42,31 @@ def pool_before_neuron(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes), outputs=renamed(graph.outputs, behind))
 
 
-def distribute_sums(graph: Graph) -> Graph:
+def distribute_sums(graph: Graph, sizes: Mapping[str, torch.Size]) -> Graph:
     """Let weighted layers read the terms of a sum instead of the sum.
 
     W (a + b) = W a + W b: a convolution that reads a sum of two feature maps, alone or among others
     that are joined, reads both with the same weights. What it reads twice it reads once, with the
     sum of the weights. Where each map has a scale of its own, only so are sums of scaled whole
     numbers exact. Sums that neurons read stay. A convolution of groups becomes a sum of such.
+
+    sizes: Shape of every node's output, [N, C, ...].
     """
     nodes: list[Node] = []
     tensors = dict(graph.tensors)
-    widths = channels(graph)
+    widths = {name: size[1] for name, size in sizes.items()}
     for node in graph.nodes:
         pieces: list[list[str]] = []
+        made: dict[str, Node] = {}
         if node.weighted:
-            made: dict[str, Node] = {}
             pieces = _pieces(graph, node.inputs[0], widths, made)
             known = {one.name for one in nodes}
             nodes += [one for one in made.values() if one.name not in known]
-        if any(len(piece) > 1 for piece in pieces) and node.attrs.get("groups", 1) > 1:
+        reads_sums = made or any(len(piece) > 1 for piece in pieces)
+        if reads_sums and node.attrs.get("groups", 1) > 1:
             nodes += _grouped_by_terms(node, pieces, widths, tensors)
             continue
-        if any(len(piece) > 1 for piece in pieces):
+        if reads_sums:
             name = f"{node.name}.weight"
             parts = tensors[name].split([widths[piece[0]] for piece in pieces], 1)
             weights: dict[str, Tensor] = {}
@@ -75,7 +78,9 @@ def distribute_sums(graph: Graph) -> Graph:
             nodes.append(joined)
             node = replace(node, inputs=(joined.name,))
         nodes.append(node)
-    return replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs)
+    neurons = [node.name for node in graph.activations]
+    needed = replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs, *neurons)
+    return replace(needed, outputs=graph.outputs)
 
 
 def _grouped_by_terms(
@@ -89,8 +94,9 @@ def _grouped_by_terms(
     weight, groups = tensors[f"{node.name}.weight"], node.attrs["groups"]
     nodes: list[Node] = []
     names: list[str] = []
-    for k in range(max(map(len, pieces))):
-        name = f"{node.name}_term{k}"
+    most = max(map(len, pieces))
+    for k in range(most):
+        name = f"{node.name}_term{k}" if most > 1 else node.name
         read = tuple([piece[min(k, len(piece) - 1)] for piece in pieces])
         counts = torch.cat([torch.full((widths[piece[0]],), k < len(piece)) for piece in pieces])
         mask = counts.reshape(groups, 1, -1, 1, 1).to(weight)
@@ -120,11 +126,16 @@ def _pieces(
         return [piece for one in node.inputs for piece in _pieces(graph, one, widths, made)]
     if node.op not in _LINEAR:
         return [terms(graph, name)]
+    sources = _pieces(graph, node.inputs[0], widths, made)
+    if all(len(piece) == 1 for piece in sources):
+        return [[name]]
     pieces: list[list[str]] = []
     first = 0
-    for piece in _pieces(graph, node.inputs[0], widths, made):
+    for piece in sources:
         width = widths[piece[0]]
-        attrs = dict(node.attrs)
+        attrs, prefix = dict(node.attrs), name
+        if node.op == "flatten":
+            width *= widths[name] // widths[node.inputs[0]]
         if node.op == "slice":
             chosen = range(widths[node.inputs[0]])[slice(*attrs["slices"][0])]
             own = [k - first for k in chosen if first <= k < first + width]
@@ -132,15 +143,13 @@ def _pieces(
             if not own:
                 continue
             attrs["slices"] = [[own[0], own[-1] + 1, chosen.step], *attrs["slices"][1:]]
-            width = len(own)
+            width, prefix = len(own), f"{name}_{own[0]}_{own[-1]}"
         moved: list[str] = []
         for term in piece:
-            one = Node(f"{name}_of_{term}", node.op, (term,), attrs)
+            one = Node(f"{prefix}_of_{term}", node.op, (term,), attrs)
             made[one.name], widths[one.name] = one, width
             moved.append(one.name)
         pieces.append(moved)
-    if all(len(piece) == 1 for piece in pieces):
-        return [[name]]
     return pieces
 
 

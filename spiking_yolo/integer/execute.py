@@ -89,28 +89,22 @@ def move(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     if node.op == "global_avg_pool":
         return inputs[0].sum((2, 3), keepdim=True)
     if node.op == "avg_pool":
-        height, width = a["padding"]
-        sides = width, width, height, height
-        return sums_of_windows(inputs[0], a["kernel"], a["stride"], sides, a["ceil"])
+        return sums_of_windows(inputs[0], a["kernel"], a["stride"], a["padding"])
     return OPS[node.op](a, None, None, *inputs)
 
 
 def sums_of_windows(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
     """Sums over windows of a map, one axis after the other: average pooling that does not divide.
 
     Args:
         x: [N, C, H, W].
-        kernel, stride, padding, ceil: See graph.max_pool.
+        kernel, stride, padding: See graph.max_pool; padding of height and width.
     """
-    sides = reached_padding(x.shape[2], x.shape[3], kernel, stride, padding, ceil)
-    if ceil:
-        # What the last windows reach beyond the map, unless they lie outside of it.
-        for axis, side in ((2, 3), (3, 1)):
-            k = axis - 2
-            beyond = (kernel[k] - x.shape[axis] - sides[side - 1] - sides[side]) % stride[k]
-            sides[side] += beyond * (beyond + sides[side] < kernel[k])
+    height, width = padding
+    border = width, width, height, height
+    sides = reached_padding(x.shape[2], x.shape[3], kernel, stride, border)
     if any(sides):
         x = F.pad(x, sides)
     for axis in (2, 3):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.integer.execute import Frame, events, execute
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.plan import Neurons, compile
@@ -39,6 +40,7 @@ class IntegerNetwork:
         UserError: The network has a sum of maps that is read by other than neurons and layers.
     """
 
+    @own_dtypes()
     def __init__(
         self,
         graph: Graph,
@@ -108,10 +110,12 @@ class IntegerNetwork:
             heard[node.name] = {number[node.name]} if node.name in number else arrives
         return torch.stack(rows)
 
+    @own_dtypes()
     def start(self, images: int = 1) -> "State | Reference":
         """The state of so many videos, before their first frame."""
         return State(self.program, images) if self.fast else Reference(self, images)
 
+    @own_dtypes()
     @torch.no_grad()
     def run(
         self,

@@ -80,6 +80,7 @@ class NetworkParameters:
             self.units[node.name] = self._unit(node)
         # Scale and bias of each map that a head is, or is the sum of, in values of the ANN.
         self._heads: dict[str, tuple[Tensor, Tensor]] = {}
+        # Head -> its corrected bias; of a sum, what is added to it.
         self._corrections: dict[str, Tensor] = {}
         for name in graph.outputs:
             summands = terms(graph, name)
@@ -88,11 +89,9 @@ class NetworkParameters:
             if graph[name].op == "activation" or "bias" not in neurons.get(name, {}):
                 continue
             correction = neurons[name]["bias"]
-            if len(summands) > 1:
-                self._corrections[name] = correction.float()
-            else:
-                unit = self.units[name]
-                self._heads[name] = unit.scale.float(), (unit.bias + correction).float()
+            if len(summands) == 1:
+                correction = self.units[name].bias + correction
+            self._corrections[name] = correction.float()
 
     def to(self, device: torch.device) -> Self:
         """Itself, with weights and neurons on another device."""
@@ -119,15 +118,23 @@ class NetworkParameters:
 
     def output(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
         """A head in values of the ANN, with its correction."""
+        if self._graph[name].op != "add":
+            return self._value(name, values, self._corrections.get(name))
+        total = self._value(name, values)
+        if name in self._corrections:
+            total = total + each(self._corrections[name], total)
+        return total
+
+    def _value(
+        self, name: str, values: Mapping[str, Tensor], corrected: Tensor | None = None
+    ) -> Tensor:
+        """A head, or a map that it is the sum of; corrected: Its bias, where it is another one."""
         if self._graph[name].op == "add":
-            left, right = (self.output(source, values) for source in self._graph[name].inputs)
-            total = left + right
-            if name in self._corrections:
-                total = total + each(self._corrections[name], total)
-            return total
+            left, right = (self._value(source, values) for source in self._graph[name].inputs)
+            return left + right
         n = values[name]
         scale, bias = self._heads[name]
-        return n * each(scale, n) + each(bias, n)
+        return n * each(scale, n) + each(bias if corrected is None else corrected, n)
 
     def _unit(self, node: Node) -> Unit:
         """The unit of a node; prepares its weights or its neurons."""
@@ -147,6 +154,11 @@ class NetworkParameters:
             return Unit(given[0].scale[part], given[0].bias[part], given[0].largest)
         if node.op == "add":
             self._check_sum(node)
+        if node.op == "flatten":
+            # The features of a map are one channel after the other.
+            each = self._sizes[node.name][1] // len(given[0].scale)
+            scale, bias = (x.repeat_interleave(each) for x in (given[0].scale, given[0].bias))
+            return Unit(scale, bias, given[0].largest)
         if node.op in ("avg_pool", "global_avg_pool"):
             window = self._window(node)
             return Unit(given[0].scale / window, given[0].bias, given[0].largest * window)
@@ -159,10 +171,16 @@ class NetworkParameters:
                 raise UserError(f"node {node.name!r} adds maps of several scales, which {reader}")
 
     def _window(self, node: Node) -> int:
-        """How many values an average pooling adds."""
-        if node.op == "avg_pool":
-            return math.prod(node.attrs["kernel"])
-        return math.prod(self._sizes[node.inputs[0]][2:])
+        """How many values an average pooling adds, which must be the same everywhere."""
+        a, size = node.attrs, self._sizes[node.inputs[0]][2:]
+        if node.op != "avg_pool":
+            return math.prod(size)
+        for k, out in enumerate(self._sizes[node.name][2:]):
+            whole = (size[k] + 2 * a["padding"][k] - a["kernel"][k]) // a["stride"][k] + 1
+            if out > whole or (a["padding"][k] and not a["count_include_pad"]):
+                problem = "divides by fewer values at the border (ceil_mode, count_include_pad)"
+                raise UserError(f"node {node.name!r} (avg_pool) {problem}: use a method of T steps")
+        return math.prod(a["kernel"])
 
     def _weights(self, node: Node, given: Unit) -> Unit:
         weight, bias = self._graph.parameters(node)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, terms
 from spiking_yolo.integer.convolution import WholeConvolution
@@ -164,11 +165,14 @@ def compile(
         device: Where its numbers lie.
 
     Raises:
-        UserError: The network has a sum of maps that is read by other than neurons and layers.
+        UserError: The network has no neurons, a sum of maps that is read by other than neurons and
+            layers, or average pooling whose windows reach beyond the map.
     """
+    if not graph.activations:
+        raise UserError("the network has no activation, such as ReLU, where neurons could spike")
     order = NetworkPlan(graph, recipe)
-    computed = distribute_sums(order.graph)
     sizes = shapes(order.graph, spec.height, spec.width)
+    computed = distribute_sums(order.graph, sizes)
     sizes |= shapes(computed, spec.height, spec.width)
     parameters = NetworkParameters(computed, neurons, recipe.neuron, spec)
     parameters = parameters.to(torch.device(device))
@@ -305,19 +309,35 @@ def segments(
         senders: The nodes that send events.
         sliced: The nodes of whose events a slice is taken, directly or after other nodes.
     """
-    ends: dict[str, list[int]] = {}
-    for name in senders:
-        cuts = {channels[name]}
-        if name in sliced:
-            cuts |= _cuts(graph, channels, name, senders)
-        ends[name] = sorted(cut for cut in cuts if 0 < cut <= channels[name])
-    return ends
+    # Sum of which a slice is taken -> where the segments of one of its maps end.
+    edges: dict[str, set[int]] = {}
+    while True:
+        ends: dict[str, list[int]] = {}
+        for name in senders:
+            cuts = {channels[name]}
+            if name in sliced:
+                cuts |= _cuts(graph, channels, name, senders, edges)
+            ends[name] = sorted(cut for cut in cuts if 0 < cut <= channels[name])
+        known, uneven = _of_nodes(graph, ends)[1], False
+        for node in graph.nodes:
+            if node.op == "add" and node.name in sliced and known.keys() >= set(node.inputs):
+                left, right = (set(known[name]) for name in node.inputs)
+                uneven = uneven or left != right
+                edges[node.name] = left | right
+        if not uneven:
+            return ends
 
 
 def _cuts(
-    graph: Graph, channels: Mapping[str, int], sender: str, senders: Collection[str]
+    graph: Graph,
+    channels: Mapping[str, int],
+    sender: str,
+    senders: Collection[str],
+    edges: Mapping[str, set[int]],
 ) -> set[int]:
-    """Where slices cut the channels of a sender, as far as its events move."""
+    """Where slices, and the `edges` of sums, cut the channels of a sender, as far as its events
+    move.
+    """
     cuts: set[int] = set()
     # Node -> the channels at which those of the sender begin.
     starts: dict[str, set[int]] = {sender: {0}}
@@ -328,11 +348,12 @@ def _cuts(
         for source in node.inputs:
             found |= {start + first for start in starts.get(source, ())}
             first += channels[source] * (node.op == "concat")
+        cuts |= {edge - start for start in found for edge in edges.get(node.name, ())}
         if node.op == "slice":
             every = range(channels[node.inputs[0]])
             part = every[slice(*node.attrs["slices"][0])]
-            edges = (part.start, part.stop) if part.step == 1 else every
-            cuts |= {edge - start for start in found for edge in edges}
+            ends = (part.start, part.stop) if part.step == 1 else every
+            cuts |= {edge - start for start in found for edge in ends}
             found = {start - part.start for start in found}
         starts.setdefault(node.name, found)
     return cuts
@@ -340,16 +361,23 @@ def _cuts(
 
 def of_segments(graph: Graph, ends: Ends) -> Graph:
     """The graph whose slices take segments of what is counted, where they took channels."""
+    return replace(graph, nodes=tuple(_of_nodes(graph, ends)[0]))
+
+
+def _of_nodes(graph: Graph, ends: Ends) -> tuple[list[Node], Ends]:
+    """Its nodes, and where the segments of those end that hand events on."""
     known = dict(ends)
     nodes: list[Node] = []
     for node in graph.nodes:
         given = [known[name] for name in node.inputs if name in known]
         if node.op == "slice" and given:
             node, known[node.name] = _sliced(node, given[0])
-        elif node.name not in ends and given and len(given) == len(node.inputs):
+        elif node.name in ends or node.multiplies:
+            pass
+        elif given and len(given) == len(node.inputs):
             known[node.name] = _moved(node, given)
         nodes.append(node)
-    return replace(graph, nodes=tuple(nodes))
+    return nodes, known
 
 
 def _sliced(node: Node, ends: Sequence[int]) -> tuple[Node, Sequence[int]]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spiking_yolo.data.noise import NoiseFilter
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.integer.network import IntegerNetwork, Reference
 from spiking_yolo.integer.program import State
 from spiking_yolo.recipe import Recipe
@@ -58,6 +59,7 @@ class Stream:
         # Operations of the last fresh frame.
         self._first = 0.0
 
+    @own_dtypes()
     @torch.no_grad()
     def __call__(self, x: Tensor, **options: Any) -> Run:
         """Compute the next frame.

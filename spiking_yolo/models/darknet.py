@@ -237,7 +237,13 @@ def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
             if len(set(inputs)) > 1:
                 raise section.error("its inputs differ in shape, which is not supported")
             return Shortcut(_activation(section, "linear") or nn.Identity())
-        case "dropout" | "cost" | "crop":
+        case "crop":
+            size = [section.integer(f"crop_{side}", 1) for side in ("height", "width")]
+            # Without noadjust it also brings pixels to -1..1.
+            if size != list(inputs[0][1:]) or not section.integer("noadjust", 0):
+                raise section.error("it crops or scales the image, which is not supported")
+            return nn.Identity()
+        case "dropout" | "cost":
             return nn.Identity()
         case "detection":
             # It reads the map as a flat vector, channel by channel.

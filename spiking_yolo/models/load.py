@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.graph.rewrites import with_identities, with_merged_weights
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
@@ -111,6 +112,7 @@ class Ann:
         return f"{command('calibrate')} {shlex.join(words)}"
 
 
+@own_dtypes()
 def load_ann(
     weights: str | Path,
     cfg: str | Path | None = None,
@@ -173,6 +175,8 @@ def load_ann(
     return Ann(graph, spec, path, sha256(path), tuple(options))
 
 
+# What stands in place of a file that Git LFS has not fetched yet.
+LFS = b"version https://git-lfs"
 # Suffix -> what a file is.
 KINDS = {".weights": "darknet", ".safetensors": "safetensors", ".pt": "pickle", ".onnx": "onnx"}
 # Their files have the names of the classes.
@@ -190,4 +194,7 @@ def file_kind(path: Path) -> str:
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path} cannot be opened: give a file that ends in {', '.join(KINDS)}")
+    with path.open("rb") as file:
+        if file.read(len(LFS)) == LFS:
+            raise UserError(f"{path} is a Git LFS pointer, not the file: `git lfs pull` fetches it")
     return kind

@@ -23,8 +23,8 @@ from torch import Size, Tensor, nn
 
 from spiking_yolo import __version__
 from spiking_yolo.convert.load import Converted
-from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import decode
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward, geometry, shapes
 from spiking_yolo.integer.convolution import EXACT, WholeConvolution
@@ -39,9 +39,7 @@ from spiking_yolo.spikes import operations
 from spiking_yolo.spikes.counting import Counts
 
 
-def ann_model(
-    graph: Graph, spec: Spec, *, boxes: DetectionOptions | None = None
-) -> onnx.ModelProto:
+def ann_model(graph: Graph, spec: Spec, *, boxes: Selection | None = None) -> onnx.ModelProto:
     """The ANN as an ONNX model.
 
     Input `images`, float32 [batch, 3, H, W], RGB / 255; outputs `head_0`, `head_1`, ..., of a
@@ -66,7 +64,7 @@ def spiking_model(
     converted: Converted,
     *,
     stateful: bool = False,
-    boxes: DetectionOptions | None = None,
+    boxes: Selection | None = None,
     counts: bool = False,
 ) -> onnx.ModelProto:
     """A spiking network as an ONNX model of one step: T = 1, or a frame of a video.
@@ -227,7 +225,7 @@ class ExportedStep(nn.Module):
     """A step from images to named results."""
 
     def __init__(
-        self, step: AnnStep, spec: Spec, boxes: DetectionOptions | None = None, counts: bool = False
+        self, step: AnnStep, spec: Spec, boxes: Selection | None = None, counts: bool = False
     ):
         super().__init__()
         self.step = step
@@ -236,6 +234,8 @@ class ExportedStep(nn.Module):
         self.counted = counts
         if boxes is not None and spec.task != "detect":
             raise UserError("a classifier finds no boxes: leave --boxes out")
+        if boxes is not None and (boxes.classes is not None or boxes.multi_label):
+            raise UserError("boxes in ONNX are of all classes: leave classes and multi_label out")
         if counts:
             # Operations per event in the first step, and what more it is in later ones.
             self.costs = self._costs(first=True)
@@ -308,32 +308,30 @@ class ExportedStep(nn.Module):
         return {**results, "operations": (torch.cat(flat, 2) * costs).sum(2)}
 
 
-def detections(outputs: Sequence[Tensor], spec: Spec, options: DetectionOptions) -> Tensor:
-    """Boxes off the heads [N, ...]: see `spiking_model`. As Selection chooses them."""
+def detections(outputs: Sequence[Tensor], spec: Spec, selection: Selection) -> Tensor:
+    """Boxes off the heads [N, ...]: see `spiking_model`. As `Selection.boxes` has them."""
     boxes, scores = decode(outputs, spec)
-    # See Selection.boxes.
     size = boxes.new_tensor([spec.width, spec.height, spec.width, spec.height])
     boxes = boxes.clamp(-1, 2) * size
-    # An option that this does not know is an error.
-    conf, _, max_det, agnostic_nms = options.box_options().values()
-    iou = options.largest_overlap(spec.nms)
+    iou = selection.largest_overlap(spec.nms)
     best, label = scores.max(2)
     by_class = best[:, None]
-    if not agnostic_nms:
+    if not selection.agnostic_nms:
         by_class = scores.transpose(1, 2)
         if spec.nms:
             # A box counts for its best class alone.
             of_best = torch.arange(scores.shape[2], device=scores.device)[:, None] == label[:, None]
             by_class = by_class * of_best.to(best)
-    image, row, box = operators.suppress(boxes, by_class, conf, iou, max_det).unbind(1)
-    class_id = label[image, box] if agnostic_nms else row
+    kept = operators.suppress(boxes, by_class, selection.conf, iou, selection.max_det)
+    image, row, box = kept.unbind(1)
+    class_id = label[image, box] if selection.agnostic_nms else row
     columns = [image, *boxes[image, box].unbind(1), by_class[image, row, box], class_id]
     found = torch.stack([column.float() for column in columns], 1)
     found = found[found[:, 5].argsort(descending=True)]
     # Suppression has max_det of each class.
     of_image = (found[:, :1] == torch.arange(boxes.shape[0], device=boxes.device)).long()
     rank = (of_image.cumsum(0) * of_image).sum(1)
-    return found[rank <= max_det]
+    return found[rank <= selection.max_det]
 
 
 def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.rate.neurons import build_neurons
 from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.rate.output import OutputSum
@@ -156,6 +157,7 @@ class SpikingNetwork:
             is due; None before, and in rate coding.
     """
 
+    @own_dtypes()
     def __init__(
         self,
         graph: Graph,
@@ -243,6 +245,7 @@ class SpikingNetwork:
         macs, analogue_macs = operations.total_macs(self.graph, self._shapes, self.counts())
         return Run(snapshots, neurons, self.t, macs, analogue_macs, self.settled)
 
+    @own_dtypes()
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
         self._input.start(self._normalised(x))
@@ -258,6 +261,7 @@ class SpikingNetwork:
         self._constant: dict[str, Tensor] = {}
         self.t, self.settled = 0, None
 
+    @own_dtypes()
     @torch.no_grad()
     def step(self, probes: Iterable[Probe] = ()) -> None:
         """Simulate one timestep, up to the nodes from which the output is read."""
@@ -283,7 +287,13 @@ class SpikingNetwork:
                     settled = settled and layer.settles and not bool(sent.any())
                     if not biased:
                         self._active.masked_fill_(sent, self.t)
-                self._updates += layer.neurons * self._received(name, current)
+                # A layer updates its neurons for the images for which it received something.
+                received: Tensor | int = 1
+                if not biased and name in self.plan.sums:
+                    received = self.synapses.pools[self.plan.sums[name]].arrived
+                elif not biased:
+                    received = any_in_images(current)
+                self._updates += layer.neurons * received
                 for probe in probes:
                     probe(name, self.t, layer, current)
             else:
@@ -296,14 +306,7 @@ class SpikingNetwork:
         if settled:
             self.settled = self.t
 
-    def _received(self, name: str, current: Tensor) -> Tensor | int:
-        """1 for each image for which a layer received input in this step, else 0."""
-        if self.t == 1 or not self.plan.differential:
-            return 1
-        if name in self.plan.sums:
-            return self.synapses.pools[self.plan.sums[name]].arrived
-        return any_in_images(current)
-
+    @own_dtypes()
     def snapshot(self, maps: bool = False) -> Snapshot:
         """The output and the costs so far; with spike maps if `maps`."""
         spikes: dict[str, Tensor] | None = None

@@ -113,12 +113,12 @@ class Snapshot:
         none = Counts.alike(torch.zeros_like(updates))
         total = torch.stack(list(spent.values())).sum(0)
         spike_maps: dict[str, Tensor] = {}
-        for node in graph.activations:
+        for node in graph.activations if maps else ():
             count = (spikes or {}).get(node.name)
             if count is None:
                 count = Counts.unstacked(counts[node.name]).spikes
             # Neurons without a place, or of a softmax, which belong to pairs of places, have none.
-            if maps and count.ndim == 4 and not node.phi.softmax:
+            if count.ndim == 4 and not node.phi.softmax:
                 per_position = neurons[node.name] / count[0, 0].numel()
                 spike_maps[node.name] = (count.sum(1) / per_position).float()
         return cls(

@@ -16,7 +16,7 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward, output_of
-from spiking_yolo.graph.rewrites import channels, product_sources, terms
+from spiking_yolo.graph.rewrites import channels, product_sources
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters
@@ -45,7 +45,7 @@ LARGEST: Moves = [("max_pool", window(2, 2, 0, 0, 0, 0))] * 3
 LARGEST += [("max_pool", window(2, 1, 0, 1, 0, 1))]
 LARGEST += [("max_pool", window(2, 2, 0, 1, 0, 1)), ("max_pool", window(3, 2, 1, 1, 1, 1))]
 LARGEST += [("max_pool", window(3, 2, 0, 0, 0, 0, ceil=True))]
-MEANS: Moves = [("avg_pool", {**window(2, 2, 0, 0, ceil=True), "count_include_pad": True})]
+MEANS: Moves = [("avg_pool", {**window(2, 2, 0, 0), "count_include_pad": True})]
 MEANS += [("avg_pool", {**window(3, 1, 1, 0), "count_include_pad": True}), ("global_avg_pool", {})]
 OTHERS: Moves = [("upsample", {"scale": [2, 2]})] * 3 + [("upsample", {"scale": [2, 3]})]
 OTHERS += [("slice", {"slices": [[None] * 3, [0, None, 2], [1, None, 1]]})]
@@ -184,8 +184,7 @@ class RandomGraph:
             y = self.emit(op, y, **attrs)
         elif draw < 0.45:
             y = self.emit("concat", y, self.pick(SUMS, like=y))
-        elif draw < 0.6 and self.kinds[source] == IMAGE:
-            # The events of parts of sums are not counted where their layer reads neurons.
+        elif draw < 0.6:
             y = self.part(y)
         for _ in range(self.rng.choice((0, 0, 0, 1, 1, 2, 3))):
             y = self.emit("add", y, self.beside(y))
@@ -221,7 +220,7 @@ class RandomGraph:
             draw, one = self.rng.random(), self.rng.choice(names)
             if draw < 0.1:
                 names.append(one)
-            elif draw < 0.3 and self.kinds[one] != JOINED:
+            elif draw < 0.3:
                 names.append(self.part(one))
             elif draw < 0.5 and kinds == READABLE:
                 names.append(self.neurons(self.conv(one, self.rng.choice(WIDTHS))))
@@ -231,8 +230,7 @@ class RandomGraph:
 
     def part(self, source: str = "") -> str:
         """Some of the channels, in a row or every second or third."""
-        # What is joined with a sum is not cut: channels without it would still read the sum.
-        source = source or self.pick(SENT, ADDED, MOVED)
+        source = source or self.pick(*READABLE)
         width = self.size(source)[0]
         first = self.rng.randrange(width)
         slices = [[first, self.rng.randint(first + 1, width), self.rng.choice((1, 1, 2, 3))]]
@@ -277,20 +275,23 @@ class RandomGraph:
 
     def head(self) -> str:
         """An output: sums, two that are joined, what neurons have sent, or classes."""
-        kind = self.rng.choice(("sums", "sums", "joined", "neurons", "classes"))
+        kind = self.rng.choice(("sums", "sums", "joined", "neurons", "classes", "flat"))
         if kind == "sums":
             return self.sums()
         y = self.pick(SENT)
+        if kind == "flat":
+            return self.emit("flatten", self.conv(y) if self.rng.random() < 0.5 else y)
         if kind == "joined":
             y = self.conv(y)
             return self.emit("concat", y, self.pick(SENT, SUMS, like=y))
         if kind == "neurons":
-            if self.nodes[y].op == "max_pool":
-                raise UserError("neurons go behind a pooling that alone reads them")
             return y
+        y = self.pick(SENT, ADDED)
         if self.rng.random() < 0.5:
             y = self.emit("global_avg_pool", y)
         y = self.emit("flatten", y)
+        if self.rng.random() < 0.3:
+            y = self.emit("concat", y, self.emit("flatten", self.pick(SENT)))
         if self.rng.random() < 0.5:
             y = self.neurons(self.emit("linear", y, weight=(7, *self.size(y))))
         return self.emit("linear", y, weight=(self.rng.choice(WIDTHS), *self.size(y)))
@@ -338,9 +339,7 @@ def random_neurons(graph: Graph, recipe: Recipe, images: Tensor, seed: int) -> N
         if shown[2] and name not in fixed and recipe.neuron.kind == "sigma-delta":
             own["rest"] = ((low + (high - low) * rest) / theta * 256).round() / 256
     for name in graph.outputs:
-        # Those of a part of another output would count there, or not, by their order.
-        shared = any(name in terms(graph, one) for one in graph.outputs if one != name)
-        if graph[name].op in ("conv", "linear", "add") and not shared:
+        if graph[name].op in ("conv", "linear", "add"):
             neurons[name] = {"bias": torch.randn(channels(graph)[name], generator=generator)}
     return neurons
 

@@ -132,7 +132,12 @@ class WholeNumbers:
                 ]
                 continue
             values[node.name] = getattr(self, node.op, self.moved)(node, *given)
-        self.outputs = [self.head(name, values) for name in self.graph.outputs]
+        self.outputs: list[Array] = []
+        for name in self.graph.outputs:
+            correction = None
+            if self.graph[name].op != "activation" and "bias" in self.neurons.get(name, {}):
+                correction = self.neurons[name]["bias"].double().numpy()
+            self.outputs.append(self.head(name, values, correction))
         return self
 
     def conv(self, node: Node, pieces: list[list[Term]]) -> list[list[Term]]:
@@ -247,6 +252,19 @@ class WholeNumbers:
     def moved(self, node: Node, pieces: list[list[Term]]) -> list[list[Term]]:
         """Pooling, upsampling, slices and flattening of one map."""
         a = node.attrs
+        if any(len(piece) > 1 for piece in pieces) and node.op == "slice":
+            channels = [len(piece[0].scale) for piece in pieces]
+            chosen = np.arange(sum(channels))[slice(*a["slices"][0])]
+            found: list[list[Term]] = []
+            for piece, first, width in zip(
+                pieces, np.cumsum([0, *channels[:-1]]), channels, strict=True
+            ):
+                own = chosen[(chosen >= first) & (chosen < first + width)] - first
+                if len(own):
+                    found.append([part_of(term, (own,)) for term in piece])
+            return found
+        if any(len(piece) > 1 for piece in pieces):
+            return [[self.moved(node, [[term]])[0][0] for term in piece] for piece in pieces]
         term = joined(pieces)
         if node.op == "max_pool":
             sides = [a["kernel"], a["stride"], a["padding"], a["ceil"]]
@@ -265,11 +283,12 @@ class WholeNumbers:
             high, wide = map(int, np.broadcast_to(a["scale"], 2))
             return [[term.moved(lambda x: x.repeat(high, 2).repeat(wide, 3))]]
         if node.op == "flatten":
-            return [[term.moved(lambda x: x.reshape(len(x), -1))]]
+            flat = term.moved(lambda x: x.reshape(len(x), -1))
+            each = flat.n.shape[1] // len(term.scale)
+            own = {key: np.repeat(getattr(term, key), each) for key in ("scale", "bias", "parts")}
+            return [[replace(flat, **own)]]
         assert node.op == "slice"
-        part = tuple([slice(*each) for each in a["slices"]])
-        own = {key: getattr(term, key)[part[0]] for key in ("scale", "bias", "parts")}
-        return [[replace(term.moved(lambda x: x[(slice(None), *part)]), **own)]]
+        return [[part_of(term, tuple([slice(*each) for each in a["slices"]]))]]
 
     def activation(self, node: Node, pieces: list[list[Term]]) -> list[list[Term]]:
         """One multiplication and one addition in float32, phi, and rounding."""
@@ -331,18 +350,23 @@ class WholeNumbers:
         self.counts[name] = np.stack([size, ones, size > 0]).astype(int)
         return self.counts[name]
 
-    def head(self, name: str, values: Mapping[str, list[list[Term]]]) -> Array:
-        """An output in float32."""
+    def head(self, name: str, values: Any, correction: Array | None = None) -> Array:
+        """An output in float32, or a term of it, which is not corrected."""
         node = self.graph[name]
         if node.op == "add":
             left, right = (self.head(source, values) for source in node.inputs)
-            return left + right
+            y = left + right
+            return y if correction is None else y + per_channel(correction.astype(F32), y)
         term = joined(values[name])
-        bias = term.bias
-        if node.op != "activation" and "bias" in self.neurons.get(name, {}):
-            bias = bias + self.neurons[name]["bias"].double().numpy()
+        bias = term.bias if correction is None else term.bias + correction
         n = term.n.astype(F32)
         return n * per_channel(term.scale.astype(F32), n) + per_channel(bias.astype(F32), n)
+
+
+def part_of(term: Term, part: tuple[Any, ...]) -> Term:
+    """Some of its channels, rows and columns."""
+    own = {key: getattr(term, key)[part[0]] for key in ("scale", "bias", "parts")}
+    return replace(term.moved(lambda x: x[(slice(None), *part)]), **own)
 
 
 def joined(pieces: list[list[Term]]) -> Term:

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import forward
+from spiking_yolo.graph import forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, product_sources, with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.integer import program
 from spiking_yolo.integer.network import IntegerNetwork
+from spiking_yolo.models.spec import Spec
 
 START = {"calibration.kind": "none", "threshold.rule": "percentile", "threshold.scale": 0.02}
 
@@ -92,7 +93,46 @@ class GroupedSums(nn.Module):
         return self.head(F.relu(self.pairs(torch.cat([z, x], 1))))
 
 
-NETWORKS = (TinyLeaky, Residual, Pooled, Grouped, Bottleneck, Patches, Attending, GroupedSums)
+class Slices(nn.Module):
+    """Slices of a layer's sums, which reads a slice; of maps that are added, one of which is cut
+    elsewhere too; and of what is joined with such a sum, none of which is taken. A head that is a
+    term of another one, and maxima behind neurons. [N, 3, 8, 8].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.side = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.cut, self.head = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 5, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = F.relu(self.stem(x))
+        y = F.relu(self.side(x))
+        low = self.head(F.relu(self.cut(x[:, 1:3])[:, 2:]))
+        high = self.head((x + y)[:, 2:])
+        last = self.head(torch.cat([x, x + y], 1)[:, 1:3])
+        return low, high, low + last, F.max_pool2d(F.relu(self.side(y)), 2)
+
+
+class Flattened(nn.Module):
+    """Maps of two sizes that are flattened and joined, sums that are flattened or averaged, and flat
+    heads. [N, 3, 8, 8].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.side = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.flat, self.mean = nn.Linear(4 * 64 + 4 * 16, 5), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = F.relu(self.stem(x))
+        y = x + F.relu(self.side(x))
+        flat = torch.cat([y.flatten(1), F.max_pool2d(x, 2).flatten(1)], 1)
+        heads = self.flat(flat), self.mean(y.mean((2, 3)))
+        return *heads, x.flatten(1), self.side(x).flatten(1)
+
+
+NETWORKS = (TinyLeaky, Residual, Pooled, Grouped, Bottleneck, Patches, Attending)
+NETWORKS += (GroupedSums, Slices, Flattened)
 
 
 def converted(cls: type[nn.Module], method: str = "signed-digits", **settings: Any) -> Converted:
@@ -114,7 +154,8 @@ def converted(cls: type[nn.Module], method: str = "signed-digits", **settings: A
         neurons[node.name] = own
     for name in result.graph.outputs:
         if name not in neurons:
-            neurons[name] = {"bias": torch.rand(5, generator=generator) - 0.5}
+            size = shapes(result.graph, 8, 8)[name][1]
+            neurons[name] = {"bias": torch.rand(size, generator=generator) - 0.5}
     return replace(result, neurons=neurons, spec=replace(result.spec, height=8, width=8))
 
 
@@ -225,7 +266,7 @@ def test_layers_read_sums_term_by_term():
     """Also behind slices: the ANN is the same, and its layers read no sum; so is what is sent."""
     for cls in (Split, Bottleneck, GroupedSums):
         one, x = converted(cls), images(2)
-        graph = distribute_sums(one.graph)
+        graph = distribute_sums(one.graph, shapes(one.graph, 8, 8))
         for y, wanted in zip(forward(graph, x), forward(one.graph, x), strict=True):
             torch.testing.assert_close(y, wanted)
         read = [name for node in graph.weighted for name in node.inputs]
@@ -276,6 +317,22 @@ class PooledSum(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.one(x))
         return self.head(F.max_pool2d(x + F.relu(self.two(x)), 2))
+
+
+@pytest.mark.parametrize("border", [{"ceil_mode": True}, {"count_include_pad": False}])
+def test_average_pooling_that_divides_by_fewer_at_the_border_is_refused(border: dict[str, bool]):
+    pool = nn.AvgPool2d(3, 2, padding=1, **border)
+    whole = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Conv2d(4, 5, 1))
+    given = spiking(whole, images(2, size=10).float(), get_recipe("signed-digits"), START)
+    with pytest.raises(UserError, match=r"divides by fewer values at the border"):
+        engine(given)
+
+
+def test_a_network_without_neurons_is_refused():
+    graph = trace(nn.Conv2d(3, 5, 1), images(1).float())
+    recipe, spec = get_recipe("signed-digits"), Spec("classify", tuple("abcde"), 8, 8)
+    with pytest.raises(UserError, match="no activation"):
+        IntegerNetwork(graph, {}, recipe, spec)
 
 
 def test_the_largest_of_sums_of_two_scales_is_refused():

@@ -73,6 +73,8 @@ MISTAKES = [
     (f"{LINEAR}[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "group_id be below"),
     (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
     ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted"),
+    ("[crop]\nnoadjust=1\ncrop_height=4\ncrop_width=8", "layer 0 .*crops or scales"),
+    ("[crop]\ncrop_height=8\ncrop_width=8", "layer 0 .*crops or scales"),
     ("[maxpool]\nsize=20\nstride=20\npadding=0", "layer 0 .*not fit"),
     ("[connected]\noutput=4\nactivation=linear\n[maxpool]\nstride=2", "layer 1 .*not fit"),
     (f"{LINEAR}{ONE}[route]\nlayers=1", "can read a head"),

@@ -26,6 +26,9 @@ def test_what_is_no_network(tmp_path: Path, name: str):
     with pytest.raises(UserError, match=name) as caught:
         load_ann(tmp_path / name)
     assert "\n" not in str(caught.value)
+    assert ("Git LFS pointer" in str(caught.value)) == (
+        name in ("a.pt", "a.weights", "a.safetensors")
+    )
 
 
 def layer(name: str, **modules: bytes) -> bytes:

@@ -23,7 +23,6 @@ pytest.importorskip("onnxscript")
 from spiking_yolo import SpikingYOLO  # noqa: E402
 from spiking_yolo.convert.load import Converted  # noqa: E402
 from spiking_yolo.convert.methods import get_recipe  # noqa: E402
-from spiking_yolo.decode import DetectionOptions  # noqa: E402
 from spiking_yolo.decode.boxes import decode  # noqa: E402
 from spiking_yolo.decode.selection import Selection  # noqa: E402
 from spiking_yolo.errors import UserError  # noqa: E402
@@ -137,7 +136,7 @@ def test_a_classifier_normalises_its_images():
     normal = (x - torch.tensor(spec.mean)[:, None, None]) / torch.tensor(spec.std)[:, None, None]
     np.testing.assert_allclose(results["logits"], forward(net.graph, normal)[0].numpy(), atol=1e-5)
     with pytest.raises(UserError, match="classifier"):
-        ann_model(net.graph, spec, boxes=DetectionOptions())
+        ann_model(net.graph, spec, boxes=Selection())
 
 
 def step(net: Converted, x: Tensor, state: Any = None, **options: Any) -> Counted:
@@ -246,12 +245,12 @@ def test_a_photograph_of_the_shipped_network_to_the_bit():
 def test_boxes_in_the_graph(tmp_path, agnostic):
     """As the detector finds them, in pixels of the network's input."""
     detector = SpikingYOLO(write_tiny(tmp_path))
-    options = DetectionOptions(conf=0.05, iou=0.3, agnostic_nms=agnostic)
+    options = {"conf": 0.05, "iou": 0.3, "agnostic_nms": agnostic}
     path = photo(tmp_path / "photo.jpg")
-    result = detector.detect(path, T=1, **options.box_options())
+    result = detector.detect(path, T=1, **options)
     assert len(result.boxes.xyxy) > 1
     prepared = read_input(path, detector.spec)
-    model = spiking_model(detector.converted, boxes=options)
+    model = spiking_model(detector.converted, boxes=Selection(**options))
     found = run(model, prepared.x[None] / 255)["detections"]
     assert prepared.placement is not None
     spec = detector.spec
@@ -277,12 +276,12 @@ def test_boxes_of_a_head_without_suppression(agnostic):
     # No side is negative.
     values[:, :4] = values[:, :4].abs()
     heads = [values, values]
-    options = DetectionOptions(conf=0.4, max_det=5, agnostic_nms=agnostic)
-    found = detections(heads, spec, options)
+    selection = Selection(conf=0.4, max_det=5, agnostic_nms=agnostic)
+    found = detections(heads, spec, selection)
     boxes, scores = decode(heads, spec)
     for k in range(2):
         own = found[found[:, 0] == k]
-        chosen = Selection.of(options).select(boxes[k], scores[k], nms=False)
+        chosen = selection.select(boxes[k], scores[k], nms=False)
         assert len(own) == 5 and len(set(own[:, 5].tolist())) == 5
         torch.testing.assert_close(own[:, 5], chosen.confidence)
         assert own[:, 6].tolist() == chosen.class_id.tolist()

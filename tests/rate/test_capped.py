@@ -134,7 +134,7 @@ KINDS = {
     "burst": (Neuron(gamma=8), {}),
     "ibt": (Neuron("ibt"), {}),
     "switches": (Neuron(events="switches"), {}),
-    "msat": (Neuron("msat", gamma=8), {"det": False}),
+    "msat": (Neuron("msat", gamma=8), {"tau_rd": 0}),
 }
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import BenchmarkOptions, Rows
-from spiking_yolo.apps.benchmark.baselines import baseline_of
 from spiking_yolo.apps.benchmark.layers import layers
 from spiking_yolo.apps.console import write
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate.baselines import baseline_of
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.distributed import usable_device

@@ -122,7 +122,7 @@ def write(options: DemoOptions) -> int:
         raise UserError("the page draws boxes: give the weights of a detector")
     files = runtime(options.runtime)
     print("writing the network, which takes about a minute", file=sys.stderr)
-    model = spiking_model(converted, stateful=True, boxes=options, counts=True)
+    model = spiking_model(converted, stateful=True, boxes=options.selection(), counts=True)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     files |= {
         "index.html": _page(converted, metadata, options.conf).encode(),

@@ -101,7 +101,7 @@ def write_onnx(options: ExportOptions) -> str:
     require("onnxscript", "onnx")
     from spiking_yolo.onnx.model import ann_model, spiking_model
 
-    boxes = DetectionOptions(**options.box_options()) if options.boxes else None
+    boxes = options.selection() if options.boxes else None
     if options.ann:
         ann = load_ann(options)
         model = ann_model(ann.graph, ann.spec, boxes=boxes)

@@ -69,7 +69,7 @@ class CompleteNetwork:
         self.dead_zone = dead_zone
         self.watch: Callable[[str, Tensor, Tensor], None] | None = None
         self.least = least or {}
-        sizes = shapes(self.graph, *imgsz)
+        self._sizes = sizes = shapes(self.graph, *imgsz)
         self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
         # Max pooling that reads neurons, and sends events of its own -> the activation.
         self._pools: dict[str, str] = {}
@@ -97,7 +97,7 @@ class CompleteNetwork:
 
     def _rounded(self, values: NeuronParameters) -> Graph:
         """The network as it is computed, with weights of 8 bits; rounding passes gradients on."""
-        graph = distribute_sums(replace(self.graph, tensors=self.tensors))
+        graph = distribute_sums(replace(self.graph, tensors=self.tensors), self._sizes)
         thetas = {name: values[name]["theta"].detach() for name in self.sites}
         tensors = dict(graph.tensors)
         with torch.no_grad():

@@ -13,6 +13,7 @@ from torch import Tensor
 from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.graph.dtypes import own_dtypes
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import Size, size_name
@@ -207,6 +208,7 @@ class Statistics:
         return cls(named, weights_sha256, imgsz, ImageList(**content["images"]))
 
 
+@own_dtypes()
 @torch.no_grad()
 def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     """Histograms of the pre-activations of every activation node over batches of images [N, C, H,

@@ -92,22 +92,17 @@ def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | Non
 
 def activation(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     x = builder.feature(args[0])
-    attrs = _activation_attributes(node, args)
-    if x is None or attrs is None or not 0 <= attrs["slope"] < 1:
+    attrs: dict[str, Any] = {"slope": 0.0}
+    if node.op == "LeakyRelu":
+        attrs["slope"] = float(node.attrs.get("alpha", 0.01))
+    elif node.op == "Clip":
+        numbers = [arg.flatten() for arg in args[1:] if isinstance(arg, Tensor) and arg.numel()]
+        if len(numbers) != 2 or numbers[0] != 0 or not 0 < numbers[1] < torch.inf:
+            return None
+        attrs["cap"] = float(numbers[1])
+    if x is None or not 0 <= attrs["slope"] < 1:
         return None
     return builder.emit("activation", node.name, x, **attrs)
-
-
-def _activation_attributes(node: OnnxNode, args: Args) -> dict[str, Any] | None:
-    numbers = [arg.flatten() for arg in args[1:] if isinstance(arg, Tensor) and arg.numel()]
-    match node.op:
-        case "Relu":
-            return {"slope": 0.0}
-        case "LeakyRelu":
-            return {"slope": float(node.attrs.get("alpha", 0.01))}
-        case "Clip" if len(numbers) == 2 and numbers[0] == 0 and 0 < numbers[1] < torch.inf:
-            return {"slope": 0.0, "cap": float(numbers[1])}
-    return None
 
 
 def max_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:

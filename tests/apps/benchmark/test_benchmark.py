@@ -11,10 +11,10 @@ import torch
 from helpers.tiny import YOLO, photo, run_tool, write_tiny
 
 from spiking_yolo.apps.benchmark import Baseline, run
-from spiking_yolo.apps.benchmark.baselines import baseline_of, photographs
 from spiking_yolo.apps.benchmark.layers import GROWTH, growth
 from spiking_yolo.apps.benchmark.run import figures, interleaved
 from spiking_yolo.errors import UserError, pip_install
+from spiking_yolo.evaluate.baselines import baseline_of, photographs
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.program import Timing
 from spiking_yolo.options import MethodOptions, load

@@ -152,6 +152,11 @@ def test_tracks(detect, weights, clip, entries, capsys):
     assert "; tracks: " in capsys.readouterr().out
 
 
+def test_photographs_have_no_tracks(detect, image):
+    with pytest.warns(Notice, match="photographs have no tracks"):
+        assert detect(image, "--track") == 0
+
+
 def test_a_broken_file_among_others_is_reported_and_skipped(detect, image, tmp_path, capsys):
     folder = tmp_path / "mixed"
     folder.mkdir()

@@ -1,10 +1,15 @@
 """The ANN as others run it: in PyTorch, onnxruntime or OpenVINO, in float32 or 8 bits."""
 
 import logging
+import math
+import os
+import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -12,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.benchmark import Baseline
-from spiking_yolo.apps.console import quiet
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError, require
@@ -28,9 +31,7 @@ PAUSE = 0.05
 Reference = Callable[[Tensor], Any]
 
 
-def baseline_of(
-    converted: Converted, name: Baseline, device: torch.device
-) -> tuple[Reference, float]:
+def baseline_of(converted: Converted, name: str, device: torch.device) -> tuple[Reference, float]:
     """A forward pass of the ANN, and the pause that it needs beside PyTorch.
 
     Raises:
@@ -62,6 +63,23 @@ def onnxruntime(converted: Converted, int8: bool = False) -> Reference:
             path = quantize(path, photographs(converted.spec))
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {"images": x.cpu().numpy()})
+
+
+def seconds_of_8_bits(converted: Converted, height: int, width: int, runs: int = 15) -> float:
+    """What the ANN takes per image in onnxruntime in 8 bits: the median of some runs, by the clock;
+    nan where onnxruntime is not installed.
+    """
+    spec = replace(converted.spec, height=height, width=width)
+    try:
+        run = onnxruntime(replace(converted, spec=spec), int8=True)
+    except UserError:
+        return math.nan
+    x, spent = torch.full((1, 3, height, width), 0.5), list[float]()
+    for _ in range(runs):
+        start = time.perf_counter()
+        run(x)
+        spent.append(time.perf_counter() - start)
+    return median(spent)
 
 
 def quantize(path: Path, images: list[np.ndarray]) -> Path:
@@ -97,7 +115,7 @@ def openvino(converted: Converted) -> Reference:
             f"the baseline openvino-int8 needs OpenVINO ({error}): {install}"
         ) from error
     core, threads = ov.Core(), torch.get_num_threads()
-    with TemporaryDirectory() as folder, quiet():
+    with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         model = core.read_model(write_ann(converted, Path(folder)))
         nncf.set_log_level(logging.ERROR)
         images = photographs(converted.spec)
