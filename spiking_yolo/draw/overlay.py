@@ -116,8 +116,8 @@ def draw_rates(
             _draw_boxes(axes, boxes, names, (width, height), width / wide)
             y -= MARGIN / 2 + BAR
             bar = figure.add_axes((x / total[0], y / total[1], wide / total[0], BAR / total[1]))
-            numbers = [one for one in MaxNLocator(4).tick_values(0, top) if one <= top]
-            how: dict[str, Any] = {"orientation": "horizontal", "ticks": numbers}
+            numbers = np.array(MaxNLocator(4).tick_values(0, top))
+            how: dict[str, Any] = {"orientation": "horizontal", "ticks": numbers[numbers <= top]}
             figure.colorbar(colours, cax=bar, label=RATE, **how)
             bar.tick_params(length=2, pad=1)
             bar.xaxis.labelpad = 1

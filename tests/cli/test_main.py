@@ -8,7 +8,7 @@ import pytest
 from cyclopts import CycloptsError
 from helpers.tiny import parse
 
-from spiking_yolo.cli import COMMANDS, call, program, with_values
+from spiking_yolo.cli import COMMANDS, call, program
 from spiking_yolo.convert import methods
 from spiking_yolo.errors import UserError
 
@@ -124,7 +124,7 @@ def test_overlay_has_a_value_or_none():
         ("detect a.jpg --overlay layer8,layer14", ("layer8", "layer14")),
         ("detect --overlay=layer8 a.jpg", ("layer8",)),
     ):
-        read = parse(with_values(line.split()))
+        read = options(line)
         assert (read.sources[0][-4:], read.overlay) == (".jpg", layers), line
 
 

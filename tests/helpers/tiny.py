@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers.calibrating import calibrate_on
 from helpers.darknet_files import write_weights
-from spiking_yolo.cli import call, program
+from spiking_yolo.cli import call, program, with_values
 from spiking_yolo.models.darknet import DarknetNet, parse_cfg
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
 
 def parse(argv: list[str]) -> Any:
     """The options of a command, which is not run."""
-    _, bound, _ = program().parse_args(argv, exit_on_error=False, print_error=False)
+    _, bound, _ = program().parse_args(with_values(argv), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     return bound.arguments["options"]
 
