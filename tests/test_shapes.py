@@ -184,7 +184,7 @@ def test_networks_of_shapes_are_made_once_and_a_handful_is_kept(weights):
     assert shapes.network(specs[0]) is not first and len(made) == KEPT + 2
     detector = SpikingYOLO(weights)
     detector.detect(weights.parent / "photos/a.png")
-    assert pickle.loads(pickle.dumps(detector))._shapes._networks == {}
+    assert pickle.loads(pickle.dumps(detector))._engine.shapes._networks == {}
 
 
 def test_a_video_at_its_own_shape_as_a_stream_of_that_size(weights):

@@ -137,9 +137,9 @@ def test_classes(classes, tmp_path):
     folder = tmp_path / "exp"
     content, rows = results(folder), json.loads((folder / "predictions_ann.json").read_text())
     network = load(weights, "p-norm")
-    observer = Observer(None, network.graph, network.spec)
+    observer = Observer(network.network(), network.graph, network.spec)
     for row in rows:
-        (seen,) = observer.observe([data / "test" / row["image"]], 0, want=("boxes", "ann"))
+        seen = observer.observe_ann(data / "test" / row["image"])
         assert seen.ann is not None and row["class_id"] == seen.ann.class_id.tolist()
     top1 = np.mean([row["class_id"][0] == row["label"] for row in rows])
     top5 = np.mean([row["label"] in row["class_id"] for row in rows])
