@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, get_args
@@ -27,7 +27,7 @@ from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, side_or_size
 from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.observe import Input, Observer, Shapes, Want, read_input
+from spiking_yolo.observe import Input, Observation, Observer, Shapes, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
 from spiking_yolo.spikes.readout import Network
@@ -125,24 +125,14 @@ class SpikingYOLO:
         given = read_network(default_weights() if weights is None else weights, **reading)
         chosen = {"calibration": calibration, "statistics": statistics, **reading}
         self._prepared = partial(prepare, given, method, settings, **chosen)
-        network = self._prepared()
-        self.spec = network.spec
+        # What the files have: it may have no thresholds.
+        self._stored = self._prepared()
+        self.spec = self._stored.spec
         if self.spec.task != "detect":
             raise UserError(f"a classifier finds no boxes: use `{command('eval')}`")
-        self._graph = network.graph.to(self.device)
         exact = imgsz is not None and isinstance(side_or_size(imgsz), tuple)
         self._own = not (square or exact)
-        self._costs = CostsByShape(network)
-        self._uncalibrated: Uncalibrated | None = None
-        self._converted: Converted | None = None
-        # Simulators that no call uses now.
-        self._idle: list[Network] = []
-        self._shapes = Shapes(self._graph, self.spec, self._network_of, self._own)
-        self._of_videos: SpikingYOLO | None = None
-        if isinstance(network, Uncalibrated):
-            self._uncalibrated = network
-        else:
-            self._use(network)
+        self._engine = _Engine(self._stored, self.device, self._own)
 
     def __getattr__(self, name: str) -> Any:
         """What Ultralytics has and this has elsewhere is answered with where."""
@@ -179,32 +169,23 @@ class SpikingYOLO:
             >>> detector.calibrate("photos/")
             >>> detector.save("best-spiking.safetensors")
         """
-        if self._uncalibrated is None:
+        if isinstance(self._stored, Converted):
             again = f"use it as it is, or `{command('calibrate')}`"
             raise UserError(f"the thresholds of this network come from a file: {again}")
-        self._use(self._uncalibrated.convert(_pictures(images, bgr)))
+        network = self._stored.convert(_pictures(images, bgr))
+        self._engine = _Engine(network, self.device, self._own)
 
     @property
     def converted(self) -> Converted:
         """The converted network. Raises UserError as long as it has no thresholds."""
-        if self._converted is None:
-            missing = f"{self._source.provenance['weights']} has no thresholds yet"
-            raise UserError(f"{missing}: give photographs to detect, or to SpikingYOLO.calibrate")
-        return self._converted
-
-    @property
-    def _source(self) -> Converted | Uncalibrated:
-        """The network as far as it is known."""
-        source = self._converted or self._uncalibrated
-        assert source is not None
-        return source
+        return self._engine.converted
 
     def __repr__(self) -> str:
-        weights = self._source.provenance.get("weights", "a network")
-        method = self._source.recipe.title
+        network = self._engine.network
+        weights, method = network.provenance.get("weights", "a network"), network.recipe.title
         size, count = f"{self.spec.height} x {self.spec.width} px", len(self.names)
         text = f"SpikingYOLO of {weights}: {method}, {size}, {count} classes, {self.device}"
-        if self._converted is None:
+        if isinstance(network, Uncalibrated):
             text += ", no thresholds yet"
         return text
 
@@ -216,7 +197,7 @@ class SpikingYOLO:
     @property
     def method(self) -> str:
         """Name of the conversion method."""
-        return self._source.recipe.name
+        return self._engine.network.recipe.name
 
     def detect(
         self,
@@ -258,14 +239,12 @@ class SpikingYOLO:
         images = _listed_images(image)
         if len(images) != 1:
             raise UserError(f"{len(images)} images are given to detect: use SpikingYOLO.predict")
-        self._calibrate_once(_listed(images, bgr))
+        engine = self._calibrated(_listed(images, bgr))
         read = read_input(images[0], bgr=bgr)
-        observer = self.observer(selection)
+        observer = engine.observer(selection)
         (seen,) = observer.observe([read], T, times, want=wanted, progress=progress)
-        if not self.converted.recipe.complete:
-            assert observer.network is not None
-            self._idle.append(observer.network)
-        return Result.of(seen, self.names, self._source.recipe, self._costs(seen))
+        engine.release(observer)
+        return engine.result(seen)
 
     def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
         """Detect objects in any number of images, by the name that Ultralytics has for it.
@@ -283,7 +262,7 @@ class SpikingYOLO:
         """
         images = _listed_images(source)
         options["steps"] = checked_steps(options.get("steps", ()), None)
-        self._calibrate_once(_listed(images, options.get("bgr", False)))
+        self._calibrated(_listed(images, options.get("bgr", False)))
         return [self.detect(one, **options) for one in images]
 
     __call__ = predict
@@ -304,11 +283,10 @@ class SpikingYOLO:
         Raises:
             UserError: As `detect`.
         """
-        selection = self._selection(boxes)
-        observer = Observer(self._shapes, self._graph, self.spec, selection)
-        prepared = read_input(image, bgr=bgr)
-        (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
-        return Result.of_ann(seen, self.names, self._costs(seen))
+        selection, engine = self._selection(boxes), self._engine
+        observer = Observer(engine.shapes, engine.graph, self.spec, selection)
+        seen = observer.observe_ann(read_input(image, bgr=bgr))
+        return Result.of_ann(seen, self.names, engine.costs(seen))
 
     def stream(
         self,
@@ -358,16 +336,16 @@ class SpikingYOLO:
             ...     print(result.frame, result.counts(), result.operations_per_mac)
         """
         selection = self._selection(boxes)
-        recipe = self._source.recipe
+        recipe = self._engine.network.recipe
         needed = 1 if recipe.keeps_frames else needed_timesteps(recipe.name)
         times, T = _timesteps(steps, T, needed)
         wanted = _wanted(want)
         every = check_count("every", every)
         source = frames_of(frames, bgr)
         trackers = [Tracker(source.fps / every, track_conf) for _ in range(2 * track)]
-        detector = self if lossless else self._for_videos()
+        detector = self if lossless else self._for_videos
         if lossless:
-            check_lossless(self._source.recipe)
+            check_lossless(recipe)
 
         def inputs() -> Iterator[Input]:
             for k, image in enumerate(source.frames(every)):
@@ -381,36 +359,33 @@ class SpikingYOLO:
                 assert frame.image is not None
                 first.append(frame)
                 pictures = [Picture("the first frame", frame.image)]
-                if detector._converted is not None or frame.image.std() > PLAIN:
+                known = isinstance(detector._engine.network, Converted)
+                if known or frame.image.std() > PLAIN:
                     break
             if not first:
                 return
-            detector._calibrate_once(pictures)
-            observer = detector.observer(selection)
+            engine = detector._calibrated(pictures)
+            observer = engine.observer(selection)
             following = chain(first, waiting)
             for seen in observer.follow(following, T, times, lossless=lossless, want=wanted):
                 if trackers and "ann" in wanted:
                     seen = replace(seen, ann=trackers[1].update(seen.ann_boxes, seen.cut))
-                costs = detector._costs(seen)
-                result = Result.of(seen, self.names, detector._source.recipe, costs)
+                result = engine.result(seen)
                 yield result.tracked(trackers[0]) if trackers else result
 
         return results()
 
+    @cached_property
     def _for_videos(self) -> "SpikingYOLO":
         """This one, or another with the calibration `video` where the user has made one."""
-        if self._of_videos is None:
-            self._of_videos, network = self, self._prepared(video=True)
-            if isinstance(network, Converted) and network.recipe != self._source.recipe:
-                self._of_videos = SpikingYOLO(network, square=not self._own, device=self.device)
-        return self._of_videos
+        network = self._prepared(video=True)
+        if isinstance(network, Converted) and network.recipe != self._engine.network.recipe:
+            return SpikingYOLO(network, square=not self._own, device=self.device)
+        return self
 
     def observer(self, selection: Selection | None = None) -> Observer:
         """An Observer with a network of its own: it sees more than a Result holds."""
-        shapes = self._shapes
-        if not self.converted.recipe.complete:
-            shapes = shapes.of(self._free_simulator())
-        return Observer(shapes, self._graph, self.spec, selection or Selection())
+        return self._engine.observer(selection or Selection())
 
     def _selection(self, boxes: BoxOptions) -> Selection:
         """The options of a call, checked."""
@@ -420,36 +395,68 @@ class SpikingYOLO:
         classes = class_ids(boxes.get("classes"), self.names)
         return Selection(**{**boxes, "classes": classes})
 
-    def _calibrate_once(self, pictures: Iterable[Picture]) -> None:
-        """Take the thresholds from pictures unless there are any."""
-        if self._uncalibrated is None or self._converted is not None:
-            return
-        with _CALIBRATING:
-            # Another thread may have been faster.
-            if self._converted is None:
-                self._use(self._uncalibrated.convert(pictures))
+    def _calibrated(self, pictures: Iterable[Picture]) -> "_Engine":
+        """The engine, with thresholds from these pictures if it has none."""
+        if isinstance(self._engine.network, Uncalibrated):
+            with _CALIBRATING:
+                # Another thread may have been faster.
+                if isinstance(self._engine.network, Uncalibrated):
+                    network = self._engine.network.convert(pictures)
+                    self._engine = _Engine(network, self.device, self._own)
+        return self._engine
 
-    def _use(self, converted: Converted) -> None:
-        self._graph = converted.graph.to(self.device)
-        self._costs = CostsByShape(converted)
-        self._shapes = Shapes(self._graph, self.spec, self._network_of, self._own)
-        self._idle = []
-        # Last, so that other threads see all of it.
-        self._converted = converted
 
-    def _network_of(self, spec: Spec) -> Network:
-        return replace(self.converted, spec=spec).network(self.device)
+class _Engine:
+    """A network on its device, and what the calls of a detector share of it.
 
-    def _free_simulator(self) -> Network:
-        """One that no other call uses; networks of whole numbers have no state."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self.converted.network(self.device)
+    Args:
+        network: The network, converted or without thresholds.
+        device: Where it runs.
+        own: Whether images have their own shape, see Shapes.
+    """
+
+    def __init__(self, network: Converted | Uncalibrated, device: torch.device, own: bool):
+        self.network, self.device = network, device
+        self.graph = network.graph.to(device)
+        self.costs = CostsByShape(network)
+        self.shapes = Shapes(self.graph, network.spec, self._built, own)
+        # Simulators that no call uses now.
+        self._idle: list[Network] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what is pickled, makes its networks anew."""
+        """A copy, or what is pickled, makes its simulators anew."""
         return {**self.__dict__, "_idle": []}
+
+    @property
+    def converted(self) -> Converted:
+        """The network with its thresholds. Raises UserError if it has none."""
+        if isinstance(self.network, Uncalibrated):
+            missing = f"{self.network.provenance['weights']} has no thresholds yet"
+            raise UserError(f"{missing}: give photographs to detect, or to SpikingYOLO.calibrate")
+        return self.network
+
+    def _built(self, spec: Spec) -> Network:
+        return replace(self.converted, spec=spec).network(self.device)
+
+    def observer(self, selection: Selection) -> Observer:
+        """An observer whose network no other call uses, or one of whole numbers, without state."""
+        shapes = self.shapes
+        if not self.converted.recipe.complete:
+            try:
+                simulator = self._idle.pop()
+            except IndexError:
+                simulator = self._built(self.network.spec)
+            shapes = shapes.of(simulator)
+        return Observer(shapes, self.graph, self.network.spec, selection)
+
+    def release(self, observer: Observer) -> None:
+        """Let other calls have the simulator of an observer."""
+        if not self.network.recipe.complete:
+            self._idle.append(observer.network)
+
+    def result(self, seen: Observation) -> Result:
+        """What was observed as a Result."""
+        return Result.of(seen, self.network.spec.names, self.network.recipe, self.costs(seen))
 
 
 def _timesteps(steps: Any, T: int | None, needed: int) -> tuple[list[int], int]:

@@ -6,7 +6,8 @@ network and the ANN on it, decodes their outputs, compares them and counts what 
         print(seen.path, seen.steps[4].error, seen.last.operations)
 
 One run to T gives an `Observation` per image with a `StepObservation` for each of `steps` and T.
-T=0 runs the ANN alone. The frames of a video, whose state stays in the network, are followed:
+`observe_ann` runs the ANN alone. The frames of a video, whose state stays in the network, are
+followed:
 
     frames = (read_input(image, frame=n) for n, image in enumerate(video))
     for seen in observer.follow(frames):
@@ -238,7 +239,7 @@ class StepObservation:
         return {name: n + self.pooled[name] + self.encoded[name] for name, n in self.sent.items()}
 
 
-# What the ANN sends.
+# What the ANN sends, which takes no step.
 NOTHING = StepObservation(0, None, (), {}, {}, {}, {}, {}, 0.0, 0)
 
 
@@ -280,8 +281,8 @@ class Observation:
 
     @property
     def last(self) -> StepObservation:
-        """The network after T steps."""
-        return self.steps[self.T]
+        """The network after T steps; of the ANN alone NOTHING."""
+        return self.steps.get(self.T, NOTHING)
 
     @property
     def neurons(self) -> int:
@@ -297,6 +298,11 @@ class Observation:
         """See the function `mean_rate`, over all layers and t steps."""
         step = self.steps[t]
         return mean_rate(step.total_spikes, self.neurons, step.active_steps)
+
+    def of_ann(self) -> "Observation":
+        """What was seen of the ANN: its prediction, and the time that it took."""
+        seconds = replace(self.seconds, network=self.seconds.ann, decode=self.seconds.ann_decode)
+        return replace(self, T=0, steps={}, seconds=seconds)
 
     def record(self) -> "Observation":
         """The same without pixels and outputs: what a log and a table need."""
@@ -337,22 +343,21 @@ class Observer:
     """A spiking network beside the ANN that it was converted from.
 
     Args:
-        networks: The spiking network, or those of several shapes; None where only the ANN is
-            observed.
+        networks: The spiking network, or those of several shapes.
         graph: The ANN, on the device of the network.
         spec: How images enter, and what outputs mean.
         selection: Which boxes of a detector count.
         quantised: Bits -> the ANN with activations of so many bits, whose predictions are wanted.
     """
 
-    networks: Network | Shapes | None
+    networks: Network | Shapes
     graph: Graph
     spec: Spec
     selection: Selection = field(default_factory=Selection)
     quantised: Mapping[int, Forward] = field(default_factory=dict)
 
     @property
-    def network(self) -> Network | None:
+    def network(self) -> Network:
         """The spiking network for images of the Spec's size."""
         if isinstance(self.networks, Shapes):
             return self.networks.network(self.spec)
@@ -384,7 +389,7 @@ class Observer:
 
         Args:
             images: Files, PIL images or RGB arrays, read on use; or Inputs that are read already.
-            T: Timesteps; 0 runs the ANN alone.
+            T: Timesteps.
             steps: Timesteps in 1..T to observe besides T.
             want: What to find out; see Want. Events and operations are always counted.
             batch: Images that are simulated together.
@@ -406,19 +411,20 @@ class Observer:
                 observer = self.at(batch_of_shape[0])
                 x = observer._stack(batch_of_shape)
                 start = time.perf_counter()
-                if T:
-                    assert observer.network is not None
-                    options: Any = {"probes": probes, "progress": progress}
-                    run = observer.network.run(x, T, steps, maps=has_maps(want), **options)
-                else:
-                    run = observer._ann_run()
+                options: Any = {"probes": probes, "progress": progress}
+                run = observer.network.run(x, T, steps, maps=has_maps(want), **options)
                 yield from observer._observations(batch_of_shape, x, run, T, want, start)
 
-    def _ann_run(self) -> Run:
-        """Of the ANN alone, which sends nothing."""
-        sizes = shapes(self.graph, self.spec.height, self.spec.width)
+    def observe_ann(self, image: ImageSource | Input) -> Observation:
+        """Run the ANN alone on an image. Raises UserError if it cannot be read."""
+        inputs = [self._read(image)]
+        observer = self.at(inputs[0])
+        sizes = shapes(self.graph, observer.spec.height, observer.spec.width)
         senders = [node.name for node in self.graph.activations]
-        return Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
+        run = Run({}, {}, 0, *total_macs(self.graph, sizes, senders))
+        x, want = observer._stack(inputs), set[Want](("boxes", "ann"))
+        (seen,) = observer._observations(inputs, x, run, 0, want, time.perf_counter())
+        return seen
 
     def follow(
         self,
@@ -448,7 +454,6 @@ class Observer:
         for frame in frames:
             inputs = [self._read(frame)]
             observer = self.at(inputs[0])
-            assert observer.network is not None
             if stream is None:
                 stream = Stream(observer.network, T, lossless)
             stream.network = observer.network

@@ -10,16 +10,11 @@ The options of a command are a frozen dataclass that inherits the groups it need
     output    OutputOptions
 """
 
-import platform
-import shlex
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from spiking_yolo import __version__
 from spiking_yolo.arguments import (
     BOXES,
     COMMAS,
@@ -36,7 +31,7 @@ from spiking_yolo.arguments import (
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import CONF, IOU, MAX_DET
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import PROGRAM, default_weights
+from spiking_yolo.io.assets import default_weights
 from spiking_yolo.io.names import Size
 from spiking_yolo.recipe import Recipe
 
@@ -47,12 +42,6 @@ if TYPE_CHECKING:
     from spiking_yolo.models.load import Ann
 
 Item = TypeVar("Item")
-# (what, how much of it is done, of how much or None, remark="").
-Progress = Callable[..., Any]
-
-
-def silent(*_: object) -> None:
-    """A callback that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -268,17 +257,3 @@ def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:
     if chosen and T is not None and chosen[-1] > T:
         raise UserError(f"--steps must lie in 1..{T} (--T), not {','.join(map(str, steps))}")
     return chosen
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that compute, by name."""
-    result = {"spiking_yolo": __version__, "python": platform.python_version()}
-    for name in ("torch", "torchvision", "numpy", "pycocotools"):
-        result[name] = metadata.version(name)
-    return result
-
-
-def command_line() -> str:
-    """What was typed to run this process, without the folder of the program."""
-    program = Path(sys.argv[0]).name
-    return shlex.join([PROGRAM if program == "__main__.py" else program, *sys.argv[1:]])

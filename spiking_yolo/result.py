@@ -17,7 +17,7 @@ from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
 from spiking_yolo.metrics.costs import NetworkCosts
-from spiking_yolo.observe import NOTHING, Observation, StepObservation
+from spiking_yolo.observe import Observation, StepObservation, mean_rate
 from spiking_yolo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Result:
         seen: What was observed: all costs, by step and layer, and the image with its place in the
             input of the network.
         names: Class names, by id.
-        recipe: The conversion method; None for the original network, which has no steps.
+        method: Name of the conversion method; "ann" for the original network, which takes no step.
+        remark: "weights tuned without labels", of a method that does that.
         costs: What the energy rests on besides what was observed.
         detections: The boxes after T steps, in pixels of the image, best first; see also `boxes`.
 
@@ -53,7 +54,8 @@ class Result:
 
     seen: Observation
     names: tuple[str, ...]
-    recipe: Recipe | None
+    method: str
+    remark: str
     costs: NetworkCosts
     detections: Detections
 
@@ -62,12 +64,12 @@ class Result:
         cls, seen: Observation, names: tuple[str, ...], recipe: Recipe, costs: NetworkCosts
     ) -> "Result":
         """The result of the spiking network in an observation."""
-        return cls(seen, names, recipe, costs, seen.last.boxes)
+        return cls(seen, names, recipe.label, recipe.remark, costs, seen.last.boxes)
 
     @classmethod
     def of_ann(cls, seen: Observation, names: tuple[str, ...], costs: NetworkCosts) -> "Result":
         """The result of the ANN in an observation."""
-        return cls(seen, names, None, costs, seen.ann_boxes)
+        return cls(seen.of_ann(), names, "ann", "", costs, seen.ann_boxes)
 
     def __getattr__(self, name: str) -> Any:
         """What Ultralytics has and this has elsewhere is answered with where."""
@@ -136,19 +138,9 @@ class Result:
         return self.seen.cut
 
     @property
-    def method(self) -> str:
-        """Name of the conversion method; "ann" for the original network."""
-        return "ann" if self.recipe is None else self.recipe.label
-
-    @property
-    def remark(self) -> str:
-        """ "weights tuned without labels", of a method that does that."""
-        return "" if self.recipe is None else self.recipe.remark
-
-    @property
     def T(self) -> int:
         """Timesteps; 0 for the ANN."""
-        return 0 if self.recipe is None else self.seen.T
+        return self.seen.T
 
     @property
     def seconds(self) -> float:
@@ -159,9 +151,7 @@ class Result:
     def speed(self) -> dict[str, float]:
         """Milliseconds by the names of Ultralytics: preprocess, inference, postprocess."""
         spent = self.seen.seconds
-        parts = (spent.read, spent.network, spent.decode)
-        if self.recipe is None:
-            parts = (spent.read, spent.ann, spent.ann_decode)
+        parts = spent.read, spent.network, spent.decode
         names = ("preprocess", "inference", "postprocess")
         return {name: 1e3 * seconds for name, seconds in zip(names, parts, strict=True)}
 
@@ -174,15 +164,15 @@ class Result:
     @property
     def steps(self) -> dict[int, Detections]:
         """t -> boxes, for the requested steps and T; empty for the ANN."""
-        if self.recipe is None:
-            return {}
         steps = {t: step.boxes for t, step in self.seen.steps.items()}
-        return {**steps, self.T: self.detections}
+        if self.T in steps:
+            steps[self.T] = self.detections
+        return steps
 
     @property
     def last(self) -> StepObservation:
         """What the network sent after T steps, the ANN nothing: see StepObservation."""
-        return NOTHING if self.recipe is None else self.seen.last
+        return self.seen.last
 
     @property
     def spikes(self) -> float:
@@ -207,7 +197,7 @@ class Result:
     @property
     def mean_rate(self) -> float:
         """Spikes per neuron and timestep until nothing was sent any more."""
-        return 0.0 if self.recipe is None else self.seen.mean_rate(self.T)
+        return mean_rate(self.spikes, self.seen.neurons, self.last.active_steps)
 
     @property
     def operations(self) -> dict[str, float]:
@@ -217,16 +207,12 @@ class Result:
     @property
     def operations_per_mac(self) -> float:
         """Synaptic operations, as this method counts them, per multiply-accumulate of the ANN."""
-        if self.recipe is None:
-            return 0.0
-        return self.last.operations[self.recipe.counting] / self.seen.macs
+        return self.operations.get(self.costs.counting, 0.0) / self.seen.macs
 
     @property
     def energy(self) -> dict[str, float]:
         """Key of a cost model, such as "int8" -> mJ: see `spiking_yolo.metrics.energy`."""
-        if self.recipe is None:
-            return self.ann_energy
-        return self.costs.energies(self.seen, self.T)
+        return self.costs.energies(self.seen, self.T) if self.T else self.ann_energy
 
     @property
     def ann_energy(self) -> dict[str, float]:
@@ -234,7 +220,7 @@ class Result:
         return self.costs.ann_energies(self.seen)
 
     def _cost(self) -> str:
-        if self.recipe is None:
+        if not self.T:
             return "ANN"
         cost = f"T={self.T}, {self.operations_per_mac:.2f} operations per MAC"
         return f"{cost}; {self.remark}" if self.remark else cost

@@ -39,9 +39,10 @@ from spiking_yolo.data.sources import image_paths
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
+from spiking_yolo.io.runs import Progress
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
-from spiking_yolo.options import Progress, drawn, load_ann
+from spiking_yolo.options import drawn, load_ann
 from spiking_yolo.recipe import Recipe
 
 # Of a dataset of classes, whose images are small, so many are drawn for the statistics.

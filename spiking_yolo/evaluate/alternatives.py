@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import chain, islice
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import Tracker
 from spiking_yolo.evaluate.scoring import Batches
+from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import ANN_8_BIT, Row, predictions_of
 from spiking_yolo.evaluate.videos import VideoScorer
 from spiking_yolo.metrics.costs import CostsByShape
@@ -132,7 +132,7 @@ def motion(frames: Iterable[np.ndarray]) -> list[bool]:
 
 
 def alternative_rows(
-    seen: Batches, scorer: VideoScorer, every: Row, options: Any, seconds: float
+    seen: Batches, scorer: VideoScorer, every: Row, settings: Settings, seconds: float
 ) -> list[Row]:
     """Rows of the 8-bit ANN in every frame and in fewer, each charged its share of the frames.
 
@@ -140,7 +140,7 @@ def alternative_rows(
         seen: What was observed in each frame of each video.
         scorer: Scores their boxes.
         every: The row of the 8-bit ANN in every frame, with its energy per frame.
-        options: As of Row.of.
+        settings: The bootstrap.
         seconds: What the 8-bit ANN takes per frame.
     """
     boxes = predictions_of(seen, "8 bit")
@@ -153,7 +153,7 @@ def alternative_rows(
     for one in alternatives(boxes, rates, moves, track=find_spec("trackers") is not None):
         costs = {key: one.share * value for key, value in every.costs.items()}
         scored = scorer.score(seen, one.boxes)
-        rows.append(Row.of(one.name, scorer.name, scored, options, costs=costs))
+        rows.append(Row.of(one.name, scorer.name, scored, settings, costs=costs))
     return rows
 
 

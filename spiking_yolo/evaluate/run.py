@@ -23,9 +23,9 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
 from spiking_yolo.evaluate.baselines import seconds_of_8_bits
-from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.evaluate.quantised import quantised_ann
 from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
+from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import (
     Row,
     Table,
@@ -37,11 +37,11 @@ from spiking_yolo.evaluate.table import (
 )
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
 from spiking_yolo.io.distributed import Ranks, usable_device
+from spiking_yolo.io.runs import Progress, command_line, silent, versions
 from spiking_yolo.log import run_logged
 from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer, Shapes
-from spiking_yolo.options import Progress, command_line, silent, versions
 from spiking_yolo.spikes.readout import Network
 
 # Pixels up to which images of a detector are simulated four at once, which is 1.4 to 1.7 times as
@@ -70,7 +70,7 @@ def is_video(data: Path) -> bool:
     return format_of(data) is None and has_videos(data)
 
 
-def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
+def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
     """What is scored, as the files say: photographs with boxes, videos, or images of a class each.
 
     Raises:
@@ -80,26 +80,25 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     bare = format_of(data) is None
     if spec.task == "classify" and not bare:
         raise UserError(f"a classifier finds no boxes in {data}: give images in val/CLASS/")
-    if options.metric == "accuracy" or spec.task == "classify":
-        return scorer_of(open_classification(data, options.split), spec, options)
-    if bare and options.split and (data.is_dir() or has_videos(data)):
+    if settings.metric == "accuracy" or spec.task == "classify":
+        return scorer_of(open_classification(data, settings.split), spec, settings)
+    if bare and settings.split and (data.is_dir() or has_videos(data)):
         raise UserError(f"{data} has no splits: leave --split out")
     if is_video(data):
-        selection = options.selection(multi_label=True)
-        scorer = VideoScorer(open_videos(data), spec, selection, options.limit)
+        scorer = VideoScorer(open_videos(data), spec, settings.selection, settings.limit)
         if data.is_dir() and (beside := image_paths(data)):
             what = f"{len(beside)} photographs beside the videos in {data}"
             scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
         return scorer
     if bare and data.is_dir() and any(image_paths(data)):
-        return scorer_of(unlabelled(data, spec), spec, options)
-    dataset = open_detection(data, options.split, options.images, options.year)
+        return scorer_of(unlabelled(data, spec), spec, settings)
+    dataset = open_detection(data, settings.split, settings.images, settings.year)
     if not any(len(sample.labels) for sample in dataset.samples):
         raise UserError(
             f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"
             " whose boxes are compared with the ANN's"
         )
-    return scorer_of(dataset, spec, options)
+    return scorer_of(dataset, spec, settings)
 
 
 def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
@@ -114,28 +113,28 @@ def has_objects(dataset: DetectionSet) -> bool:
     return any(len(sample.labels) for sample in dataset.samples)
 
 
-def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOptions) -> Scorer:
+def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, settings: Settings) -> Scorer:
     """The scorer of a dataset that is open; `limit` draws some of its images."""
     marked = isinstance(dataset, DetectionSet) and has_objects(dataset)
-    if options.limit is not None and options.limit < len(dataset):
-        note = f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"
-        dataset = dataset.subset(options.limit, options.seed)
+    if settings.limit is not None and settings.limit < len(dataset):
+        note = f"{settings.limit} of {len(dataset)} images, by --limit; only these are scored"
+        dataset = dataset.subset(settings.limit, settings.seed)
         dataset = replace(dataset, notes=[*dataset.notes, note])
     if isinstance(dataset, LabelledSet):
         return ClassScorer(dataset, spec)
     if not marked:
-        return AgreementScorer(dataset, spec, options.selection(multi_label=True))
+        return AgreementScorer(dataset, spec, settings.selection)
     if not has_objects(dataset):
         raise UserError("no object is marked in the images that --limit draws: give more")
-    metric = dataset.metric if options.metric == "auto" else options.metric
+    metric = dataset.metric if settings.metric == "auto" else settings.metric
     kind = VocScorer if metric == "voc" else CocoScorer
-    return kind(dataset, spec, options.selection())
+    return kind(dataset, spec, settings.selection)
 
 
 def evaluate(
     networks: Mapping[str, Converted],
     scorer: Scorer,
-    options: EvalOptions = EvalOptions(),
+    settings: Settings = Settings(),
     setup: Setup = Setup(),
     statistics: Statistics | None = None,
 ) -> Table | None:
@@ -145,7 +144,7 @@ def evaluate(
         networks: By method; all converted before the first run, so that a missing calibration is
             found at once.
         scorer: Scorer of the images.
-        options: Timesteps, batch size and bootstrap.
+        settings: Timesteps, batch size and bootstrap.
         setup: Where and how it is computed.
         statistics: Activation statistics; with them there is a row of the 8-bit ANN, the rival of a
             spiking network.
@@ -164,18 +163,18 @@ def evaluate(
                 rivals[8] = quantised_ann(network.graph, statistics)
                 # Of the ANN, which all methods share.
                 statistics = None
-            seen = observe_all(title, variant, scorer, options, setup, rivals)
+            seen = observe_all(title, variant, scorer, settings, setup, rivals)
             if not setup.ranks.first:
                 continue
             files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
                 if own.name not in known:
-                    rows += ann_rows(seen[part], own, model, options)
+                    rows += ann_rows(seen[part], own, model, settings)
                     if rivals and isinstance(own, VideoScorer):
                         seconds = seconds_of_8_bits(network, *seen[part][0][0].size)
-                        rows[-1:] = alternative_rows(seen[part], own, rows[-1], options, seconds)
-                rows += step_rows(title, seen[part], own, model, options)
+                        rows[-1:] = alternative_rows(seen[part], own, rows[-1], settings, seconds)
+                rows += step_rows(title, seen[part], own, model, settings)
                 if rivals and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
             methods[title] = network.recipe.facts()
@@ -187,10 +186,10 @@ def evaluate(
     facts = {
         "dataset": scorer.name,
         "images": len(scorer),
-        "seed": options.seed,
+        "seed": settings.seed,
         "notes": scorer.notes,
         "imgsz": [first.spec.height, first.spec.width],
-        "own_shape": options.own_shape(scorer.video),
+        "own_shape": settings.own_frames if scorer.video else settings.own_photographs,
         "weights": first.provenance.get("weights"),
         "weights_sha256": first.provenance.get("weights_sha256"),
         "command": command_line(),
@@ -214,16 +213,15 @@ def observe_all(
     title: str,
     network: Converted,
     scorer: Scorer,
-    options: EvalOptions,
+    settings: Settings,
     setup: Setup,
     rivals: Mapping[int, Forward],
 ) -> Batches:
     """The records of each batch of images; in processes other than the first an empty list."""
-    steps, spec = options.timesteps, network.spec
-    if scorer.video and not (options.T or options.steps):
-        steps = (1,)
+    spec = network.spec
+    steps = settings.frame_steps if scorer.video else settings.steps
+    own = settings.own_frames if scorer.video else settings.own_photographs
     device = usable_device(setup.ranks.device)
-    own = options.own_shape(scorer.video)
     graph = network.graph.to(device)
 
     def made(spec: Spec) -> Network:
@@ -234,12 +232,12 @@ def observe_all(
     size = 4 if spec.height * spec.width <= SMALL else 1
     if spec.task == "classify":
         size = spec.images_at_once
-    size = options.batch or size
+    size = settings.batch or size
 
     def observe(batch: range) -> Iterator[Observation]:
         inputs = scorer.inputs(batch)
         if scorer.video:
-            lossless = options.lossless and network.recipe.keeps_frames
+            lossless = settings.lossless and network.recipe.keeps_frames
             seen = observer.follow(
                 inputs, steps[-1], steps, lossless=lossless, want=("boxes", "ann")
             )
@@ -264,7 +262,7 @@ def observe_all(
             "spiking_yolo": __version__,
             "device": device.type,
             "data": scorer.facts(),
-            "lossless": options.lossless,
+            "lossless": settings.lossless,
             "steps": steps,
             "batch": size,
             "bits": sorted(rivals),

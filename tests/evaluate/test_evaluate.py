@@ -23,8 +23,8 @@ from spiking_yolo.convert.load import load
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.errors import UserError
-from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.evaluate.run import scorer_of
+from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Observer
 
@@ -137,9 +137,9 @@ def test_classes(classes, tmp_path):
     folder = tmp_path / "exp"
     content, rows = results(folder), json.loads((folder / "predictions_ann.json").read_text())
     network = load(weights, "p-norm")
-    observer = Observer(None, network.graph, network.spec)
+    observer = Observer(network.network(), network.graph, network.spec)
     for row in rows:
-        (seen,) = observer.observe([data / "test" / row["image"]], 0, want=("boxes", "ann"))
+        seen = observer.observe_ann(data / "test" / row["image"])
         assert seen.ann is not None and row["class_id"] == seen.ann.class_id.tolist()
     top1 = np.mean([row["class_id"][0] == row["label"] for row in rows])
     top5 = np.mean([row["label"] in row["class_id"] for row in rows])
@@ -217,4 +217,4 @@ def test_a_draw_without_objects_is_refused():
     samples = [Sample.of(k, Path(str(k)), (9, 9), *empty) for k in range(50)]
     samples[0] = Sample.of(0, Path("0"), (9, 9), [[0, 0, 5, 5]], [0])
     with pytest.raises(UserError, match="--limit draws"):
-        scorer_of(DetectionSet("x", ("a",), samples, []), spec, EvalOptions(limit=1))
+        scorer_of(DetectionSet("x", ("a",), samples, []), spec, Settings(limit=1))

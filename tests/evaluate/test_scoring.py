@@ -14,8 +14,8 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.evaluate.scoring import CocoScorer, Scored
+from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import ANN, Row, changing, with_intervals
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
 from spiking_yolo.metrics.costs import NetworkCosts, exponentials, spike_value
@@ -53,7 +53,7 @@ def test_the_figures_of_coco(tmp_path: Path):
     classes = {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}
     assert scored.per_class == pytest.approx(classes, abs=1e-6)
     assert scored.objects == {"person": 3, "dog": 2, "toothbrush": 1}
-    interval = Row.of("a", "b", scored, EvalOptions(bootstrap=50)).resampling
+    interval = Row.of("a", "b", scored, Settings(bootstrap=50)).resampling
     assert interval is not None
     ends = interval.intervals()["mAP50"]
     assert ends.low < ends.value == scored.figures["mAP50"] < ends.high
@@ -76,7 +76,7 @@ def row(method: str, hits: list[int], T: int | None = None, **own: object) -> Ro
     data = AccuracyResampled({"top1": np.array(hits)})
     figures = {"top1": float(np.mean(hits))}
     scored = Scored(figures, resampled=lambda n, seed: Resampling.of(data, n, seed))
-    return Row.of(method, "data", scored, EvalOptions(bootstrap=200), T=T, **own)
+    return Row.of(method, "data", scored, Settings(bootstrap=200), T=T, **own)
 
 
 def test_intervals_are_paired():

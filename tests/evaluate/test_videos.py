@@ -14,8 +14,8 @@ from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.evaluate.options import EvalOptions
 from spiking_yolo.evaluate.run import evaluate, open_scorer
+from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import Row
 from spiking_yolo.graph import forward
 
@@ -50,8 +50,11 @@ def data(weights, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(weights, data) -> dict[tuple[str, str], Row]:
-    network, options = load(weights), EvalOptions(bootstrap=20, conf=0.05)
-    found = evaluate({"signed-digits": network}, open_scorer(data, network.spec, options), options)
+    selection = Selection(conf=0.05, max_det=100, multi_label=True)
+    network, settings = load(weights), Settings(bootstrap=20, selection=selection)
+    found = evaluate(
+        {"signed-digits": network}, open_scorer(data, network.spec, settings), settings
+    )
     assert found
     return {(row.data, row.method): row for row in found.rows}
 
@@ -121,8 +124,9 @@ def test_tracks_of_people_are_scored(weights, tmp_path):
     (tmp_path / "walk/gt").mkdir()
     lines = "".join(f"{k},1,10,10,20,20,1,-1,-1,-1\n" for k in range(1, FRAMES + 1))
     (tmp_path / "walk/gt/gt.txt").write_text(lines)
-    network, options = load(weights), EvalOptions(conf=0.05)
-    scorer = open_scorer(tmp_path / "walk", network.spec, options)
+    selection = Selection(conf=0.05, max_det=100, multi_label=True)
+    network, settings = load(weights), Settings(selection=selection)
+    scorer = open_scorer(tmp_path / "walk", network.spec, settings)
     assert scorer.main == ("AP50", "MOTA", "IDF1", "HOTA", "agree")
-    found = evaluate({"signed-digits": network}, scorer, options)
+    found = evaluate({"signed-digits": network}, scorer, settings)
     assert found and found.rows[0].figures["people"] == 1

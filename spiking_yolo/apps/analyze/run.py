@@ -33,8 +33,8 @@ from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import moved
 from spiking_yolo.io.json import columns, percent, write_csv
+from spiking_yolo.io.runs import Progress, silent
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
-from spiking_yolo.options import Progress, silent
 from spiking_yolo.rate.neurons import build_neurons
 from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.recipe import Recipe

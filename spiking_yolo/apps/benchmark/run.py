@@ -25,7 +25,8 @@ from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.json import columns
-from spiking_yolo.options import load, load_all, versions
+from spiking_yolo.io.runs import versions
+from spiking_yolo.options import load, load_all
 
 # The first frames of a video, which build what the later ones use.
 WARM = 3

@@ -32,10 +32,11 @@ from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.names import file_name
+from spiking_yolo.io.runs import Progress, silent
 from spiking_yolo.metrics.energy import COST_MODELS, MEANINGS
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Want
-from spiking_yolo.options import Progress, load, silent
+from spiking_yolo.options import load
 from spiking_yolo.result import Result
 
 # Timesteps on the slider of a page, of a long run.

@@ -24,9 +24,9 @@ from spiking_yolo.draw.page import THUMBNAIL, box_rows, data_uri, html_page, leg
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import Size, size_name
+from spiking_yolo.io.runs import command_line, versions
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.observe import Observation
-from spiking_yolo.options import command_line, versions
 from spiking_yolo.result import Result
 from spiking_yolo.spikes.operations import LayerSize, layer_sizes
 from spiking_yolo.spikes.plan import NetworkPlan
