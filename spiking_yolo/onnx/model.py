@@ -215,10 +215,11 @@ class ExportedConvolution(WholeConvolution):
                 sums.append(F.linear(part, levels.float()))
             else:
                 sums.append(F.conv2d(part, levels.float(), None, *geometry(a)))
-        whole = sum((each.to(torch.int32) for each in sums[1:]), sums[0].to(torch.int32)).float()
+        whole = sum((each.to(torch.int32) for each in sums[1:]), sums[0].to(torch.int32))
         if self.border is not None:
-            whole = whole + self.border.whole()
-        return whole
+            # Before what is larger than 2^24 is rounded, as in the package.
+            whole = whole + self.border.whole().to(torch.int32)
+        return whole.float()
 
 
 class ExportedStep(nn.Module):

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from onnxscript import opset18
 from torch import Tensor
 
+from spiking_yolo.integer.neuron import power_of_two
 from spiking_yolo.spikes import counting
 
 # 17 lacks the bitwise operators. Its types are wider than those of what is built here.
@@ -122,10 +123,15 @@ def _onnx_suppress(boxes: Any, scores: Any, conf: float, iou: float, max_det: in
     return op.NonMaxSuppression(boxes, scores, most, _number(iou), _number(conf))
 
 
+def _exported(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """The operator that stands for a function in exported graphs, see `counting.operator`."""
+    return getattr(torch.ops.spiking_yolo, function.__name__).default
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.spiking_yolo.count_digits.default: _onnx_count_digits,
-    torch.ops.spiking_yolo.count_binary_digits.default: _onnx_count_binary_digits,
-    torch.ops.spiking_yolo.digit_saving_round.default: _onnx_digit_saving_round,
-    torch.ops.spiking_yolo.power_of_two.default: _onnx_power_of_two,
+    _exported(counting.count_digits): _onnx_count_digits,
+    _exported(counting.count_binary_digits): _onnx_count_binary_digits,
+    _exported(counting.digit_saving_round): _onnx_digit_saving_round,
+    _exported(power_of_two): _onnx_power_of_two,
     torch.ops.spiking_yolo.suppress.default: _onnx_suppress,
 }

@@ -130,6 +130,26 @@ def test_wrong_sums_are_found_and_floats_serve(unchecked, monkeypatch, wrong):
     assert torch.equal(layer((x + 128).to(torch.uint8)), nearest(x, levels, geometry()))
 
 
+def test_each_layer_is_checked_at_its_own_geometry(monkeypatch: pytest.MonkeyPatch):
+    """oneDNN's sums were wrong where maps are two wide."""
+
+    def of_two_columns(x: Tensor, levels: Tensor, outputs: int, attrs: Any) -> Tensor:
+        sums = convolve(x.long().numpy() - 128, levels.long().numpy(), attrs)
+        return torch.from_numpy(sums + (x.shape[3] == 2)).float()
+
+    monkeypatch.setattr(convolution, "pack", lambda levels, attrs: levels)
+    monkeypatch.setattr(convolution, "convolve_bytes", of_two_columns)
+    monkeypatch.setattr(convolution, "has_exact_int8", lambda: True)
+    for groups in (1, 4):
+        shape = 20, 8 // groups, 3, 3
+        layer = WholeConvolution(whole(shape, -127, 127), geometry(2, groups=groups), 127)
+        assert layer.bytes_are_exact((6, 3)) and layer.bytes_are_exact((6, 3), images=5)
+        assert not layer.bytes_are_exact((6, 2))
+        monkeypatch.setattr(convolution, "has_exact_int8", lambda: False)
+        assert layer.bytes_are_exact((6, 2))
+        monkeypatch.setattr(convolution, "has_exact_int8", lambda: True)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="of processors without VNNI")
 def test_wrong_sums_of_onednn_are_found():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from spiking_yolo.errors import UserError  # noqa: E402
 from spiking_yolo.graph import forward  # noqa: E402
 from spiking_yolo.graph.rewrites import with_identities  # noqa: E402
 from spiking_yolo.graph.trace import trace  # noqa: E402
-from spiking_yolo.integer.convolution import WholeConvolution  # noqa: E402
+from spiking_yolo.integer.convolution import Border, WholeConvolution  # noqa: E402
 from spiking_yolo.integer.network import IntegerNetwork  # noqa: E402
 from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
 from spiking_yolo.integer.program import Counted  # noqa: E402
@@ -120,6 +122,12 @@ def test_an_operator_has_the_same_bits_as_onnx(function):
     np.testing.assert_array_equal(translated(Operator(), x), function(x).numpy())
 
 
+@pytest.mark.slow
+def test_the_operators_alone():
+    """They import what defines them."""
+    subprocess.run([sys.executable, "-c", "import spiking_yolo.onnx.operators"], check=True)
+
+
 def test_the_ann():
     net = tiny()
     x = images(3, seed=2).float()
@@ -178,7 +186,8 @@ def test_sums_that_pass_24_bits_are_added_as_integers():
     levels = torch.full((2, 4200, 1, 1), 127.0)
     levels[1, ::2] = -127
     attrs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-    layer = WholeConvolution(levels, attrs, 127)
+    border = Border(torch.arange(18.0).reshape(2, 3, 3))
+    layer = WholeConvolution(levels, attrs, 127, border)
     x = torch.randint(100, 128, (2, 4200, 3, 3), generator=torch.Generator().manual_seed(0)).float()
     exported = ExportedConvolution(layer)
     assert layer.wide
