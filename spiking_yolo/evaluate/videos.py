@@ -4,6 +4,7 @@ tracks against MOTChallenge's ground truth.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,11 @@ class VideoScorer(Scorer):
             yield read_input(image, frame=number)
 
     def parts(self) -> list[tuple[slice, Scorer]]:
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> list[tuple[slice, Scorer]]:
+        """Made once, since each video's scorer reads its ground truth."""
         parts: list[tuple[slice, Scorer]] = []
         if len(self.sequences) > 1:
             for k, sequence in enumerate(self.sequences):

@@ -25,6 +25,7 @@ from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import atomic_write, run_directory
 from spiking_yolo.io.json import write_csv
 from spiking_yolo.io.names import reason, size_name
+from spiking_yolo.io.runs import Progress, silent
 from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec, check_spec
 from spiking_yolo.models.trainable import YOLOv1, build, yolov1_spec
@@ -33,8 +34,7 @@ from spiking_yolo.train.tasks import SHIFT, ClassifyTask, DetectTask
 
 Task = DetectTask | ClassifyTask
 Row = dict[str, float]
-# Called with (stage, done, total), and with a line.
-Progress = Callable[..., Any]
+# Called with a line.
 Say = Callable[[str], Any]
 # The decay of the averaged weights per step.
 AVERAGE = 0.998
@@ -46,10 +46,6 @@ WARMUP = {"detect": 0.05, "classify": 0.2}
 VALIDATED = 5
 # Options that may change when a training is resumed: paths, and what does not change results.
 FREE = {"data", "project", "name", "resume", "init", "device", "workers", "calibrate"}
-
-
-def silent(*_: object) -> None:
-    """A callback that does nothing."""
 
 
 def learning_rate(progress: float, peak: float, warmup: float) -> float:
