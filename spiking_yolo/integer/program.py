@@ -167,7 +167,9 @@ class Program:
     def _pack(self, step: Convolution) -> None:
         name, parts = step.node.name, step.parts
         assert parts is not None
-        if step.kernel == "events" and is_common(step, self.plan.sizes) and has_exact_int8():
+        size = self.plan.sizes[step.node.inputs[0]][2:]
+        common = step.kernel == "events" and is_common(step, self.plan.sizes)
+        if common and has_exact_int8() and step.whole.bytes_are_exact(size):
             self.by_onednn.add(name)
         if step.kernel == "events":
             self.weights[name] = packing.by_groups(step)
