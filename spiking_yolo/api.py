@@ -182,7 +182,7 @@ class SpikingYOLO:
 
     def __repr__(self) -> str:
         network = self._engine.network
-        weights, method = network.provenance.get("weights", "a network"), network.recipe.title
+        weights, method = network.provenance.get("weights", "a network"), network.recipe.label
         size, count = f"{self.spec.height} x {self.spec.width} px", len(self.names)
         text = f"SpikingYOLO of {weights}: {method}, {size}, {count} classes, {self.device}"
         if isinstance(network, Uncalibrated):

@@ -218,7 +218,6 @@ class Calibration:
     T: int = setting(32, "timesteps of the calibration; does not follow --T", 1, 65536)
     operations: float = setting(0.8, "digits to aim at, per MAC of the ANN", 0.01, 100)
     steps: int = setting(400, "for kind=trained or tuned: steps of the descent", 1, 65536)
-    weights: bool = setting(False, "for kind=tuned: the network's weights are trained as well")
     frames: int = setting(1, "for kind=tuned: train on clips of so many frames", 1, 64)
 
     @property
@@ -273,8 +272,6 @@ def settings_table() -> list[tuple[str, Any, str]]:
 
 # The neurons that clip a value which is out of reach, and do not send the rest later.
 CLIPPED = ("few-spikes", "multi-level")
-# What is said of methods whose weights move.
-TUNED_REMARK = "weights tuned without labels"
 
 
 @dataclass(frozen=True)
@@ -353,16 +350,6 @@ class Recipe:
         return neuron.kind == "sigma-delta" and unbounded and not self.encoding.coarse
 
     @property
-    def remark(self) -> str:
-        """What to say wherever its figures stand; empty for methods that leave the weights."""
-        return TUNED_REMARK if self.calibration.weights else ""
-
-    @property
-    def title(self) -> str:
-        """Its label, with the remark."""
-        return self.label if not self.remark else f"{self.label} ({self.remark})"
-
-    @property
     def label(self) -> str:
         """The method, and its calibration if that is not the default one: "signed-digits-tuned"."""
         if self.calibration.name == "default":
@@ -370,12 +357,8 @@ class Recipe:
         return f"{self.name}-{self.calibration.name}"
 
     def facts(self) -> dict[str, Any]:
-        """Method, remark if any, and recipe, for a record of figures; of JSON's types."""
-        facts: dict[str, Any] = {"method": self.label}
-        if self.remark:
-            facts["remark"] = self.remark
-        facts["recipe"] = json.loads(self.to_json())
-        return facts
+        """Method and recipe, for a record of figures; of JSON's types."""
+        return {"method": self.label, "recipe": json.loads(self.to_json())}
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:
@@ -440,6 +423,7 @@ _REMOVED: dict[str, tuple[Any, ...]] = {
     "msat.k_a": (1.0,),
     "msat.g": (0.1,),
     "msat.floor": (1e-3,),
+    "calibration.weights": (False,),
 }
 
 

@@ -42,7 +42,6 @@ class Result:
             input of the network.
         names: Class names, by id.
         method: Name of the conversion method; "ann" for the original network, which takes no step.
-        remark: "weights tuned without labels", of a method that does that.
         costs: What the energy rests on besides what was observed.
         detections: The boxes after T steps, in pixels of the image, best first; see also `boxes`.
 
@@ -55,7 +54,6 @@ class Result:
     seen: Observation
     names: tuple[str, ...]
     method: str
-    remark: str
     costs: NetworkCosts
     detections: Detections
 
@@ -64,12 +62,12 @@ class Result:
         cls, seen: Observation, names: tuple[str, ...], recipe: Recipe, costs: NetworkCosts
     ) -> "Result":
         """The result of the spiking network in an observation."""
-        return cls(seen, names, recipe.label, recipe.remark, costs, seen.last.boxes)
+        return cls(seen, names, recipe.label, costs, seen.last.boxes)
 
     @classmethod
     def of_ann(cls, seen: Observation, names: tuple[str, ...], costs: NetworkCosts) -> "Result":
         """The result of the ANN in an observation."""
-        return cls(seen.of_ann(), names, "ann", "", costs, seen.ann_boxes)
+        return cls(seen.of_ann(), names, "ann", costs, seen.ann_boxes)
 
     def __getattr__(self, name: str) -> Any:
         """What Ultralytics has and this has elsewhere is answered with where."""
@@ -222,8 +220,7 @@ class Result:
     def _cost(self) -> str:
         if not self.T:
             return "ANN"
-        cost = f"T={self.T}, {self.operations_per_mac:.2f} operations per MAC"
-        return f"{cost}; {self.remark}" if self.remark else cost
+        return f"T={self.T}, {self.operations_per_mac:.2f} operations per MAC"
 
     def __repr__(self) -> str:
         if not len(self):
@@ -318,8 +315,6 @@ class Result:
         parts = [f"{name}{self.method}", f"T = {self.T}"]
         if self.frame is not None:
             parts.append(f"frame {self.frame}")
-        if self.remark:
-            parts.append(self.remark)
         return ", ".join(parts)
 
     def show(self) -> None:
@@ -384,8 +379,6 @@ class Result:
             "macs": self.seen.macs,
             "steps": by_step,
         }
-        if self.remark:
-            content["remark"] = self.remark
         if self.frame is not None:
             content |= {"frame": self.frame, "time": self.time}
             content |= {"fresh": self.seen.fresh, "cut": self.cut}

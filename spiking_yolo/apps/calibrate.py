@@ -37,7 +37,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     methods: Annotated[tuple[str, ...], COMMAS, METHODS] = (DEFAULT,)
     """Calibrate for these methods; or all."""
     calibration: str | None = None
-    """Name of the calibration, such as fine, tuned-weights or one of your own."""
+    """Name of the calibration, such as fine, tuned or one of your own."""
     settings: Settings = field(default_factory=dict)
     """Change a setting of the methods."""
     device: str = "cpu"
@@ -90,7 +90,7 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     the same images is kept; --minutes trains it further.
 
     --tune trains on random crops of all folders alike, to imitate the ANN within fewer operations;
-    no weight moves. --calibration tuned-weights moves weights of 8 bits too, and tables say so.
+    no weight moves.
     --video trains on clips in which parts of photographs move, and on those of the videos. A
     calibration of your own: --calibration half --set calibration.operations=0.5.
     """

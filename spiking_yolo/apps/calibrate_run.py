@@ -28,7 +28,6 @@ from spiking_yolo.convert.learn.statistics import (
     take_statistics,
 )
 from spiking_yolo.convert.learn.training import Session, State, Training
-from spiking_yolo.convert.learn.weight_bits import stored_weights
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.thresholds import check_activations, least_thetas
 from spiking_yolo.data.datasets import draw, spread
@@ -235,9 +234,7 @@ class Job:
             pictures = RandomPictures(folders, ann.spec, batch, self.seed)
             compared = preprocessed(validation, ann.spec)
         least = least_thetas(ann.graph, statistics.histograms)
-        training = Training(
-            ann.graph, spec, recipe, known.neurons, compared, device, least, known.weights
-        )
+        training = Training(ann.graph, spec, recipe, known.neurons, compared, device, least)
         training.run(pictures, session)
         self._save(recipe, names, training.result())
 
@@ -281,10 +278,7 @@ class Job:
 
     def _save(self, recipe: Recipe, names: Sequence[str], state: State, done: float = 1.0) -> None:
         """Write what was learned so far."""
-        graph, neurons = self.ann.graph, state.neurons
-        thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-        stored = stored_weights(graph, state.weights, thetas)
-        result = CalibrationResult(recipe, neurons, ImageList.of(names), stored, done)
+        result = CalibrationResult(recipe, state.neurons, ImageList.of(names), done)
         save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
         # Other shares are of a state on the way.
         if done in (0, 1):

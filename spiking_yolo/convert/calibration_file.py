@@ -9,8 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +17,6 @@ from filelock import FileLock
 from torch import Tensor
 
 from spiking_yolo.convert.learn.statistics import ImageList, Statistics
-from spiking_yolo.convert.learn.weight_bits import KEYS, restored_weights
 from spiking_yolo.convert.methods import DEFAULT, METHODS
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
@@ -40,7 +38,7 @@ COMMON = {"format", "weights_sha256", "imgsz", "checksum"}
 
 # The calibrations of the default method, the best first: the order in which one is looked for where
 # none is named.
-BEST = ("tuned-weights", "tuned", "default", "fine", "untrained")
+BEST = ("tuned", "default", "fine", "untrained")
 
 Entry = dict[str, Any]
 
@@ -98,20 +96,13 @@ class CalibrationResult:
         recipe: The recipe, whose name and calibration are the key in a file.
         neurons: The parameters of every layer of neurons.
         images: The calibration images.
-        stored: Tuned weights in 8 bits, as `stored_weights` returns them.
         done: Share of its training that is done.
     """
 
     recipe: Recipe
     neurons: NeuronParameters
     images: ImageList
-    stored: Mapping[str, Tensor] = field(default_factory=dict)
     done: float = 1.0
-
-    @cached_property
-    def weights(self) -> dict[str, Tensor]:
-        """The tuned weights, float32: "NODE.weight" and "NODE.bias". Empty for most methods."""
-        return restored_weights(self.stored)
 
     def fits(self, recipe: Recipe) -> bool:
         """Whether the recipe learns the same.
@@ -133,7 +124,7 @@ class CalibrationResult:
         content: Entry = {"settings": own_settings(self.recipe), "images": asdict(self.images)}
         if self.done < 1:
             content["done"] = self.done
-        return {**pack(self.neurons), **self.stored}, content
+        return pack(self.neurons), content
 
 
 @dataclass(frozen=True)
@@ -192,23 +183,15 @@ class CalibrationFile:
             raise damaged(self.path, error) from error
 
     def calibration(self, method: str, name: str) -> CalibrationResult:
-        """A calibration that `names` has. Raises UserError if it is damaged."""
+        """A calibration that `names` has. Raises UserError if it is damaged, or has weights."""
         tensors, content = self.part(f"{method}/{name}")
-        stored: dict[str, Tensor] = {}
-        of_neurons: dict[str, Tensor] = {}
-        for key, value in tensors.items():
-            if key.rpartition("/")[2] in KEYS:
-                stored[key] = value
-            else:
-                of_neurons[key] = value
-        neurons = unpack(of_neurons)
         try:
+            if content["settings"].get("calibration.weights"):
+                raise ValueError(f"calibration {name} trains weights, which are now left alone")
             settings = {**current_settings(content["settings"]), "calibration.name": name}
             recipe, done = start_of(method).with_settings(settings), content.get("done", 1.0)
             images = ImageList(**content["images"])
-            result = CalibrationResult(recipe, neurons, images, stored, done)
-            if bool(result.weights) != recipe.calibration.weights:
-                raise ValueError("tuned weights are missing, or are not the method's")
+            result = CalibrationResult(recipe, unpack(tensors), images, done)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise damaged(self.path, error) from error
         return result

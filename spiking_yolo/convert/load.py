@@ -5,7 +5,7 @@ A network without a calibration takes its thresholds from the pictures that it i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,6 @@ from spiking_yolo.convert.learn.statistics import (
     collect_histograms,
     preprocessed,
 )
-from spiking_yolo.convert.learn.weight_bits import check_weights
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
@@ -55,8 +54,6 @@ class Converted:
         neurons: Node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in
             thresholds, ...}; see NeuronLayer.
         provenance: weights_sha256 and whatever else identifies the source.
-        weights: Tuned weights and biases, which the spiking network has in place of the ANN's:
-            "NODE.weight" and "NODE.bias", as in the graph. Empty for most methods.
     """
 
     graph: Graph
@@ -64,14 +61,6 @@ class Converted:
     recipe: Recipe
     neurons: NeuronParameters
     provenance: Mapping[str, str]
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def spiking_graph(self) -> Graph:
-        """The network that is simulated: the ANN, or the ANN with the tuned weights."""
-        if not self.weights:
-            return self.graph
-        return replace(self.graph, tensors={**self.graph.tensors, **self.weights})
 
     def network(self, device: torch.device | str = "cpu") -> Network:
         """What runs: whole numbers where layers send complete values, else the simulator.
@@ -80,19 +69,18 @@ class Converted:
         """
         if not self.recipe.complete:
             return self.simulator(device)
-        return IntegerNetwork(self.spiking_graph, self.neurons, self.recipe, self.spec, device)
+        return IntegerNetwork(self.graph, self.neurons, self.recipe, self.spec, device)
 
     def simulator(
         self, device: torch.device | str = "cpu", observed: bool = False
     ) -> SpikingNetwork:
         """The simulator of T steps, for methods whose values are not complete in the first."""
-        graph = self.spiking_graph.to(device)
+        graph = self.graph.to(device)
         return SpikingNetwork(graph, self.neurons, self.recipe, observed, self.spec.normalised)
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""
         tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
-        tensors |= {f"tuned/{k}": v for k, v in self.weights.items()}
         return tensors | {f"site/{k}": v for k, v in calibration_file.pack(self.neurons).items()}
 
     def sha256(self) -> str:
@@ -118,11 +106,11 @@ class Converted:
         if metadata.get("format") != FORMAT:
             make = f"make one with `{command('export')}`"
             raise UserError(f"{path} is not a converted network: {make}")
-        folders: dict[str, dict[str, Tensor]] = {"graph": {}, "tuned": {}, "site": {}}
+        folders: dict[str, dict[str, Tensor]] = {"graph": {}, "site": {}}
         for key, value in tensors.items():
             folder, _, name = key.partition("/")
             folders.setdefault(folder, {})[name] = value
-        weights, neurons = folders["tuned"], calibration_file.unpack(folders["site"])
+        neurons = calibration_file.unpack(folders["site"])
         try:
             nodes = tuple(entry(metadata, "nodes", list[Node]))
             outputs = tuple(entry(metadata, "outputs", list[str]))
@@ -131,9 +119,8 @@ class Converted:
             recipe = Recipe.from_json(metadata["recipe"])
             check_network(graph, spec)
             calibration_file.check_neurons(graph, neurons)
-            check_weights(graph, weights)
             provenance = entry(metadata, "provenance", dict[str, str])
-            return cls(graph, spec, recipe, neurons, provenance, weights)
+            return cls(graph, spec, recipe, neurons, provenance)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged, or old ({error}): convert it again") from error
 
@@ -145,7 +132,6 @@ def convert(
     recipe: Recipe,
     provenance: Mapping[str, str] | None = None,
     neurons: NeuronParameters | None = None,
-    weights: Mapping[str, Tensor] | None = None,
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
@@ -153,7 +139,6 @@ def convert(
         statistics: None where neurons are given, and the provenance has `weights_sha256`.
         neurons: What `calibrate` returned, for recipes that run the network; other recipes need
             the statistics only.
-        weights: What tuning returned, see Converted.
 
     Raises:
         UserError: Statistics, recipe and network do not fit together.
@@ -163,9 +148,6 @@ def convert(
         statistics.check(graph, (spec.height, spec.width))
         origin["weights_sha256"] = statistics.weights_sha256
         origin["calibration_images"] = str(statistics.images.count)
-    weights = dict(weights or {})
-    if recipe.calibration.weights and not weights:
-        raise UserError(f"method {recipe.name} tunes weights: use `{command('calibrate')} --tune`")
     thresholds.check_activations(graph, recipe)
     if neurons is None:
         if recipe.runs_network:
@@ -174,10 +156,7 @@ def convert(
         neurons = thresholds.base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:
         neurons = thresholds.scaled(graph, neurons, recipe.threshold.scale)
-    check_weights(graph, weights)
-    if weights:
-        origin["weights_tuned"] = "without labels"
-    return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})}, weights)
+    return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
 
 
 # Photographs are enough for thresholds that are not trained.
@@ -393,7 +372,7 @@ def _prepared(
         # The thetas have to be large enough for events of 8 bits.
         least = thresholds.least_thetas(ann.graph, known.histograms)
         neurons = thresholds.scaled(ann.graph, neurons, 1.0, least)
-    return convert(ann.graph, ann.spec, None, recipe, origin, neurons, result.weights)
+    return convert(ann.graph, ann.spec, None, recipe, origin, neurons)
 
 
 def _calibration(

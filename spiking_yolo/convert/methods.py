@@ -27,7 +27,7 @@ DEFAULT = "signed-digits"
 # Calibrations of the default method, and the settings in which each differs from it. Tuning trains
 # for longer, on random crops, to imitate the ANN's outputs (distillation, Hinton et al., arXiv
 # 1503.02531, 2015) by gradients through the rounding (straight-through, Bengio et al., arXiv
-# 1308.3432, 2013); docs/results/tuning.md has figures. Where weights move, every result says so.
+# 1308.3432, 2013); docs/results/tuning.md has figures.
 # The neurons of `video` are trained on later frames of clips (docs/video.md); its dead zone and
 # factor on theta were chosen on TUD-Campus and parts of three other clips.
 _TUNED: dict[str, Any] = {
@@ -40,7 +40,6 @@ CALIBRATIONS: dict[str, dict[str, Any]] = {
     "fine": {"calibration.operations": 0.9},
     "untrained": {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATIONS},
     "tuned": _TUNED,
-    "tuned-weights": {**_TUNED, "calibration.weights": True},
     "video": {
         "threshold.scale": 1.3,
         "neuron.dead_zone": 0.9,

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.learn.statistics import Histogram, Statistics
-from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.graph import Activation, Graph, Node, forward
 from spiking_yolo.integer.parameters import BITS
 from spiking_yolo.observe import Forward
-from spiking_yolo.spikes.layout import per_channel
+from spiking_yolo.spikes.layout import per_channel, rounded_weights
 
 # The number of steps between the smallest and the largest value of 8 bits.
 LEVELS = 2**BITS - 1
@@ -56,7 +55,7 @@ def quantised_ann(graph: Graph, statistics: Statistics) -> Forward:
         below, above = activation_range(statistics.histograms[node.name], node.phi)
         ranges[node.name] = below, above
         steps[node.name] = torch.where(below + above > 0, below + above, 1.0)
-    graph = replace(graph, tensors=rounded_weights(graph, graph.tensors, steps))
+    graph = replace(graph, tensors=rounded_weights(graph, steps, BITS))
 
     def put_on_grid(node: Node, before: Tensor, after: Tensor) -> None:
         # The graph goes on with this tensor.

@@ -211,9 +211,6 @@ class Table:
                 parts.append(self._intervals(rows))
         if self.rows[0].costs:
             parts.append(energy_table(changing(self.total)))
-        for method, facts in self.methods.items():
-            if "remark" in facts:
-                parts.append(f"{method}: {facts['remark']}")
         if "agree" in self.main:
             parts.append("agree: AP50 by box with the ANN's boxes above 0.25 as truth, all classes")
         return "\n\n".join(parts)

@@ -95,7 +95,7 @@ def spiking_model(
         >>> from spiking_yolo import SpikingYOLO
         >>> model = spiking_model(SpikingYOLO().converted, stateful=True, counts=True)
     """
-    graph, recipe, spec = converted.spiking_graph, converted.recipe, converted.spec
+    graph, recipe, spec = converted.graph, converted.recipe, converted.spec
     if not recipe.complete:
         needed = "--method signed-digits, or a .safetensors file"
         raise UserError(f"{recipe.name} takes T steps, and ONNX files hold one: choose {needed}")
@@ -112,8 +112,6 @@ def spiking_model(
         "senders": json_text(list(step.segments)),
         "states": json_text(module.states_table()),
     }
-    if recipe.remark:
-        metadata["remark"] = recipe.remark
     return _exported(module, metadata)
 
 

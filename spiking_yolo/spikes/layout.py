@@ -127,3 +127,29 @@ def levels_and_step(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 def per_output(step: Tensor, weight: Tensor) -> Tensor:
     """[out] as [out, 1, ...], to multiply a weight."""
     return step.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def rounded_weights(graph: Graph, received: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
+    """The tensors of a network with kernels of a few bits, as a chip stores them; biases stay.
+
+    A chip stores a weight times the value of what arrives through it, so that is what is rounded:
+    to whole levels of a step per output channel.
+
+    Args:
+        graph: The network.
+        received: Activation node -> what one unit of what it sends is worth, [C]: theta of its
+            spikes, or the step of its integers.
+        bits: Of a weight.
+    """
+    units = propagate(graph, received)
+    tensors = dict(graph.tensors)
+    for node in graph.weighted:
+        name = f"{node.name}.weight"
+        unit = units[node.inputs[0]]
+        groups = node.attrs.get("groups", 1)
+        levels, step = levels_and_step(fold(tensors[name], unit, groups), bits)
+        rounded = levels * per_output(step, levels)
+        if unit is not None:
+            rounded = fold(rounded, 1 / unit, groups)
+        tensors[name] = rounded
+    return tensors

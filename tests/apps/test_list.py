@@ -19,7 +19,7 @@ def test_methods_and_networks(capsys: pytest.CaptureFixture[str]):
 
 def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):
     for words, expected in [
-        (["yolov3-tiny"], ["tuned-weights", "calibration.operations=0.9", "msat-tuned"]),
+        (["yolov3-tiny"], ["tuned", "calibration.operations=0.9", "msat-tuned"]),
         (["msat"], ["* msat.gain", "  neuron.gamma"]),
     ]:
         assert run_tool("list", *words) == 0

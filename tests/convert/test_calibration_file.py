@@ -2,6 +2,7 @@
 bits back, and what is refused.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,
     calibrations_path,
+    entry_text,
     pack,
     save_calibrations,
 )
@@ -119,7 +121,6 @@ def test_named_calibrations_are_good_recipes():
     names = {get_recipe(DEFAULT, name).label for name in CALIBRATIONS}
     assert len(names) == len(CALIBRATIONS) and DEFAULT in names
     assert get_recipe("signed-digits:video").calibration.frames == 5
-    assert get_recipe(DEFAULT, "tuned-weights").remark and not get_recipe(DEFAULT, "tuned").remark
 
 
 def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path: Path):
@@ -138,6 +139,35 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     assert mine.recipe.label == "signed-digits-mine"
     with pytest.raises(UserError, match="with these settings"):
         load(weights, calibration="mine", settings={"calibration.operations": 0.6})
+
+
+def test_trained_weights_of_earlier_versions_are_passed_over(tmp_path: Path):
+    """They had a calibration of the default method; named, it is refused in one line."""
+    weights = write_tiny(tmp_path)
+    path, key = calibrations_path(weights, (64, 64)), f"{DEFAULT}/tuned-weights"
+    metadata, tensors = read_safetensors(path)
+    own = {"body/weight/levels": torch.zeros(2, 2, dtype=torch.int8)}
+    content = {"settings": {"calibration.weights": True}, "images": {"count": 1, "sha256": SHA}}
+    tensors |= {f"{key}/{name}": value for name, value in own.items()}
+    write_safetensors(path, tensors, {**metadata, key: entry_text(key, content, own)})
+    default = load(weights)
+    assert default.recipe.calibration.name == "default"
+    with pytest.raises(UserError, match=r"tuned-weights trains weights") as error:
+        load(weights, calibration="tuned-weights")
+    assert "\n" not in str(error.value)
+    # A converted network of those weights is refused too, one of other versions is read.
+    default.save(tmp_path / "net.safetensors")
+    metadata, tensors = read_safetensors(tmp_path / "net.safetensors")
+    recipe = json.loads(metadata["recipe"])
+    for moved in (False, True):
+        recipe["calibration"]["weights"] = moved
+        changed = {**metadata, "recipe": json.dumps(recipe)}
+        write_safetensors(tmp_path / "net.safetensors", tensors, changed)
+        if moved:
+            with pytest.raises(UserError, match=r"calibration\.weights"):
+                Converted.load(tmp_path / "net.safetensors")
+        else:
+            assert Converted.load(tmp_path / "net.safetensors").recipe == default.recipe
 
 
 # A gain, corrections of starts and of biases, values at rest, a schedule.

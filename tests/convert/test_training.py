@@ -6,19 +6,15 @@ import math
 
 import pytest
 import torch
-from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.learn import straight_through as module
 from spiking_yolo.convert.learn import training
-from spiking_yolo.convert.learn.differentiable import CompleteNetwork
 from spiking_yolo.convert.learn.straight_through import fire_with_gradients, smooth_digits
-from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer.library import library
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.counting import count_digits, digit_saving_round
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
@@ -114,32 +110,6 @@ def test_of_an_end_to_end_head_the_surest_place_counts():
 
     assert gap(True) == pytest.approx(math.log(9) / 4, rel=1e-3)
     assert gap(False) == pytest.approx(math.log(81) * 0.35, rel=1e-3)
-
-
-def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
-    """In the network that is trained; each has the scale of its output channel."""
-    converted = spiking(make(TinyLeaky), images(8), Recipe("tested"))
-    kernels = training.TrainableKernels(converted.graph, converted.graph.tensors)
-    network = CompleteNetwork(converted.graph, (8, 8))
-    thetas = {n.name: converted.neurons[n.name]["theta"] for n in converted.graph.activations}
-    with torch.no_grad():
-        for change in kernels.changes.values():
-            change.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
-    trained = network.with_tensors(kernels.values())
-    tensors = trained._rounded(converted.neurons).tensors
-    names = list(kernels.changes)
-    own = {name: tensors[name].detach() for name in names}
-    again = rounded_weights(converted.graph, own, thetas)
-    for name in names:
-        torch.testing.assert_close(own[name], again[name])
-    # d sum(w) / d change is the scale of its output channel: rounding is passed through.
-    torch.stack([tensors[name].sum() for name in names]).sum().backward()
-    for name in names:
-        rms = converted.graph.tensors[name].flatten(1).square().mean(1).sqrt()
-        gradient = kernels.changes[name].grad
-        assert gradient is not None
-        torch.testing.assert_close(gradient.flatten(1).amax(1), rms)
-        torch.testing.assert_close(gradient.flatten(1).amin(1), rms)
 
 
 PHIS = {

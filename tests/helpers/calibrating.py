@@ -5,16 +5,13 @@ from pathlib import Path
 
 import torch
 
-from helpers.networks import tuned
 from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.calibration_file import (
-    CalibrationFile,
     CalibrationResult,
     calibrations_path,
     save_calibrations,
 )
 from spiking_yolo.convert.learn.statistics import ImageList, Picture, preprocessed, take_statistics
-from spiking_yolo.convert.learn.weight_bits import stored_weights
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.load import load_ann
@@ -34,19 +31,3 @@ def calibrate_on(
     result = CalibrationResult(recipe, neurons, ImageList.of([one.name for one in used]))
     path = calibrations_path(weights, ann.imgsz)
     save_calibrations(path, ann.sha256, ann.imgsz, [result], statistics)
-
-
-def tune_on(weights: Path, picture: Path) -> CalibrationResult:
-    """What `calibrate --calibration tuned-weights` writes beside weights that have statistics, made
-    in a moment.
-    """
-    ann, recipe = load_ann(weights), get_recipe(DEFAULT, "tuned-weights")
-    path = calibrations_path(weights, ann.imgsz)
-    statistics = CalibrationFile.read(path).statistics()
-    (x,) = preprocessed([Picture.file(str(picture))], ann.spec)
-    neurons, moved = tuned(ann.graph, ann.spec, statistics, recipe, [x])
-    thetas = {node.name: neurons[node.name]["theta"] for node in ann.graph.activations}
-    stored = stored_weights(ann.graph, moved, thetas)
-    result = CalibrationResult(recipe, neurons, ImageList.of([picture.name]), stored)
-    save_calibrations(path, ann.sha256, ann.imgsz, [result])
-    return result

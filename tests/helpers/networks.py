@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.learn.statistics import ImageList, Statistics, collect_histograms
-from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.load import Converted, convert
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Graph, forward
@@ -21,7 +20,6 @@ from spiking_yolo.integer.plan import Convolution, Neurons, Pooling, compile
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.rate.neurons.on_off import OnOff
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
-from spiking_yolo.spikes.layout import NeuronParameters
 from spiking_yolo.spikes.readout import Snapshot
 
 
@@ -129,8 +127,11 @@ ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
 
 
 # Settings that make any method one that trains nothing.
-UNTRAINED = {"calibration.kind": "none", "calibration.weights": False, "calibration.frames": 1}
-UNTUNED = {**UNTRAINED, "calibration.operations": UNTRAINED_OPERATIONS}
+UNTUNED = {
+    "calibration.kind": "none",
+    "calibration.frames": 1,
+    "calibration.operations": UNTRAINED_OPERATIONS,
+}
 
 
 def make(cls: type[nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
@@ -176,34 +177,12 @@ def spiking(
     recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
     # Whatever the outputs, they can be compared.
     classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
-    neurons = weights = None
-    if recipe.calibration.weights:
-        neurons, weights = tuned(graph, classes, observed, recipe, list(x.split(1)))
-    elif recipe.runs_network:
+    neurons = None
+    if recipe.runs_network:
         # Tuning takes minutes.
         run = recipe.with_settings(UNTUNED) if recipe.calibration.kind == "tuned" else recipe
         neurons = calibrate(CalibrationJob(graph, classes, observed, run, list(x.split(1))))
-    return convert(graph, spec, observed, recipe, neurons=neurons, weights=weights)
-
-
-def tuned(
-    graph: Graph, spec: Spec, observed: Statistics, recipe: Recipe, batches: list[Tensor]
-) -> tuple[NeuronParameters, dict[str, Tensor]]:
-    """Neurons that are not trained, and weights a little off the graph's, in 8 bits: what tuning
-    returns, in a moment.
-    """
-    untuned = recipe.with_settings(UNTUNED)
-    neurons = calibrate(CalibrationJob(graph, spec, observed, untuned, batches))
-    generator = torch.Generator().manual_seed(0)
-    moved: dict[str, Tensor] = {}
-    for node in graph.weighted:
-        for key in (f"{node.name}.weight", f"{node.name}.bias"):
-            if key in graph.tensors:
-                w = graph.tensors[key]
-                noise = torch.randn(w.shape, generator=generator, dtype=torch.float64)
-                moved[key] = w + 0.01 * w.abs().mean() * noise.to(w)
-    thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-    return neurons, rounded_weights(graph, moved, thetas)
+    return convert(graph, spec, observed, recipe, neurons=neurons)
 
 
 def numbers(snapshot: Snapshot) -> list[Tensor]:
@@ -220,7 +199,7 @@ def same(a: Snapshot, b: Snapshot) -> bool:
 
 def engine(given: Converted, fast: bool = True) -> IntegerNetwork:
     """The network of whole numbers, in C where it is built and fast is set."""
-    return IntegerNetwork(given.spiking_graph, given.neurons, given.recipe, given.spec, fast=fast)
+    return IntegerNetwork(given.graph, given.neurons, given.recipe, given.spec, fast=fast)
 
 
 def without_kernel(graph: Graph, spec: Spec) -> dict[str, int]:

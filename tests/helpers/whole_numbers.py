@@ -103,7 +103,7 @@ class WholeNumbers:
     """
 
     def __init__(self, converted: Converted):
-        self.graph = NetworkPlan(converted.spiking_graph, converted.recipe).graph
+        self.graph = NetworkPlan(converted.graph, converted.recipe).graph
         self.neurons, self.settings = converted.neurons, converted.recipe.neuron
         self.spec = converted.spec
 

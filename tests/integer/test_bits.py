@@ -72,7 +72,7 @@ def pieces(counted: Any, sent: Any, k: int) -> Iterator[Tensor]:
 
 def digest(converted: Converted, batch: int = 1, fast: bool = True) -> str:
     """SHA-256 of photographs in batches, and of a clip frame by frame."""
-    given = converted.spiking_graph, converted.neurons, converted.recipe, converted.spec
+    given = converted.graph, converted.neurons, converted.recipe, converted.spec
     network, spec = Recorded(*given, fast=fast), converted.spec
     paths = [str(samples_folder() / name) for name in PHOTOGRAPHS]
     photographs = [preprocess(read_image(path), spec)[0] for path in paths]

@@ -59,7 +59,7 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
         )
     folder = run_directory(options.project, options.name)
     analysis = analyze(converted, photographs, options.T, options.device, Bars())
-    print(f"{recipe.title}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
+    print(f"{recipe.label}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
     print(analysis.text())
     analysis.save(folder)
     print(f"results saved to {folder}")

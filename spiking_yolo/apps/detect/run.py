@@ -440,8 +440,6 @@ class Console(Sink):
             f"scene cuts: {self._cuts}",
             f"boxes: {by_class(self._boxes)}",
         ]
-        if last.remark:
-            parts.append(last.remark)
         if last.detections.track_id is not None:
             parts.append(f"tracks: {by_class(Counter(name for _, name in self._tracks))}")
         return parts

@@ -126,4 +126,4 @@ _WRITERS: dict[str, Callable[[ExportOptions], str]] = {
 
 def _described(converted: "Converted") -> str:
     layers = len(converted.graph.activations)
-    return f"{layers} layers of neurons, method {converted.recipe.title}"
+    return f"{layers} layers of neurons, method {converted.recipe.label}"

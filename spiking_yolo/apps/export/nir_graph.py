@@ -54,8 +54,8 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
         UserError: NIR cannot express the network; the message names the first node and the reason.
     """
     package = require("nir", "export")
-    graph = converted.spiking_graph.up_to(*converted.graph.outputs)
-    converted = replace(converted, graph=graph, weights={})
+    graph = converted.graph.up_to(*converted.graph.outputs)
+    converted = replace(converted, graph=graph)
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
     for node in graph.nodes:
         if reason := _obstacle(node, converted, sizes):

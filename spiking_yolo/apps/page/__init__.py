@@ -51,7 +51,7 @@ def facts(converted: Converted) -> dict[str, Any]:
         cost_models.append({"key": model.key, "name": model.name, **own})
     return {
         "network": converted.provenance.get("weights", "a network"),
-        "method": recipe.title,
+        "method": recipe.label,
         "counting": recipe.counting,
         "settings": asdict(recipe),
         "cost_models": cost_models,
@@ -122,7 +122,7 @@ class Page(Sink):
         self.run = run
         self.detector = run.detector
         converted = run.detector.converted
-        self.graph = NetworkPlan(converted.spiking_graph, converted.recipe).graph
+        self.graph = NetworkPlan(converted.graph, converted.recipe).graph
         # Ids of the classes in any picture.
         self.classes: set[int] = set()
         # The layers at each size of the input, which pictures of several shapes have.

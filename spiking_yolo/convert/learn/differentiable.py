@@ -5,7 +5,6 @@ event is expensive; all of them by one factor, so that the network takes the ope
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,19 +17,18 @@ from spiking_yolo.convert.learn.straight_through import (
     smooth_digits,
     straight_through,
 )
-from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.thresholds import scaled
 from spiking_yolo.data.datasets import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
-from spiking_yolo.integer.parameters import tied
+from spiking_yolo.integer.parameters import BITS, tied
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes import operations
 from spiking_yolo.spikes.counting import count_digits
-from spiking_yolo.spikes.layout import NeuronParameters, channels_last, per_channel
+from spiking_yolo.spikes.layout import NeuronParameters, channels_last, per_channel, rounded_weights
 
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
@@ -64,7 +62,6 @@ class CompleteNetwork:
         dead_zone: float = 0.0,
     ):
         self.graph = pool_before_neuron(graph)
-        self.tensors = self.graph.tensors
         self.slack = slack
         self.dead_zone = dead_zone
         self.watch: Callable[[str, Tensor, Tensor], None] | None = None
@@ -89,23 +86,12 @@ class CompleteNetwork:
         """The nodes that send what an activation fires: itself, and the poolings behind it."""
         return [site, *(pool for pool, source in self._pools.items() if source == site)]
 
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "CompleteNetwork":
-        """A copy of the network with other weights. tensors: All of the graph."""
-        other = copy(self)
-        other.tensors = tensors
-        return other
-
+    @torch.no_grad()
     def _rounded(self, values: NeuronParameters) -> Graph:
-        """The network as it is computed, with weights of 8 bits; rounding passes gradients on."""
-        graph = distribute_sums(replace(self.graph, tensors=self.tensors), self._sizes)
-        thetas = {name: values[name]["theta"].detach() for name in self.sites}
-        tensors = dict(graph.tensors)
-        with torch.no_grad():
-            rounded = rounded_weights(graph, tensors, thetas)
-        for node in graph.weighted:
-            name = f"{node.name}.weight"
-            tensors[name] = straight_through(rounded[name], tensors[name])
-        return replace(graph, tensors=tensors)
+        """The network as it is computed, with weights of 8 bits."""
+        graph = distribute_sums(self.graph, self._sizes)
+        thetas = {name: values[name]["theta"] for name in self.sites}
+        return replace(graph, tensors=rounded_weights(graph, thetas, BITS))
 
     def __call__(
         self, x: Tensor, values: NeuronParameters, sent: Sent | None = None

@@ -1,15 +1,15 @@
-"""Training without labels: neurons, and weights with them, learn to answer as the ANN does.
+"""Training without labels: neurons learn to answer as the ANN does, whose weights stay.
 
 theta, initial potential, bias and resting value of every channel are trained by gradient descent,
 so that the output is the ANN's at the operations asked for. Rounding passes gradients on (the
 straight-through estimator, see differentiable.py), as in quantisation-aware distillation (Polino et
-al. 2018). Weights that are trained are rounded to 8 bits throughout, as a chip holds them.
+al. 2018). Weights are rounded to 8 bits throughout, as a chip holds them.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,8 +27,6 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
-# The learning rate of kernels, in units of the root mean square of an output channel.
-KERNEL_RATE = 1e-3
 # How often a run compares its state on the validation pictures.
 COMPARISONS = 10
 # Percent of the error that a percent of operations is worth, of pictures and of later frames.
@@ -52,12 +50,12 @@ class Shares:
 
 
 OF_CLASSES = Shares(1 / 4, 3 / 4)
-# Detectors that are tuned have this: weights that move can give up what no score needs.
+# Detectors that are tuned have this.
 OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 
 
 def shares_of(spec: Spec) -> Shares:
-    """What counts where the neurons alone are trained.
+    """What counts in the loss of a network.
 
     Boxes count where those of a head were trained by overlap. Where they are not suppressed, one
     place speaks for an object, so that they count by the square of their score, and outputs little.
@@ -116,13 +114,11 @@ class State:
 
     Attributes:
         neurons: Parameters of every layer of neurons.
-        weights: The kernels of the graph that were trained, float32 on the grid of 8 bits.
         error: `answer_error` on validation pictures.
         operations: Per MAC of the ANN, their mean there.
     """
 
     neurons: NeuronParameters
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
     error: float = 0.0
     operations: float = 0.0
 
@@ -152,13 +148,12 @@ class Training:
     Args:
         ann: The network to imitate.
         spec: Its interface.
-        recipe: Whose calibration gives goal and steps, and whether weights move.
+        recipe: Whose calibration gives goal and steps.
         start: Parameters of the neurons to start from, which are scaled to the goal.
         validation: Batches of pictures on which states are compared; of clips [N, K, C, H, W]
             where the recipe trains on them.
         device: Device to train on.
         least: The smallest theta of each activation, [C]: see `thresholds.least_theta`.
-        weights: Kernels to start from, in place of the ANN's.
     """
 
     def __init__(
@@ -170,7 +165,6 @@ class Training:
         validation: Sequence[Tensor],
         device: torch.device | str = "cpu",
         least: Mapping[str, Tensor] | None = None,
-        weights: Mapping[str, Tensor] | None = None,
     ):
         calibration = recipe.calibration
         self.device, self.spec, self.recipe = torch.device(device), spec, recipe
@@ -185,23 +179,14 @@ class Training:
         self.network = differentiable.network_of(self.ann, spec, recipe, least)
         costs = self.network.costs.items()
         self.network.costs = {name: cost.to(self.device) for name, cost in costs}
-        tensors = dict(self.network.graph.tensors)
-        for name, value in (weights or {}).items():
-            tensors[name] = value.to(self.device)
-        self.kernels: TrainableKernels | None = None
-        if calibration.weights:
-            self.kernels = TrainableKernels(self.network.graph, tensors)
-        network = self.network.with_tensors(tensors)
         given = moved(start, self.device)
-        values = differentiable.scaled_to(self.goal, network, given, self.validation)
-        self.best = self.start = self._state(values, tensors)
+        values = differentiable.scaled_to(self.goal, self.network, given, self.validation)
+        self.best = self.start = self._state(values)
         self.neurons = TrainableNeurons(self.network, values, self.answers[0])
         groups: list[dict[str, Any]] = [
             {"params": list(self.neurons.logs.values())},
             {"params": self.neurons.tensors()[len(self.neurons.logs) :]},
         ]
-        if self.kernels is not None:
-            groups.append({"params": list(self.kernels.changes.values())})
         self.adam = torch.optim.Adam(groups, betas=(0.9, self.plan.beta))
         self.elasticity = LATER_ELASTICITY if self.clips else ELASTICITY
 
@@ -249,10 +234,9 @@ class Training:
         Raises:
             FloatingPointError: The loss is not finite.
         """
-        rates = (*self.plan.rates, KERNEL_RATE)
-        for group, rate in zip(self.adam.param_groups, rates, strict=False):
+        for group, rate in zip(self.adam.param_groups, self.plan.rates, strict=True):
             group["lr"] = rate * self.plan.factor(done)
-        outputs, spent = self.network.with_tensors(self._tensors())(x, self.neurons.values())
+        outputs, spent = self.network(x, self.neurons.values())
         ratio = spent.mean() / self.goal_of_batches
         error = answer_error(outputs, self._answer(x), self.spec, self.plan.shares)
         loss = error + self.elasticity * ratio
@@ -267,18 +251,12 @@ class Training:
             for log in self.neurons.logs.values():
                 log += shift
 
-    def _tensors(self) -> Mapping[str, Tensor]:
-        """All tensors of the graph."""
-        if self.kernels is None:
-            return self.network.tensors
-        return self.kernels.values()
-
     @torch.no_grad()
     def compare(self) -> bool:
         """Keep the state if it is the best so far; returns whether it is."""
         # A copy, since training goes on to change these.
         neurons = moved(self.neurons.values(), self.device, copy=True)
-        state = self._state(neurons, self._tensors())
+        state = self._state(neurons)
         self.goal_of_batches *= self.goal / max(state.operations, self.goal / 2)
         better = self._score(state) < self._score(self.best)
         if better:
@@ -290,30 +268,26 @@ class Training:
         return state.error + self.elasticity * math.log(max(state.operations, 1e-9) / self.goal)
 
     @torch.no_grad()
-    def _state(self, neurons: NeuronParameters, tensors: Mapping[str, Tensor]) -> State:
+    def _state(self, neurons: NeuronParameters) -> State:
         """A state with its figures on the validation pictures."""
-        network = self.network.with_tensors(tensors)
         errors: list[Tensor] = []
         spent: list[Tensor] = []
         for x, expected in zip(self.validation, self.answers, strict=True):
-            outputs, operations = network(x, neurons)
+            outputs, operations = self.network(x, neurons)
             errors += [answer_error(outputs, expected, self.spec, self.plan.shares)] * len(x)
             spent.append(operations)
-        weights: dict[str, Tensor] = {}
-        if self.kernels is not None:
-            weights = {name: tensors[name].detach().clone() for name in self.kernels.changes}
         error, operations = torch.stack(errors).mean(), torch.cat(spent).mean()
-        return State(neurons, weights, error.item(), operations.item())
+        return State(neurons, error.item(), operations.item())
 
     @torch.no_grad()
     def result(self) -> State:
         """The best state, with thetas scaled so that it takes the operations of the goal."""
         if self.best is self.start:
             return self.start
-        tensors = {**self.network.graph.tensors, **self.best.weights}
-        network = self.network.with_tensors(tensors)
-        scaled = differentiable.scaled_to(self.goal, network, self.best.neurons, self.validation)
-        return min(self.start, self._state(scaled, tensors), key=self._score)
+        scaled = differentiable.scaled_to(
+            self.goal, self.network, self.best.neurons, self.validation
+        )
+        return min(self.start, self._state(scaled), key=self._score)
 
 
 def shown(state: State) -> str:
@@ -407,30 +381,6 @@ class TrainableNeurons:
         for name, bias in self.output.items():
             values[name] = {"bias": bias * self.scales[name]}
         return values
-
-
-class TrainableKernels:
-    """Changes of the kernels of a graph, in units of the root mean square of each output channel,
-    in which one learning rate serves all layers; tensors: all of the graph, to start from.
-    """
-
-    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]):
-        self.tensors = tensors
-        self.changes: dict[str, Tensor] = {}
-        self.scales: dict[str, Tensor] = {}
-        for node in graph.weighted:
-            name = f"{node.name}.weight"
-            weight = tensors[name]
-            rms = weight.flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
-            self.scales[name] = rms.reshape(-1, *[1] * (weight.ndim - 1))
-            self.changes[name] = torch.zeros_like(weight).requires_grad_()
-
-    def values(self) -> dict[str, Tensor]:
-        """All tensors of the graph."""
-        tensors = dict(self.tensors)
-        for name, change in self.changes.items():
-            tensors[name] = tensors[name] + self.scales[name] * change
-        return tensors
 
 
 def answer_error(

@@ -148,8 +148,7 @@ def test_the_parts_add_up(name):
         parts = result.parts()
         assert tuple(parts) == ERROR_PARTS
         assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13
-        # Tuned weights bring the first layer another input than the ANN's.
-        corrected = converted.weights or "bias" in converted.neurons[site]
+        corrected = "bias" in converted.neurons[site]
         if i == 0 and not corrected and recipe.encoding.input == "analogue":
             assert parts["wrong input"].abs().max() < 1e-9
             assert parts["uneven arrival"].abs().max() < 1e-9

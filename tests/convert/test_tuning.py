@@ -1,5 +1,5 @@
-"""Training of neurons and weights: what is learned, and which state is kept; weights of a few bits, on
-a grid by brute force.
+"""Tuning of neurons: what is learned, and which state is kept; weights of a few bits, on a grid by
+brute force.
 """
 
 from dataclasses import replace
@@ -15,11 +15,10 @@ from torch import nn
 from spiking_yolo.convert.learn import training as training_module
 from spiking_yolo.convert.learn.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.learn.training import State, Training
-from spiking_yolo.convert.learn.weight_bits import rounded_weights
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.spikes.layout import levels_and_step
+from spiking_yolo.spikes.layout import levels_and_step, rounded_weights
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
 
@@ -30,7 +29,7 @@ def started(model: type[nn.Module]) -> Converted:
 
 
 class Wide(nn.Module):
-    """Channels enough for weights to make up for each other's rounding. [N, 3, 8, 8]."""
+    """Channels enough for them to make up for each other's rounding. [N, 3, 8, 8]."""
 
     def __init__(self):
         super().__init__()
@@ -44,15 +43,12 @@ class Wide(nn.Module):
 
 
 def training(
-    steps: int = 100,
-    operations: float = 0.5,
-    converted: Converted | None = None,
-    **settings: object,
+    steps: int = 100, operations: float = 0.5, converted: Converted | None = None
 ) -> Training:
     """Of a tiny network, from what the default method learned."""
     converted = converted or started(Pooled)
-    training = {"calibration.steps": steps, "calibration.operations": operations}
-    recipe = get_recipe(DEFAULT, "tuned-weights").with_settings({**training, **settings})
+    settings = {"calibration.steps": steps, "calibration.operations": operations}
+    recipe = get_recipe(DEFAULT, "tuned").with_settings(settings)
     validation = list(images(16, seed=9).split(4))
     return Training(converted.graph, CLASSES, recipe, converted.neurons, validation)
 
@@ -62,21 +58,19 @@ def pictures(number: int) -> torch.Tensor:
 
 
 def test_training_lowers_the_error_at_the_same_operations():
-    """Weights and neurons move, or neurons alone; no result is worse than what is only scaled."""
+    """No result is worse than what is only scaled."""
     model = make(Wide)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(2)
     converted = spiking(model, images(8), get_recipe(DEFAULT), {"calibration.steps": 20})
-    for weights in (True, False):
-        t = training(150, 0.4, converted, **{"calibration.weights": weights})
-        t.run(pictures)
-        result = t.result()
-        assert result.operations == pytest.approx(0.4, rel=0.02)
-        assert bool(result.weights) == weights
-        # Neurons alone gain 0.05 here, or nothing, according to how the processor's kernels round.
-        assert result.error < t.start.error - (0.02 if weights else -1e-6)
+    t = training(150, 0.4, converted)
+    t.run(pictures)
+    result = t.result()
+    assert result.operations == pytest.approx(0.4, rel=0.02)
+    # They gain 0.05 here, or nothing, according to how the processor's kernels round.
+    assert result.error < t.start.error + 1e-6
 
 
 @pytest.mark.parametrize(("goal", "shift"), [(1.25, -0.04), (0.8, 0.05), (0.1, 0.2)])
@@ -98,20 +92,18 @@ def test_all_thetas_follow_what_a_batch_takes_beyond_the_goal(goal, shift, monke
 
 
 def test_the_result_is_measured_as_simulated():
-    """Its figures are those of a network made from neurons and weights, by what runs too."""
+    """Its figures are those of a network made from its neurons, by what runs too."""
     t = training(20)
     # Worse than any state; in the test above it may be the best.
     bad = {name: {**own, "bias": torch.tensor(9.0)} for name, own in t.start.neurons.items()}
-    t.best = t.start = State(bad, {}, 9.0, 0.5)
+    t.best = t.start = State(bad, 9.0, 0.5)
     t.run(pictures)
     result = t.result()
-    tensors = {**t.ann.tensors, **result.weights}
-    network = CompleteNetwork(replace(t.ann, tensors=tensors), (8, 8), t.network.slack)
+    network = CompleteNetwork(t.ann, (8, 8), t.network.slack)
     x = torch.cat(t.validation)
     _, spent = network(x, result.neurons)
     assert spent.mean().item() == pytest.approx(result.operations, rel=1e-4)
-    recipe = get_recipe(DEFAULT, "tuned-weights")
-    simulated = Converted(t.ann, CLASSES, recipe, result.neurons, {}, dict(result.weights))
+    simulated = Converted(t.ann, CLASSES, get_recipe(DEFAULT, "tuned"), result.neurons, {})
     x = (x * 255).round() / 255
     snapshot = simulated.network().run(x, 1).snapshots[1]
     assert relative_error(snapshot.outputs, tuple(network(x, result.neurons)[0])) < 1e-3
@@ -167,7 +159,7 @@ def test_what_a_chip_stores_are_small_integers():
     for cls in [TinyLeaky, Grouped]:
         plain = spiking(make(cls), images(2), get_recipe("channel-norm"))
         thetas = {name: own["theta"] for name, own in plain.neurons.items() if "theta" in own}
-        tensors = rounded_weights(plain.graph, plain.graph.tensors, thetas)
+        tensors = rounded_weights(plain.graph, thetas, 8)
         small = replace(plain, graph=replace(plain.graph, tensors=tensors))
         for name, linear in small.network().synapses.maps.items():
             folded = linear.weight.flatten(1)
