@@ -329,7 +329,7 @@ def test_average_pooling_that_divides_by_fewer_at_the_border_is_refused(border: 
 
 
 def test_a_network_without_neurons_is_refused():
-    graph = trace(nn.Conv2d(3, 5, 1), images(1).float())
+    graph = trace(nn.Sequential(nn.Conv2d(3, 5, 1)), images(1).float())
     recipe, spec = get_recipe("signed-digits"), Spec("classify", tuple("abcde"), 8, 8)
     with pytest.raises(UserError, match="no activation"):
         IntegerNetwork(graph, {}, recipe, spec)
