@@ -99,8 +99,8 @@ def test_the_command_calibrates_and_says_what_comes_next(squares, monkeypatch, c
     assert lines[0] == "training: 8 images, validation: 8"
     assert lines[2].startswith("epoch 1/1: loss ") and lines[2].endswith(" %")
     assert lines[3].startswith(f"{weights} is of epoch 1, top1 ")
-    assert lines[-2].startswith("statistics of 8 images: saved to ")
-    assert "signed-digits" in lines[-1]
+    assert lines[-3].startswith("statistics of 8 images: saved to ")
+    assert lines[-2] == "looking for thresholds" and "signed-digits" in lines[-1]
     # Which wants the statistics and the file of the default method.
     load(weights)
     monkeypatch.setattr("spiking_yolo.apps.calibrate_run.calibrate_trained", refuse)
