@@ -4,7 +4,7 @@ carried on, or only in frames where something moves.
 All of them need the ANN's boxes of every frame, from which they take those that they would have.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -22,9 +22,10 @@ from spiking_yolo.metrics.costs import CostsByShape
 
 # How many frames the ANN sees one of.
 INTERVALS = (2, 3, 4, 6, 10)
-# The motion detector of a network video recorder, with the defaults of Frigate 0.15: pictures of
-# this height, the share of a frame in the background, and what differs from it by more than
-# THRESHOLD grey levels on at least AREA connected pixels has moved.
+# The motion detector of a network video recorder, Frigate, with its defaults of 2026, without what
+# it does about contrast and lightning: pictures of this height, the share of a frame in the
+# background, and what differs from it by more than THRESHOLD grey levels on at least AREA connected
+# pixels has moved.
 HEIGHT, SHARE, THRESHOLD, AREA = 100, 0.01, 30, 10
 # A background is learnt from so many frames, in which the ANN runs anyway.
 LEARN = 10
@@ -132,23 +133,29 @@ def motion(frames: Iterable[np.ndarray]) -> list[bool]:
 
 
 def alternative_rows(
-    seen: Batches, scorer: VideoScorer, every: Row, settings: Settings, seconds: float
+    seen: Batches,
+    scorer: VideoScorer,
+    every: Row,
+    settings: Settings,
+    seconds: Callable[[int, int], float],
 ) -> list[Row]:
-    """Rows of the 8-bit ANN in every frame and in fewer, each charged its share of the frames.
+    """Rows of the 8-bit ANN in every frame and in fewer, each charged its share of the frames; the
+    tracker and the motion gate are not charged.
 
     Args:
         seen: What was observed in each frame of each video.
         scorer: Scores their boxes.
         every: The row of the 8-bit ANN in every frame, with its energy per frame.
         settings: The bootstrap.
-        seconds: What the 8-bit ANN takes per frame.
+        seconds: What the 8-bit ANN takes for a frame of a height and width.
     """
     boxes = predictions_of(seen, "8 bit")
     rates, moves = list[float](), list[list[bool]]()
     for sequence, video in zip(scorer.sequences, boxes, strict=True):
         rates.append(sequence.fps)
         moves.append(motion(islice(sequence.frames(), len(video))))
-    every = replace(every, costs={**every.costs, "ms": 1e3 * seconds})
+    spent = [seconds(*one.size) for one in chain(*seen)]
+    every = replace(every, costs={**every.costs, "ms": 1e3 * float(np.mean(spent))})
     rows = [every]
     for one in alternatives(boxes, rates, moves, track=find_spec("trackers") is not None):
         costs = {key: one.share * value for key, value in every.costs.items()}

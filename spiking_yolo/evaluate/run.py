@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,8 @@ def evaluate(
         scorer: Scorer of the images.
         settings: Timesteps, batch size and bootstrap.
         setup: Where and how it is computed.
-        statistics: Activation statistics; with them there is a row of the 8-bit ANN, the rival of a
-            spiking network.
+        statistics: Activation statistics; with them there is a row of the 8-bit ANN, and of
+            what it would do in fewer frames of a video.
 
     Returns:
         The table; None in processes of torchrun other than the first.
@@ -156,14 +156,14 @@ def evaluate(
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
-        model = CostsByShape(network)
+        model, seconds = CostsByShape(network), cache(partial(seconds_of_8_bits, network))
         for title, variant in variants(name, network, scorer).items():
-            rivals: dict[int, Forward] = {}
+            quantised: dict[int, Forward] = {}
             if statistics is not None:
-                rivals[8] = quantised_ann(network.graph, statistics)
+                quantised[8] = quantised_ann(network.graph, statistics)
                 # Of the ANN, which all methods share.
                 statistics = None
-            seen = observe_all(title, variant, scorer, settings, setup, rivals)
+            seen = observe_all(title, variant, scorer, settings, setup, quantised)
             if not setup.ranks.first:
                 continue
             files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
@@ -171,11 +171,11 @@ def evaluate(
             for part, own in scorer.parts():
                 if own.name not in known:
                     rows += ann_rows(seen[part], own, model, settings)
-                    if rivals and isinstance(own, VideoScorer):
-                        seconds = seconds_of_8_bits(network, *seen[part][0][0].size)
-                        rows[-1:] = alternative_rows(seen[part], own, rows[-1], settings, seconds)
+                    if quantised and isinstance(own, VideoScorer):
+                        every = rows.pop()
+                        rows += alternative_rows(seen[part], own, every, settings, seconds)
                 rows += step_rows(title, seen[part], own, model, settings)
-                if rivals and own.video and variant.recipe.keeps_frames:
+                if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
             methods[title] = network.recipe.facts()
     if not setup.ranks.first:
@@ -215,7 +215,7 @@ def observe_all(
     scorer: Scorer,
     settings: Settings,
     setup: Setup,
-    rivals: Mapping[int, Forward],
+    quantised: Mapping[int, Forward],
 ) -> Batches:
     """The records of each batch of images; in processes other than the first an empty list."""
     spec = network.spec
@@ -228,7 +228,7 @@ def observe_all(
         return replace(network, spec=spec).network(device)
 
     shapes = Shapes(graph, spec, made, own)
-    observer = Observer(shapes, graph, spec, scorer.selection or Selection(), rivals)
+    observer = Observer(shapes, graph, spec, scorer.selection or Selection(), quantised)
     size = 4 if spec.height * spec.width <= SMALL else 1
     if spec.task == "classify":
         size = spec.images_at_once
@@ -265,7 +265,7 @@ def observe_all(
             "lossless": settings.lossless,
             "steps": steps,
             "batch": size,
-            "bits": sorted(rivals),
+            "bits": sorted(quantised),
         }
     progress = partial(setup.progress, title)
     read = Observation.from_json

@@ -10,7 +10,7 @@ from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
@@ -18,6 +18,7 @@ from spiking_yolo.evaluate.run import evaluate, open_scorer
 from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import Row
 from spiking_yolo.graph import forward
+from spiking_yolo.models.load import load_ann
 
 FRAMES = 6
 
@@ -52,16 +53,20 @@ def data(weights, tmp_path_factory) -> Path:
 def table(weights, data) -> dict[tuple[str, str], Row]:
     selection = Selection(conf=0.05, max_det=100, multi_label=True)
     network, settings = load(weights), Settings(bootstrap=20, selection=selection)
-    found = evaluate(
-        {"signed-digits": network}, open_scorer(data, network.spec, settings), settings
+    scorer, statistics = (
+        open_scorer(data, network.spec, settings),
+        load_statistics(load_ann(weights)),
     )
+    found = evaluate({"signed-digits": network}, scorer, settings, statistics=statistics)
     assert found
+    found.save(weights.parent / "saved")
     return {(row.data, row.method): row for row in found.rows}
 
 
 def test_a_row_for_each_video_and_for_all(table):
-    methods = ("ANN", "signed-digits", "signed-digits, reset")
-    assert list(table) == [(name, m) for name in ("still", "walk", "total") for m in methods]
+    methods = {"ANN", "ANN 8 bit", "signed-digits", "signed-digits, reset"}
+    names = [name for name, method in table if method in methods]
+    assert names == [name for name in ("still", "walk", "total") for _ in methods]
     assert "AP50" in table["walk", "ANN"].figures and "AP50" not in table["still", "ANN"].figures
     assert "AP50_minus_first" in table["walk", "signed-digits, reset"].intervals
 
@@ -78,6 +83,34 @@ def test_a_picture_that_does_not_change_costs_nothing_with_the_state_kept(table)
     assert anew.costs["sops_per_mac_digits"] > 0
     assert anew.costs["first_sops_per_mac"] == kept.costs["first_sops_per_mac"]
     assert kept.costs["output_error"] == pytest.approx(anew.costs["output_error"], rel=1e-3)
+
+
+def test_the_ann_in_fewer_frames_is_charged_its_share(table):
+    for name, share in (("still", 1 / 3), ("walk", 2 / 6), ("total", 3 / 9)):
+        every, third = table[name, "ANN 8 bit"], table[name, "ANN 8 bit, 1 in 3"]
+        for cost in ("energy_mJ_int8", "macs", "ms"):
+            assert third.costs[cost] == pytest.approx(share * every.costs[cost], nan_ok=True)
+    still = table["still", "ANN 8 bit, 1 in 3"].figures
+    assert still == table["still", "ANN 8 bit"].figures
+
+
+def test_differences_are_messages_that_multiply(table):
+    """45 nm: 0.1 pJ for an addition of 32 bits, 0.2 for a multiplication of 8, 0.03 for a shift."""
+    stream, macs = table["walk", "signed-digits"].costs, table["walk", "ANN"].costs["macs"]
+    digits, messages = (macs * stream[f"sops_per_mac_{kind}"] for kind in ("digits", "messages"))
+    plain = table["walk", "signed-digits, differences"]
+    more = (0.3 * messages - 0.13 * digits) / 1e9
+    assert plain.costs["energy_mJ_int8"] == pytest.approx(stream["energy_mJ_int8"] + more)
+    assert plain.figures == table["walk", "signed-digits"].figures
+    serial = table["walk", "signed-digits, bit-serial"].costs
+    assert serial["energy_mJ_int8"] == pytest.approx(0.13 * digits / 1e9)
+    assert np.isnan(serial["energy_mJ_sram16"])
+
+
+def test_the_frontier_joins_what_leaves_out_frames(weights, table):
+    drawn = (weights.parent / "saved/frontier-mJ.svg").read_text()
+    for name in ("ANN", "ANN 8 bit, fewer frames", "signed-digits T=1"):
+        assert f"<!-- {name} -->" in drawn
 
 
 def test_each_frame_of_reset_is_a_photograph(weights, table):
