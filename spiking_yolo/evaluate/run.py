@@ -161,7 +161,7 @@ def evaluate(
             quantised: dict[int, Forward] = {}
             if statistics is not None:
                 quantised[8] = quantised_ann(network.graph, statistics)
-                # Of the ANN, which all methods share.
+                # The ANN is the same for all methods.
                 statistics = None
             seen = observe_all(title, variant, scorer, settings, setup, quantised)
             if not setup.ranks.first:

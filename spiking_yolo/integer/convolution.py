@@ -51,12 +51,12 @@ class Border:
     def of(
         cls, levels: Tensor, attrs: Mapping[str, Any], zero_points: Tensor, size: Sequence[int]
     ) -> "Border | None":
-        """That of a convolution; None without padding or zero points.
+        """The border of a convolution; None without padding or zero points.
 
         Args:
             levels: Its weights, float64.
             attrs: Its geometry.
-            zero_points: Of its inputs, [in], in the units of their events.
+            zero_points: Zero points of its inputs, [in], in the units of their events.
             size: Height and width of its input.
         """
         if levels.ndim != 4 or not zero_points.any() or not any(attrs["padding"]):
@@ -74,7 +74,7 @@ class Border:
         return sums
 
     def whole(self) -> Tensor:
-        """The same as one map, [1, out, H, W]: exported graphs write nothing in place."""
+        """The border as a map, [1, out, H, W], since exported graphs write nothing in place."""
         maps = self.values.new_zeros(self.values.shape[1], self.size.numel())
         maps[:, self.where] = self.values.T
         return maps.unflatten(1, self.size)[None]
@@ -114,7 +114,7 @@ class WholeConvolution:
         return self.exact(x).float()
 
     def exact(self, x: Tensor) -> Tensor:
-        """The same, not rounded: float64 where they may be larger than 2^24."""
+        """The sums, not rounded: float64 where they may be larger than 2^24."""
         sums = self._of_bytes(x) if x.dtype == torch.uint8 else self._in_floats(x)
         if self.border is not None:
             sums = self.border.add_to(sums)

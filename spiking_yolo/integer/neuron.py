@@ -20,7 +20,7 @@ LARGEST = 127
 # 2^f for 0 <= f < 1, to 3e-9: coefficients of a polynomial, highest power first.
 POWERS = (0.000218657848, 0.00123913318, 0.00968418631, 0.0554806302, 0.240230454, 0.693146933, 1.0)
 LOG2_E = 1.4426950408889634
-# Of a softmax: e^x is rounded to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
+# In a softmax e^x is rounded to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
 ROOM = 24
 
 
@@ -29,7 +29,7 @@ class NeuronLayer:
     """The parameters of one layer, [C] each.
 
     Attributes:
-        scales: Of each sum that arrives: what one of its units is worth, in thetas of this layer,
+        scales: For each sum that arrives, what one of its units is worth: in thetas of this layer,
             or in values of the ANN before SiLU, mish and softmax.
         bias: Added to the scaled sums, in the same unit.
         per_value: 1 / theta, which makes thetas of values of the ANN.

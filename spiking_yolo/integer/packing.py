@@ -50,7 +50,7 @@ class PackedWeights:
     """Weights in memory.
 
     Attributes:
-        memory: They, and SLACK.
+        memory: The weights, and SLACK.
         blocks: Outputs that lie together.
         sizes: Of each part of what the layer reads: its groups of four channels, or its pairs.
         merged: Whether the taps of a row are read as one run.
@@ -80,7 +80,7 @@ def taps_of(step: Convolution) -> list[Tensor]:
 
 
 def by_groups(step: Convolution) -> PackedWeights:
-    """For events, as w + 128: [block][tap][group of four channels][out][4]."""
+    """Weights w + 128 for events, uint8: [block][tap][group of four channels][out][4]."""
     assert step.parts is not None
     most, _ = block_sizes()
     outs, sizes = padded(len(step.whole.levels)), list[int]()
@@ -104,7 +104,7 @@ def by_groups(step: Convolution) -> PackedWeights:
 
 
 def by_pairs(step: Convolution, stride: int) -> PackedWeights:
-    """For computing anew, 16 bits: [block][tap][pair of channels][out][2].
+    """Weights for computing anew, int16: [block][tap][pair of channels][out][2].
 
     stride: Channels in memory of the map of the first part.
     """
@@ -133,14 +133,14 @@ def by_pairs(step: Convolution, stride: int) -> PackedWeights:
 
 
 def by_channels(step: Convolution) -> PackedWeights:
-    """Of a depthwise layer, the lower half of 32 bits: [tap][channel]."""
+    """Weights of a depthwise layer, as the lower half of 32 bits: [tap][channel]."""
     outs = padded(len(step.whole.levels))
     taps = F.pad(taps_of(step)[0][:, :, 0], (0, outs - len(step.whole.levels))) & 0xFFFF
     return PackedWeights.of([taps.flatten().contiguous()], [Block(0, outs, 0, 0)], [0])
 
 
 def border_of(step: Convolution) -> tuple[Tensor, Tensor] | None:
-    """Position -> its row of what the border lacks, or -1; and these rows, int32."""
+    """Two int32 tensors: each position's row of what the border lacks, or -1, and these rows."""
     border, outs = step.whole.border, padded(len(step.whole.levels))
     if border is None or not len(border.where):
         return None

@@ -1,4 +1,4 @@
-"""From the ANN and the parameters of its neurons to whole weights, scales and biases."""
+"""The whole weights, scales and biases of a network, made of the ANN and its thresholds."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
 from spiking_yolo.spikes.layout import NeuronParameters, fold, levels_and_step
 
-# Of weights.
+# Weights are rounded to so many bits.
 BITS = 8
 # Zero points are multiples of theta / PARTS.
 PARTS = 256
@@ -39,12 +39,12 @@ class Unit:
 
     @classmethod
     def of(cls, scale: Tensor, largest: float) -> Self:
-        """One whose bias is 0."""
+        """A unit whose bias is 0."""
         return cls(scale, torch.zeros_like(scale), largest)
 
     @classmethod
     def joined(cls, units: Sequence["Unit"]) -> Self:
-        """Of the channels of several."""
+        """The unit of maps whose channels are joined."""
         scale = torch.cat([unit.scale for unit in units])
         bias = torch.cat([unit.bias for unit in units])
         return cls(scale, bias, max(unit.largest for unit in units))
@@ -56,13 +56,13 @@ class NetworkParameters:
     Args:
         graph: As it is computed, see `distribute_sums`.
         neurons: Parameters by activation, and the bias of outputs.
-        settings: Of the neurons.
+        settings: Settings of the neurons.
         spec: Its interface.
 
     Attributes:
         convolutions: Layers with weights.
         layers: Layers of neurons.
-        units: Of every node.
+        units: The unit of every node.
     """
 
     def __init__(self, graph: Graph, neurons: NeuronParameters, settings: Neuron, spec: Spec):
@@ -198,7 +198,7 @@ class NetworkParameters:
         return Unit(step, known, levels.flatten(1).abs().sum(1).max().item() * given.largest)
 
     def _product(self, node: Node, given: Sequence[Unit]) -> Unit:
-        """Of products, which neurons of one scale per head enter: see `tied`."""
+        """The unit of products of two maps; `tied` gives their neurons one scale per head."""
         left, right = (unit.scale for unit in given)
         each = len(right) // node.attrs["heads"]
         if node.op == "attention_scores":
@@ -231,7 +231,7 @@ class NetworkParameters:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """The same with its tensors on another device, in float32: not all devices have float64."""
+    """A value whose tensors are on another device, in float32: not all devices have float64."""
     if torch.is_tensor(value):
         return (value.float() if value.is_floating_point() else value).to(device)
     if isinstance(value, dict):

@@ -77,7 +77,7 @@ class Neurons:
         node: Its node in the graph.
         layer: Its parameters.
         terms: The nodes whose sum it reads.
-        parts: Of each of these, what it is of the image and of what others have sent; see Part.
+        parts: For each term the runs of channels that it hands on, or None; see `parts_of`.
         pool: The max pooling of sums that it reads, which it can do itself.
         in_c: Whether program.c has such neurons.
     """

@@ -37,6 +37,9 @@ LARGE = 20_000_000
 LEAST_SIDE = 8
 # Chunks of a step, about.
 CHUNKS = 32
+# Frames that one thread computes after one for which several were slower: another program has the
+# cores.
+FRAMES_ALONE = 20
 
 Marks = structure("Marks", "h w *changed *row")
 Map = structure(
@@ -116,7 +119,7 @@ class Timing(NamedTuple):
             reads, and 0 of other steps.
         groups: All groups of these maps.
         rate: Nanoseconds that it takes per entry; 0 as long as that is unknown.
-        dense: The same of computing it everywhere.
+        dense: Nanoseconds of computing it everywhere.
     """
 
     kind: str
@@ -227,7 +230,7 @@ class Program:
         return self.costs.columns(sizes, first)
 
     def prices(self, first: bool) -> dict[str, Tensor]:
-        """The same but for the events themselves, int32 [columns, segments * positions]."""
+        """The columns without the events themselves, int32 [columns, segments * positions]."""
         if first not in self._prices:
             prices: dict[str, Tensor] = {}
             for name, each in self.columns(first).items():
@@ -248,7 +251,7 @@ def is_common(step: Convolution, sizes: Mapping[str, Sequence[int]]) -> bool:
 
 
 def parameters_of(layer: NeuronLayer) -> list[Tensor]:
-    """The scales, bias, 1 / theta, offset and ceiling of a layer, each padded to whole vectors."""
+    """Scales, bias, 1 / theta, offset and ceiling of a layer, each padded to whole vectors."""
     ceiling = layer.ceiling
     if ceiling is None:
         ceiling = torch.full_like(layer.bias, torch.inf)
@@ -294,7 +297,7 @@ class State:
         # Entries of scratch for a row, and how many rows, or for a thread.
         self._lists: list[tuple[int, int | None]] = []
         self._scratch = self._scratch_sums = torch.zeros(0, dtype=torch.int32)
-        self._call_room = 0
+        self._call_room = self._alone = 0
         self._build()
         self.restart()
 
@@ -549,12 +552,21 @@ class State:
         call.everywhere = int(self.fresh or smaller)
         call.anew, call.due = int(lossless), 0.5 + dead_zone if dead_zone else 0.0
         # Threads that wait for each other take longer than a small network.
-        call.threads = torch.get_num_threads() if self._program.large else 1
+        several = self._program.large and not self._alone
+        call.threads = torch.get_num_threads() if several else 1
         self._prepare(maps)
-        at = 0
-        while (at := library().run(ctypes.byref(call), at)) < len(self._commands):
+        at = waited = 0
+        while True:
+            start = time.perf_counter_ns()
+            at = library().run(ctypes.byref(call), at)
+            waited += time.perf_counter_ns() - start
+            if at == len(self._commands):
+                break
             self._outside(*self._commands[at])
             at += 1
+        self._alone = max(self._alone - 1, 0)
+        if call.threads > 1 and waited > sum(step.nanoseconds for step in self._steps):
+            self._alone = FRAMES_ALONE
         result = self._counted()
         self.fresh, self._dead_zone, self._lossless = False, dead_zone, lossless
         return result
@@ -700,7 +712,7 @@ class State:
                 values = {term: self.value(term) for term in terms}
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
-        # Of senders in C, [senders, 3 * N, columns].
+        # What senders in C have counted, [senders, 3 * N, columns].
         counted = [name for name in plan.senders if name in self._spent]
         spent: dict[str, Tensor] = {}
         if counted:

@@ -30,7 +30,8 @@ from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec, check_spec
 from spiking_yolo.models.trainable import YOLOv1, build, yolov1_spec
 from spiking_yolo.train import TrainOptions
-from spiking_yolo.train.tasks import SHIFT, ClassifyTask, DetectTask
+from spiking_yolo.train.augment import SHIFT
+from spiking_yolo.train.tasks import ClassifyTask, DetectTask
 
 Task = DetectTask | ClassifyTask
 Row = dict[str, float]
@@ -178,6 +179,8 @@ class Trainer:
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Any]]:
         """The images and targets of an epoch, whose random numbers follow from the seed."""
+        # Workers, which are started anew, get a copy of the task.
+        self.task.epoch = epoch
         rng = np.random.default_rng((self.options.seed, epoch, self.ranks.rank))
         torch.manual_seed(int(rng.integers(2**63)))
         self.order.set_epoch(epoch)
@@ -202,7 +205,7 @@ class Trainer:
             try:
                 torch.save(content, path)
             except RuntimeError as error:
-                # That is what torch raises when the disk is full.
+                # torch raises this when the disk is full.
                 raise OSError("it did not fit") from error
 
     def load(self) -> None:
@@ -335,12 +338,12 @@ def open_task(options: TrainOptions) -> tuple[Task, Sequence[Picture]]:
         pictures = [Picture.file(str(sample.path)) for sample in photos.samples]
         val = open_detection(options.data, options.val_split)
         check_classes(photos, val)
-        return DetectTask(photos, val, spec), pictures
+        return DetectTask(photos, val, spec, options.seed), pictures
     images = open_classification(options.data, options.split or "train")
     split = options.val_split or ("val" if (options.data / "val").is_dir() else None)
     val = open_classification(options.data, split)
     check_classes(images, val)
-    return ClassifyTask(images, val), images.pictures
+    return ClassifyTask(images, val, options.seed), images.pictures
 
 
 def check_classes(train: DetectionSet | LabelledSet, val: DetectionSet | LabelledSet) -> None:

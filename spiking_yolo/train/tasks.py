@@ -16,9 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
-from torchvision import tv_tensors
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
-from torchvision.transforms import v2
 
 from spiking_yolo.data.datasets import DetectionSet, LabelledSet, Sample
 from spiking_yolo.data.images import Placement, preprocess, read_image
@@ -26,6 +24,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.metrics.precision import voc_map
 from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.train.augment import Annotated, ClassifierAugmentation, DetectorAugmentation
 
 # Weights of the coordinates, of the confidence of empty boxes, and of 1 - GIoU of the responsible
 # boxes, which the paper does not have.
@@ -135,10 +134,8 @@ def yolov1_loss(
 
 
 Boxes = tuple[list[Tensor], list[Tensor]]
-# Smallest share of the area of a photograph that a crop keeps, and side of a box in pixels.
-CROP, SMALLEST_BOX = 0.3, 4
-# Pixels by which a classifier's images are shifted, at most; smoothing of the labels.
-SHIFT, SMOOTHING = 4, 0.1
+# A classifier's labels are smoothed by this.
+SMOOTHING = 0.1
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -146,14 +143,15 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 class DetectTask(Dataset[Any]):
     """Photographs with boxes, the YOLOv1 loss, mAP50 by VOC's rule.
 
-    Random crops of some photograph's aspect ratio are stretched to the network's input, as whole
-    photographs are in an evaluation; mirrored; in other colours. Items are (uint8 [3, H, W], boxes
-    [n, 4] xyxy as fractions, labels [n]). Difficult and crowd boxes are left out.
+    Items are (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]), augmented anew in every
+    epoch. Difficult and crowd boxes are left out.
 
     Attributes:
         train: Photographs to train on.
         val: Those to validate on.
         spec: Interface of the network.
+        seed: The augmentation of an item follows from it, the epoch and the item's number.
+        epoch: Number of the epoch.
     """
 
     metric: ClassVar[str] = "mAP50"
@@ -161,36 +159,27 @@ class DetectTask(Dataset[Any]):
     train: DetectionSet
     val: DetectionSet
     spec: Spec
+    seed: int = 0
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         self.samples = self.train.indexed().samples
-        size = (self.spec.height, self.spec.width)
         self.scale = torch.tensor([self.spec.width, self.spec.height] * 2)
-        self.augment = v2.Compose(
-            [
-                v2.RandomResizedCrop(size, scale=(CROP, 1.0), ratio=(0.7, 1.7)),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(0.4, 0.4, 0.5, 0.02),
-                v2.SanitizeBoundingBoxes(min_size=SMALLEST_BOX),
-            ]
-        )
+        self.augment = DetectorAugmentation(self.spec.height, self.spec.width)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        sample = self.samples[index]
-        scored = ~sample.ignored
-        image = tv_tensors.Image(torch.from_numpy(sample.image()).permute(2, 0, 1))
-        boxes: Any = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue]
-            torch.from_numpy(sample.boxes[scored]).float(),
-            format="XYXY",
-            canvas_size=(sample.height, sample.width),
-        )
-        target = {"boxes": boxes, "labels": torch.from_numpy(sample.labels[scored])}
-        image, target = self.augment(image, target)
-        boxes = target["boxes"].as_subclass(Tensor)
-        return image.as_subclass(Tensor), boxes / self.scale, target["labels"]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+
+        def others() -> list[Annotated]:
+            return [annotated(self.samples[k]) for k in rng.integers(len(self), size=3)]
+
+        item = self.augment(annotated(self.samples[index]), others, rng)
+        boxes = torch.tensor(item["bboxes"], dtype=torch.float32).reshape(-1, 4)
+        labels = torch.tensor(item["labels"], dtype=torch.int64)
+        return torch.from_numpy(item["image"]).permute(2, 0, 1), boxes / self.scale, labels
 
     @staticmethod
     def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Boxes]:
@@ -215,34 +204,39 @@ class DetectTask(Dataset[Any]):
 class ClassifyTask(Dataset[Any]):
     """Images with a class each, cross-entropy, top-1 accuracy.
 
-    Images are stretched to the size of the first one, shifted by some pixels over a reflected
-    border, and half of them mirrored. Items are (float32 [3, H, W], label).
+    Images are stretched to the size of the first one and augmented anew in every epoch. Items are
+    (float32 [3, H, W], label).
 
     Attributes:
         train: Images to train on.
         val: Those to validate on.
+        seed: The augmentation of an item follows from it, the epoch and the item's number.
+        epoch: Number of the epoch.
     """
 
     metric: ClassVar[str] = "top1"
 
     train: LabelledSet
     val: LabelledSet
+    seed: int = 0
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         height, width = read_image(self.train.pictures[0].source).shape[:2]
         names = self.train.classes
         colours: Any = {"mean": CIFAR_MEAN, "std": CIFAR_STD}
         self.spec = Spec("classify", names, height, width, "stretch", **colours)
-        shift = v2.RandomCrop((height, width), padding=SHIFT, padding_mode="reflect")
-        self.augment = v2.Compose([shift, v2.RandomHorizontalFlip()])
+        self.augment = ClassifierAugmentation(height, width)
 
     def __len__(self) -> int:
         return len(self.train)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = read_image(self.train.pictures[index].source)
-        x = self.spec.normalised(preprocess(image, self.spec)[0])
-        return self.augment(x), int(self.train.labels[index])
+        stretched = preprocess(image, self.spec)[0].movedim(0, -1).numpy()
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        augmented = torch.from_numpy(self.augment(stretched, rng)).movedim(-1, 0)
+        return self.spec.normalised(augmented), int(self.train.labels[index])
 
     collate = staticmethod(default_collate)
 
@@ -255,6 +249,13 @@ class ClassifyTask(Dataset[Any]):
         images = (read_image(picture.source) for picture in self.val.pictures)
         best = [output.argmax(1) for output, _ in outputs(model, images, self.spec)]
         return 100 * float((torch.cat(best).numpy() == self.val.labels).mean())
+
+
+def annotated(sample: Sample) -> Annotated:
+    """A photograph with the boxes that count, as the augmentation takes them."""
+    scored = ~sample.ignored
+    boxes, labels = sample.boxes[scored], sample.labels[scored]
+    return {"image": sample.image(), "bboxes": boxes, "labels": labels}
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_requirements_are_the_dependencies():
-    extra = PROJECT["optional-dependencies"]["ultralytics"]
-    wanted = {*PROJECT["dependencies"], *extra}
+    extras = PROJECT["optional-dependencies"]
+    wanted = {*PROJECT["dependencies"], *extras["ultralytics"], *extras["train"]}
     assert set((ROOT / "requirements.txt").read_text().split()) == wanted
 
 
