@@ -220,3 +220,23 @@ def test_the_leaderboard_is_that_of_the_results(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(module, "DOCS", tmp_path)
     module.main()
     assert (tmp_path / "leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
+
+
+def test_times_of_the_engine():
+    """Ratios of docs/performance.md, with one thread and two."""
+    page = (ROOT / "docs/performance.md").read_text()
+    for label, file, part, case in (
+        ("a photograph", "tiny", "one_step", "signed-digits"),
+        ("later frames of TUD-Stadtmitte, the default", "tiny", "video", "default"),
+        ("the same, `--calibration tuned`", "tiny-tuned", "video", "default"),
+        ("the same, `--calibration video`", "tiny-video", "video", "default"),
+        ("the same, `--lossless`, the default's thresholds", "tiny", "video", "lossless"),
+        ("the same, `--lossless`, `--calibration tuned`", "tiny-tuned", "video", "lossless"),
+        ("a road, the default", "road", "video", "default"),
+        ("a road, `--calibration video`", "road-video", "video", "default"),
+        ("a room, the default", "room", "video", "default"),
+        ("a room, `--calibration video`", "room-video", "video", "default"),
+        ("a camera that sees no change", "tiny", "video", "still camera"),
+    ):
+        ratios = [load(f"performance/{file}-{n}")[part][case]["ratio"] for n in (1, 2)]
+        assert f"| {label} | {ratios[0]:.2f} | {ratios[1]:.2f} |" in page

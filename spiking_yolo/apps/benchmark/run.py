@@ -21,6 +21,7 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.baselines import baseline_of
+from spiking_yolo.integer.library import usable_levels
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.distributed import usable_device
@@ -151,8 +152,13 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
         "source": options.source or sample_clip().name,
         "frames": len(clip),
     }
+    machine = {
+        "threads": torch.get_num_threads(),
+        "cpu": platform.processor() or platform.machine(),
+        "kernels": usable_levels()[-1],
+    }
     results: dict[str, Any] = {
-        "machine": {"threads": torch.get_num_threads(), "cpu": platform.processor(), **versions()},
+        "machine": {**machine, **versions()},
         "call": call,
     }
     for part in options.parts:
