@@ -1,5 +1,6 @@
 """The program in C against the reference in PyTorch, which computes every frame everywhere."""
 
+import itertools
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,8 @@ class Both:
 
 @pytest.fixture(autouse=True)
 def ways(monkeypatch: pytest.MonkeyPatch):
-    """What `Both` changes is as it was afterwards."""
+    """What `Both` changes is as it was afterwards; threads share the work of any frame."""
+    monkeypatch.setattr(program, "FRAMES_ALONE", 0)
     for name in ("MANY_WEIGHTS", "has_exact_int8"):
         monkeypatch.setattr(program, name, getattr(program, name))
     before = torch.get_num_threads()
@@ -191,6 +193,26 @@ def test_an_abandoned_stream_frees_its_memory():
     assert len(left) > 10
     del stream, state
     assert all(one() is None for one in left)
+
+
+def test_one_thread_goes_on_where_several_are_slower(monkeypatch: pytest.MonkeyPatch):
+    """A clock that jumps by a second is that of a machine on which threads wait for each other."""
+    monkeypatch.setattr(program, "FRAMES_ALONE", 3)
+    torch.set_num_threads(2)
+    network = engine(small(TinyLeaky))
+    network.program.large = True
+    state, image = network.start(), network.plan.parameters.as_bytes(images(1))
+    clock = itertools.count(0, 10**9)
+    monkeypatch.setattr(program.time, "perf_counter_ns", lambda: next(clock))
+    threads: list[int] = []
+    for _ in range(5):
+        state.step(image)
+        threads.append(state._call.threads)
+    assert threads == [2, 1, 1, 1, 2]
+    monkeypatch.setattr(program.time, "perf_counter_ns", lambda: 0)
+    for _ in range(6):
+        state.step(image)
+    assert state._call.threads == 2
 
 
 class Maxima(nn.Module):
