@@ -222,6 +222,29 @@ def test_the_leaderboard_is_that_of_the_results(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
 
 
+def test_alternatives_on_clips_without_ground_truth():
+    """Agreement, ms and mJ of every cell of the table in docs/results/video.md."""
+    lines = (ROOT / VIDEO).read_text().splitlines()
+    clips = "car-detection", "one-by-one-person-detection", "solidWhiteRight"
+    results = [load(f"video/{clip}-tuned") for clip in clips]
+    start = next(k for k, line in enumerate(lines) if "a moving camera |" in line)
+    for line in lines[start + 2 : start + 10]:
+        label, *cells = line.strip("| ").split(" | ")
+        interval = re.search(r"in (\d+)", label)
+        for cell, result in zip(cells, results, strict=True):
+            by_name = {row["method"].removeprefix("ANN 8 bit"): row for row in result["baseline"]}
+            rows = [by_name[", where it moves" if "moves" in label else ""]]
+            if "stream" in label:
+                rows = result["steps"]
+            if interval:
+                name = f", 1 in {interval[1]}"
+                rows = [by_name[name], by_name[f"{name}, tracked"]]
+            first = rows[0]
+            mJ = (first["energy_mJ_sram16"] + first["energy_mJ_sram32"]) / 2
+            agreement = "; ".join(f"{100 * row['agree']:.1f}" for row in rows)
+            assert cell == f"{agreement}, {first['ms']:.1f} ({mJ:.2f})", line
+
+
 def test_times_of_the_engine():
     """Ratios of docs/performance.md, with one thread and two."""
     page = (ROOT / "docs/performance.md").read_text()
