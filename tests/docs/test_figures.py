@@ -180,6 +180,18 @@ def test_the_page_of_photographs_has_the_tables(tables: ModuleType):
             assert " ".join(line.split()) in page
 
 
+def test_the_draft_s_tables(monkeypatch: pytest.MonkeyPatch):
+    """Each row of the draft is there, with a cell for each T."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    page, lines = (
+        (ROOT / "docs/results/draft.md").read_text(),
+        list(script("draft_tables").tables()),
+    )
+    assert len(lines) == 4 * (1 + 11)
+    assert "\n".join(lines) in page
+    assert "| This work | yes | 41.0 | 38.9 (64) | 32.6 | 38.9 | - | - |" in lines
+
+
 def test_readme_has_the_rows(tables: ModuleType):
     readme = (ROOT / "README.md").read_text()
     for row in tables.README:

@@ -157,10 +157,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
         "cpu": platform.processor() or platform.machine(),
         "kernels": usable_levels()[-1],
     }
-    results: dict[str, Any] = {
-        "machine": {**machine, **versions()},
-        "call": call,
-    }
+    results: dict[str, Any] = {"machine": {**machine, **versions()}, "call": call}
     for part in options.parts:
         if part == "video":
             cases, repeats = modes(first, clip, x, options), len(clip) - WARM - 1
