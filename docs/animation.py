@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.page import small_map
-from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
+from spiking_yolo.draw.boxes import class_colour, hexadecimal, text_colour
 from spiking_yolo.observe import Observation
 
 DOCS = Path(__file__).parent

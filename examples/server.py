@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from PIL import Image
 
 from spiking_yolo import Result, SpikingYOLO, UserError
-from spiking_yolo.io.assets import sample_clip
+from spiking_yolo.io.files import sample_clip
 
 PAGE = """\
 <!doctype html>

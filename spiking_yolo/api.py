@@ -22,9 +22,9 @@ from spiking_yolo.decode.selection import Classes, Selection, check_count, check
 from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError, no_attribute
 from spiking_yolo.integer.video import check_lossless
-from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
-from spiking_yolo.io.names import Size, side_or_size
+from spiking_yolo.io.files import command, default_weights
+from spiking_yolo.io.text import Size, side_or_size
 from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, Observation, Observer, Shapes, Want, read_input

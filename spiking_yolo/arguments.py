@@ -22,7 +22,7 @@ import msgspec
 from cyclopts import Parameter, Token, convert, validators
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import LARGEST_INTEGER, Size, input_size, side_or_size
+from spiking_yolo.io.text import LARGEST_INTEGER, Size, input_size, side_or_size
 
 
 def at_least(low: int) -> Parameter:

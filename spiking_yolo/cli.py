@@ -25,27 +25,17 @@ from spiking_yolo import __version__
 from spiking_yolo.apps import console
 from spiking_yolo.data.sources import is_source
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.assets import PROGRAM
-from spiking_yolo.io.files import remove_empty_folders
-from spiking_yolo.io.names import printable
+from spiking_yolo.io.files import PROGRAM, remove_empty_folders
+from spiking_yolo.io.text import printable
 
-# Command -> module, whose `main` takes its options; those first that most people need.
-COMMANDS = {
-    "detect": "apps.detect",
-    "eval": "apps.eval",
-    "calibrate": "apps.calibrate",
-    "export": "apps.export",
-    "list": "apps.list",
-    "analyze": "apps.analyze",
-    "demo": "apps.demo",
-    "train": "apps.train",
-    "benchmark": "apps.benchmark",
-}
-# What Ultralytics' program calls commands and options, and what the same is here.
+# Each is a module of `apps` whose `main` takes its options; those first that most people need.
+MOST_USED = ["detect", "eval", "calibrate", "export", "list"]
+COMMANDS = [*MOST_USED, "analyze", "demo", "train", "benchmark"]
+# Names of commands and options in Ultralytics' program -> their names here.
 OTHER_COMMANDS = {"predict": "detect", "track": "detect --track", "val": "eval"}
 OTHER_OPTIONS = {"model": "weights", "t": "T", "timesteps": "T", "vid_stride": "every"}
 SOURCE, PAIR = "source", re.compile(r"[a-z_]+=.+")
-MOST, MORE = 5, Group("More commands", sort_key=1)
+MORE = Group("More commands", sort_key=1)
 # Panels that only --help-all shows.
 FOLDED = ("Data", "Video", "Boxes", "Network", "Output", "Messages")
 # A command that cannot run need not be interpreted by cyclopts.
@@ -97,11 +87,9 @@ class Folded(DefaultFormatter):
             super().__call__(console, options, panel)
 
     def render_description(self, console: Any, options: Any, description: Any) -> None:
-        markdown = description.primary_renderable.markup
-        summary, *examples = markdown.split("```")[:2]
+        summary, *examples = description.primary_renderable.markup.split("```")[:2]
         console.print(" ".join(summary.split()), highlight=False)
-        lines = ["", *"".join(examples).strip().splitlines()]
-        for line in lines:
+        for line in ["", *"".join(examples).strip().splitlines()]:
             console.print(f"  {line}", highlight=False, no_wrap=True, overflow="ignore", crop=False)
         console.print()
 
@@ -127,9 +115,9 @@ def program(everything: bool = False) -> App:
         ),
         config=(Env("SPIKING_YOLO_", show=False), file),
     )
-    for k, (name, module) in enumerate(COMMANDS.items()):
-        more: dict[str, Any] = {} if k < MOST else {"group": MORE}
-        app.command(f"spiking_yolo.{module}:main", name=name, sort_key=k, **more)
+    for k, name in enumerate(COMMANDS):
+        more: dict[str, Any] = {} if name in MOST_USED else {"group": MORE}
+        app.command(f"spiking_yolo.apps.{name}:main", name=name, sort_key=k, **more)
     app.register_install_completion_command()
     # Ends with status 130, see `status`.
     app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
@@ -173,7 +161,7 @@ def _from_pairs(argv: Sequence[str]) -> list[str]:
         key, _, value = word.partition("=")
         name = OTHER_OPTIONS.get(key, key).replace("_", "-")
         if before.startswith("--") or not PAIR.fullmatch(word) or os.path.exists(word):
-            # In "detect predict" the second word says what to do, too.
+            # People also type "detect predict", where the second word repeats the command.
             words += [word] * (word not in OTHER_COMMANDS)
             continue
         pairs += 1
@@ -264,7 +252,7 @@ def status(call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return _failed(130, "interrupted")
     except BrokenPipeError:
-        # As in `--help | head`: nobody reads on.
+        # The reader is gone, as in `--help | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -284,7 +272,7 @@ def _failed(code: int, message: str) -> int:
 
 def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
     kind = "note" if issubclass(category, Notice) else "warning"
-    # In the place of a progress bar, which only terminals have.
+    # The line replaces a progress bar, which only terminals have.
     start = "\r\x1b[K" if sys.stderr.isatty() else ""
     return f"{start}{kind}: {_one_line(message)}\n"
 

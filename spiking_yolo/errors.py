@@ -32,7 +32,7 @@ def notice(text: str) -> None:
 
 
 def no_attribute(owner: str, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
-    """That a class lacks an attribute, and what does the same, where Ultralytics' class has it."""
+    """Say that a class lacks an attribute, and what replaces it if Ultralytics' class has it."""
     hint = f": use {elsewhere[name]}" if name in elsewhere else ""
     return AttributeError(f"{owner} has no {name!r}{hint}")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.io.files import read_bytes
-from spiking_yolo.io.json import finite, flat
+from spiking_yolo.io.text import finite, flat
 
 R = TypeVar("R")
 
@@ -147,7 +147,7 @@ def _finished(
             problem = str(error)
         except (AttributeError, KeyError, TypeError, ValueError):
             problem = f"a record in {stem.parent} is damaged: start the run anew"
-    # All processes start together from what the first one has seen, before any of them writes.
+    # Before any process writes, the first one tells all others what is finished.
     problem, known = ranks.broadcast((problem, list(finished)))
     if problem:
         raise UserError(problem)

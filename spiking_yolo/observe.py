@@ -33,10 +33,9 @@ from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_im
 from spiking_yolo.decode.boxes import Detections, TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph, forward, shapes
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import Graph, forward, own_dtypes, shapes
 from spiking_yolo.integer.video import Stream
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.rate.network import Probe
 from spiking_yolo.spikes.counting import Counts
@@ -46,6 +45,7 @@ from spiking_yolo.spikes.readout import Network, Run, Snapshot
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
 # are relative to. maps: spikes by position. layers: events and operations by layer.
 Want = Literal["boxes", "ann", "maps", "layers"]
+Wants = Collection[Want]
 Prediction = Detections | TopClasses
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
 # Shapes whose networks are kept.
@@ -62,7 +62,7 @@ class Input:
         image: The image, uint8 [H, W, 3] RGB.
         path: Its file; None if it was given as pixels.
         frame: Its number in a video, from 0.
-        time: In the video, in seconds.
+        time: Its time in the video, in seconds.
         seconds: Reading and preparing it took so long.
     """
 
@@ -75,7 +75,7 @@ class Input:
     seconds: float = 0.0
 
     def prepared(self, spec: Spec) -> "Input":
-        """The same ready for a network, unless it is."""
+        """Return the image ready for a network."""
         if self.image is None or self.placement is not None:
             return self
         start = time.perf_counter()
@@ -115,12 +115,12 @@ class Shapes:
 
     def __init__(self, graph: Graph, spec: Spec, make: Callable[[Spec], Network], own: bool = True):
         self._graph, self._spec, self._make, self._own = graph, spec, make, own
-        # Of each size of an image.
+        # (width, height) of an image -> the interface for it.
         self._specs: dict[tuple[int, int], Spec] = {}
         self._networks: dict[Spec, Network] = {}
 
     def of(self, network: Network) -> "Shapes":
-        """The same with one network, a simulator, which takes images of every shape."""
+        """Return a copy with one network, a simulator, which takes images of every shape."""
         shapes = copy(self)
         shapes._make, shapes._networks = lambda _: network, {}
         return shapes
@@ -132,19 +132,14 @@ class Shapes:
     def spec(self, width: int, height: int) -> Spec:
         """The interface for images of this size."""
         if (width, height) not in self._specs:
-            self._specs[width, height] = self._fitting(width, height)
+            wanted = self._spec.of_shape(width, height) if self._own else self._spec
+            if wanted not in self._specs.values():
+                try:
+                    check_network(self._graph, wanted)
+                except UserError:
+                    wanted = self._spec
+            self._specs[width, height] = wanted
         return self._specs[width, height]
-
-    def _fitting(self, width: int, height: int) -> Spec:
-        wanted = self._spec.of_shape(width, height)
-        if not self._own:
-            return self._spec
-        if wanted not in self._specs.values():
-            try:
-                check_network(self._graph, wanted)
-            except UserError:
-                return self._spec
-        return wanted
 
     def network(self, spec: Spec) -> Network:
         """The network of this interface."""
@@ -184,8 +179,8 @@ class StepObservation:
         spikes: Spikes so far by layer; a burst of n counts n.
         sent: Events that the neurons have sent so far, by counting: "spikes", "digits" and
             "messages".
-        pooled: Those that max poolings have sent: events of neurons, merged.
-        encoded: Those of the image, which encoding.input=poisson makes spikes.
+        pooled: Events that max poolings have sent: those of neurons, merged.
+        encoded: Events of the image, which encoding.input=poisson makes spikes.
         operations: Synaptic operations so far, by counting.
         updates: Neurons updated, summed over the steps.
         active_steps: Steps until nothing was sent any more: the last one in which a neuron sent
@@ -239,7 +234,7 @@ class StepObservation:
         return {name: n + self.pooled[name] + self.encoded[name] for name, n in self.sent.items()}
 
 
-# What the ANN sends, which takes no step.
+# The record of the ANN, which takes no step and sends nothing.
 NOTHING = StepObservation(0, None, (), {}, {}, {}, {}, {}, 0.0, 0)
 
 
@@ -257,7 +252,7 @@ class Observation:
         quantised: Bits -> prediction of the ANN with activations of so many bits.
         neurons_by_layer: Neurons of each layer; of an ON/OFF pair both count.
         macs: Multiply-accumulates of one ANN pass.
-        analogue_macs: Those of layers that receive analogue values.
+        analogue_macs: Multiply-accumulates of layers that receive analogue values.
         settled: The step after which nothing changes any more; None if that is not certain.
         seconds: What took how long.
         fresh: Whether the network's state started anew for this frame.
@@ -305,7 +300,7 @@ class Observation:
         return replace(self, T=0, steps={}, seconds=seconds)
 
     def record(self) -> "Observation":
-        """The same without pixels and outputs: what a log and a table need."""
+        """Return the record without pixels and outputs, as logs and tables need it."""
         image = Input(torch.empty(0), path=self.input.path, frame=self.input.frame)
         steps = {t: replace(step, outputs=(), maps={}) for t, step in self.steps.items()}
         return replace(self, input=image, steps=steps, ann_outputs=())
@@ -380,7 +375,7 @@ class Observer:
         T: int,
         steps: Iterable[int] = (),
         *,
-        want: Collection[Want] = ("boxes",),
+        want: Wants = ("boxes",),
         batch: int = 1,
         progress: Callable[[int], Any] | None = None,
         probes: Iterable[Probe] = (),
@@ -405,14 +400,15 @@ class Observer:
         steps, probes = tuple(steps), tuple(probes)
         left = iter(images)
         while chunk := list(islice(left, batch)):
-            inputs = list(map(self._read, chunk))
-            for _, alike in groupby(inputs, lambda one: one.x.shape):
+            for _, alike in groupby(list(map(self._read, chunk)), lambda one: one.x.shape):
                 batch_of_shape = list(alike)
                 observer = self.at(batch_of_shape[0])
                 x = observer._stack(batch_of_shape)
                 start = time.perf_counter()
                 options: Any = {"probes": probes, "progress": progress}
-                run = observer.network.run(x, T, steps, maps=has_maps(want), **options)
+                run = observer.network.run(
+                    x, T, steps, maps="maps" in want or "layers" in want, **options
+                )
                 yield from observer._observations(batch_of_shape, x, run, T, want, start)
 
     def observe_ann(self, image: ImageSource | Input) -> Observation:
@@ -433,21 +429,21 @@ class Observer:
         steps: Sequence[int] = (),
         *,
         lossless: bool = False,
-        want: Collection[Want] = ("boxes",),
+        want: Wants = ("boxes",),
     ) -> Iterator[Observation]:
         """Observe the frames of one video by a Stream, which keeps its state; costs are per frame.
 
         Where frames have another size than those before, the state starts anew; a Notice says so.
 
         Args:
-            frames: As images of `observe`.
+            frames: The frames, in any form that `observe` takes.
             T: Timesteps per frame.
             steps: Timesteps in 1..T to observe besides T.
             lossless: See Stream.
             want: See `observe`.
 
         Raises:
-            UserError: As `observe`; or lossless, and the method keeps no state.
+            UserError: See `observe`; or lossless, and the method keeps no state.
         """
         sizes: list[tuple[int, int]] = []
         stream: Stream | None = None
@@ -465,10 +461,9 @@ class Observer:
                 stream.reset()
             if resized and len(sizes) == 2:
                 text = "frames of {}x{} pixels follow those of {}x{}".format(*sizes[1], *sizes[0])
-                again = "a video starts anew whenever their size changes"
-                notice(f"{text}: {again}")
+                notice(f"{text}: a video starts anew whenever their size changes")
             start = time.perf_counter()
-            run = stream(x, steps=steps, maps=has_maps(want))
+            run = stream(x, steps=steps, maps="maps" in want or "layers" in want)
             run = replace(run, cut=run.cut or resized)
             yield from observer._observations(inputs, x, run, T, want, start)
 
@@ -489,19 +484,12 @@ class Observer:
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
         # Channels last in memory.
-        images = torch.stack([one.x.movedim(0, -1) for one in inputs])
-        return images.movedim(-1, 1).to(like.device)
+        return torch.stack([one.x.movedim(0, -1) for one in inputs]).movedim(-1, 1).to(like.device)
 
     @own_dtypes()
     @torch.no_grad()
     def _observations(
-        self,
-        inputs: Sequence[Input],
-        x: Tensor,
-        run: Run,
-        T: int,
-        want: Collection[Want],
-        start: float,
+        self, inputs: Sequence[Input], x: Tensor, run: Run, T: int, want: Wants, start: float
     ) -> list[Observation]:
         """The records of a batch x whose run began at `start`."""
         n = len(inputs)
@@ -537,7 +525,8 @@ class Observer:
             for t, snapshot in run.snapshots.items():
                 own = _of_image(outputs[t], k)
                 error = relative_error(own, expected) if expected else math.nan
-                steps[t] = _step(snapshot, k, own, predictions[t][k], "layers" in want, error)
+                named = {"outputs": own, "prediction": predictions[t][k], "error": error}
+                steps[t] = _step(snapshot, k, "layers" in want, **named)
             seen = Observation(
                 input=image,
                 T=T,
@@ -558,27 +547,15 @@ class Observer:
         return observations
 
 
-def has_maps(want: Collection[Want]) -> bool:
-    """Whether events are to be known by position, from which operations by layer follow."""
-    return "maps" in want or "layers" in want
-
-
-def _step(
-    snapshot: Snapshot,
-    k: int,
-    outputs: tuple[Tensor, ...],
-    prediction: Prediction | None,
-    layers: bool,
-    error: float,
-) -> StepObservation:
-    """Image k of a batch."""
+def _step(snapshot: Snapshot, k: int, layers: bool, **known: Any) -> StepObservation:
+    """Image k of a batch, with what is known of it besides."""
     values: dict[str, Any] = {}
     for name, value in vars(snapshot).items():
         if name == "maps":
             values[name] = {layer: spikes[k].cpu() for layer, spikes in value.items()}
-        elif layers or not name.endswith("_by_layer"):
+        elif name not in known and (layers or not name.endswith("_by_layer")):
             values[name] = _plain(value() if callable(value) else value, k)
-    return StepObservation(**{**values, "outputs": outputs}, prediction=prediction, error=error)
+    return StepObservation(**values, **known)
 
 
 def _plain(value: Any, k: int) -> Any:

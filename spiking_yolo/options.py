@@ -13,7 +13,7 @@ The options of a command are a frozen dataclass that inherits the groups it need
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from spiking_yolo.arguments import (
     BOXES,
@@ -31,8 +31,8 @@ from spiking_yolo.arguments import (
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import CONF, IOU, MAX_DET
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import default_weights
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.files import default_weights
+from spiking_yolo.io.text import Size
 from spiking_yolo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from spiking_yolo.data.images import Picture
     from spiking_yolo.decode.selection import Selection
     from spiking_yolo.models.load import Ann
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class VideoOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions(Options):
-    """A part of the images, see `drawn`."""
+    """A part of the images, see `data.datasets.draw`."""
 
     limit: Annotated[int | None, at_least(1)] = None
     """Use N images only, drawn by --seed."""
@@ -180,19 +178,21 @@ def load(
     photographs: "Iterable[Picture]" = (),
     method: str | None = None,
     video: bool = False,
+    ann: "Ann | None" = None,
 ) -> "Converted":
     """The network, converted by the method of the options, or else by this one.
 
     Args:
-        options: Of one method, or of several with `method`.
+        options: The options of a command with one method, or with several and `method`.
         photographs: See `convert.load.load`.
         method: None for the default method, or that of a converted file.
         video: Whether it is for a video.
+        ann: The network, where it was read already.
     """
     from spiking_yolo.convert.load import load
 
     return load(
-        options.weights or default_weights(),
+        ann or options.weights or default_weights(),
         getattr(options, "method", method),
         options.settings,
         calibration=options.calibration,
@@ -205,7 +205,6 @@ def load(
 
 def load_all(options: MethodsOptions, video: bool = False) -> "dict[str, Converted]":
     """The network converted by every method, by its name. video: see `load`."""
-    from spiking_yolo.convert.load import load as load_converted
     from spiking_yolo.convert.load import of_all
 
     if len(options.methods) <= 1 and options.methods != ("all",):
@@ -216,11 +215,10 @@ def load_all(options: MethodsOptions, video: bool = False) -> "dict[str, Convert
     ann = load_ann(options)
     names: Sequence[str] = options.methods
     if options.methods == ("all",):
-        names = [recipe.name for recipe in of_all(ann, by_name, options.statistics).values()]
-    how: dict[str, Any] = {"calibration": options.calibration, "statistics": options.statistics}
+        names = of_all(ann, by_name, options.statistics)
     networks = {}
     for name in names:
-        network = load_converted(ann, name, options.settings, video=video, **how)
+        network = load(options, method=name, video=video, ann=ann)
         networks[network.recipe.label] = network
     return networks
 
@@ -238,13 +236,6 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
             raise UserError(f"--method has {recipe.label} twice: give each method once")
         by_name[recipe.label] = recipe
     return by_name
-
-
-def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:
-    """`limit` items, drawn without replacement by `seed` and kept in order; all without a limit."""
-    from spiking_yolo.data.datasets import draw
-
-    return list(items) if options.limit is None else draw(items, options.limit, options.seed)
 
 
 def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:

@@ -17,8 +17,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json import flat, json_text, read_json
-from spiking_yolo.io.names import LARGEST_INTEGER, did_you_mean, plain_name
+from spiking_yolo.io.text import (
+    LARGEST_INTEGER,
+    did_you_mean,
+    flat,
+    json_text,
+    plain_name,
+    read_json,
+)
 
 
 def setting(
@@ -70,8 +76,7 @@ def checked(name: str, one: Field[Any], kind: Any, value: Any) -> Any:
         # The largest float is below infinity.
         highest = LARGEST_INTEGER if kind is int else sys.float_info.max
         lowest = -highest if low is None else low
-        bounds = msgspec.Meta(ge=lowest, le=highest if high is None else high)
-        kind = Annotated[kind, bounds]
+        kind = Annotated[kind, msgspec.Meta(ge=lowest, le=highest if high is None else high)]
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -195,8 +200,6 @@ class Msat:
 
     gain: float = setting(1.0, "k: a potential U counts as k U / Theta; 0: chosen", 0, 100)
     alpha: float = setting(0.03, "slope of the tracking threshold", 0, 100)
-    k_i: float = setting(1.0, "scale of its logarithm", 1e-6, 1e6)
-    c: float = setting(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
     tau_mp: float = setting(1.0, "weight of the tracking threshold (DTT, Eq. 15); 0: none", 0, 100)
     tau_rd: float = setting(1.0, "weight of the evoked threshold (DET, Eq. 16); 0: none", 0, 100)
 
@@ -242,7 +245,6 @@ class Encoding:
         "keep", "in a video the state stays, and changes are sent; or each frame is a new image"
     )
     denoise: bool = setting(False, "a camera's noise is averaged out of pixels that do not move")
-    seed: int = setting(0, "of the Poisson spikes", 0)
     coarse: int = setting(0, "spikes of a layer begin with the value 2^coarse thetas", 0, 16)
 
 
@@ -407,35 +409,7 @@ class Recipe:
     def from_json(cls, text: str) -> "Recipe":
         """The inverse of `to_json`. Raises ValueError, LookupError or AttributeError for others."""
         slots = read_json(text, dict[str, Any])
-        name = slots.pop("name")
-        return cls(name).with_settings(current_settings(flat(slots)))
-
-
-# Keys of earlier versions: those with another name now, and of those that are gone the values that
-# mean what this version does.
-_RENAMED = {"neuron.hysteresis": "neuron.dead_zone"}
-_REMOVED: dict[str, tuple[Any, ...]] = {
-    "threshold.levels": (16, 32),
-    "msat.variant": ("eq17",),
-    "msat.dtt": (True,),
-    "msat.det": (True,),
-    "msat.mu": (False,),
-    "msat.k_a": (1.0,),
-    "msat.g": (0.1,),
-    "msat.floor": (1e-3,),
-    "calibration.weights": (False,),
-}
-
-
-def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a file by the keys of this version; a removed key with another meaning
-    stays, so that `with_settings` refuses it.
-    """
-    current: dict[str, Any] = {}
-    for key, value in settings.items():
-        if value not in _REMOVED.get(key, ()):
-            current[_RENAMED.get(key, key)] = value
-    return current
+        return cls(slots.pop("name")).with_settings(flat(slots))
 
 
 # Name of a slot -> its type.

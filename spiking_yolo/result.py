@@ -14,8 +14,7 @@ from spiking_yolo.decode.boxes import Boxes, Detections, Index, counted, listed
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
 from spiking_yolo.errors import UserError, no_attribute
 from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.json import json_text
-from spiking_yolo.io.names import printable
+from spiking_yolo.io.text import json_text, printable
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Observation, StepObservation, mean_rate
 from spiking_yolo.recipe import Recipe
@@ -270,7 +269,7 @@ class Result:
         Args:
             layer: One or several keys of `spikes_by_layer`; by default the first, a middle and the
                 last layer.
-            tops: Scales of a video, see `spiking_yolo.draw.overlay.draw_rates`.
+            tops: Scales of a video, see `spiking_yolo.draw.figure.draw_rates`.
 
         Raises:
             UserError: There is no such layer, or the call had no want=["maps"].
@@ -279,7 +278,7 @@ class Result:
             >>> result = SpikingYOLO(method="msat").detect("dog.jpg", T=16, want=["maps"])
             >>> result.overlay("layers_8_act").savefig("dog-rates.pdf")
         """
-        from spiking_yolo.draw.overlay import chosen_layers, draw_rates
+        from spiking_yolo.draw.figure import chosen_layers, draw_rates
 
         if not self.last.maps:
             raise UserError('no maps of spikes were kept: give the call want=["maps"]')
@@ -295,7 +294,7 @@ class Result:
         Spans of time end at the steps that were observed: `detect(image, T=16, steps=range(1, 17))`
         has a column for each.
         """
-        from spiking_yolo.draw.overlay import draw_timeline
+        from spiking_yolo.draw.figure import draw_timeline
 
         times = sorted(self.steps)
         layers = list(self.spikes_by_layer)

@@ -15,7 +15,7 @@ from spiking_yolo import Recipe, SpikingYOLO, UserError
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
-from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.io.files import samples_folder
 from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.rate.network import SpikingNetwork

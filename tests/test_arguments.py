@@ -10,7 +10,7 @@ from cyclopts import App
 
 from spiking_yolo.arguments import COMMAS, SIZE, WORDS, Options, Settings, above, at_least, within
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 
 
 @dataclass(frozen=True, kw_only=True)

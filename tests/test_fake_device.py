@@ -13,7 +13,7 @@ from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.integer.video import Stream
-from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.files import default_weights
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "random input": ("p-norm", {"encoding.input": "poisson"}),

@@ -16,7 +16,7 @@ from helpers.tiny import ROOT
 import spiking_yolo
 from spiking_yolo.data.sources import expand
 from spiking_yolo.errors import UserError, pip_install, require
-from spiking_yolo.io import assets
+from spiking_yolo.io import files
 from spiking_yolo.io.files import sha256
 
 PUBLIC = ["Recipe", "Result", "SpikingYOLO", "UserError", "__version__"]
@@ -48,22 +48,22 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path):
 
 
 def test_the_files_of_the_checkout():
-    assert assets.shipped("weights") == ROOT / "weights"
-    assert assets.samples_folder() == ROOT / "data" / "samples"
-    assert sha256(assets.default_weights()) == assets.YOLOV3_TINY
-    assert (assets.samples_folder() / "dog.jpg").is_file()
-    assert assets.sample_clip().stat().st_size < 1.5e6
+    assert files.shipped("weights") == ROOT / "weights"
+    assert files.samples_folder() == ROOT / "data" / "samples"
+    assert sha256(files.default_weights()) == files.YOLOV3_TINY
+    assert (files.samples_folder() / "dog.jpg").is_file()
+    assert files.sample_clip().stat().st_size < 1.5e6
     # The clip lies apart.
-    assert all(Path(path).suffix == ".jpg" for path in expand([str(assets.samples_folder())]))
+    assert all(Path(path).suffix == ".jpg" for path in expand([str(files.samples_folder())]))
 
 
 @pytest.fixture
 def installed(tmp_path):
-    """io/assets.py of a package in tmp_path/site, beside which nothing lies."""
-    path = tmp_path / "site" / "spiking_yolo" / "io" / "assets.py"
+    """io/files.py of a package in tmp_path/site, beside which nothing lies."""
+    path = tmp_path / "site" / "spiking_yolo" / "io" / "files.py"
     path.parent.mkdir(parents=True)
-    shutil.copy(assets.__file__, path)
-    spec = importlib.util.spec_from_file_location("installed_assets", path)
+    shutil.copy(files.__file__, path)
+    spec = importlib.util.spec_from_file_location("installed_files", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

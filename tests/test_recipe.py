@@ -7,7 +7,7 @@ import pytest
 
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import MAX_GAMMA, SLOTS, Msat, Neuron, Recipe, settings_table
+from spiking_yolo.recipe import SLOTS, Neuron, Recipe, settings_table
 
 
 def test_json_round_trip_of_every_method():
@@ -19,16 +19,6 @@ def test_json_round_trip_of_every_method():
 def test_json_may_leave_keys_at_their_default():
     text = json.dumps({"name": "mine", "neuron": {"gamma": 2}})
     assert Recipe.from_json(text) == Recipe("mine", neuron=Neuron(gamma=2))
-
-
-def test_keys_of_earlier_versions_are_read_where_they_mean_the_same():
-    digits = {"kind": "sigma-delta", "events": "digits", "gamma": MAX_GAMMA}
-    neuron = {**digits, "hysteresis": 0.5}
-    old = {"name": "mine", "neuron": neuron, "msat": {"variant": "eq17", "floor": 0.001, "k_i": 2}}
-    read = Recipe.from_json(json.dumps(old))
-    assert read == Recipe("mine", neuron=Neuron(**digits, dead_zone=0.5), msat=Msat(k_i=2))
-    with pytest.raises(UserError, match=r"unknown setting 'msat\.variant'"):
-        Recipe.from_json(json.dumps({"name": "mine", "msat": {"variant": "algorithm1"}}))
 
 
 def test_settings_table_lists_every_field_with_its_default():

@@ -24,7 +24,7 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import Notice
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.video import Stream
-from spiking_yolo.io.names import side_or_size
+from spiking_yolo.io.text import side_or_size
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.models.heads import HeadSpec
 from spiking_yolo.models.spec import Spec

@@ -10,13 +10,13 @@ from cyclopts import Parameter
 from spiking_yolo.arguments import COMMAS, METHODS, WORDS, Settings, above
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import command
 from spiking_yolo.options import LimitOptions, WeightsOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(WeightsOptions, LimitOptions):
-    """On which images, how thoroughly, and where the result goes."""
+    """The images to learn from, how thoroughly, and where the result goes."""
 
     images: Annotated[tuple[Path, ...], WORDS] = ()
     """Folders of photographs, lists of them, videos, or a dataset of classes; no labels are

@@ -38,15 +38,15 @@ from spiking_yolo.data.sources import image_paths
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
-from spiking_yolo.io.runs import Progress
+from spiking_yolo.io.files import Progress
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
-from spiking_yolo.options import drawn, load_ann
+from spiking_yolo.options import load_ann
 from spiking_yolo.recipe import Recipe
 
-# Of a dataset of classes, whose images are small, so many are drawn for the statistics.
+# Images that are drawn from a dataset of classes, where they are small, for the statistics.
 OF_CLASSES = 1000
-# Fewest pictures from which tuning can learn anything that holds for others.
+# Tuning on fewer pictures learns nothing that holds for others.
 FEWEST = 32
 # Pictures on which states are compared when tuning, and which are not trained on.
 VALIDATION = 48
@@ -76,7 +76,7 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
     for path in options.images:
         images.add(path, ann)
     if options.limit:
-        images.folders = [drawn(images.all(), options)]
+        images.folders = [draw(images.all(), options.limit, options.seed)]
     seconds = options.minutes and options.minutes * 60
     path = destination(ann, options.output)
     how = seconds, options.seed, options.device, options.quick
@@ -286,7 +286,8 @@ class Job:
             self.say(f"{name} of {len(names)} images: saved to {self.path}")
 
     def _statistics(self) -> Statistics:
-        """Those in the file if they are of these pictures, or new ones, which are written.
+        """Take the statistics from the file if they are of these pictures, else measure and write
+        them.
 
         Pictures that cannot be read are left out from now on.
         """
@@ -324,8 +325,7 @@ def split(folders: Sequence[Sequence[Picture]]) -> tuple[list[list[Picture]], li
     """The pictures to tune on, folder by folder, and those to validate on: as many of each folder,
     at equal distances.
     """
-    count = sum(map(len, folders))
-    each = max(1, min(VALIDATION, count // 4) // len(folders))
+    each = max(1, min(VALIDATION, sum(map(len, folders)) // 4) // len(folders))
     validation: list[Picture] = []
     rest: list[list[Picture]] = []
     for pictures in folders:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from spiking_yolo.errors import Notice
-from spiking_yolo.io.names import printable
+from spiking_yolo.io.text import printable
 
 # Seconds before a bar appears.
 _PATIENCE = 2.0
@@ -41,7 +41,7 @@ class Bars:
     def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
         """Show that `done` of `total` (None: unknown) is done; at the end the bar disappears."""
         if what not in self._bars:
-            # None: where stderr is a file.
+            # None disables the bar where stderr is a file.
             disable = getattr(sys.stdout, "name", "") == os.devnull or None
             self._bars[what] = tqdm(
                 total=total, desc=what, delay=_PATIENCE, leave=False, disable=disable

@@ -136,10 +136,8 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.convert.load import load_statistics
     from spiking_yolo.evaluate.run import Setup, evaluate, is_video, open_scorer
     from spiking_yolo.integer.video import check_lossless
-    from spiking_yolo.io.assets import samples_folder
     from spiking_yolo.io.distributed import processes
-    from spiking_yolo.io.files import run_directory
-    from spiking_yolo.io.runs import silent
+    from spiking_yolo.io.files import run_directory, samples_folder, silent
     from spiking_yolo.options import load_all, load_ann
 
     settings = options.evaluation()

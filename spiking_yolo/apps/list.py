@@ -6,9 +6,8 @@ from pathlib import Path
 from spiking_yolo.arguments import Options
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import command
-from spiking_yolo.io.json import columns
-from spiking_yolo.io.names import did_you_mean
+from spiking_yolo.io.files import command
+from spiking_yolo.io.text import columns, did_you_mean
 from spiking_yolo.models.index import find, index
 from spiking_yolo.recipe import settings_table
 
@@ -51,7 +50,14 @@ def main(options: ListOptions = ListOptions()) -> None:
     elif find(what) or Path(what).is_file():
         print(calibrations_text(what))
     elif what in list_methods():
-        print(settings_text(what))
+        recipe = get_recipe(what)
+        rows = [("  setting", recipe.name, "")]
+        for key, default, doc in settings_table():
+            slot, _, name = key.partition(".")
+            value = getattr(getattr(recipe, slot), name)
+            mark = " " if value == default else "*"
+            rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
+        print(f"{columns(rows, words=True)}\n* differs from the default")
     else:
         hint = did_you_mean(what, [*list_methods(), *(one.name for one in index().networks)])
         raise UserError(f"{what} is no method, network or file{hint}; see `{command('list')}`")
@@ -102,15 +108,3 @@ def calibrations_text(weights: str) -> str:
     if not files:
         raise UserError(f"{ann.weights} has no calibration: make one with {ann.calibrate_command}")
     return "\n".join([columns(rows, words=True), *(str(file.path) for file in files)])
-
-
-def settings_text(method: str) -> str:
-    """The keys of --set with meaning, default, and the values of a method; * where they differ."""
-    recipe = get_recipe(method)
-    rows = [("  setting", recipe.name, "")]
-    for key, default, doc in settings_table():
-        slot, _, name = key.partition(".")
-        value = getattr(getattr(recipe, slot), name)
-        mark = " " if value == default else "*"
-        rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
-    return f"{columns(rows, words=True)}\n* differs from the default"

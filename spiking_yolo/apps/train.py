@@ -35,7 +35,7 @@ def main(options: TrainOptions) -> int:
     """
     from spiking_yolo.apps.calibrate_run import calibrate_trained
     from spiking_yolo.apps.console import Bars, write
-    from spiking_yolo.io.runs import command_line
+    from spiking_yolo.io.files import command_line
     from spiking_yolo.train.run import train
 
     bars = Bars()

@@ -30,8 +30,7 @@ from spiking_yolo.convert.learn.differentiable import (
 from spiking_yolo.convert.learn.statistics import Statistics
 from spiking_yolo.convert.learn.training import Repeated, Session, Training
 from spiking_yolo.convert.thresholds import at_most, base_parameters, least_thetas, scaled
-from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import Graph, Node, forward, own_dtypes
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import tied, with_theta
 from spiking_yolo.models.spec import Spec
@@ -40,7 +39,7 @@ from spiking_yolo.rate.network import SpikingNetwork
 from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.spikes.counting import count_digits
-from spiking_yolo.spikes.layout import NeuronParameters, per_channel
+from spiking_yolo.spikes.layout import NeuronParameters, Tensors, per_channel
 
 # The gains of MSAT that are tried for all layers: above 4 the thresholds of Eq. 17 collapse.
 GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
@@ -70,7 +69,7 @@ class CalibrationJob:
         graph, spec, statistics: The ANN.
         recipe: One that `runs_network`, and is not tuned.
         images: Batches, [N, C, H, W]; of clips [N, K, C, H, W] for later frames.
-        session: Of a training. Its progress(text) is called before each other part of the work.
+        session: How training runs; its progress(text) is called before each other part of the work.
         start: What a training goes on from.
     """
 
@@ -169,8 +168,7 @@ def by_gradient(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParamet
         job.session.progress("thresholds")
         return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
     training = Training(job.graph, job.spec, recipe, neurons, few, least=least)
-    size = max(FEWEST, job.spec.images_at_once)
-    training.run(Repeated(job.images, size), job.session)
+    training.run(Repeated(job.images, max(FEWEST, job.spec.images_at_once)), job.session)
     return training.result().neurons
 
 
@@ -178,9 +176,9 @@ def by_sensitivity(
     job: CalibrationJob, network: CompleteNetwork, neurons: NeuronParameters
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
-    few, seed = few_of(job.images, FEWER), job.recipe.encoding.seed
-    how = seed, measure_of(job.spec), job.session.progress
-    thetas = balanced(network, sensitivity(network.graph, few, *how))
+    few, measure = few_of(job.images, FEWER), measure_of(job.spec)
+    weights = sensitivity(network.graph, few, 0, measure, job.session.progress)
+    thetas = balanced(network, weights)
     # A first guess of their factor: a tenth of the usual statistic.
     usual = sum(values["theta"].mean() for values in neurons.values())
     factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
@@ -298,10 +296,7 @@ def balanced_later(
 
 
 def measured(
-    network: VideoNetwork,
-    values: NeuronParameters,
-    clips: Sequence[Tensor],
-    weights: Mapping[str, Tensor],
+    network: VideoNetwork, values: NeuronParameters, clips: Sequence[Tensor], weights: Tensors
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Operations per MAC in the last frames of clips, and the error that rounding makes there, in
     the unit of the weights: [C] by activation, means over the clips.

@@ -21,13 +21,11 @@ from spiking_yolo.convert.methods import DEFAULT, METHODS
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.rewrites import channels
-from spiking_yolo.io.assets import command, is_shipped
-from spiking_yolo.io.files import cache_folder, derived_file
-from spiking_yolo.io.json import entry, json_text
-from spiking_yolo.io.names import Size, label, size_name
+from spiking_yolo.io.files import cache_folder, command, derived_file, is_shipped
 from spiking_yolo.io.tensors import check_finite, checksum, open_safetensors, write_safetensors
+from spiking_yolo.io.text import Size, entry, json_text, label, size_name
 from spiking_yolo.models.load import Ann
-from spiking_yolo.recipe import Recipe, current_settings
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters
 
 THRESHOLD_KEYS = ("theta", "theta_off")
@@ -135,7 +133,7 @@ class CalibrationFile:
         path: The file.
         weights_sha256: SHA-256 of the network's weights.
         imgsz: Size of its input.
-        entries: By key, "statistics" or METHOD/CALIBRATION, as JSON.
+        entries: Key, which is "statistics" or METHOD/CALIBRATION -> its entry as JSON.
     """
 
     path: Path
@@ -158,8 +156,7 @@ class CalibrationFile:
             raise damaged(path, error) from error
         # The library gives them in varying order.
         keys = sorted(metadata.keys() - COMMON, key=lambda key: (not key.endswith("/default"), key))
-        entries = {key: metadata[key] for key in keys}
-        return cls(Path(path), digest, (height, width), entries)
+        return cls(Path(path), digest, (height, width), {key: metadata[key] for key in keys})
 
     def check(self, ann: Ann) -> None:
         """Raise UserError unless it is of this network at its size."""
@@ -186,9 +183,7 @@ class CalibrationFile:
         """A calibration that `names` has. Raises UserError if it is damaged, or has weights."""
         tensors, content = self.part(f"{method}/{name}")
         try:
-            if content["settings"].get("calibration.weights"):
-                raise ValueError(f"calibration {name} trains weights, which are now left alone")
-            settings = {**current_settings(content["settings"]), "calibration.name": name}
+            settings = {**content["settings"], "calibration.name": name}
             recipe, done = start_of(method).with_settings(settings), content.get("done", 1.0)
             images = ImageList(**content["images"])
             result = CalibrationResult(recipe, unpack(tensors), images, done)
@@ -259,7 +254,7 @@ def save_calibrations(
             entries[key] = entry_text(key, content, own)
         common = {"format": FORMAT, "weights_sha256": weights_sha256, "imgsz": json_text(imgsz)}
         write_safetensors(path, tensors, {**common, **entries})
-        # Who waits for it sees that it is gone, and makes another.
+        # A process that waits for the lock sees that it is gone, and makes another.
         with suppress(OSError):
             lock.unlink()
 
@@ -317,8 +312,7 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
             continue
         files.append(file)
         if path == user_path(ann):
-            own = f"using your calibration in {path}, remove it to return to the shipped one"
-            notice(own)
+            notice(f"using your calibration in {path}, remove it to return to the shipped one")
     return files
 
 

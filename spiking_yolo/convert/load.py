@@ -24,13 +24,11 @@ from spiking_yolo.convert.learn.statistics import (
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import Graph, Node, own_dtypes
 from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.io.assets import command
-from spiking_yolo.io.json import entry, json_text
-from spiking_yolo.io.names import size_name
+from spiking_yolo.io.files import command
 from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
+from spiking_yolo.io.text import entry, json_text, size_name
 from spiking_yolo.models.index import located
 from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.models.spec import Spec, check_network
@@ -113,14 +111,12 @@ class Converted:
         neurons = calibration_file.unpack(folders["site"])
         try:
             nodes = tuple(entry(metadata, "nodes", list[Node]))
-            outputs = tuple(entry(metadata, "outputs", list[str]))
-            graph = Graph(nodes, outputs, folders["graph"])
+            graph = Graph(nodes, tuple(entry(metadata, "outputs", list[str])), folders["graph"])
             spec = Spec.from_json(metadata["spec"])
             recipe = Recipe.from_json(metadata["recipe"])
             check_network(graph, spec)
             calibration_file.check_neurons(graph, neurons)
-            provenance = entry(metadata, "provenance", dict[str, str])
-            return cls(graph, spec, recipe, neurons, provenance)
+            return cls(graph, spec, recipe, neurons, entry(metadata, "provenance", dict[str, str]))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged, or old ({error}): convert it again") from error
 
@@ -386,8 +382,7 @@ def _calibration(
     method = METHODS.get(recipe.name)
     name = recipe.calibration.name
     if result is not None and method and name not in (*CALIBRATIONS, "default"):
-        changes = recipe.changes(get_recipe(recipe.name, name))
-        recipe = result.recipe.with_settings(changes)
+        recipe = result.recipe.with_settings(recipe.changes(get_recipe(recipe.name, name)))
     if result is not None and not result.fits(recipe):
         result = None
     return recipe, result
@@ -415,18 +410,15 @@ def _others(ann: Ann, recipe: Recipe) -> str:
     return f" at {size_name(ann.imgsz)} pixels{found}"
 
 
-def of_all(
-    ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None
-) -> dict[str, Recipe]:
+def of_all(ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None) -> list[str]:
     """Every method that this network has what is needed for, as `--method all` means it.
 
     A Notice says how to calibrate for another one.
     """
-    files, chosen = calibration_files(ann, statistics), dict[str, Recipe]()
+    files, chosen = calibration_files(ann, statistics), list[str]()
     for name, recipe in recipes.items():
         if recipe.runs_network and _calibration(files, recipe)[1] is None:
-            make = calibrate_command(ann, recipe)
-            notice(f"{name} is left out: calibrate it with {make}")
+            notice(f"{name} is left out: calibrate it with {calibrate_command(ann, recipe)}")
         else:
-            chosen[name] = recipe
+            chosen.append(recipe.name)
     return chosen

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import did_you_mean
+from spiking_yolo.io.text import did_you_mean
 from spiking_yolo.recipe import (
     MAX_GAMMA,
     UNTRAINED_OPERATIONS,
@@ -30,16 +30,15 @@ DEFAULT = "signed-digits"
 # 1308.3432, 2013); docs/results/tuning.md has figures.
 # The neurons of `video` are trained on later frames of clips (docs/video.md); its dead zone and
 # factor on theta were chosen on TUD-Campus and parts of three other clips.
-_TUNED: dict[str, Any] = {
-    "calibration.kind": "tuned",
-    "calibration.operations": 0.41,
-    "calibration.steps": 1600,
-}
 CALIBRATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "fine": {"calibration.operations": 0.9},
     "untrained": {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATIONS},
-    "tuned": _TUNED,
+    "tuned": {
+        "calibration.kind": "tuned",
+        "calibration.operations": 0.41,
+        "calibration.steps": 1600,
+    },
     "video": {
         "threshold.scale": 1.3,
         "neuron.dead_zone": 0.9,
@@ -59,7 +58,7 @@ class Method:
     """A conversion method and where it comes from.
 
     Attributes:
-        name: As --method has it.
+        name: The name that --method takes.
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 206 COCO photographs or,
             if that takes more than 64, on 49 or 8 (docs/results); None: more than were tried.
@@ -332,7 +331,7 @@ def msat() -> Recipe:
 def msat_tuned() -> Recipe:
     """MSAT-tuned: MSAT whose neurons start half way to their first threshold, and send bursts.
 
-    As msat, with its gain from the calibration images, and two changes that help detectors and
+    It is msat, with its gain from the calibration images, and two changes that help detectors and
     classifiers alike. A potential of a tenth of Theta at the start is half of the 0.2 Theta at
     which thresholds start with a gain of 3, and turns the flooring of a rate into rounding; half of
     Theta, as in the methods with a fixed threshold, would let every neuron fire in the second step.
@@ -363,17 +362,13 @@ def signed_digits() -> Recipe:
     the next layer has that value in its bias. Tuned on COCO train2017 photographs. Needs:
     activation statistics, and a calibration (`calibrate --method signed-digits`).
     """
+    neuron = Neuron(
+        "sigma-delta", gamma=MAX_GAMMA, initial=0.5, events="digits", slack=0.15, dead_zone=0.35
+    )
     return Recipe(
         "signed-digits",
-        threshold=Threshold(rule="sensitivity"),
-        neuron=Neuron(
-            kind="sigma-delta",
-            events="digits",
-            gamma=MAX_GAMMA,
-            initial=0.5,
-            slack=0.15,
-            dead_zone=0.35,
-        ),
+        Threshold(rule="sensitivity"),
+        neuron,
         calibration=Calibration(kind="trained", operations=0.7, steps=640),
         encoding=Encoding(denoise=True),
     )

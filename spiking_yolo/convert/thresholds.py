@@ -7,7 +7,6 @@ activation can be.
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +15,11 @@ from torch import Tensor
 from spiking_yolo.convert.learn.statistics import Histogram, edges
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Graph, Node
+from spiking_yolo.graph import Activation, Graph
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import on_grid
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.spikes.layout import NeuronParameters
+from spiking_yolo.spikes.layout import NeuronParameters, Tensors
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
@@ -64,7 +63,7 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     settings = recipe.threshold
     if settings.scope == "layer":
         histogram = histogram.pooled()
-    # What rule=balance and rule=sensitivity measure takes the place of the maximum later.
+    # For rule=balance and rule=sensitivity a measurement replaces the maximum later.
     if settings.rule in ("max", "balance", "sensitivity"):
         top = extreme(histogram, sign)
         if cap is not None:
@@ -81,8 +80,7 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     if recipe.differential:
         # It has no highest rate: a neuron catches up later, and nothing is clipped.
         gamma = 1
-    rounds = recipe.neuron.initial == 0.5
-    return mmse(histogram, sign, LEVELS, gamma, rounds, cap)
+    return mmse(histogram, sign, LEVELS, gamma, recipe.neuron.initial == 0.5, cap)
 
 
 def at_most(values: Tensor, cap: float | None) -> Tensor:
@@ -218,29 +216,28 @@ def base_parameters(
     return neurons
 
 
-def least_theta(node: Node, histogram: Histogram) -> Tensor:
-    """The smallest theta of each channel for which events fit 8 bits: its range / 127, [C]."""
-    above = histogram.maximum.clamp(min=0).float()
-    below = (-histogram.minimum).clamp(min=0).float()
-    highest, lowest = node.phi.reach(above, below)
-    largest = torch.maximum(highest.abs(), lowest.abs())
-    # Channels that are always silent have a range of 0.
-    return (largest / LARGEST).clamp(min=max(largest.max().item(), 1e-6) / FINEST)
-
-
 def least_thetas(graph: Graph, histograms: Mapping[str, Histogram]) -> dict[str, Tensor]:
-    """`least_theta` of every activation."""
-    return {node.name: least_theta(node, histograms[node.name]) for node in graph.activations}
+    """The smallest theta of each channel, [C] by activation, for which events fit 8 bits: its range
+    / 127.
+    """
+    thetas: dict[str, Tensor] = {}
+    for node in graph.activations:
+        histogram = histograms[node.name]
+        above = histogram.maximum.clamp(min=0).float()
+        below = (-histogram.minimum).clamp(min=0).float()
+        highest, lowest = node.phi.reach(above, below)
+        largest = torch.maximum(highest.abs(), lowest.abs())
+        # Channels that are always silent have a range of 0.
+        least = max(largest.max().item(), 1e-6) / FINEST
+        thetas[node.name] = (largest / LARGEST).clamp(min=least)
+    return thetas
 
 
 def scaled(
-    graph: Graph,
-    neurons: NeuronParameters,
-    factor: float,
-    least: Mapping[str, Tensor] = MappingProxyType({}),
+    graph: Graph, neurons: NeuronParameters, factor: float, least: Tensors | None = None
 ) -> NeuronParameters:
     """The parameters with all thetas times a factor, at most the cap of the activation and at least
-    what `least` has for it, see `least_theta`.
+    what `least` has for it, see `least_thetas`.
 
     A resting value stays the same, counted in other thetas.
     """
@@ -248,7 +245,7 @@ def scaled(
     for node in graph.activations:
         own = neurons[node.name]
         theta = at_most(own["theta"] * factor, node.phi.cap)
-        if node.name in least:
+        if least and node.name in least:
             theta = theta.maximum(least[node.name])
         result[node.name] = {**own, "theta": theta}
         if "rest" in own:

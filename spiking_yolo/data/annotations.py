@@ -23,8 +23,7 @@ from spiking_yolo.data.images import displayed_size
 from spiking_yolo.data.sources import IMAGES
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text, regular
-from spiking_yolo.io.json import read_json_file
-from spiking_yolo.io.names import label, reason
+from spiking_yolo.io.text import label, read_json_file, reason
 
 VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -234,8 +233,7 @@ def load_voc(devkit: Path, split: str, year: int | None = None) -> DetectionSet:
     samples: list[Sample] = []
     for stem in stems:
         if f"{stem}.jpg" in there:
-            xml = base / "Annotations" / f"{stem}.xml"
-            samples.append(read_xml(xml, images / f"{stem}.jpg"))
+            samples.append(read_xml(base / "Annotations" / f"{stem}.xml", images / f"{stem}.jpg"))
     return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes, metric="voc")
 
 

@@ -13,17 +13,18 @@ from torchvision.datasets import ImageFolder
 
 from spiking_yolo.data.images import Picture, open_image, read_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import label
+from spiking_yolo.io.text import label
 
 T = TypeVar("T")
 
 
-def draw(items: Sequence[T], n: int, seed: int = 0) -> list[T]:
-    """A seeded choice of n items in their order, or all of them if there are no more.
+def draw(items: Sequence[T], n: int | None, seed: int = 0) -> list[T]:
+    """A seeded choice of n items in their order; all of them for None, or if there are no more.
 
     `--limit` chooses in this way for every kind of dataset.
     """
-    chosen = np.random.default_rng(seed).choice(len(items), min(n, len(items)), replace=False)
+    count = len(items) if n is None else min(n, len(items))
+    chosen = np.random.default_rng(seed).choice(len(items), count, replace=False)
     return [items[i] for i in np.sort(chosen)]
 
 
@@ -218,7 +219,7 @@ class LabelledSet:
     Attributes:
         name: For titles and records.
         classes: Names of the classes.
-        pictures: In the dataset's order; files are read on use.
+        pictures: The images, in the dataset's order; files are read on use.
         labels: int64 [n], indices of `classes`.
         notes: One line for each oddity in the files.
         metric: How it is scored.
@@ -256,7 +257,7 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
 
     Args:
         root: The dataset's folder.
-        split: By default test, or val if there is no test.
+        split: Its name; by default test, or val if there is no test.
 
     Raises:
         UserError: There are no folders of images.
@@ -275,5 +276,4 @@ def load_folders(root: Path, split: str = "") -> LabelledSet:
     pictures: list[Picture] = []
     for path, _ in dataset.samples:
         pictures.append(Picture(Path(path).relative_to(folder).as_posix(), path))
-    labels = np.array(dataset.targets, np.int64)
-    return LabelledSet(split, tuple(dataset.classes), pictures, labels)
+    return LabelledSet(split, tuple(dataset.classes), pictures, np.array(dataset.targets, np.int64))

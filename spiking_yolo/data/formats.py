@@ -38,7 +38,7 @@ class Format:
     """
 
     name: str
-    recognises: Callable[[Path], bool]
+    recognises: Callable[[Path], Any]
     load: Callable[..., Any]
     train: str = ""
     val: str = ""
@@ -49,32 +49,23 @@ class Format:
 # The first that recognises a path reads it.
 FORMATS: tuple[Format, ...] = (
     Format(
-        "a COCO annotation file",
-        lambda path: path.suffix == ".json",
-        load_coco_json,
-        option="images",
+        "a COCO annotation file", lambda p: p.suffix == ".json", load_coco_json, option="images"
     ),
-    Format(
-        "a data.yaml",
-        lambda path: path.suffix in (".yaml", ".yml"),
-        load_data_yaml,
-        train="train",
-        val="val",
-    ),
+    Format("a data.yaml", lambda p: p.suffix in (".yaml", ".yml"), load_data_yaml, "train", "val"),
     Format(
         "a VOCdevkit with VOC2012 or another year",
-        lambda path: bool(voc_years(path)),
+        voc_years,
         load_voc,
-        train="train",
-        val="val",
+        "train",
+        "val",
         option="year",
     ),
     Format(
         "a COCO folder with annotations/",
-        lambda path: (path / "annotations").is_dir(),
+        lambda p: (p / "annotations").is_dir(),
         load_coco,
-        train="train2017",
-        val="val2017",
+        "train2017",
+        "val2017",
     ),
     Format("folders SPLIT/CLASS/", Path.is_dir, load_folders, train="train", task="classify"),
 )
@@ -89,20 +80,16 @@ def format_of(data: Path, task: Task = "detect") -> Format | None:
 
 
 def open_detection(
-    data: Path,
-    split: str | None = None,
-    images: Path | None = None,
-    year: int | None = None,
-    training: bool = False,
+    data: Path, split: str | None = None, training: bool = False, **options: Any
 ) -> DetectionSet:
     """Read a split of a detection dataset in any of FORMATS.
 
     Args:
         data: Path of the dataset.
-        split: By default the one to report on, such as val or val2017.
-        images: Folder of the photographs; only for an annotation file, by default its folder.
-        year: Year of a VOCdevkit, by default its latest.
+        split: Its name; by default the one to report on, such as val or val2017.
         training: Take the split to train on by default.
+        options: images, the folder of the photographs of an annotation file, by default its own;
+            or year, of a VOCdevkit, by default its latest. None stands for the default.
 
     Raises:
         UserError: It is of no known format, its files do not fit, or an option belongs to another
@@ -116,7 +103,6 @@ def open_detection(
         raise UserError(f"{data} is no detection dataset: pass one of {', '.join(names)}")
     if split and not entry.val:
         raise UserError(f"{data} is {entry.name}, which has no splits: leave --split out")
-    options = {"images": images, "year": year}
     given = {name: value for name, value in options.items() if value is not None}
     if given.keys() - {entry.option}:
         raise UserError(f"{data} is {entry.name}: leave out --{' and --'.join(given)}")
@@ -129,7 +115,7 @@ def open_classification(data: Path, split: str | None = None) -> LabelledSet:
 
     Args:
         data: The folder.
-        split: By default the one to report on: test, or val where the folder has only that.
+        split: Its name; by default test, or val where the folder has only that.
 
     Raises:
         UserError: There is no such dataset or split.

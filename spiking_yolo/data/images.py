@@ -14,13 +14,13 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import regular, sha256
-from spiking_yolo.io.names import reason
+from spiking_yolo.io.text import reason
 
 if TYPE_CHECKING:
     from spiking_yolo.models.spec import Spec
 
-# What Pillow may decode; JPEG includes MPO. Others are rare, or handed to other programs, as EPS is
-# to Ghostscript.
+# Formats that Pillow may decode; JPEG includes MPO. Others are rare, or handed to other programs,
+# as EPS is to Ghostscript.
 FORMATS = ("AVIF", "JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch"]
@@ -165,8 +165,7 @@ class Placement:
         """Boxes xyxy [..., 4] in pixels of the image, clipped, from fractions of the input."""
         pairs = (self.image, self.resized, self.pad, self.network)
         image, resized, pad, network = (boxes.new_tensor(pair * 2) for pair in pairs)
-        pixels = (boxes * network - pad) * (image / resized)
-        return pixels.clamp(min=0).minimum(image)
+        return ((boxes * network - pad) * (image / resized)).clamp(min=0).minimum(image)
 
 
 def place(width: int, height: int, spec: "Spec") -> Placement:

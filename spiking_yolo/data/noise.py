@@ -19,7 +19,7 @@ PLAIN = 0.25
 # The mean of |x| where x is normal with deviation 1. A median would be one of few whole numbers
 # where pixels are.
 MEAN = math.sqrt(2 / math.pi)
-# Less is no noise: half a level of 8 bits.
+# A deviation below half a level of 8 bits is no noise.
 LEAST = 0.5
 # Where nothing moves, the deviation from frame to frame is at most so many times that within a
 # frame, and after two frames so many times that after one.
@@ -28,7 +28,7 @@ WITHIN, LATER = 1.2, 1.25
 FAR = 4.0
 # Share of a frame in the mean of a pixel that has not moved.
 SHARE = 0.25
-# By how many deviations the mean must have changed to be sent.
+# The mean is sent once it has changed by so many deviations.
 STEP = 0.5
 
 
@@ -103,7 +103,7 @@ class NoiseFilter:
         # The last two frames, while noise is measured.
         self._last = [x]
         self._levels: list[Tensor] = []
-        # Of each video, float32 [H, W, C].
+        # The mean and what was sent last, float32 [H, W, C] for each video.
         self._means: list[np.ndarray] = []
         self._sent: list[np.ndarray] = []
         self.level = torch.zeros(*x.shape[:2], 1, 1, device=x.device)
@@ -111,7 +111,10 @@ class NoiseFilter:
     def __call__(self, x: Tensor) -> Tensor:
         before = self._last[-1]
         if len(self._levels) < FRAMES:
-            self._measure(x)
+            if len(self._last) == 2:
+                self._levels.append(noise_level(x, *reversed(self._last)))
+                self.level = torch.stack(self._levels).median(0).values
+            self._last = [self._last[-1], x]
         if not self.level.any():
             return x
         if not self._means:
@@ -121,13 +124,6 @@ class NoiseFilter:
         videos = zip(_images(x), self._means, self._sent, levels, strict=True)
         sent = np.stack([follow(*video).reshape(video[0].shape) for video in videos])
         return torch.from_numpy(sent).movedim(-1, 1).to(x.device)
-
-    def _measure(self, x: Tensor) -> None:
-        """The median of what the frames so far have shown."""
-        if len(self._last) == 2:
-            self._levels.append(noise_level(x, *reversed(self._last)))
-            self.level = torch.stack(self._levels).median(0).values
-        self._last = [self._last[-1], x]
 
 
 def _images(x: Tensor) -> np.ndarray:
@@ -143,7 +139,7 @@ def follow(
     Args:
         image: The frame, uint8 [H, W, C].
         mean, sent: Float32, changed in place.
-        level: Of each channel.
+        level: The deviation of the noise, for each channel.
     """
     still = _within(cv2.subtract(image, mean, dtype=cv2.CV_32F), level, FAR)
     cv2.accumulateWeighted(image, mean, SHARE, still)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
-from spiking_yolo.io.names import whole
+from spiking_yolo.io.text import whole
 
 IMAGES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
@@ -64,7 +64,7 @@ def expand(sources: Sequence[str]) -> list[str]:
     may be missing, and whether one can be read shows later.
 
     Args:
-        sources: As on a command line.
+        sources: The words of a command line.
 
     Raises:
         UserError: A folder, glob or list names nothing, or none of the files exists.

@@ -109,9 +109,9 @@ Clip = list[np.ndarray]
 SIDE = 320
 # Longest time between two frames, in frames.
 LONGEST = 8
-# So many clips of a video are kept at most.
+# The most clips that are kept of a video.
 MOST_CLIPS = 64
-# At most so many parts move; their smallest and largest sides, and the deviations of their speed
+# The most parts that move; their smallest and largest sides, and the deviations of their speed
 # and of a camera's per frame, are shares of the picture's longer side.
 MOST_PARTS, SMALLEST, LARGEST, SPEED, PAN = 5, 0.05, 0.5, 0.008, 0.003
 # The share of the cameras that move, and the deviations of their zoom and of the light per frame.
@@ -196,8 +196,7 @@ def clips_of(video: VideoSequence, times: Sequence[int], side: int) -> list[Clip
         if number % stride in times:
             factor = side / max(frame.shape[:2])
             if factor < 1:
-                area = cv2.INTER_AREA
-                frame = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=area)
+                frame = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
             clips[-1].append(frame)
     whole = [clip for clip in clips if len(clip) == len(times)]
     if not whole:

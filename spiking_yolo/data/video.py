@@ -29,7 +29,7 @@ UNKNOWN_FPS = 25.0
 PATIENCE = 30.0
 # Every so many frames of a video, one is previewed.
 PREVIEW = 10
-# So many first frames give no thresholds while their pixels deviate by no more than this.
+# Up to BLACK frames at the start give no thresholds while their pixels deviate by at most PLAIN.
 BLACK, PLAIN = 250, 8.0
 # This quality of H.264 has artefacts that are hard to see, in a quarter of the default's time.
 X264 = {"crf": "20", "preset": "veryfast"}
@@ -267,7 +267,7 @@ class VideoWriter:
     def _open(self, width: int, height: int) -> None:
         import av
 
-        # What is opened here is closed again if the encoder does not start.
+        # The stack closes what is open again if the encoder does not start.
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             # A name such as "a:b" is not the address of a protocol.

@@ -14,12 +14,12 @@ from spiking_yolo.data.images import Placement
 from spiking_yolo.decode import CONF, IOU, MAX_DET
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import LARGEST_INTEGER, did_you_mean, whole
+from spiking_yolo.io.text import LARGEST_INTEGER, did_you_mean, whole
 from spiking_yolo.models.spec import Spec
 
 Classes = str | int | Iterable[str | int]
-# Of two boxes of a head that was trained to find each object once, those that overlap by more are
-# one object: values that are coarser than in training bring them back.
+# Two boxes that overlap by more are one object, also in heads that were trained to find each object
+# once: values that are coarser than in training bring duplicates back.
 DUPLICATE = 0.7
 
 
@@ -58,7 +58,7 @@ class Selection:
             raise UserError(f"agnostic_nms must be True or False, not {self.agnostic_nms!r}")
 
     def largest_overlap(self, nms: bool) -> float:
-        """Of two boxes that both count. nms: Whether the network needs suppression, see Spec."""
+        """The largest overlap of two boxes that both count. nms: See Spec."""
         return self.iou if nms else max(self.iou, DUPLICATE)
 
     def boxes(
@@ -105,7 +105,7 @@ class Selection:
             every = every.take(confidence > self.conf)
         every = every.take(every.xyxy.isfinite().all(1))
         if self.agnostic_nms:
-            # Nor may boxes of other classes suppress any.
+            # Boxes of other classes must not suppress any.
             every = self._of_classes(every)
             order = ops.nms(every.xyxy, every.confidence, iou)
         else:
@@ -118,8 +118,7 @@ class Selection:
     def _of_classes(self, boxes: Detections) -> Detections:
         if self.classes is None:
             return boxes
-        classes = torch.tensor(self.classes, dtype=torch.int64)
-        return boxes.take(torch.isin(boxes.class_id, classes))
+        return boxes.take(torch.isin(boxes.class_id, torch.tensor(self.classes, dtype=torch.int64)))
 
 
 def class_ids(classes: Classes | None, names: Sequence[str]) -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ START = 0.6
 LOST_SECONDS = 1.0
 # The unit of the package's buffer of lost tracks.
 _BUFFER_RATE = 30.0
-# Of a box in no track.
+# The id of a box that is in no track.
 NO_TRACK = -1
 
 

@@ -6,7 +6,7 @@ with plot("accuracy.png", "timesteps T", "mAP50 (%)") as axes:
     log_steps(axes)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,25 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle as Patch
 from matplotlib.ticker import MaxNLocator
 
-from spiking_yolo.draw.colours import colours_of
+from spiking_yolo.data.images import Placement
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.draw.boxes import (
+    Rectangle,
+    box_colours,
+    box_name,
+    colours_of,
+    free_place,
+    hexadecimal,
+    text_colour,
+    visible,
+)
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
 STYLE: dict[Any, Any] = {
@@ -127,3 +142,185 @@ def least_height(axes: Axes, height: float) -> None:
     if high - low < height:
         middle = (low + high) / 2
         axes.set_ylim(middle - height / 2, middle + height / 2)
+
+
+RATE = "spikes per neuron and timestep"
+COLOURS = "viridis"
+# The opacity of the colours over the photograph, which is grey.
+ALPHA = 0.6
+DPI = 200
+# Inches: the width of a picture alone, which fits a column, and of three, which fill a page.
+ALONE, ACROSS = 3.4, 2.24
+# Inches: around pictures, of a line of text, and of a colour bar with its numbers and its unit.
+MARGIN, LINE, BAR, BELOW = 0.12, 0.17, 0.07, 0.47
+# Points of the labels of boxes, and inches of their height and of a character's width.
+LABEL, LABEL_HEIGHT, CHARACTER = 5.5, 0.11, 0.046
+# Names of layers on an axis, at most.
+TICKS = 40
+# The ratio of the largest value of a timeline to the smallest that has a colour of its own.
+RANGE = 1e5
+
+
+def chosen_layers(wanted: Sequence[str], layers: Iterable[str]) -> list[str]:
+    """The layers that are wanted, by their full names; if none is named, the first, a middle and
+    the last one.
+
+    Args:
+        wanted: Names; layers_8_act may be called layers_8 or layer8.
+        layers: All layers that have a map, in order.
+
+    Raises:
+        UserError: There is no such layer.
+    """
+    names = list(layers)
+    if not wanted:
+        return [names[k] for k in sorted({0, len(names) // 2, len(names) - 1}) if names]
+    by_short_name = {_short(name): name for name in names}
+    for name in wanted:
+        if _short(name) not in by_short_name:
+            some = ", ".join(chosen_layers((), names)) or "none"
+            raise UserError(f"no layer {name} has a map of spikes; layers that have one: {some}")
+    return [by_short_name[_short(name)] for name in wanted]
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("_act").replace("_", "").replace("layers", "layer")
+
+
+def draw_rates(
+    image: np.ndarray,
+    rates: Mapping[str, np.ndarray],
+    placement: Placement,
+    boxes: Detections,
+    names: Sequence[str],
+    title: str,
+    tops: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw the photograph in grey below the spike rate of a layer and its boxes, once per layer.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        rates: Layer -> spikes per neuron and timestep [h, w], over the whole network input.
+        placement: Where the image lies in the network input.
+        boxes: Boxes in pixels of the image.
+        names: Class names, by id.
+        title: What stands above.
+        tops: For a video, whose frames have one scale: layer -> the rate at the end of its colour
+            bar, on which small rates have more room (colours follow the square root). By default
+            the largest rate, and a linear scale.
+    """
+    height, width = image.shape[:2]
+    columns = min(len(rates), 3)
+    wide = ALONE if columns == 1 else ACROSS
+    high = wide * height / width
+    row = LINE + high + BELOW
+    total = columns * (wide + MARGIN) + MARGIN, -(-len(rates) // columns) * row + MARGIN + LINE
+    # The corners of the network's input in pixels of the image, which covers a part of it.
+    start = -np.array(placement.pad) * placement.image / placement.resized
+    end = start + np.array(placement.network) * placement.image / placement.resized
+    with matplotlib.rc_context({**STYLE, "font.size": 7, "axes.titlesize": 7}):
+        figure = Figure(figsize=total, dpi=DPI)
+        figure.text(0.5, 1 - MARGIN / total[1], title, fontsize=8, ha="center", va="center")
+        for k, (layer, rate) in enumerate(rates.items()):
+            x = MARGIN + k % columns * (wide + MARGIN)
+            y = total[1] - MARGIN - LINE - k // columns * row - LINE - high
+            axes = figure.add_axes((x / total[0], y / total[1], wide / total[0], high / total[1]))
+            axes.set_title(f"{layer}, {rate.shape[0]} x {rate.shape[1]}", pad=3)
+            axes.imshow(image.mean(2), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+            top = (float(rate.max()) if tops is None else tops[layer]) or 1.0
+            colours = axes.imshow(
+                rate,
+                cmap=COLOURS,
+                norm=PowerNorm(1 if tops is None else 0.5, 0, top, clip=True),
+                alpha=ALPHA,
+                interpolation="nearest",
+                extent=(start[0], end[0], end[1], start[1]),
+            )
+            axes.set(xlim=(0, width), ylim=(height, 0))
+            axes.set_axis_off()
+            _draw_boxes(axes, boxes, names, (width, height), width / wide)
+            y -= MARGIN / 2 + BAR
+            bar = figure.add_axes((x / total[0], y / total[1], wide / total[0], BAR / total[1]))
+            numbers = np.array(MaxNLocator(4).tick_values(0, top))
+            how: dict[str, Any] = {"orientation": "horizontal", "ticks": numbers[numbers <= top]}
+            figure.colorbar(colours, cax=bar, label=RATE, **how)
+            bar.tick_params(length=2, pad=1)
+            bar.xaxis.labelpad = 1
+    return figure
+
+
+def _draw_boxes(
+    axes: Axes, boxes: Detections, names: Sequence[str], picture: tuple[int, int], inch: float
+) -> None:
+    """Draw boxes with their labels as draw_detections does, but as lines and text.
+
+    Args:
+        axes: Where to draw, in pixels of the picture.
+        boxes: Boxes in pixels.
+        names: Class names, by id.
+        picture: Width and height.
+        inch: Pixels of the picture on an inch of paper.
+    """
+    corners, seen = visible(boxes, *picture)
+    colours = box_colours(seen)
+    for (left, top, right, bottom), colour in reversed(list(zip(corners, colours, strict=True))):
+        frame: dict[str, Any] = {"fill": False, "edgecolor": hexadecimal(colour), "linewidth": 1.2}
+        axes.add_patch(Patch((left, top), right - left, bottom - top, **frame))
+    taken: list[Rectangle] = []
+    for k, box in enumerate(corners):
+        text = f"{box_name(seen, k, names)} {float(seen.confidence[k]):.2f}"
+        label = round((len(text) + 1) * CHARACTER * inch), round(LABEL_HEIGHT * inch)
+        place = free_place(box, label, picture, taken)
+        taken.append(place)
+        left, top, _, bottom = place
+        # The most confident ones on top.
+        order = 5 - k / len(corners)
+        fill: dict[str, Any] = {
+            "facecolor": hexadecimal(colours[k]),
+            "linewidth": 0,
+            "zorder": order,
+        }
+        axes.add_patch(Patch((left, top), *label, **fill))
+        ink = hexadecimal(text_colour(colours[k]))
+        middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": order}
+        at = left + label[0] / 2, (top + bottom) / 2
+        axes.text(*at, text, color=ink, fontsize=LABEL, **middle)
+
+
+def draw_timeline(
+    spikes: np.ndarray, times: Sequence[float], layers: Sequence[str], unit: str, title: str
+) -> Figure:
+    """Draw how many spikes each layer sends when, on a logarithmic scale; where none, grey.
+
+    Args:
+        spikes: Spikes per `unit` [layers, n], in each of n spans of time.
+        times: The n + 1 ends of the spans.
+        layers: Names of the layers, the first on top.
+        unit: What time is counted in, "timestep" or "frame".
+        title: What stands above.
+    """
+    count = len(layers)
+    every = -(-count // TICKS)
+    largest = max(float(spikes.max()), 1.0)
+    with matplotlib.rc_context({**STYLE, "font.size": 7, "axes.titlesize": 8}):
+        size = 2 * ACROSS, 0.9 + 0.13 * count / every
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        axes = figure.add_subplot(xlabel=unit, title=title)
+        axes.set_facecolor("#dddddd")
+        scale = LogNorm(max(1.0, largest / RANGE), max(largest, 2.0), clip=True)
+        some = np.ma.masked_equal(spikes, 0)
+        colours = axes.pcolormesh(times, np.arange(count + 1), some, cmap=COLOURS, norm=scale)
+        axes.set_yticks(np.arange(0, count, every) + 0.5, layers[::every])
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+        axes.invert_yaxis()
+        figure.colorbar(
+            colours, ax=axes, label=f"spikes per {unit} (grey: none)", format="{x:,.0f}"
+        )
+    return figure
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as a screen shows it, uint8 RGB [H, W, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

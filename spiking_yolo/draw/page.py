@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
-from spiking_yolo.io.json import json_text
+from spiking_yolo.draw.boxes import class_colour, hexadecimal, text_colour
+from spiking_yolo.io.text import json_text
 
 # Longer side of pictures in pixels, and of those of which there are many.
 SIDE, THUMBNAIL = 960, 320

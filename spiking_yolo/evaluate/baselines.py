@@ -22,7 +22,7 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.convolution import has_exact_int8
-from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.io.files import samples_folder
 from spiking_yolo.models.spec import Spec
 
 # Seconds in which threads that wait for more work of one library stop spinning.

@@ -37,7 +37,7 @@ from spiking_yolo.evaluate.table import (
 )
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
 from spiking_yolo.io.distributed import Ranks, usable_device
-from spiking_yolo.io.runs import Progress, command_line, silent, versions
+from spiking_yolo.io.files import Progress, command_line, silent, versions
 from spiking_yolo.log import run_logged
 from spiking_yolo.metrics.costs import CostsByShape
 from spiking_yolo.models.spec import Spec
@@ -92,7 +92,7 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
         return scorer
     if bare and data.is_dir() and any(image_paths(data)):
         return scorer_of(unlabelled(data, spec), spec, settings)
-    dataset = open_detection(data, settings.split, settings.images, settings.year)
+    dataset = open_detection(data, settings.split, images=settings.images, year=settings.year)
     if not any(len(sample.labels) for sample in dataset.samples):
         raise UserError(
             f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"

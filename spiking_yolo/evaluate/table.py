@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from spiking_yolo.draw.colours import colours_of
+from spiking_yolo.draw.boxes import colours_of
 from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
 from spiking_yolo.evaluate.settings import Settings
-from spiking_yolo.io.json import columns, finite, percent, write_csv, write_json
+from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS

@@ -8,7 +8,9 @@ allocating anything.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -18,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import plain_name, reason
 from spiking_yolo.io.tensors import check_finite
+from spiking_yolo.io.text import plain_name, reason
 
+Ints = Sequence[int]
 # Operations with weights.
 WEIGHTED = ("conv", "linear")
 # Products of two feature maps, linear in each.
@@ -33,21 +36,19 @@ class Gate:
     """An activation function phi(x) = x * factor(x) with a factor between 0 and 1.
 
     Attributes:
-        name: The field of Activation that chooses it.
         phi: It computes phi(x) at once.
         factor: Factor of x.
         lowest: phi has its minimum at minus this.
     """
 
-    name: str
     phi: Callable[[Tensor], Tensor]
     factor: Callable[[Tensor], Tensor]
     lowest: float
 
 
-SILU = Gate("silu", F.silu, torch.sigmoid, 1.2784645)
+SILU = Gate(F.silu, torch.sigmoid, 1.2784645)
 # Misra, "Mish: a self regularized non-monotonic activation function", BMVC 2020.
-MISH = Gate("mish", F.mish, lambda x: F.softplus(x).tanh(), 1.1924312)
+MISH = Gate(F.mish, lambda x: F.softplus(x).tanh(), 1.1924312)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Activation:
     def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
         """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above.
 
-        Of softmax, whose range does not follow from that of x, they are given: see
+        For softmax, whose range does not follow from that of x, they are given: see
         `convert.statistics`.
         """
         if self.softmax:
@@ -250,12 +251,7 @@ def quantised_relu(
 
 
 def reached_padding(
-    h: int,
-    w: int,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    ceil: bool = False,
+    h: int, w: int, kernel: Ints, stride: Ints, padding: Ints, ceil: bool = False
 ) -> list[int]:
     """Padding (left, right, top, bottom) of an h x w map, less what no window reaches on the right
     and bottom.
@@ -268,7 +264,7 @@ def reached_padding(
 
 
 def max_pool(
-    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False
+    x: Tensor, kernel: list[int], stride: list[int], padding: Ints, ceil: bool = False
 ) -> Tensor:
     """Max pooling of [N, C, H, W]; padding (left, right, top, bottom) counts as minus infinity.
 
@@ -308,8 +304,7 @@ def attention_scores(q: Tensor, k: Tensor, heads: int, areas: int) -> Tensor:
     # [N, heads, D, areas, tokens] each.
     queries = q.flatten(2).unflatten(1, (heads, -1)).unflatten(3, (areas, -1))
     keys = k.flatten(2).unflatten(1, (heads, -1)).unflatten(3, (areas, -1))
-    scores = queries.permute(0, 1, 3, 4, 2) @ keys.permute(0, 1, 3, 2, 4)
-    return scores.flatten(2, 3)
+    return (queries.permute(0, 1, 3, 4, 2) @ keys.permute(0, 1, 3, 2, 4)).flatten(2, 3)
 
 
 def attend(weights: Tensor, v: Tensor, heads: int, areas: int) -> Tensor:
@@ -388,7 +383,7 @@ def forward(
     return tuple(map(values.__getitem__, graph.outputs))
 
 
-# What layers are called in tables and pictures.
+# Names of layers in tables and pictures.
 _TITLES = {"attention_scores": "attention scores", "attend": "attention"}
 
 
@@ -431,9 +426,9 @@ def layer_before(graph: Graph) -> dict[str, str]:
     return found
 
 
-# What PyTorch and Python raise for arguments that do not fit.
+# Errors that PyTorch and Python raise for arguments that do not fit.
 ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-# In any map of one image, at most: 1 GiB; 16 channels at 4096 x 4096 pixels.
+# The most numbers in a map of one image, 1 GiB: 16 channels at 4096 x 4096 pixels.
 MAX_NUMBERS = 1 << 28
 
 
@@ -498,7 +493,7 @@ def _size(x: Tensor) -> str:
     return "x".join(map(str, x.shape[1:]))
 
 
-# At most.
+# The most nodes of a network.
 NODES = 10_000
 
 
@@ -528,3 +523,31 @@ def check_graph(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
             raise UserError(f"a network has no weights of type {tensor.dtype}")
         check_finite({name: tensor}, "the network")
     return shapes(graph, height, width)
+
+
+_LOCK = threading.Lock()
+# The default dtype outside, once for each call that is inside.
+_OUTSIDE: list[torch.dtype] = []
+
+
+@contextmanager
+def own_dtypes() -> Iterator[None]:
+    """Leave autocast, and make float32 the default dtype, as a context or a decorator.
+
+    The default dtype is that of all threads: it is set back once the last call has ended.
+    """
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        with _LOCK:
+            _OUTSIDE.append(_OUTSIDE[0] if _OUTSIDE else torch.get_default_dtype())
+            if _OUTSIDE[0] != torch.float32:
+                torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            with _LOCK:
+                before = _OUTSIDE.pop()
+                if not _OUTSIDE and before != torch.float32:
+                    torch.set_default_dtype(before)

@@ -23,7 +23,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.modules import QCFS, Attention, ClippedReLU, PaddedMaxPool2d
-from spiking_yolo.io.names import reason
+from spiking_yolo.io.text import reason
 
 # A split node: its source, and start and stop of each part.
 Split = tuple[str, list[tuple[int, int]]]
@@ -61,8 +61,7 @@ def pair(value: Any) -> list[int]:
 
 
 def conv(call: Call, x: str, m: nn.Conv2d) -> str:
-    plain = m.padding_mode == "zeros" and not isinstance(m.padding, str)
-    call.check(plain, "numeric zero padding")
+    call.check(m.padding_mode == "zeros" and not isinstance(m.padding, str), "numeric zero padding")
     call.weights(m)
     geometry = {name: pair(getattr(m, name)) for name in ("stride", "padding", "dilation")}
     return call.emit("conv", x, **geometry, groups=m.groups)

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import Graph, own_dtypes
 from spiking_yolo.integer.execute import Frame, events, execute
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.plan import Neurons, compile

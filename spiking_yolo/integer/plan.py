@@ -20,8 +20,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.counting import count_binary_digits, count_digits
 from spiking_yolo.spikes.layout import NeuronParameters
 from spiking_yolo.spikes.operations import spiking
-from spiking_yolo.spikes.plan import NetworkPlan
-from spiking_yolo.spikes.segments import of_segments, segments
+from spiking_yolo.spikes.plan import NetworkPlan, of_segments, segments
 
 # events: adds what changes, by groups of four channels. direct: computed anew at the positions that
 # changes reach. depthwise: the same for a channel each. reference: PyTorch, at all positions.

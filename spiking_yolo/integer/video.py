@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spiking_yolo.data.noise import NoiseFilter
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import own_dtypes
 from spiking_yolo.integer.network import IntegerNetwork, Reference
 from spiking_yolo.integer.program import State
 from spiking_yolo.recipe import Recipe

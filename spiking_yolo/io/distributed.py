@@ -25,7 +25,7 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 T = TypeVar("T")
-# How long the fastest process waits for the slowest.
+# The fastest process waits so long for the slowest.
 _PATIENCE = timedelta(days=7)
 
 

@@ -1,22 +1,30 @@
-"""Reading regular files, writing files whole or not at all, folders of runs, and the cache."""
+"""Files: read if they are regular, written whole or not at all; folders of runs, the cache, what
+comes with the project, what a user types for a command, and what a run says of itself.
+"""
 
 import hashlib
 import os
+import platform
+import shlex
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from spiking_yolo import __version__
 from spiking_yolo.errors import UserError, notice
 
 # Bytes of a text file, at most.
 LONGEST = 1 << 28
-# Of the folders of files that are being written, beside where they go. Each has a lock, which a
-# process that is killed lets go of.
+# A file is written in a folder with this prefix, beside where it goes. The folder has a lock, which
+# a process that is killed lets go of.
 PREFIX, LOCK = ".spiking-yolo-", ".lock"
 # Folders in which such folders of killed processes were looked for.
 _swept: set[Path] = set()
@@ -168,3 +176,77 @@ def remove_empty_folders() -> None:
         with suppress(OSError):
             folder.rmdir()
     _made.clear()
+
+
+PACKAGE = Path(__file__).parents[1]
+IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
+PROGRAM = "spiking-yolo"
+# SHA-256 of the public weights.
+YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
+
+
+def samples_folder() -> Path:
+    """Five COCO photographs and their instances.json. Raises UserError if they are missing."""
+    return _present("samples")
+
+
+def sample_clip() -> Path:
+    """Five seconds of a person in a room, from a fixed camera. Raises UserError if missing."""
+    return _present("samples", "clips", "person.mp4")
+
+
+def default_weights() -> Path:
+    """The public Tiny-YOLOv3 of COCO. Raises UserError if it is missing."""
+    return _present("weights", "yolov3-tiny.weights")
+
+
+def shipped(kind: str) -> Path:
+    """The folder of "weights" or "samples", which may be missing."""
+    folder = PACKAGE.parent / IN_CHECKOUT[kind]
+    # site-packages may hold a folder of the same name, which belongs to another package.
+    return folder if in_checkout() and folder.is_dir() else PACKAGE / "assets" / kind
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether it is one of the shipped weights, statistics or calibrations, or would lie
+    among them.
+    """
+    return path.resolve().is_relative_to(shipped("weights").resolve())
+
+
+def command(name: str) -> str:
+    """What a user types for a command."""
+    return f"{PROGRAM} {name}"
+
+
+def in_checkout() -> bool:
+    return (PACKAGE.parent / "pyproject.toml").is_file()
+
+
+def _present(kind: str, *parts: str) -> Path:
+    path = shipped(kind).joinpath(*parts)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: install spiking_yolo again, or give your own")
+    return path
+
+
+# (what, how much of it is done, of how much or None, remark="").
+Progress = Callable[..., Any]
+
+
+def silent(*_: object) -> None:
+    """A callback that does nothing."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and the libraries that compute, by name."""
+    result = {"spiking_yolo": __version__, "python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy", "pycocotools"):
+        result[name] = metadata.version(name)
+    return result
+
+
+def command_line() -> str:
+    """What was typed to run this process, without the folder of the program."""
+    program = Path(sys.argv[0]).name
+    return shlex.join([PROGRAM if program == "__main__.py" else program, *sys.argv[1:]])

@@ -8,7 +8,7 @@ import numpy as np
 from spiking_yolo.convert.load import Converted, Uncalibrated
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, NetworkSize, Value, Work, charged
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.io.json import columns
+from spiking_yolo.io.text import columns
 from spiking_yolo.spikes.counting import Counts, count_digits
 
 COUNTED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear

@@ -19,9 +19,8 @@ from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import ERRORS, MAX_NUMBERS
 from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.io.assets import YOLOV3_TINY, shipped
-from spiking_yolo.io.files import read_bytes, read_text, sha256
-from spiking_yolo.io.names import LARGEST, LARGEST_INTEGER, reason
+from spiking_yolo.io.files import YOLOV3_TINY, read_bytes, read_text, sha256, shipped
+from spiking_yolo.io.text import LARGEST, LARGEST_INTEGER, reason
 from spiking_yolo.models.spec import HeadSpec, Spec, class_names
 
 HEADS = ("detection", "region", "yolo")
@@ -239,7 +238,7 @@ def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
             return Shortcut(_activation(section, "linear") or nn.Identity())
         case "crop":
             size = [section.integer(f"crop_{side}", 1) for side in ("height", "width")]
-            # Without noadjust it also brings pixels to -1..1.
+            # A crop without noadjust also brings pixels to -1..1.
             if size != list(inputs[0][1:]) or not section.integer("noadjust", 0):
                 raise section.error("it crops or scales the image, which is not supported")
             return nn.Identity()
@@ -354,8 +353,7 @@ def _sigmoids_to_decoding(sections: Sequence[Section]) -> tuple[Section, ...]:
         logistic = before.options.get("activation", "logistic") == "logistic"
         if not logistic or readers[before.index] > 1:
             raise head.error("new_coords=1 needs a layer with activation=logistic of its own")
-        linear = {**before.options, "activation": "linear"}
-        layers[before.index] = replace(before, options=linear)
+        layers[before.index] = replace(before, options={**before.options, "activation": "linear"})
     return tuple(layers)
 
 
@@ -390,24 +388,20 @@ class DarknetNet(nn.Module):
             inputs: list[Shape] = []
             for i in indices:
                 inputs.append(self.shapes[i] if i >= 0 else (3, self.height, self.width))
-            self._add(section, inputs)
+            try:
+                with torch.device("meta"):
+                    layer = build_layer(section, inputs).eval()
+                    output = layer(*[torch.empty(1, *shape) for shape in inputs])
+            except UserError:
+                raise
+            except ERRORS as error:
+                raise section.error(f"it does not fit its input: {reason(error)}") from error
+            if not 0 < output.numel() <= MAX_NUMBERS:
+                raise section.error(f"a map of {tuple(output.shape[1:])} cannot be computed")
+            self.layers.append(layer)
+            self.shapes.append(tuple(output.shape[1:]))
             self.sources.append(indices)
         self.head_indices = tuple(s.index for s in self.sections if s.kind in HEADS)
-
-    def _add(self, section: Section, inputs: Sequence[Shape]) -> None:
-        """Build a layer. PyTorch says whether its inputs fit, and the shape of its output."""
-        try:
-            with torch.device("meta"):
-                layer = build_layer(section, inputs).eval()
-                output = layer(*[torch.empty(1, *shape) for shape in inputs])
-        except UserError:
-            raise
-        except ERRORS as error:
-            raise section.error(f"it does not fit its input: {reason(error)}") from error
-        if not 0 < output.numel() <= MAX_NUMBERS:
-            raise section.error(f"a map of {tuple(output.shape[1:])} cannot be computed")
-        self.layers.append(layer)
-        self.shapes.append(tuple(output.shape[1:]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[int, Tensor] = {-1: x}
@@ -436,7 +430,7 @@ class DarknetNet(nn.Module):
 
 CFG_FOLDER = Path(__file__).parent / "cfg"
 WEIGHTS_FOLDER = shipped("weights")
-# The same files under other public names.
+# Files that are also published under other names.
 SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
 NAMES_FILES = {80: "coco.names", 20: "voc.names"}
 
@@ -497,7 +491,7 @@ def load_darknet(
 
     Args:
         weights: The .weights file.
-        cfg: By default <stem>.cfg beside the weights, in the package or among its weights.
+        cfg: Its cfg; by default <stem>.cfg beside the weights, in the package or among its weights.
         names: A file of class names: by default <stem>.names beside the weights, then coco.names or
             voc.names (80 or 20 classes) there or among the weights of the package; without any,
             "class 0", "class 1", ...

@@ -14,7 +14,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from spiking_yolo.io.names import LARGEST, Size
+from spiking_yolo.io.text import LARGEST, Size
 
 # The most classes, boxes per cell, and bins per side of a box.
 CLASSES, BOXES, BINS = 10_000, 64, 64
@@ -86,10 +86,10 @@ class Head:
     """A layout of a head.
 
     Attributes:
-        decode: From an output [N, values, H, W] (or [N, side^2 values] of a connected head), its
-            HeadSpec and the size of the network input, to boxes [N, K, 4], xyxy as fractions of the
-            input and not clipped, and scores [N, K, C]. Some cells alone, [N, values, 1, n], come
-            with their Cells.
+        decode: A function from an output [N, values, H, W] (or [N, side^2 values] of a connected
+            head), its HeadSpec and the size of the network input, to boxes [N, K, 4], xyxy as
+            fractions of the input and not clipped, and scores [N, K, C]. Some cells alone, [N,
+            values, 1, n], come with their Cells.
         values: Output values per grid cell.
         bound: The logit [N, H, W] that no score of a cell is above.
         anchored: It needs an anchor for each of the `num` boxes of a cell.
@@ -195,11 +195,7 @@ def yolov5(x: Tensor, head: HeadSpec, imgsz: Size, cells: Cells | None = None) -
 
 
 def _anchored(
-    x: Tensor,
-    head: HeadSpec,
-    unit: Sequence[int],
-    growth: Callable[[Tensor], Tensor],
-    cells: Cells | None,
+    x: Tensor, head: HeadSpec, unit: Size, growth: Callable[[Tensor], Tensor], cells: Cells | None
 ) -> Decoded:
     """[N, A*(5 + C), H, W] with x, y, w, h, objectness, classes; K runs anchor, row, column.
 

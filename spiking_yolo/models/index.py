@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import shipped
-from spiking_yolo.io.json import read_json_file
-from spiking_yolo.io.names import did_you_mean
+from spiking_yolo.io.files import shipped
+from spiking_yolo.io.text import did_you_mean, read_json_file
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Accuracy:
         imgsz: Input size.
         data: What it was measured on.
         ann: AP50 or top-1 of the ANN.
-        snn: The same of the spiking network.
+        snn: AP50 or top-1 of the spiking network.
         interval: 95 % interval of the difference.
         operations: Digits per multiply-accumulate of the ANN.
     """
@@ -50,7 +49,7 @@ class IndexedNetwork:
         source: Where to get the file.
         files: All that comes with this repository, by name, and its SHA-256; nothing of a network
             that has to be fetched from its source.
-        accuracy: As measured; docs/results has the commands.
+        accuracy: The figures that were measured; docs/results has the commands.
     """
 
     name: str
@@ -80,11 +79,6 @@ def index() -> Index:
     return read_json_file(shipped("weights") / "index.json", Index)
 
 
-def networks() -> tuple[IndexedNetwork, ...]:
-    """All networks of the index."""
-    return index().networks
-
-
 def located(weights: str | Path) -> Path:
     """The file that --weights means: a path, or else the name of a network of the index.
 
@@ -96,7 +90,7 @@ def located(weights: str | Path) -> Path:
     if os.path.isfile(path) or (network is None and (path.suffix or os.path.exists(path))):
         return path
     if network is None:
-        hint = did_you_mean(str(weights), [n.name for n in networks()])
+        hint = did_you_mean(str(weights), [n.name for n in index().networks])
         raise UserError(f"{weights} is no file, and no network of `list networks`{hint}")
     shipped_file = shipped("weights") / network.weights
     if not shipped_file.is_file():
@@ -108,7 +102,7 @@ def located(weights: str | Path) -> Path:
 
 def find(name: str) -> IndexedNetwork | None:
     """The network of this name, or of this file's name; with suffix if the file is not shipped."""
-    for network in networks():
+    for network in index().networks:
         names = [network.name, Path(network.weights).stem.lower()]
         if not network.files:
             names.append(network.weights)
@@ -119,7 +113,7 @@ def find(name: str) -> IndexedNetwork | None:
 
 def licence(file: str) -> str:
     """Licence of the weights in a file of this name, or that it is unknown here."""
-    for network in networks():
+    for network in index().networks:
         if network.weights == file:
             return network.licence
     return "that of the file with the weights"

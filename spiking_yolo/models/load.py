@@ -11,15 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import Graph, own_dtypes
 from spiking_yolo.graph.rewrites import with_identities, with_merged_weights
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import regular, sha256
-from spiking_yolo.io.json import entry, json_text
-from spiking_yolo.io.names import Size, input_size, reason, size_name
+from spiking_yolo.io.files import command, regular, sha256
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
+from spiking_yolo.io.text import Size, entry, input_size, json_text, reason, size_name
 from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.index import located
 from spiking_yolo.models.onnx.network import load_onnx
@@ -73,7 +70,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec]:
     try:
         spec = Spec.from_json(metadata["spec"])
         check_spec(spec)
-        # So that it takes no more memory than its tensors, whatever the file says.
+        # On the meta device a network takes no memory, whatever the file says.
         with torch.device("meta"):
             options = entry(metadata, "options", dict[str, Any])
             model = build(metadata["arch"], len(spec.names), **options)
@@ -175,7 +172,7 @@ def load_ann(
     return Ann(graph, spec, path, sha256(path), tuple(options))
 
 
-# What stands in place of a file that Git LFS has not fetched yet.
+# The beginning of a pointer, which stands in place of a file that Git LFS has not fetched yet.
 LFS = b"version https://git-lfs"
 # Suffix -> what a file is.
 KINDS = {".weights": "darknet", ".safetensors": "safetensors", ".pt": "pickle", ".onnx": "onnx"}

@@ -12,8 +12,7 @@ from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, check_graph
 from spiking_yolo.io.files import read_text
-from spiking_yolo.io.json import json_text, read_json
-from spiking_yolo.io.names import LARGEST, STRIDE, label
+from spiking_yolo.io.text import LARGEST, STRIDE, json_text, label, read_json
 from spiking_yolo.models.heads import CLASSES, HEADS, HeadSpec, Positive
 
 
@@ -58,8 +57,8 @@ class Spec:
         return x.contiguous()
 
     def of_shape(self, width: int, height: int) -> Self:
-        """The same for images of this shape, as Ultralytics has it: the longer side stays, and the
-        shorter one is no longer than they need, a multiple of the stride.
+        """Return the interface for images of this shape, as Ultralytics does it: the longer side
+        stays, and the shorter one is no longer than they need, a multiple of the stride.
 
         Heads of YOLOv1 measure boxes in shares of the input, and classifiers were trained on one
         size: theirs stays.
@@ -108,8 +107,7 @@ def numbered(classes: int) -> tuple[str, ...]:
 
 def read_names(path: Path, classes: int) -> tuple[str, ...]:
     """The class names of a text file, one per line. Raises UserError unless there are so many."""
-    lines = read_text(path).splitlines()
-    names = tuple([line.strip() for line in lines if line.strip()])
+    names = tuple([line.strip() for line in read_text(path).splitlines() if line.strip()])
     if len(names) != classes:
         raise UserError(f"{path} has {len(names)} names, not {classes}: give one for each class")
     return names

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import QCFS, ClippedReLU, PaddedMaxPool2d
-from spiking_yolo.io.names import Size, input_size, reason
+from spiking_yolo.io.text import Size, input_size, reason
 from spiking_yolo.models.spec import HeadSpec, Spec
 
 # Name of an activation -> f(levels of QCFS).

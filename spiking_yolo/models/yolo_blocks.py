@@ -109,8 +109,7 @@ class Attention(Block):
         weight, bias = _folded(children["qkv"])
         keys = (len(weight) // heads - values) // 2
         by_head = torch.arange(len(weight)).unflatten(0, (heads, -1))
-        rows = by_head.split([keys, keys, values], 1)
-        for name, of_name in zip("qkv", rows, strict=True):
+        for name, of_name in zip("qkv", by_head.split([keys, keys, values], 1), strict=True):
             scale = 1.0
             if name == "q":
                 scale = numbers.get("scale", keys**-0.5)
@@ -223,7 +222,7 @@ class AConv(Block):
 
 
 class ADown(Block):
-    """As AConv for half the channels; max pooling and a convolution for the others."""
+    """AConv for half the channels; max pooling and a convolution for the others."""
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = _halves(F.avg_pool2d(x, 2, 1))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import ERRORS, Graph
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reason
+from spiking_yolo.io.text import LARGEST, STRIDE, Size, label, printable, reason
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_blocks import BLOCKS, Head, scaling
 
@@ -74,7 +74,7 @@ def read_objects(path: Path) -> Any:
     except Exception as error:  # torch raises whatever the damage leads to
         cause = reason(str(error).split("WeightsUnpickler error: ")[-1])
         if cause.startswith("Weights only load failed"):
-            # What follows is torch's advice to load the file unsafely.
+            # The rest of the message advises to load the file unsafely.
             cause = "it uses what no detector needs"
         raise UserError(f"it is no whole file of torch.save ({cause}): fetch it again") from error
     finally:
@@ -209,7 +209,7 @@ class RawHeads(nn.Module):
     """The layers of a checkpoint up to the head's last convolutions: one map per stride.
 
     Args:
-        layers: In order, the head last.
+        layers: All layers in order, the head last.
         sources: For each layer the index of the layer, or layers, that it reads; -1 is the one
             before.
     """
@@ -311,8 +311,7 @@ def _sources(record: Any, i: int) -> int | list[int]:
     """Which layers the i-th reads. Raises UserError for one that does not come before it."""
     source = record.state["f"]
     indices = source if isinstance(source, list) else [source]
-    fit = all(type(k) is int and (k == -1 or -i <= k < i) for k in indices)
-    if not fit or not indices:
+    if not all(type(k) is int and (k == -1 or -i <= k < i) for k in indices) or not indices:
         raise UserError(f"node 'model.{i}' does not say which layers it reads: {FAMILIES}")
     return source
 

@@ -30,7 +30,7 @@ from spiking_yolo.graph import Graph, forward, geometry, shapes
 from spiking_yolo.integer.convolution import EXACT, WholeConvolution
 from spiking_yolo.integer.execute import Frame, events, execute
 from spiking_yolo.integer.plan import Convolution, Plan, Step, compile
-from spiking_yolo.io.json import json_text
+from spiking_yolo.io.text import json_text
 from spiking_yolo.models.index import licence
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.onnx import operators
@@ -56,8 +56,7 @@ def ann_model(graph: Graph, spec: Spec, *, boxes: Selection | None = None) -> on
         >>> onnx.save(ann_model(ann.graph, ann.spec), "yolov3-tiny.onnx")
     """
     sizes = shapes(graph, spec.height, spec.width)
-    module = ExportedStep(AnnStep(graph, sizes), spec, boxes)
-    return _exported(module, {"kind": "ann"})
+    return _exported(ExportedStep(AnnStep(graph, sizes), spec, boxes), {"kind": "ann"})
 
 
 def spiking_model(
@@ -103,6 +102,12 @@ def spiking_model(
         raise UserError("--stateful needs a state: --set encoding.frames=keep")
     step = IntegerStep(compile(graph, converted.neurons, recipe, spec), recipe, stateful)
     module = ExportedStep(step, spec, boxes, counts)
+    table: list[dict[str, Any]] = []
+    for name, shape in module.step.states.items():
+        sizes: list[Any] = list(shape)
+        if name != CLOCK:
+            sizes[0] = "batch"
+        table.append({"input": f"state.{name}", "output": f"next.{name}", "shape": sizes})
     metadata = {
         "kind": "spiking",
         "method": recipe.name,
@@ -110,14 +115,14 @@ def spiking_model(
         "provenance": json_text(dict(converted.provenance)),
         "weights": converted.provenance.get("weights", ""),
         "senders": json_text(list(step.segments)),
-        "states": json_text(module.states_table()),
+        "states": json_text(table),
     }
     return _exported(module, metadata)
 
 
 # The state that counts the steps before this one, [1].
 CLOCK = "frames"
-# What a step returns: heads in the units of the ANN; the states by name, for the next step; and
+# A step returns heads in the units of the ANN; the states by name, for the next step; and
 # node that sends events -> the Counts of this step at each position, [N, 3, ...], or
 # [N, 3 * segments, ...] where slices of channels tell them apart.
 Stepped = tuple[Sequence[Tensor], Mapping[str, Tensor], Mapping[str, Tensor]]
@@ -127,12 +132,12 @@ class AnnStep:
     """The forward pass of the ANN: a step that keeps no state and sends no events.
 
     Attributes:
-        graph: As its operations are counted.
+        graph: The network whose operations are counted.
         sizes: Shape of every node's output, [1, C, ...].
         states: Name -> shape for one image, [1, C, ...], of what the step keeps; CLOCK, of all
             images, is [1] and the first. All are zeros before the first step.
-        segments: Of channels whose events are counted together: how many each node has that sends
-            events.
+        segments: Node that sends events -> how many segments of channels it has whose events are
+            counted together.
     """
 
     def __init__(self, graph: Graph, sizes: Mapping[str, Size]):
@@ -167,10 +172,9 @@ class IntegerStep(AnnStep):
         if states:
             before, following[CLOCK] = Frame(states, ()), states[CLOCK] + 1
             later = states[CLOCK][0] > 0
-            # As of Python's floats.
+            # The product is that of Python's floats.
             dead_zone = later.double() * self.recipe.neuron.dead_zone
-        image = plan.parameters.whole(plan.parameters.rounded(x))
-        frame = execute(plan, image, before, dead_zone)
+        frame = execute(plan, plan.parameters.whole(plan.parameters.rounded(x)), before, dead_zone)
         if states:
             following |= {name: frame.sent[name] for name in self.segments}
         counts: dict[str, Tensor] = {}
@@ -205,8 +209,7 @@ class ExportedConvolution(WholeConvolution):
         a, given = self.attrs, [x]
         if len(self._parts) > 1:
             by_group = x.unflatten(1, (a.get("groups", 1), -1))
-            size = self._parts[0].shape[1]
-            given = [part.flatten(1, 2) for part in by_group.split(size, 2)]
+            given = [part.flatten(1, 2) for part in by_group.split(self._parts[0].shape[1], 2)]
         sums: list[Tensor] = []
         for part, levels in zip(given, self._parts, strict=True):
             if levels.ndim == 2:
@@ -244,21 +247,11 @@ class ExportedStep(nn.Module):
                 self.more = more
 
     def _costs(self, first: bool) -> Tensor:
-        """Of each event at each position of all senders, one after the other."""
+        """Operations that an event causes, at each position of all senders, one after the other."""
         step = self.step
         sent = {name: (n, *step.sizes[name][2:]) for name, n in step.segments.items()}
         costs = operations.costs_of_events(step.graph, step.sizes, sent, first)
         return torch.cat([cost.flatten() for cost in costs.values()])
-
-    def states_table(self) -> list[dict[str, Any]]:
-        """Input, output and shape of each state."""
-        table: list[dict[str, Any]] = []
-        for name, shape in self.step.states.items():
-            sizes: list[Any] = list(shape)
-            if name != CLOCK:
-                sizes[0] = "batch"
-            table.append({"input": f"state.{name}", "output": f"next.{name}", "shape": sizes})
-        return table
 
     def zeros(self, batch: int) -> list[Tensor]:
         """The states before the first step."""
@@ -341,14 +334,9 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
     moving: list[Any] = [{0: batch}]
     if module.step.states:
         given.append(module.zeros(2))
-        sizes: list[Any] = []
-        for name in module.step.states:
-            sizes.append({0: batch})
-            if name == CLOCK:
-                sizes[-1] = {}
-        moving.append(sizes)
+        moving.append([{} if name == CLOCK else {0: batch} for name in module.step.states])
     with warnings.catch_warnings(), torch.no_grad():
-        # Of torch, about itself.
+        # torch warns about its own code.
         warnings.simplefilter("ignore")
         names = list(module.results(*given))
         program = torch.onnx.export(
@@ -375,7 +363,7 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
     for value, name in zip(program.model.graph.outputs, names, strict=True):
         value.name = name
     model = program.model_proto
-    # Where each node was in the source takes half of the file, and names its folder.
+    # The source line of each node would take half of the file, and name its folder.
     for node in model.graph.node:
         del node.metadata_props[:]
     model.producer_name, model.producer_version = "spiking_yolo", __version__

@@ -4,7 +4,7 @@ enters, and how values travel: codings, spike values, random streams.
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.dtypes import own_dtypes
+from spiking_yolo.graph import Graph, own_dtypes
 from spiking_yolo.rate.neurons import build_neurons
 from spiking_yolo.rate.neurons.layer import NeuronLayer
-from spiking_yolo.rate.output import OutputSum
 from spiking_yolo.rate.synapses import Synapses
 from spiking_yolo.recipe import Encoding, Recipe
 from spiking_yolo.spikes import operations
 from spiking_yolo.spikes.counting import Counts
-from spiking_yolo.spikes.layout import NeuronParameters, any_in_images, channels_last
+from spiking_yolo.spikes.layout import NeuronParameters, any_in_images, channels_last, per_channel
 from spiking_yolo.spikes.plan import NetworkPlan
 from spiking_yolo.spikes.readout import Run, Snapshot, checked_times
 
@@ -67,16 +65,7 @@ def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
     return 2.0 ** (e.coarse - step + 1)
 
 
-def schedule_end(e: Encoding, before: int) -> int:
-    """The step after which spikes keep their value in all layers, the last of which is behind
-    `before` others.
-    """
-    if not e.coarse:
-        return 0
-    return e.coarse + before + 1
-
-
-def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
+def poisson(x: Tensor, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
     """Poisson spikes: a pixel fires with a probability proportional to its intensity.
 
     A spike has the largest magnitude of its image (at least 1).
@@ -89,45 +78,8 @@ def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tup
         The values that travel, and where there was a spike (0 or 1).
     """
     top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
-    fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
+    fired = (uniform(x, 0, keys, name, t) * top < x.abs()).to(x)
     return x.sign() * fired * top, fired
-
-
-class ImageInput:
-    """A batch of images, [N, C, H, W], as it enters the network.
-
-    Attributes:
-        keys: Fingerprints of the images, for all that is random.
-    """
-
-    def __init__(self, recipe: Recipe):
-        self._settings, self._once = recipe.encoding, recipe.differential
-
-    def start(self, x: Tensor) -> None:
-        """Present new images and forget the former ones."""
-        self.keys: list[int] = []
-        if self._settings.input != "analogue":
-            self.keys = image_keys(x)
-        image = channels_last(x)
-        # The caller may write to x later.
-        if self._once and image.data_ptr() == x.data_ptr():
-            image = image.clone()
-        self._image = image
-        self._fired: dict[str, Tensor] = {}
-
-    def send(self, name: str, t: int) -> Tensor:
-        """What the input node of this name sends in step t."""
-        if self._once:
-            return self._image if t == 1 else torch.zeros_like(self._image)
-        if self._settings.input == "analogue":
-            return self._image
-        sent, fired = poisson(self._image, self._settings.seed, self.keys, name, t)
-        self._fired[name] = self._fired.get(name, 0) + fired
-        return sent
-
-    def counts(self) -> dict[str, Counts]:
-        """Spikes so far at each position, if the image sends spikes."""
-        return {name: Counts.alike(fired) for name, fired in self._fired.items()}
 
 
 Probe = Callable[[str, int, NeuronLayer, Tensor], None]
@@ -176,21 +128,25 @@ class SpikingNetwork:
         self.plan = NetworkPlan(graph, recipe, observed)
         # The graph as it is simulated, with max pooling before the neurons if the recipe says so.
         self.graph = self.plan.graph
-        deepest = max(self.plan.before.values())
-        self._schedule_end = schedule_end(recipe.encoding, deepest)
+        # The step after which spikes keep their value in all layers.
+        coarse = recipe.encoding.coarse
+        self._schedule_end = coarse and coarse + max(self.plan.before.values()) + 1
         self.neurons: dict[str, NeuronLayer] = {}
         for node in self.graph.activations:
             plan = self.plan.layer(node.name)
             self.neurons[node.name] = build_neurons(neurons[node.name], recipe, node.phi, plan)
         thetas = {name: layer.theta for name, layer in self.neurons.items()}
         self.synapses = Synapses(self.plan, thetas)
-        # An output that is an activation adds its correction itself.
-        corrections: dict[str, Tensor] = {}
+        # Output -> bias [C] that is added to it; an output that is an activation adds its own.
+        self._corrections: dict[str, Tensor] = {}
         for name in self.graph.outputs:
             if self.graph[name].op != "activation" and "bias" in neurons.get(name, {}):
-                corrections[name] = neurons[name]["bias"]
-        self._input = ImageInput(recipe)
-        self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
+                self._corrections[name] = neurons[name]["bias"]
+        # The nodes that the output is read from: before the linear end, and outputs outside of it.
+        self._sources = set(self.graph.outputs)
+        for node in self.plan.readout:
+            self._sources.update(node.inputs)
+        self._sources -= {node.name for node in self.plan.readout}
         self._costs: operations.EventCosts | None = None
         self.t = 0
         self.settled: int | None = None
@@ -248,12 +204,20 @@ class SpikingNetwork:
     @own_dtypes()
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
-        self._input.start(self._normalised(x))
+        image = self._normalised(x)
+        self._image = channels_last(image)
+        # The caller may write to x later.
+        if self.plan.differential and self._image.data_ptr() == image.data_ptr():
+            self._image = image.clone()
+        # Fingerprints of the images, which seed their random spikes, and these spikes so far.
+        self._keys = image_keys(image) if self.recipe.encoding.input == "poisson" else []
+        self._fired: dict[str, Tensor] = {}
         for layer in self.neurons.values():
             layer.reset()
         single = {name for name, layer in self.neurons.items() if layer.sends_at_most_one}
         self.synapses.reset(single)
-        self._output.reset()
+        # The input of the linear end, summed over the steps.
+        self._sums: dict[str, Tensor] = {}
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         # The last step in which a neuron sent something, by image; at least 1.
         self._active = torch.zeros_like(self._updates, dtype=torch.int64)
@@ -277,7 +241,7 @@ class SpikingNetwork:
                 continue
             weight = spike_weight(self.recipe.encoding, self.t, self.plan.before[name])
             if node.op == "input":
-                values[name] = self._input.send(name, self.t)
+                values[name] = self._sent_by_image(name)
             elif node.op == "activation":
                 layer, source = self.neurons[name], node.inputs[0]
                 current = self.synapses.analogue(source, values[source])
@@ -302,7 +266,7 @@ class SpikingNetwork:
             self._shapes[name] = values[name].shape
         if self.t == 1:
             self._constant = {name: values[name] for name in self.plan.constant & values.keys()}
-        self._output.add(values, self.t)
+        self._accumulate(values)
         if settled:
             self.settled = self.t
 
@@ -315,7 +279,7 @@ class SpikingNetwork:
             spikes = {name: layer.count for name, layer in self.neurons.items()}
         counts = {name: count.stacked() for name, count in self.counts().items()}
         # Reading them adds the shapes of the nodes that are computed then.
-        outputs = self._output.read(self.t, self._shapes)
+        outputs = self._outputs()
         if self._costs is None or self._costs.shapes != self._shapes:
             self._costs = operations.EventCosts(self.graph, dict(self._shapes))
         spent = counts, self._costs, self._updates, self._active, self._neurons()
@@ -327,7 +291,52 @@ class SpikingNetwork:
         for name, pool in self.synapses.pools.items():
             if not pool.sends_sums:
                 counts[name] = pool.counts
-        return {**counts, **self._input.counts()}
+        for name, fired in self._fired.items():
+            counts[name] = Counts.alike(fired)
+        return counts
+
+    def _sent_by_image(self, name: str) -> Tensor:
+        """What the input node of this name sends in this step."""
+        if self.plan.differential:
+            return self._image if self.t == 1 else torch.zeros_like(self._image)
+        if self.recipe.encoding.input == "analogue":
+            return self._image
+        sent, fired = poisson(self._image, self._keys, name, self.t)
+        self._fired[name] = self._fired.get(name, 0) + fired
+        return sent
+
+    def _accumulate(self, values: Mapping[str, Tensor]) -> None:
+        """Add what the output is read from to its sums; steps that are skipped count as zeros."""
+        for name in self._sources:
+            value = values[name].to(self.synapses.like.dtype)
+            if self.t <= self.recipe.readout.skip:
+                value = torch.zeros_like(value)
+            if self.t == 1:
+                self._sums[name] = value.clone()
+            else:
+                self._sums[name].add_(value)
+
+    def _outputs(self) -> tuple[Tensor, ...]:
+        """The outputs so far in the units of the ANN, 0 while no step counts: the linear end of the
+        graph is computed only here, where it is read.
+        """
+        steps = self.t - self.recipe.readout.skip
+        # The sum of these steps contains the activations so often.
+        divisor = 1 if self.plan.differential else max(steps, 1)
+        values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
+        for node in self.plan.readout:
+            value = self.synapses(node, [values[name] for name in node.inputs], 1.0, True)
+            self._shapes[node.name] = value.shape
+            if steps <= 0:
+                value = torch.zeros_like(value)
+            values[node.name] = value
+        outputs: list[Tensor] = []
+        for name in self.graph.outputs:
+            value = self.synapses.analogue(name, values[name])
+            if name in self._corrections:
+                value = value + per_channel(self._corrections[name], value)
+            outputs.append(value)
+        return tuple(outputs)
 
     def _neurons(self) -> dict[str, int]:
         return {name: layer.neurons for name, layer in self.neurons.items()}

@@ -154,8 +154,8 @@ class Synapses:
     """All nodes of a graph except its neurons. The weights absorb theta (layout.py).
 
     Args:
-        plan: Of the network.
-        thetas: Of each layer of neurons, [C].
+        plan: The plan of the network.
+        thetas: Layer of neurons -> its theta, [C].
     """
 
     def __init__(self, plan: NetworkPlan, thetas: Mapping[str, Tensor]):

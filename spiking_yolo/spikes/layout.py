@@ -55,13 +55,14 @@ def collapse_equal(values: Tensor) -> Tensor:
     return values
 
 
-# What travels is in thetas: the constant threshold of a spike is folded into the weights that
+# Values travel in thetas: the constant threshold of a spike is folded into the weights that
 # receive it. This is weight normalisation on the input side only. Every node gets a unit, the value
 # per channel of one spike in what it sends; None means plain values. Units pass through pooling,
 # upsampling, concatenation and slicing unchanged.
 SpikeUnit = Tensor | None
+Tensors = Mapping[str, Tensor]
 # Node -> parameters of its neurons, [C] each.
-NeuronParameters = Mapping[str, Mapping[str, Tensor]]
+NeuronParameters = Mapping[str, Tensors]
 
 
 def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, SpikeUnit]:
@@ -139,7 +140,7 @@ def rounded_weights(graph: Graph, received: Mapping[str, Tensor], bits: int) -> 
         graph: The network.
         received: Activation node -> what one unit of what it sends is worth, [C]: theta of its
             spikes, or the step of its integers.
-        bits: Of a weight.
+        bits: Bits of a weight.
     """
     units = propagate(graph, received)
     tensors = dict(graph.tensors)

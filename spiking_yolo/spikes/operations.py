@@ -18,6 +18,9 @@ from torch.nn.grad import conv2d_input
 from spiking_yolo.graph import OPS, Graph, Node, layer_before, layer_labels, product_fan_out, shapes
 from spiking_yolo.spikes.counting import Counts
 
+# Node -> shape of its output, [N, C, ...]; sender -> shape of its events.
+Sizes = Mapping[str, Sequence[int]]
+
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height,
@@ -94,8 +97,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
         reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
-    reach = fan_out(node, weight, *arrived.shape[2:]).to(reaching)
-    return reaching.flatten(1) @ reach.flatten()
+    return reaching.flatten(1) @ fan_out(node, weight, *arrived.shape[2:]).to(reaching).flatten()
 
 
 def product_operations(
@@ -125,16 +127,13 @@ def product_operations(
 
 
 def operations_by_layer(
-    graph: Graph,
-    counts: Mapping[str, Tensor],
-    shapes: Mapping[str, Sequence[int]],
-    first: bool = False,
+    graph: Graph, counts: Mapping[str, Tensor], shapes: Sizes, first: bool = False
 ) -> dict[str, Counts]:
     """Synaptic operations of each layer that receives events, float64 [N] in each counting.
 
     Args:
         graph: The network.
-        counts: As in `events`, the three countings of each sender as Counts.stacked.
+        counts: See `events`; the three countings of each sender as Counts.stacked.
         shapes: Shape of every node's output, [N, C, ...].
         first: Whether these are the events of the first step, see `product_operations`.
     """
@@ -153,11 +152,7 @@ def operations_by_layer(
 
 
 def costs_of_events(
-    graph: Graph,
-    shapes: Mapping[str, Sequence[int]],
-    sent: Mapping[str, Sequence[int]],
-    first: bool = False,
-    products: bool = False,
+    graph: Graph, shapes: Sizes, sent: Sizes, first: bool = False, products: bool = False
 ) -> dict[str, Tensor]:
     """Synaptic operations that one event of each neuron causes, [1, C, ...] by sender.
 
@@ -168,7 +163,7 @@ def costs_of_events(
         shapes: Shape of every node's output, [N, C, ...].
         sent: Sender -> shape of its events, [C, ...]; of segments of channels that are counted
             together, how many these are in place of C.
-        first: In the first step, in which products store their right operand.
+        first: Whether it is the first step, in which products store their right operand.
         products: Operations in products of attention only.
     """
     with torch.inference_mode(False), torch.enable_grad():
@@ -191,7 +186,7 @@ class EventCosts:
         shapes: Shape of every node's output, [N, C, ...].
     """
 
-    def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]]):
+    def __init__(self, graph: Graph, shapes: Sizes):
         self.graph, self.shapes = graph, shapes
         self.attention = any(node.product for node in graph.nodes)
         self._columns: dict[tuple[bool, str], dict[str, Tensor]] = {}
@@ -200,7 +195,7 @@ class EventCosts:
         """Sender -> its events, the operations that they cause, and those of them in products.
 
         Args:
-            counts: As in `operations_by_layer`, of the same senders in every call.
+            counts: See `operations_by_layer`; the senders are the same in every call.
             first: Whether these are the events of the first step.
 
         Returns:
@@ -214,7 +209,7 @@ class EventCosts:
         return spent
 
     def columns(
-        self, sizes: Mapping[str, Sequence[int]], first: bool, device: torch.device | str = "cpu"
+        self, sizes: Sizes, first: bool, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
         """Sender -> of each of its events: 1, the operations that it causes, and those of them in
         products; float64 [n, 3], or [n, 2] without attention.

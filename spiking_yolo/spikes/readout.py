@@ -47,7 +47,7 @@ class Snapshot:
         active_steps: Steps until nothing was sent any more, int64 [N]: the last one in which a
             neuron sent something, at least 1, with those of a preparation; in rate coding all.
         pooled: Events that max poolings have sent so far, as `sent`: those of neurons, merged.
-        encoded: Those of the image, which encoding.input=poisson makes spikes.
+        encoded: Events of the image, which encoding.input=poisson makes spikes.
         maps: Layer -> spikes so far at each position, averaged over its neurons, [N, h, w]; empty
             unless asked for.
         sent_by_layer: Events so far of each sender: neurons, max poolings and the image.
@@ -90,7 +90,7 @@ class Snapshot:
             t: Steps with this image.
             outputs: See the attributes.
             counts: Sender -> Counts so far at each position, stacked.
-            costs: Of the network as simulated.
+            costs: The costs of events in the network as simulated.
             updates: See the attributes.
             active_steps: See the attributes.
             neurons: Layer -> its neurons.
@@ -147,17 +147,17 @@ class Run:
     """A run of the network.
 
     Attributes:
-        snapshots: By timestep.
+        snapshots: Timestep -> snapshot.
         neurons: Layer -> neurons of one image.
         steps: Simulated steps: fewer than T if nothing changed any more.
         macs: Multiply-accumulates of one forward pass of the ANN.
-        analogue_macs: Those of layers with analogue input: per run where that is constant or
+        analogue_macs: MACs of layers with analogue input: per run where that is constant or
             differential, else per step.
         settled: The last step that changed anything, however long the run; None if that is not
             certain, as in rate coding.
-        frame: Of an IntegerNetwork: what the next frame of a video needs to know.
+        frame: State of an IntegerNetwork for the next frame of a video.
         fresh: Whether the network's state started anew.
-        cut: Of a frame of a video: whether the scene is another one.
+        cut: Whether this frame of a video shows another scene.
     """
 
     snapshots: dict[int, Snapshot]
@@ -177,15 +177,7 @@ class Network(Protocol):
     recipe: Recipe
     graph: Graph
 
-    def run(
-        self,
-        x: Tensor,
-        T: int,
-        steps: Iterable[int] = (),
-        *,
-        maps: bool = False,
-        probes: Iterable[Any] = (),
-        progress: Callable[[int], Any] | None = None,
-    ) -> Run:
-        """Simulate T timesteps with images [N, C, H, W]."""
+    @property
+    def run(self) -> Callable[..., Run]:
+        """run(x, T, steps) simulates T timesteps with images [N, C, H, W]; see SpikingNetwork."""
         ...

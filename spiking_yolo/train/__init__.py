@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from spiking_yolo.arguments import SIZE, Options, above, at_least
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 
 DETECTORS = ("yolov1",)
 # Values of the options that are None.

@@ -22,10 +22,8 @@ from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, processes
-from spiking_yolo.io.files import atomic_write, run_directory
-from spiking_yolo.io.json import write_csv
-from spiking_yolo.io.names import reason, size_name
-from spiking_yolo.io.runs import Progress, silent
+from spiking_yolo.io.files import Progress, atomic_write, run_directory, silent
+from spiking_yolo.io.text import reason, size_name, write_csv
 from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec, check_spec
 from spiking_yolo.models.trainable import YOLOv1, build, yolov1_spec

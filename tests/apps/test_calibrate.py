@@ -19,7 +19,7 @@ from spiking_yolo.convert.learn.training import Training
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io import assets
+from spiking_yolo.io import files
 from spiking_yolo.io.files import sha256
 
 FILE = "tiny.64.calibrations.safetensors"
@@ -91,7 +91,7 @@ def test_looking_for_thresholds_is_said_and_shown(folder):
 
 
 def test_a_shipped_network_is_calibrated_in_the_cache(folder, monkeypatch):
-    monkeypatch.setattr(assets, "IN_CHECKOUT", {"weights": str(folder)})
+    monkeypatch.setattr(files, "IN_CHECKOUT", {"weights": str(folder)})
     monkeypatch.setenv("SPIKING_YOLO_CACHE", str(folder / "cache"))
     before = sha256(FILE)
     assert calibrate("--method", "rmp") == 0

@@ -7,14 +7,14 @@ from helpers.tiny import run_tool, write_tiny
 
 from spiking_yolo.convert.methods import DEFAULT, list_methods
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
-from spiking_yolo.models.index import networks
+from spiking_yolo.models.index import index
 
 
 def test_methods_and_networks(capsys: pytest.CaptureFixture[str]):
     assert run_tool("list") == 0
     out = capsys.readouterr().out
     starts = {line.split()[0] for line in out.splitlines() if line}
-    assert starts >= {*list_methods(), *(network.name for network in networks())}
+    assert starts >= {*list_methods(), *(network.name for network in index().networks)}
 
 
 def test_calibrations_and_settings(capsys: pytest.CaptureFixture[str]):

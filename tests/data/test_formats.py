@@ -26,7 +26,6 @@ from spiking_yolo.data.formats import (
 )
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.options import LimitOptions, drawn
 
 
 def load_csv(path: Path, split: str) -> DetectionSet:
@@ -126,7 +125,7 @@ def test_some_are_spread_over_all():
 
 def test_all_kinds_of_sets_draw_alike():
     names = [f"{i:02d}.png" for i in range(30)]
-    photographs = drawn(names, LimitOptions(limit=7, seed=3))
+    photographs = draw(names, 7, 3)
     assert photographs != names[:7] and photographs != draw(names, 7)
     samples = [Sample.of(name, Path(name), (9, 9), [], []) for name in names]
     boxes = DetectionSet("boxes", ("cat",), samples, [])
@@ -138,7 +137,7 @@ def test_all_kinds_of_sets_draw_alike():
     assert [p.name for p in part.pictures] == photographs
     assert [names[i] for i in part.labels] == photographs
     assert replace(boxes, samples=boxes.samples[:5]).subset(9).samples == boxes.samples[:5]
-    assert drawn(names, LimitOptions()) == names
+    assert draw(names, None) == names
 
 
 def test_photographs_are_files_or_a_split_of_a_dataset(tmp_path: Path):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from spiking_yolo.data.video import VideoWriter, frames_of, open_video, previewed
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.assets import sample_clip
+from spiking_yolo.io.files import sample_clip
 
 
 def means(images) -> list[int]:

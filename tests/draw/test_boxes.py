@@ -11,12 +11,13 @@ from helpers.drawing import NAMES, changed, detections, picture, saved_figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.draw.boxes import draw_detections, titled
-from spiking_yolo.draw.colours import (
+from spiking_yolo.draw.boxes import (
     NO_TRACK_COLOUR,
     PALETTE,
     class_colour,
     colours_of,
+    draw_detections,
+    titled,
     track_colour,
 )
 from spiking_yolo.draw.figure import MARKERS, STYLE, draw_curves, draw_reference, log_steps, plot

@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 
 from spiking_yolo import UserError
 from spiking_yolo.data.images import Placement
-from spiking_yolo.draw.colours import class_colour
-from spiking_yolo.draw.figure import save_figure
-from spiking_yolo.draw.overlay import chosen_layers, draw_rates, draw_timeline, pixels
+from spiking_yolo.draw.boxes import class_colour
+from spiking_yolo.draw.figure import chosen_layers, draw_rates, draw_timeline, pixels, save_figure
 
 # An image of 80 x 40 within an input of 64 x 64: 64 x 32 below 16 rows of grey.
 PLACEMENT = Placement((80, 40), (64, 32), (0, 16), (64, 64))

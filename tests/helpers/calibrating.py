@@ -13,7 +13,7 @@ from spiking_yolo.convert.calibration_file import (
 )
 from spiking_yolo.convert.learn.statistics import ImageList, Picture, preprocessed, take_statistics
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 from spiking_yolo.models.load import load_ann
 
 

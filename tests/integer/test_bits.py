@@ -22,7 +22,7 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.video import Stream
-from spiking_yolo.io.assets import default_weights, sample_clip, samples_folder
+from spiking_yolo.io.files import default_weights, sample_clip, samples_folder
 from spiking_yolo.spikes.counting import Counts
 
 # To be replaced when the network, its calibration or the samples are: run this file.

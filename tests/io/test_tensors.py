@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json import entry, read_json, write_csv, write_json
-from spiking_yolo.io.names import file_name, input_size, label, plain_name, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.text import (
+    entry,
+    file_name,
+    input_size,
+    label,
+    plain_name,
+    read_json,
+    size_name,
+    write_csv,
+    write_json,
+)
 
 
 def test_it_is_a_value_error() -> None:

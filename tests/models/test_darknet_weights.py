@@ -9,8 +9,7 @@ import pytest
 from helpers.darknet_files import random_network, write_weights
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import YOLOV3_TINY
-from spiking_yolo.io.files import sha256
+from spiking_yolo.io.files import YOLOV3_TINY, sha256
 from spiking_yolo.models import darknet
 from spiking_yolo.models.load import load_ann
 

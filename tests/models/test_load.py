@@ -10,7 +10,7 @@ from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models import index
-from spiking_yolo.models.index import located, networks
+from spiking_yolo.models.index import located
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
@@ -58,7 +58,7 @@ def test_a_layer_that_is_not_known_is_named(tmp_path: Path, said: str):
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "weights"
-SHIPPED = [network for network in networks() if network.files]
+SHIPPED = [network for network in index.index().networks if network.files]
 
 
 @pytest.mark.parametrize("network", SHIPPED, ids=lambda network: network.name)

@@ -1,4 +1,4 @@
-"""The input: analogue, or Poisson spikes that depend on the seed, the image and the step, and on
+"""The input: analogue, or Poisson spikes that depend on the image and the step, and on
 nothing else.
 """
 
@@ -12,7 +12,7 @@ from helpers.methods import points
 from helpers.networks import images, spiking
 from torch import Tensor
 
-from spiking_yolo.rate.network import SILENT, image_keys, schedule_end, spike_weight, uniform
+from spiking_yolo.rate.network import SILENT, image_keys, spike_weight, uniform
 from spiking_yolo.recipe import Encoding, Recipe
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
@@ -82,4 +82,3 @@ def test_a_layer_sends_in_its_own_steps_from_coarse_to_fine():
     e = Encoding(coarse=2)
     assert [spike_weight(e, t) for t in range(1, 5)] == [4, 2, 1, SILENT]
     assert [spike_weight(e, t, before=2) for t in range(1, 7)] == [SILENT] * 2 + [4, 2, 1, SILENT]
-    assert schedule_end(e, before=2) == 5 and schedule_end(Encoding(), before=2) == 0

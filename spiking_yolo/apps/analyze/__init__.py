@@ -6,7 +6,7 @@ from typing import Annotated
 
 from spiking_yolo.arguments import OUTPUT, WORDS, at_least
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.io.files import samples_folder
 from spiking_yolo.options import LimitOptions, MethodOptions, OutputOptions
 
 
@@ -41,15 +41,16 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     """
     from spiking_yolo.apps.analyze.run import analyze
     from spiking_yolo.apps.console import Bars
+    from spiking_yolo.data.datasets import draw
     from spiking_yolo.data.formats import open_photographs
     from spiking_yolo.io.distributed import usable_device
     from spiking_yolo.io.files import run_directory
-    from spiking_yolo.options import drawn, load
+    from spiking_yolo.options import load
 
     usable_device(options.device)
     data = list(map(str, options.data or [samples_folder()]))
     listed = open_photographs(data, options.split)
-    photographs = drawn(listed, options)
+    photographs = draw(listed, options.limit, options.seed)
     converted = load(options)
     recipe = converted.recipe
     if recipe.differential and not recipe.complete:

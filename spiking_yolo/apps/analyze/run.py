@@ -32,8 +32,8 @@ from spiking_yolo.graph import Activation, Graph, forward, layer_labels
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.parameters import moved
-from spiking_yolo.io.json import columns, percent, write_csv
-from spiking_yolo.io.runs import Progress, silent
+from spiking_yolo.io.files import Progress, silent
+from spiking_yolo.io.text import columns, percent, write_csv
 from spiking_yolo.observe import Observer, mean_rate, read_input, relative_error
 from spiking_yolo.rate.neurons import build_neurons
 from spiking_yolo.rate.neurons.layer import NeuronLayer
@@ -94,8 +94,7 @@ def chain(
         lowest = -phi.slope * highest[1]
     clipped = ann.clamp(min=lowest).minimum(highest[0])
     grid = layer.rate_grid(before.double(), thetas, T)
-    biased = build_neurons(site, recipe, phi)
-    even, _ = feed(biased, received / T, T)
+    even, _ = feed(build_neurons(site, recipe, phi), received / T, T)
     return Chain(ann, clipped, grid, ideal / T, even / T, sent.double() / T)
 
 
@@ -256,7 +255,7 @@ class Analysis:
 
     Attributes:
         labels: Layer -> what tables and figures call it, such as "conv 5".
-        layers: In the network's order.
+        layers: All layers, in the network's order.
         output_error: Relative error of the head tensors after all steps, the mean over images.
     """
 
@@ -287,11 +286,7 @@ class Analysis:
 
 
 def analyze(
-    converted: Converted,
-    paths: Sequence[str],
-    T: int,
-    device: str = "cpu",
-    progress: Progress = silent,
+    converted: Converted, paths: list[str], T: int, device: str = "cpu", progress: Progress = silent
 ) -> Analysis:
     """Run every image for T steps, and split the error of every layer into its parts.
 

@@ -61,7 +61,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     """
     from spiking_yolo.apps.benchmark.run import benchmark, table
     from spiking_yolo.io.files import run_directory
-    from spiking_yolo.io.json import write_json
+    from spiking_yolo.io.text import write_json
 
     print("timing runs beside the ANN, which takes minutes", file=sys.stderr)
     results = benchmark(options)

@@ -7,8 +7,7 @@ import numpy as np
 
 from spiking_yolo.apps.detect.run import DetectRun, Sink, Source
 from spiking_yolo.data.video import VideoWriter
-from spiking_yolo.draw.figure import save_figure
-from spiking_yolo.draw.overlay import chosen_layers, draw_timeline, pixels
+from spiking_yolo.draw.figure import chosen_layers, draw_timeline, pixels, save_figure
 from spiking_yolo.result import Result
 
 

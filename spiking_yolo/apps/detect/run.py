@@ -29,10 +29,8 @@ from spiking_yolo.decode.tracking import NO_TRACK, tracking_library
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.integer.video import check_lossless
-from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.json import write_json
-from spiking_yolo.io.names import file_name
-from spiking_yolo.io.runs import Progress, silent
+from spiking_yolo.io.files import Progress, atomic_write, silent
+from spiking_yolo.io.text import file_name, write_json
 from spiking_yolo.metrics.energy import COST_MODELS, MEANINGS
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Want

@@ -125,5 +125,4 @@ _WRITERS: dict[str, Callable[[ExportOptions], str]] = {
 
 
 def _described(converted: "Converted") -> str:
-    layers = len(converted.graph.activations)
-    return f"{layers} layers of neurons, method {converted.recipe.label}"
+    return f"{len(converted.graph.activations)} layers of neurons, method {converted.recipe.label}"

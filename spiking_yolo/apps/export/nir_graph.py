@@ -21,7 +21,7 @@ from torch import Tensor
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Node, shapes
-from spiking_yolo.io.json import json_text
+from spiking_yolo.io.text import json_text
 from spiking_yolo.spikes.layout import SpikeUnit, fold, per_output, same
 
 if TYPE_CHECKING:

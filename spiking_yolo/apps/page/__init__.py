@@ -19,12 +19,10 @@ from spiking_yolo.apps.detect.run import DetectRun, Sink, Source
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.draw.colours import colours_of, hexadecimal, text_colour, track_colour
+from spiking_yolo.draw.boxes import colours_of, hexadecimal, text_colour, track_colour
 from spiking_yolo.draw.page import THUMBNAIL, box_rows, data_uri, html_page, legend, picture_uri
-from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.json import finite
-from spiking_yolo.io.names import Size, size_name
-from spiking_yolo.io.runs import command_line, versions
+from spiking_yolo.io.files import atomic_write, command_line, versions
+from spiking_yolo.io.text import Size, finite, size_name
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
 from spiking_yolo.observe import Observation
 from spiking_yolo.result import Result
@@ -129,7 +127,7 @@ class Page(Sink):
         self.sizes: dict[Size, list[LayerSize]] = {}
 
     def layers(self, seen: Observation) -> list[LayerSize]:
-        """Those of the network that saw a picture."""
+        """Return the layers of the network at the size in which it saw a picture."""
         if seen.size not in self.sizes:
             self.sizes[seen.size] = layer_sizes(self.graph, *seen.size)
         return self.sizes[seen.size]
@@ -193,8 +191,8 @@ class PhotographsPage(Page):
         self.write(what, f"spiking until T = {self.run.T}", content)
 
     def _costs(self, result: Result) -> dict[str, Any]:
-        """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
-        cost model.
+        """List by step: output error, operations per MAC, spikes, mean rate, digits, and mJ of
+        every cost model.
         """
         seen, costs = result.seen, result.costs
         steps = [seen.steps[t] for t in self.run.steps]
@@ -264,8 +262,7 @@ class VideoPage(Page):
         observation, costs = result.seen, result.costs
         for box in result.entries():
             if box.get("track_id") is not None:
-                track = box["track_id"], box["class"]
-                self.tracks.setdefault(track, []).append(len(self.images))
+                self.tracks.setdefault((box["track_id"], box["class"]), []).append(len(self.images))
         row = {
             "frame": result.frame,
             "time": result.time,
@@ -313,20 +310,16 @@ class VideoPage(Page):
             "energy": self.energy,
             "annEnergy": result.ann_energy,
         }
+        heat = np.log1p(np.stack(self.heat))
+        top = float(heat.max()) or 1.0
+        tiles = np.rint(255 / top * heat).astype(np.uint8)
         content = {
             **rounded(numbers),
             "tracks": tracks,
             "width": result.image.shape[1],
             "height": result.image.shape[0],
             "images": self.images,
-            "heat": self._heat(),
+            "heat": {**sprite(tiles), "peak": rounded(float(np.expm1(top)))},
             "T": result.T,
         }
         self.write(Path(source.path).name, "spiking, frame by frame", content)
-
-    def _heat(self) -> dict[str, Any]:
-        """Where events happen in each frame, on one logarithmic scale."""
-        heat = np.log1p(np.stack(self.heat))
-        top = float(heat.max()) or 1.0
-        tiles = np.rint(255 / top * heat).astype(np.uint8)
-        return {**sprite(tiles), "peak": rounded(float(np.expm1(top)))}

@@ -23,15 +23,23 @@ from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import OPS, Graph, Node, forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
 from spiking_yolo.integer.parameters import BITS, tied
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes import operations
 from spiking_yolo.spikes.counting import count_digits
-from spiking_yolo.spikes.layout import NeuronParameters, channels_last, per_channel, rounded_weights
+from spiking_yolo.spikes.layout import (
+    NeuronParameters,
+    Tensors,
+    channels_last,
+    per_channel,
+    rounded_weights,
+)
 
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
+# Outputs, and the operations per MAC of each image, [N].
+Answer = tuple[list[Tensor], Tensor]
 
 
 class CompleteNetwork:
@@ -40,12 +48,12 @@ class CompleteNetwork:
     Args:
         graph: The ANN.
         imgsz: Size of the input.
-        slack: As in the recipe.
+        slack: The recipe's neuron.slack.
         least: The smallest theta of each activation, [C].
-        dead_zone: As in the recipe, in later frames of a video.
+        dead_zone: The recipe's neuron.dead_zone, for later frames of a video.
 
     Attributes:
-        graph: As it is simulated, with max pooling before the neurons.
+        graph: The network as it is simulated, with max pooling before the neurons.
         sites: Activation -> number of channels.
         macs: Multiply-accumulates of the ANN.
         costs: Node that sends events -> synaptic operations that an event of each of its neurons
@@ -58,7 +66,7 @@ class CompleteNetwork:
         graph: Graph,
         imgsz: Size,
         slack: float = 0.0,
-        least: Mapping[str, Tensor] | None = None,
+        least: Tensors | None = None,
         dead_zone: float = 0.0,
     ):
         self.graph = pool_before_neuron(graph)
@@ -93,9 +101,7 @@ class CompleteNetwork:
         thetas = {name: values[name]["theta"] for name in self.sites}
         return replace(graph, tensors=rounded_weights(graph, thetas, BITS))
 
-    def __call__(
-        self, x: Tensor, values: NeuronParameters, sent: Sent | None = None
-    ) -> tuple[list[Tensor], Tensor]:
+    def __call__(self, x: Tensor, values: NeuronParameters, sent: Sent | None = None) -> Answer:
         """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
 
         Under autocast the layers with weights are computed in bfloat16, and neurons as x is.
@@ -116,7 +122,7 @@ class CompleteNetwork:
         values: NeuronParameters,
         sent: Sent | None,
         counted: bool = True,
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> Answer:
         """What a call returns, from rounded weights and tied values. counted: Whether operations
         are.
         """
@@ -173,9 +179,7 @@ class VideoNetwork(CompleteNetwork):
     The frames before have no gradients.
     """
 
-    def __call__(
-        self, x: Tensor, values: NeuronParameters, sent: Sent | None = None
-    ) -> tuple[list[Tensor], Tensor]:
+    def __call__(self, x: Tensor, values: NeuronParameters, sent: Sent | None = None) -> Answer:
         if sent is None:
             sent = {}
         values = tied(self.graph, values)
@@ -186,9 +190,7 @@ class VideoNetwork(CompleteNetwork):
         return self._computed(graph, x[:, -1], values, sent)
 
 
-def network_of(
-    graph: Graph, spec: Spec, recipe: Recipe, least: Mapping[str, Tensor]
-) -> CompleteNetwork:
+def network_of(graph: Graph, spec: Spec, recipe: Recipe, least: Tensors) -> CompleteNetwork:
     """The network that a recipe trains, on clips if it has more than one frame."""
     kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
     size, neuron = (spec.height, spec.width), recipe.neuron
@@ -359,51 +361,40 @@ def scaled_to(
 ) -> NeuronParameters:
     """The values with all thetas times one factor, for which the network takes these operations.
 
+    The logarithm of the factor is searched from one on by the secant method; halving theta costs
+    about half as much again.
+
     Args:
         operations: Per MAC of the ANN, the mean over the images.
         first: On so many images the factor is searched at first.
     """
     factor = 0.0
-    # What a few images take is near to what all do.
+    # A few images take about as many operations as all of them.
     for some in (few_of(images, first), images):
-        factor = _factor(operations, network, values, some, factor)
-    return scaled(network.graph, values, math.exp(factor), network.least)
-
-
-def _factor(
-    operations: float,
-    network: CompleteNetwork,
-    values: NeuronParameters,
-    images: Sequence[Tensor],
-    factor: float,
-) -> float:
-    """The logarithm of the factor, searched from one on by the secant method in logarithms; halving
-    theta costs about half as much again.
-    """
-    low, high = -math.log(MAX_FACTOR), math.log(MAX_FACTOR)
-    # The slope of the logarithm of the operations over that of the factor.
-    slope = -2 / 3
-    last: tuple[float, float] | None = None
-    for _ in range(TRIES):
-        trial = scaled(network.graph, values, math.exp(factor), network.least)
-        spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()
-        excess = math.log(max(spent, EPSILON) / operations)
-        if abs(excess) < TOLERANCE:
-            break
-        if excess > 0:
-            low = factor
-        else:
-            high = factor
-        if last is not None:
-            slope = (excess - last[1]) / (factor - last[0])
-            # The least thetas that are allowed, or the largest, hold the operations where they are.
-            if slope > FLATTEST:
+        low, high = -math.log(MAX_FACTOR), math.log(MAX_FACTOR)
+        # The slope of the logarithm of the operations over that of the factor.
+        slope = -2 / 3
+        last: tuple[float, float] | None = None
+        for _ in range(TRIES):
+            trial = scaled(network.graph, values, math.exp(factor), network.least)
+            spent = torch.cat([network(x, trial)[1] for x in some]).mean().item()
+            excess = math.log(max(spent, EPSILON) / operations)
+            if abs(excess) < TOLERANCE:
                 break
-        last = (factor, excess)
-        factor -= excess / slope
-        if not low < factor < high:
-            factor = (low + high) / 2
-    return factor
+            if excess > 0:
+                low = factor
+            else:
+                high = factor
+            if last is not None:
+                slope = (excess - last[1]) / (factor - last[0])
+                # The least thetas that are allowed, or the largest, hold the operations in place.
+                if slope > FLATTEST:
+                    break
+            last = (factor, excess)
+            factor -= excess / slope
+            if not low < factor < high:
+                factor = (low + high) / 2
+    return scaled(network.graph, values, math.exp(factor), network.least)
 
 
 def few_of(images: Sequence[Tensor], count: int = FEW) -> Sequence[Tensor]:

@@ -12,11 +12,9 @@ from torch import Tensor
 
 from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.graph.dtypes import own_dtypes
-from spiking_yolo.io.assets import command
-from spiking_yolo.io.json import json_text
-from spiking_yolo.io.names import Size, size_name
+from spiking_yolo.graph import Graph, Node, forward, own_dtypes
+from spiking_yolo.io.files import command
+from spiking_yolo.io.text import Size, json_text, size_name
 from spiking_yolo.models.spec import Spec
 
 OCTAVES, DIVISIONS = 12, 24
@@ -116,7 +114,7 @@ PER_CHANNEL = {"exponent": torch.int16, "minimum": torch.float32, "maximum": tor
 def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
     """Their tensors, one channel behind the other."""
     counts = torch.cat([h.counts for h in histograms], 1).numpy()
-    # All lowest bytes, then all second ones, ...: bz2 takes half the time to unpack them.
+    # The lowest bytes come first, then all second ones, ...: bz2 unpacks them in half the time.
     planes = np.ascontiguousarray(counts, "<i8").reshape(-1, 1).view(np.uint8).T
     packed = bytearray(bz2.compress(planes.tobytes()))
     tensors = {"counts": torch.frombuffer(packed, dtype=torch.uint8)}
@@ -147,8 +145,7 @@ def unpack_histograms(
     exponent, low, high = (t.split(list(channels)) for t in per_channel)
     histograms: list[Histogram] = []
     for n, e, a, b, total in zip(each, exponent, low, high, totals, strict=True):
-        one = Histogram(n.contiguous(), e.long(), a.double(), b.double(), int(total))
-        histograms.append(one)
+        histograms.append(Histogram(n.contiguous(), e.long(), a.double(), b.double(), int(total)))
     return histograms
 
 
@@ -194,18 +191,14 @@ class Statistics:
 
     @classmethod
     def of_contents(
-        cls,
-        tensors: Mapping[str, Tensor],
-        content: Mapping[str, Any],
-        weights_sha256: str,
-        imgsz: Size,
+        cls, tensors: Mapping[str, Tensor], content: Mapping[str, Any], sha256: str, imgsz: Size
     ) -> Self:
         """The inverse of `contents`. Raises ValueError or LookupError for what is damaged."""
         totals = content["totals"]
         channels = [content["channels"][name] for name in totals]
         histograms = unpack_histograms(tensors, channels, list(totals.values()))
         named = dict(zip(totals, histograms, strict=True))
-        return cls(named, weights_sha256, imgsz, ImageList(**content["images"]))
+        return cls(named, sha256, imgsz, ImageList(**content["images"]))
 
 
 @own_dtypes()
@@ -264,8 +257,7 @@ def take_statistics(
     histograms = collect_histograms(graph, batches())
     size = (spec.height, spec.width)
     images = ImageList.of([picture.identity for picture in used])
-    statistics = Statistics(histograms, weights_sha256, size, images)
-    return statistics, used, skipped
+    return Statistics(histograms, weights_sha256, size, images), used, skipped
 
 
 def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:

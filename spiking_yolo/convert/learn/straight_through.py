@@ -74,24 +74,14 @@ def fire_with_gradients(
     return value.reshape(len(z), *shape, channels).movedim(-1, 1), spent
 
 
-def _plain(
-    z: Tensor,
-    theta: Tensor,
-    initial: Tensor,
-    bias: Tensor,
-    rest: Tensor,
-    m: Tensor | None,
-    cost: Tensor | None,
-    phi: Activation,
-    slack: float,
-    dead_zone: float,
-) -> tuple[Tensor, Tensor]:
+def _plain(z: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
     """What `fire_with_gradients` does, with PyTorch: z and m are rows, [N, positions, C], and costs
-    [positions, C or 1].
+    [positions, C or 1]. settings: As of `_Fire`.
     """
+    theta, initial, bias, rest, m, cost, phi, slack, dead_zone = settings
     if m is None:
         m = z.new_zeros(())
-    # What was sent before is a constant for theta: a change does not grow with it.
+    # The value that was sent before does not change with theta.
     constant = (m * theta).detach()
     due = (phi(z + bias) - constant) / theta + (initial - 0.5 - rest)
     # Beyond 8 bits, nothing changes what is sent.
@@ -147,8 +137,7 @@ class _Fire(torch.autograd.Function):
         given, of_spent = given.contiguous(), of_spent / math.log(8)
         result, size = torch.empty_like(z), -(-len(theta) // LANES) * LANES
         sums = z.new_zeros(len(z) * PARTIAL_SUMS, SUMS, size)
-        tensors = given, of_spent, result, sums
-        library().gradients(*ctx.call, *map(Tensor.data_ptr, tensors))
+        library().gradients(*ctx.call, *map(Tensor.data_ptr, (given, of_spent, result, sums)))
         within, beyond, residue, of_bias, of_digits, moment = sums.sum(0)[:, : len(theta)]
         offset = initial - 0.5
         of_theta = residue + within * offset + beyond * rest

@@ -27,12 +27,12 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
-# How often a run compares its state on the validation pictures.
+# A run compares its state on the validation pictures so often.
 COMPARISONS = 10
 # Percent of the error that a percent of operations is worth, of pictures and of later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
-# How fast the logarithms of all thetas follow the share by which a batch exceeds the goal, in units
-# of their learning rate.
+# GAIN says how fast the logarithms of all thetas follow the share by which a batch exceeds the
+# goal, in units of their learning rate.
 GAIN = 7.0
 
 
@@ -91,8 +91,7 @@ class Plan:
         """The factor on the learning rates where a share is done: a linear rise, and half a cosine
         down.
         """
-        cosine = math.cos(math.pi * done)
-        factor = self.last + (1 - self.last) * (1 + cosine) / 2
+        factor = self.last + (1 - self.last) * (1 + math.cos(math.pi * done)) / 2
         if self.warmup:
             factor *= min(1.0, max(done, 1e-3) / self.warmup)
         return factor
@@ -153,7 +152,7 @@ class Training:
         validation: Batches of pictures on which states are compared; of clips [N, K, C, H, W]
             where the recipe trains on them.
         device: Device to train on.
-        least: The smallest theta of each activation, [C]: see `thresholds.least_theta`.
+        least: The smallest theta of each activation, [C]: see `thresholds.least_thetas`.
     """
 
     def __init__(
@@ -245,7 +244,7 @@ class Training:
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
-        # What a step takes from one layer it gives to others: together they stay at the goal.
+        # A step moves operations from some layers to others, and their sum stays at the goal.
         shift = GAIN * self.adam.param_groups[0]["lr"] * (ratio.detach() - 1).clamp(max=1)
         with torch.no_grad():
             for log in self.neurons.logs.values():
@@ -314,8 +313,7 @@ class Repeated:
         chosen: list[Tensor] = []
         for k in range(number * self.size, (number + 1) * self.size):
             generator = torch.Generator().manual_seed(k // self.count)
-            order = torch.randperm(self.count, generator=generator)
-            image = int(order[k % self.count])
+            image = int(torch.randperm(self.count, generator=generator)[k % self.count])
             chosen.append(self.images[image // at_once][image % at_once])
         return torch.stack(chosen)
 

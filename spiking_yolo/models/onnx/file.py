@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.io.names import LARGEST, Size, label, reason
+from spiking_yolo.io.text import LARGEST, Size, label, reason
 
 NODES = 20_000
 # Operands and results of what is folded have at most so many numbers.
@@ -55,8 +55,8 @@ class OnnxModel:
 
     Attributes:
         proto: The optimized model.
-        nodes: In an order in which they can be computed.
-        constants: By name.
+        nodes: The operations, in an order in which they can be computed.
+        constants: Name -> tensor.
         shapes: Shape of every value that has a fixed one, by name.
         input: Name of the images.
         size: Height and width of the images.
@@ -196,7 +196,7 @@ def _optimized(proto: Any) -> Any:
     onnx_ir: Any = require("onnx_ir", "onnx")
     passes: Any = require("onnx_ir.passes.common", "onnx")
     optimizer: Any = require("onnxscript.optimizer", "onnx")
-    # What the exporter says of shapes is of its own size of images.
+    # The exporter's shapes are for its own size of images.
     del proto.graph.value_info[:]
     for value in proto.graph.output:
         for side in value.type.tensor_type.shape.dim:

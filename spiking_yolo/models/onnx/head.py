@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.text import Size
 from spiking_yolo.models.heads import BINS, BOXES, CLASSES, HeadSpec
 from spiking_yolo.models.onnx.builder import Feature, Value
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode

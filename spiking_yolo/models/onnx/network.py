@@ -16,9 +16,18 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import ERRORS, Graph
-from spiking_yolo.io.names import STRIDE, Size, printable
-from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
-from spiking_yolo.models.onnx.builder import Feature, GraphBuilder, Layout, Scores, Value
+from spiking_yolo.io.text import STRIDE, Size, printable
+from spiking_yolo.models.onnx.builder import (
+    Feature,
+    GraphBuilder,
+    Layout,
+    Scores,
+    Value,
+    attended,
+    rearranged,
+    scores_of,
+    softmax_of,
+)
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode, read_onnx
 from spiking_yolo.models.onnx.head import HeadMaps, find_head
 from spiking_yolo.models.spec import Spec, class_names

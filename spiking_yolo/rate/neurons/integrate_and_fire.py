@@ -4,16 +4,13 @@ State tensors are updated in place and spikes are written to `out`: fresh tempor
 the arithmetic.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import Activation
 from spiking_yolo.rate.neurons.layer import Clock, NeuronLayer, register
-from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import per_channel
 
 
@@ -76,14 +73,18 @@ class IntegrateAndFire(NeuronLayer):
         return out
 
 
-class ImbalancedThreshold(NeuronLayer):
+@register("ibt")
+class ImbalancedThreshold(IntegrateAndFire):
     """IBT neuron of Spiking-YOLO for leaky ReLU with slope alpha (Kim 2020, section 4.2).
 
     n = +k at U >= k * theta, -k at U <= -k * theta / alpha, |n| <= gamma; U loses the threshold
-    that was crossed (n * theta or n * theta / alpha), and n * theta is sent.
+    that was crossed (n * theta or n * theta / alpha), and n * theta is sent. Without a slope it is
+    an IF neuron.
     """
 
     def step(self, z: Tensor, clock: Clock) -> Tensor:
+        if not self.slope:
+            return super().step(z, clock)
         potential, theta, gamma = self.potential.add_(z), self.p.theta, self.settings.gamma
         crossed = F.leaky_relu_(torch.div(potential, theta, out=self.out), self.slope)
         out = crossed.trunc_().clamp_(-gamma, gamma)
@@ -92,15 +93,7 @@ class ImbalancedThreshold(NeuronLayer):
         return out
 
     def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
+        if not self.slope:
+            return super().rate_grid(current, thetas, T)
         start = per_channel(self.initial, current)
         return self._bounded(self.phi(current * T / thetas[0] + start).trunc(), thetas[0], T)
-
-
-@register("ibt")
-def signed_for_leaky_relu(
-    parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, *others: Any
-) -> NeuronLayer:
-    """Imbalanced thresholds, which without a slope are an IF neuron."""
-    if phi.slope:
-        return ImbalancedThreshold(parameters, recipe, phi, *others)
-    return IntegrateAndFire(parameters, recipe, phi, *others)

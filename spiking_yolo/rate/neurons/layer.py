@@ -96,7 +96,7 @@ class NeuronLayer(ABC):
         self.sign = sign
         self.reset()
 
-    # What a kind of neuron defines
+    # Methods that a kind of neuron defines
 
     @abstractmethod
     def step(self, z: Tensor, clock: Clock) -> Tensor:
@@ -136,8 +136,7 @@ class NeuronLayer(ABC):
 
     def begin(self, current: Tensor) -> None:
         """Start a run of currents of this shape, dtype and device."""
-        dtype = torch.promote_types(current.dtype, torch.float32)
-        self.out = empty(current.shape, current, dtype)
+        self.out = empty(current.shape, current, torch.promote_types(current.dtype, torch.float32))
         theta, initial = self._own("theta"), self._own("initial")
         self.p = Parameters(theta, initial)
         if "bias" in self.parameters:
@@ -164,7 +163,7 @@ class NeuronLayer(ABC):
             return z
         return z + self.p.bias
 
-    # What a run left behind
+    # Results of a run
 
     @property
     def neurons(self) -> int:

@@ -6,7 +6,7 @@ current:
 
     t = 0:   theta = Theta
     t >= 1:  u = tau_mp * [alpha * (U(t-1) - Ubar) - Theta
-                           + ln(1 + exp((U(t-1) - Ubar) / k_i))]     (DTT, Eq. 15)
+                           + ln(1 + exp(U(t-1) - Ubar))]             (DTT, Eq. 15)
                + tau_rd * exp(-z(t) / C)                                (DET, Eq. 16)
              theta(t) = Theta * sigmoid(u)
 
@@ -34,6 +34,9 @@ from spiking_yolo.spikes.layout import collapse_equal, per_channel
 LOG2E = math.log2(math.e)
 # The smallest threshold, in theta: potentials are divided by it.
 FLOOR = 1e-3
+# The scale of the evoked threshold, as in the released code; k_i, which scales the logarithm in the
+# draft, is 1 there.
+C = 5.0
 
 
 @register("msat")
@@ -92,8 +95,8 @@ def threshold_ratio(
 
     sigmoid(u) is computed as A / (A + B) with exp(-u) = B / A, without a logarithm and by exp2,
     which is several times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) +
-    ln(1 + exp(-|x|)): A = (1 + exp(-|d| / k_i)) ^ tau_mp and B = exp(tau_mp (Theta - alpha d -
-    max(d, 0) / k_i) - DET). A lies in 1..2^tau_mp, so nothing overflows but B, where the
+    ln(1 + exp(-|x|)): A = (1 + exp(-|d|)) ^ tau_mp and B = exp(tau_mp (Theta - alpha d -
+    max(d, 0)) - DET). A lies in 1..2^tau_mp, so nothing overflows but B, where the
     ratio is 0.
 
     Args:
@@ -107,13 +110,13 @@ def threshold_ratio(
     # log2 of B but for the terms of d; slopes of -ln B over d < 0 and, in all, over d > 0.
     constant = top * (s.tau_mp * LOG2E)
     below = s.tau_mp * s.alpha
-    above = below + s.tau_mp / s.k_i
+    above = below + s.tau_mp
     if s.tau_rd:
-        evoked = torch.mul(current, -LOG2E / s.c / unit).exp2_()
+        evoked = torch.mul(current, -LOG2E / C / unit).exp2_()
         constant = torch.sub(constant, evoked, alpha=s.tau_rd * LOG2E)
     bent = torch.nn.functional.leaky_relu(deviation, below / (above or 1.0))
     b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=out).exp2_()
-    a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
+    a = deviation.abs_().mul_(-LOG2E / unit).exp2_().add_(1)
     if s.tau_mp != 1:
         a.pow_(s.tau_mp)
     return torch.div(a, b.add_(a), out=out).clamp_(min=FLOOR)

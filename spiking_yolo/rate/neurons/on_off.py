@@ -21,7 +21,7 @@ class OnOff(NeuronLayer):
     """Both neurons of each pair. The pair adds the calibrated bias, not its members.
 
     Args:
-        parameters: As of NeuronLayer, theta_off [C], and initial_off where calibrated.
+        parameters: Those of NeuronLayer, theta_off [C], and initial_off where calibrated.
         member: Makes the ON and the OFF neurons.
     """
 
@@ -38,8 +38,7 @@ class OnOff(NeuronLayer):
         super().__init__(parameters, recipe, phi, plan)
         self.theta_off = parameters["theta_off"]
         own = LayerPlan(by_channel=plan.by_channel)
-        names = ("theta", "initial", "gain")
-        on = {name: parameters[name] for name in names if name in parameters}
+        on = {name: parameters[name] for name in ("theta", "initial", "gain") if name in parameters}
         initial = parameters.get("initial_off", self.initial)
         off = {**on, "theta": self.theta_off, "initial": initial}
         self.on = member(on, recipe, Activation(), own)
@@ -55,7 +54,7 @@ class OnOff(NeuronLayer):
 
     def start(self, z: Tensor) -> None:
         theta_off = self._own("theta_off")
-        # What an OFF spike is worth, in thetas of the ON neuron.
+        # The value of an OFF spike in thetas of the ON neuron.
         self.weight = -self.slope * theta_off / self.p.theta
         for side in self.sides:
             side.begin(z)

@@ -88,7 +88,7 @@ class MultiThreshold(SigmaDelta):
     m), without that bound: ours, the paper has ReLU only.
     """
 
-    # What is due grows with t until it is sent.
+    # The value that is due grows with t until it is sent.
     settles: ClassVar[bool] = False
 
     def step(self, z: Tensor, clock: Clock) -> Tensor:

@@ -11,8 +11,7 @@ import torch
 from helpers.tiny import YOLO, photo, run_tool, write_tiny
 
 from spiking_yolo.apps.benchmark import Baseline, run
-from spiking_yolo.apps.benchmark.layers import GROWTH, growth
-from spiking_yolo.apps.benchmark.run import figures, interleaved
+from spiking_yolo.apps.benchmark.run import GROWTH, figures, growth, interleaved
 from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.evaluate.baselines import baseline_of, photographs
 from spiking_yolo.graph import forward

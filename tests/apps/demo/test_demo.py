@@ -10,8 +10,8 @@ import pytest
 from helpers.classifying import write_all
 from helpers.tiny import run_tool, write_tiny
 
-from spiking_yolo.apps.demo import folder as demo
-from spiking_yolo.apps.demo.folder import FILES, NAMES, runtime
+from spiking_yolo.apps import demo
+from spiking_yolo.apps.demo import FILES, NAMES, runtime
 from spiking_yolo.errors import UserError
 
 

@@ -18,10 +18,10 @@ from helpers.chromium import PROGRAMS, Browser, browser, program
 from helpers.tiny import run_tool
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.demo.folder import runtime
+from spiking_yolo.apps.demo import runtime
 from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import sample_clip, samples_folder
+from spiking_yolo.io.files import sample_clip, samples_folder
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.spikes.counting import Counts
 

@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dtt only": {"msat.tau_rd": 0},
     "det only": {"msat.tau_mp": 0},
     "neither": {"msat.tau_mp": 0, "msat.tau_rd": 0},
-    "constants": {"msat.alpha": 1.5, "msat.k_i": 0.2, "msat.c": 0.5, "msat.tau_rd": 2.0},
+    "constants": {"msat.alpha": 1.5, "msat.tau_rd": 2.0},
     "bursts": {"neuron.gamma": 3},
     "gain": {"msat.gain": 3.0},
 }
@@ -57,8 +57,8 @@ def scalar_msat(
     for t, z in enumerate(zs):
         if t > 0 and (s.tau_mp or s.tau_rd):
             moved = (after[-1] - sum(after) / t) / unit
-            drive = s.tau_mp * (s.alpha * moved - top / unit + log(1 + exp(moved / s.k_i)))
-            drive += s.tau_rd * exp(-z / unit / s.c)
+            drive = s.tau_mp * (s.alpha * moved - top / unit + log(1 + exp(moved)))
+            drive += s.tau_rd * exp(-z / unit / 5)
             theta = top * max(sigmoid(drive), 1e-3)
         u += z
         n = max(0, min(floor(u / theta), gamma))
@@ -114,9 +114,8 @@ def test_the_ratio_in_float32_far_from_the_middle(d, z, top, setting, tau):
     ratio must not.
     """
     s = MSAT.with_settings({**SETTINGS[setting], "msat.tau_mp": tau}).msat
-    x = d / s.k_i
-    u = tau * (s.alpha * d - top + max(x, 0) + log1p(exp(-abs(x))))
-    u += s.tau_rd * exp(min(-z / s.c, 700))
+    u = tau * (s.alpha * d - top + max(d, 0) + log1p(exp(-abs(d))))
+    u += s.tau_rd * exp(min(-z / 5, 700))
     expected = max(1 / (1 + exp(min(-u, 700))), 1e-3)
     got = threshold_ratio(*map(torch.tensor, ([d], [z], [top])), s, torch.empty(1))
     assert got.item() == pytest.approx(expected, rel=2e-3, abs=1e-6)
