@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, statistics
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -82,7 +82,6 @@ def test_counts_against_numpy():
             assert np.abs(np.cumsum(expected) - h.counts[sign, c].cumsum(0).numpy()).max() <= 1
 
 
-@settings(deadline=None, max_examples=60)
 @example([[0, 0, 0, 0], [2.0**-18, 0, 2.0**-16, 0]])
 @given(batches)
 def test_growing_ranges_in_one_pass_equal_one_update_with_everything(rows: list[list[float]]):
@@ -91,7 +90,6 @@ def test_growing_ranges_in_one_pass_equal_one_update_with_everything(rows: list[
     assert_equal(counted(*parts), counted(torch.cat(parts)))
 
 
-@settings(deadline=None, max_examples=60)
 @given(batches)
 def test_pooled_is_the_histogram_of_all_channels_as_one(rows: list[list[float]]):
     x = torch.tensor(rows)
