@@ -4,7 +4,6 @@ statistic of these.
 
 import bz2
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -229,16 +228,17 @@ def quantiser_error(a: np.ndarray, theta: float, levels: int, gamma: int, rounds
 
 
 @pytest.mark.parametrize("rounds", [False, True])
-@pytest.mark.parametrize("cap", [None, 0.3, 1.1, 2.0, 1e3])
+@pytest.mark.parametrize("cap", [None, 0.3, 2.0, 1e3])
 def test_mmse_against_brute_force(rounds: bool, cap: float | None):
     """The threshold's error on the raw values is the least over the same 95 candidates, up to the
     bins' width. Of the activations min(z, cap) many are the cap itself.
     """
     x = samples(10000).abs() * torch.tensor([1.0, -1.0, 1.0])
     h = histogram(x)
-    for levels, gamma in product((4, 8, 32), (1, 4)):
-        for c, sign in enumerate((0, 1, 0)):
-            got = mmse(h, sign, levels, gamma, rounds, cap)[c].item()
+    for levels, gamma in ((4, 1), (8, 4), (32, 1)):
+        positive, negative = (mmse(h, sign, levels, gamma, rounds, cap) for sign in (0, 1))
+        for c, (sign, theta) in enumerate(((0, positive), (1, negative), (0, positive))):
+            got = theta[c].item()
             a = np.minimum(side(x[:, c], sign), cap or np.inf)
             candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
             least = min(quantiser_error(a, theta, levels, gamma, rounds) for theta in candidates)
