@@ -4,14 +4,13 @@ statistic of these.
 
 import bz2
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, statistics
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -82,7 +81,6 @@ def test_counts_against_numpy():
             assert np.abs(np.cumsum(expected) - h.counts[sign, c].cumsum(0).numpy()).max() <= 1
 
 
-@settings(deadline=None, max_examples=60)
 @example([[0, 0, 0, 0], [2.0**-18, 0, 2.0**-16, 0]])
 @given(batches)
 def test_growing_ranges_in_one_pass_equal_one_update_with_everything(rows: list[list[float]]):
@@ -91,7 +89,6 @@ def test_growing_ranges_in_one_pass_equal_one_update_with_everything(rows: list[
     assert_equal(counted(*parts), counted(torch.cat(parts)))
 
 
-@settings(deadline=None, max_examples=60)
 @given(batches)
 def test_pooled_is_the_histogram_of_all_channels_as_one(rows: list[list[float]]):
     x = torch.tensor(rows)
@@ -231,16 +228,17 @@ def quantiser_error(a: np.ndarray, theta: float, levels: int, gamma: int, rounds
 
 
 @pytest.mark.parametrize("rounds", [False, True])
-@pytest.mark.parametrize("cap", [None, 0.3, 1.1, 2.0, 1e3])
+@pytest.mark.parametrize("cap", [None, 0.3, 2.0, 1e3])
 def test_mmse_against_brute_force(rounds: bool, cap: float | None):
     """The threshold's error on the raw values is the least over the same 95 candidates, up to the
     bins' width. Of the activations min(z, cap) many are the cap itself.
     """
     x = samples(10000).abs() * torch.tensor([1.0, -1.0, 1.0])
     h = histogram(x)
-    for levels, gamma in product((4, 8, 32), (1, 4)):
-        for c, sign in enumerate((0, 1, 0)):
-            got = mmse(h, sign, levels, gamma, rounds, cap)[c].item()
+    for levels, gamma in ((4, 1), (8, 4), (32, 1)):
+        positive, negative = (mmse(h, sign, levels, gamma, rounds, cap) for sign in (0, 1))
+        for c, (sign, theta) in enumerate(((0, positive), (1, negative), (0, positive))):
+            got = theta[c].item()
             a = np.minimum(side(x[:, c], sign), cap or np.inf)
             candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
             least = min(quantiser_error(a, theta, levels, gamma, rounds) for theta in candidates)

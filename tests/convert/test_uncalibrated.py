@@ -142,7 +142,7 @@ _HEAD = (
 def test_any_number_of_threads_gives_the_same_thresholds(tmp_path: Path):
     """Threads round sums differently, which the search for thresholds must not amplify."""
     layer = "[convolutional]\nfilters=48\nsize=3\npad=1\nactivation=leaky\n"
-    weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=96\nheight=96\n{layer * 4}{_HEAD}")
+    weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=64\nheight=64\n{layer * 4}{_HEAD}")
     wide, photographs = load_ann(weights), [Picture.file(str(tmp_path / "photos" / "a.png"))]
     for path in tmp_path.glob("*.safetensors"):
         path.unlink()

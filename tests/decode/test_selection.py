@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import nms
 
@@ -63,7 +63,6 @@ def test_boxes_of_a_head_that_finds_each_object_once(agnostic, multi_label):
     assert len(of_class) == (0 if agnostic else len(pairs))
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 2**31),
     st.integers(1, 40),
@@ -104,7 +103,6 @@ def test_classes_do_not_suppress_each_other_and_non_finite_boxes_go():
         assert found.class_id.tolist() == [0, 1]
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.booleans())
 def test_agnostic_suppression_is_torchvisions(seed, multi_label):
     """Of one box per class and score, in whole pixels; some classes are not wanted."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.drawing import NAMES, changed, detections, picture, saved_figures
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.draw.boxes import (
@@ -82,7 +82,6 @@ def test_boxes_that_cannot_be_seen_are_skipped():
         assert (draw_detections(image, detections((*box, 0.5, 0)), NAMES) == image).all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     height=st.integers(1, 120),
     width=st.integers(1, 120),

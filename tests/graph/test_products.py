@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.attention import Attending
 from helpers.networks import images, make
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
@@ -16,7 +16,6 @@ from spiking_yolo.graph import Graph, Node, attend, attention_scores, check_grap
 from spiking_yolo.graph.trace import trace
 
 
-@settings(deadline=None, max_examples=20)
 @given(
     heads=st.integers(1, 3),
     depth=st.integers(1, 3),

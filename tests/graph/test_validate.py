@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.networks import ALL, Residual, TinyLeaky, make
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -93,7 +93,6 @@ pairs = st.lists(st.integers(1, 4), min_size=2, max_size=2)
 sides = st.integers(1, 9)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     sides,
     sides,

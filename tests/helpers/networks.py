@@ -171,10 +171,11 @@ def spec_of(graph: Graph, x: Tensor) -> Spec:
 def spiking(
     model: nn.Module | Graph, x: Tensor, recipe: Recipe, settings: Mapping[str, Any] | None = None
 ) -> Converted:
-    """`model` converted by the recipe, calibrated on x."""
+    """`model` converted by the recipe, calibrated on x; what is trained, in few steps."""
     graph = model if isinstance(model, Graph) else trace(model, x[:1])
     spec = spec_of(graph, x[:1])
-    recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
+    few = {"calibration.steps": 8} if recipe.by_gradient else {}
+    recipe, observed = recipe.with_settings({**few, **(settings or {})}), statistics(graph, x)
     # Whatever the outputs, they can be compared.
     classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
     neurons = None

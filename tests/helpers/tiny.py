@@ -4,7 +4,9 @@ process.
 
 import runpy
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -39,26 +41,37 @@ def photo(path: Path, seed: int = 0, width: int = 80, height: int = 48) -> Path:
     return path
 
 
+@cache
+def tiny_files(cfg: str) -> dict[str, bytes]:
+    """What `write_tiny` writes, by relative path; made once in a process, as it takes a while."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        weights = folder / "tiny.weights"
+        weights.with_suffix(".cfg").write_text(cfg)
+        weights.with_suffix(".names").write_text("\n".join(NAMES))
+        generator = torch.Generator().manual_seed(3)
+        net = DarknetNet(parse_cfg(cfg)).to_empty(device="cpu")
+        with torch.no_grad():
+            for key, tensor in net.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.normal_(0, 0.5, generator=generator)
+                    if key.endswith("running_var"):
+                        tensor.abs_().add_(0.1)
+        write_weights(net, weights)
+        (folder / "photos").mkdir()
+        photos = [photo(folder / f"photos/{stem}.png", seed) for seed, stem in enumerate("ab")]
+        calibrate_on(weights, map(str, photos))
+        return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
 def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
     """folder/NAME.weights with its cfg, names and activation statistics, and
     folder/photos/{a,b}.png.
     """
-    weights = folder / f"{name}.weights"
-    weights.with_suffix(".cfg").write_text(cfg)
-    weights.with_suffix(".names").write_text("\n".join(NAMES))
-    generator = torch.Generator().manual_seed(3)
-    net = DarknetNet(parse_cfg(cfg)).to_empty(device="cpu")
-    with torch.no_grad():
-        for key, tensor in net.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.normal_(0, 0.5, generator=generator)
-                if key.endswith("running_var"):
-                    tensor.abs_().add_(0.1)
-    write_weights(net, weights)
     (folder / "photos").mkdir(exist_ok=True)
-    photos = [str(photo(folder / "photos" / f"{stem}.png", seed)) for seed, stem in enumerate("ab")]
-    calibrate_on(weights, photos)
-    return weights
+    for path, content in tiny_files(cfg).items():
+        (folder / path.replace("tiny", name)).write_bytes(content)
+    return folder / f"{name}.weights"
 
 
 def parse(argv: list[str]) -> Any:

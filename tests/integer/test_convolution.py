@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.whole_numbers import convolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -169,7 +169,6 @@ def test_wrong_sums_of_onednn_are_found():
     assert found.stdout.split() == ["True", "False"]
 
 
-@settings(max_examples=60)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.whole_numbers import MORE
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -82,7 +82,6 @@ WHOLE = st.integers(-(2**24), 2**24).map(float)
 FLOATS = partial(st.floats, width=32, allow_subnormal=False)
 
 
-@settings(max_examples=300)
 @given(
     sums=st.lists(WHOLE | st.integers(-300, 300).map(float), min_size=1, max_size=2),
     scales=st.tuples(FLOATS(2**-20, 1.0), FLOATS(2**-20, 1.0)),
@@ -111,7 +110,6 @@ def test_against_a_scalar_neuron(**x: Any):
     assert fire([t.clone() for t in tensors], neurons, before, x["dead_zone"]).item() == expected
 
 
-@settings(max_examples=40)
 @given(st.floats(0.01, 1.0))
 def test_the_dead_zone_ends_at_the_nearest_float(dead_zone: float):
     """Of 1/2 + the dead zone, of which neighbours are due."""

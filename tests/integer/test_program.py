@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from helpers.attention import Attending
 from helpers.networks import TinyLeaky, engine, images, make, spiking
 from helpers.random_networks import random_frames, random_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -96,23 +96,14 @@ def ways(monkeypatch: pytest.MonkeyPatch):
     torch.set_num_threads(before)
 
 
-def check_random(seed: int) -> None:
+@given(st.integers(0, 10**6))
+def test_random_networks(seed: int):
+    """As many networks as Hypothesis draws examples. For 400, whose seeds are printed:
+    pytest -n0 -s --hypothesis-profile=many tests/integer/test_program.py -k random_networks
+    """
     converted = random_network(seed)
     # Two threads that wait for each other take long on a busy machine.
     Both(converted, seed % 8).check(random_frames(converted, seed, len(DEAD_ZONES)), seed)
-
-
-@given(st.integers(0, 10**6))
-@settings(max_examples=40)
-def test_random_networks(seed: int):
-    check_random(seed)
-
-
-@pytest.mark.slow
-@given(st.integers(0, 10**6))
-@settings(max_examples=400)
-def test_many_random_networks(seed: int):
-    check_random(seed)
 
 
 class Kernels(nn.Module):

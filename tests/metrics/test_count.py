@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.counting import work_by_loops
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -39,7 +39,6 @@ def convolutions(draw: Callable[..., Any]) -> tuple[nn.Module, Tensor]:
     return layer, spikes.float()
 
 
-@settings(deadline=None, max_examples=40)
 @given(convolutions())
 def test_convolutions_by_loops_over_events_and_taps(case: tuple[Any, Tensor]):
     layer, x = case

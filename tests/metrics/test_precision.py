@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.coco import EXPECTED, FOUND, OBJECTS, ground_truth
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.data.datasets import DetectionSet, Sample
@@ -217,7 +217,6 @@ def devkit_ap(predictions: list[Detections], samples: list[Sample], label: int) 
     return float(plain_ap(tp, npos)[1]) if npos else None
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_against_the_devkit_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -21,7 +21,7 @@ from helpers.darknet_cfgs import (
 )
 from helpers.darknet_files import random_network, write_weights
 from helpers.darknet_reference import heads as reference
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -127,7 +127,6 @@ def random_cfg(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=40, deadline=None)
 @given(random_cfg(), st.integers(0, 2**32 - 1))
 def test_random_networks_are_read_and_computed_alike(tmp_path_factory, cfg, seed):
     folder = tmp_path_factory.mktemp("random")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.pickles import Calls, archive, mapping, network, pickled, plain, record, tensor
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
@@ -87,7 +87,6 @@ def test_archives_unlike_those_of_torch(tmp_path: Path):
     assert "no whole file of torch.save" in refusal(tmp_path / "a.pt")
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_data_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes):
     path = tmp_path_factory.getbasetemp() / "any.pt"

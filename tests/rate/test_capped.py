@@ -15,7 +15,7 @@ import torch
 from helpers.methods import neuron, recipe_of, relative_error, send
 from helpers.networks import images, make, spiking
 from helpers.scalar_neurons import currents, gammas, initials, scalar_if, scalar_memory
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -112,7 +112,6 @@ def capped(settings: Neuron, theta: Any, cap: Any, **msat: Any) -> Any:
     return neuron(recipe, theta, cap=float(cap))
 
 
-@settings(deadline=None)
 @given(currents, thetas, gammas, initials, caps)
 def test_integrate_and_fire(zs, theta, gamma, initial, cap):
     """Also where the bound is left out because the neuron saturates by itself."""
@@ -120,7 +119,6 @@ def test_integrate_and_fire(zs, theta, gamma, initial, cap):
     assert send(tested, zs) == [n for n, _ in scalar_if(zs, theta, gamma, initial, cap=cap)]
 
 
-@settings(deadline=None)
 @given(currents, thetas, gammas, initials, caps)
 def test_sigma_delta(zs: list, theta: Fraction, gamma: int, initial: Fraction, cap: Fraction):
     tested = capped(Neuron("sigma-delta", gamma=gamma, initial=float(initial)), theta, cap)
@@ -138,7 +136,6 @@ KINDS = {
 }
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.sampled_from([*KINDS]),
     st.lists(st.floats(-5, 5), min_size=1, max_size=30),

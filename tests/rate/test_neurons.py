@@ -20,7 +20,7 @@ from helpers.scalar_neurons import (
     slopes,
     thetas,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.thresholds import check_activations
@@ -52,7 +52,6 @@ def drive(layer: NeuronLayer, zs: list) -> list[tuple[float, float]]:
     return steps
 
 
-@settings(deadline=None)
 @given(currents, thetas, gammas, initials, st.booleans())
 def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Fraction, zero: bool):
     reset = "zero" if zero else "subtract"
@@ -66,7 +65,6 @@ def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Frac
         assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == sent
 
 
-@settings(deadline=None)
 @given(currents, thetas, gammas, initials, slopes)
 def test_imbalanced_threshold(zs, theta, gamma, initial, slope):
     tested = layer(Neuron("ibt", gamma=gamma, initial=float(initial)), theta, slope)
@@ -78,7 +76,6 @@ def test_imbalanced_threshold(zs, theta, gamma, initial, slope):
     assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == subtracted
 
 
-@settings(deadline=None)
 @given(currents, thetas, gammas, initials, slopes | st.just(Fraction(0)))
 def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction):
     tested = layer(Neuron("sigma-delta", gamma=gamma, initial=float(initial)), theta, slope)
@@ -88,7 +85,6 @@ def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction,
     assert tested.count.item() == sum(abs(n) for n, _ in steps)
 
 
-@settings(deadline=None)
 @given(
     currents,
     thetas,
@@ -110,7 +106,6 @@ def test_on_off_pair(zs, theta, gamma, initial, slope, ratio):
     assert tested.count.item() == sum(on) + sum(off)
 
 
-@settings(deadline=None)
 @given(st.integers(-64, 64), thetas, initials, slopes, st.integers(1, 40), st.booleans())
 def test_a_constant_current_is_sent_as_the_grid_of_rates_says(n, theta, initial, slope, T, shifted):
     """What cannot go wrong: at most a threshold in each step, and no burst."""

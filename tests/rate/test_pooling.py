@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.methods import relative_error
 from helpers.networks import TinyLeaky, images, make, spiking
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -61,7 +61,6 @@ def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
     return np.array(pooled).transpose(2, 3, 0, 1)
 
 
-@settings(deadline=None)
 @given(geometries() | TILES, st.integers(4, 6), st.integers(0, 2**31))
 def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a, height, seed):
     """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from helpers.methods import SIGMA_DELTA, recipe_of, relative_error
 from helpers.networks import images, make, spiking
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -70,7 +70,6 @@ def step(layer: NeuronLayer, current: float) -> float:
     return layer(torch.tensor([[current]], dtype=torch.float64)).item()
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.floats(-8, 8), min_size=1, max_size=30),
     st.floats(0.01, 2),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.counting import total_operations
 from helpers.networks import Grouped, Pooled, Split, images, make, spiking
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -191,7 +191,6 @@ def test_a_slice_of_a_pair_is_charged_to_its_reader():
         assert torch.allclose(by_layer[0][name].spikes, counts.spikes), name
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     st.tuples(*[st.integers(1, 3)] * 2),
     st.tuples(*[st.integers(1, 3)] * 2),

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -97,7 +97,6 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], list[tuple[float, float, f
     return (rows, cols), draw(st.lists(labelled, max_size=6))
 
 
-@settings(deadline=None, max_examples=100)
 @given(scenes())
 def test_encoding_and_decoding_are_inverses(scene):
     """A map written from the targets decodes to the boxes that they came from, one per cell, and

@@ -181,7 +181,7 @@ def in_whole_numbers(name, model, x):
     return chains, before, converted
 
 
-@pytest.mark.parametrize("name", ["sfn", pytest.param("signed-digits", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["sfn", "signed-digits"])
 def test_the_parts_of_whole_numbers_add_up(name):
     chains, before, converted = in_whole_numbers(name, make(TinyLeaky), images(2))
     for site, result in chains.items():

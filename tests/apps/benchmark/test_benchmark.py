@@ -13,7 +13,7 @@ from helpers.tiny import YOLO, photo, run_tool, write_tiny
 from spiking_yolo.apps.benchmark import Baseline, run
 from spiking_yolo.apps.benchmark.run import GROWTH, figures, growth, interleaved
 from spiking_yolo.errors import UserError, pip_install
-from spiking_yolo.evaluate.baselines import baseline_of, photographs
+from spiking_yolo.evaluate.baselines import baseline_of, photographs, seconds_of_8_bits
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.program import Timing
 from spiking_yolo.options import MethodOptions, load
@@ -96,6 +96,7 @@ def test_a_baseline_computes_the_ann(tmp_path: Path, name: Baseline, capfd):
     error = (torch.from_numpy(heads) - expected).norm() / expected.norm()
     assert error < (0.25 if name.endswith("int8") else 1e-5)
     assert "pre-processing" not in capfd.readouterr().err
+    assert 0 < seconds_of_8_bits(converted, 32, 64, runs=1) < 1
 
 
 def test_a_baseline_that_is_missing(tmp_path: Path, monkeypatch):
@@ -105,36 +106,15 @@ def test_a_baseline_that_is_missing(tmp_path: Path, monkeypatch):
         baseline_of(converted, "openvino-int8", torch.device("cpu"))
 
 
-FIGURES = {
-    "ratio",
-    "cpu_ratio",
-    "from",
-    "to",
-    "ms",
-    "cpu_ms",
-    "ann_ms",
-    "ann_cpu_ms",
-    "runs",
-    "steps",
-    "ratios",
-}
+FIGURES = {"ratio", "cpu_ratio", "from", "to", "ms", "cpu_ms", "ann_ms", "ann_cpu_ms", "runs"}
+FIGURES |= {"steps", "ratios"}
 
 
 def test_the_tool(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
-    call = [
-        "--weights",
-        write_tiny(tmp_path),
-        "--T",
-        2,
-        "--repeats",
-        1,
-        "--frames",
-        7,
-        "--threads",
-        1,
-    ]
+    call = ["--weights", write_tiny(tmp_path), "--T", 2, "--repeats", 1]
+    call += ["--frames", 7, "--threads", 1]
     try:
         assert run_tool("benchmark", *call, "--methods", "signed-digits,p-norm") == 0
         assert torch.get_num_threads() == 1

@@ -19,6 +19,7 @@ TRAINED = {name for name in METHODS if get_recipe(name).calibration.kind == "tra
 # In one step.
 COMPLETE = {"few-spikes", "sfn", *TRAINED}
 POISSON = {name for name in METHODS if get_recipe(name).encoding.input == "poisson"}
+FEW = {"calibration.T": 8}
 # What one neuron sends, worked out by hand: method, settings, threshold, slope, currents, spikes.
 GOLDEN: list[tuple[str, dict[str, Any], float, float, list[float], list[float]]] = [
     ("p-norm", {}, 1, 0, [3 / 8] * 8, [0, 0, 1, 0, 0, 1, 0, 1]),
@@ -47,8 +48,8 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float, list[float], list[float]]]
 
 @cache
 def converted(cls: type, name: str) -> Converted:
-    """Calibrated on images(2)."""
-    return spiking(make(cls), images(2), get_recipe(name))
+    """Calibrated on images(2), in few timesteps."""
+    return spiking(make(cls), images(2), get_recipe(name), FEW)
 
 
 def test_spikes_by_hand():
@@ -96,10 +97,10 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str):
     A Poisson image is not scaled: its spikes come with a chance that is the intensity itself. Nor
     is an image of bytes.
     """
-    plain = spiking(make(TinyLeaky), images(2), get_recipe(name))
+    plain = converted(TinyLeaky, name)
     tensors = {k: v * 32.0 if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
     graph = replace(plain.graph, tensors=tensors)
-    scaled = spiking(graph, images(2) * 32.0, get_recipe(name))
+    scaled = spiking(graph, images(2) * 32.0, get_recipe(name), FEW)
     x = images(2, seed=7)
     before = record(plain.simulator(observed=True), x, 20)
     after = record(scaled.simulator(observed=True), x * 32.0, 20)

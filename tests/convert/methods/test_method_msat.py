@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.methods import neuron
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.calibrate import GAINS
@@ -126,7 +126,6 @@ def test_the_threshold_never_falls_below_its_floor():
     assert min(theta for theta, _, _ in drive(neuron(steep, 50), [1.0] * 20)) == 1e-3 * 50
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     VALUES,
     st.floats(0.3, 4),

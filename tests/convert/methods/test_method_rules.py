@@ -8,7 +8,7 @@ import torch
 from helpers.methods import fired, method, neuron, points, record, send
 from helpers.networks import TinyLeaky, spiking
 from helpers.scalar_neurons import currents, thetas
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.learn.statistics import Histogram
@@ -150,7 +150,6 @@ def test_balanced_thresholds_by_hand():
     assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
 
 
-@settings(deadline=None, max_examples=50)
 @given(currents, thetas, st.sampled_from([1, 3]))
 def test_switches_of_tsc_are_changes_of_the_spike_train(
     zs: list[Fraction], theta: Fraction, gamma: int
