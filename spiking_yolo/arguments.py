@@ -1,4 +1,4 @@
-"""What the options of the commands are made of: their base class, and how their values are read.
+"""The base class of the options of commands, and converters that read their values.
 
 Options are frozen dataclasses that cyclopts turns into a command line. The docstring under a field
 is its help, and beside its type stands what cyclopts has to know, such as its range:
@@ -66,10 +66,10 @@ def _sized(kind: Any, value: Any) -> int | Size:
     return side_or_size(value) if int in get_args(kind) else input_size(value)
 
 
-# Several values: with commas between them, or each a word of its own, as files are.
+# Options with several values: with commas between them, or each a word of its own, as files are.
 COMMAS = Parameter(converter=_split, n_tokens=1)
 WORDS = Parameter(consume_multiple=True)
-# 416, or 288x416.
+# The size of the input, 416 or 288x416.
 SIZE = Parameter(converter=_size, n_tokens=1, accepts_keys=False, metavar="SIZE|HEIGHTxWIDTH")
 METHODS = Parameter(name=("--method", "--methods"))
 # Panels of --help-all, whose options --help only names.
@@ -82,7 +82,7 @@ OUTPUT = Parameter(group="Output")
 if TYPE_CHECKING:
     Settings = Mapping[str, Any]
 else:
-    # A list as well for cyclopts, so that --set can be given more than once.
+    # cyclopts needs a list as well, so that --set can be given more than once.
     Settings = Annotated[
         list[str] | Mapping[str, Any],
         Parameter(

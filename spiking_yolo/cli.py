@@ -38,7 +38,7 @@ SOURCE, PAIR = "source", re.compile(r"[a-z_]+=.+")
 MORE = Group("More commands", sort_key=1)
 # Panels that only --help-all shows.
 FOLDED = ("Data", "Video", "Boxes", "Network", "Output", "Messages")
-# A command that cannot run need not be interpreted by cyclopts.
+# Errors are raised, so that they become one line here and cyclopts prints none.
 HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
 MESSAGES = Group("Messages", sort_key=9)
 
@@ -68,11 +68,13 @@ def _run(argv: list[str]) -> int | None:
     if argv in ([], ["--help"], ["-h"]):
         argv = []
         for name in COMMANDS:
-            # Imported, for the first line of its docstring.
+            # Looking a command up imports it, since help shows the first line of its docstring.
             assert app[name]
-    if line := _from_pairs(argv):
-        rule = "options are written --KEY VALUE, and sources without a name"
-        raise UserError(f"{rule}: {PROGRAM} {shlex.join(line)}")
+    for before, word in pairwise(argv):
+        # Ultralytics' program takes KEY=VALUE.
+        if PAIR.fullmatch(word) and not before.startswith("--") and not os.path.exists(word):
+            rule = "options are written --KEY VALUE, and sources without a name"
+            raise UserError(f"{rule}, as in {PROGRAM} detect a.jpg --conf 0.5, not {word}")
     try:
         return app.meta(argv, result_action="return_value", **HOW)
     except CycloptsError as error:
@@ -95,7 +97,7 @@ class Folded(DefaultFormatter):
 
 
 def program(everything: bool = False) -> App:
-    """All commands, whose modules are imported when they are run.
+    """Build the program of all commands, whose modules are imported when they are run.
 
     everything: Whether help tells all of every option.
     """
@@ -119,7 +121,7 @@ def program(everything: bool = False) -> App:
         more: dict[str, Any] = {} if name in MOST_USED else {"group": MORE}
         app.command(f"spiking_yolo.apps.{name}:main", name=name, sort_key=k, **more)
     app.register_install_completion_command()
-    # Ends with status 130, see `status`.
+    # Ctrl-C ends the process with status 130, see `status`.
     app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
 
     @app.meta.default
@@ -154,31 +156,13 @@ def with_values(words: Sequence[str]) -> list[str]:
     return result
 
 
-def _from_pairs(argv: Sequence[str]) -> list[str]:
-    """A line as Ultralytics has it, of KEY=VALUE, in the words of this program; [] for others."""
-    words, pairs = OTHER_COMMANDS.get(argv[0], argv[0]).split() if argv else [], 0
-    for before, word in pairwise(argv):
-        key, _, value = word.partition("=")
-        name = OTHER_OPTIONS.get(key, key).replace("_", "-")
-        if before.startswith("--") or not PAIR.fullmatch(word) or os.path.exists(word):
-            # People also type "detect predict", where the second word repeats the command.
-            words += [word] * (word not in OTHER_COMMANDS)
-            continue
-        pairs += 1
-        if key == SOURCE:
-            words.append(value)
-        elif value != "False":
-            words += [f"--{name}"] if value == "True" else [f"--{name}", value]
-    return words if pairs else []
-
-
 def run_plugin(path: Path) -> None:
     """Import a Python file of the user's. Raises UserError that says where it fails."""
     from spiking_yolo.convert.methods import METHODS
     from spiking_yolo.models.heads import HEADS
     from spiking_yolo.rate.neurons.layer import BUILDERS
 
-    # No module has such a name.
+    # The name has a space, so that it is not that of any module.
     name = f"plugin {path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -205,7 +189,7 @@ def _shown(value: Any) -> Any:
 
 
 def _message(error: CycloptsError, argv: Sequence[str]) -> str:
-    """What is wrong with a line in one line, and where to look."""
+    """Say in one line what is wrong with a command line, and where to look."""
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     command = [name for name in argv[:1] if name in COMMANDS]
@@ -244,7 +228,7 @@ def status(call: Callable[[], int | None]) -> int:
     other, warnings.formatwarning = warnings.formatwarning, _warning
     try:
         code = call() or 0
-        # While an error can still be caught.
+        # Flush here, where an error can still be caught.
         sys.stdout.flush()
         return code
     except UserError as error:

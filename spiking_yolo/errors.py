@@ -1,6 +1,4 @@
-"""What a user hears from us: an error for mistakes that can be mended, a notice for what to
-know.
-"""
+"""Messages for users: errors for mistakes that can be mended, and notices."""
 
 import sys
 import warnings
@@ -21,7 +19,7 @@ class UserError(ValueError):
 
 
 class Notice(UserWarning):
-    """What the user should know about a result; tools print it as one line on stderr and go on."""
+    """Something to know about a result; tools print it as one line on stderr and go on."""
 
 
 def notice(text: str) -> None:

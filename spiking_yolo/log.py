@@ -155,7 +155,7 @@ def _finished(
 
 
 def json_fields(value: Any) -> Any:
-    """What JSON has of a dataclass, and of a tensor or array: float32 as the shortest decimal that
+    """Convert a dataclass, tensor or array for JSON: float32 becomes the shortest decimal that
     reads back as the same float32.
     """
     if is_dataclass(value):

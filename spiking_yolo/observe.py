@@ -48,7 +48,7 @@ Want = Literal["boxes", "ann", "maps", "layers"]
 Wants = Collection[Want]
 Prediction = Detections | TopClasses
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
-# Shapes whose networks are kept.
+# The networks of so many shapes are kept.
 KEPT = 8
 
 
@@ -126,7 +126,7 @@ class Shapes:
         return shapes
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled makes its networks anew."""
+        """Leave the networks out of a pickle, which makes them anew."""
         return {**self.__dict__, "_networks": {}}
 
     def spec(self, width: int, height: int) -> Spec:
@@ -230,7 +230,7 @@ class StepObservation:
 
     @property
     def events(self) -> dict[str, float]:
-        """All that travels, by counting: events of neurons, max poolings and the image."""
+        """All events by counting: those of neurons, max poolings and the image."""
         return {name: n + self.pooled[name] + self.encoded[name] for name, n in self.sent.items()}
 
 
@@ -240,7 +240,7 @@ NOTHING = StepObservation(0, None, (), {}, {}, {}, {}, {}, 0.0, 0)
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was seen of one image, or one frame of a video.
+    """The record of one image, or of one frame of a video.
 
     Attributes:
         input: The image as it was read, and where it lies in what the network saw.
@@ -295,7 +295,7 @@ class Observation:
         return mean_rate(step.total_spikes, self.neurons, step.active_steps)
 
     def of_ann(self) -> "Observation":
-        """What was seen of the ANN: its prediction, and the time that it took."""
+        """Return the record of the ANN: its prediction, and the time that it took."""
         seconds = replace(self.seconds, network=self.seconds.ann, decode=self.seconds.ann_decode)
         return replace(self, T=0, steps={}, seconds=seconds)
 
@@ -483,7 +483,7 @@ class Observer:
 
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
-        # Channels last in memory.
+        # In memory the channels come last.
         return torch.stack([one.x.movedim(0, -1) for one in inputs]).movedim(-1, 1).to(like.device)
 
     @own_dtypes()
@@ -559,7 +559,7 @@ def _step(snapshot: Snapshot, k: int, layers: bool, **known: Any) -> StepObserva
 
 
 def _plain(value: Any, k: int) -> Any:
-    """What a snapshot has of image k of a batch, as numbers."""
+    """Return a value of a snapshot for image k of a batch, as numbers."""
     if isinstance(value, Counts):
         return value.of_image(k)
     if isinstance(value, dict):

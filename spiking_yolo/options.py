@@ -169,7 +169,7 @@ def load_ann(options: WeightsOptions) -> "Ann":
 
 
 def _reading(options: WeightsOptions) -> dict[str, Any]:
-    """How to read the file of the weights, as `load_ann` takes it."""
+    """Return how to read the file of the weights, as `load_ann` takes it."""
     return {name: getattr(options, name) for name in ("cfg", "names", "imgsz")}
 
 

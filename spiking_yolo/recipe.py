@@ -146,9 +146,9 @@ KINDS: dict[str, Kind] = {
 
 # This many spikes per timestep are as many as needed.
 MAX_GAMMA = 65536
-# calibration.operations where nothing is trained, which takes finer thetas: 1.2 (here 1.6 per MAC)
-# found as much as the ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95)
-# three quarters of it.
+# The calibration.operations of thresholds that are not trained, which have to be finer. On 50 COCO
+# train2017 photographs with yolov5n at 640 pixels, 1.2 (there 1.6 per MAC) found as many objects as
+# the ANN, and 0.7 (0.95 per MAC) three quarters of them.
 UNTRAINED_OPERATIONS = 1.2
 
 
@@ -261,7 +261,7 @@ class Readout:
 
 
 def settings_table() -> list[tuple[str, Any, str]]:
-    """Every key of --set with its default and documentation: the one list of them."""
+    """List every key of --set with its default and documentation."""
     table: list[tuple[str, Any, str]] = []
     for slot, cls in SLOTS.items():
         for one in fields(cls):
@@ -310,7 +310,7 @@ class Recipe:
 
     @property
     def neuron_kind(self) -> Kind:
-        """What the neurons of this method are and can do."""
+        """The properties of the neurons of this method."""
         return KINDS[self.neuron.kind]
 
     @property

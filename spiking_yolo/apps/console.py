@@ -1,4 +1,4 @@
-"""What commands print beside their results: progress bars, and lines above them."""
+"""Progress bars, and lines above them, which commands print beside their results."""
 
 import os
 import sys

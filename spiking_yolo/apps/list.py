@@ -19,7 +19,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class ListOptions(Options):
-    """Which list."""
+    """The list to print."""
 
     what: str | None = None
     """methods or networks; a method, whose settings are listed; or a network or a

@@ -33,7 +33,7 @@ def main(options: TrainOptions) -> int:
     the network is calibrated for the default method, which takes minutes (--no-calibrate).
     --resume DIR goes on after the last epoch that an interrupted training finished.
     """
-    from spiking_yolo.apps.calibrate_run import calibrate_trained
+    from spiking_yolo.apps.calibrate.run import calibrate_trained
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.io.files import command_line
     from spiking_yolo.train.run import train

@@ -31,7 +31,7 @@ from spiking_yolo.spikes.layout import NeuronParameters
 THRESHOLD_KEYS = ("theta", "theta_off")
 FORMAT = "spiking_yolo-calibrations-1"
 STATISTICS = "statistics"
-# The metadata have these, beside an entry for the statistics and each calibration.
+# Keys of the metadata beside an entry for the statistics and one for each calibration.
 COMMON = {"format", "weights_sha256", "imgsz", "checksum"}
 
 # The calibrations of the default method, the best first: the order in which one is looked for where
@@ -88,7 +88,7 @@ def own_settings(recipe: Recipe) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What one recipe learned, and from what.
+    """The parameters that a recipe has learned, and the images they were learned from.
 
     Attributes:
         recipe: The recipe, whose name and calibration are the key in a file.
@@ -210,7 +210,7 @@ class CalibrationFile:
 
 
 def damaged(path: str | Path, reason: object) -> UserError:
-    """What is wrong with a file of calibrations."""
+    """Return the error of a file of calibrations that is damaged."""
     again = f"make it again with `{command('calibrate')}`"
     return UserError(f"{path} is damaged or of another version ({reason}): {again}")
 

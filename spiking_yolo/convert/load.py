@@ -37,7 +37,7 @@ from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 from spiking_yolo.spikes.layout import NeuronParameters
 from spiking_yolo.spikes.readout import Network
 
-# 2: thetas are large enough for events of 8 bits.
+# The number is raised where old files no longer serve; since 2, thetas suffice for 8-bit events.
 FORMAT = "spiking_yolo-network-2"
 
 
@@ -61,7 +61,7 @@ class Converted:
     provenance: Mapping[str, str]
 
     def network(self, device: torch.device | str = "cpu") -> Network:
-        """What runs: whole numbers where layers send complete values, else the simulator.
+        """Build the engine: whole numbers where layers send complete values, else the simulator.
 
         device: Where it runs.
         """
@@ -155,7 +155,7 @@ def convert(
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
 
 
-# Photographs are enough for thresholds that are not trained.
+# Thresholds that are not trained are taken from so many photographs.
 FEW = 8
 
 
@@ -212,7 +212,7 @@ class Uncalibrated:
         )
         images = preprocessed(pictures, ann.spec)
         names = ImageList.of([picture.name for picture in pictures])
-        # Copies: weights that were read in inference mode have no gradients.
+        # Copy the weights: those that were read in inference mode have no gradients.
         tensors = {key: value.clone() for key, value in ann.graph.tensors.items()}
         graph = replace(ann.graph, tensors=tensors)
         neurons = None
@@ -275,7 +275,7 @@ def load(
 
 
 def read_network(weights: str | Path | Ann | Converted, **reading: Any) -> Ann | Converted:
-    """What a file holds, or the name of a network stands for. reading: see `prepare`."""
+    """Read the network of a file, or of a name of the index. reading: See `prepare`."""
     if not isinstance(weights, str | Path):
         return weights
     path = located(weights)
@@ -365,7 +365,7 @@ def _prepared(
     neurons = result.neurons
     calibration_file.check_neurons(ann.graph, neurons)
     if recipe.complete and known is not None:
-        # The thetas have to be large enough for events of 8 bits.
+        # Events of 8 bits need thetas that are large enough.
         least = thresholds.least_thetas(ann.graph, known.histograms)
         neurons = thresholds.scaled(ann.graph, neurons, 1.0, least)
     return convert(ann.graph, ann.spec, None, recipe, origin, neurons)
@@ -374,7 +374,7 @@ def _prepared(
 def _calibration(
     files: Sequence[calibration_file.CalibrationFile], recipe: Recipe
 ) -> tuple[Recipe, calibration_file.CalibrationResult | None]:
-    """What the recipe learned by running this network, if there is a calibration that fits it.
+    """Find the calibration of this network that fits a recipe, if there is one.
 
     A calibration with a name of its own brings the settings that it was made with.
     """
@@ -411,7 +411,7 @@ def _others(ann: Ann, recipe: Recipe) -> str:
 
 
 def of_all(ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None) -> list[str]:
-    """Every method that this network has what is needed for, as `--method all` means it.
+    """List the methods for which this network has all that they need, as `--method all` means it.
 
     A Notice says how to calibrate for another one.
     """

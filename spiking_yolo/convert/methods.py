@@ -48,8 +48,8 @@ CALIBRATIONS: dict[str, dict[str, Any]] = {
         "calibration.frames": 5,
     },
 }
-# Timesteps by default of what the table has no number for: a method that needs more than were
-# tried, and a recipe of one's own.
+# Default timesteps of methods for which the table has no number: those that need more than were
+# tried, and recipes of one's own.
 UNKNOWN_TIMESTEPS = 64
 
 

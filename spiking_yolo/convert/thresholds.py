@@ -42,11 +42,11 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
 
 # Quantisation levels below theta for rule=mmse: the T of the methods that use it.
 LEVELS = 32
-# Thetas that make up the range of a layer, at most.
+# The range of a layer has at most so many thetas.
 FINEST = 1 << 14
 # A threshold has settled when a step raises it by no more than this share.
 _SETTLED = 1e-3
-# 95 steps of 1 % down from the maximum (Li 2021).
+# The grid has 95 steps of 1 % down from the maximum (Li 2021).
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
 
 
@@ -78,7 +78,8 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
         return at_most(local_balance(histogram, sign, cap), cap)
     gamma = recipe.neuron.gamma
     if recipe.differential:
-        # It has no highest rate: a neuron catches up later, and nothing is clipped.
+        # Differential coding has no highest rate: a neuron catches up later, and nothing is
+        # clipped.
         gamma = 1
     return mmse(histogram, sign, LEVELS, gamma, recipe.neuron.initial == 0.5, cap)
 

@@ -43,7 +43,7 @@ COCO_TO_VOC_SPELLING = {
 
 
 def canonical(name: str) -> str:
-    """One spelling per class: lower case, and VOC's name where COCO has another."""
+    """Spell a class in one way: in lower case, by VOC's name where COCO has another."""
     name = name.strip().lower()
     return COCO_TO_VOC_SPELLING.get(name, name)
 
@@ -88,7 +88,7 @@ class Category(Struct):
 
 
 class Annotations(Struct):
-    """What is read of an annotation file."""
+    """The part of an annotation file that is read."""
 
     images: list[Image]
     annotations: list[Annotation]
@@ -224,7 +224,7 @@ def load_voc(devkit: Path, split: str, year: int | None = None) -> DetectionSet:
     listing = base / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise UserError(f"{listing} is missing: pass VOCdevkit, and a year and a split that it has")
-    # Lists of a class say behind each name whether it is there.
+    # In the list of a class a number behind each name says whether the image shows it.
     stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")
@@ -247,7 +247,7 @@ def read_xml(xml: Path, image: Path) -> Sample:
         width, height = (int(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
         for item in root.findall("object"):
             labels.append(VOC_NAMES.index(item.findtext("name", "").strip()))
-            # VOC counts from 1.
+            # VOC counts pixels from 1.
             box = [float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS]
             if not (box[0] <= box[2] < math.inf and box[1] <= box[3] < math.inf):
                 raise ValueError(f"the box {box}")

@@ -34,7 +34,7 @@ def spread(items: Sequence[T], n: int) -> Sequence[T]:
 
 
 def spread_first(items: Sequence[T], n: int) -> list[T]:
-    """All items, but n at equal distances before the others."""
+    """Order items so that n at equal distances come before the others."""
     order = range(len(items))
     return [items[k] for k in dict.fromkeys([*spread(order, n), *order])]
 
@@ -151,7 +151,7 @@ class DetectionSet:
         return replace(self, samples=draw(self.samples, n, seed))
 
     def lines(self) -> Iterator[str]:
-        """What identifies each image and its objects."""
+        """Yield a line that identifies each image and its objects."""
         for s in self.samples:
             size = f"{s.width}|{s.height}"
             yield f"{s.image_id}|{s.path.name}|{size}|{s.labels.tolist()}|{s.boxes.tolist()}"
@@ -197,7 +197,7 @@ class DetectionSet:
 
 
 def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str], list[str]]:
-    """Which of the files that `listing` names are in the folder, and a note about the others.
+    """Find the files of a listing that are in the folder, and make a note about the others.
 
     Raises:
         UserError: None of them is there.
@@ -247,7 +247,7 @@ class LabelledSet:
         return replace(self, pictures=pictures, labels=self.labels[chosen])
 
     def lines(self) -> Iterator[str]:
-        """What identifies each image."""
+        """Yield a line that identifies each image."""
         for picture, index in zip(self.pictures, self.labels, strict=True):
             yield f"{picture.name}|{index}"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("AVIF", "JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch"]
-# The grey of the letterbox: half of 255 in darknet, and what Ultralytics has.
+# The grey of the letterbox in darknet, half of 255, and in Ultralytics.
 GREY, GREY_114 = 128, 114
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """Its name and what it shows: other folders may have pictures of the same name."""
+        """The name with a checksum: other folders may have pictures of the same name."""
         digest = ""
         if isinstance(self.source, np.ndarray):
             digest = hashlib.sha256(self.source.tobytes()).hexdigest()
@@ -114,7 +114,7 @@ def read_image(source: ImageSource, bgr: bool = False) -> np.ndarray:
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     try:
         image = ImageOps.exif_transpose(image)
-        # 16-bit greyscale, which convert("RGB") would clip to white.
+        # convert("RGB") would clip 16-bit greyscale to white.
         if image.mode.startswith("I"):
             return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16))
         if image.mode == "F":

@@ -23,7 +23,7 @@ from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 
-# A line needs so many columns; the column of the class, and the lengths of lines that have one.
+# The columns that a line needs, the column of the class, and the lengths of lines that have one.
 _LEAST, _CLASS, _WITH_CLASS = 6, 7, (8, 9)
 _PEDESTRIAN, _NO_CLASS = 1, -1
 
@@ -216,7 +216,7 @@ def _sequence(path: Path) -> VideoSequence:
     frames = frames_of(source)
     fps = frames.fps
     if not isinstance(source, Path):
-        # The seqinfo.ini of a sequence of images may say how many there are in a second.
+        # The seqinfo.ini of a sequence of images may name the frames per second.
         content = ConfigParser(interpolation=None)
         with suppress(ConfigError, ValueError):
             content.read(path / "seqinfo.ini")

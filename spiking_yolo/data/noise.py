@@ -13,11 +13,11 @@ from torch import Tensor
 FRAMES = 8
 SIDE = 8
 EVERY = 2
-# Share of the squares in which nothing moves and nothing is to be seen: their noise is the
-# camera's.
+# The noise is measured in this share of the squares, those that change least: there nothing moves
+# and nothing is to be seen.
 PLAIN = 0.25
-# The mean of |x| where x is normal with deviation 1. A median would be one of few whole numbers
-# where pixels are.
+# The mean of |x| for a normal x with deviation 1. The median of pixels, which are whole numbers,
+# would be too coarse.
 MEAN = math.sqrt(2 / math.pi)
 # A deviation below half a level of 8 bits is no noise.
 LEAST = 0.5
@@ -127,14 +127,14 @@ class NoiseFilter:
 
 
 def _images(x: Tensor) -> np.ndarray:
-    """[N, H, W, C] of a batch."""
+    """Return a batch as an array [N, H, W, C]."""
     return x.movedim(1, -1).contiguous().cpu().numpy()
 
 
 def follow(
     image: np.ndarray, mean: np.ndarray, sent: np.ndarray, level: Sequence[float]
 ) -> np.ndarray:
-    """What is to be sent of the next frame of a video, uint8. See NoiseFilter.
+    """Filter the next frame of a video, uint8. See NoiseFilter.
 
     Args:
         image: The frame, uint8 [H, W, C].

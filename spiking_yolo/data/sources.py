@@ -1,4 +1,4 @@
-"""What names images, folders, globs, lists, videos, addresses of streams and webcams.
+"""Words that name images, folders, globs, lists, videos, addresses of streams and webcams.
 
 Imports nothing heavy, so that a missing file is reported at once.
 """

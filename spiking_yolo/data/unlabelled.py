@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # The smallest sides of a crop, as shares of the picture's, for detectors and classifiers.
 SMALLEST_CROP = {"detect": 0.5, "classify": 0.8}
-# Shares of a detector's pictures that are cropped, or made of four: small objects become common.
+# Shares of a detector's pictures that are cropped, or made of four, so that small objects become
+# common.
 CROPPED, MOSAIC = 0.6, 0.5
 
 
@@ -173,8 +174,8 @@ class RandomClips(RandomPictures):
 
 
 def frame_times(frames: int) -> list[int]:
-    """When frames are shown: the time between them grows by one from the last pair backwards, up to
-    LONGEST.
+    """Choose when frames are shown: the time between them grows by one from the last pair
+    backwards, up to LONGEST.
     """
     steps = [min(k, LONGEST) for k in range(frames - 1, 0, -1)]
     return [0, *np.cumsum(steps).tolist()]
@@ -245,7 +246,7 @@ def _paste(frame: np.ndarray, part: np.ndarray, corner: np.ndarray) -> None:
 
 
 def _from_camera(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """What a camera sees that has moved by (x, y) pixels and come closer by log zoom."""
+    """Show an image to a camera that has moved by (x, y) pixels and come closer by log zoom."""
     if not motion.any():
         return image.copy()
     height, width = image.shape[:2]

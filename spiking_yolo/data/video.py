@@ -27,7 +27,7 @@ from spiking_yolo.io.files import atomic_write, regular
 UNKNOWN_FPS = 25.0
 # An address must answer within so many seconds.
 PATIENCE = 30.0
-# Every so many frames of a video, one is previewed.
+# One of so many frames of a video is previewed.
 PREVIEW = 10
 # Up to BLACK frames at the start give no thresholds while their pixels deviate by at most PLAIN.
 BLACK, PLAIN = 250, 8.0
@@ -149,7 +149,7 @@ def _upright(frame: Any) -> np.ndarray:
 def _open_webcam(source: str) -> Iterator[Video]:
     import cv2
 
-    # Its messages would stand beside our UserError.
+    # OpenCV's messages would stand beside our UserError.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(int(source))
     cv2.utils.logging.setLogLevel(level)

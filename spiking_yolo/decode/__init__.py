@@ -1,5 +1,5 @@
 """Head outputs -> boxes or classes. The defaults, which are here, import nothing heavy."""
 
-# Which boxes count where nothing is said: the smallest confidence, the largest overlap of two boxes
-# of a class, and how many an image has.
+# Defaults of the options that choose boxes: the smallest confidence, the largest overlap of two
+# boxes of a class, and how many an image has.
 CONF, IOU, MAX_DET = 0.25, 0.45, 300

@@ -1,4 +1,4 @@
-"""What is found in one image: boxes, or the best classes."""
+"""Detections in one image: boxes, or the best classes."""
 
 import operator
 from collections import Counter
@@ -32,7 +32,7 @@ class Detections:
         return len(self.confidence)
 
     def take(self, index: Tensor | slice) -> "Detections":
-        """Some of the boxes, by mask, positions or slice."""
+        """Take some of the boxes, by mask, positions or slice."""
         chosen = Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
         if self.track_id is None:
             return chosen
@@ -44,7 +44,7 @@ SAME = 0.5
 
 
 def same_objects(boxes: Detections, others: Detections) -> Tensor:
-    """Which boxes and which others are of one class and overlap by SAME or more, bool [n, m]."""
+    """Mark pairs of boxes that are of one class and overlap by SAME or more, bool [n, m]."""
     same_class = boxes.class_id[:, None] == others.class_id
     return same_class & (box_iou(boxes.xyxy, others.xyxy) >= SAME)
 

@@ -1,4 +1,4 @@
-"""Which boxes of a network's output count, as its user says it: checked, then applied."""
+"""The selection of boxes from a network's output, as its user asks for it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ class Selection:
         dropped.
         """
         boxes, scores = decode([output.cpu() for output in outputs], spec, self.conf)
-        # Within one input size around the image; an enormous box would cost NMS the precision of
+        # Clamp to one input size around the image: an enormous box would cost NMS the precision of
         # all others.
         boxes = boxes.clamp(-1, 2)
         results: list[Detections] = []
@@ -139,7 +139,7 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
     name = str(one).strip()
     if isinstance(one, str) and name in names:
         return list(names).index(name)
-    # Person, and COCO's tv where the network says tvmonitor.
+    # Names may differ in case, or be COCO's tv where the network says tvmonitor.
     (index,) = match_names([name], names)
     if isinstance(one, str) and index >= 0:
         return index

@@ -84,7 +84,8 @@ class Tracker:
         return replace(boxes, track_id=ids)
 
     def predict(self, boxes: Detections, share: float) -> Detections:
-        """Where the boxes of the last frame will be before the next: those in tracks move on.
+        """Predict where the boxes of the last frame will be before the next: those in tracks move
+        on.
 
         Args:
             boxes: What `update` gave for the last frame.
@@ -107,7 +108,7 @@ class Tracker:
                 boxes.xyxy.double().numpy(),
                 confidence=boxes.confidence.numpy(),
                 class_id=boxes.class_id.numpy(),
-                # It returns the boxes in another order.
+                # The library returns the boxes in another order.
                 data={"position": torch.arange(len(boxes)).numpy()},
             )
         )

@@ -63,7 +63,7 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
 
 # Left, top, right, bottom in pixels; right and bottom are exclusive.
 Rectangle = tuple[int, int, int, int]
-# Pixels of text that can be read.
+# Text of fewer pixels cannot be read.
 SMALLEST = 7
 # The place of a label, its text, and its colour.
 Label = tuple[Rectangle, str, Colour]
@@ -134,7 +134,7 @@ def draw_detections(image: np.ndarray, detections: Detections, names: Sequence[s
 def free_place(
     box: Rectangle, label: tuple[int, int], picture: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
-    """Where the label of a box hides as little as possible of the labels that are placed already:
+    """Find the place where the label of a box hides least of the labels that are placed already:
     above the box if there is room, else inside of it or below.
 
     Args:

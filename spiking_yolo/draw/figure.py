@@ -155,7 +155,7 @@ ALONE, ACROSS = 3.4, 2.24
 MARGIN, LINE, BAR, BELOW = 0.12, 0.17, 0.07, 0.47
 # Points of the labels of boxes, and inches of their height and of a character's width.
 LABEL, LABEL_HEIGHT, CHARACTER = 5.5, 0.11, 0.046
-# Names of layers on an axis, at most.
+# An axis has at most so many names of layers.
 TICKS = 40
 # The ratio of the largest value of a timeline to the smallest that has a colour of its own.
 RANGE = 1e5
@@ -273,7 +273,7 @@ def _draw_boxes(
         place = free_place(box, label, picture, taken)
         taken.append(place)
         left, top, _, bottom = place
-        # The most confident ones on top.
+        # The most confident boxes lie on top.
         order = 5 - k / len(corners)
         fill: dict[str, Any] = {
             "facecolor": hexadecimal(colours[k]),

@@ -193,7 +193,7 @@ class Graph:
 
     @cached_property
     def layers(self) -> tuple[Node, ...]:
-        """All that multiplies: convolutions, linear layers, products of feature maps; in order."""
+        """The nodes that multiply: convolutions, linear layers, products of feature maps."""
         return tuple([node for node in self.nodes if node.multiplies])
 
     def consumers(self) -> dict[str, list[Node]]:
@@ -227,7 +227,7 @@ class Graph:
 
 
 def product_fan_out(node: Node, right: Sequence[int]) -> tuple[int, int]:
-    """How many results of a product of feature maps each value of its operands enters.
+    """Count the results of a product of feature maps that each value of its operands enters.
 
     The multiply-accumulates are the values of either operand times their number.
 
@@ -388,7 +388,7 @@ _TITLES = {"attention_scores": "attention scores", "attend": "attention"}
 
 
 def layer_labels(graph: Graph) -> dict[str, str]:
-    """What pictures call every layer and activation: "conv 5".
+    """Name every layer and activation for pictures: "conv 5".
 
     Layers are numbered together, from 1; an activation has the number of the layer before it.
     """

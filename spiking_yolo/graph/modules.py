@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import attend, attention_scores, max_pool, quantised_relu
 
-# A leaf of the trace, since its padding depends on the size of the map.
+# max_pool is a leaf of the trace, since its padding depends on the size of the map.
 torch.fx.wrap("max_pool")
 Sides = tuple[int, int, int, int]
 

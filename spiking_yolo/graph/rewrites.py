@@ -269,7 +269,7 @@ def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     A linear map of a mean over time is the mean of the map, so they run only where the network's
     output is read. Products of two maps are not linear in both.
     """
-    # Nodes that something else reads.
+    # Nodes that are read by another node than those of the readout.
     others: set[str] = set()
     readout: list[Node] = []
     for node in reversed(graph.nodes):

@@ -174,7 +174,7 @@ def split(call: Call, x: str, *args: Any, **kwargs: Any) -> Split:
 
 def getitem(call: Call, source: str | Split, index: Any) -> str:
     if isinstance(source, tuple):
-        # A part of a split.
+        # The source is a split, and the index one of its parts.
         return call.emit("slice", source[0], slices=[[*source[1][index], 1]])
     if not isinstance(index, tuple):
         index = (index,)
@@ -297,7 +297,7 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     fused = fuse(traced, no_trace=True)
     assert isinstance(fused, fx.GraphModule)
     try:
-        # It prints a traceback before it raises.
+        # ShapeProp prints a traceback before it raises.
         with torch.no_grad(), redirect_stderr(StringIO()):
             ShapeProp(fused, fake_mode=FakeTensorMode()).propagate(example)
     except Exception as error:

@@ -21,7 +21,7 @@ from platformdirs import user_cache_path
 from spiking_yolo import __version__
 from spiking_yolo.errors import UserError, notice
 
-# Bytes of a text file, at most.
+# A text file has at most so many bytes.
 LONGEST = 1 << 28
 # A file is written in a folder with this prefix, beside where it goes. The folder has a lock, which
 # a process that is killed lets go of.
@@ -112,7 +112,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def _sweep(folder: Path) -> None:
-    """Once in a process, remove what killed ones have left in a folder and those in it; say so."""
+    """Remove, once in a process, what killed ones have left in a folder and in those below it."""
     removed = 0
     if folder not in _swept:
         _swept.add(folder)
@@ -215,7 +215,7 @@ def is_shipped(path: Path) -> bool:
 
 
 def command(name: str) -> str:
-    """What a user types for a command."""
+    """Return what a user types for a command."""
     return f"{PROGRAM} {name}"
 
 
@@ -247,6 +247,6 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """What was typed to run this process, without the folder of the program."""
+    """Return what was typed to run this process, without the folder of the program."""
     program = Path(sys.argv[0]).name
     return shlex.join([PROGRAM if program == "__main__.py" else program, *sys.argv[1:]])

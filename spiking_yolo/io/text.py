@@ -20,7 +20,7 @@ import msgspec
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write, read_bytes
 
-# The most characters.
+# The most characters of a label and of an error's message.
 LABEL, REASON = 80, 200
 # The most bytes of the stem of a file.
 FILE = 120
@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"\w[\w.+-]{0,99}")
 
 
 def printable(text: object) -> str:
-    """Text for a terminal or a record: what is not printable, line ends apart, becomes "?"."""
+    """Make text safe for a terminal: what is not printable, line ends apart, becomes "?"."""
     text = str(text)
     if text.isprintable():
         return text
@@ -164,7 +164,7 @@ def finite(value: Any, digits: int | None = None) -> Any:
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """One entry per number: keys of nested mappings are joined by points, as in energy_mJ.fp32."""
+    """Flatten nested mappings, whose keys are joined by points, as in energy_mJ.fp32."""
     entries: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, Mapping):

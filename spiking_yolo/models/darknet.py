@@ -168,7 +168,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "swish": nn.SiLU,
     "mish": nn.Mish,
 }
-# Keys of AlexeyAB's fork alone.
+# Keys that only AlexeyAB's fork has.
 FORK_KEYS = {"scale_x_y", "new_coords", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"}
 FORK_KEYS |= {"letter_box", "mosaic", "cutmix"}
 
@@ -245,7 +245,7 @@ def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
         case "dropout" | "cost":
             return nn.Identity()
         case "detection":
-            # It reads the map as a flat vector, channel by channel.
+            # The head reads the map as a flat vector, channel by channel.
             return nn.Flatten() if len(inputs[0]) > 1 else nn.Identity()
         case "region" | "yolo":
             return nn.Identity()

@@ -74,7 +74,7 @@ class HeadSpec:
         head = HEADS[self.kind]
         if conf is None or head.bound is None or len(x) > 1:
             return head.decode(x, self, imgsz)
-        # A little more, since a sigmoid may differ in its last bit.
+        # The bound is a little lower, since a sigmoid may differ in its last bit.
         sure = head.bound(x, self)[0].sigmoid() >= conf * (1 - 1e-5)
         row, column = sure.nonzero(as_tuple=True)
         cells = Cells(column[None].to(x), row[None].to(x), *sure.shape)
@@ -130,7 +130,9 @@ class Cells(NamedTuple):
     def every(cls, x: Tensor) -> Self:
         """All cells of a map [..., H, W]."""
         height, width = x.shape[-2:]
-        return cls(*grid(x, height, width), height, width)
+        column = torch.arange(width, dtype=x.dtype, device=x.device)[None]
+        row = torch.arange(height, dtype=x.dtype, device=x.device)[:, None]
+        return cls(column, row, height, width)
 
 
 ANCHORED: dict[str, Any] = {
@@ -164,9 +166,8 @@ def yolov1(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
         classes = classes.sigmoid()
         confidence = confidence.sigmoid()
         boxes = torch.cat([boxes[..., :2].sigmoid(), boxes[..., 2:]], -1)
-    height, width = boxes.shape[1:3]
-    col, row = grid(boxes, height, width)
-    cx = (boxes[..., 0] + col[..., None]) / width
+    column, row, height, width = Cells.every(boxes[..., 0, 0])
+    cx = (boxes[..., 0] + column[..., None]) / width
     cy = (boxes[..., 1] + row[..., None]) / height
     size = boxes[..., 2:]
     if head.sqrt:
@@ -235,13 +236,6 @@ def yolov8(x: Tensor, head: HeadSpec, imgsz: Size, cells: Cells | None = None) -
     cx, cy = column + 0.5, row + 0.5
     sides = (cx - left) / width, (cy - top) / height, (cx + right) / width, (cy + bottom) / height
     return torch.stack(sides, 3).flatten(1, 2), classes.sigmoid().flatten(1, 2)
-
-
-def grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Column numbers [1, W] and row numbers [H, 1]."""
-    col = torch.arange(width, dtype=like.dtype, device=like.device)
-    row = torch.arange(height, dtype=like.dtype, device=like.device)
-    return col[None, :], row[:, None]
 
 
 def corners(cx: Tensor, cy: Tensor, w: Tensor, h: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from spiking_yolo.io.text import did_you_mean, read_json_file
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a network achieves with a calibration of signed-digits, at T = 1, in percent.
+    """The accuracy of a network with a calibration of signed-digits, at T = 1, in percent.
 
     Attributes:
         calibration: Its name.
@@ -75,7 +75,7 @@ class Index:
 
 @cache
 def index() -> Index:
-    """All that it holds. Raises UserError if it is missing."""
+    """Read the index. Raises UserError if it is missing."""
     return read_json_file(shipped("weights") / "index.json", Index)
 
 

@@ -176,7 +176,7 @@ def load_ann(
 LFS = b"version https://git-lfs"
 # Suffix -> what a file is.
 KINDS = {".weights": "darknet", ".safetensors": "safetensors", ".pt": "pickle", ".onnx": "onnx"}
-# Their files have the names of the classes.
+# Files of these kinds hold the names of the classes.
 OWN_NAMES = ("safetensors", "pickle")
 
 

@@ -51,7 +51,8 @@ class Record:
 
 
 def read_objects(path: Path) -> Any:
-    """What torch.save wrote, with Records in place of objects other than tensors and containers.
+    """Read what torch.save wrote, with Records in place of objects other than tensors and
+    containers.
 
     Raises:
         UserError: The file is damaged, or no file of torch.save.
@@ -155,7 +156,7 @@ OPTIONS = ("add", "d", "n", "num_heads", "area", "scale")
 class Builder:
     """Builds modules from Records."""
 
-    # Modules so far.
+    # The number of modules so far.
     count = 0
 
     def build(self, record: Any, name: str) -> nn.Module:
@@ -287,7 +288,7 @@ def _network_of(saved: Any, sized: bool) -> tuple[RawHeads, Spec]:
 
 
 def _branches(head: Any, name: str) -> tuple[str, ...]:
-    """Which modules of a head predict boxes and classes. Raises UserError for another head."""
+    """Find the modules of a head that predict boxes and classes. Raises UserError without them."""
     kind = head.name.rsplit(".", 1)[-1]
     modules = {key for key, value in head.state["_modules"].items() if value is not None}
     for branches in BRANCHES:
@@ -308,7 +309,7 @@ def _leave_masks_out(convs: Any, state: Mapping[str, Any]) -> None:
 
 
 def _sources(record: Any, i: int) -> int | list[int]:
-    """Which layers the i-th reads. Raises UserError for one that does not come before it."""
+    """Return the layers that the i-th reads. Raises UserError for one that comes later."""
     source = record.state["f"]
     indices = source if isinstance(source, list) else [source]
     if not all(type(k) is int and (k == -1 or -i <= k < i) for k in indices) or not indices:
@@ -319,7 +320,7 @@ def _sources(record: Any, i: int) -> int | list[int]:
 def _heads(
     state: Mapping[str, Any], branches: tuple[str, ...], maps: int
 ) -> tuple[tuple[HeadSpec, ...], int]:
-    """How each of the maps is decoded, and the stride of the coarsest in pixels."""
+    """Return the HeadSpec of each map, and the stride of the coarsest in pixels."""
     strides = tensor_of(state["stride"], "the head's stride")
     classes = state["nc"]
     # Sizes of images are multiples of STRIDE wherever nothing else is said.

@@ -218,7 +218,7 @@ class ExportedConvolution(WholeConvolution):
                 sums.append(F.conv2d(part, levels.float(), None, *geometry(a)))
         whole = sum((each.to(torch.int32) for each in sums[1:]), sums[0].to(torch.int32))
         if self.border is not None:
-            # Before what is larger than 2^24 is rounded, as in the package.
+            # The border is added before sums above 2^24 are rounded, as in the package.
             whole = whole + self.border.whole().to(torch.int32)
         return whole.float()
 
@@ -320,7 +320,7 @@ def detections(outputs: Sequence[Tensor], spec: Spec, selection: Selection) -> T
     columns = [image, *boxes[image, box].unbind(1), by_class[image, row, box], class_id]
     found = torch.stack([column.float() for column in columns], 1)
     found = found[found[:, 5].argsort(descending=True)]
-    # Suppression has max_det of each class.
+    # Suppression leaves up to max_det boxes of each class.
     of_image = (found[:, :1] == torch.arange(boxes.shape[0], device=boxes.device)).long()
     rank = (of_image.cumsum(0) * of_image).sum(1)
     return found[rank <= selection.max_det]
@@ -346,7 +346,7 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
             dynamic_shapes=tuple(moving),
             custom_translation_table=operators.TRANSLATIONS,
             opset_version=operators.OPSET,
-            # Its rewriting rules would take minutes.
+            # The exporter's rewriting rules would take minutes.
             optimize=False,
             verbose=False,
         )

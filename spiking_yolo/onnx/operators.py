@@ -17,7 +17,7 @@ from torch import Tensor
 from spiking_yolo.integer.neuron import power_of_two
 from spiking_yolo.spikes import counting
 
-# 17 lacks the bitwise operators. Its types are wider than those of what is built here.
+# Opset 17 lacks the bitwise operators.
 OPSET = 18
 op: Any = opset18
 # The numbers 0..15 of which counting.MORE is 1, and -1, as bits. OpenVINO 2026.4 shifts numbers of
@@ -71,7 +71,7 @@ def _onnx_count_binary_digits(n: Any) -> Any:
 
 
 def _ones(x: Any) -> Any:
-    """How many bits are 1, as in counting."""
+    """Count the bits that are 1, as in counting."""
     x = op.Sub(x, op.BitwiseAnd(_shifted(x, 1), _unsigned(0x55555555)))
     pairs = _unsigned(0x33333333)
     x = op.Add(op.BitwiseAnd(x, pairs), op.BitwiseAnd(_shifted(x, 2), pairs))

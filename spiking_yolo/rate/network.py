@@ -192,7 +192,7 @@ class SpikingNetwork:
             if progress is not None:
                 progress(self.t)
         if self.t < T:
-            # Nothing changes up to T.
+            # The network has settled: nothing changes up to T.
             last = self.snapshot(maps)
             for t in times:
                 if t >= self.t:
@@ -219,7 +219,7 @@ class SpikingNetwork:
         # The input of the linear end, summed over the steps.
         self._sums: dict[str, Tensor] = {}
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        # The last step in which a neuron sent something, by image; at least 1.
+        # Image -> the last step in which a neuron sent something, at least 1.
         self._active = torch.zeros_like(self._updates, dtype=torch.int64)
         self._shapes: dict[str, torch.Size] = {}
         self._constant: dict[str, Tensor] = {}
@@ -296,7 +296,7 @@ class SpikingNetwork:
         return counts
 
     def _sent_by_image(self, name: str) -> Tensor:
-        """What the input node of this name sends in this step."""
+        """Return what the input node of this name sends in this step."""
         if self.plan.differential:
             return self._image if self.t == 1 else torch.zeros_like(self._image)
         if self.recipe.encoding.input == "analogue":

@@ -1,4 +1,4 @@
-"""Everything between the layers of neurons: linear maps, max pooling, data movement.
+"""The nodes between the layers of neurons: linear maps, max pooling, data movement.
 
 Max pooling is of running sums of currents or spikes, exact for any geometry and signed input.
 """

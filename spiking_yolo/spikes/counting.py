@@ -21,7 +21,7 @@ Counting = Literal["spikes", "digits", "messages"]
 
 
 class Counts(NamedTuple):
-    """Something in each of the three countings: events per neuron, or a sum over neurons or
+    """A quantity in each of the three countings: events per neuron, or a sum over neurons or
     images.
     """
 
@@ -40,12 +40,12 @@ class Counts(NamedTuple):
         return cls(*map(f, *counts))
 
     def stacked(self) -> Tensor:
-        """All three in one tensor, [3 * N, ...]; of [N, ...] each."""
+        """Stack all three, [N, ...] each, in one tensor [3 * N, ...]."""
         return torch.cat(self)
 
     @classmethod
     def unstacked(cls, values: Tensor) -> Self:
-        """What `stacked` made, or what was computed of it for each of its rows."""
+        """Split what `stacked` made, or what was computed from it row by row."""
         return cls(*values.chunk(3))
 
     def of_image(self, k: int) -> dict[str, float]:
@@ -131,19 +131,19 @@ class Tally:
 
 @operator
 def count_digits(n: Tensor) -> Tensor:
-    """How many digits of n are not zero: the ones of n xor 3n (Prodinger 2000)."""
+    """Count the digits of n that are not zero: the ones of n xor 3n (Prodinger 2000)."""
     x = n.abs().to(torch.int32)
     return _ones_(x.bitwise_xor_(x * 3)).to(n.dtype)
 
 
 @operator
 def count_binary_digits(n: Tensor) -> Tensor:
-    """How many ones whole numbers n >= 0 have in base two."""
+    """Count the ones of whole numbers n >= 0 in base two."""
     return _ones_(n.to(torch.int32)).to(n.dtype)
 
 
 def _ones_(x: Tensor) -> Tensor:
-    """How many bits of int32 x >= 0 are 1; x is used up."""
+    """Count the bits of int32 x >= 0 that are 1; x is overwritten."""
     x -= (x >> 1).bitwise_and_(0x55555555)  # how many in each pair of bits,
     y = (x >> 2).bitwise_and_(0x33333333)
     x &= 0x33333333

@@ -1,4 +1,4 @@
-"""How a layer's tensors lie in memory, and what a number in them is worth.
+"""The layout of a layer's tensors in memory, and the value of a number in them.
 
 In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. Neurons compute element by
 element, so the rows of a layer can be processed in any portions.
@@ -26,7 +26,7 @@ def empty(shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def rows(x: Tensor) -> Tensor:
-    """[N, C, H, W] as [N * H * W, C], and [N, C] as it is: a view where channels come last in
+    """View [N, C, H, W] as [N * H * W, C], and [N, C] as it is: a view where channels come last in
     memory, else a copy.
     """
     x = x.movedim(1, -1).contiguous()

@@ -1,4 +1,4 @@
-"""What a run costs: multiply-accumulates of the ANN, synaptic operations of the SNN.
+"""The costs of a run: multiply-accumulates of the ANN, synaptic operations of the SNN.
 
 Both are cut at the borders: neither what a kernel multiplies with padding nor what a spike sends
 beyond the map counts.
@@ -23,7 +23,7 @@ Sizes = Mapping[str, Sequence[int]]
 
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
-    """How many outputs an event at each input position of a convolution reaches: float64 [height,
+    """Count the outputs that an event at each input position of a convolution reaches: [height,
     width]. Padding cuts them at the border, stride thins them.
     """
     a = node.attrs
@@ -72,7 +72,7 @@ def events(graph: Graph, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _moved(node: Node, arrived: Sequence[Tensor]) -> Tensor:
-    """What a node without weights hands on of the events that arrive."""
+    """Compute the events that a node without weights hands on."""
     if node.op == "add" and arrived[0].shape != arrived[1].shape:
         arrived = [events.sum(1, keepdim=True) for events in arrived]
     if node.op == "avg_pool":
@@ -179,7 +179,7 @@ def costs_of_events(
 
 
 class EventCosts:
-    """What the events of a network cost.
+    """The costs of the events of a network.
 
     Args:
         graph: The network.
@@ -228,7 +228,7 @@ class EventCosts:
             for name in sizes:
                 each = [kind[name].flatten().double() for kind in kinds]
                 columns[name] = torch.stack(each, 1).to(device)
-            # One assignment, since threads share them.
+            # Threads share them, so they are set by one assignment.
             self._columns.setdefault(key, columns)
         return self._columns[key]
 

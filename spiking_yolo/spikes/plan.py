@@ -1,5 +1,5 @@
-"""What is known of a network before it runs: which nodes are computed when, and what each layer may
-rely on.
+"""The plan of a network before it runs: which nodes are computed when, what each layer may rely on,
+and which channels are counted together.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ from spiking_yolo.recipe import Recipe
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What one layer of neurons may rely on.
+    """Facts that one layer of neurons may rely on.
 
     reads_sums: what it receives is the sum of its input so far, which the max pooling before it
     keeps, and not the input of a step. constant: it receives the same current in every step, and
@@ -26,7 +26,7 @@ class LayerPlan:
 
 
 class NetworkPlan:
-    """Which nodes of a graph are computed when.
+    """The order in which the nodes of a graph are computed.
 
     Attributes:
         graph: The network as it is simulated, with max pooling before the neurons where the recipe
@@ -88,7 +88,8 @@ Ends = Mapping[str, Sequence[int]]
 def segments(
     graph: Graph, channels: Mapping[str, int], senders: Collection[str], sliced: Collection[str]
 ) -> dict[str, list[int]]:
-    """Where the segments of the channels of every sender end.
+    """Find where the segments of the channels of every sender end: no slice tells the channels of
+    one segment apart, so their events are counted together.
 
     Args:
         graph: The network.
@@ -96,7 +97,7 @@ def segments(
         senders: The nodes that send events.
         sliced: The nodes of whose events a slice is taken, directly or after other nodes.
     """
-    # Sum of which a slice is taken -> where the segments of one of its maps end.
+    # A sum of which a slice is taken -> where the segments of one of its maps end.
     edges: dict[str, set[int]] = {}
     while True:
         ends: dict[str, list[int]] = {}
@@ -122,8 +123,8 @@ def _cuts(
     senders: Collection[str],
     edges: Mapping[str, set[int]],
 ) -> set[int]:
-    """Where slices, and the `edges` of sums, cut the channels of a sender, as far as its events
-    move.
+    """Find where slices, and the `edges` of sums, cut the channels of a sender, as far as its
+    events move.
     """
     cuts: set[int] = set()
     # Node -> the channels at which those of the sender begin.
@@ -152,7 +153,7 @@ def of_segments(graph: Graph, ends: Ends) -> Graph:
 
 
 def _of_nodes(graph: Graph, ends: Ends) -> tuple[list[Node], Ends]:
-    """Its nodes, and where the segments of those end that hand events on."""
+    """Return the nodes, and where the segments of those end that hand events on."""
     known = dict(ends)
     nodes: list[Node] = []
     for node in graph.nodes:

@@ -84,7 +84,7 @@ class Snapshot:
         maps: bool = False,
         spent: Mapping[str, Tensor] | None = None,
     ) -> "Snapshot":
-        """What the counts so far amount to.
+        """Compute a snapshot from the counts so far.
 
         Args:
             t: Steps with this image.
@@ -117,7 +117,8 @@ class Snapshot:
             count = (spikes or {}).get(node.name)
             if count is None:
                 count = Counts.unstacked(counts[node.name]).spikes
-            # Neurons without a place, or of a softmax, which belong to pairs of places, have none.
+            # There is no map of neurons without a place, nor of a softmax, whose neurons belong to
+            # pairs of places.
             if count.ndim == 4 and not node.phi.softmax:
                 per_position = neurons[node.name] / count[0, 0].numel()
                 spike_maps[node.name] = (count.sum(1) / per_position).float()

@@ -12,8 +12,8 @@ from helpers.video import walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps import calibrate_run
 from spiking_yolo.apps.calibrate import CalibrateOptions
+from spiking_yolo.apps.calibrate import run as calibrate_run
 from spiking_yolo.convert.calibration_file import (
     CalibrationFile,
     CalibrationResult,

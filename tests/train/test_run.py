@@ -103,7 +103,7 @@ def test_the_command_calibrates_and_says_what_comes_next(squares, monkeypatch, c
     assert lines[-2] == "looking for thresholds" and "signed-digits" in lines[-1]
     # Which wants the statistics and the file of the default method.
     load(weights)
-    monkeypatch.setattr("spiking_yolo.apps.calibrate_run.calibrate_trained", refuse)
+    monkeypatch.setattr("spiking_yolo.apps.calibrate.run.calibrate_trained", refuse)
     assert call_cli([*command, "--name", "refused"]) == 1
     out, err = capsys.readouterr()
     assert err == "not calibrated: no\n" and "calibrating on training images" in out

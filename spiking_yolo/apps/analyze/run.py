@@ -223,7 +223,7 @@ class LayerTotals:
         return math.sqrt(square / self.ann) if self.ann else math.nan
 
     def shares(self) -> dict[str, float]:
-        """What each part contributes to the relative error; the shares add up to it.
+        """Return the share of each part in the relative error, which they add up to.
 
         A share is the projection of the part on the whole error: negative where a part makes the
         error smaller.

@@ -66,7 +66,7 @@ def layers(converted: Converted, frames: Sequence[Tensor], warm: int) -> Rows:
         for one in state.timings():
             spent[-1][one.kind] += one.nanoseconds
             seen.setdefault(one.name, []).append(one)
-        # The filter of noise, what the reference computes, heads.
+        # The rest is the noise filter, the steps that PyTorch computes, and the heads.
         spent[-1]["outside of C"] = total - spent[-1].total()
     result: Rows = {kind: {"ms": median(one[kind] for one in spent) / 1e6} for kind in spent[0]}
     kernels: dict[str, list[list[float]]] = {}
@@ -83,14 +83,14 @@ def layers(converted: Converted, frames: Sequence[Tensor], warm: int) -> Rows:
 
 
 def growth(timings: Sequence[Timing]) -> list[float]:
-    """What GROWTH names, of a layer in some frames."""
+    """Compute the figures that GROWTH names for a layer in some frames."""
     last = timings[-1]
     changed = median(one.entries for one in timings) / last.groups
     each, everywhere = last.groups * last.rate / 1e6, last.dense / 1e6
     return [last.groups, 100 * changed, last.rate, each / 10, everywhere, 100 * everywhere / each]
 
 
-# The first frames of a video, which build what the later ones use.
+# The first frames of a video do not count: they build what the later ones use.
 WARM = 3
 # Seconds by the clock and of the CPU, of all threads, [2].
 Seconds = np.ndarray
@@ -99,7 +99,7 @@ HIDDEN = ("steps", "ratios")
 
 
 def figures(spent: Sequence[Seconds], beside: Sequence[Seconds], steps: int) -> dict[str, Any]:
-    """What benchmark.json has of one case.
+    """Compute the figures of one case for benchmark.json.
 
     Ratios, of one step to the reference, are medians of the ratios, which a machine that is busy
     for a while does not move.
@@ -128,7 +128,7 @@ def seconds(f: Callable[[], Any], device: torch.device) -> tuple[Seconds, Any]:
 
 
 def now(device: torch.device) -> Seconds:
-    """Both clocks, when the device has done its work."""
+    """Read both clocks once the device has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return np.array((time.perf_counter(), time.process_time()))
@@ -235,7 +235,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
             if part == "one_step" and converted is not first:
                 continue
             network, T = converted.network(device), 1 if part == "one_step" else options.T
-            # It may have settled before T steps.
+            # A network may settle before T steps.
             runs[name] = lambda network=network, T=T: network.run(x, T).steps
         results[part] = interleaved(runs, reference, options.repeats, device, pause=pause)
     return results
@@ -256,7 +256,7 @@ def clip_of(converted: Converted, options: BenchmarkOptions) -> list[Tensor]:
 def modes(
     converted: Converted, clip: list[Tensor], photograph: Tensor, options: BenchmarkOptions
 ) -> dict[str, Callable[[], int]]:
-    """How frames are computed -> what computes the next, whose state stays, behind WARM frames."""
+    """Mode of a stream -> a function that computes its next frame, after WARM frames."""
     network = converted.network(options.device)
     streams = {"default": Stream(network)}
     if converted.recipe.keeps_frames:
@@ -269,7 +269,7 @@ def modes(
 
 
 def later_frames(stream: Callable[[Tensor], Any], frames: list[Tensor]) -> Callable[[], int]:
-    """What computes the next frame whenever it is called; WARM frames have been computed."""
+    """Compute WARM frames, and return a function that computes the next one at each call."""
     for frame in frames[:WARM]:
         stream(frame)
     later = iter(frames[WARM:])

@@ -74,7 +74,7 @@ SHA512 = (
 )
 # The program, which includes the code that starts its threads, and the compiled kernels.
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-# Seconds.
+# npm may take so many seconds.
 PATIENCE = 600
 
 
@@ -112,7 +112,7 @@ def _fetch(target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, atomic_write(target) as temporary:
         call = ["npm", "pack", wanted, "--ignore-scripts", "--pack-destination", folder]
         try:
-            # Its own folder, so that no settings of a project beside it apply.
+            # npm runs in a folder of its own, so that no settings of a project beside it apply.
             subprocess.run(call, cwd=folder, check=True, capture_output=True, timeout=PATIENCE)
         except (OSError, subprocess.SubprocessError) as error:
             raise UserError(
@@ -122,7 +122,7 @@ def _fetch(target: Path) -> None:
         shutil.copyfile(Path(folder) / f"{PACKAGE}-{VERSION}.tgz", temporary)
 
 
-# Nothing is loaded from elsewhere.
+# The page may load nothing from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'"
     " blob:; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:"

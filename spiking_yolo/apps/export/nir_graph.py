@@ -172,7 +172,7 @@ class _Writer:
             metadata = {"reset": self.converted.recipe.neuron.reset}
             written = self.nir.IF(ones, ones, np.zeros_like(ones), metadata=metadata)
         elif node.op == "flatten":
-            # Counted from the end, so that it says the same with and without a batch dimension.
+            # Axes count from the end, so that they hold with and without a batch dimension.
             whole = np.array(self.sizes[node.inputs[0]][1:])
             written = self.nir.Flatten({"input": whole}, start_dim=-len(whole), end_dim=-1)
             if unit is not None:

@@ -210,8 +210,8 @@ class PhotographsPage(Page):
         }
 
     def _layer(self, layer: LayerSize, seen: Observation) -> dict[str, Any]:
-        """Its size; and by step: spikes and digits that the neurons sent, operations that the
-        layer received. None at an output, or where the input is analogue.
+        """Describe a layer: its size and, by step, spikes and digits that its neurons sent and
+        operations that it received; None at an output, or where the input is analogue.
         """
         steps = [seen.steps[t] for t in self.run.steps]
         neurons = seen.neurons_by_layer.get(layer.neurons or "", 0)

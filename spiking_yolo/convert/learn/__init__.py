@@ -1,3 +1,3 @@
-"""What is learned from photographs: statistics of activations, the sensitivity of the output, and
-training of neurons.
+"""Learning from photographs: statistics of activations, the sensitivity of the output, and training
+of neurons.
 """

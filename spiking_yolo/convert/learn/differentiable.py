@@ -76,7 +76,8 @@ class CompleteNetwork:
         self.least = least or {}
         self._sizes = sizes = shapes(self.graph, *imgsz)
         self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
-        # Max pooling that reads neurons, and sends events of its own -> the activation.
+        # Max pooling that reads neurons, and sends events of its own -> the activation of these
+        # neurons.
         self._pools: dict[str, str] = {}
         for node in self.graph.nodes:
             if node.op == "max_pool" and node.inputs[0] in self.sites:
@@ -123,8 +124,8 @@ class CompleteNetwork:
         sent: Sent | None,
         counted: bool = True,
     ) -> Answer:
-        """What a call returns, from rounded weights and tied values. counted: Whether operations
-        are.
+        """Compute a call from rounded weights and tied values. counted: Whether operations are
+        counted.
         """
         before = dict(sent or {})
         results: dict[str, Tensor] = {}
@@ -198,7 +199,7 @@ def network_of(graph: Graph, spec: Spec, recipe: Recipe, least: Tensors) -> Comp
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """How many thetas make up a value, beyond the resting value. [N, C, ...]."""
+    """Count the thetas in a value [N, C, ...], beyond the resting value."""
     n = value / per_channel(parameters["theta"], value)
     if "rest" in parameters:
         n = n - per_channel(parameters["rest"], value)
@@ -247,7 +248,7 @@ def relative_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
-    """What the outputs of a detector mean, each part in a unit of its own.
+    """Decode the outputs of a detector, each part in a unit of its own.
 
     A score p in standard deviations, sqrt(p (1 - p)): half the square of a change is then the
     Kullback-Leibler divergence. The sides of a box in widths and heights of it, times the root of
@@ -261,7 +262,7 @@ def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
 
 
 def measure_of(spec: Spec) -> Measure:
-    """What the error of a network is measured in."""
+    """Choose the measure of a network's error."""
     if spec.task == "detect":
         return partial(boxes_and_scores, spec=spec)
     return relative_outputs
@@ -275,7 +276,7 @@ def sensitivity(
     measure: Measure = relative_outputs,
     progress: Callable[..., Any] = lambda *_: None,
 ) -> dict[str, Tensor]:
-    """How much unit noise in each activation changes the output, [C] by activation.
+    """Measure how much unit noise in each activation changes the output, [C] by activation.
 
     S[l, c] = E[(d (v . measure(outputs)) / d a[l, c])^2]. v is standard normal, so that one
     backward pass measures all outputs at once (Hutchinson 1990); the mean is over images, positions
@@ -304,7 +305,7 @@ def sensitivity(
                 torch.stack(products).sum(), list(activations.values()), retain_graph=k < PROBES - 1
             )
             for name, gradient in zip(activations, gradients, strict=True):
-                # Nothing is known of a box whose exponential overflows.
+                # The gradient of a box whose exponential overflows is not known and counts as 0.
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
                 total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
                 sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
@@ -398,5 +399,5 @@ def scaled_to(
 
 
 def few_of(images: Sequence[Tensor], count: int = FEW) -> Sequence[Tensor]:
-    """Some of the batches, at equal distances."""
+    """Choose some of the batches, at equal distances."""
     return spread(images, max(1, count // len(images[0])))

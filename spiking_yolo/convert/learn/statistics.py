@@ -33,7 +33,7 @@ def edges() -> Tensor:
 
 @dataclass
 class Histogram:
-    """Both signs of one node's pre-activations, per channel.
+    """A histogram of one node's pre-activations of both signs, per channel.
 
     counts: int64 [2, C, BINS], of positive values and of magnitudes of negative ones; exact zeros
     are in neither. exponent: int64 [C]; all magnitudes are at most 2^exponent. minimum, maximum:
@@ -55,8 +55,8 @@ class Histogram:
     def update(self, x: Tensor) -> None:
         """Count a batch of pre-activations, [N, C, ...]."""
         x = x.detach().transpose(0, 1).flatten(1).float().contiguous()
-        # Whole numbers take a fifth of the time: a float is a sign, an exponent and a fraction, and
-        # its bits without the sign are in the order of its magnitude.
+        # Counting by whole numbers takes a fifth of the time: a float is a sign, an exponent and a
+        # fraction, and its bits without the sign are in the order of its magnitude.
         bits = x.view(torch.int32)
         magnitude = bits & 0x7FFFFFFF
         top = (magnitude.amax(1) >> 23) + _NONE
@@ -112,7 +112,7 @@ PER_CHANNEL = {"exponent": torch.int16, "minimum": torch.float32, "maximum": tor
 
 
 def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
-    """Their tensors, one channel behind the other."""
+    """Pack histograms into tensors, one channel behind the other."""
     counts = torch.cat([h.counts for h in histograms], 1).numpy()
     # The lowest bytes come first, then all second ones, ...: bz2 unpacks them in half the time.
     planes = np.ascontiguousarray(counts, "<i8").reshape(-1, 1).view(np.uint8).T

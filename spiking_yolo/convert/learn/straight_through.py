@@ -38,7 +38,7 @@ def fire_with_gradients(
     before: Tensor | None = None,
     dead_zone: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """What a layer of neurons has sent: its values, and the operations per MAC, [N].
+    """Compute the values that a layer of neurons has sent, and the operations per MAC, [N].
 
     value = (n + rest) * theta, with n = round(phi(z + bias) / theta + initial - 1/2 - rest) the
     number of thetas that are sent, at costs of digits(n). In a later frame m thetas are sent
@@ -54,7 +54,7 @@ def fire_with_gradients(
     """
     shape, channels = z.shape[2:], z.shape[1]
     if phi.softmax:
-        # Its axis is the last one.
+        # The axis of a softmax is the last one, so it comes before channels are moved there.
         z, phi = phi(z), IDENTITY
     own: list[Tensor] = []
     for key in ("theta", "initial", "bias", "rest"):
@@ -75,8 +75,8 @@ def fire_with_gradients(
 
 
 def _plain(z: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
-    """What `fire_with_gradients` does, with PyTorch: z and m are rows, [N, positions, C], and costs
-    [positions, C or 1]. settings: As of `_Fire`.
+    """Do with PyTorch what `_Fire` does: z and m are rows, [N, positions, C], and costs
+    [positions, C or 1]. settings: The arguments that `_Fire` takes after z.
     """
     theta, initial, bias, rest, m, cost, phi, slack, dead_zone = settings
     if m is None:
@@ -84,7 +84,7 @@ def _plain(z: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
     # The value that was sent before does not change with theta.
     constant = (m * theta).detach()
     due = (phi(z + bias) - constant) / theta + (initial - 0.5 - rest)
-    # Beyond 8 bits, nothing changes what is sent.
+    # A neuron sends at most what 8 bits hold, whatever is due beyond that.
     due = due.clamp(-LARGEST - m, LARGEST - m)
     with torch.no_grad():
         change = send(due, m, slack, dead_zone) - m
@@ -92,7 +92,7 @@ def _plain(z: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
     if cost is None:
         return value, z.new_zeros(len(z))
     digits = straight_through(count_digits(change), smooth_digits(due / (1 + 2 * dead_zone)))
-    # A threshold that is searched would depend on the order of sums.
+    # Sums in double: a search for thresholds would amplify differences by their order.
     return value, (digits * cost).double().sum((1, 2)).to(z.dtype)
 
 

@@ -29,7 +29,7 @@ from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
 # A run compares its state on the validation pictures so often.
 COMPARISONS = 10
-# Percent of the error that a percent of operations is worth, of pictures and of later frames.
+# One percent of operations is worth so many percent of the error, for pictures and later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
 # GAIN says how fast the logarithms of all thetas follow the share by which a batch exceeds the
 # goal, in units of their learning rate.
@@ -38,7 +38,7 @@ GAIN = 7.0
 
 @dataclass(frozen=True)
 class Shares:
-    """What counts in the loss: the shares of the errors of outputs, scores and boxes.
+    """The shares of the errors of outputs, scores and boxes in the loss.
 
     power: A box counts by this power of its best score.
     """
@@ -50,12 +50,12 @@ class Shares:
 
 
 OF_CLASSES = Shares(1 / 4, 3 / 4)
-# Detectors that are tuned have this.
+# The loss of detectors that are tuned and whose heads were not trained by overlap.
 OF_BOXES = Shares(1 / 5, 3 / 5, 1 / 5)
 
 
 def shares_of(spec: Spec) -> Shares:
-    """What counts in the loss of a network.
+    """Choose the shares in the loss of a network.
 
     Boxes count where those of a head were trained by overlap. Where they are not suppressed, one
     place speaks for an object, so that they count by the square of their score, and outputs little.
@@ -71,7 +71,7 @@ def shares_of(spec: Spec) -> Shares:
 
 @dataclass(frozen=True)
 class Plan:
-    """How something is trained.
+    """The shares and learning rates of a training.
 
     Attributes:
         shares: Shares of the terms of the loss.
@@ -98,7 +98,7 @@ class Plan:
 
 
 def plan_of(recipe: Recipe, spec: Spec) -> Plan:
-    """How the calibration of a recipe is trained."""
+    """Choose how the calibration of a recipe is trained."""
     shares = shares_of(spec)
     if recipe.calibration.kind != "tuned":
         return Plan(shares)
@@ -109,7 +109,7 @@ def plan_of(recipe: Recipe, spec: Spec) -> Plan:
 
 @dataclass(frozen=True)
 class State:
-    """What training has learned by a step.
+    """The parameters that training has learned by a step, and their figures.
 
     Attributes:
         neurons: Parameters of every layer of neurons.
@@ -124,7 +124,7 @@ class State:
 
 @dataclass(frozen=True)
 class Session:
-    """How long a training runs, and who hears of it.
+    """The duration of a training, and functions that it reports to.
 
     Attributes:
         seconds: Time for all of it; None: the recipe's steps.
@@ -142,7 +142,7 @@ class Session:
 
 
 class Training:
-    """What is trained, and the best state so far.
+    """A training of neurons, with the best state so far.
 
     Args:
         ann: The network to imitate.
@@ -253,7 +253,7 @@ class Training:
     @torch.no_grad()
     def compare(self) -> bool:
         """Keep the state if it is the best so far; returns whether it is."""
-        # A copy, since training goes on to change these.
+        # Copy them, since training goes on to change these.
         neurons = moved(self.neurons.values(), self.device, copy=True)
         state = self._state(neurons)
         self.goal_of_batches *= self.goal / max(state.operations, self.goal / 2)
@@ -319,7 +319,7 @@ class Repeated:
 
 
 class TrainableNeurons:
-    """What is trained, in units in which one learning rate serves all: [C] each, by node.
+    """The parameters that are trained, in units that one learning rate suits: [C] each, by node.
 
     logs: log theta. initial, bias, rest: in thetas. output: the bias of an output that no neurons
     make, in twentieths of its root mean square.
@@ -358,7 +358,7 @@ class TrainableNeurons:
             tensor.requires_grad_()
 
     def tensors(self) -> list[Tensor]:
-        """All that is trained, log theta first."""
+        """All parameters that are trained, log theta first."""
         tensors: list[Tensor] = []
         for group in (self.logs, self.initial, self.bias, self.output, self.rest):
             tensors += group.values()

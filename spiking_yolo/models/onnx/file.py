@@ -45,7 +45,7 @@ class OnnxNode:
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The name of the node in messages."""
         return f"node {label(self.name)!r} ({label(self.op)})"
 
 
@@ -107,7 +107,7 @@ def read_onnx(path: Path, imgsz: Size | None = None) -> OnnxModel:
         proto = _optimized(proto)
         constants: dict[str, Tensor] = {}
         for one in proto.graph.initializer:
-            # A copy, since the file's bytes cannot be written to.
+            # Copy them, since the file's bytes cannot be written to.
             constants[one.name] = torch.from_numpy(onnx.numpy_helper.to_array(one).copy())
     except UserError:
         raise
@@ -204,7 +204,8 @@ def _optimized(proto: Any) -> Any:
     model = onnx_ir.from_proto(proto)
     model.graph.sort()
     onnx.checker.check_model(onnx_ir.to_proto(model))
-    # Its warnings are about shapes that do not fit, which is refused where the nodes are read.
+    # The optimizer's warnings are about shapes that do not fit, which is refused where the nodes
+    # are read.
     logging.getLogger("onnxscript").setLevel(logging.CRITICAL)
     optimizer.fold_constants_ir(
         model,

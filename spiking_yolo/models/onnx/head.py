@@ -92,7 +92,8 @@ def _behind(
 def _trials(
     model: OnnxModel, values: Values, tail: Sequence[OnnxNode]
 ) -> Iterator[tuple[Tensor, dict[Feature, Tensor]]]:
-    """Every value of the tail that could be boxes, [K, values], for random maps, and these maps."""
+    """Yield every value of the tail that could be boxes, [K, values], and the random maps behind
+    it."""
     candidates: list[str] = []
     for name in chain.from_iterable(node.outputs for node in tail):
         shape = model.shapes.get(name, ())
@@ -228,7 +229,7 @@ def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
 
 
 def _refusal(tail: Sequence[OnnxNode]) -> UserError:
-    """What was not recognised."""
+    """Return the error that says what was not recognised."""
     problem = "what its outputs mean is not known here"
     if any(node.op == "Conv" for node in tail[1:]):
         problem = f"{tail[0].title} cannot be converted to a spiking network"

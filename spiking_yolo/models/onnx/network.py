@@ -7,6 +7,7 @@ out to be a part of SiLU, and the decoding behind the network.
 
 import ast
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,10 @@ from spiking_yolo.models.onnx.builder import (
     Feature,
     GraphBuilder,
     Layout,
+    NoCounterpart,
     Scores,
     Value,
-    attended,
-    rearranged,
-    scores_of,
-    softmax_of,
+    need,
 )
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode, read_onnx
 from spiking_yolo.models.onnx.head import HeadMaps, find_head
@@ -34,22 +33,26 @@ from spiking_yolo.models.spec import Spec, class_names
 from spiking_yolo.models.yolo_checkpoint import names_of
 
 Args = Sequence[Value | None]
+# Attention has at most so many heads times areas.
+MATRICES = 1024
+# Matrices of one layout: channels [L, D] and positions [L, T].
+Matrices = tuple[Tensor, Tensor]
 
 
-def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    x = builder.feature(args[0])
-    weight = args[1]
-    a = node.attrs
+def constant(value: Value | None) -> Tensor:
+    """A value that the file holds as numbers. Raises NoCounterpart for others."""
+    if not isinstance(value, Tensor):
+        raise NoCounterpart
+    return value
+
+
+def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
+    x, weight, a = builder.feature(args[0]), constant(args[1]), node.attrs
     padding = _padding(a)
-    if not isinstance(weight, Tensor) or weight.ndim != 4 or x is None or padding is None:
-        return None
-    if padding[:2] != padding[2:]:
-        return None
-    bias: Value | None = torch.zeros(len(weight))
+    need(weight.ndim == 4 and padding[:2] == padding[2:])
+    bias = torch.zeros(len(weight))
     if len(args) > 2:
-        bias = args[2]
-    if not isinstance(bias, Tensor):
-        return None
+        bias = constant(args[2])
     geometry: dict[str, Any] = {
         "stride": a.get("strides", [1, 1]),
         "padding": padding[:2],
@@ -59,12 +62,11 @@ def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     return builder.emit("conv", node.name, x, weights=(weight, bias), **geometry)
 
 
-def _padding(attrs: Any) -> list[int] | None:
-    """Top, left, bottom, right; None for padding that depends on the size, or is negative."""
+def _padding(attrs: Any) -> list[int]:
+    """Top, left, bottom, right. Padding that depends on the size, or is negative, is refused."""
     padding = attrs.get("pads", [0, 0, 0, 0])
     automatic = attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if len(padding) != 4 or min(padding) < 0 or automatic:
-        return None
+    need(len(padding) == 4 and min(padding) >= 0 and not automatic)
     return padding
 
 
@@ -74,14 +76,13 @@ def _by_side(padding: list[int]) -> list[int]:
     return [left, right, top, bottom]
 
 
-def add(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    x, y = builder.feature(args[0]), builder.feature(args[1])
-    if x is None or y is None or x.shape != y.shape:
-        return None
+def add(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
+    x, y = map(builder.feature, args)
+    need(x.shape == y.shape)
     return builder.emit("add", node.name, x, y)
 
 
-def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
     """SiLU, or a map and a number for each channel."""
     model = builder.model
     for x, name, factor in zip(args, node.inputs, node.inputs[::-1], strict=True):
@@ -90,110 +91,89 @@ def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | Non
         maker = model.makers.get(factor)
         if maker is not None and maker.op == "Sigmoid" and maker.inputs[0] == name:
             return builder.emit("activation", node.name, x, slope=0.0, silu=True)
-        constant = model.constants.get(factor)
-        if constant is not None and constant.numel() == x.shape[1] == constant.shape[-3]:
-            weights = constant.view(-1, 1, 1, 1), torch.zeros(len(constant.flatten()))
+        scale = model.constants.get(factor)
+        if scale is not None and scale.numel() == x.shape[1] == scale.shape[-3]:
+            weights = scale.view(-1, 1, 1, 1), torch.zeros(len(scale.flatten()))
             pair = [1, 1]
             geometry = {"stride": pair, "padding": [0, 0], "dilation": pair, "groups": x.shape[1]}
             return builder.emit("conv", node.name, x, weights=weights, **geometry)
-    return None
+    raise NoCounterpart
 
 
-def activation(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+def activation(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
     x = builder.feature(args[0])
     attrs: dict[str, Any] = {"slope": 0.0}
     if node.op == "LeakyRelu":
         attrs["slope"] = float(node.attrs.get("alpha", 0.01))
     elif node.op == "Clip":
         numbers = [arg.flatten() for arg in args[1:] if isinstance(arg, Tensor) and arg.numel()]
-        if len(numbers) != 2 or numbers[0] != 0 or not 0 < numbers[1] < torch.inf:
-            return None
+        need(len(numbers) == 2 and bool(numbers[0] == 0 and 0 < numbers[1] < torch.inf))
         attrs["cap"] = float(numbers[1])
-    if x is None or not 0 <= attrs["slope"] < 1:
-        return None
+    need(0 <= attrs["slope"] < 1)
     return builder.emit("activation", node.name, x, **attrs)
 
 
-def max_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    a = node.attrs
-    x = builder.feature(args[0])
+def pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
+    a, x = node.attrs, builder.feature(args[0])
     padding = _padding(a)
-    if x is None or padding is None or a.get("dilations", [1, 1]) != [1, 1]:
-        return None
-    window = {"kernel": a["kernel_shape"], "stride": a.get("strides", [1, 1])}
-    ceil = bool(a.get("ceil_mode", 0))
-    return builder.emit("max_pool", node.name, x, padding=_by_side(padding), ceil=ceil, **window)
-
-
-def average_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    a = node.attrs
-    x = builder.feature(args[0])
-    padding = _padding(a)
-    if x is None or padding is None or padding[:2] != padding[2:]:
-        return None
+    need(a.get("dilations", [1, 1]) == [1, 1])
     window: dict[str, Any] = {"kernel": a["kernel_shape"], "stride": a.get("strides", [1, 1])}
     window["ceil"] = bool(a.get("ceil_mode", 0))
+    if node.op == "MaxPool":
+        return builder.emit("max_pool", node.name, x, padding=_by_side(padding), **window)
+    need(padding[:2] == padding[2:])
     window["count_include_pad"] = bool(a.get("count_include_pad", 0))
     return builder.emit("avg_pool", node.name, x, padding=padding[:2], **window)
 
 
-def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
     """Nearest upsampling by whole factors, which repeats rows and columns."""
-    x = builder.feature(args[0])
-    a = node.attrs
+    x, a = builder.feature(args[0]), node.attrs
     rule = a.get("coordinate_transformation_mode"), a.get("nearest_mode"), a.get("mode", "nearest")
-    if x is None or rule != ("asymmetric", "floor", "nearest"):
-        return None
+    need(rule == ("asymmetric", "floor", "nearest"))
     sides = builder.model.shapes[node.outputs[0]]
     factors = [side // of for side, of in zip(sides[2:], x.shape[2:], strict=True)]
     result = builder.emit("upsample", node.name, x, scale=factors)
-    return result if tuple(result.shape) == sides else None
+    need(tuple(result.shape) == sides)
+    return result
 
 
-def concat(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
-    maps: list[Feature] = []
-    for arg in args:
-        feature = builder.feature(arg)
-        if feature is None or len(feature.shape) != 4:
-            return None
-        maps.append(feature)
-    if node.attrs["axis"] not in (1, -3):
-        return None
+def concat(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
+    maps = list(map(builder.feature, args))
+    need(node.attrs["axis"] in (1, -3) and all(len(one.shape) == 4 for one in maps))
     return builder.emit("concat", node.name, *maps)
 
 
-def pad(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+def pad(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature:
     x = builder.feature(args[0])
     constants = [arg for arg in args[1:] if isinstance(arg, Tensor)]
-    if x is None or not constants or any(map(bool, map(torch.any, constants[1:]))):
-        return None
+    need(bool(constants) and not any(map(bool, map(torch.any, constants[1:]))))
     sides: list[int] = constants[0].tolist()
-    if node.attrs.get("mode", "constant") != "constant" or any(sides[:2] + sides[4:6]):
-        return None
+    need(node.attrs.get("mode", "constant") == "constant" and not any(sides[:2] + sides[4:6]))
     return builder.emit("pad", node.name, x, padding=_by_side(sides[2:4] + sides[6:8]))
 
 
-# Operator -> f(nodes so far, ONNX node, its inputs): a map, None if it has no counterpart.
-LAYERS: dict[str, Callable[[GraphBuilder, OnnxNode, Args], Feature | None]] = {
+# Operator -> f(nodes so far, ONNX node, its inputs), which returns a map or raises NoCounterpart.
+LAYERS: dict[str, Callable[[GraphBuilder, OnnxNode, Args], Feature]] = {
     "Conv": conv,
     "Add": add,
     "Mul": multiply,
     "Relu": activation,
     "LeakyRelu": activation,
     "Clip": activation,
-    "MaxPool": max_pool,
-    "AveragePool": average_pool,
+    "MaxPool": pool,
+    "AveragePool": pool,
     "Resize": resize,
     "Concat": concat,
     "Pad": pad,
 }
 
 
-# Characters of the class names in a file, at most.
+# The class names in a file have at most so many characters.
 LONGEST_NAMES = 1 << 18
-# They change nothing: casts of maps are between widths of floating point.
+# Operators that change nothing: casts of maps are between widths of floating point.
 IDENTITIES = {"Identity", "Dropout", "Cast"}
-# They move values without changing them.
+# Operators that move values without changing them.
 MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"}
 
 
@@ -272,13 +252,14 @@ def _results(builder: GraphBuilder, node: OnnxNode, args: Args) -> Sequence[Valu
     first = args[0] if args else None
     if first is not None and node.op in IDENTITIES:
         return [first]
-    result = None
-    if node.op in LAYERS:
-        result = LAYERS[node.op](builder, node, args)
-    elif isinstance(first, Feature | Layout) and node.op in MOVES:
+    if isinstance(first, Feature | Layout) and node.op in MOVES:
         return _moved(builder.model, node, first)
-    result = result or _part_of_attention(builder, node, args)
-    return [] if result is None else [result]
+    if node.op in LAYERS:
+        with suppress(NoCounterpart):
+            return [LAYERS[node.op](builder, node, args)]
+    with suppress(NoCounterpart):
+        return [_part_of_attention(builder, node, args)]
+    return []
 
 
 def _moved(model: OnnxModel, node: OnnxNode, value: Feature | Layout) -> list[Value]:
@@ -297,12 +278,14 @@ def _moved(model: OnnxModel, node: OnnxNode, value: Feature | Layout) -> list[Va
     return parts
 
 
-def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Value | None:
+def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Value:
     first = args[0] if args else None
     last = len(builder.model.shapes.get(node.outputs[0], ())) - 1
     match node.op:
-        case "MatMul" if args[0] is not None and args[1] is not None:
-            return scores_of(args[0], args[1]) or attended(builder, args[0], args[1], node.name)
+        case "MatMul":
+            with suppress(NoCounterpart):
+                return scores_of(args[0], args[1])
+            return attended(builder, args[0], args[1], node.name)
         case "Softmax" if isinstance(first, Scores) and node.attrs.get("axis", -1) in (-1, last):
             return softmax_of(builder, first, node.name)
         case "Transpose" if isinstance(first, Scores):
@@ -311,19 +294,126 @@ def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Val
             return rearranged(first, [], builder.model.shapes[node.outputs[0]][-1])
         case "Mul" | "Div":
             return _scaled(node, args)
-    return None
+    raise NoCounterpart
 
 
-def _scaled(node: OnnxNode, args: Args) -> Value | None:
+def _scaled(node: OnnxNode, args: Args) -> Value:
     """A layout or scores times a number, or divided by it."""
     value, factor = args
-    if node.op == "Mul" and isinstance(value, torch.Tensor):
+    if node.op == "Mul" and isinstance(value, Tensor):
         value, factor = factor, value
-    if not isinstance(value, Layout | Scores) or not isinstance(factor, torch.Tensor):
-        return None
-    if factor.numel() != 1 or float(factor) == 0:
-        return None
-    scale = float(factor)
-    if node.op == "Div":
-        scale = 1 / scale
-    return replace(value, scale=value.scale * scale)
+    if not isinstance(value, Layout | Scores):
+        raise NoCounterpart
+    scale = constant(factor)
+    need(scale.numel() == 1 and float(scale) != 0)
+    by = 1 / float(scale) if node.op == "Div" else float(scale)
+    return replace(value, scale=value.scale * by)
+
+
+# Attention, however the exporter moves the axes: queries, keys and values are parts of feature maps
+# in another layout. From the places of their values in these maps follow heads, areas and channels,
+# see `graph.attention_scores`.
+
+
+def scores_of(left: Value | None, right: Value | None) -> Scores:
+    """Scores of queries [..., T, D] and keys [..., D, T]."""
+    if not (isinstance(left, Layout) and isinstance(right, Layout)):
+        raise NoCounterpart
+    queries = _matrices(left, left.index)
+    keys = _matrices(right, right.index.transpose(-1, -2))
+    leading = _heads_and_areas(*queries)
+    need(torch.equal(queries[1], keys[1]))
+    rows, key_rows = _rows(queries, leading), _rows(keys, leading)
+    sources, tokens = (left.source, right.source), queries[1].shape[1]
+    return Scores(sources, rows, key_rows, leading, tokens, left.scale * right.scale)
+
+
+def _matrices(layout: Layout, index: Tensor) -> Matrices:
+    """Channel of every column and position of every row of matrices [..., T, D]."""
+    need(index.ndim >= 3 and index.numel() > 0)
+    index = index.reshape(-1, *index.shape[-2:])
+    need(len(index) <= MATRICES)
+    cells = layout.source.shape[-2] * layout.source.shape[-1]
+    channels = index[:, 0] // cells
+    positions = index[:, :, 0] % cells
+    need(torch.equal(index, positions[:, :, None] + cells * channels[:, None]))
+    return channels, positions
+
+
+def _heads_and_areas(channels: Tensor, positions: Tensor) -> list[tuple[int, int]]:
+    """Head and area of each matrix, of which there must be one for each pair of them."""
+    heads: dict[tuple[int, ...], int] = {}
+    leading: list[tuple[int, int]] = []
+    tokens = positions.shape[1]
+    for rows, places in zip(channels.tolist(), positions, strict=True):
+        first = int(places[0])
+        run = torch.arange(first, first + tokens, dtype=places.dtype)
+        need(first % tokens == 0 and torch.equal(places, run))
+        head = heads.setdefault(tuple(rows), len(heads))
+        leading.append((head, first // tokens))
+    areas = max(area for _, area in leading) + 1
+    need(len(set(leading)) == len(leading) == len(heads) * areas)
+    return leading
+
+
+def _rows(matrices: Matrices, leading: list[tuple[int, int]]) -> list[int]:
+    """The channels of all heads, in order; those of a head must be equal in all areas."""
+    of_head: dict[int, list[int]] = {}
+    for (head, _), rows in zip(leading, matrices[0].tolist(), strict=True):
+        need(of_head.setdefault(head, rows) == rows)
+    every: list[int] = []
+    for head in sorted(of_head):
+        every += of_head[head]
+    return every
+
+
+def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Scores:
+    """Scores and their softmax as nodes."""
+    query = builder.channels(scores.source[0], scores.queries, scores.scale)
+    key = builder.channels(scores.source[1], scores.keys)
+    attrs: dict[str, Any] = {"heads": scores.heads, "areas": scores.areas}
+    products = builder.emit("attention_scores", f"{name}_scores", query, key, **attrs)
+    weights = builder.emit("activation", name, products, softmax=True)
+    return replace(scores, softmax=weights.node)
+
+
+def attended(builder: GraphBuilder, left: Value | None, right: Value | None, name: str) -> Layout:
+    """weights [..., T, T] times values [..., T, D], or both transposed and the other way round."""
+    turned = isinstance(right, Scores)
+    weights, values = left, right
+    if turned:
+        weights, values = right, left
+    if not (isinstance(weights, Scores) and isinstance(values, Layout)):
+        raise NoCounterpart
+    need(bool(weights.softmax) and weights.transposed == turned and values.scale == 1)
+    index = values.index
+    if turned:
+        index = index.transpose(-1, -2)
+    matrices = _matrices(values, index)
+    tokens, heads, areas = weights.tokens, weights.heads, weights.areas
+    firsts = torch.tensor([[area * tokens] for _, area in weights.leading])
+    need(torch.equal(matrices[1], firsts + torch.arange(tokens)))
+    value = builder.channels(values.source, _rows(matrices, weights.leading))
+    softmax = builder.features[weights.softmax]
+    output = builder.emit("attend", name, softmax, value, heads=heads, areas=areas)
+    by_head = output.places.view(heads, -1, areas, tokens)
+    parts = [by_head[head, :, area].T for head, area in weights.leading]
+    places = torch.stack(parts).view(index.shape)
+    if turned:
+        places = places.transpose(-1, -2)
+    return Layout(output, places)
+
+
+def rearranged(scores: Scores, order: list[int], side: int) -> Scores:
+    """Scores of another shape: axes before the last two joined or split, or these two exchanged.
+
+    Args:
+        scores: What is rearranged.
+        order: Order of the axes, if it transposes them; else empty.
+        side: The last of the new shape.
+    """
+    if not order and side == scores.tokens and not scores.transposed:
+        return scores
+    last = len(order) - 1
+    need(bool(order and scores.softmax) and order == [*range(last - 1), last, last - 1])
+    return replace(scores, transposed=not scores.transposed)

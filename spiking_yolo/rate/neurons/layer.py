@@ -1,4 +1,4 @@
-"""What all layers of spiking neurons have in common.
+"""The base class of all layers of spiking neurons.
 
 A layer receives a current in the units of the ANN and sends spikes in thetas: rate/__init__.py says
 what one is worth.
@@ -71,7 +71,7 @@ class NeuronLayer(ABC):
     """
 
     neurons_per_site: ClassVar[int] = 1
-    # Whether one that has sent nothing sends nothing until it receives something.
+    # Whether a neuron that has sent nothing stays silent until it receives something.
     settles: ClassVar[bool] = True
     p: Parameters
     out: Tensor
@@ -111,7 +111,7 @@ class NeuronLayer(ABC):
         bursts, switches = self.settings.gamma > 1, self.settings.events == "switches"
         self.tally = Tally(self.out, bursts, self.plan.by_channel, switches)
 
-    # Time
+    # The course of a run
 
     def reset(self) -> None:
         """Forget everything: the next step starts a new run, of any shape."""

@@ -34,7 +34,7 @@ class SigmaDelta(NeuronLayer):
         return out
 
     def due(self, z: Tensor) -> Tensor:
-        """What has not been sent yet, in thetas, after z has arrived: phi(S) / theta - m.
+        """Compute what is still to be sent, in thetas, after z has arrived: phi(S) / theta - m.
 
         S is the pre-activation itself, so that of an activation with a cap min(relu(S), cap) is
         due, and of SiLU and mish S * factor(S), see `graph.Gate`.

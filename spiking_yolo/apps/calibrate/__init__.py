@@ -96,7 +96,7 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
     """
     if not options.images:
         raise UserError("--images is missing: photographs or videos to learn from")
-    from spiking_yolo.apps.calibrate_run import calibrate
+    from spiking_yolo.apps.calibrate.run import calibrate
     from spiking_yolo.apps.console import Bars, write
 
     bars = Bars()
