@@ -158,6 +158,8 @@ class Run:
         frame: Of an IntegerNetwork: what the next frame of a video needs to know.
         fresh: Whether the network's state started anew.
         cut: Of a frame of a video: whether the scene is another one.
+        potential_bytes: Of a potential that holds the widest sum since the state started, in
+            whole numbers; those of the simulator are float32.
     """
 
     snapshots: dict[int, Snapshot]
@@ -169,6 +171,7 @@ class Run:
     frame: Any = None
     fresh: bool = True
     cut: bool = False
+    potential_bytes: int = 4
 
 
 class Network(Protocol):
