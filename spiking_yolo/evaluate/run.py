@@ -42,6 +42,7 @@ from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.runs import Progress, command_line, silent, versions
 from spiking_yolo.log import run_logged
 from spiking_yolo.metrics.costs import CostsByShape
+from spiking_yolo.metrics.neurobench import neurobench
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer, Shapes
 from spiking_yolo.spikes.readout import Network
@@ -182,7 +183,8 @@ def evaluate(
                     rows += without_spikes(rows[-1], seen[part], model)
             later = costed(seen, scorer)
             methods[title] = network.recipe.facts() | {
-                "potential_bits": 8 * later[0].potential_bytes
+                "potential_bits": 8 * later[0].potential_bytes,
+                "neurobench": neurobench(network, later, later[0].T, model),
             }
     if not setup.ranks.first:
         return None

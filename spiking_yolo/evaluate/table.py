@@ -290,7 +290,7 @@ class Table:
         return finite(content)
 
     def save(self, folder: Path) -> None:
-        """Write a results.json for each method, in folders of their names if
+        """Write results.json and neurobench.json for each method, in folders of their names if
         there are several, and results.csv, the whole table; then what a full disk may lack: plots,
         and `files`.
         """
@@ -298,6 +298,8 @@ class Table:
         for method in methods or [self.rows[0].method]:
             own = place(folder, method, len(methods))
             write_json(own / "results.json", self.results(method), 1)
+            if bench := self.methods.get(method, {}).get("neurobench"):
+                write_json(own / "neurobench.json", bench, 1)
         lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {"data": row.data, "method": row.method, **row.flat()}
