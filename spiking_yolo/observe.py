@@ -257,6 +257,7 @@ class Observation:
         seconds: What took how long.
         fresh: Whether the network's state started anew for this frame.
         cut: Whether this frame shows another scene.
+        potential_bytes: See Run.
     """
 
     input: Input
@@ -273,6 +274,7 @@ class Observation:
     settled: int | None = None
     fresh: bool = True
     cut: bool = False
+    potential_bytes: int = 4
 
     @property
     def last(self) -> StepObservation:
@@ -542,6 +544,7 @@ class Observer:
                 settled=run.settled,
                 fresh=run.fresh,
                 cut=run.cut,
+                potential_bytes=run.potential_bytes,
             )
             observations.append(seen)
         return observations

@@ -37,11 +37,13 @@ class Alternative:
 
     Attributes:
         name: What it is called in a table.
+        words: What it is called in a sentence.
         boxes: The boxes of each frame of each video.
         share: Share of the frames in which the ANN runs.
     """
 
     name: str
+    words: str
     boxes: list[list[Detections]]
     share: float
 
@@ -64,14 +66,17 @@ def alternatives(
     found: list[Alternative] = []
     for k in INTERVALS:
         seen = [[n % k == 0 for n in range(len(video))] for video in boxes]
-        name = f"{ANN_8_BIT}, 1 in {k}"
-        found.append(Alternative(name, list(map(hold, boxes, seen)), share_of(seen)))
+        name, words = f"{ANN_8_BIT}, 1 in {k}", f"the ANN on 1 frame in {k}"
+        held = list(map(hold, boxes, seen))
+        found.append(Alternative(name, f"{words} with boxes held", held, share_of(seen)))
         if track:
             carried = [carry(video, k, rate) for video, rate in zip(boxes, rates, strict=True)]
-            found.append(Alternative(f"{name}, tracked", carried, share_of(seen)))
+            tracked = f"{name}, tracked", f"{words} with a tracker"
+            found.append(Alternative(*tracked, carried, share_of(seen)))
     if moves is not None:
         held = list(map(hold, boxes, moves))
-        found.append(Alternative(f"{ANN_8_BIT}, where it moves", held, share_of(moves)))
+        where = "where it moves"
+        found.append(Alternative(f"{ANN_8_BIT}, {where}", where, held, share_of(moves)))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from spiking_yolo.evaluate.table import (
     Row,
     Table,
     ann_rows,
+    costed,
     place,
     predictions_of,
     step_rows,
@@ -40,6 +42,7 @@ from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.files import Progress, command_line, silent, versions
 from spiking_yolo.log import run_logged
 from spiking_yolo.metrics.costs import CostsByShape
+from spiking_yolo.metrics.neurobench import neurobench
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer, Shapes
 from spiking_yolo.spikes.readout import Network
@@ -166,6 +169,7 @@ def evaluate(
             seen = observe_all(title, variant, scorer, settings, setup, quantised)
             if not setup.ranks.first:
                 continue
+            seen = of_one_width(seen)
             files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
@@ -177,7 +181,11 @@ def evaluate(
                 rows += step_rows(title, seen[part], own, model, settings)
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
-            methods[title] = network.recipe.facts()
+            later = costed(seen, scorer)
+            methods[title] = network.recipe.facts() | {
+                "potential_bits": 8 * later[0].potential_bytes,
+                "neurobench": neurobench(network, later, later[0].T, model),
+            }
     if not setup.ranks.first:
         return None
     data = [own.name for _, own in scorer.parts()]
@@ -270,6 +278,12 @@ def observe_all(
     progress = partial(setup.progress, title)
     read = Observation.from_json
     return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
+
+
+def of_one_width(seen: Batches) -> Batches:
+    """The observations with potentials as wide as the widest sum of all of them needs."""
+    width = max(one.potential_bytes for one in chain(*seen))
+    return [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
 
 
 def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, Callable[[], Any]]:

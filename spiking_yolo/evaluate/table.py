@@ -19,6 +19,7 @@ from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
+from spiking_yolo.observe import Observation
 from spiking_yolo.spikes.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
@@ -123,11 +124,7 @@ def step_rows(
     method: str, seen: Batches, scorer: Scorer, model: CostsByShape, settings: Settings
 ) -> list[Row]:
     """Rows of a method at every T."""
-    every = list(chain(*seen))
-    images = every
-    if scorer.video:
-        # Later frames; the first one of a video costs what a photograph does.
-        images = list(chain(*(video[1:] or video for video in seen)))
+    every, images = list(chain(*seen)), costed(seen, scorer)
     rows: list[Row] = []
     for t in every[0].steps:
         costs = mean_costs(images, t, model)
@@ -141,6 +138,15 @@ def step_rows(
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, settings, T=t, costs=costs))
     return rows
+
+
+def costed(seen: Batches, scorer: Scorer) -> list[Observation]:
+    """The images whose costs are reported: of videos later frames, since the first one costs what a
+    photograph does.
+    """
+    if scorer.video:
+        seen = [video[1:] or video for video in seen]
+    return list(chain(*seen))
 
 
 def with_intervals(rows: Sequence[Row]) -> list[Row]:
@@ -210,10 +216,20 @@ class Table:
             if rows[0].intervals:
                 parts.append(self._intervals(rows))
         if self.rows[0].costs:
-            parts.append(energy_table(changing(self.total)))
+            parts.append(energy_table(changing(self.total), self.widths()))
         if "agree" in self.main:
             parts.append("agree: AP50 by box with the ANN's boxes above 0.25 as truth, all classes")
         return "\n\n".join(parts)
+
+    def widths(self) -> str:
+        """How wide the potentials of the methods are, in words."""
+        widths: dict[int, list[str]] = {}
+        for method, facts in self.methods.items():
+            widths.setdefault(facts["potential_bits"], []).append(method)
+        if len(widths) == 1:
+            return f"potentials of {min(widths)} bits"
+        parts = [f"{bits} bits ({', '.join(methods)})" for bits, methods in widths.items()]
+        return f"potentials of {', '.join(parts)}"
 
     def _figure(self, rows: Sequence[Row]) -> str:
         """The first figure that these rows have: a video without ground truth has not all."""
@@ -274,13 +290,16 @@ class Table:
         return finite(content)
 
     def save(self, folder: Path) -> None:
-        """Write a results.json for each method, in folders of their names if there are several, and
-        results.csv, the whole table; then what a full disk may lack: plots, and `files`.
+        """Write results.json and neurobench.json for each method, in folders of their names if
+        there are several, and results.csv, the whole table; then what a full disk may lack: plots,
+        and `files`.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
             own = place(folder, method, len(methods))
             write_json(own / "results.json", self.results(method), 1)
+            if bench := self.methods.get(method, {}).get("neurobench"):
+                write_json(own / "neurobench.json", bench, 1)
         lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {"data": row.data, "method": row.method, **row.flat()}
@@ -299,8 +318,8 @@ class Table:
         """
         if any(row.method.startswith(f"{ANN_8_BIT},") for row in self.total):
             self._draw_frontier(folder / "frontier-ms.svg", "ms", "ms per frame on this machine")
-            label = f"mJ per frame ({MEANINGS['sram32']})"
-            self._draw_frontier(folder / "frontier-mJ.svg", "energy_mJ_sram32", label)
+            label = f"mJ per frame ({MEANINGS['sram']})"
+            self._draw_frontier(folder / "frontier-mJ.svg", "energy_mJ_sram", label)
         ann, figure = self.total[0], self.main[0]
         reference = ann.figures[figure]
         over_time: Curves = {}
@@ -367,8 +386,8 @@ def changing(rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def energy_table(rows: Sequence[Row]) -> str:
-    """mJ per image under every cost model."""
+def energy_table(rows: Sequence[Row], widths: str) -> str:
+    """mJ per image under every cost model. widths: How wide potentials are."""
     lines = [["mJ per image", *(cost_model.name for cost_model in EVERY_COST_MODEL)]]
     for row in rows:
         if any(name.startswith("energy_mJ") for name in row.costs):
@@ -376,5 +395,5 @@ def energy_table(rows: Sequence[Row]) -> str:
             energies = [row.costs.get(key, math.nan) for key in keys]
             cells = ["-" if math.isnan(energy) else f"{energy:.3g}" for energy in energies]
             lines.append([row.label, *cells])
-    meanings = "; ".join(f"{model.name}: {MEANINGS[model.key]}" for model in EVERY_COST_MODEL)
-    return f"{columns(lines)}\n{fill(meanings, 100)}"
+    notes = [f"{model.name}: {MEANINGS[model.key]}" for model in EVERY_COST_MODEL]
+    return f"{columns(lines)}\n{fill('; '.join([*notes, widths]), 100)}"

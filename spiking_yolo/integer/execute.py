@@ -2,7 +2,7 @@
 program in C equals to the bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,15 +40,31 @@ def execute(
 
     Args:
         plan: The network.
-        image: Whole numbers, see `NetworkParameters.bytes_of`, float32 [N, 3, H, W].
-        before: The frame before; None for a photograph, or a first frame.
-        dead_zone: Of the neurons in a later frame, in thetas.
-        lossless: Whether a later frame rounds values as a photograph does.
+        image: See `values_of`, and likewise the other arguments.
 
     Example:
         >>> frame = execute(plan, plan.parameters.bytes_of(photographs))
         >>> frame.outputs[0].shape
         torch.Size([1, 255, 13, 13])
+    """
+    return frame_of(plan, values_of(plan, image, before, dead_zone, lossless))
+
+
+def values_of(
+    plan: Plan,
+    image: Tensor,
+    before: Frame | None = None,
+    dead_zone: Tensor | float = 0.0,
+    lossless: bool = False,
+) -> dict[str, Tensor]:
+    """What each node computes in one step, whole numbers.
+
+    Args:
+        plan: The network.
+        image: Whole numbers, see `NetworkParameters.bytes_of`, float32 [N, 3, H, W].
+        before: The frame before; None for a photograph, or a first frame.
+        dead_zone: Of the neurons in a later frame, in thetas.
+        lossless: Whether a later frame rounds values as a photograph does.
     """
     values = {plan.input: image}
     for step in plan.steps[1:]:
@@ -63,8 +79,40 @@ def execute(
         elif step.node.op != "add":
             # A sum is read term by term.
             values[name] = move(step.node, [values[source] for source in step.node.inputs])
+    return values
+
+
+def frame_of(plan: Plan, values: Mapping[str, Tensor]) -> Frame:
+    """What a step has sent and put out, of its values."""
     outputs = tuple([plan.parameters.output(name, values) for name in plan.outputs])
     return Frame({name: values[name] for name in (plan.input, *plan.senders)}, outputs)
+
+
+def widest_sum(plan: Plan, values: Mapping[str, Tensor]) -> float:
+    """The largest |sum| that neurons and outputs read in a step, of its values."""
+    widest = [largest(values[term]) for terms in plan.outputs.values() for term in terms]
+    for step in plan.steps:
+        if isinstance(step, Neurons):
+            widest.append(widest_read(step, values.__getitem__))
+    return max(widest)
+
+
+def widest_read(step: Neurons, value: Callable[[str], Tensor]) -> float:
+    """The largest |sum| that a layer of neurons reads, in a max pooling of sums all of a window.
+
+    Args:
+        step: The layer.
+        value: Gives the whole numbers of a node.
+    """
+    if step.pool is not None:
+        return largest(move(step.pool, [value(step.pool.inputs[0]).abs()]))
+    return max([largest(value(term)) for term in step.terms])
+
+
+def largest(x: Tensor) -> float:
+    """The largest |x|."""
+    low, high = x.aminmax()
+    return torch.maximum(-low, high).item()
 
 
 def events(plan: Plan, name: str, sent: Tensor, before: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Graph, own_dtypes
-from spiking_yolo.integer.execute import Frame, events, execute
+from spiking_yolo.integer.execute import Frame, events, frame_of, values_of, widest_sum
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.plan import Neurons, compile
 from spiking_yolo.integer.program import Counted, Program, State
@@ -158,7 +158,8 @@ class IntegerNetwork:
         snapshots = {t: replace(snapshot, t=t) for t in times}
         if progress is not None:
             progress(1)
-        return Run(snapshots, self.neurons, 1, self._macs[0], analogue, 1)
+        wide = potential_bytes(counted.widest)
+        return Run(snapshots, self.neurons, 1, self._macs[0], analogue, 1, potential_bytes=wide)
 
     def sent(self, x: Tensor) -> Mapping[str, Tensor]:
         """What the image and each sender send for photographs, [N, 3, H, W]: whole numbers."""
@@ -196,6 +197,11 @@ class IntegerNetwork:
         return own, analogue
 
 
+def potential_bytes(widest: float) -> int:
+    """Bytes of a potential that holds a whole number of this size and its sign."""
+    return -(-(int(widest).bit_length() + 1) // 8)
+
+
 class Reference:
     """The state of photographs or videos whose plan PyTorch executes.
 
@@ -207,10 +213,11 @@ class Reference:
     def __init__(self, network: IntegerNetwork, images: int = 1):
         self._network, self.images = network, images
         self.frame: Frame | None = None
+        self._widest = 0.0
 
     def restart(self) -> None:
         """Forget what was computed before."""
-        self.frame = None
+        self.frame, self._widest = None, 0.0
 
     @property
     def fresh(self) -> bool:
@@ -223,7 +230,9 @@ class Reference:
         """See State.step; maps are always there."""
         plan, before = self._network.plan, self.frame
         whole = plan.parameters.whole(image)
-        frame = execute(plan, whole, before, dead_zone, lossless)
+        values = values_of(plan, whole, before, dead_zone, lossless)
+        frame = frame_of(plan, values)
+        self._widest = max(self._widest, widest_sum(plan, values))
         counts: dict[str, Tensor] = {}
         for name in plan.senders:
             old = None if before is None else before.sent[name]
@@ -235,7 +244,7 @@ class Reference:
             price = self._network.price_of_pixels().to(values)
             shown = values.sum((1, 2)), (values * price).sum((1, 2))
         self.frame = frame
-        return Counted(frame.outputs, spent, shown, counts)
+        return Counted(frame.outputs, spent, shown, counts, self._widest)
 
     def sent(self) -> Mapping[str, Tensor]:
         """What the image and all senders have sent by now: whole numbers."""

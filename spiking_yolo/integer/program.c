@@ -133,12 +133,13 @@ typedef struct {
 
 /* fresh: whether nothing was sent before; everywhere: whether all neurons are asked, as with a smaller dead zone than in
 the frame before. due: how many thresholds must be due, 0 for any. anew: whether values are rounded as in a photograph.
-lists: scratch for the entries of each row or thread. sums: `room` numbers of scratch for each thread. */
+lists: scratch for the entries of each row or thread. sums: `room` numbers of scratch for each thread. widest: of each
+thread the largest |sum| that its neurons have read, never reset here. */
 typedef struct {
     int64_t steps, images, threads, fresh, everywhere, anew, room;
     Step *step;
     int32_t *lists, *sums;
-    float due;
+    float *widest, due;
 } Program;
 
 /* ---- counting ---- */
@@ -669,17 +670,31 @@ static Rows fused(const Neurons *g, int64_t row, const uint8_t *marks, int32_t *
     return result;
 }
 
+/* Keeps the largest |x| of each lane in `widest`; returns x. */
+INLINE floats seen(floats x, floats *widest) {
+    *widest = larger(*widest, (floats)((ints)x & INT32_MAX));
+    return x;
+}
+
+/* The first n lanes; the others are 0. */
+INLINE floats first_lanes(floats x, int64_t n) {
+    ints lane = {};
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    return (floats)((ints)x & (lane < (int32_t)n));
+}
+
 /* The largest sums of a window. */
-INLINE floats largest_at(const Rows *rows, const Window *w, int64_t x, int64_t outs, int64_t c) {
+INLINE floats largest_at(const Rows *rows, const Window *w, int64_t x, int64_t outs, int64_t c, floats *widest) {
     int64_t left = x * w->stride_w - w->left;
     floats result = all(-__builtin_inff());
     if (w->kernel_w == 2 && left >= 0 && left + 2 <= w->in_w && rows->rows == 2) {
         const int32_t *a = rows->row[0] + left * outs + c, *b = rows->row[1] + left * outs + c;
-        return larger(larger(sums_at(a), sums_at(a + outs)), larger(sums_at(b), sums_at(b + outs)));
+        floats upper = larger(seen(sums_at(a), widest), seen(sums_at(a + outs), widest));
+        return larger(upper, larger(seen(sums_at(b), widest), seen(sums_at(b + outs), widest)));
     }
     for (int64_t j = 0; j < rows->rows; j++)
         for (int64_t i = most(left, 0); i < least(left + w->kernel_w, w->in_w); i++)
-            result = larger(result, sums_at(rows->row[j] + i * outs + c));
+            result = larger(result, seen(sums_at(rows->row[j] + i * outs + c), widest));
     return result;
 }
 
@@ -689,21 +704,22 @@ INLINE floats sent_at(const uint8_t *from) {
     return __builtin_convertvector(widened(x) - ZERO, floats);
 }
 
-/* What the neurons of a position have sent by now. */
-INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at, uint8_t *new) {
+/* What the neurons of a position have sent by now. widest: of each lane the largest |sum| that they have read. */
+INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at, uint8_t *new,
+                floats *widest) {
     const Convolution *from = g->term[0].convolution;
     const uint8_t *old = g->out->sent + at * g->out->stride;
     int64_t stride = g->out->stride, remembers = !p->fresh && !p->anew;
     float due = p->fresh ? 0 : p->due;
     for (int64_t c = 0; c < stride; c += LANES) {
-        floats v = {};
-        if (g->terms == 1 && from && !g->pooled) v = sums_at(rows->row[0] + x * from->outs + c) * read(layer->scales[0] + c, LANES);
+        floats v = {}, own = {};
+        if (g->terms == 1 && from && !g->pooled) v = seen(sums_at(rows->row[0] + x * from->outs + c), &own) * read(layer->scales[0] + c, LANES);
         else for (int64_t k = 0; k < g->terms; k++) {
             const Term *t = g->term + k;
             floats term;
-            if (t->map) term = sent_at(t->map->sent + at * t->map->stride + t->first + c);
-            else if (g->pooled) term = largest_at(rows, &g->window, x, from->outs, c);
-            else term = sums_at(t->convolution->sums + at * t->convolution->outs + c);
+            if (t->map) term = seen(sent_at(t->map->sent + at * t->map->stride + t->first + c), &own);
+            else if (g->pooled) term = largest_at(rows, &g->window, x, from->outs, c, &own);
+            else term = seen(sums_at(t->convolution->sums + at * t->convolution->outs + c), &own);
             term = term * read(layer->scales[k] + c, LANES);
             v = k ? v + term : term;
         }
@@ -712,6 +728,8 @@ INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Ro
         if (remembers) before = sent_at(old + c);
         quarter byte = narrowed(fire(layer, r, c, v, before, due));
         memcpy(new + c, &byte, LANES);
+        /* Lanes beyond the channels hold anything. */
+        *widest = larger(*widest, first_lanes(own, g->out->channels - c));
     }
 }
 
@@ -728,18 +746,22 @@ static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, i
     m->at.row[row] = 0;
     const Convolution *from = g->term[0].convolution;
     const Layer layer = g->layer;
+    floats widest = {};
     Rows rows;
     if (g->fused) rows = fused(g, row, marks, p->sums + thread * p->room);
     else if (from) rows = rows_of(&g->window, row, from->sums, from->outs);
     for (int64_t x = 0; x < w; x++) {
         if (marks[x]) {
-            ask(p, g, &layer, r, &rows, x, row * w + x, new);
+            ask(p, g, &layer, r, &rows, x, row * w + x, new, &widest);
             commit(p, m, row, x, new, &total);
             continue;
         }
         m->at.changed[row * w + x] = 0;
         if (m->count) m->count[row * w + x] = 0;
     }
+    float *own = p->widest + thread;
+    for (int i = 0; i < LANES; i++)
+        if (widest[i] > *own) *own = widest[i];
     add_total(m, row / m->at.h, &total);
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from spiking_yolo.graph import Node
 from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
-from spiking_yolo.integer.execute import events, move
+from spiking_yolo.integer.execute import events, largest, move, widest_read
 from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
@@ -81,7 +81,9 @@ Maximum = structure("Pooling", "*out part window", part=Reading, window=Window)
 Image = structure("Image", "*out *bytes *zero")
 Command = structure("Step", "kind rows total chunks *what next done nanoseconds")
 Whole = structure(
-    "Program", "steps images threads fresh everywhere anew room *step *lists *sums due", due=c_float
+    "Program",
+    "steps images threads fresh everywhere anew room *step *lists *sums *widest due",
+    due=c_float,
 )
 KINDS = ("events", "direct", "depthwise", "reference")
 IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE = range(6)
@@ -99,12 +101,14 @@ class Counted:
         shown: Values of pixels that differ from the frame before, and the operations of layers
             that read them, [N] each; None in a first frame.
         maps: Sender -> events at each position, Counts.stacked; empty unless asked for.
+        widest: The largest |sum| that neurons and outputs have read since the first frame.
     """
 
     outputs: tuple[Tensor, ...]
     spent: Mapping[str, Tensor]
     shown: tuple[Tensor, Tensor] | None
     maps: Mapping[str, Tensor]
+    widest: float
 
 
 class Timing(NamedTuple):
@@ -297,6 +301,8 @@ class State:
         # Entries of scratch for a row, and how many rows, or for a thread.
         self._lists: list[tuple[int, int | None]] = []
         self._scratch = self._scratch_sums = torch.zeros(0, dtype=torch.int32)
+        # The largest |sum| that each thread has read; the first has those of the reference too.
+        self._widest = torch.zeros(1)
         self._call_room = self._alone = 0
         self._build()
         self.restart()
@@ -305,6 +311,7 @@ class State:
         """Forget what was computed before."""
         self.fresh, self._dead_zone, self._lossless = True, 0.0, False
         self._sent.clear()
+        self._widest.zero_()
 
     # ---- memory ----
     def _zeros(self, *shape: int, dtype: torch.dtype) -> Tensor:
@@ -475,7 +482,7 @@ class State:
         result.layer.slope, result.layer.slack = own.phi.slope, own.settings.slack
         result.layer.silu = own.phi.silu
         result.window = windows(size, size, None)
-        if step.pool is not None and step.pool.inputs[0] in self._sums:
+        if step.pool is not None:
             terms = (step.pool.inputs[0],)
             result.pooled = 1
             result.window = windows(plan.sizes[terms[0]][2:], size, step.pool)
@@ -581,7 +588,10 @@ class State:
             self._scratch_sums = torch.zeros(
                 self._call_room * self._call.threads, dtype=torch.int32
             )
+        if len(self._widest) < self._call.threads:
+            self._widest = F.pad(self._widest, (0, self._call.threads - len(self._widest)))
         self._call.lists, self._call.sums = self._scratch.data_ptr(), self._scratch_sums.data_ptr()
+        self._call.widest = self._widest.data_ptr()
         self._counts: dict[str, Tensor] = {}
         # The columns of later frames are others where there are products.
         prices = self._program.prices(self.fresh)
@@ -637,6 +647,7 @@ class State:
         if changed or before is None:
             values = [self.value(one) for one in read]
             if isinstance(step, Neurons):
+                self._see(widest_read(step, self.value))
                 old = None if self._call.anew else before
                 dead_zone = 0.0 if self.fresh else max(self._call.due - 0.5, 0.0)
                 k = fire(values, step.layer, old, dead_zone)
@@ -651,6 +662,10 @@ class State:
             given = (k + ZERO).to(torch.uint8).movedim(1, -1).contiguous()
             parameters = ctypes.byref(self._call), ctypes.byref(self._maps[name])
             library().receive(*parameters, given.data_ptr())
+
+    def _see(self, widest: float) -> None:
+        """Remember the largest |sum| that was read outside of C."""
+        self._widest[0] = max(self._widest[0].item(), widest)
 
     def _has_changed(self, name: str) -> bool:
         """Whether the value of a node differs from the frame before."""
@@ -710,6 +725,7 @@ class State:
         for name, terms in plan.outputs.items():
             if self.fresh or name not in self._outputs or self._has_changed(name):
                 values = {term: self.value(term) for term in terms}
+                self._see(max(map(largest, values.values())))
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
         # What senders in C have counted, [senders, 3 * N, columns].
@@ -727,7 +743,7 @@ class State:
         if not self.fresh:
             values, operations = self._spent[plan.input][:, :, 0].double().unbind(1)
             shown = values, operations
-        return Counted(outputs, spent, shown, self._counts)
+        return Counted(outputs, spent, shown, self._counts, self._widest.max().item())
 
     def timings(self) -> list[Timing]:
         """What each step has taken; lists of entries count with the layer that reads them."""

@@ -68,16 +68,17 @@ class NetworkCosts:
             seen.analogue_macs * (t if self.streams else 1),
             self.value,
             self.exponentials * seen.neurons * t,
+            seen.potential_bytes,
         )
 
     def energies(self, seen: Observation, t: int) -> dict[str, float]:
         """Key of a cost model -> mJ of t steps for an image."""
-        work, size = self.work(seen, t), self._size(seen)
+        work, size = self.work(seen, t), self.size(seen)
         return {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
 
     def ann_energies(self, seen: Observation) -> dict[str, float]:
         """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
-        return {model.key: model.ann(self._size(seen)) for model in EVERY_COST_MODEL}
+        return {model.key: model.ann(self.size(seen)) for model in EVERY_COST_MODEL}
 
     def without_spikes(self, seen: Observation, t: int) -> dict[str, dict[str, float]]:
         """What the changes of a frame cost without spikes: name -> key of a cost model -> mJ.
@@ -85,7 +86,7 @@ class NetworkCosts:
         "differences": each change is one message, and a multiplication of 8 bits where it arrives,
         as in EvNets and DeltaCNN. "bit-serial": see CostModel.bit_serial.
         """
-        step, size = seen.steps[t], self._size(seen)
+        step, size = seen.steps[t], self.size(seen)
         sent = {"operations": step.operations["messages"], "events": step.events["messages"]}
         work = replace(self.work(seen, t), **sent, value="any")
         digits = step.operations["digits"]
@@ -93,7 +94,8 @@ class NetworkCosts:
         serial = {model.key: model.bit_serial(digits, size) for model in EVERY_COST_MODEL}
         return {"differences": differences, "bit-serial": serial}
 
-    def _size(self, seen: Observation) -> NetworkSize:
+    def size(self, seen: Observation) -> NetworkSize:
+        """The size of the network for this image."""
         return replace(self.passed, macs=seen.macs, neurons=seen.neurons)
 
 

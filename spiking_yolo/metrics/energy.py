@@ -47,6 +47,7 @@ class Work:
             else t times as many.
         value: What an event carries besides its sign.
         exponentials: Exponentials and logarithms.
+        potential_bytes: Width of a potential: whole bytes that hold the widest sum of the run.
     """
 
     t: float
@@ -56,6 +57,7 @@ class Work:
     analogue_macs: float = 0
     value: Value = "none"
     exponentials: float = 0
+    potential_bytes: int = 4
 
 
 def charged(value: Value) -> Literal["digits", "messages"]:
@@ -64,12 +66,12 @@ def charged(value: Value) -> Literal["digits", "messages"]:
 
 
 PJ_PER_MJ = 1e9
-ADD = {"int16": 0.05, "int32": 0.1, "fp32": 0.9}
+ADD = {"int32": 0.1, "fp32": 0.9}
 MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
 # A shift by k: an 8-bit addition to an exponent, or moving the weight.
 SHIFT = 0.03
-# pJ per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more: this is a lower bound.
-SRAM = 1.25
+# pJ per byte of SRAM: 10 pJ for 64 bits of 8 KB, 100 pJ for those of 1 MB.
+SRAM_8_KB, SRAM_1_MB = 1.25, 12.5
 # An event has an address, a sign and an exponent.
 EVENT_BYTES = 4
 # Multiply-accumulates per exponential or logarithm.
@@ -78,22 +80,26 @@ EXPONENTIAL = 10
 
 @dataclass(frozen=True)
 class CostModel:
-    """What is charged, in pJ; bytes cost `sram` each.
+    """What is charged, in pJ; bytes cost `sram` each, the price of a memory of some size.
 
     ANN = macs * mac + exponentials * exponential + once, with
-        mac = multiply + add + (value_bytes + weight_bytes) * sram: a value and a weight read;
+        mac = multiply + add + 2 * sram: a value and a weight of 8 bits are read;
         exponential = 10 multiply-accumulates, of 32 bits where there is no float.
     SNN = operations * operation + analogue_macs * mac + updates * update + events * event +
     exponentials * exponential + once, with
-        operation = weight_bytes * sram + 2 * potential_bytes * sram + accumulate, and a shift or a
-        multiplication where events carry a value: a weight is read, a potential is read, added to
-        and written; update = 2 * potential_bytes * sram + accumulate: each neuron that was touched
-        is compared with its threshold; event = 2 * EVENT_BYTES * sram + 2 MACs of 32 bits: a queue
-        is written and read, and two coordinates become an address (Lemaire 2022, Eq. 16), where
+        operation = sram + update, and a shift or a multiplication where events carry a value: a
+        weight of 8 bits is read, a potential is read, added to and written; update = 2 *
+        potential_bytes * sram + accumulate * potential_bytes / 4: each neuron that was touched is
+        compared with its threshold; event = 2 * EVENT_BYTES * sram + 2 MACs of 32 bits: a queue is
+        written and read, and two coordinates become an address (Lemaire 2022, Eq. 16), where
         memory is charged; counters that walk along outputs are free for both.
-    once, with ideal reuse: ANN (weights + inputs + outputs) * sram; SNN (t * weights + 2 * 4 *
-    updates) * sram, and the queue: every weight, value and 32-bit potential moves once per pass,
-    and registers do the rest.
+    A network with ideal reuse pays once instead of for each access: ANN (weights + inputs +
+    outputs) * sram; SNN (t * weights + 2 * 4 * updates) * sram, and the queue: every weight, value
+    and 32-bit potential moves once per pass, and registers do the rest.
+
+    Attributes:
+        ann_reuse: Whether the ANN has ideal reuse, as a dense convolution nearly has.
+        snn_reuse: Whether the spiking network has, which scattered events hardly do.
     """
 
     key: str
@@ -102,24 +108,24 @@ class CostModel:
     add: float
     accumulate: float
     sram: float = 0
-    value_bytes: int = 0
-    weight_bytes: int = 0
-    potential_bytes: int = 0
-    reuse: bool = False
+    ann_reuse: bool = False
+    snn_reuse: bool = False
 
-    @property
-    def mac(self) -> float:
-        """pJ of a multiply-accumulate of the ANN."""
-        return self.multiply + self.add + (self.value_bytes + self.weight_bytes) * self.sram
+    def mac(self, reuse: bool) -> float:
+        """pJ of a multiply-accumulate of a network with or without reuse."""
+        return self.multiply + self.add + (0.0 if reuse else 2 * self.sram)
 
-    def operation(self, value: Value = "none") -> float:
+    def operation(self, value: Value = "none", potential_bytes: int = 4) -> float:
         """pJ of a synaptic operation."""
         carried = {"none": 0.0, "power of two": SHIFT, "any": self.multiply}[value]
-        return self.weight_bytes * self.sram + self.update + carried
+        weight = 0.0 if self.snn_reuse else self.sram
+        return weight + self.update(potential_bytes) + carried
 
-    @property
-    def update(self) -> float:
-        return 2 * self.potential_bytes * self.sram + self.accumulate
+    def update(self, potential_bytes: int = 4) -> float:
+        """pJ of adding to a potential, or comparing it."""
+        if not self.sram or self.snn_reuse:
+            return self.accumulate
+        return 2 * potential_bytes * self.sram + self.accumulate * potential_bytes / 4
 
     @property
     def event(self) -> float:
@@ -130,20 +136,21 @@ class CostModel:
     @property
     def exponential(self) -> float:
         if self.multiply == MULTIPLY["fp32"]:
-            return EXPONENTIAL * self.mac
+            return EXPONENTIAL * self.mac(self.ann_reuse)
         return EXPONENTIAL * (MULTIPLY["int32"] + ADD["int32"])
 
     def ann(self, size: NetworkSize) -> float:
         """mJ of one pass of the ANN."""
         once = 0.0
-        if self.reuse:
+        if self.ann_reuse:
             once = (size.weights + size.inputs + size.outputs) * self.sram
-        return (size.macs * self.mac + size.exponentials * self.exponential + once) / PJ_PER_MJ
+        macs = size.macs * self.mac(self.ann_reuse)
+        return (macs + size.exponentials * self.exponential + once) / PJ_PER_MJ
 
     def snn(self, work: Work, size: NetworkSize) -> float:
         """mJ of the spiking network."""
         events = work.events * self.event
-        operations = work.operations * self.operation(work.value)
+        operations = work.operations * self.operation(work.value, work.potential_bytes)
         return (self.fixed(work, size) + operations + events) / PJ_PER_MJ
 
     def bit_serial(self, digits: float, size: NetworkSize) -> float:
@@ -151,7 +158,7 @@ class CostModel:
         Bit-Pragmatic (Albericio et al., MICRO 2017), Laconic and Diffy do: its memory is the ANN's.
         nan where the model charges every access, which such a chip does not make.
         """
-        if self.sram and not self.reuse:
+        if self.sram and not self.ann_reuse:
             return math.nan
         add = digits * (self.accumulate + SHIFT)
         return self.ann(replace(size, macs=0)) + add / PJ_PER_MJ
@@ -159,10 +166,11 @@ class CostModel:
     def fixed(self, work: Work, size: NetworkSize) -> float:
         """pJ that do not depend on how many events there are."""
         once = 0.0
-        if self.reuse:
+        if self.snn_reuse:
             once = (work.t * size.weights + 2 * 4 * work.updates) * self.sram
-        updates = work.updates * self.update + work.exponentials * self.exponential
-        return once + updates + work.analogue_macs * self.mac
+        updates = work.updates * self.update(work.potential_bytes)
+        analogue = work.analogue_macs * self.mac(self.snn_reuse)
+        return once + updates + work.exponentials * self.exponential + analogue
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,7 @@ class ChipCostModel(CostModel):
     def bit_serial(self, digits: float, size: NetworkSize) -> float:
         return math.nan
 
-    def operation(self, value: Value = "none") -> float:
+    def operation(self, value: Value = "none", potential_bytes: int = 4) -> float:
         return self.synapse
 
     @property
@@ -216,9 +224,10 @@ _MAC = (MULTIPLY["int8"], ADD["int32"])
 COST_MODELS = (
     CostModel("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
     CostModel("int8", "8 bit", *_MAC, ADD["int32"]),
-    CostModel("sram16", "SRAM, 16", *_MAC, ADD["int16"], SRAM, 1, 1, 2),
-    CostModel("sram32", "SRAM, 32", *_MAC, ADD["int32"], SRAM, 1, 1, 4),
-    CostModel("reuse", "reuse", *_MAC, ADD["int32"], SRAM, reuse=True),
+    CostModel("sram", "SRAM 8 KB", *_MAC, ADD["int32"], SRAM_8_KB),
+    CostModel("sram1m", "SRAM 1 MB", *_MAC, ADD["int32"], SRAM_1_MB),
+    CostModel("reuse", "reuse", *_MAC, ADD["int32"], SRAM_8_KB, ann_reuse=True, snn_reuse=True),
+    CostModel("dataflow", "dataflow", *_MAC, ADD["int32"], SRAM_8_KB, ann_reuse=True),
 )
 # These are all of them, with that of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
@@ -226,8 +235,9 @@ EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
 MEANINGS = {
     "fp32": "float32 arithmetic",
     "int8": "8-bit arithmetic",
-    "sram16": "8 bits and every memory access, potentials of 16 bits",
-    "sram32": "8 bits and every memory access, potentials of 32 bits",
+    "sram": "8 bits and every access to 8 KB of SRAM",
+    "sram1m": "8 bits and every access to 1 MB of SRAM",
     "reuse": "8 bits and each value fetched from memory once",
+    "dataflow": "the ANN's values fetched once, every access of events",
     "loihi": "events, as fitted to a chip",
 }

@@ -159,6 +159,8 @@ class Run:
         frame: State of an IntegerNetwork for the next frame of a video.
         fresh: Whether the network's state started anew.
         cut: Whether this frame of a video shows another scene.
+        potential_bytes: Width of a potential that holds the widest sum since the state started, in
+            whole numbers; potentials of the simulator are float32.
     """
 
     snapshots: dict[int, Snapshot]
@@ -170,6 +172,7 @@ class Run:
     frame: Any = None
     fresh: bool = True
     cut: bool = False
+    potential_bytes: int = 4
 
 
 class Network(Protocol):

@@ -63,6 +63,10 @@ def test_files_of_a_run(done):
         ("ANN", ""), ("ANN 8 bit", ""), ("p-norm", "2"), ("p-norm", "4"), ("dcgs", "2"), ("dcgs", "4"),
     ]  # fmt: skip
     content = results(done / "dcgs")
+    # Potentials of the simulator are float32.
+    assert content["potential_bits"] == 32
+    bench = json.loads((done / "dcgs/neurobench.json").read_text())
+    assert bench == content["neurobench"] and bench["synaptic_operations"]["Effective_MACs"] > 0
     assert content["method"] == "dcgs" and [row["T"] for row in content["steps"]] == [2, 4]
     for row, flat in zip(rows[4:], content["steps"], strict=True):
         assert float(row["mAP50"]) == flat["mAP50"]

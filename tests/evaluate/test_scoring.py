@@ -123,8 +123,8 @@ def test_what_events_carry():
 def test_rate_coding_computes_analogue_layers_in_every_step():
     step = SimpleNamespace(operations={"messages": 1.0}, events={"messages": 2.0}, updates=3.0)
     own = {"macs": 5.0, "analogue_macs": 4.0, "settled": None}
-    seen = SimpleNamespace(steps={3: step}, neurons=7, **own)
+    seen = SimpleNamespace(steps={3: step}, neurons=7, potential_bytes=3, **own)
     streams = NetworkCosts("spikes", "any", True, 2)
-    assert streams.work(seen, 3) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
+    assert streams.work(seen, 3) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3, 3)
     assert NetworkCosts("spikes", "any", False, 2).work(seen, 3).analogue_macs == 4
     assert streams.ann_energies(seen)["fp32"] == pytest.approx(5 * 4.6 / 1e9)

@@ -107,7 +107,7 @@ def test_differences_are_messages_that_multiply(table):
     assert plain.figures == table["walk", "signed-digits"].figures
     serial = table["walk", "signed-digits, bit-serial"].costs
     assert serial["energy_mJ_int8"] == pytest.approx(0.13 * digits / 1e9)
-    assert np.isnan(serial["energy_mJ_sram16"])
+    assert np.isnan(serial["energy_mJ_sram"])
 
 
 def test_the_frontier_joins_what_leaves_out_frames(weights, table):

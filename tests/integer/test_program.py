@@ -2,7 +2,7 @@
 
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from threading import Barrier
@@ -24,6 +24,7 @@ from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.integer import program
 from spiking_yolo.integer.library import library
+from spiking_yolo.integer.network import potential_bytes
 from spiking_yolo.integer.plan import Convolution
 from spiking_yolo.integer.program import Counted
 from spiking_yolo.integer.video import Stream
@@ -61,6 +62,7 @@ class Both:
         shown = [counted.shown or () for counted in (one, other)]
         for a, b in ((one.outputs, other.outputs), shown):
             assert len(a) == len(b) and all(map(torch.equal, a, b))
+        assert one.widest == other.widest > 0
         sent = [state.sent() for state in self.states]
         for a, b in ((one.spent, other.spent), (one.maps, other.maps), sent):
             assert a.keys() == b.keys()
@@ -145,6 +147,62 @@ def test_every_kernel(level: str, way: int):
     both.check([x, y, x, z, z, x, y], way)
     change = both.states[0].sent()["leaky_relu"] - both.networks[0].sent(x)["leaky_relu"]
     assert change.abs().max() > 127 and both.states[0]._maps["leaky_relu"].overflow
+
+
+class Sums(nn.Module):
+    """Neurons that read sums, the largest sums of windows, and two maps. [N, 3, 12, 12]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 20, 3, padding=1), nn.Conv2d(20, 40, 3)
+        self.last, self.head = nn.Conv2d(40, 40, 1), nn.Conv2d(40, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.body(F.max_pool2d(F.relu(self.stem(x)), 2)))
+        return self.head(F.relu(x + self.last(x)))
+
+
+def brute_force(network: Any, sent: Mapping[str, Tensor]) -> float:
+    """The largest |sum| of all layers, product by product."""
+    widest = 0.0
+    for step in network.plan.steps:
+        if not isinstance(step, Convolution):
+            continue
+        levels, border = step.whole.levels.double(), step.node.attrs["padding"][0]
+        x = F.pad(sent[step.node.inputs[0]].double(), [border] * 4)
+        kernel = levels.shape[2]
+        sums = torch.zeros(1, len(levels), *(side - kernel + 1 for side in x.shape[2:]))
+        for y, z in product(range(kernel), repeat=2):
+            part = x[:, :, y : y + sums.shape[2], z : z + sums.shape[3]]
+            sums = sums + torch.einsum("oc,nchw->nohw", levels[:, :, y, z], part)
+        widest = max(widest, sums.abs().max().item())
+    return widest
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_widest_sum_is_that_of_a_convolution_by_hand(level: str, threads: int):
+    """Of a photograph, and of a video so far, also where a frame repeats the one before."""
+    both = Both(small(Sums, 12))
+    torch.set_num_threads(threads)
+    x, dark = images(1, size=12).float(), torch.zeros(1, 3, 12, 12)
+    most = 0.0
+    for frame in (dark, x, x, dark):
+        counted = both.step(frame, dead_zone=0.35)
+        most = max(most, brute_force(both.networks[0], both.states[0].sent()))
+        assert counted.widest == most
+    assert potential_bytes(most) == 3
+    # What was read before a restart is forgotten.
+    both.states[0].restart()
+    both.states[1].restart()
+    counted = both.step(dark)
+    assert counted.widest == brute_force(both.networks[0], both.states[0].sent()) < most
+    assert both.networks[0].run(x).potential_bytes == 3
+
+
+def test_a_potential_holds_its_sign():
+    """16 bits hold 32,767, and the sums of Tiny-YOLOv3 need 24."""
+    widths = {100: 1, 127: 1, 128: 2, 32_767: 2, 32_768: 3, 254_590: 3, 2**23: 4}
+    assert {widest: potential_bytes(float(widest)) for widest in widths} == widths
 
 
 def outputs(network: Any, clip: Sequence[Tensor]) -> list[Tensor]:

@@ -10,25 +10,32 @@ import torch.nn.functional as F
 
 from spiking_yolo.metrics.energy import COST_MODELS, LOIHI, NetworkSize, Work, charged
 
-FP32, INT8, SRAM16, SRAM32, REUSE = COST_MODELS
-# pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
-BUS = 10 / 8
+FP32, INT8, SRAM, LARGE, REUSE, DATAFLOW = COST_MODELS
+# pJ of a byte of 8 KB SRAM and of 1 MB, of Horowitz's 10 and 100 pJ for 64 bits.
+BUS, LARGE_BUS = 10 / 8, 100 / 8
 
 
 def test_costs_of_an_operation_are_the_published_ones():
-    """pJ per MAC and per synaptic operation."""
-    table = {"fp32": (4.6, 0.9), "int8": (0.3, 0.1), "sram16": (2.8, 6.3), "sram32": (2.8, 11.35)}
-    for cost_model in (FP32, INT8, SRAM16, SRAM32):
-        mac, operation = table[cost_model.key]
-        assert cost_model.mac == pytest.approx(mac)
-        assert cost_model.operation() == pytest.approx(operation)
+    """pJ per MAC and per synaptic operation, with potentials of so many bytes."""
+    table = [
+        (FP32, 4.6, {3: 0.9}),
+        (INT8, 0.3, {3: 0.1}),
+        (SRAM, 2.8, {2: 6.3, 3: 8.825, 4: 11.35}),
+        (LARGE, 25.3, {3: 12.5 + 75 + 0.075}),
+        (DATAFLOW, 0.3, {3: 8.825}),
+    ]
+    for cost_model, mac, operations in table:
+        assert cost_model.mac(cost_model.ann_reuse) == pytest.approx(mac)
+        for width, operation in operations.items():
+            assert cost_model.operation(potential_bytes=width) == pytest.approx(operation)
 
 
 def test_ann_of_tiny_yolo():
     # mJ: 2.78 G times 4.6 pJ.
     assert FP32.ann(NetworkSize(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)
-    assert SRAM16.ann(NetworkSize(2e9)) == pytest.approx(5.6)
-    assert REUSE.ann(NetworkSize(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
+    assert SRAM.ann(NetworkSize(2e9)) == pytest.approx(5.6)
+    for reuse in (REUSE, DATAFLOW):
+        assert reuse.ann(NetworkSize(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
     assert FP32.ann(NetworkSize(0)) == FP32.snn(Work(1, 0, 0), NetworkSize(0)) == 0
     # Ten multiply-accumulates each, as in a spiking network.
     silu = NetworkSize(1e9, exponentials=1e6)
@@ -38,7 +45,7 @@ def test_ann_of_tiny_yolo():
 
 def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
     plain = Work(10, 4e9)
-    for cost_model, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
+    for cost_model, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM, 0.03, 0.2)):
         for value, more in (("power of two", shift), ("any", multiply)):
             work = dataclasses.replace(plain, value=value)
             spent, least = (cost_model.snn(one, NetworkSize(1)) for one in (work, plain))
@@ -67,13 +74,14 @@ def test_loihi_charges_what_its_simulator_does():
 class Meter:
     """Adds up pJ access by access, from Horowitz's table and nothing of the package."""
 
-    def __init__(self, potential: int = 0, memory: bool = False, fp: bool = False):
-        self.pj, self.potential, self.memory = 0.0, potential, memory
+    def __init__(self, potential: int = 0, bus: float = 0.0, fp: bool = False):
+        self.pj, self.potential, self.bus = 0.0, potential, bus
         self.multiply, self.add = (3.7, 0.9) if fp else (0.2, 0.1)
-        self.accumulate = {2: 0.05, 4: 0.1, 0: self.add}[potential]
+        # An adder of 24 bits lies between those of 16 and 32.
+        self.accumulate = {2: 0.05, 3: 0.075, 4: 0.1, 0: self.add}[potential]
 
     def move(self, size: int) -> None:
-        self.pj += size * BUS if self.memory else 0
+        self.pj += size * self.bus
 
     def mac(self) -> None:
         self.move(1)  # the activation
@@ -93,23 +101,27 @@ class Meter:
     def event(self) -> None:
         self.move(4)
         self.move(4)
-        self.pj += 2 * (3.1 + 0.1) if self.memory else 0
+        self.pj += 2 * (3.1 + 0.1) if self.bus else 0
 
 
-METERS = {
-    "fp32": {"fp": True},
-    "int8": {},
-    "sram16": {"potential": 2, "memory": True},
-    "sram32": {"potential": 4, "memory": True},
-    "reuse": {},
-}
+# A cost model, the bytes of a potential, and the meters of the ANN and of the spiking network.
+METERS = [
+    (FP32, 4, {"fp": True}, {"fp": True}),
+    (INT8, 4, {}, {}),
+    (SRAM, 2, {"bus": BUS}, {"bus": BUS, "potential": 2}),
+    (SRAM, 3, {"bus": BUS}, {"bus": BUS, "potential": 3}),
+    (SRAM, 4, {"bus": BUS}, {"bus": BUS, "potential": 4}),
+    (LARGE, 3, {"bus": LARGE_BUS}, {"bus": LARGE_BUS, "potential": 3}),
+    (REUSE, 3, {}, {}),
+    (DATAFLOW, 3, {}, {"bus": BUS, "potential": 3}),
+]
 
 
 def test_three_layers_access_by_access():
     """conv 3x3 of the image, conv 3x3 with stride 2, linear: two steps of random events, all loops
     written out.
     """
-    for cost_model in [FP32, INT8, SRAM16, SRAM32, REUSE]:
+    for cost_model, width, of_ann, of_snn in METERS:
         for shifted in [False, True]:
             random = torch.Generator().manual_seed(0)
             first, second, classes = (4, 7, 7), (5, 3, 3), 6  # of an image of 3 x 9 x 9
@@ -131,11 +143,11 @@ def test_three_layers_access_by_access():
                 operations += reached.sum().item() + int(two.abs().sum()) * classes
                 events += int(one.abs().sum() + two.abs().sum())
             value = "power of two" if shifted else "none"
-            work = Work(2, operations, events, 2 * (196 + 45), analogue, value=value)
+            work = Work(2, operations, events, 2 * (196 + 45), analogue, value, 0, width)
 
-            reuse = cost_model.key == "reuse"
-            ann, snn = Meter(**METERS[cost_model.key]), Meter(**METERS[cost_model.key])
-            queue = Meter(memory=snn.memory or reuse)
+            reuse = cost_model is REUSE
+            ann, snn = Meter(**of_ann), Meter(**of_snn)
+            queue = Meter(bus=BUS if reuse else snn.bus)
             for _ in range(size.macs):
                 ann.mac()
             for _ in range(analogue):
@@ -154,8 +166,9 @@ def test_three_layers_access_by_access():
                         snn.synapse(shifted)
                 for _ in range(196 + 45):
                     snn.update()
-            if reuse:
+            if reuse or cost_model is DATAFLOW:
                 ann.pj += (size.weights + size.inputs + size.outputs) * BUS
+            if reuse:
                 snn.pj += 2 * (size.weights + (196 + 45) * 4 * 2) * BUS
             assert cost_model.ann(size) == pytest.approx(ann.pj / 1e9, rel=0.01)
             assert cost_model.snn(work, size) == pytest.approx((snn.pj + queue.pj) / 1e9, rel=0.01)

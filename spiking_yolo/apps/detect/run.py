@@ -18,12 +18,13 @@ from PIL import Image
 from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.detect.verdict import Totals
 from spiking_yolo.convert.load import FEW
 from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
 from spiking_yolo.data.video import VideoWriter, open_video, previewed
-from spiking_yolo.decode.boxes import listed, same_objects, times
+from spiking_yolo.decode.boxes import listed, times
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.tracking import NO_TRACK, tracking_library
 from spiking_yolo.draw.boxes import titled
@@ -31,7 +32,6 @@ from spiking_yolo.errors import UserError, notice
 from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import Progress, atomic_write, silent
 from spiking_yolo.io.text import file_name, write_json
-from spiking_yolo.metrics.energy import COST_MODELS, MEANINGS
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Want
 from spiking_yolo.options import load
@@ -43,8 +43,6 @@ SLIDER_STEPS = 24
 JPEG_SIDE = 65500
 # Share of the operations of a new start from which on later frames say that the camera moves.
 MOVING = 0.5
-# The cost model whose share a verdict names: the README's.
-SHOWN = "sram16"
 
 
 @dataclass(frozen=True)
@@ -314,62 +312,6 @@ class MotFiles(Sink):
         self._lines.clear()
 
 
-@dataclass
-class Totals:
-    """What images or the frames of a video have in common."""
-
-    energies: list[dict[str, float]] = field(default_factory=list)
-    ann: dict[str, float] = field(default_factory=dict)
-    boxes: int = 0
-    compared: bool = False
-    ann_boxes: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)
-    added: int = 0
-
-    def add(self, result: Result, compared: bool) -> None:
-        """compared: Whether its boxes are compared with the ANN's."""
-        self.energies.append(result.energy)
-        self.ann = result.ann_energy
-        self.boxes += len(result)
-        self.compared = compared
-        if compared:
-            expected = result.ann.detections
-            self.ann_boxes.update(result.names[int(k)] for k in expected.class_id)
-            same = same_objects(expected, result.detections)
-            self.added += int((~same.any(0)).sum())
-            for class_id in expected.class_id[~same.any(1)]:
-                self.missed[result.names[int(class_id)]] += 1
-
-    def verdict(self, what: str) -> str:
-        """Less energy than the ANN or not, and which share of its boxes was found, in a sentence.
-
-        what: The costs that count, such as "a later frame", of a video without its first one.
-        """
-        later = self.energies[1:] or self.energies
-        shares: dict[str, float] = {}
-        for model in COST_MODELS:
-            spent = float(np.mean([energies[model.key] for energies in later]))
-            shares[model.key] = spent / self.ann[model.key]
-        less = sum(share < 1 for share in shares.values())
-        text = f"{what} takes less energy than the ANN in {less} of {len(shares)} cost models:"
-        text += f" {min(shares.values()):.2g} to {max(shares.values()):.2g} of it, and"
-        text += f" {shares[SHOWN]:.2g} with {MEANINGS[SHOWN]}"
-        if self.ann_boxes:
-            missed, total = self.missed.total(), self.ann_boxes.total()
-            text += f"; boxes: spikes add {self.added}, miss {missed} of the ANN's {total}"
-            if missed:
-                parts = [
-                    f"{n} of {self.ann_boxes[name]} x {name}"
-                    for name, n in self.missed.most_common()
-                ]
-                text += f" ({100 * missed / total:.0f} %: {', '.join(parts)})"
-        elif self.compared:
-            text += "; the ANN finds no box, so nothing is known of the boxes"
-        elif not self.boxes:
-            text += "; it finds no box: compare with --ann"
-        return text
-
-
 class Console(Sink):
     """Lines of the terminal: some per image, one per video, with frames, their rate, operations
     against the ANN, and boxes by class; at the end what the network costs, in a sentence.
@@ -417,13 +359,13 @@ class Console(Sink):
         if self._last is not None:
             source, result = self._last
             write(f"{source.path}: {'; '.join(self._parts(result))}")
-            later = "a later frame" if len(self._operations) > 1 else "the only frame"
-            write(f"  {self._video.verdict(later)}")
+            for line in self._video.of_video(source.fps):
+                write(f"  {line}")
         self._start_video()
 
     def close(self) -> None:
-        if self._photographs.energies:
-            write(self._photographs.verdict("a photograph"))
+        if self._photographs.spent:
+            write(self._photographs.of_photographs())
 
     def _parts(self, last: Result) -> list[str]:
         frames = len(self._operations)

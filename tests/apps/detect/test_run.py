@@ -31,7 +31,7 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     assert err == "" and re.match(rf"{image}: 80x48, (\d+ x )?\w+ [01]\.\d\d", line)
     assert " T=4, " in line and "operations per MAC; " in line
     assert last == f"results saved to {tmp_path / 'runs/exp'}"
-    assert re.match(r"a photograph takes less energy than the ANN in [0-5] of 5 cost", verdict)
+    assert re.match(r"a photograph takes less energy than the ANN in [0-6] of 6 cost", verdict)
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
     # More pixels on a side than a JPEG holds.
     Image.new("RGB", (65501, 2)).save(tmp_path / "wide.png")
@@ -85,7 +85,7 @@ def test_the_verdict_says_which_boxes_spikes_miss_and_add(detect, image, capsys,
     said = re.findall(r"(\d+) of (\d+) x (\w+)", by_class)
     assert {name: int(n) for n, _, name in said} == expected and boxes > 0
     assert {name: int(n) for _, n, name in said} == expected
-    unlike = "spiking_yolo.apps.detect.run.same_objects"
+    unlike = "spiking_yolo.apps.detect.verdict.same_objects"
     monkeypatch.setattr(unlike, lambda a, b: a.confidence[:, None] < 0 * b.confidence)
     assert detect(image, "--ann") == 0
     assert re.search(rf"add [1-9]\d*, miss {boxes} of", capsys.readouterr().out)

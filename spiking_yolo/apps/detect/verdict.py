@@ -1,0 +1,177 @@
+"""Whether spikes are worth it: their time, boxes and energy beside the ANN's, and beside an ANN
+that sees fewer frames of a video, in a few sentences.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+
+import numpy as np
+
+from spiking_yolo.decode.boxes import Detections, same_objects
+from spiking_yolo.evaluate.alternatives import Alternative, alternatives
+from spiking_yolo.metrics.energy import COST_MODELS, EVERY_COST_MODEL, MEANINGS, NetworkSize, Work
+from spiking_yolo.result import Result
+
+# The cost model that is named besides the cheapest and the dearest: the README's.
+SHOWN = "sram"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How boxes of some frames differ from the ANN's on every frame.
+
+    Attributes:
+        missed: Boxes of the ANN that have no counterpart, by class.
+        added: Boxes that the ANN does not have.
+    """
+
+    missed: Counter[int]
+    added: int
+
+    @classmethod
+    def of(cls, expected: Sequence[Detections], found: Sequence[Detections]) -> "Difference":
+        """Compare boxes with the ANN's, which are expected, frame by frame."""
+        missed, added = Counter[int](), 0
+        for ann, own in zip(expected, found, strict=True):
+            same = same_objects(ann, own)
+            missed.update(ann.class_id[~same.any(1)].tolist())
+            added += int((~same.any(0)).sum())
+        return cls(missed, added)
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes differ."""
+        return self.missed.total() + self.added
+
+
+@dataclass
+class Totals:
+    """What photographs or the frames of a video have cost, and their boxes.
+
+    Attributes:
+        names: Names of the classes.
+        spent: The work in each of them, and the size of the network.
+        seconds: What the spiking network and the ANN took for each, if they are compared.
+        found: Boxes in each, if they are compared.
+        expected: The ANN's.
+        boxes: How many boxes were found.
+    """
+
+    names: tuple[str, ...] = ()
+    spent: list[tuple[Work, NetworkSize]] = field(default_factory=list)
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+    found: list[Detections] = field(default_factory=list)
+    expected: list[Detections] = field(default_factory=list)
+    boxes: int = 0
+
+    def add(self, result: Result, compared: bool) -> None:
+        """compared: Whether its boxes are compared with the ANN's."""
+        costs, seen = result.costs, result.seen
+        self.names = result.names
+        self.spent.append((costs.work(seen, result.T), costs.size(seen)))
+        self.boxes += len(result)
+        if compared:
+            took = seen.seconds
+            self.seconds.append((took.network + took.decode, took.ann + took.ann_decode))
+            self.found.append(result.detections)
+            self.expected.append(result.ann.detections)
+
+    def of_photographs(self) -> str:
+        """Energy and boxes of a photograph."""
+        return f"{energy('a photograph', self.spent)}; {self._of_boxes()}".removesuffix("; ")
+
+    def of_video(self, fps: float) -> list[str]:
+        """Time, boxes and energy of a video without its first frame: a few lines.
+
+        fps: Frames per second.
+        """
+        what = "a later frame" if self.spent[1:] else "the only frame"
+        spent = energy(what, self.spent[1:] or self.spent)
+        if not self.seconds:
+            return [f"{spent}; {self._of_boxes()}".removesuffix("; ")]
+        own, ann = np.mean(self.seconds[1:] or self.seconds, axis=0)
+        share, milliseconds = own / ann, f"({1e3 * own:.3g} of {1e3 * ann:.3g} ms)"
+        times = "of" if share < 1 else "times"
+        lines = [f"{what} takes {share:.2g} {times} the ANN's time here {milliseconds}"]
+        lines[0] += f"; {self._of_boxes()}"
+        if self.spent[1:] and any(map(len, self.expected)):
+            lines.append(beside(self.expected, self.found, share, fps))
+        return [*lines, spent]
+
+    def _of_boxes(self) -> str:
+        """Which boxes spikes miss and add; nothing where that is not known."""
+        if not self.seconds:
+            return "" if self.boxes else "it finds no box: compare with --ann"
+        expected = Counter(k for ann in self.expected for k in ann.class_id.tolist())
+        if not expected:
+            return "the ANN finds no box, so nothing is known of the boxes"
+        own, total = Difference.of(self.expected, self.found), expected.total()
+        missed = own.missed.total()
+        text = f"boxes: spikes add {own.added}, miss {missed} of the ANN's {total}"
+        if missed:
+            rows = own.missed.most_common()
+            parts = [f"{n} of {expected[k]} x {self.names[k]}" for k, n in rows]
+            text += f" ({100 * missed / total:.0f} %: {', '.join(parts)})"
+        return text
+
+
+def beside(
+    expected: Sequence[Detections], found: Sequence[Detections], share: float, fps: float
+) -> str:
+    """The best of what else saves work on a video, in a sentence.
+
+    That is the fastest which differs in no more boxes than the spiking network and takes no more
+    time; where there is none, the one that differs in the fewest boxes in the time of the spiking
+    network, or in the least time.
+
+    Args:
+        expected: The ANN's boxes of each frame.
+        found: Those of the spiking network.
+        share: What the spiking network takes of the ANN's time.
+        fps: Frames per second.
+    """
+    own = Difference.of(expected, found).boxes
+    every = [Alternative("", "the ANN on every frame", [list(expected)], 1.0)]
+    every += alternatives([expected], [fps], track=find_spec("trackers") is not None)
+    differences = {one.words: Difference.of(expected, one.boxes[0]) for one in every}
+
+    def differs(one: Alternative) -> int:
+        return differences[one.words].boxes
+
+    least = min(one.share for one in every)
+    as_fast = [one for one in every if one.share <= max(share, least)]
+    better = [one for one in as_fast if one.share <= share and differs(one) <= own]
+    if better:
+        best = min(better, key=lambda one: (one.share, differs(one)))
+    else:
+        best = min(as_fast, key=differs)
+    title = "better without spikes" if better else "without spikes"
+    difference = differences[best.words]
+    missed, added = difference.missed.total(), difference.added
+    text = f"{title}: {best.words} would take {best.share:.2g} of its time"
+    return f"{text}, add {added} boxes and miss {missed}"
+
+
+def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
+    """Less energy than the ANN or not, by models and what they charge, in a sentence.
+
+    Args:
+        what: What the work is of.
+        spent: The work and the size of the network for each photograph or frame.
+    """
+    width = max(work.potential_bytes for work, _ in spent)
+    works = [(replace(work, potential_bytes=width), size) for work, size in spent]
+    own, ann = dict[str, float](), dict[str, float]()
+    for model in EVERY_COST_MODEL:
+        own[model.key] = float(np.mean([model.snn(*one) for one in works]))
+        ann[model.key] = float(np.mean([model.ann(size) for _, size in works]))
+    shares = {model.key: own[model.key] / ann[model.key] for model in COST_MODELS}
+    least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    less = sum(share < 1 for share in shares.values())
+    text = f"{what} takes less energy than the ANN in {less} of {len(shares)} cost models: from"
+    text += f" {shares[least]:.2g} of it ({MEANINGS[least]}) to {shares[most]:.2g}"
+    text += f" ({MEANINGS[most]}), {shares[SHOWN]:.2g} with {MEANINGS[SHOWN]} and potentials of"
+    text += f" {8 * width} bits; by Loihi's coefficients"
+    return f"{text} {own['loihi'] / ann[SHOWN]:.2g} of that ANN"
