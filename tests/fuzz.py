@@ -16,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
@@ -33,6 +34,9 @@ from helpers.video import walk, write_frames
 
 from spiking_yolo.cli import call
 
+# What commands import is there when a child is forked: to import it takes two thirds of a call.
+for _name in ("av", "matplotlib.pyplot", "onnxscript", "pycocotools.cocoeval", "yaml"):
+    import_module(_name)
 MEMORY, SECONDS, DISK = 6 << 30, 60, 256 << 20
 _OUT = ("--T", "2", "--project", "out")
 _TINY = ("--weights", "tiny.weights", "--method", "p-norm")

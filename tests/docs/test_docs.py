@@ -158,6 +158,8 @@ INLINE = [
     )
 ]
 PYTHON_PAGES = sorted({block.page for block in ALL if block.language == "python"})
+# Pages whose Python takes more than a few seconds.
+LONG = {"CONTRIBUTING.md", "export.md", "tutorial.md"}
 
 
 def test_every_block_says_its_language():
@@ -167,7 +169,11 @@ def test_every_block_says_its_language():
     assert not unknown, f"blocks of no known language are not tested: {unknown}"
 
 
-@pytest.mark.parametrize("page", PYTHON_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow if p.name in LONG else ()) for p in PYTHON_PAGES],
+    ids=lambda page: page.name,
+)
 def test_python_runs_and_prints_what_the_page_shows(page, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     names = {"__name__": "__main__"}
@@ -220,6 +226,7 @@ def test_commands_in_a_sentence_parse():
                     assert "requires an argument" in said or "is missing" in said, f"{page}: {code}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block", [b for b in ALL if b.language == "bash" and b.output is not None], ids=str
 )

@@ -9,6 +9,7 @@ import pytest
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 
 
+@pytest.mark.slow
 def test_the_notebook_runs():
     nbformat = pytest.importorskip(
         "nbformat", reason="nbclient is not installed: pip install -e '.[dev]'"

@@ -34,6 +34,7 @@ def test_the_extra_all_holds_every_extra_for_users():
     assert {*named, "all", "dev", "simulators"} == set(extras)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     tree = tmp_path / "tree"

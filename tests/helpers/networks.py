@@ -174,7 +174,9 @@ def spiking(
     """`model` converted by the recipe, calibrated on x; what is trained, in few steps."""
     graph = model if isinstance(model, Graph) else trace(model, x[:1])
     spec = spec_of(graph, x[:1])
-    few = {"calibration.steps": 8} if recipe.by_gradient else {}
+    few = {}
+    if recipe.by_gradient:
+        few["calibration.steps"] = min(8, recipe.calibration.steps)
     recipe, observed = recipe.with_settings({**few, **(settings or {})}), statistics(graph, x)
     # Whatever the outputs, they can be compared.
     classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])

@@ -2,12 +2,12 @@
 
 Run in a process of its own, since importing that package changes the whole process.
 
-    python tests/helpers/ultralytics_reference.py FOLDER [NAME SIZE]
+    python tests/helpers/ultralytics_reference.py FOLDER [NAME ... SIZE]
 
 Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and
 what their predictor finds on a photograph; NAME.network.safetensors: our graph. Per network of
 FAMILIES NAME.pt, and NAME.safetensors with the raw heads of one tensor. And refusals.json: what our
-adapter says to other networks, which are written too. Or of one network like those of FAMILIES.
+adapter says to other networks, which are written too. Or of these networks like those of FAMILIES.
 """
 
 import sys
@@ -149,7 +149,8 @@ def family(name: str, size: int = 128) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        family(sys.argv[2], int(sys.argv[3]))
+        for name in sys.argv[2:-1]:
+            family(name, int(sys.argv[-1]))
         sys.exit()
     for name in NETWORKS:
         reference(name)

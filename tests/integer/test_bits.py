@@ -30,11 +30,8 @@ SHA256 = "6010d29d08553cba9e0d4074325c18c99936b7a51c901d07c423f01df10164bb"
 PHOTOGRAPHS = ("dog.jpg", "horses.jpg", "giraffe.jpg")
 FRAMES = 5
 # Instructions that PyTorch, C and oneDNN may use at most.
-WAYS = [
-    *(("ATEN_CPU_CAPABILITY", name) for name in ("default", "avx2")),
-    *(("SPIKING_YOLO_KERNELS", name) for name in ("default", "avx2", "avx512")),
-    *(("ONEDNN_MAX_CPU_ISA", name) for name in ("SSE41", "AVX2", "AVX512_CORE")),
-]
+VARIABLES = "ATEN_CPU_CAPABILITY", "SPIKING_YOLO_KERNELS", "ONEDNN_MAX_CPU_ISA"
+WAYS = [("default", "default", "SSE41"), ("avx2", "avx2", "AVX2"), ("", "avx512", "AVX512_CORE")]
 
 
 class Recorded(IntegerNetwork):
@@ -96,18 +93,19 @@ def test_the_bits_of_the_shipped_network():
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions of x86-64")
-@pytest.mark.parametrize(("variable", "value"), WAYS)
-def test_the_same_bits_with_other_instructions(variable: str, value: str):
+@pytest.mark.parametrize("values", WAYS, ids="-".join)
+def test_the_same_bits_with_other_instructions(values: tuple[str, ...]):
     """For several threads and batches, and by the reference."""
-    environment = {**os.environ, variable: value}
+    chosen = {name: value for name, value in zip(VARIABLES, values, strict=True) if value}
+    environment = {**os.environ, **chosen}
     run = [sys.executable, __file__]
     found = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
-    assert set(found.stdout.split()) == {SHA256} and len(found.stdout.split()) == 4
+    assert set(found.stdout.split()) == {SHA256} and len(found.stdout.split()) == 3
 
 
 if __name__ == "__main__":
     network = shipped()
-    for threads, batch in ((1, 2), (2, 1), (4, 3)):
+    for threads, batch in ((1, 2), (4, 3)):
         torch.set_num_threads(threads)
         print(digest(network, batch))
     print(digest(network, fast=False))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,7 @@ NETWORKS = (TinyLeaky, Residual, Pooled, Grouped, Bottleneck, Patches, Attending
 NETWORKS += (GroupedSums, Slices, Flattened)
 
 
+@cache
 def converted(cls: type[nn.Module], method: str = "signed-digits", **settings: Any) -> Converted:
     """With random values at rest, biases and initial potentials."""
     start = START if method == "signed-digits" else {}
@@ -180,23 +182,22 @@ WAYS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(params=["reference", "C", "C beside oneDNN"])
-def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """How a network is computed: oneDNN does what C does not compute by events."""
-    if request.param == "C beside oneDNN":
-        monkeypatch.setattr(program, "has_exact_int8", lambda: True)
-    return request.param != "reference"
+# How a network is computed (oneDNN does what C does not compute by events), and the frames.
+ENGINES = [("reference", "dead zones"), ("reference", "lossless"), ("C", "followed")]
+ENGINES += [("C", "dead zones"), ("C", "lossless"), ("C beside oneDNN", "dead zones")]
 
 
 @pytest.mark.parametrize(
     ("cls", "method"),
     [*((cls, "signed-digits") for cls in NETWORKS), (TinyLeaky, "few-spikes"), (Pooled, "sfn")],
 )
-@pytest.mark.parametrize("way", WAYS)
-def test_against_a_second_implementation(fast: bool, cls: Any, method: str, way: str):
+@pytest.mark.parametrize(("how", "way"), ENGINES)
+def test_against_a_second_implementation(cls: Any, method: str, how: str, way: str, monkeypatch):
     """Heads, all that is sent, events and operations: a photograph, and later frames of videos."""
+    if how == "C beside oneDNN":
+        monkeypatch.setattr(program, "has_exact_int8", lambda: True)
     given = converted(cls, method)
-    network, reference, before = engine(given, fast), WholeNumbers(given), None
+    network, reference, before = engine(given, how != "reference"), WholeNumbers(given), None
     state = network.start(2)
     for x, options in zip(frames(), WAYS[way], strict=True):
         snapshot = network.run(x, state=state, maps=True, **options).snapshots[1]

@@ -2,6 +2,7 @@
 it.
 """
 
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from helpers.networks import TinyLeaky, engine, images, make, same, spiking
 from torch import Tensor
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.video import open_video
 from spiking_yolo.errors import UserError
@@ -24,10 +26,15 @@ ROOT = Path(__file__).parents[2]
 DIGITS = get_recipe("signed-digits").with_settings({"neuron.dead_zone": 0, "calibration.steps": 2})
 
 
-def network(method: str = "signed-digits", fast: bool = True, **changes: Any) -> Any:
+@cache
+def converted(method: str, **changes: Any) -> Converted:
     recipe = DIGITS if method == "signed-digits" else get_recipe(method)
-    converted = spiking(make(TinyLeaky), images(2), recipe, changes)
-    return engine(converted, fast) if recipe.complete else converted.network()
+    return spiking(make(TinyLeaky), images(2), recipe, changes)
+
+
+def network(method: str = "signed-digits", fast: bool = True, **changes: Any) -> Any:
+    given = converted(method, **changes)
+    return engine(given, fast) if given.recipe.complete else given.network()
 
 
 def operations(stream: Stream, x: Tensor) -> float:

@@ -35,14 +35,17 @@ NETWORKS = {
 SIZE = 192
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """What tests/helpers/ultralytics_reference.py writes."""
-    folder = tmp_path_factory.mktemp("ultralytics")
+def write_reference(folder: Path, *words: str) -> Path:
+    """The folder, with what tests/helpers/ultralytics_reference.py writes."""
     script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
-    command = [sys.executable, str(script), str(folder)]
+    command = [sys.executable, str(script), str(folder), *words]
     subprocess.run(command, env=ultralytics_environment(folder), check=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_reference(tmp_path_factory.mktemp("ultralytics"))
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -156,21 +159,24 @@ def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
 SIZES = ["yolov10m", "yolov10b", "yolov8n-p6", "yolov9m", "yolo26n-p2", "yolov5n-p6", "yolov3-tiny"]
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_other_sizes_are_opened_and_detect(name: str):
-    """Random weights at 64 pixels, which need no more than the picture that they are shown."""
-    script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
+@pytest.fixture(scope="module")
+def sizes():
+    """A folder with random weights of these at 64 pixels, of hundreds of MB."""
     with TemporaryDirectory() as folder:
-        environment = ultralytics_environment(folder)
-        subprocess.run([sys.executable, script, folder, name, "64"], env=environment, check=True)
-        path = Path(folder) / f"{name}.pt"
-        theirs = read_safetensors(path.with_suffix(".safetensors"))[1]
-        graph, _ = read_checkpoint(path)
-        raw = torch.cat([y.flatten(2) for y in forward(graph, theirs["x"])], 2)
-        assert (raw - theirs["raw"]).abs().max() < 1e-4 * theirs["raw"].abs().max()
-        picture = (theirs["x"][0].movedim(0, -1) * 255).byte().numpy()
-        with pytest.warns(Notice, match="no calibration"):
-            result = SpikingYOLO(path).detect(picture, conf=1e-9)
+        yield write_reference(Path(folder), *SIZES, "64")
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_other_sizes_are_opened_and_detect(sizes: Path, name: str):
+    """Random weights need no more than the picture that they are shown."""
+    path = sizes / f"{name}.pt"
+    theirs = read_safetensors(path.with_suffix(".safetensors"))[1]
+    graph, _ = read_checkpoint(path)
+    raw = torch.cat([y.flatten(2) for y in forward(graph, theirs["x"])], 2)
+    assert (raw - theirs["raw"]).abs().max() < 1e-4 * theirs["raw"].abs().max()
+    picture = (theirs["x"][0].movedim(0, -1) * 255).byte().numpy()
+    with pytest.warns(Notice, match="no calibration"):
+        result = SpikingYOLO(path).detect(picture, conf=1e-9)
     assert len(result) > 0 and 0 < result.operations_per_mac < 1000
 
 

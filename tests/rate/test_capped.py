@@ -52,8 +52,9 @@ class Capped(nn.Module):
 
 @cache
 def converted(method: str, activation: Any = ClippedReLU, **settings: Any) -> Converted:
-    """Calibrated on images(2)."""
-    changes = {k.replace("__", "."): v for k, v in settings.items()}
+    """Calibrated on images(2), in few timesteps."""
+    changes = {"calibration.T": 8}
+    changes |= {k.replace("__", "."): v for k, v in settings.items()}
     return spiking(make(Capped, activation=activation), images(2), recipe_of(method), changes)
 
 

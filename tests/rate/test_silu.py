@@ -160,7 +160,7 @@ def test_other_methods_refuse_with_the_ways_out():
     model, x = network()
     for name in set(list_methods()) - set(FOLLOW):
         with pytest.raises(UserError) as caught:
-            spiking(model, x, recipe_of(name))
+            spiking(model, x, recipe_of(name), {"calibration.T": 1})
         said = str(caught.value)
         assert "'act' has a silu" in said and "signed-digits" in said
         assert f"model={YAML}" in said
