@@ -336,12 +336,12 @@ def open_task(options: TrainOptions) -> tuple[Task, Sequence[Picture]]:
         pictures = [Picture.file(str(sample.path)) for sample in photos.samples]
         val = open_detection(options.data, options.val_split)
         check_classes(photos, val)
-        return DetectTask(photos, val, spec, options.seed), pictures
+        return DetectTask(photos, val, spec, seed=options.seed), pictures
     images = open_classification(options.data, options.split or "train")
     split = options.val_split or ("val" if (options.data / "val").is_dir() else None)
     val = open_classification(options.data, split)
     check_classes(images, val)
-    return ClassifyTask(images, val, options.seed), images.pictures
+    return ClassifyTask(images, val, seed=options.seed), images.pictures
 
 
 def check_classes(train: DetectionSet | LabelledSet, val: DetectionSet | LabelledSet) -> None:

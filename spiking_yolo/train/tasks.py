@@ -139,19 +139,34 @@ SMOOTHING = 0.1
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
+@dataclass(eq=False, kw_only=True)
+class Augmented(Dataset[Any]):
+    """Images that are augmented anew in every epoch, whichever process reads them.
+
+    Attributes:
+        seed: The augmentation of an item follows from it, the epoch and the item's number.
+        epoch: Number of the epoch.
+    """
+
+    seed: int = 0
+    epoch: int = 0
+
+    def rng(self, index: int) -> np.random.Generator:
+        """What decides the augmentation of an item."""
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+
 @dataclass(eq=False)
-class DetectTask(Dataset[Any]):
+class DetectTask(Augmented):
     """Photographs with boxes, the YOLOv1 loss, mAP50 by VOC's rule.
 
-    Items are (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]), augmented anew in every
-    epoch. Difficult and crowd boxes are left out.
+    Items are (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]). Difficult and crowd
+    boxes are left out.
 
     Attributes:
         train: Photographs to train on.
         val: Those to validate on.
         spec: Interface of the network.
-        seed: The augmentation of an item follows from it, the epoch and the item's number.
-        epoch: Number of the epoch.
     """
 
     metric: ClassVar[str] = "mAP50"
@@ -159,8 +174,6 @@ class DetectTask(Dataset[Any]):
     train: DetectionSet
     val: DetectionSet
     spec: Spec
-    seed: int = 0
-    epoch: int = 0
 
     def __post_init__(self) -> None:
         self.samples = self.train.indexed().samples
@@ -171,7 +184,7 @@ class DetectTask(Dataset[Any]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        rng = self.rng(index)
 
         def others() -> list[Annotated]:
             return [annotated(self.samples[k]) for k in rng.integers(len(self), size=3)]
@@ -201,25 +214,20 @@ class DetectTask(Dataset[Any]):
 
 
 @dataclass(eq=False)
-class ClassifyTask(Dataset[Any]):
+class ClassifyTask(Augmented):
     """Images with a class each, cross-entropy, top-1 accuracy.
 
-    Images are stretched to the size of the first one and augmented anew in every epoch. Items are
-    (float32 [3, H, W], label).
+    Images are stretched to the size of the first one. Items are (float32 [3, H, W], label).
 
     Attributes:
         train: Images to train on.
         val: Those to validate on.
-        seed: The augmentation of an item follows from it, the epoch and the item's number.
-        epoch: Number of the epoch.
     """
 
     metric: ClassVar[str] = "top1"
 
     train: LabelledSet
     val: LabelledSet
-    seed: int = 0
-    epoch: int = 0
 
     def __post_init__(self) -> None:
         height, width = read_image(self.train.pictures[0].source).shape[:2]
@@ -234,8 +242,7 @@ class ClassifyTask(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = read_image(self.train.pictures[index].source)
         stretched = preprocess(image, self.spec)[0].movedim(0, -1).numpy()
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        augmented = torch.from_numpy(self.augment(stretched, rng)).movedim(-1, 0)
+        augmented = torch.from_numpy(self.augment(stretched, self.rng(index))).movedim(-1, 0)
         return self.spec.normalised(augmented), int(self.train.labels[index])
 
     collate = staticmethod(default_collate)
