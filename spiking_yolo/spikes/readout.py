@@ -155,7 +155,6 @@ class Run:
             differential, else per step.
         settled: The last step that changed anything, however long the run; None if that is not
             certain, as in rate coding.
-        frame: Of an IntegerNetwork: what the next frame of a video needs to know.
         fresh: Whether the network's state started anew.
         cut: Of a frame of a video: whether the scene is another one.
         potential_bytes: Of a potential that holds the widest sum since the state started, in
@@ -168,7 +167,6 @@ class Run:
     macs: int
     analogue_macs: int
     settled: int | None = None
-    frame: Any = None
     fresh: bool = True
     cut: bool = False
     potential_bytes: int = 4
