@@ -223,13 +223,10 @@ class Table:
 
     def widths(self) -> str:
         """How wide the potentials of the methods are, in words."""
-        widths: dict[int, list[str]] = {}
-        for method, facts in self.methods.items():
-            widths.setdefault(facts["potential_bits"], []).append(method)
-        if len(widths) == 1:
-            return f"potentials of {min(widths)} bits"
-        parts = [f"{bits} bits ({', '.join(methods)})" for bits, methods in widths.items()]
-        return f"potentials of {', '.join(parts)}"
+        widths = [
+            f"{facts['potential_bits']} bits ({name})" for name, facts in self.methods.items()
+        ]
+        return f"potentials of {', '.join(widths)}"
 
     def _figure(self, rows: Sequence[Row]) -> str:
         """The first figure that these rows have: a video without ground truth has not all."""

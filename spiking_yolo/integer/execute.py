@@ -3,7 +3,7 @@ program in C equals to the bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,12 @@ class Frame:
         sent: What the image and each node that sends events have sent by now: whole numbers,
             float32 [N, C, ...].
         outputs: Head tensors in values of the ANN, [N, ...].
+        values: What each node has computed, whole numbers.
     """
 
     sent: Mapping[str, Tensor]
     outputs: tuple[Tensor, ...]
+    values: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def execute(
@@ -40,31 +42,15 @@ def execute(
 
     Args:
         plan: The network.
-        image: See `values_of`, and likewise the other arguments.
+        image: Whole numbers, see `NetworkParameters.bytes_of`, float32 [N, 3, H, W].
+        before: The frame before; None for a photograph, or a first frame.
+        dead_zone: Of the neurons in a later frame, in thetas.
+        lossless: Whether a later frame rounds values as a photograph does.
 
     Example:
         >>> frame = execute(plan, plan.parameters.bytes_of(photographs))
         >>> frame.outputs[0].shape
         torch.Size([1, 255, 13, 13])
-    """
-    return frame_of(plan, values_of(plan, image, before, dead_zone, lossless))
-
-
-def values_of(
-    plan: Plan,
-    image: Tensor,
-    before: Frame | None = None,
-    dead_zone: Tensor | float = 0.0,
-    lossless: bool = False,
-) -> dict[str, Tensor]:
-    """What each node computes in one step, whole numbers.
-
-    Args:
-        plan: The network.
-        image: Whole numbers, see `NetworkParameters.bytes_of`, float32 [N, 3, H, W].
-        before: The frame before; None for a photograph, or a first frame.
-        dead_zone: Of the neurons in a later frame, in thetas.
-        lossless: Whether a later frame rounds values as a photograph does.
     """
     values = {plan.input: image}
     for step in plan.steps[1:]:
@@ -79,25 +65,20 @@ def values_of(
         elif step.node.op != "add":
             # A sum is read term by term.
             values[name] = move(step.node, [values[source] for source in step.node.inputs])
-    return values
-
-
-def frame_of(plan: Plan, values: Mapping[str, Tensor]) -> Frame:
-    """What a step has sent and put out, of its values."""
     outputs = tuple([plan.parameters.output(name, values) for name in plan.outputs])
-    return Frame({name: values[name] for name in (plan.input, *plan.senders)}, outputs)
+    return Frame({name: values[name] for name in (plan.input, *plan.senders)}, outputs, values)
 
 
 def widest_sum(plan: Plan, values: Mapping[str, Tensor]) -> float:
-    """The largest |sum| that neurons and outputs read in a step, of its values."""
+    """The largest |sum| that neurons and outputs read in a step. values: See Frame."""
     widest = [largest(values[term]) for terms in plan.outputs.values() for term in terms]
     for step in plan.steps:
         if isinstance(step, Neurons):
             widest.append(widest_read(step, values.__getitem__))
-    return max(widest)
+    return torch.stack(widest).max().item()
 
 
-def widest_read(step: Neurons, value: Callable[[str], Tensor]) -> float:
+def widest_read(step: Neurons, value: Callable[[str], Tensor]) -> Tensor:
     """The largest |sum| that a layer of neurons reads, in a max pooling of sums all of a window.
 
     Args:
@@ -106,13 +87,13 @@ def widest_read(step: Neurons, value: Callable[[str], Tensor]) -> float:
     """
     if step.pool is not None:
         return largest(move(step.pool, [value(step.pool.inputs[0]).abs()]))
-    return max([largest(value(term)) for term in step.terms])
+    return torch.stack([largest(value(term)) for term in step.terms]).max()
 
 
-def largest(x: Tensor) -> float:
-    """The largest |x|."""
+def largest(x: Tensor) -> Tensor:
+    """The largest |x|, float32."""
     low, high = x.aminmax()
-    return torch.maximum(-low, high).item()
+    return torch.maximum(-low, high).float()
 
 
 def events(plan: Plan, name: str, sent: Tensor, before: Tensor | None) -> Tensor:

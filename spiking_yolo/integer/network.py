@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Graph, own_dtypes
-from spiking_yolo.integer.execute import Frame, events, frame_of, values_of, widest_sum
+from spiking_yolo.integer.execute import Frame, events, execute, widest_sum
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.plan import Neurons, compile
 from spiking_yolo.integer.program import Counted, Program, State
@@ -230,9 +230,8 @@ class Reference:
         """See State.step; maps are always there."""
         plan, before = self._network.plan, self.frame
         whole = plan.parameters.whole(image)
-        values = values_of(plan, whole, before, dead_zone, lossless)
-        frame = frame_of(plan, values)
-        self._widest = max(self._widest, widest_sum(plan, values))
+        frame = execute(plan, whole, before, dead_zone, lossless)
+        self._widest = max(self._widest, widest_sum(plan, frame.values))
         counts: dict[str, Tensor] = {}
         for name in plan.senders:
             old = None if before is None else before.sent[name]
@@ -243,7 +242,7 @@ class Reference:
             values = (whole != before.sent[plan.input]).sum(1).double()
             price = self._network.price_of_pixels().to(values)
             shown = values.sum((1, 2)), (values * price).sum((1, 2))
-        self.frame = frame
+        self.frame = replace(frame, values={})
         return Counted(frame.outputs, spent, shown, counts, self._widest)
 
     def sent(self) -> Mapping[str, Tensor]:

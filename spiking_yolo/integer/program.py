@@ -663,9 +663,9 @@ class State:
             parameters = ctypes.byref(self._call), ctypes.byref(self._maps[name])
             library().receive(*parameters, given.data_ptr())
 
-    def _see(self, widest: float) -> None:
+    def _see(self, widest: Tensor) -> None:
         """Remember the largest |sum| that was read outside of C."""
-        self._widest[0] = max(self._widest[0].item(), widest)
+        self._widest[0].clamp_(min=widest)
 
     def _has_changed(self, name: str) -> bool:
         """Whether the value of a node differs from the frame before."""
@@ -725,7 +725,7 @@ class State:
         for name, terms in plan.outputs.items():
             if self.fresh or name not in self._outputs or self._has_changed(name):
                 values = {term: self.value(term) for term in terms}
-                self._see(max(map(largest, values.values())))
+                self._see(torch.stack(list(map(largest, values.values()))).max())
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
         # What senders in C have counted, [senders, 3 * N, columns].

@@ -156,7 +156,6 @@ class Run:
             differential, else per step.
         settled: The last step that changed anything, however long the run; None if that is not
             certain, as in rate coding.
-        frame: State of an IntegerNetwork for the next frame of a video.
         fresh: Whether the network's state started anew.
         cut: Whether this frame of a video shows another scene.
         potential_bytes: Width of a potential that holds the widest sum since the state started, in
@@ -169,7 +168,6 @@ class Run:
     macs: int
     analogue_macs: int
     settled: int | None = None
-    frame: Any = None
     fresh: bool = True
     cut: bool = False
     potential_bytes: int = 4

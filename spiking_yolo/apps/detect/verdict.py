@@ -18,34 +18,6 @@ from spiking_yolo.result import Result
 SHOWN = "sram"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How boxes of some frames differ from the ANN's on every frame.
-
-    Attributes:
-        missed: Boxes of the ANN that have no counterpart, by class.
-        added: Boxes that the ANN does not have.
-    """
-
-    missed: Counter[int]
-    added: int
-
-    @classmethod
-    def of(cls, expected: Sequence[Detections], found: Sequence[Detections]) -> "Difference":
-        """Compare boxes with the ANN's, which are expected, frame by frame."""
-        missed, added = Counter[int](), 0
-        for ann, own in zip(expected, found, strict=True):
-            same = same_objects(ann, own)
-            missed.update(ann.class_id[~same.any(1)].tolist())
-            added += int((~same.any(0)).sum())
-        return cls(missed, added)
-
-    @property
-    def boxes(self) -> int:
-        """How many boxes differ."""
-        return self.missed.total() + self.added
-
-
 @dataclass
 class Totals:
     """What photographs or the frames of a video have cost, and their boxes.
@@ -107,14 +79,30 @@ class Totals:
         expected = Counter(k for ann in self.expected for k in ann.class_id.tolist())
         if not expected:
             return "the ANN finds no box, so nothing is known of the boxes"
-        own, total = Difference.of(self.expected, self.found), expected.total()
-        missed = own.missed.total()
-        text = f"boxes: spikes add {own.added}, miss {missed} of the ANN's {total}"
+        missed, added = difference(self.expected, self.found)
+        n, total = missed.total(), expected.total()
+        text = f"boxes: spikes add {added}, miss {n} of the ANN's {total}"
         if missed:
-            rows = own.missed.most_common()
-            parts = [f"{n} of {expected[k]} x {self.names[k]}" for k, n in rows]
-            text += f" ({100 * missed / total:.0f} %: {', '.join(parts)})"
+            rows = [f"{n} of {expected[k]} x {self.names[k]}" for k, n in missed.most_common()]
+            text += f" ({100 * n / total:.0f} %: {', '.join(rows)})"
         return text
+
+
+def difference(
+    expected: Sequence[Detections], found: Sequence[Detections]
+) -> tuple[Counter[int], int]:
+    """The classes of the ANN's boxes that are missed, and how many boxes the ANN does not have.
+
+    Args:
+        expected: The ANN's boxes of each frame.
+        found: Other boxes.
+    """
+    missed, added = Counter[int](), 0
+    for ann, own in zip(expected, found, strict=True):
+        same = same_objects(ann, own)
+        missed.update(ann.class_id[~same.any(1)].tolist())
+        added += int((~same.any(0)).sum())
+    return missed, added
 
 
 def beside(
@@ -132,26 +120,23 @@ def beside(
         share: What the spiking network takes of the ANN's time.
         fps: Frames per second.
     """
-    own = Difference.of(expected, found).boxes
     every = [Alternative("", "the ANN on every frame", [list(expected)], 1.0)]
     every += alternatives([expected], [fps], track=find_spec("trackers") is not None)
-    differences = {one.words: Difference.of(expected, one.boxes[0]) for one in every}
-
-    def differs(one: Alternative) -> int:
-        return differences[one.words].boxes
-
-    least = min(one.share for one in every)
-    as_fast = [one for one in every if one.share <= max(share, least)]
-    better = [one for one in as_fast if one.share <= share and differs(one) <= own]
+    limit = max(share, min(one.share for one in every))
+    # How many boxes differ, time, and the sentence of what takes no more time.
+    as_fast: list[tuple[int, float, str]] = []
+    for one in every:
+        if one.share <= limit:
+            missed, added = difference(expected, one.boxes[0])
+            text = f"without spikes: {one.words} would take {one.share:.2g} of its time,"
+            text += f" add {added} boxes and miss {missed.total()}"
+            as_fast.append((missed.total() + added, one.share, text))
+    missed, added = difference(expected, found)
+    better = [one for one in as_fast if one[0] <= missed.total() + added and one[1] <= share]
     if better:
-        best = min(better, key=lambda one: (one.share, differs(one)))
-    else:
-        best = min(as_fast, key=differs)
-    title = "better without spikes" if better else "without spikes"
-    difference = differences[best.words]
-    missed, added = difference.missed.total(), difference.added
-    text = f"{title}: {best.words} would take {best.share:.2g} of its time"
-    return f"{text}, add {added} boxes and miss {missed}"
+        _, _, text = min(better, key=lambda one: (one[1], one[0]))
+        return f"better {text}"
+    return min(as_fast, key=lambda one: one[:2])[2]
 
 
 def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
