@@ -275,11 +275,8 @@ def _draw_boxes(
         left, top, _, bottom = place
         # The most confident boxes lie on top.
         order = 5 - k / len(corners)
-        fill: dict[str, Any] = {
-            "facecolor": hexadecimal(colours[k]),
-            "linewidth": 0,
-            "zorder": order,
-        }
+        colour = hexadecimal(colours[k])
+        fill: dict[str, Any] = {"facecolor": colour, "linewidth": 0, "zorder": order}
         axes.add_patch(Patch((left, top), *label, **fill))
         ink = hexadecimal(text_colour(colours[k]))
         middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": order}
