@@ -1,4 +1,5 @@
-"""Figures in one style, apart from matplotlib's global settings, and the plots that commands share.
+"""Figures in one style, apart from matplotlib's global settings: plots that commands share, spike
+rates over a photograph, and the events of all layers over time.
 
 with plot("accuracy.png", "timesteps T", "mAP50 (%)") as axes:
     draw_curves(axes, {"msat": (T, accuracy, low, high)})

@@ -29,7 +29,7 @@ from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
 # The outputs of a network, [N, ...] each.
 Outputs = Sequence[Tensor]
-# A run compares its state on the validation pictures so often.
+# A run compares its state on the validation pictures so many times.
 COMPARISONS = 10
 # One percent of operations is worth so many percent of the error, for pictures and later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
