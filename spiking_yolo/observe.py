@@ -380,7 +380,7 @@ class Observer:
         want: Wants = ("boxes",),
         batch: int = 1,
         progress: Callable[[int], Any] | None = None,
-        probes: Iterable[Probe] = (),
+        probes: Sequence[Probe] = (),
     ) -> Iterator[Observation]:
         """Observe images, each as if nothing had been seen before it.
 
@@ -399,7 +399,7 @@ class Observer:
         Raises:
             UserError: An image cannot be read, or steps lie outside of 1..T.
         """
-        steps, probes = tuple(steps), tuple(probes)
+        steps, maps = tuple(steps), "maps" in want or "layers" in want
         left = iter(images)
         while chunk := list(islice(left, batch)):
             for _, alike in groupby(list(map(self._read, chunk)), lambda one: one.x.shape):
@@ -407,10 +407,8 @@ class Observer:
                 observer = self.at(batch_of_shape[0])
                 x = observer._stack(batch_of_shape)
                 start = time.perf_counter()
-                options: Any = {"probes": probes, "progress": progress}
-                run = observer.network.run(
-                    x, T, steps, maps="maps" in want or "layers" in want, **options
-                )
+                options: Any = {"probes": probes, "progress": progress, "maps": maps}
+                run = observer.network.run(x, T, steps, **options)
                 yield from observer._observations(batch_of_shape, x, run, T, want, start)
 
     def observe_ann(self, image: ImageSource | Input) -> Observation:
@@ -502,9 +500,9 @@ class Observer:
                 return [None] * n
             return self.predict(heads, placements)
 
-        outputs = _each_once(_on_cpu, {t: s.outputs for t, s in run.snapshots.items()})
+        outputs = {t: _on_cpu(snapshot.outputs) for t, snapshot in run.snapshots.items()}
         simulated = time.perf_counter()
-        predictions = _each_once(predict, outputs)
+        predictions = {t: predict(heads) for t, heads in outputs.items()}
         decoded = time.perf_counter()
         ann_outputs: tuple[Tensor, ...] = ()
         if "ann" in want or self.quantised:
@@ -568,17 +566,6 @@ def _plain(value: Any, k: int) -> Any:
     if isinstance(value, dict):
         return {name: _plain(one, k) for name, one in value.items()}
     return value[k].item() if isinstance(value, Tensor) else value
-
-
-def _each_once(f: Callable[[Any], Any], values: Mapping[int, Any]) -> dict[int, Any]:
-    """f of each value; only once of one that is repeated, as when a network has settled."""
-    results: dict[int, Any] = {}
-    before = result = None
-    for t, value in values.items():
-        if value is not before:
-            before, result = value, f(value)
-        results[t] = result
-    return results
 
 
 def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -15,19 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from spiking_yolo.arguments import (
-    BOXES,
-    COMMAS,
-    METHODS,
-    NETWORK,
-    OUTPUT,
-    SIZE,
-    VIDEO,
-    Options,
-    Settings,
-    at_least,
-    within,
-)
+from spiking_yolo import arguments
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import CONF, IOU, MAX_DET
 from spiking_yolo.errors import UserError
@@ -43,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SourceOptions(Options):
+class SourceOptions(arguments.Options):
     """What to look at. A class inherits this group last, so that its words come first."""
 
     sources: tuple[str, ...]
@@ -51,18 +39,18 @@ class SourceOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsOptions(Options):
+class WeightsOptions(arguments.Options):
     """The network to convert."""
 
     weights: Path | None = None
     """Network: .pt, .onnx, .weights, .safetensors, or a name of `list` (default: Tiny-YOLOv3)."""
-    imgsz: Annotated[int | Size | None, SIZE, NETWORK] = None
+    imgsz: Annotated[int | Size | None, arguments.SIZE, arguments.NETWORK] = None
     """Network input in pixels, its longer side (416) or exactly HEIGHTxWIDTH (288x416): multiples
     of 32, or of 64 with P6.
     """
-    cfg: Annotated[Path | None, NETWORK] = None
+    cfg: Annotated[Path | None, arguments.NETWORK] = None
     """Darknet cfg, if it does not lie beside the weights."""
-    names: Annotated[Path | None, NETWORK] = None
+    names: Annotated[Path | None, arguments.NETWORK] = None
     """Class names, one per line, if they do not lie beside the weights."""
 
     @property
@@ -78,13 +66,13 @@ class ConversionOptions(WeightsOptions):
     Inherit MethodOptions or MethodsOptions.
     """
 
-    settings: Settings = field(default_factory=dict)
+    settings: arguments.Settings = field(default_factory=dict)
     """Change a setting of the method; see `spiking-yolo list METHOD`."""
-    calibration: Annotated[str | None, NETWORK] = None
+    calibration: Annotated[str | None, arguments.NETWORK] = None
     """Name of the method's calibration, such as fine or tuned; see `spiking-yolo list WEIGHTS`."""
-    statistics: Annotated[Path | None, NETWORK] = None
+    statistics: Annotated[Path | None, arguments.NETWORK] = None
     """File of statistics and calibrations, if it does not lie beside the weights."""
-    device: Annotated[str, NETWORK] = "cpu"
+    device: Annotated[str, arguments.NETWORK] = "cpu"
     """cpu, cuda, cuda:1, ..."""
 
 
@@ -100,21 +88,21 @@ class MethodOptions(ConversionOptions):
 class MethodsOptions(ConversionOptions):
     """Any number of conversion methods, side by side."""
 
-    methods: Annotated[tuple[str, ...], COMMAS, METHODS] = ()
+    methods: Annotated[tuple[str, ...], arguments.COMMAS, arguments.METHODS] = ()
     """Methods with commas, see `list`, or all (default: signed-digits)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionOptions(Options):
+class DetectionOptions(arguments.Options):
     """Which boxes of a detector count, see Selection."""
 
-    conf: Annotated[float, within(0, 1), BOXES] = CONF
+    conf: Annotated[float, arguments.within(0, 1), arguments.BOXES] = CONF
     """Smallest confidence."""
-    iou: Annotated[float, within(0, 1), BOXES] = IOU
+    iou: Annotated[float, arguments.within(0, 1), arguments.BOXES] = IOU
     """Suppress boxes that overlap more; one2one heads: 0.7 or more."""
-    max_det: Annotated[int, at_least(1), BOXES] = MAX_DET
+    max_det: Annotated[int, arguments.at_least(1), arguments.BOXES] = MAX_DET
     """Boxes per image."""
-    agnostic_nms: Annotated[bool, BOXES] = False
+    agnostic_nms: Annotated[bool, arguments.BOXES] = False
     """Suppress boxes across classes, not within each class."""
 
     def box_options(self) -> dict[str, Any]:
@@ -129,30 +117,30 @@ class DetectionOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(Options):
+class VideoOptions(arguments.Options):
     """How the frames of a video are computed, see Stream."""
 
-    lossless: Annotated[bool, VIDEO] = False
+    lossless: Annotated[bool, arguments.VIDEO] = False
     """Every frame of a video has, to the bit, the boxes of a frame computed anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LimitOptions(Options):
+class LimitOptions(arguments.Options):
     """A part of the images, see `data.datasets.draw`."""
 
-    limit: Annotated[int | None, at_least(1)] = None
+    limit: Annotated[int | None, arguments.at_least(1)] = None
     """Use N images only, drawn by --seed."""
-    seed: Annotated[int, at_least(0)] = 0
+    seed: Annotated[int, arguments.at_least(0)] = 0
     """Draws the images of --limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions(Options):
+class OutputOptions(arguments.Options):
     """Where files go: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already."""
 
-    project: Annotated[Path, OUTPUT] = Path("runs")
+    project: Annotated[Path, arguments.OUTPUT] = Path("runs")
     """Folder of all runs."""
-    name: Annotated[str, OUTPUT] = "exp"
+    name: Annotated[str, arguments.OUTPUT] = "exp"
     """Folder inside the project; exp2, exp3, ... when it exists."""
 
     def __post_init__(self) -> None:

@@ -26,13 +26,11 @@ from spiking_yolo.io.text import (
     read_json,
 )
 
+Bound = float | None
+
 
 def setting(
-    default: Any,
-    doc: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Iterable[str] = (),
+    default: Any, doc: str, low: Bound = None, high: Bound = None, choices: Iterable[str] = ()
 ) -> Any:
     """A field of a slot, with its documentation and range; its type is bool, int, float, str or a
     Literal.

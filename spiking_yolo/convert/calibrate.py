@@ -11,22 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.learn.differentiable import (
-    FEW,
-    FEWER,
-    FIRST,
-    CompleteNetwork,
-    Sent,
-    VideoNetwork,
-    balanced,
-    budget,
-    few_of,
-    in_thetas,
-    measure_of,
-    network_of,
-    scaled_to,
-    sensitivity,
-)
+from spiking_yolo.convert.learn import differentiable
+from spiking_yolo.convert.learn.differentiable import CompleteNetwork, Sent, VideoNetwork
 from spiking_yolo.convert.learn.statistics import Statistics
 from spiking_yolo.convert.learn.training import Repeated, Session, Training
 from spiking_yolo.convert.thresholds import at_most, base_parameters, least_thetas, scaled
@@ -109,21 +95,19 @@ def balance(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
 
     theta is the largest current that the layer receives while the layers before it spike.
     """
-    balanced = dict(neurons)
+    known = dict(neurons)
     for node in job.graph.activations:
         job.session.progress(f"balance {node.name}")
-        network = SpikingNetwork(job.graph.up_to(node.name), balanced, job.recipe, observed=True)
-        highest, lowest = _extreme_currents(network, node.name, job)
-        parameters = {**balanced[node.name], "theta": _balanced(highest, job.recipe, node)}
+        network = SpikingNetwork(job.graph.up_to(node.name), known, job.recipe, observed=True)
+        highest, lowest = _extremes(network, node.name, job)
+        parameters = {**known[node.name], "theta": _balanced(highest, job.recipe, node)}
         if "theta_off" in parameters:
             parameters["theta_off"] = _balanced(-lowest, job.recipe, node)
-        balanced[node.name] = parameters
-    return balanced
+        known[node.name] = parameters
+    return known
 
 
-def _extreme_currents(
-    network: SpikingNetwork, layer: str, job: CalibrationJob
-) -> tuple[Tensor, Tensor]:
+def _extremes(network: SpikingNetwork, layer: str, job: CalibrationJob) -> tuple[Tensor, Tensor]:
     """The largest current above and below zero that a layer receives, [C] each."""
     highest = lowest = torch.zeros(())
 
@@ -152,9 +136,9 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
 
 def by_gradient(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; the recipe's own factor comes later."""
-    recipe, few = job.recipe, few_of(job.images)
+    recipe, few = job.recipe, differentiable.few_of(job.images)
     least = least_thetas(job.graph, job.statistics.histograms)
-    network = network_of(job.graph, job.spec, recipe, least)
+    network = differentiable.network_of(job.graph, job.spec, recipe, least)
     if isinstance(network, VideoNetwork):
         job = replace(job, images=[clip[:, -1].contiguous() for clip in few])
     if job.start is not None:
@@ -164,9 +148,10 @@ def by_gradient(job: CalibrationJob, neurons: NeuronParameters) -> NeuronParamet
     if isinstance(network, VideoNetwork):
         return balanced_later(job, network, neurons, few)
     if recipe.calibration.kind == "none":
-        few = few_of(few, FIRST)
+        few = differentiable.few_of(few, differentiable.FIRST)
         job.session.progress("thresholds")
-        return scaled_to(budget(job.graph, recipe.calibration.operations), network, neurons, few)
+        goal = differentiable.budget(job.graph, recipe.calibration.operations)
+        return differentiable.scaled_to(goal, network, neurons, few)
     training = Training(job.graph, job.spec, recipe, neurons, few, least=least)
     training.run(Repeated(job.images, max(FEWEST, job.spec.images_at_once)), job.session)
     return training.result().neurons
@@ -176,9 +161,10 @@ def by_sensitivity(
     job: CalibrationJob, network: CompleteNetwork, neurons: NeuronParameters
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
-    few, measure = few_of(job.images, FEWER), measure_of(job.spec)
-    weights = sensitivity(network.graph, few, 0, measure, job.session.progress)
-    thetas = balanced(network, weights)
+    few = differentiable.few_of(job.images, differentiable.FEWER)
+    measure = differentiable.measure_of(job.spec)
+    weights = differentiable.sensitivity(network.graph, few, 0, measure, job.session.progress)
+    thetas = differentiable.balanced(network, weights)
     # A first guess of their factor: a tenth of the usual statistic.
     usual = sum(values["theta"].mean() for values in neurons.values())
     factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
@@ -277,9 +263,10 @@ def balanced_later(
         neurons: To start from.
         clips: Batches, [N, K, C, H, W].
     """
-    goal = budget(job.graph, job.recipe.calibration.operations)
-    weights = sensitivity(network.graph, job.images, measure=measure_of(job.spec))
-    values = scaled_to(goal, network, neurons, few_of(clips, FIRST))
+    goal = differentiable.budget(job.graph, job.recipe.calibration.operations)
+    measure, first = differentiable.measure_of(job.spec), differentiable.FIRST
+    weights = differentiable.sensitivity(network.graph, job.images, measure=measure)
+    values = differentiable.scaled_to(goal, network, neurons, differentiable.few_of(clips, first))
     for _ in range(ROUNDS):
         job.session.progress("later frames")
         costs, errors = measured(network, values, clips, weights)
@@ -292,7 +279,7 @@ def balanced_later(
             theta = values[name]["theta"] * step.clamp(-FARTHEST, FARTHEST).exp()
             changed[name] = with_theta(values[name], theta)
         values = scaled(job.graph, changed, (spent.item() / goal) ** (1 / POWER), network.least)
-    return scaled_to(goal, network, values, clips, first=FEW)
+    return differentiable.scaled_to(goal, network, values, clips, first=differentiable.FEW)
 
 
 def measured(
@@ -310,7 +297,7 @@ def measured(
         own, phi = values[name], network.graph[name].phi.continuous
         current = z + per_channel(own["bias"], z) if "bias" in own else z
         # No theta cures what exceeds 8 bits.
-        within = in_thetas(value, own).round().abs() < LARGEST
+        within = differentiable.in_thetas(value, own).round().abs() < LARGEST
         error = _by_channel(within * (value - phi(current)).square())
         errors[name] += weights[name] * error / count
 

@@ -365,13 +365,9 @@ def signed_digits() -> Recipe:
     neuron = Neuron(
         "sigma-delta", gamma=MAX_GAMMA, initial=0.5, events="digits", slack=0.15, dead_zone=0.35
     )
-    return Recipe(
-        "signed-digits",
-        Threshold(rule="sensitivity"),
-        neuron,
-        calibration=Calibration(kind="trained", operations=0.7, steps=640),
-        encoding=Encoding(denoise=True),
-    )
+    threshold, encoding = Threshold(rule="sensitivity"), Encoding(denoise=True)
+    calibration = Calibration(kind="trained", operations=0.7, steps=640)
+    return Recipe("signed-digits", threshold, neuron, calibration=calibration, encoding=encoding)
 
 
 @register(2021, "at most 8 spikes per value, each worth another power of two", timesteps=1)

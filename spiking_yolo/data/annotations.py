@@ -369,11 +369,8 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
             continue
         try:
             row = list(map(float, line.split()))
-            if (
-                len(row) != 5
-                or row[0] not in range(classes)
-                or not all(0 <= v <= 1 for v in row[1:])
-            ):
+            inside = all(0 <= v <= 1 for v in row[1:])
+            if len(row) != 5 or row[0] not in range(classes) or not inside:
                 raise ValueError
         except ValueError:
             needed = f"'class cx cy w h', a class of 0 to {classes - 1} and fractions of the image"

@@ -131,9 +131,7 @@ def _images(x: Tensor) -> np.ndarray:
     return x.movedim(1, -1).contiguous().cpu().numpy()
 
 
-def follow(
-    image: np.ndarray, mean: np.ndarray, sent: np.ndarray, level: Sequence[float]
-) -> np.ndarray:
+def follow(image: np.ndarray, mean: np.ndarray, sent: np.ndarray, level: list[float]) -> np.ndarray:
     """Filter the next frame of a video, uint8. See NoiseFilter.
 
     Args:

@@ -1,4 +1,4 @@
-"""Detections drawn on a photograph."""
+"""Detections drawn on a photograph, and the colours of classes, tracks and curves."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache

@@ -1,4 +1,5 @@
-"""Figures in one style, apart from matplotlib's global settings, and the plots that commands share.
+"""Figures in one style, apart from matplotlib's global settings: plots that commands share, spike
+rates over a photograph, and the events of all layers over time.
 
 with plot("accuracy.png", "timesteps T", "mAP50 (%)") as axes:
     draw_curves(axes, {"msat": (T, accuracy, low, high)})
@@ -275,11 +276,8 @@ def _draw_boxes(
         left, top, _, bottom = place
         # The most confident boxes lie on top.
         order = 5 - k / len(corners)
-        fill: dict[str, Any] = {
-            "facecolor": hexadecimal(colours[k]),
-            "linewidth": 0,
-            "zorder": order,
-        }
+        colour = hexadecimal(colours[k])
+        fill: dict[str, Any] = {"facecolor": colour, "linewidth": 0, "zorder": order}
         axes.add_patch(Patch((left, top), *label, **fill))
         ink = hexadecimal(text_colour(colours[k]))
         middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": order}

@@ -405,24 +405,17 @@ def layer_before(graph: Graph) -> dict[str, str]:
     activation.
     """
     found: dict[str, str] = {}
-    # Node -> the same for any node; layer -> its number.
-    before: dict[str, str | None] = {}
-    order: dict[str, int] = {}
-    for node in graph.nodes:
-        last: str | None = None
-        if node.multiplies:
-            order[node.name] = len(order)
-            last = node.name
-        else:
-            for name in node.inputs:
-                layer = before[name]
-                if layer is not None and (last is None or order[layer] > order[last]):
-                    last = layer
-        if node.op == "activation":
-            if last is not None:
-                found[node.name] = last
-            last = None
+    # Node -> the number of the last layer that it is computed from, -1 for none.
+    before: dict[str, int] = {}
+    for number, node in enumerate(graph.nodes):
+        last = number
+        if not node.multiplies:
+            last = max((before[name] for name in node.inputs), default=-1)
         before[node.name] = last
+        if node.op == "activation":
+            before[node.name] = -1
+            if last >= 0:
+                found[node.name] = graph.nodes[last].name
     return found
 
 
@@ -508,13 +501,11 @@ def check_graph(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """
     if not 0 < len(graph.nodes) <= NODES or not graph.outputs:
         raise UserError(f"a network needs 1 to {NODES} nodes and an output, not {len(graph.nodes)}")
-    names: set[str] = set()
     inputs = 0
     for node in graph.nodes:
         plain_name(node.name, "a node")
-        names.add(node.name)
         inputs += node.op == "input"
-    if inputs != 1 or len(names) < len(graph.nodes):
+    if inputs != 1 or len(graph._by_name) < len(graph.nodes):
         raise UserError("a network needs one input, and another name for every node")
     if len({tensor.dtype for tensor in graph.tensors.values()}) > 1:
         raise UserError("the weights of a network must be of one type")

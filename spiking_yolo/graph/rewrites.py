@@ -306,7 +306,7 @@ def with_merged_weights(graph: Graph) -> Graph:
         key = f"{node.name}.weight"
         parts = tensors[key].split([widths[name] for name in join.inputs], 1)
         blocks = dict(zip(join.inputs, parts, strict=True))
-        merged = _without_repeats(graph, blocks, analogue)
+        merged = _unrepeated(graph, blocks, analogue)
         if merged.keys() != blocks.keys():
             joined = replace(join, name=f"{node.name}_inputs", inputs=tuple(merged))
             nodes[-1:] = [joined, replace(node, inputs=(joined.name,))]
@@ -325,9 +325,7 @@ def _joins_repeatedly(graph: Graph, node: Node) -> bool:
     return False
 
 
-def _without_repeats(
-    graph: Graph, blocks: Mapping[str, Tensor], analogue: set[str]
-) -> dict[str, Tensor]:
+def _unrepeated(graph: Graph, blocks: dict[str, Tensor], analogue: set[str]) -> dict[str, Tensor]:
     """Weights by the map that they receive, without sums that contain another of the maps."""
     merged = dict(blocks)
     for name in reversed(list(blocks)):

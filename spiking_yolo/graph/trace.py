@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -72,16 +73,11 @@ def linear(call: Call, x: str, m: nn.Linear) -> str:
     return call.emit("linear", x)
 
 
-def activation(**attrs: Any) -> Callable[..., str]:
-    """The translator of an activation function without arguments."""
-
-    def translate(call: Call, x: str, inplace: bool = False) -> str:
-        return call.emit("activation", x, slope=0.0, **attrs)
-
-    return translate
+def activation(call: Call, x: str, inplace: bool = False, **attrs: bool) -> str:
+    return call.emit("activation", x, slope=0.0, **attrs)
 
 
-relu, silu, mish = activation(), activation(silu=True), activation(mish=True)
+silu, mish = partial(activation, silu=True), partial(activation, mish=True)
 
 
 def leaky(call: Call, x: str, negative_slope: float = 0.01, inplace: bool = False) -> str:
@@ -222,7 +218,7 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.Conv2d: conv,
     nn.Linear: linear,
     Attention: attention,
-    nn.ReLU: _fields(relu),
+    nn.ReLU: _fields(activation),
     nn.LeakyReLU: _fields(leaky, "negative_slope"),
     nn.ReLU6: lambda call, x, m: capped(call, x, 6.0),
     nn.SiLU: _fields(silu),
@@ -241,7 +237,7 @@ MODULES: dict[type, Callable[..., str]] = {
 
 # function, or name of the tensor method -> f(call, *translated arguments)
 FUNCTIONS: dict[Any, Callable[..., str | Split]] = {
-    **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], relu),
+    **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], activation),
     F.leaky_relu: leaky,
     F.relu6: lambda call, x, inplace=False: capped(call, x, 6.0),
     F.silu: silu,
@@ -334,7 +330,14 @@ def _translate(fused: fx.GraphModule) -> Graph:
                 problem = f"such a call cannot be converted ({reason(error)})"
                 raise UserError(f"node {node.name!r}: {problem}") from error
         else:
-            raise _refusal(node, modules)
+            kind: Any = node.target
+            if node.op == "call_module":
+                kind = type(modules[node.target])
+            known = (
+                "convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or flatten"
+            )
+            what = f"node {node.name!r} ({getattr(kind, '__name__', kind)}) cannot be converted"
+            raise UserError(f"{what}: use {known}, in this order, and leave decoding out")
     return Graph(tuple(nodes), outputs, tensors)
 
 
@@ -344,12 +347,3 @@ def _flat(value: Any) -> tuple[str, ...]:
     if not isinstance(value, tuple | list):
         raise UserError("the network must return feature maps (a tensor, or a list of tensors)")
     return tuple(itertools.chain.from_iterable(map(_flat, value)))
-
-
-def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
-    kind: Any = node.target
-    if node.op == "call_module":
-        kind = type(modules[node.target])
-    known = "convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or flatten"
-    what = f"node {node.name!r} ({getattr(kind, '__name__', kind)}) cannot be converted"
-    return UserError(f"{what}: use {known}, in this order, and leave decoding out")

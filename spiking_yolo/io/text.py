@@ -228,9 +228,7 @@ def percent(value: float, number: str = ".1f") -> str:
     return "-" if math.isnan(value) else format(100 * value, number)
 
 
-def write_csv(
-    path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
-) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> None:
     """Write a csv file, whole or not at all.
 
     Args:

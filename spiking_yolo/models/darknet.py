@@ -225,7 +225,7 @@ def build_layer(section: Section, inputs: Sequence[Shape]) -> nn.Module:
             output = section.integer("output", 1, minimum=1)
             bn = bool(section.integer("batch_normalize", 0))
             parts = {"flatten": nn.Flatten(), "linear": nn.Linear(size, output, bias=not bn)}
-            return _with_activation(section, parts, bn and nn.BatchNorm1d(output, eps=1e-5))
+            return _activated(section, parts, bn and nn.BatchNorm1d(output, eps=1e-5))
         case "maxpool":
             return _maxpool(section)
         case "upsample":
@@ -262,9 +262,7 @@ def _activation(section: Section, default: str) -> nn.Module | None:
     return ACTIVATIONS[name]()
 
 
-def _with_activation(
-    section: Section, parts: dict[str, nn.Module], norm: nn.Module | bool
-) -> nn.Module:
+def _activated(section: Section, parts: dict[str, nn.Module], norm: nn.Module | bool) -> nn.Module:
     """The parts, then their batch norm and the activation of the section."""
     if isinstance(norm, nn.Module):
         parts["bn"] = norm
@@ -283,7 +281,7 @@ def _convolutional(section: Section, shape: Shape) -> nn.Module:
         padding = size // 2
     bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
-    return _with_activation(section, {"conv": conv}, bn and nn.BatchNorm2d(filters, eps=1e-5))
+    return _activated(section, {"conv": conv}, bn and nn.BatchNorm2d(filters, eps=1e-5))
 
 
 def _maxpool(section: Section) -> nn.Module:

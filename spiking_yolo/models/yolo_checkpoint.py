@@ -297,7 +297,7 @@ def _branches(head: Any, name: str) -> tuple[str, ...]:
     raise UserError(f"node {label(name)!r} ({label(kind)}) is no head known here: {FAMILIES}")
 
 
-def _leave_masks_out(convs: Any, state: Mapping[str, Any]) -> None:
+def _leave_masks_out(convs: Any, state: State) -> None:
     """Drop what YOLOv5's segmentation predicts after each box: the coefficients of masks."""
     values = 5 + state["nc"]
     for conv in convs:
@@ -317,9 +317,7 @@ def _sources(record: Any, i: int) -> int | list[int]:
     return source
 
 
-def _heads(
-    state: Mapping[str, Any], branches: tuple[str, ...], maps: int
-) -> tuple[tuple[HeadSpec, ...], int]:
+def _heads(state: State, branches: tuple[str, ...], maps: int) -> tuple[tuple[HeadSpec, ...], int]:
     """Return the HeadSpec of each map, and the stride of the coarsest in pixels."""
     strides = tensor_of(state["stride"], "the head's stride")
     classes = state["nc"]
@@ -345,7 +343,7 @@ def names_of(value: Any, classes: int) -> tuple[str, ...]:
     return tuple(map(str, value))
 
 
-def _input_size(saved: Mapping[str, Any], state: Mapping[str, Any], stride: int) -> Size | None:
+def _input_size(saved: State, state: State, stride: int) -> Size | None:
     """Height and width that it was trained at, rounded up to whole strides; None: it says none."""
     size: Any = None
     for options in (saved.get("opt"), saved.get("train_args"), state.get("args")):

@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Node, geometry, max_pool
+from spiking_yolo.graph import OPS, Node, max_pool
 from spiking_yolo.spikes import layout
 from spiking_yolo.spikes.counting import Counts, Tally
 from spiking_yolo.spikes.plan import NetworkPlan
@@ -39,9 +38,7 @@ class CumulativeMaxPool:
     # Whether there was input in the last step, for each image: sums do not show it.
     arrived: Tensor
 
-    def __init__(
-        self, attrs: Mapping[str, Any], sends_sums: bool = False, by_channel: bool = False
-    ):
+    def __init__(self, attrs: Any, sends_sums: bool = False, by_channel: bool = False):
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
@@ -95,59 +92,13 @@ class CumulativeMaxPool:
         return self.tally.counts()
 
 
-class PackedConvolution:
-    """A convolution, channels last.
+def weighted(node: Node, weight: Tensor, bias: Tensor | None, x: Tensor, biased: bool) -> Tensor:
+    """A convolution or linear layer of x, [N, ...], in the dtype of the weights.
 
-    On a CPU oneDNN wants the weights in an order of its own; PyTorch makes it in every call, which
-    for the deep layers of Tiny-YOLO takes a fifth of the time. Here it is made in the first call.
-    The result is the same to the bit. The operators that this needs are those of PyTorch's
-    compiler; where they are missing the plain ones serve.
+    biased: Whether the bias is added.
     """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]):
-        """weight: [out, in / groups, kh, kw]; its dtype and device are those of the computation.
-        bias: [out].
-        """
-        if bias is not None:
-            bias = bias.to(weight)
-        self.weight, self.bias = layout.channels_last(weight), bias
-        self.geometry = stride, padding, dilation, groups = geometry(attrs)
-        # oneDNN's operators take them in this order.
-        self._sizes = padding, stride, dilation, groups
-        self._packed: Tensor | None = None
-        self._pack_next = weight.device.type == "cpu" and weight.dtype == torch.float32
-
-    def __call__(self, x: Tensor, biased: bool) -> Tensor:
-        """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
-        x, bias = layout.channels_last(x.to(self.weight.dtype)), None
-        if biased:
-            bias = self.bias
-        if self._pack_next:
-            self._pack(x)
-        if self._packed is None:
-            return F.conv2d(x, self.weight, bias, *self.geometry)
-        return self._convolve(x, self._packed, bias)
-
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        convolve = torch.ops.mkldnn._convolution_pointwise
-        return convolve(x, weight, bias, *self._sizes, "none", [], "")
-
-    def _pack(self, x: Tensor) -> None:
-        self._pack_next = False
-        if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-            return
-        try:
-            reorder = torch.ops.mkldnn._reorder_convolution_weight
-            packed = reorder(self.weight, *self._sizes, list(x.shape))
-            self._convolve(x, packed, None)
-        except (AttributeError, RuntimeError, TypeError):
-            return
-        self._packed = packed
-
-
-def linear(weight: Tensor, bias: Tensor | None, x: Tensor, biased: bool) -> Tensor:
-    """A linear layer, of x, [N, in], in the dtype of the weights; biased: with the bias."""
-    return F.linear(x.to(weight.dtype), weight, bias if biased else None)
+    x = layout.channels_last(x.to(weight.dtype))
+    return OPS[node.op](node.attrs, weight, bias if biased else None, x)
 
 
 class Synapses:
@@ -175,10 +126,8 @@ class Synapses:
             if node.weighted:
                 unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
                 weight = layout.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
-                bias = graph.parameters(node)[1]
-                self.maps[node.name] = partial(linear, weight, bias)
-                if node.op == "conv":
-                    self.maps[node.name] = PackedConvolution(weight, bias, node.attrs)
+                weight, bias = layout.channels_last(weight), graph.parameters(node)[1]
+                self.maps[node.name] = partial(weighted, node, weight, bias)
             elif node.op == "max_pool" and node.name not in plan.constant:
                 sends_sums = node.name in plan.sums.values()
                 by_channel = node.name in plan.sliced
@@ -189,19 +138,17 @@ class Synapses:
         for name, pool in self.pools.items():
             pool.reset(self.plan.graph[name].inputs[0] not in at_most_one)
 
-    def __call__(
-        self, node: Node, given: Sequence[Tensor], spike_weight: float, biased: bool
-    ) -> Tensor:
+    def __call__(self, node: Node, given: Sequence[Tensor], weight: float, biased: bool) -> Tensor:
         """The output of a node in a timestep.
 
         Args:
             node: The node.
             given: Its inputs, [N, ...] each.
-            spike_weight: The value of a spike, in thetas.
+            weight: The value of a spike, in thetas.
             biased: Whether to add biases.
         """
         if node.name in self.pools:
-            return self.pools[node.name](given[0], spike_weight)
+            return self.pools[node.name](given[0], weight)
         if node.name in self.maps:
             return self.maps[node.name](given[0], biased)
         if self._units[node.name] is None:

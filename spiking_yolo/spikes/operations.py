@@ -233,7 +233,7 @@ class EventCosts:
         return self._columns[key]
 
 
-def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
+def macs(graph: Graph, node: Node, shapes: Sizes) -> int:
     """Multiply-accumulates of a layer for one image; shapes: of every output, [N, C, ...]."""
     shape = shapes[node.inputs[0]]
     if node.product:
@@ -245,9 +245,7 @@ def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
     return int(reached) * weight.shape[1] * node.attrs["groups"]
 
 
-def total_macs(
-    graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str]
-) -> tuple[int, int]:
+def total_macs(graph: Graph, shapes: Sizes, senders: Collection[str]) -> tuple[int, int]:
     """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
 
     shapes: of every node's output, [N, C, ...]. senders: of events.

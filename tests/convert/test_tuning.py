@@ -162,7 +162,7 @@ def test_what_a_chip_stores_are_small_integers():
         tensors = rounded_weights(plain.graph, thetas, 8)
         small = replace(plain, graph=replace(plain.graph, tensors=tensors))
         for name, linear in small.network().synapses.maps.items():
-            folded = linear.weight.flatten(1)
+            folded = linear.args[1].flatten(1)
             step = folded.abs().amax(1, keepdim=True) / 127
             assert torch.allclose(folded / step, (folded / step).round(), atol=1e-9), name
             assert ((folded / step).round().abs().amax(1) == 127).all()

@@ -1,4 +1,4 @@
-"""Time the parts of a benchmark beside the ANN, print their tables."""
+"""Time the parts of a benchmark beside the ANN, and the layers of a later frame."""
 
 import platform
 import sys

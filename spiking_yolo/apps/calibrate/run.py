@@ -13,14 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert import calibrate as calibrating
-from spiking_yolo.convert.calibration_file import (
-    CalibrationFile,
-    CalibrationResult,
-    calibration_files,
-    destination,
-    find_calibration,
-    save_calibrations,
-)
+from spiking_yolo.convert import calibration_file
 from spiking_yolo.convert.learn.statistics import (
     ImageList,
     Statistics,
@@ -78,7 +71,7 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
     if options.limit:
         images.folders = [draw(images.all(), options.limit, options.seed)]
     seconds = options.minutes and options.minutes * 60
-    path = destination(ann, options.output)
+    path = calibration_file.destination(ann, options.output)
     how = seconds, options.seed, options.device, options.quick
     job = Job(ann, path, images, say, progress, *how)
     job.run(recipes)
@@ -91,7 +84,7 @@ def calibrate_trained(
     """Calibrate a trained network for the default method, on some of its training images."""
     ann, recipe = load(weights), get_recipe(DEFAULT)
     images = Images([draw(pictures, _needed(recipe, ann), seed)])
-    Job(ann, destination(ann), images, say, bars).run([recipe])
+    Job(ann, calibration_file.destination(ann), images, say, bars).run([recipe])
 
 
 def recipes_of(options: CalibrateOptions) -> list[Recipe]:
@@ -219,7 +212,9 @@ class Job:
             return
         folders, validation = split(images.folders)
         start = recipe if recipe.calibration.frames > 1 else get_recipe(DEFAULT)
-        known = known or find_calibration(calibration_files(ann), start)
+        known = known or calibration_file.find_calibration(
+            calibration_file.calibration_files(ann), start
+        )
         if known is None:
             self._learn(start, statistics)
             known = self._file().calibration(start.name, start.calibration.name)
@@ -250,7 +245,7 @@ class Job:
 
     def _session(
         self, recipe: Recipe, names: Sequence[str]
-    ) -> tuple[CalibrationResult | None, Session | None]:
+    ) -> tuple[calibration_file.CalibrationResult | None, Session | None]:
         """What the file has of these images, if it is to be trained further; and how to train, None
         if nothing is left to do.
         """
@@ -258,7 +253,7 @@ class Job:
         session = Session(self.seconds, 0.0, self.progress, save, self.say)
         known = None
         with suppress(UserError, LookupError):
-            known = find_calibration([self._file()], recipe)
+            known = calibration_file.find_calibration([self._file()], recipe)
         if known is None or known.images != ImageList.of(names) or not known.fits(recipe):
             return None, session
         title = f"calibration {recipe.calibration.name} of these images"
@@ -270,16 +265,18 @@ class Job:
         self.say(f"{title}: kept in {self.path}")
         return known, None
 
-    def _file(self) -> CalibrationFile:
+    def _file(self) -> calibration_file.CalibrationFile:
         """What is there of this network. Raises UserError if there is nothing."""
-        file = CalibrationFile.read(self.path)
+        file = calibration_file.CalibrationFile.read(self.path)
         file.check(self.ann)
         return file
 
     def _save(self, recipe: Recipe, names: Sequence[str], state: State, done: float = 1.0) -> None:
         """Write what was learned so far."""
-        result = CalibrationResult(recipe, state.neurons, ImageList.of(names), done)
-        save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
+        result = calibration_file.CalibrationResult(
+            recipe, state.neurons, ImageList.of(names), done
+        )
+        calibration_file.save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
         # Other shares are of a state on the way.
         if done in (0, 1):
             name = f"{recipe.name}, calibration {recipe.calibration.name}"
@@ -316,7 +313,7 @@ class Job:
         readable = set(map(id, used))
         kept = [[one for one in folder if id(one) in readable] for folder in self.images.folders]
         self.images.folders = [folder for folder in kept if folder]
-        save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
+        calibration_file.save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
         self.say(f"statistics of {len(used)} images: saved to {self.path}{instead}")
         return statistics
 

@@ -74,12 +74,8 @@ def sprite(tiles: np.ndarray) -> dict[str, Any]:
     whole = np.block([[*row] for row in grid.reshape(rows, columns, height, width)])
     content = io.BytesIO()
     Image.fromarray(whole).save(content, "png", optimize=True)
-    return {
-        "sprite": data_uri(content.getvalue(), "png"),
-        "width": width,
-        "height": height,
-        "columns": columns,
-    }
+    size = {"width": width, "height": height, "columns": columns}
+    return {"sprite": data_uri(content.getvalue(), "png"), **size}
 
 
 def small_map(rate: Tensor, placement: Placement, side: int) -> Tensor:
@@ -304,12 +300,8 @@ class VideoPage(Page):
         for layer in self._layers:
             if values := self.operations.get(layer.name):
                 layers.append({"title": layer.title, "place": layer.place, "values": values})
-        numbers = {
-            **self.columns,
-            "layers": layers,
-            "energy": self.energy,
-            "annEnergy": result.ann_energy,
-        }
+        numbers = {**self.columns, "layers": layers, "energy": self.energy}
+        numbers["annEnergy"] = result.ann_energy
         heat = np.log1p(np.stack(self.heat))
         top = float(heat.max()) or 1.0
         tiles = np.rint(255 / top * heat).astype(np.uint8)

@@ -137,15 +137,9 @@ class CompleteNetwork:
                 inputs = [channels_last(x)]
             if node.op == "activation":
                 own, z = values[name], inputs[0].to(x.dtype)
-                value, cost = fire_with_gradients(
-                    z,
-                    own,
-                    node.phi,
-                    self.costs[name] if counted else None,
-                    self.slack,
-                    before.get(name),
-                    self.dead_zone,
-                )
+                costs, sent_before = self.costs[name] if counted else None, before.get(name)
+                how = node.phi, costs, self.slack, sent_before, self.dead_zone
+                value, cost = fire_with_gradients(z, own, *how)
                 spent = spent + cost
                 if self.watch is not None:
                     self.watch(name, z, value)

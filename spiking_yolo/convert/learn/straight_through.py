@@ -121,9 +121,8 @@ class _Fire(torch.autograd.Function):
         ctx.memory, width = memory, 0 if cost is None else cost.shape[1]
         addresses = [None if x is None else x.data_ptr() for x in memory]
         least = 0.5 + dead_zone if dead_zone else 0.0
-        ctx.settings = _Trained(
-            *z.shape, width, PARTIAL_SUMS, *addresses, phi.slope, slack, least, phi.silu
-        )
+        how = phi.slope, slack, least, phi.silu
+        ctx.settings = _Trained(*z.shape, width, PARTIAL_SUMS, *addresses, *how)
         ctx.save_for_backward(z, theta, initial, rest)
         value, spent = torch.empty_like(z), z.new_empty(len(z), PARTIAL_SUMS)
         ctx.call = ctypes.byref(ctx.settings), z.data_ptr(), torch.get_num_threads()

@@ -27,7 +27,9 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters, channels_last
 
-# A run compares its state on the validation pictures so often.
+# The outputs of a network, [N, ...] each.
+Outputs = Sequence[Tensor]
+# A run compares its state on the validation pictures so many times.
 COMPARISONS = 10
 # One percent of operations is worth so many percent of the error, for pictures and later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
@@ -182,10 +184,9 @@ class Training:
         values = differentiable.scaled_to(self.goal, self.network, given, self.validation)
         self.best = self.start = self._state(values)
         self.neurons = TrainableNeurons(self.network, values, self.answers[0])
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.neurons.logs.values())},
-            {"params": self.neurons.tensors()[len(self.neurons.logs) :]},
-        ]
+        logs = list(self.neurons.logs.values())
+        groups: list[dict[str, Any]] = [{"params": logs}]
+        groups.append({"params": self.neurons.tensors()[len(logs) :]})
         self.adam = torch.optim.Adam(groups, betas=(0.9, self.plan.beta))
         self.elasticity = LATER_ELASTICITY if self.clips else ELASTICITY
 
@@ -283,9 +284,8 @@ class Training:
         """The best state, with thetas scaled so that it takes the operations of the goal."""
         if self.best is self.start:
             return self.start
-        scaled = differentiable.scaled_to(
-            self.goal, self.network, self.best.neurons, self.validation
-        )
+        best = self.best.neurons
+        scaled = differentiable.scaled_to(self.goal, self.network, best, self.validation)
         return min(self.start, self._state(scaled), key=self._score)
 
 
@@ -325,9 +325,7 @@ class TrainableNeurons:
     make, in twentieths of its root mean square.
     """
 
-    def __init__(
-        self, network: CompleteNetwork, start: NeuronParameters, expected: Sequence[Tensor]
-    ):
+    def __init__(self, network: CompleteNetwork, start: NeuronParameters, answer: Sequence[Tensor]):
         sites = network.sites
         self.least = network.least
         self.logs: dict[str, Tensor] = {}
@@ -349,7 +347,7 @@ class TrainableNeurons:
                 self.rest[name] = start[name].get("rest", nothing).expand_as(theta).clone()
         self.output: dict[str, Tensor] = {}
         self.scales: dict[str, Tensor] = {}
-        for name, y in zip(network.graph.outputs, expected, strict=True):
+        for name, y in zip(network.graph.outputs, answer, strict=True):
             if name not in sites:
                 self.scales[name] = y.square().mean().sqrt() / 20
                 bias = start.get(name, {}).get("bias", y.new_zeros(y.shape[1]))
@@ -381,9 +379,7 @@ class TrainableNeurons:
         return values
 
 
-def answer_error(
-    outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec, shares: Shares
-) -> Tensor:
+def answer_error(outputs: Outputs, expected: Outputs, spec: Spec, shares: Shares) -> Tensor:
     """The loss: log of a weighted geometric mean of the errors of outputs, scores and boxes.
 
     They are the relative error of the outputs, the root of the divergence of the scores, which is

@@ -4,16 +4,17 @@ Sent: n_on * theta_on - slope * n_off * theta_off, in units of theta_on. Both ne
 counted. Any kind of neuron that sends spikes of one sign works in pairs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.rate.neurons.layer import Clock, NeuronLayer
+from spiking_yolo.rate.neurons.layer import Builder, Clock, NeuronLayer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.counting import Counts
+from spiking_yolo.spikes.layout import Tensors
 from spiking_yolo.spikes.plan import LayerPlan
 
 
@@ -28,12 +29,7 @@ class OnOff(NeuronLayer):
     neurons_per_site: ClassVar[int] = 2
 
     def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        recipe: Recipe,
-        phi: Activation,
-        plan: LayerPlan,
-        member: Callable[..., NeuronLayer],
+        self, parameters: Tensors, recipe: Recipe, phi: Activation, plan: LayerPlan, member: Builder
     ):
         super().__init__(parameters, recipe, phi, plan)
         self.theta_off = parameters["theta_off"]
@@ -88,7 +84,7 @@ class ConstantOnOff(OnOff):
     """
 
     @staticmethod
-    def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe, plan: LayerPlan) -> bool:
+    def is_enough(parameters: Tensors, recipe: Recipe, plan: LayerPlan) -> bool:
         """Whether no potential rises without current, and only current / theta matters."""
         initial, neuron = parameters["initial"], recipe.neuron
         charged = initial.any() or parameters.get("initial_off", initial).any() or neuron.shift

@@ -113,8 +113,8 @@ def test_an_adaptive_threshold_is_judged_by_what_it_became():
         if t:
             mean = sum(history) / t
             x = history[-1] - mean
-            u = s.tau_mp * (s.alpha * x - 1 + math.log1p(math.exp(x / s.k_i)))
-            u += s.tau_rd * math.exp(-z / theta / s.c)
+            u = s.tau_mp * (s.alpha * x - 1 + math.log1p(math.exp(x)))
+            u += s.tau_rd * math.exp(-z / theta / 5)
             now = theta / (1 + math.exp(-u))
         potential += z - now
         total += now
