@@ -65,7 +65,7 @@ def test_training_lowers_the_error_at_the_same_operations():
             if parameter.ndim > 1:
                 parameter.mul_(2)
     converted = spiking(model, images(8), get_recipe(DEFAULT), {"calibration.steps": 20})
-    t = training(150, 0.4, converted)
+    t = training(40, 0.4, converted)
     t.run(pictures)
     result = t.result()
     assert result.operations == pytest.approx(0.4, rel=0.02)
@@ -118,7 +118,7 @@ def test_a_loss_that_is_not_finite_keeps_the_start():
 def test_training_on_clips_lowers_the_error_of_later_frames():
     """At the goal, on clips that were held back; and what is measured is of their last frames."""
     converted = started(Wide)
-    settings = {"calibration.steps": 100, "calibration.operations": 0.1}
+    settings = {"calibration.steps": 50, "calibration.operations": 0.1}
     recipe = get_recipe(DEFAULT, "video").with_settings(settings)
 
     def clips(n: int, seed: int) -> torch.Tensor:
