@@ -124,7 +124,11 @@ KINDS: dict[str, Kind] = {
     "if": Kind("integrate and fire", follows=("slope", "cap"), supports=_RATE, plain=True),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
     "msat": Kind(
-        "as if, with the threshold of MSAT", msat=True, follows=("slope", "cap"), supports=_RATE
+        "as if, with the threshold of MSAT",
+        msat=True,
+        follows=("slope", "cap"),
+        supports=_RATE,
+        carries="any",
     ),
     "sigma-delta": Kind(
         "sends changes of its activation",

@@ -18,7 +18,7 @@ from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
-from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL, SRAM
 from spiking_yolo.observe import Observation
 from spiking_yolo.spikes.counting import Counts
 
@@ -315,7 +315,7 @@ class Table:
         """
         if any(row.method.startswith(f"{ANN_8_BIT},") for row in self.total):
             self._draw_frontier(folder / "frontier-ms.svg", "ms", "ms per frame on this machine")
-            label = f"mJ per frame ({MEANINGS['sram']})"
+            label = f"mJ per frame ({SRAM.meaning})"
             self._draw_frontier(folder / "frontier-mJ.svg", "energy_mJ_sram", label)
         ann, figure = self.total[0], self.main[0]
         reference = ann.figures[figure]
@@ -392,5 +392,5 @@ def energy_table(rows: Sequence[Row], widths: str) -> str:
             energies = [row.costs.get(key, math.nan) for key in keys]
             cells = ["-" if math.isnan(energy) else f"{energy:.3g}" for energy in energies]
             lines.append([row.label, *cells])
-    notes = [f"{model.name}: {MEANINGS[model.key]}" for model in EVERY_COST_MODEL]
+    notes = [f"{model.name}: {model.meaning}" for model in EVERY_COST_MODEL]
     return f"{columns(lines)}\n{fill('; '.join([*notes, widths]), 100)}"

@@ -113,16 +113,15 @@ class CostsByShape:
 
 
 def spike_value(recipe: Recipe) -> Value:
-    """What the recipe's events carry: MSAT's threshold differs per neuron and step.
+    """What the recipe's events carry.
 
-    Where a neuron sends several thetas at once they travel as signed digits. Schedules of all
-    neurons scale weights instead.
+    Where a neuron sends several thetas at once they travel as signed digits, unless its threshold
+    differs per neuron and step. Schedules of all neurons scale weights instead.
     """
-    if recipe.neuron_kind.msat:
-        return "any"
-    if recipe.neuron.gamma > 1:
+    carries = recipe.neuron_kind.carries
+    if recipe.neuron.gamma > 1 and carries != "any":
         return "power of two"
-    return recipe.neuron_kind.carries
+    return carries
 
 
 def exponentials(recipe: Recipe, silu: bool = False) -> int:

@@ -98,12 +98,14 @@ class CostModel:
     and 32-bit potential moves once per pass, and registers do the rest.
 
     Attributes:
+        meaning: What is charged, in a few words.
         ann_reuse: Whether the ANN has ideal reuse, as a dense convolution nearly has.
         snn_reuse: Whether the spiking network has, which scattered events hardly do.
     """
 
     key: str
     name: str
+    meaning: str
     multiply: float
     add: float
     accumulate: float
@@ -215,29 +217,51 @@ class ChipCostModel(CostModel):
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
 LOIHI = ChipCostModel(
-    "loihi", "Loihi", synapse=24.0, access=51.2, soma=21.6, spike=69.3, message=111.0
+    "loihi",
+    "Loihi",
+    "events, as fitted to a chip",
+    synapse=24.0,
+    access=51.2,
+    soma=21.6,
+    spike=69.3,
+    message=111.0,
 )
 
-
-_MAC = (MULTIPLY["int8"], ADD["int32"])
-# The ANN computes in 32-bit float in the first of these, in 8 bits in the others.
-COST_MODELS = (
-    CostModel("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
-    CostModel("int8", "8 bit", *_MAC, ADD["int32"]),
-    CostModel("sram", "SRAM 8 KB", *_MAC, ADD["int32"], SRAM_8_KB),
-    CostModel("sram1m", "SRAM 1 MB", *_MAC, ADD["int32"], SRAM_1_MB),
-    CostModel("reuse", "reuse", *_MAC, ADD["int32"], SRAM_8_KB, ann_reuse=True, snn_reuse=True),
-    CostModel("dataflow", "dataflow", *_MAC, ADD["int32"], SRAM_8_KB, ann_reuse=True),
+FLOAT32 = CostModel(
+    "fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]
 )
+# The ANN computes in 8 bits here, and in all models that follow from this one.
+INT8 = CostModel("int8", "8 bit", "8-bit arithmetic", MULTIPLY["int8"], ADD["int32"], ADD["int32"])
+SRAM = replace(
+    INT8,
+    key="sram",
+    name="SRAM 8 KB",
+    meaning="8 bits and every access to 8 KB of SRAM",
+    sram=SRAM_8_KB,
+)
+LARGE_SRAM = replace(
+    INT8,
+    key="sram1m",
+    name="SRAM 1 MB",
+    meaning="8 bits and every access to 1 MB of SRAM",
+    sram=SRAM_1_MB,
+)
+REUSE = replace(
+    SRAM,
+    key="reuse",
+    name="reuse",
+    meaning="8 bits and each value fetched from memory once",
+    ann_reuse=True,
+    snn_reuse=True,
+)
+DATAFLOW = replace(
+    SRAM,
+    key="dataflow",
+    name="dataflow",
+    meaning="the ANN's values fetched once, every access of events",
+    ann_reuse=True,
+)
+COST_MODELS = (FLOAT32, INT8, SRAM, LARGE_SRAM, REUSE, DATAFLOW)
 # These are all of them, with that of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
-# Key -> what is charged, in a few words.
-MEANINGS = {
-    "fp32": "float32 arithmetic",
-    "int8": "8-bit arithmetic",
-    "sram": "8 bits and every access to 8 KB of SRAM",
-    "sram1m": "8 bits and every access to 1 MB of SRAM",
-    "reuse": "8 bits and each value fetched from memory once",
-    "dataflow": "the ANN's values fetched once, every access of events",
-    "loihi": "events, as fitted to a chip",
-}
+BY_KEY = {model.key: model for model in EVERY_COST_MODEL}

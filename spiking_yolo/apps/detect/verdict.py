@@ -11,11 +11,15 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections, same_objects
 from spiking_yolo.evaluate.alternatives import Alternative, alternatives
-from spiking_yolo.metrics.energy import COST_MODELS, EVERY_COST_MODEL, MEANINGS, NetworkSize, Work
+from spiking_yolo.metrics.energy import (
+    BY_KEY,
+    COST_MODELS,
+    EVERY_COST_MODEL,
+    SRAM,
+    NetworkSize,
+    Work,
+)
 from spiking_yolo.result import Result
-
-# The cost model that is named besides the cheapest and the dearest: the README's.
-SHOWN = "sram"
 
 
 @dataclass
@@ -156,7 +160,7 @@ def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     less = sum(share < 1 for share in shares.values())
     text = f"{what} takes less energy than the ANN in {less} of {len(shares)} cost models: from"
-    text += f" {shares[least]:.2g} of it ({MEANINGS[least]}) to {shares[most]:.2g}"
-    text += f" ({MEANINGS[most]}), {shares[SHOWN]:.2g} with {MEANINGS[SHOWN]} and potentials of"
-    text += f" {8 * width} bits; by Loihi's coefficients"
-    return f"{text} {own['loihi'] / ann[SHOWN]:.2g} of that ANN"
+    text += f" {shares[least]:.2g} of it ({BY_KEY[least].meaning}) to {shares[most]:.2g}"
+    text += f" ({BY_KEY[most].meaning}), {shares[SRAM.key]:.2g} with {SRAM.meaning} and potentials"
+    text += f" of {8 * width} bits; by Loihi's coefficients"
+    return f"{text} {own['loihi'] / ann[SRAM.key]:.2g} of that ANN"

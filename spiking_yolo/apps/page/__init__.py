@@ -23,7 +23,7 @@ from spiking_yolo.draw.boxes import colours_of, hexadecimal, text_colour, track_
 from spiking_yolo.draw.page import THUMBNAIL, box_rows, data_uri, html_page, legend, picture_uri
 from spiking_yolo.io.files import atomic_write, command_line, versions
 from spiking_yolo.io.text import Size, finite, size_name
-from spiking_yolo.metrics.energy import EVERY_COST_MODEL, MEANINGS
+from spiking_yolo.metrics.energy import BY_KEY, EVERY_COST_MODEL
 from spiking_yolo.observe import Observation
 from spiking_yolo.result import Result
 from spiking_yolo.spikes.operations import LayerSize, layer_sizes
@@ -42,10 +42,10 @@ rounded = partial(finite, digits=4)
 def facts(converted: Converted) -> dict[str, Any]:
     """Network, method, cost models, and what made the page."""
     recipe = converted.recipe
-    colours = colours_of(MEANINGS)
+    colours = colours_of(BY_KEY)
     cost_models: list[dict[str, str]] = []
     for model in EVERY_COST_MODEL:
-        own = {"colour": colours[model.key], "meaning": MEANINGS[model.key]}
+        own = {"colour": colours[model.key], "meaning": model.meaning}
         cost_models.append({"key": model.key, "name": model.name, **own})
     return {
         "network": converted.provenance.get("weights", "a network"),
