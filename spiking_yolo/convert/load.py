@@ -141,13 +141,12 @@ def convert(
     """
     origin: dict[str, str] = {}
     if statistics is not None:
-        statistics.check(graph, (spec.height, spec.width))
+        if statistics.histograms.keys() != {node.name for node in graph.activations}:
+            raise UserError(f"the statistics are of another network: run `{command('calibrate')}`")
         origin["weights_sha256"] = statistics.weights_sha256
         origin["calibration_images"] = str(statistics.images.count)
     thresholds.check_activations(graph, recipe)
     if neurons is None:
-        if recipe.runs_network:
-            raise UserError(f"calibrate it: `{command('calibrate')} --method {recipe.name}`")
         assert statistics is not None
         neurons = thresholds.base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:

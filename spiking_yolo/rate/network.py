@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, own_dtypes
 from spiking_yolo.rate.neurons import build_neurons
 from spiking_yolo.rate.neurons.layer import NeuronLayer
@@ -120,9 +119,6 @@ class SpikingNetwork:
     ):
         if recipe.complete:
             raise ValueError(f"{recipe.name} sends complete values: use an IntegerNetwork")
-        for node in graph.activations:
-            if node.name not in neurons:
-                raise UserError(f"{node.name!r} has no threshold: convert the network again")
         self.recipe = recipe
         self._normalised = normalised
         self.plan = NetworkPlan(graph, recipe, observed)

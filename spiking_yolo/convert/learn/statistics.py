@@ -13,8 +13,7 @@ from torch import Tensor
 from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward, own_dtypes
-from spiking_yolo.io.files import command
-from spiking_yolo.io.text import Size, json_text, size_name
+from spiking_yolo.io.text import Size, json_text
 from spiking_yolo.models.spec import Spec
 
 OCTAVES, DIVISIONS = 12, 24
@@ -169,15 +168,6 @@ class Statistics:
     weights_sha256: str
     imgsz: Size
     images: ImageList
-
-    def check(self, graph: Graph, imgsz: Size) -> None:
-        """Raise UserError unless they are of this network at this input size (height, width)."""
-        mend = f"run `{command('calibrate')}` for this network"
-        if self.imgsz != tuple(imgsz):
-            own, wanted = size_name(self.imgsz), size_name(imgsz)
-            raise UserError(f"the statistics are of {own} pixels, not {wanted}: {mend}")
-        if set(self.histograms) != {node.name for node in graph.activations}:
-            raise UserError(f"the statistics name other activations than the network has: {mend}")
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and entry in the file."""
