@@ -100,7 +100,7 @@ def main(data: str, *networks: str) -> None:
     for weights in map(Path, networks):
         ann = load_ann(weights)
         spec = ann.spec
-        selection = Selection(conf=0.001, max_det=100, multi_label=True)
+        selection = Selection(conf=0.001, iou=0.7, max_det=300, multi_label=True)
         scorer = CocoScorer(open_detection(Path(data), "val2017"), spec, selection)
         assert scorer.selection is not None
         train = open_detection(Path(data), "train2017").subset(IMAGES, 0).samples

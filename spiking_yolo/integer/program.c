@@ -747,7 +747,7 @@ static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, i
     const Convolution *from = g->term[0].convolution;
     const Layer layer = g->layer;
     floats widest = {};
-    Rows rows;
+    Rows rows = {};
     if (g->fused) rows = fused(g, row, marks, p->sums + thread * p->room);
     else if (from) rows = rows_of(&g->window, row, from->sums, from->outs);
     for (int64_t x = 0; x < w; x++) {
