@@ -4,7 +4,8 @@ python docs/int8_table.py COCO WEIGHTS.pt ..., from the root of the repository, 
 `ultralytics` and `onnx`. COCO is a folder with train2017, of which 64 photographs give the ranges,
 and val2017, which is scored. For each network it prints AP50-95 and the median milliseconds of one
 thread of onnxruntime: in float32; in 8 bits as people do it (Ultralytics' export with its decoding,
-static, per channel, QDQ); and in 8 bits with the decoding of boxes left in float32.
+static, per channel, QDQ); and in 8 bits with the decoding of boxes left in float32. Where OpenVINO
+and NNCF are installed, the last column is that of their 8 bits, decoded in float32 too.
 """
 
 import os
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import copy
 from statistics import median
@@ -32,6 +34,7 @@ from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 
 IMAGES = 64
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 Decode = Callable[[Sequence[np.ndarray], Any], Detections]
 
 
@@ -45,11 +48,23 @@ def export(weights: Path, folder: Path, side: int) -> Path:
     return Path(YOLO(own).export(format="onnx", imgsz=side, simplify=False, verbose=False))
 
 
-def session(path: Path) -> ort.InferenceSession:
+def session(path: Path) -> Run:
     """A model in onnxruntime with one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    run = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run
+    return lambda x: run(None, {"images": x})
+
+
+def openvino(path: Path, inputs: list[np.ndarray]) -> Run:
+    """A model in OpenVINO with one thread, in 8 bits by NNCF."""
+    import nncf
+    import openvino
+
+    core = openvino.Core()
+    model = nncf.quantize(core.read_model(path), nncf.Dataset(inputs), subset_size=len(inputs))
+    request = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1}).create_infer_request()
+    return lambda x: list(request.infer({0: x}).values())
 
 
 def whole(selection: Selection, spec: Spec) -> Decode:
@@ -80,14 +95,14 @@ def heads(selection: Selection, spec: Spec) -> Decode:
     return decode
 
 
-def score(model: Path, scorer: CocoScorer, decode: Decode) -> tuple[float, float]:
+def score(run: Run, scorer: CocoScorer, decode: Decode) -> tuple[float, float]:
     """AP50-95 in percent, and the median milliseconds of a photograph."""
-    run, spent, found = session(model), list[float](), list[list[Detections]]()
+    spent, found = list[float](), list[list[Detections]]()
     for sample in scorer.dataset.samples:
         x, placement = preprocess(sample.image(), scorer.spec)
         x = scorer.spec.normalised(x[None]).numpy()
         start = time.perf_counter()
-        outputs = run.run(None, {"images": x})
+        outputs = run(x)
         spent.append(time.perf_counter() - start)
         found.append([decode(outputs, placement)])
     return 100 * scorer.score([], found).figures["mAP50-95"], 1e3 * median(spent)
@@ -95,8 +110,8 @@ def score(model: Path, scorer: CocoScorer, decode: Decode) -> tuple[float, float
 
 def main(data: str, *networks: str) -> None:
     torch.set_num_threads(1)
-    print("| AP50-95; ms | float32 | 8 bits, whole export | 8 bits, decoding in float32 |")
-    print("|---|---|---|---|")
+    print("| AP50-95; ms | float32 | 8 bits, whole export | 8 bits, heads | OpenVINO, heads |")
+    print("|---|---|---|---|---|")
     for weights in map(Path, networks):
         ann = load_ann(weights)
         spec = ann.spec
@@ -109,13 +124,14 @@ def main(data: str, *networks: str) -> None:
         with tempfile.TemporaryDirectory() as name:
             own = write_ann(ann, Path(name))
             theirs = export(weights, Path(name), spec.height)
-            for path, int8, decode in (
-                (own, False, heads(scorer.selection, spec)),
-                (theirs, True, whole(scorer.selection, spec)),
-                (own, True, heads(scorer.selection, spec)),
-            ):
-                model = quantize(path, inputs) if int8 else path
-                ap, ms = score(model, scorer, decode)
+            by_heads = heads(scorer.selection, spec)
+            runs = [(session(own), by_heads)]
+            runs.append((session(quantize(theirs, inputs)), whole(scorer.selection, spec)))
+            runs.append((session(quantize(own, inputs)), by_heads))
+            if find_spec("openvino") and find_spec("nncf"):
+                runs.append((openvino(own, inputs), by_heads))
+            for run, decode in runs:
+                ap, ms = score(run, scorer, decode)
                 cells.append(f"{ap:.1f}; {ms:.0f}")
         print(f"| {' | '.join(cells)} |", flush=True)
 
