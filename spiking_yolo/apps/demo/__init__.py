@@ -127,13 +127,14 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'"
     " blob:; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:"
 )
-HTML = files("spiking_yolo.apps.demo") / "html"
-PAGE = files("spiking_yolo.draw") / "html"
+# By paths, since their packages would be imported for every command.
+ROOT = files("spiking_yolo")
+HTML, PAGE = ROOT / "apps" / "demo" / "html", ROOT / "draw" / "html"
 # Parts of the style and of the program, in order; those of pages come first.
 STYLE = (PAGE / "page.css", HTML / "demo.css")
 PROGRAM = (
     PAGE / "dom.js",
-    files("spiking_yolo.apps.page") / "html" / "chart.js",
+    ROOT / "apps" / "page" / "html" / "chart.js",
     PAGE / "boxes.js",
     *(HTML / f"{name}.js" for name in ("source", "counter", "demo")),
 )
