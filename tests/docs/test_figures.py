@@ -234,27 +234,58 @@ def test_the_leaderboard_is_that_of_the_results(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
 
 
+def alternatives(file: str, label: str) -> list[dict[str, Any]]:
+    """The rows of a file that a line of the tables of alternatives shows: held, and tracked."""
+    result = load(file)
+    by_name = {row["method"].removeprefix("ANN 8 bit"): row for row in result["baseline"]}
+    if "stream" in label:
+        return result["steps"]
+    if interval := re.search(r"in (\d+)", label):
+        return [by_name[f", 1 in {interval[1]}"], by_name[f", 1 in {interval[1]}, tracked"]]
+    if label == "differences":
+        return [row for name, row in by_name.items() if name.endswith("differences")]
+    return [by_name[", where it moves" if "moves" in label else ""]]
+
+
+def shown(rows: list[dict[str, Any]], figure: str) -> str:
+    return "; ".join(f"{100 * row[figure]:.1f}" for row in rows)
+
+
+def millijoules(row: dict[str, Any]) -> str:
+    return f"{(row['energy_mJ_sram16'] + row['energy_mJ_sram32']) / 2:.2f}"
+
+
+def table_of(page: str, head: str) -> list[list[str]]:
+    """The cells of the table below a line that has `head`."""
+    lines = (ROOT / page).read_text().splitlines()
+    start = next(k for k, line in enumerate(lines) if head in line) + 2
+    end = next(k for k, line in enumerate(lines) if k > start and not line.startswith("|"))
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[start:end]]
+
+
 def test_alternatives_on_clips_without_ground_truth():
-    """Agreement, ms and mJ of every cell of the table in docs/results/video.md."""
-    lines = (ROOT / VIDEO).read_text().splitlines()
+    """Agreement, ms and mJ of every cell."""
     clips = "car-detection", "one-by-one-person-detection", "solidWhiteRight"
-    results = [load(f"video/{clip}-tuned") for clip in clips]
-    start = next(k for k, line in enumerate(lines) if "a moving camera |" in line)
-    for line in lines[start + 2 : start + 10]:
-        label, *cells = line.strip("| ").split(" | ")
-        interval = re.search(r"in (\d+)", label)
-        for cell, result in zip(cells, results, strict=True):
-            by_name = {row["method"].removeprefix("ANN 8 bit"): row for row in result["baseline"]}
-            rows = [by_name[", where it moves" if "moves" in label else ""]]
-            if "stream" in label:
-                rows = result["steps"]
-            if interval:
-                name = f", 1 in {interval[1]}"
-                rows = [by_name[name], by_name[f"{name}, tracked"]]
-            first = rows[0]
-            mJ = (first["energy_mJ_sram16"] + first["energy_mJ_sram32"]) / 2
-            agreement = "; ".join(f"{100 * row['agree']:.1f}" for row in rows)
-            assert cell == f"{agreement}, {first['ms']:.1f} ({mJ:.2f})", line
+    table = table_of(VIDEO, "a moving camera |")
+    assert len(table) == 8
+    for label, *cells in table:
+        for cell, clip in zip(cells, clips, strict=True):
+            rows = alternatives(f"video/{clip}-tuned", label)
+            end = f"{rows[0]['ms']:.1f} ({millijoules(rows[0])})"
+            assert cell == f"{shown(rows, 'agree')}, {end}", label
+
+
+def test_alternatives_on_the_streets():
+    """AP50, IDF1, mJ and ms of every cell."""
+    table = table_of(VIDEO, "Stadtmitte: AP50")
+    assert len(table) == 9
+    for label, *cells in table:
+        for k, street in enumerate(("stadtmitte", "campus")):
+            rows = alternatives(f"video/tud-{street}-tuned", label)
+            own = cells[4 * k : 4 * k + 4]
+            assert own[:2] == [shown(rows, "AP50"), shown(rows, "IDF1")], label
+            assert own[2] == millijoules(rows[0]), label
+            assert own[3] == (f"{rows[0]['ms']:.1f}" if "ms" in rows[0] else ""), label
 
 
 def test_times_of_the_engine():
