@@ -68,7 +68,7 @@ class Totals:
         if not self.seconds:
             return [f"{spent}; {self._of_boxes()}".removesuffix("; ")]
         own, ann = np.mean(self.seconds[1:] or self.seconds, axis=0)
-        share, milliseconds = own / ann, f"({1e3 * own:.3g} of {1e3 * ann:.3g} ms)"
+        share, milliseconds = own / ann, f"({1e3 * own:.3g} of {1e3 * ann:.3g} ms, in PyTorch)"
         times = "of" if share < 1 else "times"
         lines = [f"{what} takes {share:.2g} {times} the ANN's time here {milliseconds}"]
         lines[0] += f"; {self._of_boxes()}"

@@ -77,7 +77,7 @@ def test_the_lines_of_a_video():
     found = [NOTHING, *STILL[1:]]
     time, other, energies = totals(found, (first, size), *[(later, size)] * 11).of_video(25.0)
     assert time == (
-        "a later frame takes 0.5 of the ANN's time here (5 of 10 ms); boxes: spikes add 0, miss 1"
+        "a later frame takes 0.5 of the ANN's time here (5 of 10 ms, in PyTorch); boxes: spikes add 0, miss 1"
         " of the ANN's 12 (8 %: 1 of 12 x dog)"
     )
     assert other.startswith("better without spikes: the ANN on 1 frame in 6 with boxes held")
