@@ -24,8 +24,8 @@ ROWS = (
     ("Calibration", False, "calibration-light"),
     ("Burst", False, "burst"),
     ("This work", True, "msat"),
-    ("This work, DTT alone", True, "msat, dtt"),
-    ("This work, DET alone", True, "msat, det"),
+    ("This work, DTT alone", True, "msat-dtt"),
+    ("This work, DET alone", True, "msat-det"),
 )
 Scores = Mapping[int, float]
 
