@@ -500,9 +500,9 @@ class Observer:
                 return [None] * n
             return self.predict(heads, placements)
 
-        outputs = {t: _on_cpu(snapshot.outputs) for t, snapshot in run.snapshots.items()}
+        outputs = _each_once(_on_cpu, {t: one.outputs for t, one in run.snapshots.items()})
         simulated = time.perf_counter()
-        predictions = {t: predict(heads) for t, heads in outputs.items()}
+        predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()
         ann_outputs: tuple[Tensor, ...] = ()
         if "ann" in want or self.quantised:
@@ -517,7 +517,7 @@ class Observer:
         ann = predict(ann_outputs)
         read_ann = time.perf_counter()
         spent = (simulated - start, decoded - simulated, passed - decoded, read_ann - passed)
-        quantised = {bits: predict(_on_cpu(rival(x))) for bits, rival in self.quantised.items()}
+        quantised = {bits: predict(_on_cpu(run(x))) for bits, run in self.quantised.items()}
         observations: list[Observation] = []
         for k, image in enumerate(inputs):
             expected = _of_image(ann_outputs, k)
@@ -566,6 +566,19 @@ def _plain(value: Any, k: int) -> Any:
     if isinstance(value, dict):
         return {name: _plain(one, k) for name, one in value.items()}
     return value[k].item() if isinstance(value, Tensor) else value
+
+
+def _each_once(f: Callable[[Any], Any], values: Mapping[int, Any]) -> dict[int, Any]:
+    """Apply f to the value of each timestep, once to a value that is repeated because the network
+    has settled.
+    """
+    results: dict[int, Any] = {}
+    before = result = None
+    for t, value in values.items():
+        if value is not before:
+            before, result = value, f(value)
+        results[t] = result
+    return results
 
 
 def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
