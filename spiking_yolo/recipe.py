@@ -247,6 +247,7 @@ class Encoding:
         "keep", "in a video the state stays, and changes are sent; or each frame is a new image"
     )
     denoise: bool = setting(False, "a camera's noise is averaged out of pixels that do not move")
+    seed: int = setting(0, "of the Poisson spikes", 0)
     coarse: int = setting(0, "spikes of a layer begin with the value 2^coarse thetas", 0, 16)
 
 

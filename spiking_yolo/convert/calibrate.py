@@ -162,8 +162,8 @@ def by_sensitivity(
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
     few = differentiable.few_of(job.images, differentiable.FEWER)
-    measure = differentiable.measure_of(job.spec)
-    weights = differentiable.sensitivity(network.graph, few, 0, measure, job.session.progress)
+    how = job.recipe.encoding.seed, differentiable.measure_of(job.spec), job.session.progress
+    weights = differentiable.sensitivity(network.graph, few, *how)
     thetas = differentiable.balanced(network, weights)
     # A first guess of their factor: a tenth of the usual statistic.
     usual = sum(values["theta"].mean() for values in neurons.values())

@@ -64,7 +64,7 @@ def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
     return 2.0 ** (e.coarse - step + 1)
 
 
-def poisson(x: Tensor, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
+def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
     """Poisson spikes: a pixel fires with a probability proportional to its intensity.
 
     A spike has the largest magnitude of its image (at least 1).
@@ -77,7 +77,7 @@ def poisson(x: Tensor, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, 
         The values that travel, and where there was a spike (0 or 1).
     """
     top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
-    fired = (uniform(x, 0, keys, name, t) * top < x.abs()).to(x)
+    fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
     return x.sign() * fired * top, fired
 
 
@@ -297,7 +297,7 @@ class SpikingNetwork:
             return self._image if self.t == 1 else torch.zeros_like(self._image)
         if self.recipe.encoding.input == "analogue":
             return self._image
-        sent, fired = poisson(self._image, self._keys, name, self.t)
+        sent, fired = poisson(self._image, self.recipe.encoding.seed, self._keys, name, self.t)
         self._fired[name] = self._fired.get(name, 0) + fired
         return sent
 
