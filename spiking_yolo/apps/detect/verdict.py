@@ -15,6 +15,7 @@ from spiking_yolo.metrics.energy import (
     BY_KEY,
     COST_MODELS,
     EVERY_COST_MODEL,
+    LOIHI,
     SRAM,
     NetworkSize,
     Work,
@@ -162,5 +163,5 @@ def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
     text = f"{what} takes less energy than the ANN in {less} of {len(shares)} cost models: from"
     text += f" {shares[least]:.2g} of it ({BY_KEY[least].meaning}) to {shares[most]:.2g}"
     text += f" ({BY_KEY[most].meaning}), {shares[SRAM.key]:.2g} with {SRAM.meaning} and potentials"
-    text += f" of {8 * width} bits; by Loihi's coefficients"
-    return f"{text} {own['loihi'] / ann[SRAM.key]:.2g} of that ANN"
+    text += f" of {8 * width} bits; Loihi's coefficients give"
+    return f"{text} {own[LOIHI.key] / ann[SRAM.key]:.2g} times that ANN's"

@@ -94,8 +94,8 @@ def test_the_models_by_hand():
     assert said == (
         "a photograph takes less energy than the ANN in 5 of 6 cost models: from 0.02 of it"
         " (float32 arithmetic) to 2.9 (the ANN's values fetched once, every access of events), 0.32"
-        " with 8 bits and every access to 8 KB of SRAM and potentials of 24 bits; by Loihi's"
-        " coefficients 0.86 of that ANN"
+        " with 8 bits and every access to 8 KB of SRAM and potentials of 24 bits; Loihi's"
+        " coefficients give 0.86 times that ANN's"
     )
 
 
