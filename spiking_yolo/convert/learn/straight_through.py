@@ -74,11 +74,21 @@ def fire_with_gradients(
     return value.reshape(len(z), *shape, channels).movedim(-1, 1), spent
 
 
-def _plain(z: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+def _plain(
+    z: Tensor,
+    theta: Tensor,
+    initial: Tensor,
+    bias: Tensor,
+    rest: Tensor,
+    m: Tensor | None,
+    cost: Tensor | None,
+    phi: Activation,
+    slack: float,
+    dead_zone: float,
+) -> tuple[Tensor, Tensor]:
     """Do with PyTorch what `_Fire` does: z and m are rows, [N, positions, C], and costs
-    [positions, C or 1]. settings: The arguments that `_Fire` takes after z.
+    [positions, C or 1].
     """
-    theta, initial, bias, rest, m, cost, phi, slack, dead_zone = settings
     if m is None:
         m = z.new_zeros(())
     # The value that was sent before does not change with theta.

@@ -164,7 +164,7 @@ class GraphBuilder:
         """Channels of a map, times a factor.
 
         Channels of a convolution become one of their own, so that neurons behind it have a
-        threshold of their own. None where that cannot be done.
+        threshold of their own. Raises NoCounterpart where that cannot be done.
         """
         if rows == list(range(source.shape[1])) and scale == 1:
             return source
