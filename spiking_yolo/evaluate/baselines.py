@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +23,9 @@ from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.convolution import has_exact_int8
 from spiking_yolo.io.files import samples_folder
+from spiking_yolo.io.text import Size
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Forward
 
 # Seconds in which threads that wait for more work of one library stop spinning.
 PAUSE = 0.05
@@ -65,21 +67,45 @@ def onnxruntime(converted: Converted, int8: bool = False) -> Reference:
     return lambda x: session.run(None, {"images": x.cpu().numpy()})
 
 
-def seconds_of_8_bits(converted: Converted, height: int, width: int, runs: int = 15) -> float:
-    """What the ANN takes per image in onnxruntime in 8 bits: the median of some runs, by the clock;
-    nan where onnxruntime is not installed.
+class EightBits:
+    """The time of the ANN in onnxruntime in 8 bits, by the clock.
+
+    Frames are timed in turn with the spiking network, so that a machine that becomes faster or
+    slower favours neither.
+
+    Args:
+        converted: The network; its ANN is timed.
     """
-    spec = replace(converted.spec, height=height, width=width)
-    try:
-        run = onnxruntime(replace(converted, spec=spec), int8=True)
-    except UserError:
-        return math.nan
-    x, spent = torch.full((1, 3, height, width), 0.5), list[float]()
-    for _ in range(runs):
+
+    def __init__(self, converted: Converted):
+        self._converted = converted
+        self._runs: dict[Size, Reference] = {}
+        self._spent: dict[Size, list[float]] = {}
+
+    def beside(self, ann: Forward) -> Forward:
+        """The ANN as it is, whose images are timed as well where onnxruntime is installed."""
+
+        def run(x: Tensor) -> tuple[Tensor, ...]:
+            with suppress(UserError):
+                self.time(x)
+            return ann(x)
+
+        return run
+
+    def time(self, x: Tensor) -> None:
+        """Time an image, [1, 3, H, W], as the ANN takes it. Raises UserError if that cannot be."""
+        size = x.shape[2], x.shape[3]
+        if size not in self._runs:
+            spec = replace(self._converted.spec, height=size[0], width=size[1])
+            self._runs[size] = onnxruntime(replace(self._converted, spec=spec), int8=True)
+            self._runs[size](x)
         start = time.perf_counter()
-        run(x)
-        spent.append(time.perf_counter() - start)
-    return median(spent)
+        self._runs[size](x)
+        self._spent.setdefault(size, []).append(time.perf_counter() - start)
+
+    def seconds(self, height: int, width: int) -> float:
+        """The median for images of this size; nan where none was timed."""
+        return median(self._spent.get((height, width), [math.nan]))
 
 
 def quantize(path: Path, images: list[np.ndarray]) -> Path:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
-from spiking_yolo.evaluate.baselines import seconds_of_8_bits
+from spiking_yolo.evaluate.baselines import EightBits
 from spiking_yolo.evaluate.quantised import quantised_ann
 from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
 from spiking_yolo.evaluate.settings import Settings
@@ -159,11 +159,12 @@ def evaluate(
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
-        model, seconds = CostsByShape(network), cache(partial(seconds_of_8_bits, network))
+        model, eight_bits = CostsByShape(network), EightBits(network)
         for title, variant in variants(name, network, scorer).items():
             quantised: dict[int, Forward] = {}
             if statistics is not None:
-                quantised[8] = quantised_ann(network.graph, statistics)
+                ann = quantised_ann(network.graph, statistics)
+                quantised[8] = eight_bits.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
             seen = observe_all(title, variant, scorer, settings, setup, quantised)
@@ -177,7 +178,9 @@ def evaluate(
                     rows += ann_rows(seen[part], own, model, settings)
                     if quantised and isinstance(own, VideoScorer):
                         every = rows.pop()
-                        rows += alternative_rows(seen[part], own, every, settings, seconds)
+                        rows += alternative_rows(
+                            seen[part], own, every, settings, eight_bits.seconds
+                        )
                 rows += step_rows(title, seen[part], own, model, settings)
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
 
@@ -14,6 +15,7 @@ from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
+from spiking_yolo.evaluate.baselines import EightBits
 from spiking_yolo.evaluate.run import evaluate, open_scorer
 from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import Row
@@ -58,7 +60,8 @@ def table(weights, data) -> dict[tuple[str, str], Row]:
         load_statistics(load_ann(weights)),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spiking_yolo.evaluate.run.seconds_of_8_bits", lambda *_: 0.002)
+        patch.setattr("spiking_yolo.evaluate.run.EightBits.time", lambda *_: None)
+        patch.setattr("spiking_yolo.evaluate.run.EightBits.seconds", lambda *_: 0.002)
         found = evaluate({"signed-digits": network}, scorer, settings, statistics=statistics)
     assert found
     found.save(weights.parent / "saved")
@@ -95,6 +98,18 @@ def test_the_ann_in_fewer_frames_is_charged_its_share(table):
     assert every.costs["ms"] == pytest.approx(2)
     still = table["still", "ANN 8 bit, 1 in 3"].figures
     assert still == table["still", "ANN 8 bit"].figures
+
+
+def test_the_8_bit_ann_is_timed_frame_by_frame(weights, monkeypatch):
+    """The median of what passes between two looks at the clock; nan for other sizes."""
+    pytest.importorskip("onnxruntime")
+    clock = iter([0.0, 5.0, 10.0, 11.0, 20.0, 23.0])
+    timed = EightBits(load(weights))
+    run = timed.beside(lambda x: (x,))
+    monkeypatch.setattr("spiking_yolo.evaluate.baselines.time.perf_counter", lambda: next(clock))
+    x = torch.rand(1, 3, 32, 64)
+    assert all(run(x)[0] is x for _ in range(3))
+    assert timed.seconds(32, 64) == 3 and np.isnan(timed.seconds(64, 32))
 
 
 def test_differences_are_messages_that_multiply(table):
