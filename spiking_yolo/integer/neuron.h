@@ -26,6 +26,8 @@ typedef __m128i packed;
 #endif
 #endif
 enum { LARGEST = 127, ZERO = 128, TERMS = 3, BYTES = 4 * LANES };
+/* Vectors of neurons that are computed together, at most. */
+enum { TOGETHER = 32 / LANES };
 typedef float floats __attribute__((vector_size(BYTES)));
 typedef int32_t ints __attribute__((vector_size(BYTES)));
 typedef uint8_t quarter __attribute__((vector_size(LANES)));
@@ -75,20 +77,22 @@ INLINE floats read(const float *from, int64_t n) {
     return x;
 }
 
-/* e^x for x <= 0: see neuron.exp. */
-INLINE floats power(floats x) {
+/* e^x for n vectors of x <= 0, in place: see neuron.exp. Each step is done for all of them before the next, because it
+waits for the one before. */
+INLINE void power(int n, floats *x) {
     static const float coefficients[] = {0.00123913318f, 0.00968418631f, 0.0554806302f, 0.240230454f, 0.693146933f, 1.0f};
-    x = larger(x * 1.4426950408889634f, all(-126.0f));
-    floats exponent = down(x);
-    x = x - exponent;
-    floats sum = all(0.000218657848f);
-    for (int i = 0; i < 6; i++) sum = sum * x + coefficients[i];
-    return sum * (floats)((__builtin_convertvector(exponent, ints) + 127) << 23);
+    floats exponent[TOGETHER], sum[TOGETHER];
+    for (int i = 0; i < n; i++) x[i] = larger(x[i] * 1.4426950408889634f, all(-126.0f));
+    for (int i = 0; i < n; i++) exponent[i] = down(x[i]), x[i] = x[i] - exponent[i], sum[i] = all(0.000218657848f);
+    for (int k = 0; k < 6; k++)
+        for (int i = 0; i < n; i++) sum[i] = sum[i] * x[i] + coefficients[k];
+    for (int i = 0; i < n; i++) x[i] = sum[i] * (floats)((__builtin_convertvector(exponent[i], ints) + 127) << 23);
 }
 
-INLINE floats sigmoid(floats x) {
-    floats e = power((floats)((ints)x | INT32_MIN));
-    return choose(x < 0, e, all(1.0f)) / (e + 1.0f);
+INLINE void sigmoid(int n, const floats *x, floats *result) {
+    for (int i = 0; i < n; i++) result[i] = (floats)((ints)x[i] | INT32_MIN);
+    power(n, result);
+    for (int i = 0; i < n; i++) result[i] = choose(x[i] < 0, result[i], all(1.0f)) / (result[i] + 1.0f);
 }
 
 /* From where a number is rounded up, by the last four bits of the one below: of some the next number has a digit less, of
@@ -123,17 +127,22 @@ typedef struct {
     int64_t silu;
 } Layer;
 
-/* The new k of LANES neurons with the potential v, +ZERO. before: the k from which the change is rounded; least: how many
-thresholds must be due, 0 for any. */
-INLINE ints fire(const Layer *g, const Rounding *r, int64_t c, floats v, floats before, float least) {
-    if (g->silu) v = v * sigmoid(v) * read(g->per_value + c, LANES);
-    else v = larger(v, v * g->slope);
-    v = smaller(v, read(g->ceiling + c, LANES)) + read(g->offset + c, LANES);
-    /* No more than LARGEST is sent: a whole number is not rounded up, since slack is below 1/2. */
-    floats due = smaller(larger(v, all(-LARGEST)), all(LARGEST)) - before;
-    floats base = down(due);
-    ints low = __builtin_convertvector(base, ints);
-    ints change = low - (due - base >= cut_of(r, low));
-    if (least > 0) change &= larger(v - before, before - v) >= least;
-    return __builtin_convertvector(before, ints) + ZERO + change;
+/* The new k of n vectors of neurons from channel c, +ZERO. v: their potentials; before: the k from which the change is
+rounded; least: how many thresholds must be due, 0 for any. */
+INLINE void fire(int n, const Layer *g, const Rounding *r, int64_t c, floats *v, const floats *before, float least, ints *k) {
+    floats gate[TOGETHER];
+    if (g->silu) {
+        sigmoid(n, v, gate);
+        for (int i = 0; i < n; i++) v[i] = v[i] * gate[i] * read(g->per_value + c + i * LANES, LANES);
+    } else for (int i = 0; i < n; i++) v[i] = larger(v[i], v[i] * g->slope);
+    for (int i = 0; i < n; i++) {
+        v[i] = smaller(v[i], read(g->ceiling + c + i * LANES, LANES)) + read(g->offset + c + i * LANES, LANES);
+        /* No more than LARGEST is sent: a whole number is not rounded up, since slack is below 1/2. */
+        floats due = smaller(larger(v[i], all(-LARGEST)), all(LARGEST)) - before[i];
+        floats base = down(due);
+        ints low = __builtin_convertvector(base, ints);
+        ints change = low - (due - base >= cut_of(r, low));
+        if (least > 0) change &= larger(v[i] - before[i], before[i] - v[i]) >= least;
+        k[i] = __builtin_convertvector(before[i], ints) + ZERO + change;
+    }
 }

@@ -704,16 +704,16 @@ INLINE floats sent_at(const uint8_t *from) {
     return __builtin_convertvector(widened(x) - ZERO, floats);
 }
 
-/* What the neurons of a position have sent by now. widest: of each lane the largest |sum| that they have read. */
-INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at, uint8_t *new,
-                floats *widest) {
+/* What n vectors of neurons from channel c have sent by now. widest: of each lane the largest |sum| that was read. */
+INLINE void ask_some(int n, const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at,
+                     int64_t c, uint8_t *new, floats *widest) {
     const Convolution *from = g->term[0].convolution;
     const uint8_t *old = g->out->sent + at * g->out->stride;
-    int64_t stride = g->out->stride, remembers = !p->fresh && !p->anew;
-    float due = p->fresh ? 0 : p->due;
-    for (int64_t c = 0; c < stride; c += LANES) {
-        floats v = {}, own = {};
-        if (g->terms == 1 && from && !g->pooled) v = seen(sums_at(rows->row[0] + x * from->outs + c), &own) * read(layer->scales[0] + c, LANES);
+    floats v[TOGETHER], before[TOGETHER];
+    ints k[TOGETHER];
+    for (int i = 0; i < n; i++, c += LANES) {
+        floats own = {};
+        if (g->terms == 1 && from && !g->pooled) v[i] = seen(sums_at(rows->row[0] + x * from->outs + c), &own) * read(layer->scales[0] + c, LANES);
         else for (int64_t k = 0; k < g->terms; k++) {
             const Term *t = g->term + k;
             floats term;
@@ -721,16 +721,28 @@ INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Ro
             else if (g->pooled) term = largest_at(rows, &g->window, x, from->outs, c, &own);
             else term = seen(sums_at(t->convolution->sums + at * t->convolution->outs + c), &own);
             term = term * read(layer->scales[k] + c, LANES);
-            v = k ? v + term : term;
+            v[i] = k ? v[i] + term : term;
         }
-        v = v + read(layer->bias + c, LANES);
-        floats before = {};
-        if (remembers) before = sent_at(old + c);
-        quarter byte = narrowed(fire(layer, r, c, v, before, due));
-        memcpy(new + c, &byte, LANES);
+        v[i] = v[i] + read(layer->bias + c, LANES);
+        before[i] = all(0);
+        if (!p->fresh && !p->anew) before[i] = sent_at(old + c);
         /* Lanes beyond the channels hold anything. */
         *widest = larger(*widest, first_lanes(own, g->out->channels - c));
     }
+    c -= n * LANES;
+    fire(n, layer, r, c, v, before, p->fresh ? 0 : p->due, k);
+    for (int i = 0; i < n; i++) {
+        quarter byte = narrowed(k[i]);
+        memcpy(new + c + i * LANES, &byte, LANES);
+    }
+}
+
+/* What the neurons of a position have sent by now. */
+INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at, uint8_t *new,
+                floats *widest) {
+    int64_t c = 0, stride = g->out->stride;
+    for (; c + 2 * SIXTEEN <= stride; c += 2 * SIXTEEN) ask_some(TOGETHER, p, g, layer, r, rows, x, at, c, new, widest);
+    if (c < stride) ask_some(TOGETHER / 2, p, g, layer, r, rows, x, at, c, new, widest);
 }
 
 static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, int64_t row, int64_t thread) {

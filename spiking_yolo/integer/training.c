@@ -26,7 +26,8 @@ INLINE Fired fired(const Trained *g, const Rounding *r, const float *z, int64_t 
     floats theta = read(g->theta + c, LANES), m = g->before ? read(g->before + row + c, n) : all(0.0f), value;
     floats x = read(z + row + c, n) + read(g->bias + c, LANES);
     if (g->silu) {
-        floats gate = sigmoid(x);
+        floats gate;
+        sigmoid(1, &x, &gate);
         value = x * gate;
         f.slope = gate + value * (1 - gate);
     } else {
