@@ -52,6 +52,7 @@ def library() -> Any:
     functions.run.restype = number
     functions.absorb.argtypes = address, address, number, number
     functions.receive.argtypes = address, address, address
+    functions.softmax.argtypes = address, address, address, address, address, address, address
     functions.layout.argtypes = (address,)
     functions.values.argtypes = address, address, c_int, address, address
     functions.gradients.argtypes = address, address, c_int, address, address, address, address

@@ -16,7 +16,6 @@ from spiking_yolo.integer.plan import Neurons, compile
 from spiking_yolo.integer.program import Counted, Program, State
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.spikes.counting import Counts
 from spiking_yolo.spikes.layout import NeuronParameters
 from spiking_yolo.spikes.operations import EventCosts, fan_out, macs, spiking, total_macs
 from spiking_yolo.spikes.plan import NetworkPlan
@@ -186,8 +185,8 @@ class IntegerNetwork:
             analogue = 0
             if values.any():
                 analogue = self._of_analogue + round(operations.mean().item())
-            sent = [Counts.unstacked(counted.spent[name][:, 0]) for name in self.plan.senders]
-            messages = torch.stack([*[one.messages for one in sent], values.to(updates)])
+            sent = torch.stack([counted.spent[name] for name in self.plan.senders])
+            messages = torch.cat((sent[:, -images:, 0], values.to(updates)[None]))
             arrives = (self._hears.to(updates) @ (messages > 0).double()) > 0
             sizes = torch.tensor(list(self.neurons.values()), dtype=torch.float64)
             updates = sizes.to(updates) @ arrives.double()

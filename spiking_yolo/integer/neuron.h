@@ -77,6 +77,16 @@ INLINE floats read(const float *from, int64_t n) {
     return x;
 }
 
+/* Digits of whole numbers below 2^14. */
+INLINE ints digits_of(floats n) {
+    ints x = __builtin_convertvector(larger(n, -n), ints);
+    x ^= 3 * x;
+    x -= x >> 1 & 0x55555555;
+    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+    x = (x + (x >> 4)) & 0x0f0f0f0f;
+    return (x + (x >> 8)) & 0xff;
+}
+
 /* e^x for n vectors of x <= 0, in place: see neuron.exp. Each step is done for all of them before the next, because it
 waits for the one before. */
 INLINE void power(int n, floats *x) {

@@ -952,6 +952,63 @@ void receive(const Program *p, Map *m, const uint8_t *bytes) {
     }
 }
 
+/* What remains of a row of n numbers from one on, in TOGETHER vectors at most; `rest` beyond its end. */
+INLINE void part_of(const float *row, int64_t n, float rest, floats *x) {
+    for (int i = 0; i < TOGETHER; i++) x[i] = all(rest);
+    memcpy(x, row, least(n, TOGETHER * LANES) * sizeof *row);
+}
+
+/* Neurons whose activation is a softmax of each row of sums, [images, heads, rows, tokens]. layer: of heads. old: the k
+before. Writes k, and adds what is sent to `counts`, [images, COUNTS]. */
+void softmax(const Program *p, const Layer *layer, const int64_t *size, const float *sums, const float *old, float *k, int64_t *counts) {
+    enum { WIDTH = TOGETHER * LANES };
+    int64_t heads = size[1], rows = size[2], tokens = size[3];
+    floats v[(tokens + WIDTH - 1) / WIDTH][TOGETHER];
+    /* e^x is rounded to whole numbers, so many at most that their sum is exact: see neuron.softmax. */
+    float room = 1 << 24;
+    for (int64_t i = tokens - 1; i > 0; i /= 2) room /= 2;
+    Rounding r = rounding(layer->slack);
+    for (int64_t row = 0; row < size[0] * heads * rows; row++, sums += tokens, old += tokens, k += tokens) {
+        int64_t head = row / rows % heads, *sent = counts + row / rows / heads * COUNTS;
+        float offset[WIDTH], ceiling[WIDTH], sum = 0;
+        for (int i = 0; i < WIDTH; i++) offset[i] = layer->offset[head], ceiling[i] = layer->ceiling[head];
+        Layer own = {.offset = offset, .ceiling = ceiling, .slope = 1};
+        floats top = all(-__builtin_inff()), total = {};
+        ints events[COUNTS] = {};
+        for (int64_t c = 0; c < tokens; c += WIDTH) {
+            floats *x = v[c / WIDTH];
+            part_of(sums + c, tokens - c, -__builtin_inff(), x);
+            for (int i = 0; i < TOGETHER; i++) x[i] = x[i] * layer->scales[0][head] + layer->bias[head], top = larger(top, x[i]);
+        }
+        for (int i = 1; i < LANES; i++) top[0] = top[i] > top[0] ? top[i] : top[0];
+        for (int64_t c = 0; c < tokens; c += WIDTH) {
+            floats *x = v[c / WIDTH];
+            for (int i = 0; i < TOGETHER; i++) x[i] = x[i] - top[0];
+            power(TOGETHER, x);
+            /* Added to 2^23, a number is rounded. */
+            for (int i = 0; i < TOGETHER; i++) x[i] = (x[i] * room + 8388608) - 8388608, total += x[i];
+        }
+        for (int i = 0; i < LANES; i++) sum += total[i];
+        for (int64_t c = 0; c < tokens; c += WIDTH) {
+            floats *x = v[c / WIDTH], before[TOGETHER], none[TOGETHER] = {};
+            ints now[TOGETHER];
+            part_of(old + c, tokens - c, 0, before);
+            for (int i = 0; i < TOGETHER; i++) x[i] = x[i] / sum * layer->per_value[head];
+            fire(TOGETHER, &own, &r, 0, x, p->anew ? none : before, p->fresh ? 0 : p->due, now);
+            for (int i = 0; i < TOGETHER; i++) {
+                x[i] = __builtin_convertvector(now[i] - ZERO, floats);
+                floats n = first_lanes(x[i] - before[i], tokens - c - i * LANES);
+                events[0] += __builtin_convertvector(larger(n, -n), ints);
+                events[1] += digits_of(n);
+                events[2] -= n != 0;
+            }
+            memcpy(k + c, x, least(tokens - c, WIDTH) * sizeof *k);
+        }
+        for (int i = 0; i < COUNTS; i++)
+            for (int j = 0; j < LANES; j++) sent[i] += events[i][j];
+    }
+}
+
 /* Outputs whose weights lie together at most, LANES, and the largest delta of an entry. */
 void layout(int64_t *sizes) { sizes[0] = WIDEST * LANES, sizes[1] = LANES, sizes[2] = LIMIT; }
 

@@ -164,7 +164,7 @@ class Program:
         for step in plan.steps:
             if isinstance(step, Convolution) and step.kernel != "reference":
                 self._pack(step)
-            if isinstance(step, Neurons) and step.in_c:
+            if isinstance(step, Neurons) and (step.in_c or step.layer.phi.softmax):
                 self.layers[step.node.name] = parameters_of(step.layer)
         self.fused = self._all_fused()
         self.zero = plan.parameters.input_zero.to(torch.int32)
@@ -192,6 +192,15 @@ class Program:
             for part in parts:
                 edge = max(self.edges.get(part.source, 0), self._edge(step, part))
                 self.edges[part.source] = edge
+
+    def counts_softmax(self, step: Neurons | Pooling) -> bool:
+        """Whether C computes the neurons of a softmax, whose events must cost the same anywhere."""
+        if not isinstance(step, Neurons) or not step.layer.phi.softmax or len(step.terms) > 1:
+            return False
+        if step.layer.settings.kind != "sigma-delta":
+            return False
+        each = [self.columns(first)[step.node.name] for first in (True, False)]
+        return all(bool((one == one[0]).all()) for one in each)
 
     def _all_fused(self) -> set[str]:
         """Layers whose sums nothing but one layer of neurons reads, which computes them."""
@@ -262,6 +271,18 @@ def parameters_of(layer: NeuronLayer) -> list[Tensor]:
     values = *layer.scales, layer.bias, layer.per_value, layer.offset, ceiling
     size = padded(len(layer.bias)) + LANES - len(layer.bias)
     return [F.pad(value, (0, size)).contiguous() for value in values]
+
+
+def layer_of(step: Neurons, parameters: Sequence[Tensor]) -> Any:
+    """A layer of neurons with its `parameters_of`, which must outlive it."""
+    result, terms, own = Layer(), len(step.layer.scales), step.layer
+    for k in range(terms):
+        result.scales[k] = parameters[k].data_ptr()
+    fields = ("bias", "per_value", "offset", "ceiling")
+    for field, value in zip(fields, parameters[terms:], strict=True):
+        setattr(result, field, value.data_ptr())
+    result.slope, result.slack, result.silu = own.phi.slope, own.settings.slack, own.phi.silu
+    return result
 
 
 def windows(given: Sequence[int], size: Sequence[int], node: Node | None, kernel: Any = ()) -> Any:
@@ -471,16 +492,8 @@ class State:
             return
         result, size = Firing(out=ctypes.addressof(self._map(name))), plan.sizes[name][2:]
         self._count(name, self._program.prices(True)[name], plan.ends[name])
-        parameters, terms = self._program.layers[name], step.terms
+        result.layer, terms = layer_of(step, self._program.layers[name]), step.terms
         result.terms = len(terms)
-        for k in range(len(terms)):
-            result.layer.scales[k] = parameters[k].data_ptr()
-        fields = ("bias", "per_value", "offset", "ceiling")
-        for field, value in zip(fields, parameters[len(terms) :], strict=True):
-            setattr(result.layer, field, value.data_ptr())
-        own = step.layer
-        result.layer.slope, result.layer.slack = own.phi.slope, own.settings.slack
-        result.layer.silu = own.phi.silu
         result.window = windows(size, size, None)
         if step.pool is not None:
             terms = (step.pool.inputs[0],)
@@ -593,6 +606,8 @@ class State:
         self._call.lists, self._call.sums = self._scratch.data_ptr(), self._scratch_sums.data_ptr()
         self._call.widest = self._widest.data_ptr()
         self._counts: dict[str, Tensor] = {}
+        self._spent_outside: dict[str, Tensor] = {}
+        self._with_maps = maps
         # The columns of later frames are others where there are products.
         prices = self._program.prices(self.fresh)
         for name in self._spent:
@@ -643,25 +658,50 @@ class State:
         name, before = step.node.name, self._sent.get(step.node.name)
         read = step.terms if isinstance(step, Neurons) else step.node.inputs
         asked = self._call.everywhere and isinstance(step, Neurons)
-        changed = self.fresh or asked or any(self._has_changed(one) for one in read)
-        if changed or before is None:
+        changed = before is None or asked or any(self._has_changed(one) for one in read)
+        columns = self._program.columns(self.fresh)[name]
+        if changed or self._with_maps:
             values = [self.value(one) for one in read]
             if isinstance(step, Neurons):
                 self._see(widest_read(step, self.value))
-                old = None if self._call.anew else before
-                dead_zone = 0.0 if self.fresh else max(self._call.due - 0.5, 0.0)
-                k = fire(values, step.layer, old, dead_zone)
+            if self._program.counts_softmax(step) and not self._with_maps:
+                k, counts = self._softmax(step, values[0], before)
+                spent = counts[:, None] * columns[0]
             else:
-                k = move(step.node, values)
+                k = self._reference(step, values, before)
+                self._counts[name] = counts = events(self._plan, name, k, before)
+                spent = counts.flatten(1).double() @ columns
         else:
-            k = before
-        counts = events(self._plan, name, k, before)
-        self._sent[name], self._counts[name] = k, counts
-        self._changed[name] = before is None or not torch.equal(k, before)
+            k, spent = before, columns.new_zeros(3 * self.images, columns.shape[1])
+        self._sent[name], self._spent_outside[name] = k, spent
+        self._changed[name] = before is None or bool(spent.any())
         if name in self._maps:
             given = (k + ZERO).to(torch.uint8).movedim(1, -1).contiguous()
             parameters = ctypes.byref(self._call), ctypes.byref(self._maps[name])
             library().receive(*parameters, given.data_ptr())
+
+    def _reference(
+        self, step: Neurons | Pooling, values: Sequence[Tensor], before: Tensor | None
+    ) -> Tensor:
+        """What a sender has sent by now, in PyTorch."""
+        if not isinstance(step, Neurons):
+            return move(step.node, values)
+        dead_zone = max(self._call.due - 0.5, 0.0)
+        old = None if self._call.anew else before
+        return fire(values, step.layer, old, 0.0 if self.fresh else dead_zone)
+
+    def _softmax(
+        self, step: Neurons, value: Tensor, before: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the neurons of a softmax have sent by now, and their events, [3 * N]."""
+        sums = value.contiguous()
+        old = torch.zeros_like(sums) if before is None else before
+        k, counts = torch.empty_like(sums), torch.zeros(self.images, 3, dtype=torch.int64)
+        layer = layer_of(step, self._program.layers[step.node.name])
+        size = (ctypes.c_int64 * 4)(*sums.shape)
+        given = ctypes.byref(self._call), ctypes.byref(layer), size
+        library().softmax(*given, *[x.data_ptr() for x in (sums, old, k, counts)])
+        return k, counts.T.flatten().double()
 
     def _see(self, widest: Tensor) -> None:
         """Remember the largest |sum| that was read outside of C."""
@@ -725,7 +765,9 @@ class State:
         for name, terms in plan.outputs.items():
             if self.fresh or name not in self._outputs or self._has_changed(name):
                 values = {term: self.value(term) for term in terms}
-                self._see(torch.stack(list(map(largest, values.values()))).max())
+                # Values lie channels last, where torch is many times faster.
+                every = [largest(value.movedim(1, -1)) for value in values.values()]
+                self._see(torch.stack(every).max())
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
         # What senders in C have counted, [senders, 3 * N, columns].
@@ -735,10 +777,7 @@ class State:
             every = torch.stack([self._spent[name] for name in counted]).double()
             rows = every.permute(0, 3, 1, 2).flatten(1, 2).unbind()
             spent = dict(zip(counted, rows, strict=True))
-        columns = self._program.columns(self.fresh)
-        for name in plan.senders:
-            if name not in spent:
-                spent[name] = self._counts[name].flatten(1).double() @ columns[name]
+        spent |= self._spent_outside
         shown = None
         if not self.fresh:
             values, operations = self._spent[plan.input][:, :, 0].double().unbind(1)

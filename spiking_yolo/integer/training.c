@@ -52,16 +52,6 @@ INLINE void write(float *to, floats x, int64_t n) {
     else memcpy(to, &x, n * sizeof *to);
 }
 
-/* Digits of whole numbers below 2^14. */
-INLINE floats digits_of(floats n) {
-    ints x = __builtin_convertvector(larger(n, -n), ints);
-    x ^= 3 * x;
-    x -= x >> 1 & 0x55555555;
-    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
-    x = (x + (x >> 4)) & 0x0f0f0f0f;
-    return __builtin_convertvector((x + (x >> 8)) & 0xff, floats);
-}
-
 /* Where a part of an image begins. */
 static int64_t begin(const Trained *g, int64_t part) { return g->positions * part / g->parts; }
 
@@ -83,7 +73,7 @@ void values(const Trained *g, const float *z, int threads, float *value, float *
                 int64_t n = least(g->channels - c, LANES);
                 Fired f = fired(g, &r, z, row, c, n);
                 write(value + row + c, (f.change + read(g->rest + c, LANES)) * read(g->theta + c, LANES) + f.constant, n);
-                floats each = digits_of(f.change);
+                floats each = __builtin_convertvector(digits_of(f.change), floats);
                 if (n < LANES) each = read((float *)&each, n);
                 if (g->width) total += each * costs(g, p, c, n);
             }

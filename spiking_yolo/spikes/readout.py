@@ -103,15 +103,18 @@ class Snapshot:
         graph = costs.graph
         if spent is None:
             spent = costs.of(counts, first)
-        by_sender = {name: Counts.unstacked(sums[:, 0]) for name, sums in spent.items()}
+        every = torch.stack(list(spent.values()))
+        # [senders, 3, N]: few operations for a hundred senders.
+        sums = every[:, :, 0].unflatten(1, (3, -1))
+        rows = sums.flatten(0, 1).unbind()
+        by_sender = {name: Counts(*rows[3 * k : 3 * k + 3]) for k, name in enumerate(spent)}
         own = {node.name: by_sender[node.name].spikes for node in graph.activations}
         if spikes is not None:
             own = {name: count.double().flatten(1).sum(1) for name, count in spikes.items()}
-        kinds: dict[str, list[Counts]] = {"activation": [], "max_pool": [], "input": []}
-        for name, count in by_sender.items():
-            kinds[graph[name].op].append(count)
-        none = Counts.alike(torch.zeros_like(updates))
-        total = torch.stack(list(spent.values())).sum(0)
+        kinds: dict[str, list[int]] = {"activation": [], "max_pool": [], "input": []}
+        for k, name in enumerate(spent):
+            kinds[graph[name].op].append(k)
+        total = every.sum(0)
         spike_maps: dict[str, Tensor] = {}
         for node in graph.activations if maps else ():
             count = (spikes or {}).get(node.name)
@@ -126,21 +129,17 @@ class Snapshot:
             t=t,
             outputs=outputs,
             spikes=own,
-            sent=_total([none, *kinds["activation"]]),
+            sent=Counts(*sums[kinds["activation"]].sum(0)),
             operations=Counts.unstacked(total[:, 1]),
             updates=updates.clone(),
             active_steps=active_steps.clone(),
-            pooled=_total([none, *kinds["max_pool"]]),
-            encoded=_total([none, *kinds["input"]]),
+            pooled=Counts(*sums[kinds["max_pool"]].sum(0)),
+            encoded=Counts(*sums[kinds["input"]].sum(0)),
             maps=spike_maps,
             sent_by_layer=by_sender,
             products=Counts.unstacked(total[:, 2]) if costs.attention else {},
             operations_by_layer=partial(operations_by_layer, graph, counts, costs.shapes, first),
         )
-
-
-def _total(counts: Iterable[Counts]) -> Counts:
-    return Counts.of(lambda *each: sum(each), *counts)
 
 
 @dataclass(frozen=True)
