@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -289,7 +289,8 @@ def destination(ann: Ann, output: Path | None = None) -> Path:
 def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationFile]:
     """The files in which something is looked for, in this order: the user's, and that beside the
     weights. One that is damaged, of other weights or of another size is passed over; a Notice names
-    it.
+    it. Where a size that is no square has none, those of the square count: its longer side is what
+    objects are scaled to.
 
     chosen: The only one, which must exist and fit, else UserError.
     """
@@ -313,6 +314,10 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
         files.append(file)
         if path == user_path(ann):
             notice(f"using your calibration in {path}, remove it to return to the shipped one")
+    side = max(ann.imgsz)
+    if not files and chosen is None and min(ann.imgsz) < side:
+        square = replace(ann.spec, height=side, width=side)
+        return calibration_files(replace(ann, spec=square))
     return files
 
 

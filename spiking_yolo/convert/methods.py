@@ -62,7 +62,7 @@ class Method:
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 206 COCO photographs or,
             if that takes more than 64, on 49 or 8 (docs/results); None: more than were tried.
-        tried: The most timesteps that were tried.
+        tried: The most timesteps that were tried; None: it was not measured.
         year: Year of its publication.
         limits: What it cannot convert, or what to know before using it.
     """
@@ -70,14 +70,16 @@ class Method:
     name: str
     build: Callable[[], Recipe]
     timesteps: int | None
-    tried: int
+    tried: int | None
     year: int
     limits: str
 
     @property
     def needs(self) -> str:
-        """The timesteps that it needs: "16", or "> 256" where so many were not enough."""
-        return f"> {self.tried}" if self.timesteps is None else str(self.timesteps)
+        """The timesteps that it needs: "16", or "> 256" where so many were not enough, or "-"."""
+        if self.timesteps is not None:
+            return str(self.timesteps)
+        return "-" if self.tried is None else f"> {self.tried}"
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -89,7 +91,7 @@ METHODS: dict[str, Method] = {}
 
 
 def register(
-    year: int, limits: str, timesteps: int | None = None, tried: int = 256
+    year: int, limits: str, timesteps: int | None = None, tried: int | None = None
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Decorator: add a method with the recipe that the function returns; for the rest see Method.
 
@@ -171,7 +173,7 @@ def channel_norm() -> Recipe:
     return Recipe("channel-norm", Threshold(rule="percentile", percentile=99.9), Neuron(kind="ibt"))
 
 
-@register(2019, "made for networks without bias; reset to zero loses charge")
+@register(2019, "made for networks without bias; reset to zero loses charge", tried=256)
 def spike_norm() -> Recipe:
     """Spike-Norm: thresholds balanced layer by layer, with the layers before already spiking.
 
@@ -186,7 +188,7 @@ def spike_norm() -> Recipe:
     return Recipe("spike-norm", threshold, Neuron(reset="zero"), encoding=encoding)
 
 
-@register(2020, "slow: the largest current is far above the usual one")
+@register(2020, "slow: the largest current is far above the usual one", tried=256)
 def rmp() -> Recipe:
     """RMP: threshold balancing with the residual membrane potential kept.
 
@@ -197,7 +199,7 @@ def rmp() -> Recipe:
     return Recipe("rmp", Threshold(rule="balance", scope="layer", scale=0.8))
 
 
-@register(2020, "at low rates more events than spikes")
+@register(2020, "at low rates more events than spikes", tried=256)
 def tsc() -> Recipe:
     """TSC: temporal switch coding, our reading.
 

@@ -100,7 +100,8 @@ def open_detection(
         if not data.exists():
             raise UserError(f"{data} does not exist; check the path")
         names = [entry.name for entry in FORMATS if entry.task == "detect"]
-        raise UserError(f"{data} is no detection dataset: pass one of {', '.join(names)}")
+        plain = "a folder of photographs, or a video"
+        raise UserError(f"{data} is no detection dataset: pass one of {', '.join(names)}, {plain}")
     if split and not entry.val:
         raise UserError(f"{data} is {entry.name}, which has no splits: leave --split out")
     given = {name: value for name, value in options.items() if value is not None}

@@ -179,8 +179,8 @@ def chosen_layers(wanted: Sequence[str], layers: Iterable[str]) -> list[str]:
     by_short_name = {_short(name): name for name in names}
     for name in wanted:
         if _short(name) not in by_short_name:
-            some = ", ".join(chosen_layers((), names)) or "none"
-            raise UserError(f"no layer {name} has a map of spikes; layers that have one: {some}")
+            every = ", ".join(map(_short, map(str, names))) or "none"
+            raise UserError(f"no layer {name} has a map of spikes; layers that have one: {every}")
     return [by_short_name[_short(name)] for name in wanted]
 
 

@@ -91,7 +91,9 @@ def located(weights: str | Path) -> Path:
         return path
     if network is None:
         hint = did_you_mean(str(weights), [n.name for n in index().networks])
-        raise UserError(f"{weights} is no file, and no network of `list networks`{hint}")
+        raise UserError(
+            f"{weights} is no file, and no network of `spiking-yolo list networks`{hint}"
+        )
     shipped_file = shipped("weights") / network.weights
     if not shipped_file.is_file():
         missing = f"{network.name} does not come with this installation ({network.licence})"

@@ -283,6 +283,7 @@ def test_refusals(folder: Path, capsys: pytest.CaptureFixture[str]):
         (("--images", "photos", "--tune", "--method", "msat"), "--tune"),
         (("--images", "photos", "--tune", "--quick"), "neither"),
         (("--images", "photos", "--calibration", "a/b"), "calibration"),
+        (("--images", "photos", "--calibration", "tunned"), "did you mean 'tuned'?"),
     ]:
         assert run_tool("calibrate", "--weights", "tiny.weights", *args) == 2
         err = capsys.readouterr().err

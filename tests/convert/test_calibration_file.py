@@ -120,7 +120,9 @@ def test_what_fits():
 def test_named_calibrations_are_good_recipes():
     names = {get_recipe(DEFAULT, name).label for name in CALIBRATIONS}
     assert len(names) == len(CALIBRATIONS) and DEFAULT in names
-    assert get_recipe("signed-digits:video").calibration.frames == 5
+    video = get_recipe("signed-digits:video")
+    assert video.calibration.frames == 5
+    assert video.neuron.dead_zone == get_recipe(DEFAULT).neuron.dead_zone
 
 
 def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path: Path):
@@ -130,6 +132,10 @@ def test_load_finds_what_was_made_and_says_how_to_make_what_is_missing(tmp_path:
     with pytest.raises(UserError, match=r"no calibration mine .*found: default.*--calibration"):
         load(weights, calibration="mine")
     default = load(weights)
+    # The calibration of a square is that of other shapes, too.
+    assert load(weights, imgsz=(32, 64)).spec.height == 32
+    with pytest.raises(UserError, match="at 32 pixels"):
+        load(weights, imgsz=(32, 32))
     settings = {"calibration.name": "mine", "calibration.operations": 0.5}
     own = get_recipe(DEFAULT).with_settings(settings)
     learned = CalibrationResult(own, default.neurons, ImageList.of(["x"]))

@@ -32,6 +32,7 @@ from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import Progress
+from spiking_yolo.io.text import did_you_mean
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.options import load_ann
@@ -95,6 +96,10 @@ def recipes_of(options: CalibrateOptions) -> list[Recipe]:
     methods = options.methods
     if methods == ("all",):
         methods = tuple(list_methods())
+    if name and name not in CALIBRATIONS and not (kind or settings):
+        hint = did_you_mean(name, CALIBRATIONS)
+        what = "say by --quick, --video, --tune or --set what to make"
+        raise UserError(f"--calibration {name} is a name of your own: {what}{hint}")
     # A name of one's own has the settings of the kind.
     start = kind if name not in CALIBRATIONS else name
     recipes = [get_recipe(method, start or name) for method in methods]
@@ -154,7 +159,8 @@ class Job:
         count = len(self.images.all())
         if count < FEWEST and any(one.calibration.kind == "tuned" for one in recipes):
             raise UserError(
-                f"{count} pictures are too few to tune on: give {FEWEST} or more; 500 are good"
+                f"{count} pictures are too few for --tune and --video, which train thresholds: give"
+                f" {FEWEST} or more (500 are good)"
             )
         statistics = self._statistics()
         for recipe in recipes:

@@ -58,6 +58,8 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        if self.figures != "png" and self.overlay is None and not self.timeline:
+            raise UserError(f"--figures {self.figures} goes with --overlay or --timeline")
         if self.overlay:
             # Without a name the words are [""].
             object.__setattr__(self, "overlay", tuple(filter(None, self.overlay)))

@@ -98,8 +98,8 @@ class DetectRun:
         self.has_video = any(map(is_stream, self.sources))
         if options.page and self.has_video and len(self.sources) > 1:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
-        if options.track and not self.has_video:
-            notice("--track follows objects in videos: photographs have no tracks")
+        if (options.track or options.lossless) and not self.has_video:
+            notice("photographs have no tracks, nor a frame before: --track, --lossless do nothing")
         elif options.track:
             tracking_library()
         video = self.has_video and not options.lossless
