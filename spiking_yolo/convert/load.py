@@ -21,7 +21,7 @@ from spiking_yolo.convert.learn.statistics import (
     collect_histograms,
     preprocessed,
 )
-from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, METHODS, get_recipe
+from spiking_yolo.convert.methods import DEFAULT, METHODS, get_recipe
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, Node, own_dtypes
@@ -375,12 +375,12 @@ def _calibration(
 ) -> tuple[Recipe, calibration_file.CalibrationResult | None]:
     """Find the calibration of this network that fits a recipe, if there is one.
 
-    A calibration with a name of its own brings the settings that it was made with.
+    A calibration with a name brings the settings that it was made with.
     """
     result = calibration_file.find_calibration(files, recipe)
     method = METHODS.get(recipe.name)
     name = recipe.calibration.name
-    if result is not None and method and name not in (*CALIBRATIONS, "default"):
+    if result is not None and method and name != "default":
         recipe = result.recipe.with_settings(recipe.changes(get_recipe(recipe.name, name)))
     if result is not None and not result.fits(recipe):
         result = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -193,14 +194,20 @@ class Program:
                 edge = max(self.edges.get(part.source, 0), self._edge(step, part))
                 self.edges[part.source] = edge
 
-    def counts_softmax(self, step: Neurons | Pooling) -> bool:
-        """Whether C computes the neurons of a softmax, whose events must cost the same anywhere."""
-        if not isinstance(step, Neurons) or not step.layer.phi.softmax or len(step.terms) > 1:
-            return False
-        if step.layer.settings.kind != "sigma-delta":
-            return False
-        each = [self.columns(first)[step.node.name] for first in (True, False)]
-        return all(bool((one == one[0]).all()) for one in each)
+    @cached_property
+    def softmaxes(self) -> set[str]:
+        """The softmaxes that C computes: their events cost the same wherever they are."""
+        found: set[str] = set()
+        for step in self.plan.steps:
+            if not isinstance(step, Neurons) or not step.layer.phi.softmax:
+                continue
+            alike = len(step.terms) == 1 and step.layer.settings.kind == "sigma-delta"
+            for first in (True, False):
+                costs = self.columns(first)[step.node.name]
+                alike = alike and bool((costs == costs[0]).all())
+            if alike:
+                found.add(step.node.name)
+        return found
 
     def _all_fused(self) -> set[str]:
         """Layers whose sums nothing but one layer of neurons reads, which computes them."""
@@ -658,21 +665,22 @@ class State:
         name, before = step.node.name, self._sent.get(step.node.name)
         read = step.terms if isinstance(step, Neurons) else step.node.inputs
         asked = self._call.everywhere and isinstance(step, Neurons)
-        changed = before is None or asked or any(self._has_changed(one) for one in read)
+        changed = asked or self._with_maps or any(self._has_changed(one) for one in read)
         columns = self._program.columns(self.fresh)[name]
-        if changed or self._with_maps:
+        if before is not None and not changed:
+            k, spent = before, columns.new_zeros(3 * self.images, columns.shape[1])
+        else:
             values = [self.value(one) for one in read]
             if isinstance(step, Neurons):
                 self._see(widest_read(step, self.value))
-            if self._program.counts_softmax(step) and not self._with_maps:
+            in_c = name in self._program.softmaxes and not self._with_maps
+            if isinstance(step, Neurons) and in_c:
                 k, counts = self._softmax(step, values[0], before)
                 spent = counts[:, None] * columns[0]
             else:
                 k = self._reference(step, values, before)
                 self._counts[name] = counts = events(self._plan, name, k, before)
                 spent = counts.flatten(1).double() @ columns
-        else:
-            k, spent = before, columns.new_zeros(3 * self.images, columns.shape[1])
         self._sent[name], self._spent_outside[name] = k, spent
         self._changed[name] = before is None or bool(spent.any())
         if name in self._maps:
