@@ -22,6 +22,7 @@ NANO = "ann.mAP50-95 mAP50-95 digits error"
 FASTEST = "ann.mAP50 mAP50 error digits2"
 STREET = "sram24 loihi AP50 ann.AP50 minus.AP50"
 FRAMES = "AP50 error digits messages sram24 loihi"
+LARGER = "ann.AP50 AP50 minus.AP50 agree IDF1 digits sram24"
 PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
 STADTMITTE_TUNED = "video/tud-stadtmitte-tuned"
 CLASSIFIERS, VIDEO = "docs/results/classifiers.md", "docs/results/video.md"
@@ -76,6 +77,10 @@ QUOTES = [
     (VIDEO, "| TUD-Stadtmitte, the default", "video/tud-stadtmitte", FRAMES),
     (VIDEO, "| TUD-Stadtmitte, `tuned`", "video/tud-stadtmitte-tuned", FRAMES),
     (VIDEO, "| TUD-Stadtmitte, `video`", "video/tud-stadtmitte-video", FRAMES),
+    (VIDEO, "| TUD-Campus, YOLO11n", "video/yolo11n-tud-campus", LARGER),
+    (VIDEO, "| TUD-Campus, YOLO26n", "video/yolo26n-tud-campus", LARGER),
+    (VIDEO, "| TUD-Stadtmitte, YOLO11n", "video/yolo11n-tud-stadtmitte", LARGER),
+    (VIDEO, "| TUD-Stadtmitte, YOLO26n", "video/yolo26n-tud-stadtmitte", LARGER),
 ]
 
 
@@ -99,7 +104,7 @@ def figures(file: str) -> dict[str, str]:
         for key, value in scores.items():
             if key.startswith("energy_mJ_") and value is not None:
                 texts[prefix + key.removeprefix("energy_mJ_")] = f"{value:#.3g}".rstrip(".")
-            elif key in ("mAP50", "mAP_area", "mAP50-95", "top1", "AP50"):
+            elif key in ("mAP50", "mAP_area", "mAP50-95", "top1", "AP50", "agree", "IDF1"):
                 texts[prefix + key] = f"{100 * value:.1f}"
                 texts["minus." + key] = f"{abs(100 * (step[key] - result['ann'][key])):.1f}"
     texts["sram24"] = f"{sram24(step):#.3g}".rstrip(".")
