@@ -17,11 +17,11 @@ from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.eval import EvalOptions
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import place, preprocess, read_image
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import Notice
+from spiking_yolo.evaluate import EvalOptions
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.text import side_or_size
@@ -226,10 +226,10 @@ def test_options():
     assert DetectOptions(sources=("a.jpg",), imgsz=64).exact is False
     assert DetectOptions(sources=("a.jpg",), imgsz=(64, 64)).exact
     photographs = {"imgsz": None}, {"imgsz": 64}, {"rect": True}, {"square": True}
-    given = [EvalOptions(**options).evaluation() for options in photographs]
-    assert [one.own_photographs for one in given] == [False, False, True, False]
-    assert [one.own_frames for one in given] == [True, True, True, False]
-    assert not EvalOptions(imgsz=(64, 96)).evaluation().own_frames
+    given = [EvalOptions(**options) for options in photographs]
+    assert [one.own_shape(video=False) for one in given] == [False, False, True, False]
+    assert [one.own_shape(video=True) for one in given] == [True, True, True, False]
+    assert not EvalOptions(imgsz=(64, 96)).own_shape(video=True)
     for other in ({"square": True}, {"imgsz": (64, 96)}):
         with pytest.raises(UserError, match="--rect is each photograph's own shape"):
             EvalOptions(rect=True, **other)

@@ -1,111 +1,10 @@
 """`eval`: accuracy, spikes, operations and energy at every timestep."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
 
-from spiking_yolo.arguments import BOXES, COMMAS, DATA, NETWORK, OUTPUT, at_least, within
 from spiking_yolo.errors import UserError
-from spiking_yolo.options import (
-    DetectionOptions,
-    LimitOptions,
-    MethodsOptions,
-    OutputOptions,
-    VideoOptions,
-    ordered_steps,
-)
-
-if TYPE_CHECKING:
-    from spiking_yolo.evaluate.settings import Settings
-
-# Timesteps where nothing is said.
-LONGEST = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, OutputOptions):
-    """Which networks, which data, which rows and columns."""
-
-    data: Path | None = None
-    """COCO folder or .json, VOCdevkit, data.yaml, SPLIT/CLASS/, videos (default: samples); or a
-    folder with photographs and instances.json, or with photographs alone.
-    """
-    split: Annotated[str | None, DATA] = None
-    """Split of the data (default: val2017 or val; of classes test, or val)."""
-    images: Annotated[Path | None, DATA] = None
-    """Folder of images of an annotation .json (default: beside it)."""
-    year: Annotated[int | None, at_least(0), DATA] = None
-    """Year of a VOCdevkit (default: its latest)."""
-    metric: Annotated[Literal["auto", "coco", "voc", "accuracy"], DATA] = "auto"
-    """mAP as COCO or VOC defines it, or accuracy of classes; auto: by the data."""
-    limit: Annotated[int | None, at_least(1)] = None
-    """Use N images only, drawn by --seed; of each video the first N frames."""
-    seed: Annotated[int, at_least(0), DATA] = 0
-    """Draws the images of --limit, and the bootstrap."""
-    T: Annotated[int | None, at_least(1)] = None
-    """Timesteps (default: the last of --steps, or 64; of a frame 1)."""
-    steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
-    """Timesteps that are reported (default: powers of two)."""
-    batch: Annotated[int | None, at_least(1), NETWORK] = None
-    """Images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a
-    classifier 25,000 pixels).
-    """
-    square: Annotated[bool, NETWORK] = False
-    """Frames of videos in the square of --imgsz too, not at their own shape."""
-    rect: Annotated[bool, NETWORK] = False
-    """Photographs at their own shape too, not in the square of --imgsz."""
-    baseline: bool = False
-    """A row of the 8-bit ANN."""
-    bootstrap: Annotated[int, within(0, 100000)] = 0
-    """95 % intervals by N resamplings, e.g. 1000, also of the differences from the ANN and from
-    the first method.
-    """
-    conf: Annotated[float, within(0, 1), BOXES] = 0.001
-    """Smallest confidence."""
-    max_det: Annotated[int, at_least(1), BOXES] = 100
-    """Boxes per image."""
-    project: Annotated[Path, OUTPUT] = Path("runs/eval")
-    """Folder of all runs."""
-    resume: Annotated[Path | None, OUTPUT] = None
-    """Go on with an interrupted run, whose folder this is."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
-        if self.rect and (self.square or self.exact):
-            other = "--square" if self.square else "a size of HEIGHTxWIDTH"
-            own = "--rect is each photograph's own shape"
-            raise UserError(f"{own}, {other} one for all: leave one of them out")
-        if self.metric == "accuracy" and self.weights is None:
-            raise UserError(
-                "the default network is a detector, which gives images no class: give a classifier,"
-                " such as --weights resnet20, vgg16 or vgg-thin of a checkout (CIFAR-10), or one of"
-                " your own"
-            )
-
-    def evaluation(self) -> "Settings":
-        """What they tell an evaluation."""
-        from spiking_yolo.evaluate.settings import Settings
-
-        T = self.T or max(self.steps, default=LONGEST)
-        steps = tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))
-        return Settings(
-            selection=self.selection(multi_label=True),
-            steps=steps,
-            frame_steps=steps if self.T or self.steps else (1,),
-            split=self.split,
-            images=self.images,
-            year=self.year,
-            metric=self.metric,
-            limit=self.limit,
-            seed=self.seed,
-            batch=self.batch,
-            own_photographs=self.rect,
-            own_frames=not (self.square or self.exact),
-            lossless=self.lossless,
-            bootstrap=self.bootstrap,
-        )
+from spiking_yolo.evaluate import EvalOptions
 
 
 def main(options: EvalOptions = EvalOptions()) -> None:
@@ -140,7 +39,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.io.files import run_directory, samples_folder, silent
     from spiking_yolo.options import load_all, load_ann
 
-    settings = options.evaluation()
     data = options.data or samples_folder()
     if (data / "instances.json").is_file():
         data /= "instances.json"
@@ -149,7 +47,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
         if options.lossless and is_video(data):
             for network in networks.values():
                 check_lossless(network.recipe)
-        scorer = open_scorer(data, next(iter(networks.values())).spec, settings)
+        scorer = open_scorer(data, next(iter(networks.values())).spec, options)
         statistics = None
         if options.baseline:
             statistics = load_statistics(load_ann(options), options.statistics)
@@ -162,7 +60,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
         folder = Path(ranks.broadcast(str(folder)))
         setup = Setup(folder=folder, ranks=ranks, progress=Bars() if ranks.first else silent)
         try:
-            table = evaluate(networks, scorer, settings, setup, statistics)
+            table = evaluate(networks, scorer, options, setup, statistics)
         except (KeyboardInterrupt, OSError):
             write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise

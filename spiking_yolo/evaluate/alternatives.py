@@ -14,8 +14,8 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import Tracker
+from spiking_yolo.evaluate import EvalOptions
 from spiking_yolo.evaluate.scoring import Batches
-from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import ANN_8_BIT, Row, predictions_of
 from spiking_yolo.evaluate.videos import VideoScorer
 from spiking_yolo.metrics.costs import CostsByShape
@@ -141,7 +141,7 @@ def alternative_rows(
     seen: Batches,
     scorer: VideoScorer,
     every: Row,
-    settings: Settings,
+    options: EvalOptions,
     seconds: Callable[[int, int], float],
 ) -> list[Row]:
     """Rows of the 8-bit ANN in every frame and in fewer, each charged its share of the frames; the
@@ -151,7 +151,7 @@ def alternative_rows(
         seen: What was observed in each frame of each video.
         scorer: Scores their boxes.
         every: The row of the 8-bit ANN in every frame, with its energy per frame.
-        settings: The bootstrap.
+        options: The bootstrap.
         seconds: What the 8-bit ANN takes for a frame of a height and width.
     """
     boxes = predictions_of(seen, "8 bit")
@@ -165,7 +165,7 @@ def alternative_rows(
     for one in alternatives(boxes, rates, moves, track=find_spec("trackers") is not None):
         costs = {key: one.share * value for key, value in every.costs.items()}
         scored = scorer.score(seen, one.boxes)
-        rows.append(Row.of(one.name, scorer.name, scored, settings, costs=costs))
+        rows.append(Row.of(one.name, scorer.name, scored, options, costs=costs))
     return rows
 
 

@@ -22,27 +22,15 @@ from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate import EvalOptions, table
 from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
-from spiking_yolo.evaluate.baselines import EightBits
-from spiking_yolo.evaluate.quantised import quantised_ann
+from spiking_yolo.evaluate.baselines import EightBits, quantised_ann
 from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
-from spiking_yolo.evaluate.settings import Settings
-from spiking_yolo.evaluate.table import (
-    Row,
-    Table,
-    ann_rows,
-    costed,
-    place,
-    predictions_of,
-    step_rows,
-    with_intervals,
-)
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.files import Progress, command_line, silent, versions
 from spiking_yolo.log import run_logged
-from spiking_yolo.metrics.costs import CostsByShape
-from spiking_yolo.metrics.neurobench import neurobench
+from spiking_yolo.metrics.costs import CostsByShape, neurobench
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer, Shapes
 from spiking_yolo.spikes.readout import Network
@@ -73,7 +61,7 @@ def is_video(data: Path) -> bool:
     return format_of(data) is None and has_videos(data)
 
 
-def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
+def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     """What is scored, as the files say: photographs with boxes, videos, or images of a class each.
 
     Raises:
@@ -83,25 +71,27 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
     bare = format_of(data) is None
     if spec.task == "classify" and not bare:
         raise UserError(f"a classifier finds no boxes in {data}: give images in val/CLASS/")
-    if settings.metric == "accuracy" or spec.task == "classify":
-        return scorer_of(open_classification(data, settings.split), spec, settings)
-    if bare and settings.split and (data.is_dir() or has_videos(data)):
+    if options.metric == "accuracy" or spec.task == "classify":
+        return scorer_of(open_classification(data, options.split), spec, options)
+    if bare and options.split and (data.is_dir() or has_videos(data)):
         raise UserError(f"{data} has no splits: leave --split out")
     if is_video(data):
-        scorer = VideoScorer(open_videos(data), spec, settings.selection, settings.limit)
+        scorer = VideoScorer(
+            open_videos(data), spec, options.selection(multi_label=True), options.limit
+        )
         if data.is_dir() and (beside := image_paths(data)):
             what = f"{len(beside)} photographs beside the videos in {data}"
             scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
         return scorer
     if bare and data.is_dir() and any(image_paths(data)):
-        return scorer_of(unlabelled(data, spec), spec, settings)
-    dataset = open_detection(data, settings.split, images=settings.images, year=settings.year)
+        return scorer_of(unlabelled(data, spec), spec, options)
+    dataset = open_detection(data, options.split, images=options.images, year=options.year)
     if not any(len(sample.labels) for sample in dataset.samples):
         raise UserError(
             f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"
             " whose boxes are compared with the ANN's"
         )
-    return scorer_of(dataset, spec, settings)
+    return scorer_of(dataset, spec, options)
 
 
 def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
@@ -116,38 +106,38 @@ def has_objects(dataset: DetectionSet) -> bool:
     return any(len(sample.labels) for sample in dataset.samples)
 
 
-def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, settings: Settings) -> Scorer:
+def scorer_of(dataset: DetectionSet | LabelledSet, spec: Spec, options: EvalOptions) -> Scorer:
     """The scorer of a dataset that is open; `limit` draws some of its images."""
     marked = isinstance(dataset, DetectionSet) and has_objects(dataset)
-    if settings.limit is not None and settings.limit < len(dataset):
-        note = f"{settings.limit} of {len(dataset)} images, by --limit; only these are scored"
-        dataset = dataset.subset(settings.limit, settings.seed)
+    if options.limit is not None and options.limit < len(dataset):
+        note = f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"
+        dataset = dataset.subset(options.limit, options.seed)
         dataset = replace(dataset, notes=[*dataset.notes, note])
     if isinstance(dataset, LabelledSet):
         return ClassScorer(dataset, spec)
     if not marked:
-        return AgreementScorer(dataset, spec, settings.selection)
+        return AgreementScorer(dataset, spec, options.selection(multi_label=True))
     if not has_objects(dataset):
         raise UserError("no object is marked in the images that --limit draws: give more")
-    metric = dataset.metric if settings.metric == "auto" else settings.metric
+    metric = dataset.metric if options.metric == "auto" else options.metric
     kind = VocScorer if metric == "voc" else CocoScorer
-    return kind(dataset, spec, settings.selection)
+    return kind(dataset, spec, options.selection(multi_label=True))
 
 
 def evaluate(
     networks: Mapping[str, Converted],
     scorer: Scorer,
-    settings: Settings = Settings(),
+    options: EvalOptions = EvalOptions(),
     setup: Setup = Setup(),
     statistics: Statistics | None = None,
-) -> Table | None:
+) -> table.Table | None:
     """Run conversions of one network, one after the other, and score them at every timestep.
 
     Args:
         networks: By method; all converted before the first run, so that a missing calibration is
             found at once.
         scorer: Scorer of the images.
-        settings: Timesteps, batch size and bootstrap.
+        options: Timesteps, batch size and bootstrap.
         setup: Where and how it is computed.
         statistics: Activation statistics; with them there is a row of the 8-bit ANN, and of
             what it would do in fewer frames of a video.
@@ -155,7 +145,7 @@ def evaluate(
     Returns:
         The table; None in processes of torchrun other than the first.
     """
-    rows: list[Row] = []
+    rows: list[table.Row] = []
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
@@ -167,24 +157,24 @@ def evaluate(
                 quantised[8] = eight_bits.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
-            seen = observe_all(title, variant, scorer, settings, setup, quantised)
+            seen = observe_all(title, variant, scorer, options, setup, quantised)
             if not setup.ranks.first:
                 continue
             seen = of_one_width(seen)
-            files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
+            files |= prediction_files(table.place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
                 if own.name not in known:
-                    rows += ann_rows(seen[part], own, model, settings)
+                    rows += table.ann_rows(seen[part], own, model, options)
                     if quantised and isinstance(own, VideoScorer):
                         every = rows.pop()
                         rows += alternative_rows(
-                            seen[part], own, every, settings, eight_bits.seconds
+                            seen[part], own, every, options, eight_bits.seconds
                         )
-                rows += step_rows(title, seen[part], own, model, settings)
+                rows += table.step_rows(title, seen[part], own, model, options)
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
-            later = costed(seen, scorer)
+            later = table.costed(seen, scorer)
             methods[title] = network.recipe.facts() | {
                 "potential_bits": 8 * later[0].potential_bytes,
                 "neurobench": neurobench(network, later, later[0].T, model),
@@ -197,17 +187,17 @@ def evaluate(
     facts = {
         "dataset": scorer.name,
         "images": len(scorer),
-        "seed": settings.seed,
+        "seed": options.seed,
         "notes": scorer.notes,
         "imgsz": [first.spec.height, first.spec.width],
-        "own_shape": settings.own_frames if scorer.video else settings.own_photographs,
+        "own_shape": options.own_shape(scorer.video),
         "weights": first.provenance.get("weights"),
         "weights_sha256": first.provenance.get("weights_sha256"),
         "command": command_line(),
         "date": date.today().isoformat(),
         "versions": versions(),
     }
-    return Table(with_intervals(rows), scorer.main, facts, methods, files)
+    return table.Table(table.with_intervals(rows), scorer.main, facts, methods, files)
 
 
 def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
@@ -224,14 +214,14 @@ def observe_all(
     title: str,
     network: Converted,
     scorer: Scorer,
-    settings: Settings,
+    options: EvalOptions,
     setup: Setup,
     quantised: Mapping[int, Forward],
 ) -> Batches:
     """The records of each batch of images; in processes other than the first an empty list."""
     spec = network.spec
-    steps = settings.frame_steps if scorer.video else settings.steps
-    own = settings.own_frames if scorer.video else settings.own_photographs
+    steps = options.timesteps(scorer.video)
+    own = options.own_shape(scorer.video)
     device = usable_device(setup.ranks.device)
     graph = network.graph.to(device)
 
@@ -243,12 +233,12 @@ def observe_all(
     size = 4 if spec.height * spec.width <= SMALL else 1
     if spec.task == "classify":
         size = spec.images_at_once
-    size = settings.batch or size
+    size = options.batch or size
 
     def observe(batch: range) -> Iterator[Observation]:
         inputs = scorer.inputs(batch)
         if scorer.video:
-            lossless = settings.lossless and network.recipe.keeps_frames
+            lossless = options.lossless and network.recipe.keeps_frames
             seen = observer.follow(
                 inputs, steps[-1], steps, lossless=lossless, want=("boxes", "ann")
             )
@@ -273,7 +263,7 @@ def observe_all(
             "spiking_yolo": __version__,
             "device": device.type,
             "data": scorer.facts(),
-            "lossless": settings.lossless,
+            "lossless": options.lossless,
             "steps": steps,
             "batch": size,
             "bits": sorted(quantised),
@@ -297,6 +287,6 @@ def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, 
     if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
         files[folder / "instances.json"] = lambda: scorer.truth
     for column in ("ann", *seen[0][0].steps):
-        rows = partial(scorer.rows, predictions_of(seen, column))
+        rows = partial(scorer.rows, table.predictions_of(seen, column))
         files[folder / f"predictions_{column}.json"] = rows
     return files

@@ -13,8 +13,8 @@ import numpy as np
 
 from spiking_yolo.draw.boxes import colours_of
 from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
+from spiking_yolo.evaluate import EvalOptions
 from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
-from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
@@ -54,11 +54,11 @@ class Row:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, method: str, data: str, scored: Scored, settings: Settings, **own: Any) -> "Row":
+    def of(cls, method: str, data: str, scored: Scored, options: EvalOptions, **own: Any) -> "Row":
         """A row of these scores. own: T and costs."""
         resampling = None
-        if scored.resampled and settings.bootstrap:
-            resampling = scored.resampled(settings.bootstrap, settings.seed)
+        if scored.resampled and options.bootstrap:
+            resampling = scored.resampled(options.bootstrap, options.seed)
         return cls(method=method, data=data, scored=scored, resampling=resampling, **own)
 
     @property
@@ -82,7 +82,7 @@ class Row:
         return content
 
 
-def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, settings: Settings) -> list[Row]:
+def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, options: EvalOptions) -> list[Row]:
     """Rows of the ANN, and of the ANN with 8 bits if it was observed."""
     every = list(chain(*seen))
     macs = {"macs": _mean([one.macs for one in every])}
@@ -91,11 +91,11 @@ def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, settings: Setti
     for key in energies[0]:
         costs[f"energy_mJ_{key}"] = _mean([one[key] for one in energies])
     scored = scorer.score(seen, predictions_of(seen, "ann"))
-    rows = [Row.of(ANN, scorer.name, scored, settings, costs=costs)]
+    rows = [Row.of(ANN, scorer.name, scored, options, costs=costs)]
     if seen[0][0].quantised:
         scored = scorer.score(seen, predictions_of(seen, "8 bit"))
         costs = {key: value for key, value in costs.items() if key != "energy_mJ_fp32"}
-        rows.append(Row.of(ANN_8_BIT, scorer.name, scored, settings, costs=costs))
+        rows.append(Row.of(ANN_8_BIT, scorer.name, scored, options, costs=costs))
     return rows
 
 
@@ -121,7 +121,7 @@ def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
 
 
 def step_rows(
-    method: str, seen: Batches, scorer: Scorer, model: CostsByShape, settings: Settings
+    method: str, seen: Batches, scorer: Scorer, model: CostsByShape, options: EvalOptions
 ) -> list[Row]:
     """Rows of a method at every T."""
     every, images = list(chain(*seen)), costed(seen, scorer)
@@ -136,7 +136,7 @@ def step_rows(
             if every[0].quantised:
                 costs["ms"] = 1e3 * float(np.median([one.seconds.network for one in images]))
         scored = scorer.score(seen, predictions_of(seen, t))
-        rows.append(Row.of(method, scorer.name, scored, settings, T=t, costs=costs))
+        rows.append(Row.of(method, scorer.name, scored, options, T=t, costs=costs))
     return rows
 
 

@@ -23,8 +23,8 @@ from spiking_yolo.convert.load import load
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate import EvalOptions
 from spiking_yolo.evaluate.run import scorer_of
-from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Observer
 
@@ -221,4 +221,4 @@ def test_a_draw_without_objects_is_refused():
     samples = [Sample.of(k, Path(str(k)), (9, 9), *empty) for k in range(50)]
     samples[0] = Sample.of(0, Path("0"), (9, 9), [[0, 0, 5, 5]], [0])
     with pytest.raises(UserError, match="--limit draws"):
-        scorer_of(DetectionSet("x", ("a",), samples, []), spec, Settings(limit=1))
+        scorer_of(DetectionSet("x", ("a",), samples, []), spec, EvalOptions(limit=1))

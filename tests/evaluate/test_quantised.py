@@ -10,7 +10,7 @@ from spiking_yolo.convert.learn.statistics import preprocessed
 from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.data.images import Picture
-from spiking_yolo.evaluate.quantised import activation_range, quantise, quantised_ann
+from spiking_yolo.evaluate.baselines import activation_range, quantise, quantised_ann
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.models.load import load_ann
 

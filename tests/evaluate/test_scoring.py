@@ -10,8 +10,8 @@ from helpers.evaluating import make_scene
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.decode.selection import Selection
+from spiking_yolo.evaluate import EvalOptions
 from spiking_yolo.evaluate.scoring import CocoScorer, Scored
-from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import ANN, Row, changing, with_intervals
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
 from spiking_yolo.metrics.costs import NetworkCosts, exponentials, spike_value
@@ -37,7 +37,7 @@ def row(method: str, hits: list[int], T: int | None = None, **own: object) -> Ro
     data = AccuracyResampled({"top1": np.array(hits)})
     figures = {"top1": float(np.mean(hits))}
     scored = Scored(figures, resampled=lambda n, seed: Resampling.of(data, n, seed))
-    return Row.of(method, "data", scored, Settings(bootstrap=200), T=T, **own)
+    return Row.of(method, "data", scored, EvalOptions(bootstrap=200), T=T, **own)
 
 
 def test_intervals_are_paired():

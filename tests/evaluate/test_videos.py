@@ -15,9 +15,9 @@ from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
+from spiking_yolo.evaluate import EvalOptions
 from spiking_yolo.evaluate.baselines import EightBits
 from spiking_yolo.evaluate.run import evaluate, open_scorer
-from spiking_yolo.evaluate.settings import Settings
 from spiking_yolo.evaluate.table import Row
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import load_ann
@@ -53,16 +53,13 @@ def data(weights, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(weights, data) -> dict[tuple[str, str], Row]:
-    selection = Selection(conf=0.05, max_det=20, multi_label=True)
-    network, settings = load(weights), Settings(bootstrap=20, selection=selection)
-    scorer, statistics = (
-        open_scorer(data, network.spec, settings),
-        load_statistics(load_ann(weights)),
-    )
+    network, options = load(weights), EvalOptions(bootstrap=20, conf=0.05, max_det=20)
+    scorer = open_scorer(data, network.spec, options)
+    statistics = load_statistics(load_ann(weights))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spiking_yolo.evaluate.run.EightBits.time", lambda *_: None)
         patch.setattr("spiking_yolo.evaluate.run.EightBits.seconds", lambda *_: 0.002)
-        found = evaluate({"signed-digits": network}, scorer, settings, statistics=statistics)
+        found = evaluate({"signed-digits": network}, scorer, options, statistics=statistics)
     assert found
     found.save(weights.parent / "saved")
     return {(row.data, row.method): row for row in found.rows}
@@ -175,9 +172,8 @@ def test_tracks_of_people_are_scored(weights, tmp_path):
     (tmp_path / "walk/gt").mkdir()
     lines = "".join(f"{k},1,10,10,20,20,1,-1,-1,-1\n" for k in range(1, FRAMES + 1))
     (tmp_path / "walk/gt/gt.txt").write_text(lines)
-    selection = Selection(conf=0.05, max_det=20, multi_label=True)
-    network, settings = load(weights), Settings(selection=selection)
-    scorer = open_scorer(tmp_path / "walk", network.spec, settings)
+    network, options = load(weights), EvalOptions(conf=0.05, max_det=20)
+    scorer = open_scorer(tmp_path / "walk", network.spec, options)
     assert scorer.main == ("AP50", "MOTA", "IDF1", "HOTA", "agree")
-    found = evaluate({"signed-digits": network}, scorer, settings)
+    found = evaluate({"signed-digits": network}, scorer, options)
     assert found and found.rows[0].figures["people"] == 1
