@@ -13,8 +13,7 @@ from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.decode.tracking import tracking_library
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
 from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.video import (
@@ -117,7 +116,7 @@ class VideoScorer(Scorer):
                 " clips"
             )
         if self.tracked:
-            tracking_library()
+            require("trackers", "track")
         self.main = ("agree",)
         if self.tracked:
             self.main = (*FIGURES, *self.main)

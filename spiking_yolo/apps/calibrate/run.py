@@ -14,18 +14,13 @@ from torch import Tensor
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert import calibrate as calibrating
 from spiking_yolo.convert import calibration_file
-from spiking_yolo.convert.learn.statistics import (
-    ImageList,
-    Statistics,
-    preprocessed,
-    take_statistics,
-)
+from spiking_yolo.convert.learn.statistics import ImageList, Statistics, take_statistics
 from spiking_yolo.convert.learn.training import Session, State, Training
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.thresholds import check_activations, least_thetas
 from spiking_yolo.data.datasets import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
-from spiking_yolo.data.images import Picture
+from spiking_yolo.data.images import Picture, preprocessed
 from spiking_yolo.data.mot import VideoSequence, has_videos, open_sequences
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times

@@ -26,10 +26,10 @@ from spiking_yolo.data.sources import expand, is_stream, is_webcam
 from spiking_yolo.data.video import VideoWriter, open_video, previewed
 from spiking_yolo.decode.boxes import listed, times
 from spiking_yolo.decode.selection import class_ids
-from spiking_yolo.decode.tracking import NO_TRACK, tracking_library
+from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.draw.figure import chosen_layers, draw_timeline, pixels, save_figure
-from spiking_yolo.errors import UserError, notice
+from spiking_yolo.errors import UserError, notice, require
 from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import Progress, atomic_write, silent
 from spiking_yolo.io.text import file_name, write_json
@@ -102,7 +102,7 @@ class DetectRun:
         if options.track and not self.has_video:
             notice("--track follows objects in videos: photographs have no tracks")
         elif options.track:
-            tracking_library()
+            require("trackers", "track")
         video = self.has_video and not options.lossless
         converted = load(options, previewed(self.sources, FEW), video=video)
         recipe = converted.recipe

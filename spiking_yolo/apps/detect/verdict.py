@@ -11,15 +11,7 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections, same_objects
 from spiking_yolo.evaluate.alternatives import Alternative, alternatives
-from spiking_yolo.metrics.energy import (
-    BY_KEY,
-    COST_MODELS,
-    EVERY_COST_MODEL,
-    LOIHI,
-    SRAM,
-    NetworkSize,
-    Work,
-)
+from spiking_yolo.metrics import energy
 from spiking_yolo.result import Result
 
 
@@ -37,7 +29,7 @@ class Totals:
     """
 
     names: tuple[str, ...] = ()
-    spent: list[tuple[Work, NetworkSize]] = field(default_factory=list)
+    spent: list[tuple[energy.Work, energy.NetworkSize]] = field(default_factory=list)
     seconds: list[tuple[float, float]] = field(default_factory=list)
     found: list[Detections] = field(default_factory=list)
     expected: list[Detections] = field(default_factory=list)
@@ -57,7 +49,8 @@ class Totals:
 
     def of_photographs(self) -> str:
         """Energy and boxes of a photograph."""
-        return f"{energy('a photograph', self.spent)}; {self._of_boxes()}".removesuffix("; ")
+        spent = energy_sentence("a photograph", self.spent)
+        return f"{spent}; {self._of_boxes()}".removesuffix("; ")
 
     def of_video(self, fps: float) -> list[str]:
         """Time, boxes and energy of a video without its first frame: a few lines.
@@ -65,7 +58,7 @@ class Totals:
         fps: Frames per second.
         """
         what = "a later frame" if self.spent[1:] else "the only frame"
-        spent = energy(what, self.spent[1:] or self.spent)
+        spent = energy_sentence(what, self.spent[1:] or self.spent)
         if not self.seconds:
             return [f"{spent}; {self._of_boxes()}".removesuffix("; ")]
         own, ann = np.mean(self.seconds[1:] or self.seconds, axis=0)
@@ -144,7 +137,7 @@ def beside(
     return min(as_fast, key=lambda one: one[:2])[2]
 
 
-def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
+def energy_sentence(what: str, spent: Sequence[tuple[energy.Work, energy.NetworkSize]]) -> str:
     """Less energy than the ANN or not, by models and what they charge, in a sentence.
 
     Args:
@@ -154,14 +147,14 @@ def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
     width = max(work.potential_bytes for work, _ in spent)
     works = [(replace(work, potential_bytes=width), size) for work, size in spent]
     own, ann = dict[str, float](), dict[str, float]()
-    for model in EVERY_COST_MODEL:
+    for model in energy.EVERY_COST_MODEL:
         own[model.key] = float(np.mean([model.snn(*one) for one in works]))
         ann[model.key] = float(np.mean([model.ann(size) for _, size in works]))
-    shares = {model.key: own[model.key] / ann[model.key] for model in COST_MODELS}
+    shares = {model.key: own[model.key] / ann[model.key] for model in energy.COST_MODELS}
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    less = sum(share < 1 for share in shares.values())
+    less, sram = sum(share < 1 for share in shares.values()), energy.SRAM
     text = f"{what} takes less energy than the ANN in {less} of {len(shares)} cost models: from"
-    text += f" {shares[least]:.2g} of it ({BY_KEY[least].meaning}) to {shares[most]:.2g}"
-    text += f" ({BY_KEY[most].meaning}), {shares[SRAM.key]:.2g} with {SRAM.meaning} and potentials"
-    text += f" of {8 * width} bits; Loihi's coefficients give"
-    return f"{text} {own[LOIHI.key] / ann[SRAM.key]:.2g} times that ANN's"
+    text += f" {shares[least]:.2g} of it ({energy.BY_KEY[least].meaning}) to {shares[most]:.2g}"
+    text += f" ({energy.BY_KEY[most].meaning}), {shares[sram.key]:.2g} with {sram.meaning} and"
+    text += f" potentials of {8 * width} bits; Loihi's coefficients give"
+    return f"{text} {own[energy.LOIHI.key] / ann[sram.key]:.2g} times that ANN's"

@@ -26,15 +26,9 @@ from spiking_yolo.integer.parameters import BITS, tied
 from spiking_yolo.io.text import Size
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.spikes import operations
+from spiking_yolo.spikes import layout, operations
 from spiking_yolo.spikes.counting import count_digits
-from spiking_yolo.spikes.layout import (
-    NeuronParameters,
-    Tensors,
-    channels_last,
-    per_channel,
-    rounded_weights,
-)
+from spiking_yolo.spikes.layout import NeuronParameters, Tensors
 
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
@@ -100,7 +94,7 @@ class CompleteNetwork:
         """The network as it is computed, with weights of 8 bits."""
         graph = distribute_sums(self.graph, self._sizes)
         thetas = {name: values[name]["theta"] for name in self.sites}
-        return replace(graph, tensors=rounded_weights(graph, thetas, BITS))
+        return replace(graph, tensors=layout.rounded_weights(graph, thetas, BITS))
 
     def __call__(self, x: Tensor, values: NeuronParameters, sent: Sent | None = None) -> Answer:
         """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
@@ -134,7 +128,7 @@ class CompleteNetwork:
             name = node.name
             inputs = [results[source] for source in node.inputs]
             if node.op == "input":
-                inputs = [channels_last(x)]
+                inputs = [layout.channels_last(x)]
             if node.op == "activation":
                 own, z = values[name], inputs[0].to(x.dtype)
                 costs, sent_before = self.costs[name] if counted else None, before.get(name)
@@ -163,7 +157,7 @@ class CompleteNetwork:
             bias = values.get(name, {}).get("bias")
             # The bias of neurons is part of their current.
             if bias is not None and name not in self.sites:
-                output = output + per_channel(bias, output)
+                output = output + layout.per_channel(bias, output)
             outputs.append(output)
         return outputs, spent
 
@@ -194,9 +188,9 @@ def network_of(graph: Graph, spec: Spec, recipe: Recipe, least: Tensors) -> Comp
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """Count the thetas in a value [N, C, ...], beyond the resting value."""
-    n = value / per_channel(parameters["theta"], value)
+    n = value / layout.per_channel(parameters["theta"], value)
     if "rest" in parameters:
-        n = n - per_channel(parameters["rest"], value)
+        n = n - layout.per_channel(parameters["rest"], value)
     return n
 
 
@@ -289,7 +283,7 @@ def sensitivity(
         activations[node.name] = after.requires_grad_()
 
     for number, x in enumerate(images, 1):
-        parts = measure(forward(graph, channels_last(x), tap))
+        parts = measure(forward(graph, layout.channels_last(x), tap))
         for k in range(PROBES):
             products: list[Tensor] = []
             for y in parts:
