@@ -113,6 +113,7 @@ class Kind:
 
 _PAIRS: Any = {"follows": ("slope", "cap"), "supports": ("gamma", "initial", "reset", "shift")}
 _CHANGES: Any = {"signed": True, "differential": True, "follows": ("slope", "cap")}
+_POWERS: Any = {"carries": "power of two", **_CHANGES}
 KINDS: dict[str, Kind] = {
     "if": Kind("integrate and fire", plain=True, **_PAIRS),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
@@ -124,12 +125,8 @@ KINDS: dict[str, Kind] = {
         follows=("slope", "cap", "silu", "mish", "softmax"),
         supports=("gamma", "initial", "digits", "schedule"),
     ),
-    "dcgs": Kind(
-        "signed, one of 8 powers of two per step", carries="power of two", supports=(), **_CHANGES
-    ),
-    "few-spikes": Kind(
-        "binary digits of a value", events="digits", carries="power of two", **_CHANGES
-    ),
+    "dcgs": Kind("signed, one of 8 powers of two per step", supports=(), **_POWERS),
+    "few-spikes": Kind("binary digits of a value", events="digits", **_POWERS),
     "multi-level": Kind("a value as one message", carries="any", **_CHANGES),
 }
 

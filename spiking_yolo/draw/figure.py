@@ -311,9 +311,8 @@ def draw_timeline(
         axes.set_yticks(np.arange(0, count, every) + 0.5, layers[::every])
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.invert_yaxis()
-        figure.colorbar(
-            colours, ax=axes, label=f"spikes per {unit} (grey: none)", format="{x:,.0f}"
-        )
+        label = f"spikes per {unit} (grey: none)"
+        figure.colorbar(colours, ax=axes, label=label, format="{x:,.0f}")
     return figure
 
 

@@ -147,10 +147,8 @@ def openvino(converted: Converted) -> Reference:
     try:
         ov, nncf = import_module("openvino"), import_module("nncf")
     except ImportError as error:
-        install = "pip install openvino nncf"
-        raise UserError(
-            f"the baseline openvino-int8 needs OpenVINO ({error}): {install}"
-        ) from error
+        problem = f"the baseline openvino-int8 needs OpenVINO ({error})"
+        raise UserError(f"{problem}: pip install openvino nncf") from error
     core, threads = ov.Core(), torch.get_num_threads()
     with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         model = core.read_model(write_ann(converted, Path(folder)))

@@ -76,9 +76,8 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     if bare and options.split and (data.is_dir() or has_videos(data)):
         raise UserError(f"{data} has no splits: leave --split out")
     if is_video(data):
-        scorer = VideoScorer(
-            open_videos(data), spec, options.selection(multi_label=True), options.limit
-        )
+        selection = options.selection(multi_label=True)
+        scorer = VideoScorer(open_videos(data), spec, selection, options.limit)
         if data.is_dir() and (beside := image_paths(data)):
             what = f"{len(beside)} photographs beside the videos in {data}"
             scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
@@ -86,7 +85,7 @@ def open_scorer(data: Path, spec: Spec, options: EvalOptions) -> Scorer:
     if bare and data.is_dir() and any(image_paths(data)):
         return scorer_of(unlabelled(data, spec), spec, options)
     dataset = open_detection(data, options.split, images=options.images, year=options.year)
-    if not any(len(sample.labels) for sample in dataset.samples):
+    if not has_objects(dataset):
         raise UserError(
             f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"
             " whose boxes are compared with the ANN's"
@@ -149,12 +148,12 @@ def evaluate(
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
-        model, eight_bits = CostsByShape(network), EightBits(network)
+        model, timed = CostsByShape(network), EightBits(network)
         for title, variant in variants(name, network, scorer).items():
             quantised: dict[int, Forward] = {}
             if statistics is not None:
                 ann = quantised_ann(network.graph, statistics)
-                quantised[8] = eight_bits.beside(ann) if scorer.video else ann
+                quantised[8] = timed.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
             seen = observe_all(title, variant, scorer, options, setup, quantised)
@@ -168,9 +167,7 @@ def evaluate(
                     rows += table.ann_rows(seen[part], own, model, options)
                     if quantised and isinstance(own, VideoScorer):
                         every = rows.pop()
-                        rows += alternative_rows(
-                            seen[part], own, every, options, eight_bits.seconds
-                        )
+                        rows += alternative_rows(seen[part], own, every, options, timed.seconds)
                 rows += table.step_rows(title, seen[part], own, model, options)
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
@@ -236,16 +233,12 @@ def observe_all(
     size = options.batch or size
 
     def observe(batch: range) -> Iterator[Observation]:
-        inputs = scorer.inputs(batch)
+        inputs, T = scorer.inputs(batch), steps[-1]
         if scorer.video:
             lossless = options.lossless and network.recipe.keeps_frames
-            seen = observer.follow(
-                inputs, steps[-1], steps, lossless=lossless, want=("boxes", "ann")
-            )
+            seen = observer.follow(inputs, T, steps, lossless=lossless, want=("boxes", "ann"))
         else:
-            seen = observer.observe(
-                inputs, steps[-1], steps, want=("boxes", "ann"), batch=len(batch)
-            )
+            seen = observer.observe(inputs, T, steps, want=("boxes", "ann"), batch=len(batch))
         return (one.record() for one in seen)
 
     call: dict[str, Any] = {}

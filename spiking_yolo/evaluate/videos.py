@@ -19,6 +19,7 @@ from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.video import (
     FIGURES,
     PERSON,
+    Videos,
     agreement,
     person_ap,
     track_frames,
@@ -53,9 +54,7 @@ class AgreementScorer(Scorer):
         return agreement_score(found, ann)
 
 
-def agreement_score(
-    found: Sequence[Sequence[Detections]], ann: Sequence[Sequence[Detections]]
-) -> Scored:
+def agreement_score(found: Videos, ann: Videos) -> Scored:
     """Agreement of each video, or photograph, with the ANN."""
 
     def resampled(n: int, seed: int) -> Resampling:
@@ -176,9 +175,7 @@ class VideoScorer(Scorer):
             figures |= self._track_scores(seen, predictions)
         return Scored({**figures, **agreed.figures}, resampled=resampled)
 
-    def _track_scores(
-        self, seen: Batches, predictions: Sequence[Sequence[Detections]]
-    ) -> dict[str, float]:
+    def _track_scores(self, seen: Batches, predictions: Videos) -> dict[str, float]:
         """How well the boxes of people, joined to tracks, follow the people of the ground truth."""
         person = list(self.spec.names).index(PERSON)
         tracks: list[list[Detections]] = []

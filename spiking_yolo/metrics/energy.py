@@ -221,12 +221,10 @@ class ChipCostModel(CostModel):
 # The first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
-_LOIHI = {"synapse": 24.0, "access": 51.2, "soma": 21.6, "spike": 69.3, "message": 111.0}
+_LOIHI: Any = {"synapse": 24.0, "access": 51.2, "soma": 21.6, "spike": 69.3, "message": 111.0}
 LOIHI = ChipCostModel("loihi", "Loihi", "events, as fitted to a chip", **_LOIHI)
 
-FLOAT32 = CostModel(
-    "fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]
-)
+FP32 = CostModel("fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"])
 # The ANN computes in 8 bits here, and in all models that follow from this one.
 INT8 = CostModel("int8", "8 bit", "8-bit arithmetic", MULTIPLY["int8"], ADD["int32"], ADD["int32"])
 SRAM = follow(INT8, "sram", "SRAM 8 KB", "8 bits and every access to 8 KB of SRAM", sram=SRAM_8_KB)
@@ -237,7 +235,7 @@ _ONCE = "8 bits and each value fetched from memory once"
 REUSE = follow(SRAM, "reuse", "reuse", _ONCE, ann_reuse=True, snn_reuse=True)
 _ANN_ONCE = "the ANN's values fetched once, every access of events"
 DATAFLOW = follow(SRAM, "dataflow", "dataflow", _ANN_ONCE, ann_reuse=True)
-COST_MODELS = (FLOAT32, INT8, SRAM, LARGE_SRAM, REUSE, DATAFLOW)
+COST_MODELS = (FP32, INT8, SRAM, LARGE_SRAM, REUSE, DATAFLOW)
 # These are all of them, with that of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
 BY_KEY = {model.key: model for model in EVERY_COST_MODEL}

@@ -158,9 +158,8 @@ def write(options: DemoOptions) -> int:
         raise UserError(f"--output {folder} is a file: give a new folder")
     others = sorted(path.name for path in folder.glob("*") if path.name not in NAMES)
     if others:
-        raise UserError(
-            f"--output {folder} holds {others[0]}, which is not of a demo: give a new folder"
-        )
+        problem = f"--output {folder} holds {others[0]}, which is not of a demo"
+        raise UserError(f"{problem}: give a new folder")
     converted = load(options)
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")

@@ -14,6 +14,9 @@ from spiking_yolo.evaluate.alternatives import Alternative, alternatives
 from spiking_yolo.metrics import energy
 from spiking_yolo.result import Result
 
+# The boxes of each frame of a video.
+Frames = Sequence[Detections]
+
 
 @dataclass
 class Totals:
@@ -86,9 +89,7 @@ class Totals:
         return text
 
 
-def difference(
-    expected: Sequence[Detections], found: Sequence[Detections]
-) -> tuple[Counter[int], int]:
+def difference(expected: Frames, found: Frames) -> tuple[Counter[int], int]:
     """The classes of the ANN's boxes that are missed, and how many boxes the ANN does not have.
 
     Args:
@@ -103,9 +104,7 @@ def difference(
     return missed, added
 
 
-def beside(
-    expected: Sequence[Detections], found: Sequence[Detections], share: float, fps: float
-) -> str:
+def beside(expected: Frames, found: Frames, share: float, fps: float) -> str:
     """The best of what else saves work on a video, in a sentence.
 
     That is the fastest which differs in no more boxes than the spiking network and takes no more

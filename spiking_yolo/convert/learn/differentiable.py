@@ -25,7 +25,7 @@ from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
 from spiking_yolo.integer.parameters import BITS, tied
 from spiking_yolo.io.text import Size
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Neuron, Recipe
 from spiking_yolo.spikes import layout, operations
 from spiking_yolo.spikes.counting import count_digits
 from spiking_yolo.spikes.layout import NeuronParameters, Tensors
@@ -42,9 +42,8 @@ class CompleteNetwork:
     Args:
         graph: The ANN.
         imgsz: Size of the input.
-        slack: The recipe's neuron.slack.
+        neuron: The recipe's, with its slack, and its dead zone for later frames of a video.
         least: The smallest theta of each activation, [C].
-        dead_zone: The recipe's neuron.dead_zone, for later frames of a video.
 
     Attributes:
         graph: The network as it is simulated, with max pooling before the neurons.
@@ -55,17 +54,9 @@ class CompleteNetwork:
         watch: Called with the name of a layer of neurons, its pre-activations and its values.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        imgsz: Size,
-        slack: float = 0.0,
-        least: Tensors | None = None,
-        dead_zone: float = 0.0,
-    ):
+    def __init__(self, graph: Graph, imgsz: Size, neuron: Neuron, least: Tensors | None = None):
         self.graph = pool_before_neuron(graph)
-        self.slack = slack
-        self.dead_zone = dead_zone
+        self.neuron = neuron
         self.watch: Callable[[str, Tensor, Tensor], None] | None = None
         self.least = least or {}
         self._sizes = sizes = shapes(self.graph, *imgsz)
@@ -108,15 +99,10 @@ class CompleteNetwork:
                 first. None for images.
         """
         values = tied(self.graph, values)
-        return self._computed(self._rounded(values), x, values, sent)
+        return self._computed(self._rounded(values), x, values, sent, counted=True)
 
     def _computed(
-        self,
-        graph: Graph,
-        x: Tensor,
-        values: NeuronParameters,
-        sent: Sent | None,
-        counted: bool = True,
+        self, graph: Graph, x: Tensor, values: NeuronParameters, sent: Sent | None, counted: bool
     ) -> Answer:
         """Compute a call from rounded weights and tied values. counted: Whether operations are
         counted.
@@ -132,7 +118,7 @@ class CompleteNetwork:
             if node.op == "activation":
                 own, z = values[name], inputs[0].to(x.dtype)
                 costs, sent_before = self.costs[name] if counted else None, before.get(name)
-                how = node.phi, costs, self.slack, sent_before, self.dead_zone
+                how = node.phi, costs, self.neuron.slack, sent_before, self.neuron.dead_zone
                 value, cost = fire_with_gradients(z, own, *how)
                 spent = spent + cost
                 if self.watch is not None:
@@ -176,14 +162,13 @@ class VideoNetwork(CompleteNetwork):
         with torch.no_grad():
             for frame in x[:, :-1].unbind(1):
                 self._computed(graph, frame, values, sent, counted=False)
-        return self._computed(graph, x[:, -1], values, sent)
+        return self._computed(graph, x[:, -1], values, sent, counted=True)
 
 
 def network_of(graph: Graph, spec: Spec, recipe: Recipe, least: Tensors) -> CompleteNetwork:
     """The network that a recipe trains, on clips if it has more than one frame."""
     kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
-    size, neuron = (spec.height, spec.width), recipe.neuron
-    return kind(graph, size, neuron.slack, least, neuron.dead_zone)
+    return kind(graph, (spec.height, spec.width), recipe.neuron, least)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -289,14 +274,13 @@ def sensitivity(
             for y in parts:
                 noise = torch.randn(y.shape, generator=generator).to(y)
                 products.append((y * noise).sum())
-            gradients = torch.autograd.grad(
-                torch.stack(products).sum(), list(activations.values()), retain_graph=k < PROBES - 1
-            )
+            total, taps = torch.stack(products).sum(), list(activations.values())
+            gradients = torch.autograd.grad(total, taps, retain_graph=k < PROBES - 1)
             for name, gradient in zip(activations, gradients, strict=True):
                 # The gradient of a box whose exponential overflows is not known and counts as 0.
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-                total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
-                sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
+                squares = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
+                sums[name] = sums.get(name, 0) + squares / gradient[0, 0].numel()
         progress("sensitivity", number, len(images))
     count = PROBES * sum(map(len, images))
     return {name: (value / count).float() for name, value in sums.items()}
