@@ -6,7 +6,6 @@ The layers of neurons are in rate/neurons, whose `register` adds a new kind to t
 is what can be known without torch.
 """
 
-import json
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -344,10 +343,6 @@ class Recipe:
         if self.calibration.name == "default":
             return self.name
         return f"{self.name}-{self.calibration.name}"
-
-    def facts(self) -> dict[str, Any]:
-        """Method and recipe, for a record of figures; of JSON's types."""
-        return {"method": self.label, "recipe": json.loads(self.to_json())}
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:

@@ -159,7 +159,9 @@ def evaluate(
             seen = observe_all(title, variant, scorer, options, setup, quantised)
             if not setup.ranks.first:
                 continue
-            seen = of_one_width(seen)
+            # Potentials are as wide as the widest sum of all images needs.
+            width = max(one.potential_bytes for one in chain(*seen))
+            seen = [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
             files |= prediction_files(table.place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
@@ -172,7 +174,9 @@ def evaluate(
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
             later = table.costed(seen, scorer)
-            methods[title] = network.recipe.facts() | {
+            methods[title] = {
+                "method": network.recipe.label,
+                "recipe": json.loads(network.recipe.to_json()),
                 "potential_bits": 8 * later[0].potential_bytes,
                 "neurobench": neurobench(network, later, later[0].T, model),
             }
@@ -264,12 +268,6 @@ def observe_all(
     progress = partial(setup.progress, title)
     read = Observation.from_json
     return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
-
-
-def of_one_width(seen: Batches) -> Batches:
-    """The observations with potentials as wide as the widest sum of all of them needs."""
-    width = max(one.potential_bytes for one in chain(*seen))
-    return [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
 
 
 def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, Callable[[], Any]]:

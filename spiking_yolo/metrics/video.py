@@ -19,7 +19,7 @@ from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
-from spiking_yolo.errors import UserError, require
+from spiking_yolo.errors import require
 from spiking_yolo.metrics.bootstrap import Blocks, CocoResampled, Resampling
 from spiking_yolo.metrics.precision import to_coco
 
@@ -55,12 +55,7 @@ def person_ap(
         names: Names of the network's classes.
         n: Number of resamplings.
         seed: Seed of the resamplings.
-
-    Raises:
-        UserError: The network has no class person.
     """
-    if PERSON not in names:
-        raise UserError(f"this network has no class '{PERSON}': people in videos need one that has")
     nobody = MotBoxes.of([])
     objects: list[Marks] = []
     for video, frames in zip(truth, detections, strict=True):
