@@ -108,7 +108,8 @@ def run_logged(
         UserError: The log is of another call.
     """
     finished = _finished(stem, call, read, ranks)
-    missing = ranks.share([batch for batch in batches if batch.start not in finished])
+    missing = [batch for batch in batches if batch.start not in finished]
+    missing = missing[ranks.rank :: ranks.size]
     total = sum(map(len, missing if ranks.size > 1 else batches))
     done = total - sum(map(len, missing))
     new: dict[int, list[R]] = {}

@@ -6,7 +6,6 @@ The layers of neurons are in rate/neurons, whose `register` adds a new kind to t
 is what can be known without torch.
 """
 
-import json
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,14 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.text import (
-    LARGEST_INTEGER,
-    did_you_mean,
-    flat,
-    json_text,
-    plain_name,
-    read_json,
-)
+from spiking_yolo.io import text
 
 Bound = float | None
 
@@ -72,7 +64,7 @@ def checked(name: str, one: Field[Any], kind: Any, value: Any) -> Any:
     low, high = one.metadata["low"], one.metadata["high"]
     if kind in (int, float):
         # The largest float is below infinity.
-        highest = LARGEST_INTEGER if kind is int else sys.float_info.max
+        highest = text.LARGEST_INTEGER if kind is int else sys.float_info.max
         lowest = -highest if low is None else low
         kind = Annotated[kind, msgspec.Meta(ge=lowest, le=highest if high is None else high)]
     try:
@@ -118,18 +110,13 @@ class Kind:
     plain: bool = False
 
 
-_RATE = ("gamma", "initial", "reset", "shift")
+_PAIRS: Any = {"follows": ("slope", "cap"), "supports": ("gamma", "initial", "reset", "shift")}
 _CHANGES: Any = {"signed": True, "differential": True, "follows": ("slope", "cap")}
+_POWERS: Any = {"carries": "power of two", **_CHANGES}
 KINDS: dict[str, Kind] = {
-    "if": Kind("integrate and fire", follows=("slope", "cap"), supports=_RATE, plain=True),
+    "if": Kind("integrate and fire", plain=True, **_PAIRS),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
-    "msat": Kind(
-        "as if, with the threshold of MSAT",
-        msat=True,
-        follows=("slope", "cap"),
-        supports=_RATE,
-        carries="any",
-    ),
+    "msat": Kind("as if, with the threshold of MSAT", msat=True, carries="any", **_PAIRS),
     "sigma-delta": Kind(
         "sends changes of its activation",
         signed=True,
@@ -137,12 +124,8 @@ KINDS: dict[str, Kind] = {
         follows=("slope", "cap", "silu", "mish", "softmax"),
         supports=("gamma", "initial", "digits", "schedule"),
     ),
-    "dcgs": Kind(
-        "signed, one of 8 powers of two per step", carries="power of two", supports=(), **_CHANGES
-    ),
-    "few-spikes": Kind(
-        "binary digits of a value", events="digits", carries="power of two", **_CHANGES
-    ),
+    "dcgs": Kind("signed, one of 8 powers of two per step", supports=(), **_POWERS),
+    "few-spikes": Kind("binary digits of a value", events="digits", **_POWERS),
     "multi-level": Kind("a value as one message", carries="any", **_CHANGES),
 }
 
@@ -300,8 +283,8 @@ class Recipe:
     readout: Readout = Readout()
 
     def __post_init__(self):
-        plain_name(self.name, "a method")
-        plain_name(self.calibration.name, "a calibration")
+        text.plain_name(self.name, "a method")
+        text.plain_name(self.calibration.name, "a calibration")
         for slot, cls in SLOTS.items():
             values = vars(getattr(self, slot)).copy()
             for one in fields(cls):
@@ -361,10 +344,6 @@ class Recipe:
             return self.name
         return f"{self.name}-{self.calibration.name}"
 
-    def facts(self) -> dict[str, Any]:
-        """Method and recipe, for a record of figures; of JSON's types."""
-        return {"method": self.label, "recipe": json.loads(self.to_json())}
-
     @property
     def counting(self) -> Literal["spikes", "digits"]:
         """How the events of this method are counted, see spikes/counting.py."""
@@ -386,7 +365,7 @@ class Recipe:
             slot, _, name = key.partition(".")
             if slot not in SLOTS or name not in types_of(SLOTS[slot]):
                 keys = [key for key, _, _ in settings_table()]
-                hint = did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
+                hint = text.did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
                 raise UserError(f"unknown setting {key!r}{hint}")
             changes.setdefault(slot, {})[name] = value
         slots = {slot: replace(getattr(self, slot), **new) for slot, new in changes.items()}
@@ -406,13 +385,13 @@ class Recipe:
         return changes
 
     def to_json(self) -> str:
-        return json_text(asdict(self))
+        return text.json_text(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Recipe":
+    def from_json(cls, content: str) -> "Recipe":
         """The inverse of `to_json`. Raises ValueError, LookupError or AttributeError for others."""
-        slots = read_json(text, dict[str, Any])
-        return cls(slots.pop("name")).with_settings(flat(slots))
+        slots = text.read_json(content, dict[str, Any])
+        return cls(slots.pop("name")).with_settings(text.flat(slots))
 
 
 # Name of a slot -> its type.

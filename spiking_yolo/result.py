@@ -148,9 +148,8 @@ class Result:
     def speed(self) -> dict[str, float]:
         """Milliseconds by the names of Ultralytics: preprocess, inference, postprocess."""
         spent = self.seen.seconds
-        parts = spent.read, spent.network, spent.decode
-        names = ("preprocess", "inference", "postprocess")
-        return {name: 1e3 * seconds for name, seconds in zip(names, parts, strict=True)}
+        network, decode = 1e3 * spent.network, 1e3 * spent.decode
+        return {"preprocess": 1e3 * spent.read, "inference": network, "postprocess": decode}
 
     @property
     def orig_shape(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from spiking_yolo.errors import Notice
 from spiking_yolo.io.text import printable
 
 # Seconds before a bar appears.
-_PATIENCE = 2.0
+_DELAY = 2.0
 
 
 @contextmanager
@@ -42,10 +42,8 @@ class Bars:
         """Show that `done` of `total` (None: unknown) is done; at the end the bar disappears."""
         if what not in self._bars:
             # None disables the bar where stderr is a file.
-            disable = getattr(sys.stdout, "name", "") == os.devnull or None
-            self._bars[what] = tqdm(
-                total=total, desc=what, delay=_PATIENCE, leave=False, disable=disable
-            )
+            off = getattr(sys.stdout, "name", "") == os.devnull or None
+            self._bars[what] = tqdm(total=total, desc=what, delay=_DELAY, leave=False, disable=off)
         bar = self._bars[what]
         bar.set_postfix_str(remark, refresh=False)
         bar.update(done - bar.n)

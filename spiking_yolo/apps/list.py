@@ -74,20 +74,15 @@ def methods_text() -> str:
 
 def networks_text() -> str:
     """A table of the networks, a row for each calibration that was measured."""
-    rows = [
-        (
-            *("name", "input", "calibration", "ANN", "SNN", "difference", "SynOps/MAC"),
-            *("measured on", "activation", "licence", "source"),
-        )
-    ]
+    figures = ("input", "calibration", "ANN", "SNN", "difference", "SynOps/MAC", "measured on")
+    rows: list[tuple[str, ...]] = [("name", *figures, "activation", "licence", "source")]
     for network in index().networks:
         for one in network.accuracy:
             low, high = one.interval
-            figures = (f"{one.ann:.1f}", f"{one.snn:.1f}", f"[{low:.1f}, {high:.1f}]")
+            scores = (f"{one.ann:.1f}", f"{one.snn:.1f}", f"[{low:.1f}, {high:.1f}]")
+            measured = (one.imgsz, one.calibration, *scores, f"{one.operations:.3g}", one.data)
             origin = (network.activation, network.licence, network.source)
-            operations = f"{one.operations:.3g}"
-            of_network = (network.name, one.imgsz, one.calibration)
-            rows.append((*of_network, *figures, operations, one.data, *origin))
+            rows.append((network.name, *measured, *origin))
     return "\n".join([columns(rows, words=True), *index().notes])
 
 

@@ -321,9 +321,7 @@ def calibration_files(ann: Ann, chosen: Path | None = None) -> list[CalibrationF
     return files
 
 
-def best_calibration(
-    files: Sequence[CalibrationFile], video: bool = False
-) -> CalibrationResult | None:
+def best_calibration(files: Sequence[CalibrationFile], video: bool) -> CalibrationResult | None:
     """The best that the user has made for the default method, if there is any.
 
     video: Whether it is for a video.

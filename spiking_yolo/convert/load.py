@@ -15,14 +15,9 @@ from torch import Tensor
 from spiking_yolo.convert import calibration_file, thresholds
 from spiking_yolo.convert.calibrate import CalibrationJob, calibrate
 from spiking_yolo.convert.calibration_file import calibrate_command, calibration_files
-from spiking_yolo.convert.learn.statistics import (
-    ImageList,
-    Statistics,
-    collect_histograms,
-    preprocessed,
-)
+from spiking_yolo.convert.learn.statistics import ImageList, Statistics, collect_histograms
 from spiking_yolo.convert.methods import DEFAULT, METHODS, get_recipe
-from spiking_yolo.data.images import Picture, read_image
+from spiking_yolo.data.images import Picture, preprocessed, read_image
 from spiking_yolo.errors import UserError, notice
 from spiking_yolo.graph import Graph, Node, own_dtypes
 from spiking_yolo.integer.network import IntegerNetwork

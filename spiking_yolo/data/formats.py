@@ -46,27 +46,21 @@ class Format:
     option: str = ""
 
 
+def is_coco(folder: Path) -> bool:
+    """Whether it is a COCO folder."""
+    return (folder / "annotations").is_dir()
+
+
+# The splits to train on and to validate on of most formats.
+SPLITS = ("train", "val")
 # The first that recognises a path reads it.
 FORMATS: tuple[Format, ...] = (
     Format(
         "a COCO annotation file", lambda p: p.suffix == ".json", load_coco_json, option="images"
     ),
-    Format("a data.yaml", lambda p: p.suffix in (".yaml", ".yml"), load_data_yaml, "train", "val"),
-    Format(
-        "a VOCdevkit with VOC2012 or another year",
-        voc_years,
-        load_voc,
-        "train",
-        "val",
-        option="year",
-    ),
-    Format(
-        "a COCO folder with annotations/",
-        lambda p: (p / "annotations").is_dir(),
-        load_coco,
-        "train2017",
-        "val2017",
-    ),
+    Format("a data.yaml", lambda p: p.suffix in (".yaml", ".yml"), load_data_yaml, *SPLITS),
+    Format("a VOCdevkit with VOC2012 or another year", voc_years, load_voc, *SPLITS, option="year"),
+    Format("a COCO folder with annotations/", is_coco, load_coco, "train2017", "val2017"),
     Format("folders SPLIT/CLASS/", Path.is_dir, load_folders, train="train", task="classify"),
 )
 

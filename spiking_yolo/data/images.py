@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -209,3 +210,9 @@ def preprocess(image: np.ndarray, spec: "Spec") -> tuple[Tensor, Placement]:
     # convertScaleAbs rounds to the nearest, as np.rint does.
     canvas[top : top + height, left : left + width] = cv2.convertScaleAbs(resized)
     return torch.from_numpy(canvas).movedim(-1, 0), placement
+
+
+def preprocessed(pictures: Sequence[Picture], spec: "Spec") -> Sequence[Tensor]:
+    """Batches of images as the ANN takes them, [N, C, H, W], of spec.images_at_once."""
+    images = [preprocess(read_image(picture.source), spec)[0] for picture in pictures]
+    return spec.normalised(torch.stack(images)).split(spec.images_at_once)

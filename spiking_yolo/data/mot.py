@@ -14,7 +14,7 @@ from configparser import Error as ConfigError
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -45,9 +45,7 @@ class MotBoxes:
     ignored: np.ndarray
 
     @classmethod
-    def of(
-        cls, xyxy: object, confidence: object = 1.0, ids: object = -1, ignored: object = False
-    ) -> Self:
+    def of(cls, xyxy: Any, confidence: Any = 1.0, ids: Any = -1, ignored: Any = False) -> Self:
         """Boxes from lists, arrays or tensors."""
         corners = np.asarray(xyxy, np.float64).reshape(-1, 4)
 

@@ -73,12 +73,15 @@ class RandomPictures:
     seed: int = 0
 
     def __call__(self, number: int) -> Tensor:
-        """Batch `number` as the ANN takes it, [N, 3, H, W]."""
-        images: list[Tensor] = []
+        """Batch `number` as the ANN takes it, [N, 3, H, W], of clips [N, K, 3, H, W]."""
+        samples: list[Tensor] = []
         for k in range(self.batch):
-            rng = np.random.default_rng((self.seed, number, k))
-            images.append(preprocess(self.picture(rng), self.spec)[0])
-        return self.spec.normalised(torch.stack(images))
+            samples.append(self.sample(np.random.default_rng((self.seed, number, k))))
+        return self.spec.normalised(torch.stack(samples))
+
+    def sample(self, rng: np.random.Generator) -> Tensor:
+        """A random picture as bytes, uint8 [3, H, W]."""
+        return preprocess(self.picture(rng), self.spec)[0]
 
     def first(self, count: int) -> list[Tensor]:
         """The first batches, of so many pictures or more."""
@@ -150,17 +153,13 @@ class RandomClips(RandomPictures):
         height, width = (min(SIDE, side) for side in (self.spec.height, self.spec.width))
         return replace(self.spec, height=height, width=width)
 
-    def __call__(self, number: int) -> Tensor:
-        """Batch `number` as the ANN takes it, [N, K, 3, H, W]."""
+    def sample(self, rng: np.random.Generator) -> Tensor:
+        """A part of a random clip as bytes, uint8 [K, 3, H, W]."""
         height, width = self.part.height, self.part.width
-        clips: list[Tensor] = []
-        for k in range(self.batch):
-            rng = np.random.default_rng((self.seed, number, k))
-            clip = torch.stack([preprocess(frame, self.spec)[0] for frame in self._clip(rng)])
-            top = int(rng.integers(self.spec.height - height + 1))
-            left = int(rng.integers(self.spec.width - width + 1))
-            clips.append(clip[..., top : top + height, left : left + width])
-        return self.spec.normalised(torch.stack(clips))
+        clip = torch.stack([preprocess(frame, self.spec)[0] for frame in self._clip(rng)])
+        top = int(rng.integers(self.spec.height - height + 1))
+        left = int(rng.integers(self.spec.width - width + 1))
+        return clip[..., top : top + height, left : left + width]
 
     def _clip(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
         share = len(self.videos) / (len(self.videos) + len(self.folders))

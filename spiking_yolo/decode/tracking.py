@@ -7,7 +7,6 @@ then weak ones, which continue a track but start none.
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,11 +22,6 @@ LOST_SECONDS = 1.0
 _BUFFER_RATE = 30.0
 # The id of a box that is in no track.
 NO_TRACK = -1
-
-
-def tracking_library() -> ModuleType:
-    """The package that tracks. Raises UserError with the command that installs it."""
-    return require("trackers", "track")
 
 
 class Tracker:
@@ -52,7 +46,7 @@ class Tracker:
     def __init__(self, fps: float, conf: float = START):
         if not (isinstance(conf, int | float) and 0 <= conf <= 1):
             raise UserError(f"track_conf must be a number in 0..1, not {conf!r}")
-        self._make = tracking_library().ByteTrackTracker
+        self._make = require("trackers", "track").ByteTrackTracker
         self._detections = require("supervision", "track").Detections
         self._settings = {
             "frame_rate": fps,

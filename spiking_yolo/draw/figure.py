@@ -23,16 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.draw.boxes import (
-    Rectangle,
-    box_colours,
-    box_name,
-    colours_of,
-    free_place,
-    hexadecimal,
-    text_colour,
-    visible,
-)
+from spiking_yolo.draw import boxes as drawing
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
@@ -105,7 +96,7 @@ def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = 
         colours: Name -> colour, see `colours_of`, where figures have some of their series in
             common; its place among these names says its marker.
     """
-    colours = colours or colours_of(series)
+    colours = colours or drawing.colours_of(series)
     places = list(colours)
     for name, (x, y, *band) in series.items():
         axes.plot(
@@ -262,24 +253,24 @@ def _draw_boxes(
         picture: Width and height.
         inch: Pixels of the picture on an inch of paper.
     """
-    corners, seen = visible(boxes, *picture)
-    colours = box_colours(seen)
+    corners, seen = drawing.visible(boxes, *picture)
+    colours = drawing.box_colours(seen)
     for (left, top, right, bottom), colour in reversed(list(zip(corners, colours, strict=True))):
-        frame: dict[str, Any] = {"fill": False, "edgecolor": hexadecimal(colour), "linewidth": 1.2}
+        frame: Any = {"fill": False, "edgecolor": drawing.hexadecimal(colour), "linewidth": 1.2}
         axes.add_patch(Patch((left, top), right - left, bottom - top, **frame))
-    taken: list[Rectangle] = []
+    taken: list[drawing.Rectangle] = []
     for k, box in enumerate(corners):
-        text = f"{box_name(seen, k, names)} {float(seen.confidence[k]):.2f}"
+        text = f"{drawing.box_name(seen, k, names)} {float(seen.confidence[k]):.2f}"
         label = round((len(text) + 1) * CHARACTER * inch), round(LABEL_HEIGHT * inch)
-        place = free_place(box, label, picture, taken)
+        place = drawing.free_place(box, label, picture, taken)
         taken.append(place)
         left, top, _, bottom = place
         # The most confident boxes lie on top.
         order = 5 - k / len(corners)
-        colour = hexadecimal(colours[k])
+        colour = drawing.hexadecimal(colours[k])
         fill: dict[str, Any] = {"facecolor": colour, "linewidth": 0, "zorder": order}
         axes.add_patch(Patch((left, top), *label, **fill))
-        ink = hexadecimal(text_colour(colours[k]))
+        ink = drawing.hexadecimal(drawing.text_colour(colours[k]))
         middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": order}
         at = left + label[0] / 2, (top + bottom) / 2
         axes.text(*at, text, color=ink, fontsize=LABEL, **middle)
@@ -311,9 +302,8 @@ def draw_timeline(
         axes.set_yticks(np.arange(0, count, every) + 0.5, layers[::every])
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.invert_yaxis()
-        figure.colorbar(
-            colours, ax=axes, label=f"spikes per {unit} (grey: none)", format="{x:,.0f}"
-        )
+        label = f"spikes per {unit} (grey: none)"
+        figure.colorbar(colours, ax=axes, label=label, format="{x:,.0f}")
     return figure
 
 

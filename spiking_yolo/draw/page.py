@@ -32,7 +32,7 @@ def html_page(title: str, data: Mapping[str, Any], program: Sequence[Traversable
         data: Content of the page, of JSON's types.
         program: Files of its own program, which follow those of PROGRAM.
     """
-    style, code = _read(HTML / "page.css"), "\n".join(map(_read, (*PROGRAM, *program)))
+    style, code = joined([HTML / "page.css"]), joined([*PROGRAM, *program])
     sources = f"img-src data:; style-src {_hash(style)}; script-src {_hash(code)}"
     parts = {
         "policy": f"default-src 'none'; {sources}",
@@ -41,7 +41,12 @@ def html_page(title: str, data: Mapping[str, Any], program: Sequence[Traversable
         "data": embedded(data),
         "program": code,
     }
-    text, *pieces = _read(HTML / "page.html").split("{{")
+    return filled(HTML / "page.html", parts)
+
+
+def filled(page: Traversable, parts: Mapping[str, str]) -> str:
+    """A page with its parts in the places of their names, {{name}}."""
+    text, *pieces = joined([page]).split("{{")
     for piece in pieces:
         name, _, after = piece.partition("}}")
         text += parts[name] + after
@@ -58,8 +63,9 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _read(file: Traversable) -> str:
-    return file.read_text(encoding="utf-8")
+def joined(files: Iterable[Traversable]) -> str:
+    """The text of files, one after the other."""
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def legend(used: Iterable[int], names: Sequence[str]) -> dict[str, Any]:

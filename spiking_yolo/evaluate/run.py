@@ -22,27 +22,16 @@ from spiking_yolo.data.mot import has_videos
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.evaluate import table
 from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
-from spiking_yolo.evaluate.baselines import EightBits
-from spiking_yolo.evaluate.quantised import quantised_ann
+from spiking_yolo.evaluate.baselines import EightBits, quantised_ann
 from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
 from spiking_yolo.evaluate.settings import Settings
-from spiking_yolo.evaluate.table import (
-    Row,
-    Table,
-    ann_rows,
-    costed,
-    place,
-    predictions_of,
-    step_rows,
-    with_intervals,
-)
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.files import Progress, command_line, silent, versions
 from spiking_yolo.log import run_logged
-from spiking_yolo.metrics.costs import CostsByShape
-from spiking_yolo.metrics.neurobench import neurobench
+from spiking_yolo.metrics.costs import CostsByShape, neurobench
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward, Observation, Observer, Shapes
 from spiking_yolo.spikes.readout import Network
@@ -96,7 +85,7 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
     if bare and data.is_dir() and any(image_paths(data)):
         return scorer_of(unlabelled(data, spec), spec, settings)
     dataset = open_detection(data, settings.split, images=settings.images, year=settings.year)
-    if not any(len(sample.labels) for sample in dataset.samples):
+    if not has_objects(dataset):
         raise UserError(
             f"no object is marked in {dataset.name}: give labels, or the folder of its photographs,"
             " whose boxes are compared with the ANN's"
@@ -140,7 +129,7 @@ def evaluate(
     settings: Settings = Settings(),
     setup: Setup = Setup(),
     statistics: Statistics | None = None,
-) -> Table | None:
+) -> table.Table | None:
     """Run conversions of one network, one after the other, and score them at every timestep.
 
     Args:
@@ -155,37 +144,39 @@ def evaluate(
     Returns:
         The table; None in processes of torchrun other than the first.
     """
-    rows: list[Row] = []
+    rows: list[table.Row] = []
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
-        model, eight_bits = CostsByShape(network), EightBits(network)
+        model, timed = CostsByShape(network), EightBits(network)
         for title, variant in variants(name, network, scorer).items():
             quantised: dict[int, Forward] = {}
             if statistics is not None:
                 ann = quantised_ann(network.graph, statistics)
-                quantised[8] = eight_bits.beside(ann) if scorer.video else ann
+                quantised[8] = timed.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
             seen = observe_all(title, variant, scorer, settings, setup, quantised)
             if not setup.ranks.first:
                 continue
-            seen = of_one_width(seen)
-            files |= prediction_files(place(Path(), title, len(networks)), scorer, seen)
+            # Potentials are as wide as the widest sum of all images needs.
+            width = max(one.potential_bytes for one in chain(*seen))
+            seen = [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
+            files |= prediction_files(table.place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
             for part, own in scorer.parts():
                 if own.name not in known:
-                    rows += ann_rows(seen[part], own, model, settings)
+                    rows += table.ann_rows(seen[part], own, model, settings)
                     if quantised and isinstance(own, VideoScorer):
                         every = rows.pop()
-                        rows += alternative_rows(
-                            seen[part], own, every, settings, eight_bits.seconds
-                        )
-                rows += step_rows(title, seen[part], own, model, settings)
+                        rows += alternative_rows(seen[part], own, every, settings, timed.seconds)
+                rows += table.step_rows(title, seen[part], own, model, settings)
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)
-            later = costed(seen, scorer)
-            methods[title] = network.recipe.facts() | {
+            later = table.costed(seen, scorer)
+            methods[title] = {
+                "method": network.recipe.label,
+                "recipe": json.loads(network.recipe.to_json()),
                 "potential_bits": 8 * later[0].potential_bytes,
                 "neurobench": neurobench(network, later, later[0].T, model),
             }
@@ -207,7 +198,7 @@ def evaluate(
         "date": date.today().isoformat(),
         "versions": versions(),
     }
-    return Table(with_intervals(rows), scorer.main, facts, methods, files)
+    return table.Table(table.with_intervals(rows), scorer.main, facts, methods, files)
 
 
 def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
@@ -246,16 +237,12 @@ def observe_all(
     size = settings.batch or size
 
     def observe(batch: range) -> Iterator[Observation]:
-        inputs = scorer.inputs(batch)
+        inputs, T = scorer.inputs(batch), steps[-1]
         if scorer.video:
             lossless = settings.lossless and network.recipe.keeps_frames
-            seen = observer.follow(
-                inputs, steps[-1], steps, lossless=lossless, want=("boxes", "ann")
-            )
+            seen = observer.follow(inputs, T, steps, lossless=lossless, want=("boxes", "ann"))
         else:
-            seen = observer.observe(
-                inputs, steps[-1], steps, want=("boxes", "ann"), batch=len(batch)
-            )
+            seen = observer.observe(inputs, T, steps, want=("boxes", "ann"), batch=len(batch))
         return (one.record() for one in seen)
 
     call: dict[str, Any] = {}
@@ -283,12 +270,6 @@ def observe_all(
     return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
 
 
-def of_one_width(seen: Batches) -> Batches:
-    """The observations with potentials as wide as the widest sum of all of them needs."""
-    width = max(one.potential_bytes for one in chain(*seen))
-    return [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
-
-
 def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, Callable[[], Any]]:
     """What makes predictions_ann.json and predictions_T.json per step (boxes in COCO's results
     format), and instances.json, what they are scored by, unless that is COCO's own file.
@@ -297,6 +278,6 @@ def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, 
     if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
         files[folder / "instances.json"] = lambda: scorer.truth
     for column in ("ann", *seen[0][0].steps):
-        rows = partial(scorer.rows, predictions_of(seen, column))
+        rows = partial(scorer.rows, table.predictions_of(seen, column))
         files[folder / f"predictions_{column}.json"] = rows
     return files

@@ -15,13 +15,7 @@ from spiking_yolo.data.datasets import DetectionSet, LabelledSet
 from spiking_yolo.decode.boxes import Detections, TopClasses
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.bootstrap import (
-    AccuracyResampled,
-    CocoResampled,
-    Resampling,
-    VocResampled,
-    correct,
-)
+from spiking_yolo.metrics import bootstrap
 from spiking_yolo.metrics.precision import FIGURES, coco_score, relabel, to_coco, voc_map
 from spiking_yolo.models.spec import Spec, numbered
 from spiking_yolo.observe import Input, Observation, read_input
@@ -45,7 +39,7 @@ class Scored:
     figures: dict[str, float]
     per_class: dict[str, float] = field(default_factory=dict)
     objects: dict[str, int] = field(default_factory=dict)
-    resampled: Callable[[int, int], Resampling] | None = None
+    resampled: Callable[[int, int], bootstrap.Resampling] | None = None
 
 
 class Scorer(ABC):
@@ -156,10 +150,10 @@ class CocoScorer(Scorer):
                 value = math.nan
             figures[COCO_NAMES.get(name, name)] = value
 
-        def resampled(n: int, seed: int) -> Resampling:
-            matched = CocoResampled(self.truth, rows)
+        def resampled(n: int, seed: int) -> bootstrap.Resampling:
+            matched = bootstrap.CocoResampled(self.truth, rows)
             names = tuple(COCO_NAMES[name] for name in matched.figures)
-            return replace(Resampling.of(matched, n, seed), figures=names)
+            return replace(bootstrap.Resampling.of(matched, n, seed), figures=names)
 
         return Scored(figures, score.per_class, score.objects, resampled)
 
@@ -177,8 +171,8 @@ class VocScorer(CocoScorer):
         for name in COCO_NAMES.values():
             figures[name] = by_coco[name]
 
-        def resampled(n: int, seed: int) -> Resampling:
-            return Resampling.of(VocResampled(score.ranked), n, seed)
+        def resampled(n: int, seed: int) -> bootstrap.Resampling:
+            return bootstrap.Resampling.of(bootstrap.VocResampled(score.ranked), n, seed)
 
         return Scored(figures, score.per_class, score.npos, resampled)
 
@@ -224,7 +218,7 @@ class ClassScorer(Scorer):
     def score(self, seen: Batches, predictions: Sequence[Sequence[TopClasses]]) -> Scored:
         labels = self.dataset.labels
         classes = torch.stack(list(map(self._relabelled, chain(*predictions)))).numpy()
-        hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
+        hits = {f"top{k}": bootstrap.correct(classes, labels, k) for k in (1, 5)}
         per_class: dict[str, float] = {}
         objects: dict[str, int] = {}
         for i, name in enumerate(self.dataset.classes):
@@ -233,8 +227,8 @@ class ClassScorer(Scorer):
                 per_class[name] = float(hits["top1"][images].mean())
                 objects[name] = int(images.sum())
 
-        def resampled(n: int, seed: int) -> Resampling:
-            return Resampling.of(AccuracyResampled(hits), n, seed)
+        def resampled(n: int, seed: int) -> bootstrap.Resampling:
+            return bootstrap.Resampling.of(bootstrap.AccuracyResampled(hits), n, seed)
 
         figures = {name: float(hit.mean()) for name, hit in hits.items()}
         return Scored(figures, per_class, objects, resampled)

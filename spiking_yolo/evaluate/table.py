@@ -223,9 +223,7 @@ class Table:
 
     def widths(self) -> str:
         """How wide the potentials of the methods are, in words."""
-        widths = [
-            f"{facts['potential_bits']} bits ({name})" for name, facts in self.methods.items()
-        ]
+        widths = [f"{own['potential_bits']} bits ({name})" for name, own in self.methods.items()]
         return f"potentials of {', '.join(widths)}"
 
     def _figure(self, rows: Sequence[Row]) -> str:

@@ -13,18 +13,10 @@ from spiking_yolo.data.datasets import DetectionSet
 from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.decode.tracking import tracking_library
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
+from spiking_yolo.metrics import video as metrics
 from spiking_yolo.metrics.bootstrap import Resampling
-from spiking_yolo.metrics.video import (
-    FIGURES,
-    PERSON,
-    agreement,
-    person_ap,
-    track_frames,
-    track_scores,
-)
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Input, read_input
 
@@ -54,13 +46,11 @@ class AgreementScorer(Scorer):
         return agreement_score(found, ann)
 
 
-def agreement_score(
-    found: Sequence[Sequence[Detections]], ann: Sequence[Sequence[Detections]]
-) -> Scored:
+def agreement_score(found: metrics.Videos, ann: metrics.Videos) -> Scored:
     """Agreement of each video, or photograph, with the ANN."""
 
     def resampled(n: int, seed: int) -> Resampling:
-        return _only("agree", agreement(found, ann, n=n, seed=seed))
+        return _only("agree", metrics.agreement(found, ann, n=n, seed=seed))
 
     return Scored({"agree": float(resampled(0, 0).value[0])}, resampled=resampled)
 
@@ -111,16 +101,14 @@ class VideoScorer(Scorer):
                 if all((boxes.ids >= 0).all() for boxes in truth.values()):
                     self.tracked.append(k)
             self.truths.append(truth)
-        if self.marked and PERSON not in spec.names:
-            raise UserError(
-                f"this network has no class '{PERSON}', which the ground truth marks: give bare"
-                " clips"
-            )
+        if self.marked and metrics.PERSON not in spec.names:
+            problem = f"this network has no class '{metrics.PERSON}', which the ground truth marks"
+            raise UserError(f"{problem}: give bare clips")
         if self.tracked:
-            tracking_library()
+            require("trackers", "track")
         self.main = ("agree",)
         if self.tracked:
-            self.main = (*FIGURES, *self.main)
+            self.main = (*metrics.FIGURES, *self.main)
         if self.marked:
             self.main = ("AP50", *self.main)
 
@@ -170,18 +158,16 @@ class VideoScorer(Scorer):
             return agreed
 
         def resampled(n: int, seed: int) -> Resampling:
-            return _only("AP50", person_ap(people, truths, names, n, seed))
+            return _only("AP50", metrics.person_ap(people, truths, names, n, seed))
 
         figures = {"AP50": float(resampled(0, 0).value[0])}
         if self.tracked:
             figures |= self._track_scores(seen, predictions)
         return Scored({**figures, **agreed.figures}, resampled=resampled)
 
-    def _track_scores(
-        self, seen: Batches, predictions: Sequence[Sequence[Detections]]
-    ) -> dict[str, float]:
+    def _track_scores(self, seen: Batches, predictions: metrics.Videos) -> dict[str, float]:
         """How well the boxes of people, joined to tracks, follow the people of the ground truth."""
-        person = list(self.spec.names).index(PERSON)
+        person = list(self.spec.names).index(metrics.PERSON)
         tracks: list[list[Detections]] = []
         truths: list[Mapping[int, MotBoxes]] = []
         for k in self.tracked:
@@ -190,9 +176,9 @@ class VideoScorer(Scorer):
                 chosen = (boxes.confidence > SEEN) & (boxes.class_id == person)
                 frames.append(boxes.take(chosen))
             cuts = {n for n, one in enumerate(seen[k]) if one.cut}
-            tracks.append(track_frames(frames, self.sequences[k].fps, cuts))
+            tracks.append(metrics.track_frames(frames, self.sequences[k].fps, cuts))
             truths.append(self.truths[k])
-        return track_scores(tracks, truths)
+        return metrics.track_scores(tracks, truths)
 
 
 def open_videos(path: Path) -> list[VideoSequence]:

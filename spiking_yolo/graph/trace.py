@@ -333,11 +333,9 @@ def _translate(fused: fx.GraphModule) -> Graph:
             kind: Any = node.target
             if node.op == "call_module":
                 kind = type(modules[node.target])
-            known = (
-                "convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or flatten"
-            )
+            ops = "convolution, batch norm, linear, ReLU, pooling, add, concat, upsample or flatten"
             what = f"node {node.name!r} ({getattr(kind, '__name__', kind)}) cannot be converted"
-            raise UserError(f"{what}: use {known}, in this order, and leave decoding out")
+            raise UserError(f"{what}: use {ops}, in this order, and leave decoding out")
     return Graph(tuple(nodes), outputs, tensors)
 
 

@@ -1,7 +1,7 @@
 """The device of this process, and the other processes that torchrun started."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,10 +46,6 @@ class Ranks:
     @property
     def first(self) -> bool:
         return self.rank == 0
-
-    def share(self, items: Sequence[T]) -> list[T]:
-        """The items of this process."""
-        return list(items[self.rank :: self.size])
 
     def gather(self, value: T) -> list[T]:
         """The value of every process, in the first one; elsewhere an empty list."""

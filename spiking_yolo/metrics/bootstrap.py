@@ -147,10 +147,9 @@ def _per_class(ranked: Sequence[Ranked], weights: np.ndarray, rule: Rule) -> np.
 
 def _nanmean(per_class: np.ndarray) -> np.ndarray:
     """np.nanmean over the first axis, without its warning where all are nan."""
-    number = ~np.isnan(per_class)
-    count = number.sum(0)
-    mean = np.where(number, per_class, 0).sum(0) / np.maximum(count, 1)
-    return np.where(count > 0, mean, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmean(per_class, 0)
 
 
 class VocResampled:

@@ -8,7 +8,7 @@ which the ANN does not run.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Value = Literal["none", "power of two", "any"]
 
@@ -175,6 +175,11 @@ class CostModel:
         return once + updates + work.exponentials * self.exponential + analogue
 
 
+def follow(model: CostModel, key: str, name: str, meaning: str, **changes: Any) -> CostModel:
+    """A cost model that charges what another one does, but for some changes."""
+    return replace(model, key=key, name=name, meaning=meaning, **changes)
+
+
 @dataclass(frozen=True)
 class ChipCostModel(CostModel):
     """Energies per event that were fitted to a neuromorphic chip, in pJ; the ANN has none (nan).
@@ -216,52 +221,21 @@ class ChipCostModel(CostModel):
 # The first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
-LOIHI = ChipCostModel(
-    "loihi",
-    "Loihi",
-    "events, as fitted to a chip",
-    synapse=24.0,
-    access=51.2,
-    soma=21.6,
-    spike=69.3,
-    message=111.0,
-)
+_LOIHI: Any = {"synapse": 24.0, "access": 51.2, "soma": 21.6, "spike": 69.3, "message": 111.0}
+LOIHI = ChipCostModel("loihi", "Loihi", "events, as fitted to a chip", **_LOIHI)
 
-FLOAT32 = CostModel(
-    "fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]
-)
+FP32 = CostModel("fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"])
 # The ANN computes in 8 bits here, and in all models that follow from this one.
 INT8 = CostModel("int8", "8 bit", "8-bit arithmetic", MULTIPLY["int8"], ADD["int32"], ADD["int32"])
-SRAM = replace(
-    INT8,
-    key="sram",
-    name="SRAM 8 KB",
-    meaning="8 bits and every access to 8 KB of SRAM",
-    sram=SRAM_8_KB,
+SRAM = follow(INT8, "sram", "SRAM 8 KB", "8 bits and every access to 8 KB of SRAM", sram=SRAM_8_KB)
+LARGE_SRAM = follow(
+    INT8, "sram1m", "SRAM 1 MB", "8 bits and every access to 1 MB of SRAM", sram=SRAM_1_MB
 )
-LARGE_SRAM = replace(
-    INT8,
-    key="sram1m",
-    name="SRAM 1 MB",
-    meaning="8 bits and every access to 1 MB of SRAM",
-    sram=SRAM_1_MB,
-)
-REUSE = replace(
-    SRAM,
-    key="reuse",
-    name="reuse",
-    meaning="8 bits and each value fetched from memory once",
-    ann_reuse=True,
-    snn_reuse=True,
-)
-DATAFLOW = replace(
-    SRAM,
-    key="dataflow",
-    name="dataflow",
-    meaning="the ANN's values fetched once, every access of events",
-    ann_reuse=True,
-)
-COST_MODELS = (FLOAT32, INT8, SRAM, LARGE_SRAM, REUSE, DATAFLOW)
+_ONCE = "8 bits and each value fetched from memory once"
+REUSE = follow(SRAM, "reuse", "reuse", _ONCE, ann_reuse=True, snn_reuse=True)
+_ANN_ONCE = "the ANN's values fetched once, every access of events"
+DATAFLOW = follow(SRAM, "dataflow", "dataflow", _ANN_ONCE, ann_reuse=True)
+COST_MODELS = (FP32, INT8, SRAM, LARGE_SRAM, REUSE, DATAFLOW)
 # These are all of them, with that of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)
 BY_KEY = {model.key: model for model in EVERY_COST_MODEL}

@@ -5,7 +5,7 @@ MOTA (Bernardin and Stiefelhagen 2008) counts misses, false boxes and changes of
 geometric mean of how well people are detected and how well their boxes are associated.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,7 @@ from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
-from spiking_yolo.errors import UserError, require
+from spiking_yolo.errors import require
 from spiking_yolo.metrics.bootstrap import Blocks, CocoResampled, Resampling
 from spiking_yolo.metrics.precision import to_coco
 
@@ -34,7 +34,7 @@ CONFIDENT = 0.25
 # Ids of the people, ids of the boxes, and their overlap [people, boxes], a list over frames each.
 Compared = tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
 # Boxes, labels and ignored flags of one frame.
-_Objects = tuple[object, object, object]
+Marks = tuple[object, object, object]
 
 
 def person_ap(
@@ -55,14 +55,9 @@ def person_ap(
         names: Names of the network's classes.
         n: Number of resamplings.
         seed: Seed of the resamplings.
-
-    Raises:
-        UserError: The network has no class person.
     """
-    if PERSON not in names:
-        raise UserError(f"this network has no class '{PERSON}': people in videos need one that has")
     nobody = MotBoxes.of([])
-    objects: list[_Objects] = []
+    objects: list[Marks] = []
     for video, frames in zip(truth, detections, strict=True):
         for number in range(1, len(frames) + 1):
             people = video.get(number, nobody)
@@ -82,7 +77,7 @@ def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 
     """
     if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")
-    objects: list[_Objects] = []
+    objects: list[Marks] = []
     for frame in chain(*reference):
         truth = _one_class(frame.take(frame.confidence > CONFIDENT))
         objects.append((truth.xyxy.numpy(), truth.class_id.numpy(), False))
@@ -98,9 +93,7 @@ def _one_class(boxes: Detections) -> Detections:
     return replace(boxes, xyxy=boxes.xyxy + shift, class_id=torch.zeros_like(boxes.class_id))
 
 
-def _matched(
-    objects: Sequence[_Objects], detections: Videos, classes: Sequence[int]
-) -> CocoResampled:
+def _matched(objects: Sequence[Marks], detections: Videos, classes: Sequence[int]) -> CocoResampled:
     """Match all frames. The labels of `objects` are positions in `classes`, the network's classes
     that count.
     """
@@ -117,9 +110,7 @@ def _matched(
     return CocoResampled(gt, rows)
 
 
-def track_frames(
-    frames: Sequence[Detections], fps: float, cuts: Collection[int] = ()
-) -> list[Detections]:
+def track_frames(frames: Sequence[Detections], fps: float, cuts: set[int]) -> list[Detections]:
     """The boxes of each frame of a video that lie in a track, with their ids.
 
     Args:
@@ -155,7 +146,7 @@ def track_scores(
         UserError: The extra "track" is not installed.
 
     Example:
-        >>> track_scores([track_frames(boxes, fps=25)], [read_mot("gt.txt")])["IDF1"]
+        >>> track_scores([track_frames(boxes, 25, set())], [read_mot("gt.txt")])["IDF1"]
     """
     library: Any = require("trackers.eval", "track")
     measures: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = (

@@ -40,7 +40,6 @@ class IndexedNetwork:
     Attributes:
         name: What --weights takes.
         weights: Its file in the weights folder, or as its source calls it.
-        about: What it is.
         task: "detect" or "classify".
         dataset: That it was trained on.
         imgsz: Input size as published.
@@ -54,7 +53,6 @@ class IndexedNetwork:
 
     name: str
     weights: str
-    about: str
     task: str
     dataset: str
     imgsz: str

@@ -226,9 +226,7 @@ class ExportedConvolution(WholeConvolution):
 class ExportedStep(nn.Module):
     """A step from images to named results."""
 
-    def __init__(
-        self, step: AnnStep, spec: Spec, boxes: Selection | None = None, counts: bool = False
-    ):
+    def __init__(self, step: AnnStep, spec: Spec, boxes: Selection | None, counts: bool = False):
         super().__init__()
         self.step = step
         self.spec = spec

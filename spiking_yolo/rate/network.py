@@ -286,7 +286,7 @@ class SpikingNetwork:
         counts = {name: layer.counts for name, layer in self.neurons.items()}
         for name, pool in self.synapses.pools.items():
             if not pool.sends_sums:
-                counts[name] = pool.counts
+                counts[name] = pool.tally.counts()
         for name, fired in self._fired.items():
             counts[name] = Counts.alike(fired)
         return counts

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node, max_pool
 from spiking_yolo.spikes import layout
-from spiking_yolo.spikes.counting import Counts, Tally
+from spiking_yolo.spikes.counting import Tally
 from spiking_yolo.spikes.plan import NetworkPlan
 
 # The rounding error of a difference of two sums, in spikes.
@@ -85,11 +85,6 @@ class CumulativeMaxPool:
             events = torch.maximum(events, spikes)
         self.tally.add(events)
         return out
-
-    @property
-    def counts(self) -> Counts:
-        """Events so far, see Tally.counts."""
-        return self.tally.counts()
 
 
 def weighted(node: Node, weight: Tensor, bias: Tensor | None, x: Tensor, biased: bool) -> Tensor:

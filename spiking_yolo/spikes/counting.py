@@ -89,9 +89,7 @@ class Tally:
         switches: Switches so far, if these are counted.
     """
 
-    def __init__(
-        self, like: Tensor, bursts: bool, by_channel: bool = False, switches: bool = False
-    ):
+    def __init__(self, like: Tensor, bursts: bool, by_channel: bool, switches: bool = False):
         self._by_channel = by_channel
         self.count = empty(like.shape, like, like.dtype).zero_()
         self._events: Tensor | None = None

@@ -174,7 +174,7 @@ def test_later_frames_take_the_goal_and_channels_cost_what_they_err(cls, monkeyp
     recipe = recipe.with_settings({"calibration.operations": 0.1})
     observed, clips = statistics(graph, images(8)), [walking(k) for k in range(3)]
     least, neuron = least_thetas(graph, observed.histograms), recipe.neuron
-    network = VideoNetwork(graph, (8, 8), neuron.slack, least, neuron.dead_zone)
+    network = VideoNetwork(graph, (8, 8), neuron, least)
     weights = sensitivity(network.graph, [x[:, -1] for x in clips])
     spec = Spec("classify", tuple("abcde"), 8, 8)
 

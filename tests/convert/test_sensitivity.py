@@ -22,7 +22,7 @@ from spiking_yolo.convert.learn.differentiable import (
 )
 from spiking_yolo.graph import Graph
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Neuron, Recipe
 
 
 def test_sensitivity_of_a_linear_chain_by_hand():
@@ -70,7 +70,7 @@ def test_it_is_the_squared_gradient(cls: Any):
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
 def test_thresholds_meet_the_operations(cls: Any):
     graph = spiking(make(cls), images(2), Recipe("tested")).graph
-    network, batches = CompleteNetwork(graph, (8, 8)), list(images(3).split(1))
+    network, batches = CompleteNetwork(graph, (8, 8), Neuron()), list(images(3).split(1))
     thetas = balanced(network, sensitivity(network.graph, batches))
     start = {name: {"theta": theta, "initial": torch.tensor(0.5)} for name, theta in thetas.items()}
     for wanted in (0.12, 0.2):

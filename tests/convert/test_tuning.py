@@ -99,7 +99,7 @@ def test_the_result_is_measured_as_simulated():
     t.best = t.start = State(bad, 9.0, 0.5)
     t.run(pictures)
     result = t.result()
-    network = CompleteNetwork(t.ann, (8, 8), t.network.slack)
+    network = CompleteNetwork(t.ann, (8, 8), t.network.neuron)
     x = torch.cat(t.validation)
     _, spent = network(x, result.neurons)
     assert spent.mean().item() == pytest.approx(result.operations, rel=1e-4)
@@ -133,7 +133,7 @@ def test_training_on_clips_lowers_the_error_of_later_frames():
     # The operations of so small a network change in steps.
     assert result.operations == pytest.approx(0.1, rel=0.05)
     assert result.error < t.start.error - 0.1
-    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, None, recipe.neuron.dead_zone)
+    network = VideoNetwork(t.ann, (8, 8), recipe.neuron)
     spent = torch.cat([network(x, result.neurons)[1] for x in validation])
     assert spent.mean().item() == pytest.approx(result.operations)
 

@@ -10,10 +10,9 @@ from helpers.tiny import files, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
 from spiking_yolo.convert.calibration_file import calibrate_command
-from spiking_yolo.convert.learn.statistics import preprocessed
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.data.images import Picture
+from spiking_yolo.data.images import Picture, preprocessed
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import Ann, load_ann

@@ -6,11 +6,10 @@ from helpers.evaluating import make_network, make_photos
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.learn.statistics import preprocessed
 from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.thresholds import mmse
-from spiking_yolo.data.images import Picture
-from spiking_yolo.evaluate.quantised import activation_range, quantise, quantised_ann
+from spiking_yolo.data.images import Picture, preprocessed
+from spiking_yolo.evaluate.baselines import activation_range, quantise, quantised_ann
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.models.load import load_ann
 

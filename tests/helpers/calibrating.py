@@ -11,8 +11,9 @@ from spiking_yolo.convert.calibration_file import (
     calibrations_path,
     save_calibrations,
 )
-from spiking_yolo.convert.learn.statistics import ImageList, Picture, preprocessed, take_statistics
+from spiking_yolo.convert.learn.statistics import ImageList, take_statistics
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
+from spiking_yolo.data.images import Picture, preprocessed
 from spiking_yolo.io.text import Size
 from spiking_yolo.models.load import load_ann
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.metrics.costs import CostsByShape
-from spiking_yolo.metrics.neurobench import neurobench
+from spiking_yolo.metrics.costs import CostsByShape, neurobench
 from spiking_yolo.observe import Input, Observation, Observer
 
 # Products of the layers with 8 x 8 pixels: 6 x 6 outputs of 4 channels, then 4 x 4 of 5.

@@ -72,7 +72,7 @@ def test_trained_neurons_are_the_simulated_ones():
     """
     start = converted()
     graph, recipe, x = start.graph, start.recipe, images(2)
-    complete = CompleteNetwork(graph, (8, 8), recipe.neuron.slack)
+    complete = CompleteNetwork(graph, (8, 8), recipe.neuron)
     trained = TrainableNeurons(complete, start.neurons, forward(graph, x))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

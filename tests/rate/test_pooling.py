@@ -75,16 +75,16 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a, height, seed):
         out = pool(torch.from_numpy(x)).numpy()
         arrived, sent, moved = arrived + x, sent + out, moved + np.ceil(np.abs(out))
         np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
-    np.testing.assert_array_equal(pool.counts.spikes.numpy(), moved.sum(1, keepdims=True))
+    np.testing.assert_array_equal(pool.tally.counts().spikes.numpy(), moved.sum(1, keepdims=True))
 
 
 def test_events_are_counted_in_spikes():
     pool = CumulativeMaxPool(attributes([1, 1]))
     pool(torch.full((1, 1, 1, 1), 3.0))
     pool(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
-    assert [n.item() for n in pool.counts] == [3 + 2, 2 + 1, 1 + 1]
+    assert [n.item() for n in pool.tally.counts()] == [3 + 2, 2 + 1, 1 + 1]
     pool(torch.full((1, 1, 1, 1), 0.01))
-    assert [n.item() for n in pool.counts] == [6, 4, 3]
+    assert [n.item() for n in pool.tally.counts()] == [6, 4, 3]
 
 
 # The last two look at the input of each step.

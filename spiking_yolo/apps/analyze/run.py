@@ -40,9 +40,8 @@ from spiking_yolo.rate.neurons.layer import NeuronLayer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import per_channel
 
-OWN = ("clipping", "quantisation", "spike-inherent")
-INHERITED = ("wrong input", "uneven arrival")
-ERROR_PARTS = (*OWN, *INHERITED)
+# The first three are the layer's own, the others are inherited.
+ERROR_PARTS = ("clipping", "quantisation", "spike-inherent", "wrong input", "uneven arrival")
 
 
 @dataclass(frozen=True)

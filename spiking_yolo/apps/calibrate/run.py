@@ -13,19 +13,14 @@ from torch import Tensor
 
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.convert import calibrate as calibrating
-from spiking_yolo.convert import calibration_file
-from spiking_yolo.convert.learn.statistics import (
-    ImageList,
-    Statistics,
-    preprocessed,
-    take_statistics,
-)
+from spiking_yolo.convert import calibration_file as files
+from spiking_yolo.convert.learn.statistics import ImageList, Statistics, take_statistics
 from spiking_yolo.convert.learn.training import Session, State, Training
 from spiking_yolo.convert.methods import CALIBRATIONS, DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.thresholds import check_activations, least_thetas
 from spiking_yolo.data.datasets import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
-from spiking_yolo.data.images import Picture
+from spiking_yolo.data.images import Picture, preprocessed
 from spiking_yolo.data.mot import VideoSequence, has_videos, open_sequences
 from spiking_yolo.data.sources import image_paths
 from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of, frame_times
@@ -71,10 +66,7 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
         images.add(path, ann)
     if options.limit:
         images.folders = [draw(images.all(), options.limit, options.seed)]
-    seconds = options.minutes and options.minutes * 60
-    path = calibration_file.destination(ann, options.output)
-    how = seconds, options.seed, options.device, options.quick
-    job = Job(ann, path, images, say, progress, *how)
+    job = Job(options, ann, files.destination(ann, options.output), images, say, progress)
     job.run(recipes)
     return job
 
@@ -85,7 +77,8 @@ def calibrate_trained(
     """Calibrate a trained network for the default method, on some of its training images."""
     ann, recipe = load(weights), get_recipe(DEFAULT)
     images = Images([draw(pictures, _needed(recipe, ann), seed)])
-    Job(ann, calibration_file.destination(ann), images, say, bars).run([recipe])
+    options = CalibrateOptions(weights=weights)
+    Job(options, ann, files.destination(ann), images, say, bars).run([recipe])
 
 
 def recipes_of(options: CalibrateOptions) -> list[Recipe]:
@@ -121,9 +114,8 @@ class Images:
             for video in open_sequences(path):
                 self.videos.append(video)
                 frames = clips_of(video, [0], max(ann.imgsz))
-                self.folders.append(
-                    [Picture(f"{video.name}#{k}", f[0]) for k, f in enumerate(frames)]
-                )
+                folder = [Picture(f"{video.name}#{k}", one[0]) for k, one in enumerate(frames)]
+                self.folders.append(folder)
             if path.is_file() or not image_paths(path):
                 return
         classes = ann.spec.task == "classify" and path.is_dir()
@@ -143,30 +135,25 @@ class Images:
 class Job:
     """A network, the images to calibrate it on, and its file. skipped: images that are none."""
 
+    options: CalibrateOptions
     ann: Ann
     path: Path
     images: Images
     say: Callable[[str], Any]
     progress: Progress
-    seconds: float | None = None
-    seed: int = 0
-    device: str = "cpu"
-    quick: bool = False
     skipped: int = 0
 
     def run(self, recipes: Sequence[Recipe]) -> None:
         """Write the statistics, and what the recipes learn."""
         count = len(self.images.all())
         if count < FEWEST and any(one.calibration.kind == "tuned" for one in recipes):
-            raise UserError(
-                f"{count} pictures are too few for --tune and --video, which train thresholds: give"
-                f" {FEWEST} or more (500 are good)"
-            )
+            enough = f"give {FEWEST} or more; 500 are good"
+            raise UserError(f"{count} pictures are too few to train thresholds on: {enough}")
         statistics = self._statistics()
         for recipe in recipes:
             if not recipe.runs_network:
                 self.say(f"method {recipe.name} needs the statistics only")
-            elif recipe.calibration.kind == "tuned" and not self.quick:
+            elif recipe.calibration.kind == "tuned" and not self.options.quick:
                 self._tune(recipe, statistics)
             else:
                 self._learn(recipe, statistics)
@@ -196,12 +183,10 @@ class Job:
         else:
             images = preprocessed(pictures, spec)
         if recipe.by_gradient and known is None:
-            later = "; --minutes count from the training on" if self.seconds else ""
+            later = "; --minutes count from the training on" if self.options.minutes else ""
             self.say(f"looking for thresholds{later}")
-        session, start = replace(session, progress=report), known and known.neurons
-        job = calibrating.CalibrationJob(
-            ann.graph, spec, statistics, recipe, images, session, start
-        )
+        how = replace(session, progress=report), known and known.neurons
+        job = calibrating.CalibrationJob(ann.graph, spec, statistics, recipe, images, *how)
         self._save(recipe, names, State(calibrating.calibrate(job)), done)
 
     def _tune(self, recipe: Recipe, statistics: Statistics) -> None:
@@ -210,7 +195,7 @@ class Job:
         It starts from trained neurons, and for later frames from thresholds that are balanced
         there.
         """
-        device = usable_device(self.device)
+        device = usable_device(self.options.device)
         ann, images = self.ann, self.images
         names = [picture.identity for picture in images.all()]
         known, session = self._session(recipe, names)
@@ -218,9 +203,7 @@ class Job:
             return
         folders, validation = split(images.folders)
         start = recipe if recipe.calibration.frames > 1 else get_recipe(DEFAULT)
-        known = known or calibration_file.find_calibration(
-            calibration_file.calibration_files(ann), start
-        )
+        known = known or files.find_calibration(files.calibration_files(ann), start)
         if known is None:
             self._learn(start, statistics)
             known = self._file().calibration(start.name, start.calibration.name)
@@ -229,10 +212,10 @@ class Job:
         if recipe.calibration.frames > 1:
             pictures = self._clips(recipe, folders, images.videos)
             spec = pictures.part
-            compared = self._clips(recipe, [validation]).first(len(validation))
+            compared = self._clips(recipe, [validation], ()).first(len(validation))
         else:
             batch = max(BATCH, ann.spec.images_at_once)
-            pictures = RandomPictures(folders, ann.spec, batch, self.seed)
+            pictures = RandomPictures(folders, ann.spec, batch, self.options.seed)
             compared = preprocessed(validation, ann.spec)
         least = least_thetas(ann.graph, statistics.histograms)
         training = Training(ann.graph, spec, recipe, known.neurons, compared, device, least)
@@ -240,49 +223,44 @@ class Job:
         self._save(recipe, names, training.result())
 
     def _clips(
-        self,
-        recipe: Recipe,
-        folders: Sequence[Sequence[Picture]],
-        videos: Sequence[VideoSequence] = (),
+        self, recipe: Recipe, folders: Sequence[Sequence[Picture]], videos: Sequence[VideoSequence]
     ) -> RandomClips:
         frames, side = recipe.calibration.frames, max(self.ann.imgsz)
         clips = [clips_of(video, frame_times(frames), side) for video in videos]
-        return RandomClips(folders, self.ann.spec, PARTS, self.seed, frames, clips)
+        return RandomClips(folders, self.ann.spec, PARTS, self.options.seed, frames, clips)
 
     def _session(
         self, recipe: Recipe, names: Sequence[str]
-    ) -> tuple[calibration_file.CalibrationResult | None, Session | None]:
+    ) -> tuple[files.CalibrationResult | None, Session | None]:
         """What the file has of these images, if it is to be trained further; and how to train, None
         if nothing is left to do.
         """
-        save = partial(self._save, recipe, names)
-        session = Session(self.seconds, 0.0, self.progress, save, self.say)
+        save, minutes = partial(self._save, recipe, names), self.options.minutes
+        session = Session(minutes and 60 * minutes, 0.0, self.progress, save, self.say)
         known = None
         with suppress(UserError, LookupError):
-            known = calibration_file.find_calibration([self._file()], recipe)
+            known = files.find_calibration([self._file()], recipe)
         if known is None or known.images != ImageList.of(names) or not known.fits(recipe):
             return None, session
         title = f"calibration {recipe.calibration.name} of these images"
         if known.done < 1:
             self.say(f"{title}: going on after {known.done:.0%}")
             return known, replace(session, done=known.done)
-        if self.seconds and recipe.calibration.by_gradient:
+        if minutes and recipe.calibration.by_gradient:
             return known, session
         self.say(f"{title}: kept in {self.path}")
         return known, None
 
-    def _file(self) -> calibration_file.CalibrationFile:
+    def _file(self) -> files.CalibrationFile:
         """What is there of this network. Raises UserError if there is nothing."""
-        file = calibration_file.CalibrationFile.read(self.path)
+        file = files.CalibrationFile.read(self.path)
         file.check(self.ann)
         return file
 
     def _save(self, recipe: Recipe, names: Sequence[str], state: State, done: float = 1.0) -> None:
         """Write what was learned so far."""
-        result = calibration_file.CalibrationResult(
-            recipe, state.neurons, ImageList.of(names), done
-        )
-        calibration_file.save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
+        result = files.CalibrationResult(recipe, state.neurons, ImageList.of(names), done)
+        files.save_calibrations(self.path, self.ann.sha256, self.ann.imgsz, [result])
         # Other shares are of a state on the way.
         if done in (0, 1):
             name = f"{recipe.name}, calibration {recipe.calibration.name}"
@@ -319,7 +297,7 @@ class Job:
         readable = set(map(id, used))
         kept = [[one for one in folder if id(one) in readable] for folder in self.images.folders]
         self.images.folders = [folder for folder in kept if folder]
-        calibration_file.save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
+        files.save_calibrations(self.path, ann.sha256, ann.imgsz, (), statistics)
         self.say(f"statistics of {len(used)} images: saved to {self.path}{instead}")
         return statistics
 

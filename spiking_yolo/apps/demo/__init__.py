@@ -150,6 +150,7 @@ def write(options: DemoOptions) -> int:
             or the runtime is missing.
     """
     require("onnx", "onnx")
+    from spiking_yolo.draw.page import joined
     from spiking_yolo.onnx.model import spiking_model
 
     folder = options.output
@@ -157,9 +158,8 @@ def write(options: DemoOptions) -> int:
         raise UserError(f"--output {folder} is a file: give a new folder")
     others = sorted(path.name for path in folder.glob("*") if path.name not in NAMES)
     if others:
-        raise UserError(
-            f"--output {folder} holds {others[0]}, which is not of a demo: give a new folder"
-        )
+        problem = f"--output {folder} holds {others[0]}, which is not of a demo"
+        raise UserError(f"{problem}: give a new folder")
     converted = load(options)
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
@@ -169,9 +169,9 @@ def write(options: DemoOptions) -> int:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     files |= {
         "index.html": _page(converted, metadata, options.conf).encode(),
-        "page.css": _joined(STYLE).encode(),
-        "page.js": _joined(PROGRAM).encode(),
-        "network.js": _joined((HTML / "network.js",)).encode(),
+        "page.css": joined(STYLE).encode(),
+        "page.js": joined(PROGRAM).encode(),
+        "network.js": joined([HTML / "network.js"]).encode(),
         "network.onnx": model.SerializeToString(),
         "clip.mp4": sample_clip().read_bytes(),
     }
@@ -183,7 +183,7 @@ def write(options: DemoOptions) -> int:
 
 def _page(converted: "Converted", metadata: dict[str, str], conf: float) -> str:
     from spiking_yolo.apps.page import facts
-    from spiking_yolo.draw.page import embedded, legend
+    from spiking_yolo.draw.page import embedded, filled, legend
 
     spec = converted.spec
     data: dict[str, Any] = {
@@ -197,13 +197,6 @@ def _page(converted: "Converted", metadata: dict[str, str], conf: float) -> str:
         "states": json.loads(metadata["states"]),
         "runtime": f"{PACKAGE} {VERSION}",
     }
-    text = _joined((HTML / "index.html",))
     title = f"{Path(data['network']).stem} as a spiking network"
     parts = {"policy": POLICY, "title": html.escape(title), "data": embedded(data)}
-    for name, part in parts.items():
-        text = text.replace("{{" + name + "}}", part)
-    return text
-
-
-def _joined(parts: Any) -> str:
-    return "\n".join(part.read_text(encoding="utf-8") for part in parts)
+    return filled(HTML / "index.html", parts)

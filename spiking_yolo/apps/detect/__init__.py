@@ -85,15 +85,14 @@ def main(options: DetectOptions) -> int:
     was done so far. Exit status: 1 if some inputs failed, 2 if all did or the call is wrong.
     """
     from spiking_yolo.apps.console import Bars
-    from spiking_yolo.apps.detect.figures import figure_sinks
-    from spiking_yolo.apps.detect.run import Console, DetectRun, file_sinks
+    from spiking_yolo.apps.detect.run import DetectRun, sinks_of
     from spiking_yolo.apps.page import PhotographsPage, VideoPage
     from spiking_yolo.io.files import run_directory
 
     run = DetectRun(options)
     folder = run_directory(options.project, options.name)
     bars = Bars()
-    sinks = [*file_sinks(run, folder), Console(run), *figure_sinks(run, folder)]
+    sinks = sinks_of(run, folder)
     if options.page:
         page = VideoPage if run.has_video else PhotographsPage
         sinks.append(page(options.page, run))

@@ -26,9 +26,10 @@ from spiking_yolo.data.sources import expand, is_stream, is_webcam
 from spiking_yolo.data.video import VideoWriter, open_video, previewed
 from spiking_yolo.decode.boxes import listed, times
 from spiking_yolo.decode.selection import class_ids
-from spiking_yolo.decode.tracking import NO_TRACK, tracking_library
+from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw.boxes import titled
-from spiking_yolo.errors import UserError, notice
+from spiking_yolo.draw.figure import chosen_layers, draw_timeline, pixels, save_figure
+from spiking_yolo.errors import UserError, notice, require
 from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import Progress, atomic_write, silent
 from spiking_yolo.io.text import file_name, write_json
@@ -101,7 +102,7 @@ class DetectRun:
         if (options.track or options.lossless) and not self.has_video:
             notice("photographs have no tracks, nor a frame before: --track, --lossless do nothing")
         elif options.track:
-            tracking_library()
+            require("trackers", "track")
         video = self.has_video and not options.lossless
         converted = load(options, previewed(self.sources, FEW), video=video)
         recipe = converted.recipe
@@ -202,8 +203,12 @@ class DetectRun:
         return name
 
 
-def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
-    """The sinks that write what the options of the run ask for, apart from a page."""
+def sinks_of(run: DetectRun, folder: Path) -> list[Sink]:
+    """The sinks that write what the options of the run ask for, apart from a page.
+
+    Raises:
+        UserError: The network has no layer of a name that --overlay gives.
+    """
     options = run.options
     sinks: list[Sink] = [Pictures(folder, options.ann)]
     if options.save_txt or options.save_conf:
@@ -212,16 +217,40 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
         sinks.append(Json(folder, options.steps))
     if options.track:
         sinks.append(MotFiles(folder, every_class=bool(options.classes)))
+    sinks.append(Console(run))
+    if options.overlay is not None:
+        layers = [node.name for node in run.detector.converted.graph.activations]
+        chosen = tuple(chosen_layers(options.overlay, layers)) if options.overlay else ()
+        sinks.append(Overlays(folder, options.figures, chosen))
+    if options.timeline:
+        sinks.append(Timelines(folder, options.figures))
     return sinks
 
 
 @dataclass
-class Pictures(Sink):
-    """IMAGE.jpg and VIDEO.mp4 with boxes; with the ANN's on the left if `ann` says so."""
+class VideoSink(Sink):
+    """Writes a video, which begins with its first frame."""
 
     folder: Path
+    _writer: VideoWriter | None = field(default=None, init=False)
+
+    def write(self, name: str, fps: float, picture: np.ndarray) -> None:
+        """Append a frame to the video of this name."""
+        if self._writer is None:
+            self._writer = VideoWriter(self.folder / f"{name}.mp4", fps)
+        self._writer.write(picture)
+
+    def end_video(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+@dataclass
+class Pictures(VideoSink):
+    """IMAGE.jpg and VIDEO.mp4 with boxes; with the ANN's on the left if `ann` says so."""
+
     ann: bool
-    _writer: VideoWriter | None = None
 
     def annotated(self, result: Result) -> np.ndarray:
         """The picture with its boxes."""
@@ -240,14 +269,64 @@ class Pictures(Sink):
             picture.save(temporary, quality=95)
 
     def frame(self, source: Source, result: Result) -> None:
+        self.write(source.name, source.fps, self.annotated(result))
+
+
+@dataclass
+class Overlays(VideoSink):
+    """IMAGE-overlay.SUFFIX, or VIDEO-overlay.mp4, whose scale is that of the first frame: it sends
+    everything, and the later ones what changes.
+    """
+
+    suffix: str
+    layers: tuple[str, ...]
+    _tops: dict[str, float] = field(default_factory=dict)
+
+    def image(self, source: Source, result: Result) -> None:
+        path = self.folder / f"{source.name}-overlay.{self.suffix}"
+        save_figure(result.overlay(self.layers), path)
+
+    def frame(self, source: Source, result: Result) -> None:
         if self._writer is None:
-            self._writer = VideoWriter(self.folder / f"{source.name}.mp4", source.fps)
-        self._writer.write(self.annotated(result))
+            rates = result.last.rates
+            self._tops = {layer: float(rate.max()) for layer, rate in rates.items()}
+        picture = pixels(result.overlay(self.layers, self._tops))
+        self.write(f"{source.name}-overlay", source.fps, picture)
+
+
+@dataclass
+class Timelines(Sink):
+    """NAME-timeline.SUFFIX: over the timesteps of an image, or over the frames of a video."""
+
+    folder: Path
+    suffix: str
+    _frames: list[int] = field(default_factory=list)
+    _spikes: list[dict[str, float]] = field(default_factory=list)
+    _last: tuple[str, Result] | None = None
+
+    def image(self, source: Source, result: Result) -> None:
+        save_figure(result.timeline(), self._path(source.name))
+
+    def frame(self, source: Source, result: Result) -> None:
+        self._frames.append(result.frame or 0)
+        self._spikes.append(result.spikes_by_layer)
+        self._last = source.name, result
 
     def end_video(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        if self._last is None:
+            return
+        name, result = self._last
+        frames, layers = self._frames, list(self._spikes[0])
+        # A frame ends where the next one begins.
+        every = frames[1] - frames[0] if len(frames) > 1 else 1
+        ends = [*frames, frames[-1] + every]
+        spikes = np.array([[one[layer] for one in self._spikes] for layer in layers])
+        title = f"{name}: {result.method}, T = {result.T}"
+        save_figure(draw_timeline(spikes, ends, layers, "frame", title), self._path(name))
+        self._frames, self._spikes, self._last = [], [], None
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}-timeline.{self.suffix}"
 
 
 @dataclass

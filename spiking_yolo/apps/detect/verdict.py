@@ -11,19 +11,13 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections, same_objects
 from spiking_yolo.evaluate.alternatives import Alternative, alternatives
-from spiking_yolo.metrics.energy import (
-    BY_KEY,
-    COST_MODELS,
-    EVERY_COST_MODEL,
-    LOIHI,
-    SRAM,
-    NetworkSize,
-    Work,
-)
+from spiking_yolo.metrics import energy
 from spiking_yolo.result import Result
 
 # Share of the ANN's boxes above which a network that misses them is not calibrated for the use.
 MANY = 0.15
+# The boxes of each frame of a video.
+Frames = Sequence[Detections]
 
 
 @dataclass
@@ -40,7 +34,7 @@ class Totals:
     """
 
     names: tuple[str, ...] = ()
-    spent: list[tuple[Work, NetworkSize]] = field(default_factory=list)
+    spent: list[tuple[energy.Work, energy.NetworkSize]] = field(default_factory=list)
     seconds: list[tuple[float, float]] = field(default_factory=list)
     found: list[Detections] = field(default_factory=list)
     expected: list[Detections] = field(default_factory=list)
@@ -60,7 +54,8 @@ class Totals:
 
     def of_photographs(self) -> str:
         """Energy and boxes of a photograph."""
-        return f"{energy('a photograph', self.spent)}; {self._of_boxes()}".removesuffix("; ")
+        spent = energy_sentence("a photograph", self.spent)
+        return f"{spent}; {self._of_boxes()}".removesuffix("; ")
 
     def of_video(self, fps: float) -> list[str]:
         """Time, boxes and energy of a video without its first frame: a few lines.
@@ -68,7 +63,7 @@ class Totals:
         fps: Frames per second.
         """
         what = "a later frame" if self.spent[1:] else "the only frame"
-        spent = energy(what, self.spent[1:] or self.spent)
+        spent = energy_sentence(what, self.spent[1:] or self.spent)
         if not self.seconds:
             return [f"{spent}; {self._of_boxes()}".removesuffix("; ")]
         own, ann = np.mean(self.seconds[1:] or self.seconds, axis=0)
@@ -100,9 +95,7 @@ class Totals:
         return text
 
 
-def difference(
-    expected: Sequence[Detections], found: Sequence[Detections]
-) -> tuple[Counter[int], int]:
+def difference(expected: Frames, found: Frames) -> tuple[Counter[int], int]:
     """The classes of the ANN's boxes that are missed, and how many boxes the ANN does not have.
 
     Args:
@@ -117,9 +110,7 @@ def difference(
     return missed, added
 
 
-def beside(
-    expected: Sequence[Detections], found: Sequence[Detections], share: float, fps: float
-) -> str:
+def beside(expected: Frames, found: Frames, share: float, fps: float) -> str:
     """The best of what else saves work on a video, in a sentence.
 
     That is the fastest which differs in no more boxes than the spiking network and takes no more
@@ -153,7 +144,7 @@ def beside(
     return min(as_fast, key=lambda one: one[:2])[2]
 
 
-def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
+def energy_sentence(what: str, spent: Sequence[tuple[energy.Work, energy.NetworkSize]]) -> str:
     """Less energy than the ANN or not, by models and what they charge, in a sentence.
 
     Args:
@@ -163,17 +154,17 @@ def energy(what: str, spent: Sequence[tuple[Work, NetworkSize]]) -> str:
     width = max(work.potential_bytes for work, _ in spent)
     works = [(replace(work, potential_bytes=width), size) for work, size in spent]
     own, ann = dict[str, float](), dict[str, float]()
-    for model in EVERY_COST_MODEL:
+    for model in energy.EVERY_COST_MODEL:
         own[model.key] = float(np.mean([model.snn(*one) for one in works]))
         ann[model.key] = float(np.mean([model.ann(size) for _, size in works]))
-    shares = {model.key: own[model.key] / ann[model.key] for model in COST_MODELS}
+    shares = {model.key: own[model.key] / ann[model.key] for model in energy.COST_MODELS}
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    less = sum(share < 1 for share in shares.values())
+    less, sram = sum(share < 1 for share in shares.values()), energy.SRAM
     text = f"{what} takes less energy than the ANN in {less} of {len(shares)} cost models: from"
-    text += f" {times(shares[least])} ({BY_KEY[least].meaning}) to {times(shares[most])}"
-    text += f" ({BY_KEY[most].meaning}), {times(shares[SRAM.key])} with {SRAM.meaning} and"
+    text += f" {times(shares[least])} ({energy.BY_KEY[least].meaning}) to {times(shares[most])}"
+    text += f" ({energy.BY_KEY[most].meaning}), {times(shares[sram.key])} with {sram.meaning} and"
     text += f" potentials of {8 * width} bits; Loihi's coefficients give"
-    return f"{text} {own[LOIHI.key] / ann[SRAM.key]:.3g} times that ANN's"
+    return f"{text} {own[energy.LOIHI.key] / ann[sram.key]:.3g} times that ANN's"
 
 
 def times(share: float) -> str:

@@ -107,7 +107,8 @@ def write_onnx(options: ExportOptions) -> str:
         model = ann_model(ann.graph, ann.spec, boxes=boxes)
         what = "the original network"
     else:
-        converted = load(options)
+        # As of a stream, which takes a calibration for video where there is one.
+        converted = load(options, video=options.stateful)
         model = spiking_model(
             converted, stateful=options.stateful, boxes=boxes, counts=options.counts
         )

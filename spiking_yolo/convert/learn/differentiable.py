@@ -25,16 +25,10 @@ from spiking_yolo.graph.rewrites import distribute_sums, pool_before_neuron
 from spiking_yolo.integer.parameters import BITS, tied
 from spiking_yolo.io.text import Size
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.recipe import Recipe
-from spiking_yolo.spikes import operations
+from spiking_yolo.recipe import Neuron, Recipe
+from spiking_yolo.spikes import layout, operations
 from spiking_yolo.spikes.counting import count_digits
-from spiking_yolo.spikes.layout import (
-    NeuronParameters,
-    Tensors,
-    channels_last,
-    per_channel,
-    rounded_weights,
-)
+from spiking_yolo.spikes.layout import NeuronParameters, Tensors
 
 # Node that sends events -> what it has sent so far, in thetas.
 Sent = dict[str, Tensor]
@@ -48,9 +42,8 @@ class CompleteNetwork:
     Args:
         graph: The ANN.
         imgsz: Size of the input.
-        slack: The recipe's neuron.slack.
+        neuron: The recipe's, with its slack, and its dead zone for later frames of a video.
         least: The smallest theta of each activation, [C].
-        dead_zone: The recipe's neuron.dead_zone, for later frames of a video.
 
     Attributes:
         graph: The network as it is simulated, with max pooling before the neurons.
@@ -61,17 +54,9 @@ class CompleteNetwork:
         watch: Called with the name of a layer of neurons, its pre-activations and its values.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        imgsz: Size,
-        slack: float = 0.0,
-        least: Tensors | None = None,
-        dead_zone: float = 0.0,
-    ):
+    def __init__(self, graph: Graph, imgsz: Size, neuron: Neuron, least: Tensors | None = None):
         self.graph = pool_before_neuron(graph)
-        self.slack = slack
-        self.dead_zone = dead_zone
+        self.neuron = neuron
         self.watch: Callable[[str, Tensor, Tensor], None] | None = None
         self.least = least or {}
         self._sizes = sizes = shapes(self.graph, *imgsz)
@@ -100,7 +85,7 @@ class CompleteNetwork:
         """The network as it is computed, with weights of 8 bits."""
         graph = distribute_sums(self.graph, self._sizes)
         thetas = {name: values[name]["theta"] for name in self.sites}
-        return replace(graph, tensors=rounded_weights(graph, thetas, BITS))
+        return replace(graph, tensors=layout.rounded_weights(graph, thetas, BITS))
 
     def __call__(self, x: Tensor, values: NeuronParameters, sent: Sent | None = None) -> Answer:
         """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
@@ -114,15 +99,10 @@ class CompleteNetwork:
                 first. None for images.
         """
         values = tied(self.graph, values)
-        return self._computed(self._rounded(values), x, values, sent)
+        return self._computed(self._rounded(values), x, values, sent, counted=True)
 
     def _computed(
-        self,
-        graph: Graph,
-        x: Tensor,
-        values: NeuronParameters,
-        sent: Sent | None,
-        counted: bool = True,
+        self, graph: Graph, x: Tensor, values: NeuronParameters, sent: Sent | None, counted: bool
     ) -> Answer:
         """Compute a call from rounded weights and tied values. counted: Whether operations are
         counted.
@@ -134,11 +114,11 @@ class CompleteNetwork:
             name = node.name
             inputs = [results[source] for source in node.inputs]
             if node.op == "input":
-                inputs = [channels_last(x)]
+                inputs = [layout.channels_last(x)]
             if node.op == "activation":
                 own, z = values[name], inputs[0].to(x.dtype)
                 costs, sent_before = self.costs[name] if counted else None, before.get(name)
-                how = node.phi, costs, self.slack, sent_before, self.dead_zone
+                how = node.phi, costs, self.neuron.slack, sent_before, self.neuron.dead_zone
                 value, cost = fire_with_gradients(z, own, *how)
                 spent = spent + cost
                 if self.watch is not None:
@@ -163,7 +143,7 @@ class CompleteNetwork:
             bias = values.get(name, {}).get("bias")
             # The bias of neurons is part of their current.
             if bias is not None and name not in self.sites:
-                output = output + per_channel(bias, output)
+                output = output + layout.per_channel(bias, output)
             outputs.append(output)
         return outputs, spent
 
@@ -182,21 +162,20 @@ class VideoNetwork(CompleteNetwork):
         with torch.no_grad():
             for frame in x[:, :-1].unbind(1):
                 self._computed(graph, frame, values, sent, counted=False)
-        return self._computed(graph, x[:, -1], values, sent)
+        return self._computed(graph, x[:, -1], values, sent, counted=True)
 
 
 def network_of(graph: Graph, spec: Spec, recipe: Recipe, least: Tensors) -> CompleteNetwork:
     """The network that a recipe trains, on clips if it has more than one frame."""
     kind = VideoNetwork if recipe.calibration.frames > 1 else CompleteNetwork
-    size, neuron = (spec.height, spec.width), recipe.neuron
-    return kind(graph, size, neuron.slack, least, neuron.dead_zone)
+    return kind(graph, (spec.height, spec.width), recipe.neuron, least)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """Count the thetas in a value [N, C, ...], beyond the resting value."""
-    n = value / per_channel(parameters["theta"], value)
+    n = value / layout.per_channel(parameters["theta"], value)
     if "rest" in parameters:
-        n = n - per_channel(parameters["rest"], value)
+        n = n - layout.per_channel(parameters["rest"], value)
     return n
 
 
@@ -289,20 +268,19 @@ def sensitivity(
         activations[node.name] = after.requires_grad_()
 
     for number, x in enumerate(images, 1):
-        parts = measure(forward(graph, channels_last(x), tap))
+        parts = measure(forward(graph, layout.channels_last(x), tap))
         for k in range(PROBES):
             products: list[Tensor] = []
             for y in parts:
                 noise = torch.randn(y.shape, generator=generator).to(y)
                 products.append((y * noise).sum())
-            gradients = torch.autograd.grad(
-                torch.stack(products).sum(), list(activations.values()), retain_graph=k < PROBES - 1
-            )
+            total, taps = torch.stack(products).sum(), list(activations.values())
+            gradients = torch.autograd.grad(total, taps, retain_graph=k < PROBES - 1)
             for name, gradient in zip(activations, gradients, strict=True):
                 # The gradient of a box whose exponential overflows is not known and counts as 0.
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-                total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
-                sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
+                squares = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
+                sums[name] = sums.get(name, 0) + squares / gradient[0, 0].numel()
         progress("sensitivity", number, len(images))
     count = PROBES * sum(map(len, images))
     return {name: (value / count).float() for name, value in sums.items()}

@@ -248,9 +248,3 @@ def take_statistics(
     size = (spec.height, spec.width)
     images = ImageList.of([picture.identity for picture in used])
     return Statistics(histograms, weights_sha256, size, images), used, skipped
-
-
-def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
-    """Batches of images as the ANN takes them, [N, C, H, W], of spec.images_at_once."""
-    images = [preprocess(read_image(picture.source), spec)[0] for picture in pictures]
-    return spec.normalised(torch.stack(images)).split(spec.images_at_once)

@@ -177,9 +177,7 @@ IDENTITIES = {"Identity", "Dropout", "Cast"}
 MOVES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Gather"}
 
 
-def load_onnx(
-    path: Path, names: str | Path | None = None, imgsz: Size | None = None
-) -> tuple[Graph, Spec]:
+def load_onnx(path: Path, names: str | Path | None, imgsz: Size | None) -> tuple[Graph, Spec]:
     """Graph and Spec of a detector in an ONNX file, of which nothing is run.
 
     Args:

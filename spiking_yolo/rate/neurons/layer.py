@@ -5,7 +5,7 @@ what one is worth.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import KINDS, Kind, Recipe
 from spiking_yolo.spikes.counting import Counts, Tally
-from spiking_yolo.spikes.layout import collapse_equal, empty, per_channel
+from spiking_yolo.spikes.layout import Tensors, collapse_equal, empty, per_channel
 from spiking_yolo.spikes.plan import LayerPlan
 
 
@@ -79,12 +79,7 @@ class NeuronLayer(ABC):
     tally: Tally
 
     def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        recipe: Recipe,
-        phi: Activation,
-        plan: LayerPlan = LayerPlan(),
-        sign: int = 1,
+        self, parameters: Tensors, recipe: Recipe, phi: Activation, plan: LayerPlan, sign: int = 1
     ):
         self.parameters = parameters
         self.theta, self.initial = parameters["theta"], parameters["initial"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spiking_yolo.apps.detect import verdict
-from spiking_yolo.apps.detect.verdict import Totals, beside, energy
+from spiking_yolo.apps.detect.verdict import Totals, beside, energy_sentence
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.energy import NetworkSize, Work
 
@@ -82,15 +82,15 @@ def test_the_lines_of_a_video():
     assert other.startswith("better without spikes: the ANN on 1 frame in 6 with boxes held")
     two, _, _ = totals([NOTHING, NOTHING, *STILL[2:]], *[(later, size)] * 12).of_video(25.0)
     assert "(17 %: 2 of 12 x dog); another --calibration" in two
-    assert energies == energy("a later frame", [(later, size)])
+    assert energies == energy_sentence("a later frame", [(later, size)])
     uncompared = Totals(("dog",), [(first, size)], boxes=3)
-    assert uncompared.of_video(25.0) == [energy("the only frame", [(first, size)])]
+    assert uncompared.of_video(25.0) == [energy_sentence("the only frame", [(first, size)])]
 
 
 def test_the_models_by_hand():
     """pJ of 1 G MACs beside 0.1 G operations, with the widest potentials: 24 bits."""
     size, work = NetworkSize(1e9), Work(1, 1e8, potential_bytes=2)
-    said = energy("a photograph", [(work, size), (Work(1, 1e8, potential_bytes=3), size)])
+    said = energy_sentence("a photograph", [(work, size), (Work(1, 1e8, potential_bytes=3), size)])
     # 0.09 of 4.6 mJ; 0.8825 of 0.3, of 2.8; Loihi: 2.4 of 2.8.
     assert said == (
         "a photograph takes less energy than the ANN in 5 of 6 cost models: from 0.02 of it"
@@ -103,5 +103,5 @@ def test_the_models_by_hand():
 def test_photographs_are_all_counted():
     size = NetworkSize(1e9)
     said = Totals((), [(Work(1, 0), size), (Work(1, 2e8), size)]).of_photographs()
-    mean = energy("a photograph", [(Work(1, 1e8), size)])
+    mean = energy_sentence("a photograph", [(Work(1, 1e8), size)])
     assert said == f"{mean}; it finds no box: compare with --ann"

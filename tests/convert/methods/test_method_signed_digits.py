@@ -59,7 +59,7 @@ def test_what_is_trained_is_what_runs(cls: Any):
     noise = images(10, seed=6).reshape(5, 2, 3, 8, 8).cumsum(0)
     frames = ((images(2, seed=5) + 0.3 * noise).clamp(0, 1) * 255).round() / 255
     stream = Stream(network.network())
-    function = VideoNetwork(network.graph, (8, 8), DIGITS.neuron.slack, None, 0.8)
+    function = VideoNetwork(network.graph, (8, 8), replace(DIGITS.neuron, dead_zone=0.8))
     later = 0.0
     for k, frame in enumerate(frames):
         run = stream(frame)
