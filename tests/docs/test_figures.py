@@ -312,3 +312,12 @@ def test_times_of_the_engine():
     ):
         ratios = [load(f"performance/{file}-{n}")[part][case]["ratio"] for n in (1, 2)]
         assert f"| {label} | {ratios[0]:.2f} | {ratios[1]:.2f} |" in page
+    for label, part, case in (
+        ("a photograph", "one_step", "signed-digits-video"),
+        ("later frames, lossless", "video", "lossless"),
+        ("later frames", "video", "default"),
+        ("a camera that sees no change", "video", "still camera"),
+    ):
+        files = [f"performance/yolo{n}n-{how}" for n in (11, 26) for how in ("1", "2", "int8-1")]
+        cells = [f"{load(file)[part][case]['ratio']:.2f}" for file in files]
+        assert f"| {label} | {' | '.join(cells)} |" in page
