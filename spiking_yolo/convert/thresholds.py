@@ -34,9 +34,9 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
         phi = node.phi
         for what in ("slope", "cap", "silu", "mish"):
             if getattr(phi, what) and what not in kind.follows:
-                activation = "leaky ReLU" if what == "slope" else f"activation with a {what}"
+                own = "slope (leaky ReLU)" if what == "slope" else what
                 raise UserError(
-                    f"node {node.name!r} is a {activation}, which neurons of the kind"
+                    f"node {node.name!r} has a {own}, which neurons of the kind"
                     f" {recipe.neuron.kind} do not compute: use --method {DEFAULT}, a network with"
                     f" ReLU such as yolov1-voc, or train with it (Ultralytics: model={YAML})"
                 )

@@ -129,17 +129,23 @@ class Snapshot:
             t=t,
             outputs=outputs,
             spikes=own,
-            sent=Counts(*sums[kinds["activation"]].sum(0)),
+            sent=_total(sums, kinds["activation"]),
             operations=Counts.unstacked(total[:, 1]),
             updates=updates.clone(),
             active_steps=active_steps.clone(),
-            pooled=Counts(*sums[kinds["max_pool"]].sum(0)),
-            encoded=Counts(*sums[kinds["input"]].sum(0)),
+            pooled=_total(sums, kinds["max_pool"]),
+            encoded=_total(sums, kinds["input"]),
             maps=spike_maps,
             sent_by_layer=by_sender,
             products=Counts.unstacked(total[:, 2]) if costs.attention else {},
             operations_by_layer=partial(operations_by_layer, graph, counts, costs.shapes, first),
         )
+
+
+def _total(sums: Tensor, senders: Iterable[int]) -> Counts:
+    """Add up the counts of some senders, of [senders, 3, N]."""
+    chosen = [sums[k] for k in senders]
+    return Counts(*torch.stack([torch.zeros_like(sums[0]), *chosen]).sum(0))
 
 
 @dataclass(frozen=True)
