@@ -5,7 +5,7 @@ MOTA (Bernardin and Stiefelhagen 2008) counts misses, false boxes and changes of
 geometric mean of how well people are detected and how well their boxes are associated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -110,7 +110,9 @@ def _matched(objects: Sequence[Marks], detections: Videos, classes: Sequence[int
     return CocoResampled(gt, rows)
 
 
-def track_frames(frames: Sequence[Detections], fps: float, cuts: set[int]) -> list[Detections]:
+def track_frames(
+    frames: Sequence[Detections], fps: float, cuts: Collection[int] = ()
+) -> list[Detections]:
     """The boxes of each frame of a video that lie in a track, with their ids.
 
     Args:
@@ -146,7 +148,7 @@ def track_scores(
         UserError: The extra "track" is not installed.
 
     Example:
-        >>> track_scores([track_frames(boxes, 25, set())], [read_mot("gt.txt")])["IDF1"]
+        >>> track_scores([track_frames(boxes, fps=25)], [read_mot("gt.txt")])["IDF1"]
     """
     library: Any = require("trackers.eval", "track")
     measures: tuple[tuple[Callable[..., Any], Callable[..., Any]], ...] = (
