@@ -65,6 +65,8 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
     """Smallest confidence."""
     max_det: Annotated[int, at_least(1), BOXES] = 100
     """Boxes per image."""
+    figures: Annotated[Literal["png", "pdf", "svg"], OUTPUT] = "png"
+    """Format of the plots of accuracy; those of a video's baselines are SVG."""
     project: Annotated[Path, OUTPUT] = Path("runs/eval")
     """Folder of all runs."""
     resume: Annotated[Path | None, OUTPUT] = None
@@ -168,5 +170,5 @@ def main(options: EvalOptions = EvalOptions()) -> None:
             raise
     if table is not None:
         print(f"{table.text()}\n")
-        table.save(folder)
+        table.save(folder, options.figures)
         print(f"results saved to {folder}")

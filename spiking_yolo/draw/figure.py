@@ -111,7 +111,11 @@ def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = 
         )
         if band:
             low, high = band
-            axes.fill_between(x, low, high, color=colours[name], alpha=0.18, linewidth=0)
+            look: Any = {"color": colours[name], "alpha": 0.18}
+            axes.fill_between(x, low, high, linewidth=0, **look)
+            if len(x) == 1:
+                # A band of one point has no width.
+                axes.vlines(x, low, high, linewidth=4, **look)
     every_x = np.concatenate([x for x, *_ in series.values()])
     if not (every_x % 1).any():
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))

@@ -284,10 +284,10 @@ class Table:
                 content["videos"].append({"video": row.data, **row.flat()})
         return finite(content)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, suffix: str = "png") -> None:
         """Write results.json and neurobench.json for each method, in folders of their names if
         there are several, and results.csv, the whole table; then what a full disk may lack: plots,
-        and `files`.
+        and `files`. suffix: Format of the plots of accuracy, png, pdf or svg.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
@@ -302,14 +302,14 @@ class Table:
                 line |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
             lines.append(line)
         write_csv(folder / "results.csv", lines, list(dict.fromkeys(chain(*lines[::-1]))))
-        self._plot(folder)
+        self._plot(folder, suffix)
         for path, content in self.files.items():
             if rows := content():
                 write_json(folder / path, rows)
 
-    def _plot(self, folder: Path) -> None:
-        """Write accuracy-T.png and accuracy-operations.png, a curve per method, no plot of dots; of
-        videos with baselines frontier-ms.svg and frontier-mJ.svg.
+    def _plot(self, folder: Path, suffix: str) -> None:
+        """Write accuracy-T and accuracy-operations, a curve per method, no plot of dots; of videos
+        with baselines frontier-ms.svg and frontier-mJ.svg.
         """
         if any(row.method.startswith(f"{ANN_8_BIT},") for row in self.total):
             self._draw_frontier(folder / "frontier-ms.svg", "ms", "ms per frame on this machine")
@@ -331,12 +331,12 @@ class Table:
                 over_operations[method] = tuple(zip(*points, strict=True))
         colours = colours_of(over_time)
         for name, label, curves in (
-            ("accuracy-T.png", "timesteps T", over_time),
-            ("accuracy-operations.png", "signed digits per MAC of the ANN", over_operations),
+            ("accuracy-T", "timesteps T", over_time),
+            ("accuracy-operations", "signed digits per MAC of the ANN", over_operations),
         ):
             if math.isnan(reference) or all(len(set(x)) < 2 for x, *_ in curves.values()):
                 continue
-            with plot(folder / name, label, f"{figure} (%)") as axes:
+            with plot(folder / f"{name}.{suffix}", label, f"{figure} (%)") as axes:
                 draw_curves(axes, curves, colours)
                 draw_reference(axes, ANN, 100 * reference)
                 least_height(axes, SPAN)

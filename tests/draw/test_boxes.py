@@ -102,15 +102,19 @@ def test_curves_bands_and_references(tmp_path, saved):
     t, y = [8, 16, 32], [1, 2, 3]
     with plot(tmp_path / "a.png", "T", "mAP") as axes:
         draw_curves(axes, {"a": (t, y, [0, 1, 2], [2, 3, 4]), "b": (t, np.array(y) + 1.0)})
+        draw_curves(axes, {"dot": ([8], [4], [3.5], [4.5])})
         draw_reference(axes, "ANN", 5.0)
         log_steps(axes)
     curves = {line.get_label(): line for line in axes.lines}
     assert list(curves["b"].get_ydata()) == [2, 3, 4] and set(curves["ANN"].get_ydata()) == {5.0}
     assert curves["a"].get_color() != curves["b"].get_color()
     assert curves["a"].get_marker() != curves["b"].get_marker()
-    assert len(axes.collections) == 1 and axes.get_xscale() == "log"
+    assert axes.get_xscale() == "log"
+    band, _, bar = axes.collections
+    assert len(band.get_paths()[0].vertices) > 4
+    assert bar.get_segments()[0].tolist() == [[8, 3.5], [8, 4.5]]
     legend = saved[0].legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "ANN"]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "dot", "ANN"]
     saved[0].draw_without_rendering()
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 

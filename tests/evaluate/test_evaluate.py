@@ -44,6 +44,7 @@ def done(scene, tmp_path_factory) -> Path:
     weights, data = scene
     project = tmp_path_factory.mktemp("runs")
     call = ("--weights", weights, "--data", data, "--method", "p-norm,dcgs", "--baseline")
+    call += ("--figures", "svg")
     assert run_tool("eval_coco", *call, *QUICK, "--bootstrap", 30, "--project", project) == 0
     return project / "exp"
 
@@ -56,7 +57,7 @@ def test_files_of_a_run(done):
     names = {path.relative_to(done).as_posix() for path in done.rglob("*") if path.is_file()}
     for name in ("results.json", "predictions_ann.json", "predictions_2.json"):
         assert names >= {f"p-norm/{name}", f"dcgs/{name}"}
-    assert names >= {"results.csv", "accuracy-T.png", "accuracy-operations.png"}
+    assert names >= {"results.csv", "accuracy-T.svg", "accuracy-operations.svg"}
     with open(done / "results.csv") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["T"]) for row in rows] == [
