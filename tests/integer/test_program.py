@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from helpers.attention import Attending
 from helpers.networks import TinyLeaky, engine, images, make, spiking
 from helpers.random_networks import random_frames, random_network
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.integer import program
@@ -104,8 +105,14 @@ def test_random_networks(seed: int):
     pytest -n0 -s --hypothesis-profile=many tests/integer/test_program.py -k random_networks
     """
     converted = random_network(seed)
-    # Two threads that wait for each other take long on a busy machine.
-    Both(converted, seed % 8).check(random_frames(converted, seed, len(DEAD_ZONES)), seed)
+    try:
+        # Two threads that wait for each other take long on a busy machine.
+        both = Both(converted, seed % 8)
+    except UserError as error:
+        # A sum of maps that a pooling reads is no network of whole numbers.
+        assert "adds maps of several scales" in str(error)
+        reject()
+    both.check(random_frames(converted, seed, len(DEAD_ZONES)), seed)
 
 
 class Kernels(nn.Module):
