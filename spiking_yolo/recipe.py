@@ -110,13 +110,18 @@ class Kind:
     plain: bool = False
 
 
-_PAIRS: Any = {"follows": ("slope", "cap"), "supports": ("gamma", "initial", "reset", "shift")}
+_RATE = ("gamma", "initial", "reset", "shift")
 _CHANGES: Any = {"signed": True, "differential": True, "follows": ("slope", "cap")}
-_POWERS: Any = {"carries": "power of two", **_CHANGES}
 KINDS: dict[str, Kind] = {
-    "if": Kind("integrate and fire", plain=True, **_PAIRS),
+    "if": Kind("integrate and fire", follows=("slope", "cap"), supports=_RATE, plain=True),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
-    "msat": Kind("as if, with the threshold of MSAT", msat=True, carries="any", **_PAIRS),
+    "msat": Kind(
+        "as if, with the threshold of MSAT",
+        msat=True,
+        follows=("slope", "cap"),
+        supports=_RATE,
+        carries="any",
+    ),
     "sigma-delta": Kind(
         "sends changes of its activation",
         signed=True,
@@ -124,8 +129,12 @@ KINDS: dict[str, Kind] = {
         follows=("slope", "cap", "silu", "mish", "softmax"),
         supports=("gamma", "initial", "digits", "schedule"),
     ),
-    "dcgs": Kind("signed, one of 8 powers of two per step", supports=(), **_POWERS),
-    "few-spikes": Kind("binary digits of a value", events="digits", **_POWERS),
+    "dcgs": Kind(
+        "signed, one of 8 powers of two per step", carries="power of two", supports=(), **_CHANGES
+    ),
+    "few-spikes": Kind(
+        "binary digits of a value", events="digits", carries="power of two", **_CHANGES
+    ),
     "multi-level": Kind("a value as one message", carries="any", **_CHANGES),
 }
 

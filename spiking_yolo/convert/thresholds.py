@@ -182,14 +182,16 @@ def mmse(
     best = torch.full_like(top, float("inf"))
     theta = top.clone()
     for c in _MMSE_GRID:
-        error = _error(moments, c * top, levels, gamma, rounds)
+        error = _quantisation_error(moments, c * top, levels, gamma, rounds)
         better = error < best
         best = torch.where(better, error, best)
         theta = torch.where(better, c * top, theta)
     return theta
 
 
-def _error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
+def _quantisation_error(
+    moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool
+) -> Tensor:
     """Sum of squared quantisation errors, float64 [C].
 
     It is one integral per level, between its decision points.

@@ -14,7 +14,7 @@ from configparser import Error as ConfigError
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -45,7 +45,9 @@ class MotBoxes:
     ignored: np.ndarray
 
     @classmethod
-    def of(cls, xyxy: Any, confidence: Any = 1.0, ids: Any = -1, ignored: Any = False) -> Self:
+    def of(
+        cls, xyxy: object, confidence: object = 1.0, ids: object = -1, ignored: object = False
+    ) -> Self:
         """Boxes from lists, arrays or tensors."""
         corners = np.asarray(xyxy, np.float64).reshape(-1, 4)
 

@@ -148,12 +148,12 @@ def evaluate(
     methods: dict[str, dict[str, Any]] = {}
     files: dict[Path, Callable[[], Any]] = {}
     for name, network in networks.items():
-        model, timed = CostsByShape(network), EightBits(network)
+        model, eight_bits = CostsByShape(network), EightBits(network)
         for title, variant in variants(name, network, scorer).items():
             quantised: dict[int, Forward] = {}
             if statistics is not None:
                 ann = quantised_ann(network.graph, statistics)
-                quantised[8] = timed.beside(ann) if scorer.video else ann
+                quantised[8] = eight_bits.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
             seen = observe_all(title, variant, scorer, settings, setup, quantised)
@@ -169,7 +169,8 @@ def evaluate(
                     rows += table.ann_rows(seen[part], own, model, settings)
                     if quantised and isinstance(own, VideoScorer):
                         every = rows.pop()
-                        rows += alternative_rows(seen[part], own, every, settings, timed.seconds)
+                        seconds = eight_bits.seconds
+                        rows += alternative_rows(seen[part], own, every, settings, seconds)
                 rows += table.step_rows(title, seen[part], own, model, settings)
                 if quantised and own.video and variant.recipe.keeps_frames:
                     rows += without_spikes(rows[-1], seen[part], model)

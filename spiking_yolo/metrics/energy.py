@@ -221,8 +221,16 @@ class ChipCostModel(CostModel):
 # The first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
 # synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
 # al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
-_LOIHI: Any = {"synapse": 24.0, "access": 51.2, "soma": 21.6, "spike": 69.3, "message": 111.0}
-LOIHI = ChipCostModel("loihi", "Loihi", "events, as fitted to a chip", **_LOIHI)
+LOIHI = ChipCostModel(
+    "loihi",
+    "Loihi",
+    "events, as fitted to a chip",
+    synapse=24.0,
+    access=51.2,
+    soma=21.6,
+    spike=69.3,
+    message=111.0,
+)
 
 FP32 = CostModel("fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"])
 # The ANN computes in 8 bits here, and in all models that follow from this one.

@@ -53,19 +53,23 @@ class Both:
         self.start()
 
     def start(self, images: int = 1) -> None:
+        self.maps = False
         self.states: Any = [network.start(images) for network in self.networks]
 
     def step(self, image: Tensor, limit: float | None = None, **options: Any) -> Counted:
         image = self.networks[0].plan.parameters.as_bytes(image)
         for sums in self.states[0]._sums.values():
             sums.limit = sums.limit if limit is None else limit
-        one, other = (state.step(image, maps=True, **options) for state in self.states)
+        # What costs the same everywhere is counted without a map, where none is asked for.
+        self.maps = not self.maps
+        one, other = (state.step(image, maps=self.maps, **options) for state in self.states)
         shown = [counted.shown or () for counted in (one, other)]
         for a, b in ((one.outputs, other.outputs), shown):
             assert len(a) == len(b) and all(map(torch.equal, a, b))
         assert one.widest == other.widest > 0
         sent = [state.sent() for state in self.states]
-        for a, b in ((one.spent, other.spent), (one.maps, other.maps), sent):
+        pairs = [(one.spent, other.spent), sent, *[(one.maps, other.maps)] * self.maps]
+        for a, b in pairs:
             assert a.keys() == b.keys()
             for name in a:
                 assert torch.equal(a[name], b[name]), name
@@ -210,6 +214,15 @@ def test_a_potential_holds_its_sign():
     """16 bits hold 32,767, and the sums of Tiny-YOLOv3 need 24."""
     widths = {100: 1, 127: 1, 128: 2, 32_767: 2, 32_768: 3, 254_590: 3, 2**23: 4}
     assert {widest: potential_bytes(float(widest)) for widest in widths} == widths
+
+
+@pytest.mark.parametrize(("areas", "seed"), [(1, 0), (2, 1), (1, 2)])
+def test_a_softmax_in_c(areas: int, seed: int):
+    """Rows of 16 and of 8 tokens, which fill no whole vectors; a frame that does not change."""
+    converted = small(Attending(areas).eval())
+    both = Both(converted, seed)
+    assert len(both.networks[0].program.softmaxes) == 1
+    both.check(random_frames(converted, seed, len(DEAD_ZONES)), seed)
 
 
 def outputs(network: Any, clip: Sequence[Tensor]) -> list[Tensor]:
