@@ -153,7 +153,7 @@ def test_tracks(detect, weights, clip, entries, capsys):
 
 
 def test_photographs_have_no_tracks(detect, image):
-    with pytest.warns(Notice, match="photographs have no tracks"):
+    with pytest.warns(Notice, match="photographs have no tracks, nor"):
         assert detect(image, "--track") == 0
 
 
