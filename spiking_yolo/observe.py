@@ -483,6 +483,8 @@ class Observer:
 
     def _stack(self, inputs: Sequence[Input]) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
+        if len(inputs) == 1:
+            return inputs[0].x[None].to(like.device)
         # In memory the channels come last.
         return torch.stack([one.x.movedim(0, -1) for one in inputs]).movedim(-1, 1).to(like.device)
 

@@ -1,6 +1,7 @@
 """One detector in several threads: every call gives what it gives alone."""
 
 import copy
+import ctypes
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from helpers.video import walk
 
 from spiking_yolo import Result, SpikingYOLO
 from spiking_yolo.errors import Notice
+from spiking_yolo.integer.library import threads
 
 T = 4
 SETTINGS = {"calibration.kind": "none", "threshold.rule": "percentile"}
@@ -125,3 +127,25 @@ def test_settings_of_the_program_around_it(weights, photos, method, kind):
         torch.set_default_dtype(before)
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.pythonapi, "omp_set_num_threads"), reason="no OpenMP")
+def test_threads_of_one_caller():
+    """`threads` is for its caller alone, and only within its block."""
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(torch.get_num_threads).result()
+        with threads(before + 1):
+            assert torch.get_num_threads() == before + 1
+            assert pool.submit(torch.get_num_threads).result() == other
+        assert torch.get_num_threads() == before
+
+
+def test_a_frame_leaves_the_threads_of_pytorch_alone(weights):
+    """A small network computes with one thread, and PyTorch has its own afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    list(SpikingYOLO(weights).stream(walk(3, seed=3)))
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == 3

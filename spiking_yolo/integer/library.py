@@ -5,6 +5,8 @@ library for each set of instructions.
 import ctypes
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -57,6 +59,24 @@ def library() -> Any:
     functions.values.argtypes = address, address, c_int, address, address
     functions.gradients.argtypes = address, address, c_int, address, address, address, address
     return functions
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """PyTorch computes with so many threads for this caller, and for no other thread.
+
+    Operations on small tensors take many times longer beside a program that uses a core, because
+    they wait for a thread that has none. Where PyTorch has no OpenMP nothing changes.
+    """
+    use, before = getattr(ctypes.pythonapi, "omp_set_num_threads", None), torch.get_num_threads()
+    if use is None:
+        yield
+        return
+    use(count)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 def checksum(folder: Path) -> int:

@@ -727,7 +727,8 @@ INLINE void ask_some(int n, const Program *p, const Neurons *g, const Layer *lay
         before[i] = all(0);
         if (!p->fresh && !p->anew) before[i] = sent_at(old + c);
         /* Lanes beyond the channels hold anything. */
-        *widest = larger(*widest, first_lanes(own, g->out->channels - c));
+        if (c + LANES > g->out->channels) own = first_lanes(own, g->out->channels - c);
+        *widest = larger(*widest, own);
     }
     c -= n * LANES;
     fire(n, layer, r, c, v, before, p->fresh ? 0 : p->due, k);

@@ -18,7 +18,7 @@ from spiking_yolo.graph import Node
 from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
 from spiking_yolo.integer.execute import events, largest, move, widest_read
-from spiking_yolo.integer.library import LANES, ZERO, library
+from spiking_yolo.integer.library import LANES, ZERO, library, threads
 from spiking_yolo.integer.neuron import NeuronLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
@@ -581,22 +581,26 @@ class State:
         # Threads that wait for each other take longer than a small network.
         several = self._program.large and not self._alone
         call.threads = torch.get_num_threads() if several else 1
-        self._prepare(maps)
+        with threads(call.threads):
+            self._prepare(maps)
+            self._run_commands()
+            result = self._counted()
+        self.fresh, self._dead_zone, self._lossless = False, dead_zone, lossless
+        return result
+
+    def _run_commands(self) -> None:
         at = waited = 0
         while True:
             start = time.perf_counter_ns()
-            at = library().run(ctypes.byref(call), at)
+            at = library().run(ctypes.byref(self._call), at)
             waited += time.perf_counter_ns() - start
             if at == len(self._commands):
                 break
             self._outside(*self._commands[at])
             at += 1
         self._alone = max(self._alone - 1, 0)
-        if call.threads > 1 and waited > sum(step.nanoseconds for step in self._steps):
+        if self._call.threads > 1 and waited > sum(step.nanoseconds for step in self._steps):
             self._alone = FRAMES_ALONE
-        result = self._counted()
-        self.fresh, self._dead_zone, self._lossless = False, dead_zone, lossless
-        return result
 
     def _prepare(self, maps: bool) -> None:
         self._values.clear()

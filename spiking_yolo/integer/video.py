@@ -9,6 +9,7 @@ from torch import Tensor
 from spiking_yolo.data.noise import NoiseFilter
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import own_dtypes
+from spiking_yolo.integer.library import threads
 from spiking_yolo.integer.network import IntegerNetwork, Reference
 from spiking_yolo.integer.program import State
 from spiking_yolo.recipe import Recipe
@@ -70,28 +71,30 @@ class Stream:
         """
         if not isinstance(self.network, IntegerNetwork) or not self._recipe.keeps_frames:
             return self.network.run(x, self.T, **options)
-        x, image = self.network.plan.parameters.as_bytes(x), self._image
-        cut = image is not None and (x.shape != image.shape or unlike(x, image))
+        with threads(1):
+            x, image = self.network.plan.parameters.as_bytes(x), self._image
+            cut = image is not None and (x.shape != image.shape or unlike(x, image))
+            # The caller may write to x later.
+            x = x.clone() if cut or self._noise is None else self._noise(x)
         if image is None or cut:
             return replace(self._start(x, options), cut=cut)
-        # The caller may write to x later.
-        self._image = self._noise(x) if self._noise is not None else x.clone()
+        self._image = x
         dead_zone = 0.0 if self.lossless else self._recipe.neuron.dead_zone
         later = {"state": self._state, "dead_zone": dead_zone, "lossless": self.lossless}
-        run = self.network.run(self._image, self.T, **later, **options)
+        run = self.network.run(x, self.T, **later, **options)
         dear = self._operations(run) > self._first and not self.lossless
         return replace(run, fresh=False, cut=dear)
 
     def _start(self, x: Tensor, options: dict[str, Any]) -> Run:
         """A first frame."""
         assert isinstance(self.network, IntegerNetwork)
-        self._image, self._noise = x.clone(), None
+        self._image, self._noise = x, None
         if self._recipe.encoding.denoise and not self.lossless:
-            self._noise = NoiseFilter(self._image)
+            self._noise = NoiseFilter(x)
         if self._state is None or self._state.images != len(x):
             self._state = self.network.start(len(x))
         self._state.restart()
-        run = self.network.run(self._image, self.T, state=self._state, **options)
+        run = self.network.run(x, self.T, state=self._state, **options)
         self._first = self._operations(run)
         return run
 
