@@ -13,8 +13,8 @@ kernel, batch and number of threads.
       +-> execute.py    the reference: the plan in PyTorch, everywhere, on any device
       |                 (convolution.py: exact sums; ONNX files are exported from here)
       |
-      +-> program.py    the plan in C: packing.py orders the weights, a `State` has one video's
-            |           maps, sums and events
+      +-> program.py    the plan in C: packing.py orders the weights, memory.py lays out maps, sums
+            |           and events, and state.py runs frame after frame of a video
             v
           program.c     image -> [lists of events ->] sums -> neurons | pooling -> ...
                         events      sums += weight * delta, where few of the inputs changed

@@ -13,7 +13,8 @@ from spiking_yolo.graph import Graph, own_dtypes
 from spiking_yolo.integer.execute import Frame, events, execute, widest_sum
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.plan import Neurons, compile
-from spiking_yolo.integer.program import Counted, Program, State
+from spiking_yolo.integer.program import Program
+from spiking_yolo.integer.state import Counted, State
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters

@@ -11,7 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import own_dtypes
 from spiking_yolo.integer.library import threads
 from spiking_yolo.integer.network import IntegerNetwork, Reference
-from spiking_yolo.integer.program import State
+from spiking_yolo.integer.state import State
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.readout import Network, Run
 

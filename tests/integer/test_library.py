@@ -8,7 +8,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.integer import library as module
 from spiking_yolo.integer.library import LEVELS, library, usable_levels
 from spiking_yolo.integer.network import Reference
-from spiking_yolo.integer.program import State
+from spiking_yolo.integer.state import State
 
 
 @pytest.mark.parametrize("vnni", [True, False])

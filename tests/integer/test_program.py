@@ -23,11 +23,11 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.integer import program
+from spiking_yolo.integer import memory, program, state
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.network import potential_bytes
 from spiking_yolo.integer.plan import Convolution
-from spiking_yolo.integer.program import Counted
+from spiking_yolo.integer.state import Counted
 from spiking_yolo.integer.video import Stream
 
 pytestmark = pytest.mark.skipif(library() is None, reason="not built")
@@ -44,7 +44,7 @@ class Both:
     """A network in C and by the reference, step by step: the same to the bit."""
 
     def __init__(self, converted: Converted, way: int = 0):
-        number, program.MANY_WEIGHTS, exact_int8 = WAYS[way % len(WAYS)]
+        number, memory.MANY_WEIGHTS, exact_int8 = WAYS[way % len(WAYS)]
         program.has_exact_int8 = lambda: exact_int8
         torch.set_num_threads(number)
         self.networks = [engine(converted, fast) for fast in (True, False)]
@@ -58,16 +58,16 @@ class Both:
 
     def step(self, image: Tensor, limit: float | None = None, **options: Any) -> Counted:
         image = self.networks[0].plan.parameters.as_bytes(image)
-        for sums in self.states[0]._sums.values():
+        for sums in self.states[0]._memory.sums.values():
             sums.limit = sums.limit if limit is None else limit
         # What costs the same everywhere is counted without a map, where none is asked for.
         self.maps = not self.maps
-        one, other = (state.step(image, maps=self.maps, **options) for state in self.states)
+        one, other = (one.step(image, maps=self.maps, **options) for one in self.states)
         shown = [counted.shown or () for counted in (one, other)]
         for a, b in ((one.outputs, other.outputs), shown):
             assert len(a) == len(b) and all(map(torch.equal, a, b))
         assert one.widest == other.widest > 0
-        sent = [state.sent() for state in self.states]
+        sent = [one.sent() for one in self.states]
         pairs = [(one.spent, other.spent), sent, *[(one.maps, other.maps)] * self.maps]
         for a, b in pairs:
             assert a.keys() == b.keys()
@@ -84,8 +84,8 @@ class Both:
         self.start()
         for k, (x, dead_zone) in enumerate(zip(frames, DEAD_ZONES, strict=True)):
             self.step(x, LIMITS[(way + k) % 3], dead_zone=dead_zone)
-        for state in self.states:
-            state.restart()
+        for one in self.states:
+            one.restart()
         for k, x in enumerate(frames):
             counted = self.step(x, LIMITS[(way + k) % 3], lossless=k > 0)
             anew = self.networks[0].run(x).snapshots[1].outputs
@@ -95,9 +95,9 @@ class Both:
 @pytest.fixture(autouse=True)
 def ways(monkeypatch: pytest.MonkeyPatch):
     """What `Both` changes is as it was afterwards; threads share the work of any frame."""
-    monkeypatch.setattr(program, "FRAMES_ALONE", 0)
-    for name in ("MANY_WEIGHTS", "has_exact_int8"):
-        monkeypatch.setattr(program, name, getattr(program, name))
+    monkeypatch.setattr(state, "FRAMES_ALONE", 0)
+    monkeypatch.setattr(memory, "MANY_WEIGHTS", memory.MANY_WEIGHTS)
+    monkeypatch.setattr(program, "has_exact_int8", program.has_exact_int8)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -157,7 +157,7 @@ def test_every_kernel(level: str, way: int):
     z[:, :, 3, 4:6] *= 0.9
     both.check([x, y, x, z, z, x, y], way)
     change = both.states[0].sent()["leaky_relu"] - both.networks[0].sent(x)["leaky_relu"]
-    assert change.abs().max() > 127 and both.states[0]._maps["leaky_relu"].overflow
+    assert change.abs().max() > 127 and both.states[0]._memory.maps["leaky_relu"].overflow
 
 
 class Sums(nn.Module):
@@ -254,34 +254,34 @@ def test_streams_at_once_are_those_one_after_the_other(cls: type[nn.Module]):
 
 def test_an_abandoned_stream_frees_its_memory():
     network = engine(small(TinyLeaky))
-    stream, state = Stream(network), network.start(2)
+    stream, videos = Stream(network), network.start(2)
     stream(images(1))
-    network.run(images(2), state=state)
-    left = [weakref.ref(one) for one in (stream._state, state)]
-    left += [weakref.ref(memory) for one in left for memory in one()._tensors.values()]
+    network.run(images(2), state=videos)
+    left = [weakref.ref(one) for one in (stream._state, videos)]
+    left += [weakref.ref(x) for one in left for x in one()._memory._tensors.values()]
     assert len(left) > 10
-    del stream, state
+    del stream, videos
     assert all(one() is None for one in left)
 
 
 def test_one_thread_goes_on_where_several_are_slower(monkeypatch: pytest.MonkeyPatch):
     """A clock that jumps by a second is that of a machine on which threads wait for each other."""
-    monkeypatch.setattr(program, "FRAMES_ALONE", 3)
+    monkeypatch.setattr(state, "FRAMES_ALONE", 3)
     torch.set_num_threads(2)
     network = engine(small(TinyLeaky))
     network.program.large = True
-    state, image = network.start(), network.plan.parameters.as_bytes(images(1))
+    video, image = network.start(), network.plan.parameters.as_bytes(images(1))
     clock = itertools.count(0, 10**9)
-    monkeypatch.setattr(program.time, "perf_counter_ns", lambda: next(clock))
+    monkeypatch.setattr(state.time, "perf_counter_ns", lambda: next(clock))
     threads: list[int] = []
     for _ in range(5):
-        state.step(image)
-        threads.append(state._call.threads)
+        video.step(image)
+        threads.append(video._memory.call.threads)
     assert threads == [2, 1, 1, 1, 2]
-    monkeypatch.setattr(program.time, "perf_counter_ns", lambda: 0)
+    monkeypatch.setattr(state.time, "perf_counter_ns", lambda: 0)
     for _ in range(6):
-        state.step(image)
-    assert state._call.threads == 2
+        video.step(image)
+    assert video._memory.call.threads == 2
 
 
 class Maxima(nn.Module):

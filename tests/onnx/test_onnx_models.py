@@ -34,7 +34,7 @@ from spiking_yolo.graph.trace import trace  # noqa: E402
 from spiking_yolo.integer.convolution import Border, WholeConvolution  # noqa: E402
 from spiking_yolo.integer.network import IntegerNetwork  # noqa: E402
 from spiking_yolo.integer.neuron import power_of_two  # noqa: E402
-from spiking_yolo.integer.program import Counted  # noqa: E402
+from spiking_yolo.integer.state import Counted  # noqa: E402
 from spiking_yolo.integer.video import Stream  # noqa: E402
 from spiking_yolo.models.heads import HeadSpec  # noqa: E402
 from spiking_yolo.models.spec import Spec  # noqa: E402

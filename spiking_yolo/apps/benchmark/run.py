@@ -25,7 +25,7 @@ from spiking_yolo.evaluate.baselines import baseline_of
 from spiking_yolo.integer.library import usable_levels
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.plan import Convolution
-from spiking_yolo.integer.program import State, Timing
+from spiking_yolo.integer.state import State, Timing
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import sample_clip, samples_folder, versions
