@@ -7,7 +7,7 @@ import torch
 
 from spiking_yolo.apps.detect import verdict
 from spiking_yolo.apps.detect.verdict import Totals, beside, energy_sentence
-from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.boxes import Detections, same_objects
 from spiking_yolo.metrics.energy import NetworkSize, Work
 
 
@@ -53,6 +53,12 @@ def test_the_best_alternative(
     ann: Sequence[Detections], own: Sequence[Detections], share: float, said: str
 ):
     assert beside(ann, own, share, 25.0) == said
+
+
+def test_boxes_of_a_class_that_overlap_by_half_are_one_object():
+    corners = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4.9], [0, 0, 10, 10]])
+    boxes = Detections(corners, torch.ones(4), torch.tensor([1, 1, 1, 2]))
+    assert same_objects(boxes, boxes)[0].tolist() == [True, True, False, False]
 
 
 def test_a_tracker_carries_boxes_on(monkeypatch: pytest.MonkeyPatch):
