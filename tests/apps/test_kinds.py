@@ -6,7 +6,6 @@ from helpers.tiny import write_tiny
 from spiking_yolo.convert.load import load
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Observer
-from spiking_yolo.rate.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.rate.neurons.layer import register
 from spiking_yolo.rate.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.recipe import Recipe
@@ -20,11 +19,6 @@ from spiking_yolo.recipe import Recipe
     supports=("gamma", "initial", "digits", "schedule"),
 )
 class RenamedSigmaDelta(SigmaDelta):
-    pass
-
-
-@register("renamed-if", supports=("gamma", "initial", "reset", "shift"), plain=True)
-class RenamedIf(IntegrateAndFire):
     pass
 
 
