@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import run_tool
 
 from spiking_yolo.apps.analyze.run import ERROR_PARTS, Chain, LayerTotals, analyze
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.graph import forward
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("network"))
 
 
 def call(weights: Path, folder: Path, *args: object) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.chromium import PROGRAMS, Browser, browser, program
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import run_tool
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,11 +18,6 @@ pytestmark = [
 def chromium():
     with browser() as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def write_page(page: Path, weights: Path, *args: object) -> None:
