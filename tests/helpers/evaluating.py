@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,11 @@ CFG = (
     "[convolutional]\nfilters=8\nactivation=leaky\n[upsample]\nstride=2\n[route]\nlayers=-1,1\n"
     "[convolutional]\nfilters=16\nactivation=linear\n[yolo]\nmask=0,1\nanchors=8,8, 16,12\nclasses=3\nnum=2\n"
 )
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """What a run of `eval` has left."""
+    return json.loads((folder / "results.json").read_text())
 
 
 def make_network(folder: Path, photos: list[Path]) -> Path:

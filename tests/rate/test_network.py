@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.methods import points, relative_error
+from helpers.methods import MEMORY, points, relative_error
 from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, numbers, same, spiking
 from torch import Tensor, nn
 
@@ -15,13 +15,7 @@ from spiking_yolo.graph.rewrites import readout_nodes
 from spiking_yolo.rate.network import SpikingNetwork
 from spiking_yolo.recipe import Recipe
 
-MEMORY = {
-    "neuron.kind": "sigma-delta",
-    "neuron.gamma": 4,
-    "neuron.initial": 0.5,
-    "threshold.scale": 0.25,
-}
-DIFFERENTIAL = {**MEMORY, "threshold.scale": 0.1}
+COARSE, DIFFERENTIAL = ({**MEMORY, "threshold.scale": scale} for scale in (0.25, 0.1))
 KINDS = {
     "if": {"threshold.percentile": 100, "neuron.initial": 0.5},
     "ibt": {"threshold.percentile": 100, "neuron.kind": "ibt"},
@@ -76,7 +70,7 @@ def test_rates_converge_to_the_ann(cls: type[nn.Module], kind: str):
 
 @pytest.mark.parametrize(
     ("cls", "settings"),
-    [*((TinyLeaky, s) for s in (*KINDS.values(), MEMORY, DIFFERENTIAL)), (Residual, MEMORY)],
+    [*((TinyLeaky, s) for s in (*KINDS.values(), COARSE, DIFFERENTIAL)), (Residual, COARSE)],
 )
 def test_no_state_leaks_between_runs_or_images(cls: type[nn.Module], settings: dict[str, Any]):
     """The same bits for each snapshot alone, after other images, and after a batch of another size
