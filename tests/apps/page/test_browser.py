@@ -5,13 +5,10 @@ seen.
 from pathlib import Path
 
 import pytest
-from helpers.chromium import PROGRAMS, Browser, browser, program
+from helpers.chromium import NEEDS_BROWSER, Browser, browser
 from helpers.tiny import run_tool
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
