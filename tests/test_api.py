@@ -15,10 +15,10 @@ from spiking_yolo import Recipe, SpikingYOLO, UserError
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
+from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.io.files import samples_folder
 from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.rate.network import SpikingNetwork
 
 CONF: dict[str, Any] = {"conf": 0.3}
 
@@ -138,19 +138,15 @@ SIMULATED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.fixture
-def nothing_computed(monkeypatch):
+@pytest.mark.parametrize("name", BOXES | SIMULATED)
+def test_wrong_arguments_are_refused_before_anything_is_computed(
+    detector, photo, monkeypatch, name
+):
     def computed(*args, **kwargs):
         raise AssertionError("the network was computed")
 
-    monkeypatch.setattr(SpikingNetwork, "step", computed)
+    monkeypatch.setattr(IntegerNetwork, "run", computed)
     monkeypatch.setattr("spiking_yolo.observe.forward", computed)
-
-
-@pytest.mark.parametrize("name", BOXES | SIMULATED)
-def test_wrong_arguments_are_refused_before_anything_is_computed(
-    detector, photo, nothing_computed, name
-):
     for value in (BOXES | SIMULATED)[name]:
         with pytest.raises(UserError, match=f"^{name}\\b") as refused:
             detector.detect(photo, **{"T": 4, name: value})

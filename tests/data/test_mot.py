@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.video import grey, write_frames
+from helpers.video import grey, write_frames, write_images
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from spiking_yolo.data.mot import MotBoxes, mot_lines, open_sequences, read_mot
 from spiking_yolo.errors import UserError
@@ -26,14 +25,8 @@ def clip(path: Path, frames: int = 3, fps: float = 10) -> Path:
     return write_frames(path, grey([50 * n for n in range(1, frames + 1)]), fps)
 
 
-def images(folder: Path, values=(1, 2)) -> None:
-    folder.mkdir(parents=True)
-    for n, value in enumerate(values, 1):
-        Image.fromarray(grey([value])[0]).save(folder / f"{n:06d}.png")
-
-
 def test_frame_rates(tmp_path: Path) -> None:
-    images(tmp_path / "seq/img1")
+    write_images(tmp_path / "seq/img1", grey([1, 2]))
     info = tmp_path / "seq/seqinfo.ini"
     for text, fps in (
         ("[Sequence]\nframeRate=14\n", 14),
@@ -121,7 +114,7 @@ def test_results_are_written_as_the_challenge_has_them() -> None:
 
 
 def test_a_folder_of_sequences_and_clips(tmp_path: Path) -> None:
-    images(tmp_path / "b" / "img1")
+    write_images(tmp_path / "b" / "img1", grey([1, 2]))
     write(tmp_path / "b/gt/gt.txt")
     write(tmp_path / "b/seqinfo.ini", "[Sequence]\nname=b\nframeRate=30\n")
     clip(tmp_path / "c/other.mp4")
