@@ -42,6 +42,12 @@ def photo(path: Path, seed: int = 0, width: int = 80, height: int = 48) -> Path:
     return path
 
 
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
 @cache
 def tiny_files(cfg: str) -> dict[str, bytes]:
     """What `write_tiny` writes, by relative path; made once in a process, as it takes a while."""
