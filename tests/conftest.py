@@ -7,8 +7,10 @@ of whoever runs the tests are not looked at.
 
 import os
 import tempfile
+from pathlib import Path
 
 import hypothesis
+import pytest
 import torch
 
 _CACHE = tempfile.TemporaryDirectory(prefix="spiking-yolo-tests-")
@@ -19,3 +21,17 @@ hypothesis.settings.register_profile("few", few)
 loud = hypothesis.Verbosity.verbose
 hypothesis.settings.register_profile("many", few, max_examples=400, verbosity=loud)
 hypothesis.settings.load_profile("few")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny detector with its calibration, in a folder of its own with two photographs."""
+    # The package comes after the environment above.
+    from helpers.tiny import write_tiny
+
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def photo(weights: Path) -> Path:
+    return weights.parent / "photos" / "a.png"

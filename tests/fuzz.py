@@ -71,8 +71,9 @@ _VOC = (
 ODD = ("", "-1", "0", "1e999", "nan", "null", "true", "999999999999", "[]", "{}", "\0", "a" * 5000)
 
 
-def write_good(folder: Path) -> None:
-    """Small good files of every format."""
+def write_good(folder: Path) -> Path:
+    """Small good files of every format in a new folder."""
+    folder.mkdir()
     write_tiny(folder, cfg=YOLO.replace("=64", "=32"))
     photo(folder / "photos" / "c.jpg")
     write_frames(folder / "clip.mp4", walk(4))
@@ -85,6 +86,7 @@ def write_good(folder: Path) -> None:
     for argv in (calibrate, ("export", *_TINY, "-o", "net.safetensors")):
         status, said = run(argv, folder)
         assert status == 0, said
+    return folder
 
 
 def write_boxes(folder: Path) -> None:
@@ -215,9 +217,7 @@ def main() -> int:
     torch.set_num_threads(1)
     table: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
-        good = Path(place) / "good"
-        good.mkdir()
-        write_good(good)
+        good = write_good(Path(place) / "good")
         for seed in range(options.seed, options.seed + options.count):
             rng = np.random.default_rng(seed)
             file = list(CALLS)[rng.integers(len(CALLS))]

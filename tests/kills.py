@@ -121,9 +121,7 @@ def main() -> int:
     lengths: dict[str, float] = {}
     expected: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as place:
-        good = Path(place) / "good"
-        good.mkdir()
-        write_good(good)
+        good = write_good(Path(place) / "good")
         for n in range(options.count):
             name = list(CALLS)[n % len(CALLS)]
             case = Path(place) / f"{n}"

@@ -8,34 +8,24 @@ import numpy as np
 import pytest
 import torch
 from helpers.calibrating import calibrate_on
-from helpers.tiny import NAMES, SIZE, YOLO, write_tiny
+from helpers.tiny import NAMES, SIZE, YOLO, assert_same, write_tiny
 from PIL import Image
 
 from spiking_yolo import Recipe, SpikingYOLO, UserError
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
+from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.io.files import samples_folder
 from spiking_yolo.models.darknet import load_darknet
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.rate.network import SpikingNetwork
 
 CONF: dict[str, Any] = {"conf": 0.3}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
 def detector(weights):
     return SpikingYOLO(weights)
-
-
-@pytest.fixture(scope="module")
-def photo(weights):
-    return weights.parent / "photos" / "a.png"
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +35,35 @@ def converted(detector, tmp_path_factory):
     return path
 
 
-def assert_same(a, b):
-    assert len(a.detections) > 0
-    for name in ("xyxy", "conf", "cls"):
-        assert torch.equal(getattr(a.boxes, name), getattr(b.boxes, name)), name
-    assert a.spikes_by_layer == b.spikes_by_layer
-
-
 def test_path_array_and_pil_image_give_the_same(detector, photo):
     result = detector.detect(photo, T=4, **CONF)
     assert result.path == str(photo)
     for source in (str(photo), np.asarray(Image.open(photo)), Image.open(photo)):
         assert_same(result, detector.detect(source, T=4, **CONF))
+
+
+def test_several_by_one_name(detector, photo, tmp_path):
+    folder = photo.parent
+    photos = sorted(folder.iterdir())
+    one = [detector.detect(path, conf=0.3) for path in photos]
+    (tmp_path / "list.txt").write_text("\n".join(map(str, photos)))
+    of_folder = (folder, f"{folder}/*.png", [folder])
+    for source in (*of_folder, tmp_path / "list.txt", photos):
+        several = detector.predict(source, conf=0.3)
+        assert isinstance(several, list) and len(several) == len(photos) > 1
+        for a, b in zip(several, one, strict=True):
+            assert torch.equal(a.boxes.xyxy, b.boxes.xyxy)
+        assert [result.path for result in several] == [str(path) for path in photos]
+
+
+def test_only_arrays_are_bgr(detector, photo):
+    """Files have their own order of channels, in a stream, too."""
+    (expected,) = detector.stream([photo])
+    for source in ([photo], photo, [expected.image[..., ::-1]]):
+        (result,) = detector.stream(source, bgr=True)
+        assert (result.image == expected.image).all()
+    with pytest.raises(UserError, match="not float"):
+        detector.stream(3.5)
 
 
 def test_classes_are_chosen_before_max_det(detector, photo):
@@ -131,19 +138,15 @@ SIMULATED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.fixture
-def nothing_computed(monkeypatch):
+@pytest.mark.parametrize("name", BOXES | SIMULATED)
+def test_wrong_arguments_are_refused_before_anything_is_computed(
+    detector, photo, monkeypatch, name
+):
     def computed(*args, **kwargs):
         raise AssertionError("the network was computed")
 
-    monkeypatch.setattr(SpikingNetwork, "step", computed)
+    monkeypatch.setattr(IntegerNetwork, "run", computed)
     monkeypatch.setattr("spiking_yolo.observe.forward", computed)
-
-
-@pytest.mark.parametrize("name", BOXES | SIMULATED)
-def test_wrong_arguments_are_refused_before_anything_is_computed(
-    detector, photo, nothing_computed, name
-):
     for value in (BOXES | SIMULATED)[name]:
         with pytest.raises(UserError, match=f"^{name}\\b") as refused:
             detector.detect(photo, **{"T": 4, name: value})

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.tiny import write_tiny
+from helpers.tiny import assert_same, write_tiny
 from helpers.video import walk, write_frames
 
-from spiking_yolo import Result, SpikingYOLO, UserError
+from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.convert.load import Converted, load
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice
@@ -21,15 +21,7 @@ CONF: dict[str, Any] = {"conf": 0.3}
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = write_tiny(tmp_path_factory.mktemp("tiny"))
-    for file in path.parent.glob("*.safetensors"):
-        file.unlink()
-    return path
-
-
-@pytest.fixture(scope="module")
-def photo(weights: Path) -> Path:
-    return weights.parent / "photos" / "a.png"
+    return write_tiny(tmp_path_factory.mktemp("tiny"), calibrated=False)
 
 
 @pytest.fixture
@@ -56,12 +48,6 @@ def assert_same_thetas(network: Converted, wanted: Converted) -> None:
     assert network.neurons.keys() == wanted.neurons.keys()
     for name, own in wanted.neurons.items():
         assert torch.equal(network.neurons[name]["theta"], own["theta"]), name
-
-
-def assert_same(a: Result, b: Result) -> None:
-    assert len(a) > 0
-    assert torch.equal(a.boxes.xyxy, b.boxes.xyxy) and torch.equal(a.boxes.conf, b.boxes.conf)
-    assert a.operations == b.operations
 
 
 @pytest.mark.parametrize("method", [None, "p-norm"])

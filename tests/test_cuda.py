@@ -24,9 +24,7 @@ DEVICE = "cuda:0"
 @pytest.mark.parametrize("method", list_methods())
 def test_every_method(method: str, cls: type[torch.nn.Module]):
     """In float64, where a sum in another order hardly ever takes a neuron over its threshold."""
-    recipe = recipe_of(method)
-    short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
-    net, x = spiking(make(cls), images(2), recipe, short), images(2, seed=1)
+    net, x = spiking(make(cls), images(2), recipe_of(method)), images(2, seed=1)
     here = net.network().run(x, 12, [1, 4]).snapshots
     there = net.network(DEVICE).run(x.to(DEVICE), 12, [1, 4]).snapshots
     for t, snapshot in here.items():

@@ -30,9 +30,7 @@ def device() -> FakeDevice:
 
 @cache
 def converted(cls: Any, method: str, **settings: Any) -> Converted:
-    recipe = recipe_of(method)
-    short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
-    return spiking(make(cls), images(2), recipe, {**short, **settings})
+    return spiking(make(cls), images(2), recipe_of(method), settings)
 
 
 def test_every_method_runs_there(device: FakeDevice):

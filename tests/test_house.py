@@ -136,14 +136,8 @@ def test_what_must_not_come_back(word: str):
     assert [str(path) for path in PACKAGE.rglob("*.py") if word in path.read_text()] == []
 
 
-def test_the_simulator_knows_no_conversion_and_no_file():
-    targets = {part(target) for name, target, _ in ARROWS if part(name) == "rate"}
-    assert targets <= {"rate", "spikes", "graph", "recipe", "errors"}
-
-
-def test_heads_are_decoded_without_seeing_a_spike():
-    assert not {
-        target
-        for name, target, _ in ARROWS
-        if part(name) == "decode" and part(target) in ("rate", "spikes", "integer", "convert")
-    }
+def test_the_simulator_knows_no_file_and_decoding_sees_no_spike():
+    """Neither knows of conversion, which stands above them."""
+    targets = {(part(name), part(target)) for name, target, _ in ARROWS}
+    assert {b for a, b in targets if a == "rate"} <= {"rate", "spikes", "graph", "recipe", "errors"}
+    assert ("decode", "spikes") not in targets

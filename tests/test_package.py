@@ -23,15 +23,6 @@ PUBLIC = ["Recipe", "Result", "SpikingYOLO", "UserError", "__version__"]
 PUBLIC += ["count", "counting", "list_methods"]
 
 
-def python(code: str, folder: Path, path: Path = ROOT, *flags: str) -> str:
-    """What this code prints, run in `folder` with the package of `path`."""
-    code = f"import sys; sys.path[0] = {str(path)!r}\n{code}"
-    command = [sys.executable, *flags, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_dir_lists_the_public_names():
     assert dir(spiking_yolo) == PUBLIC == spiking_yolo.__all__
     assert all(getattr(spiking_yolo, name) for name in PUBLIC)
@@ -41,8 +32,11 @@ def test_dir_lists_the_public_names():
 
 def test_importing_the_package_imports_nothing_heavy(tmp_path):
     heavy = {"torch", "torchvision", "numpy", "cv2", "PIL", "matplotlib", "safetensors", "tqdm"}
-    code = "import spiking_yolo; dir(spiking_yolo); spiking_yolo.UserError; print(*sys.modules)"
-    imported = set(python(code, tmp_path).split())
+    code = f"import sys; sys.path[0] = {str(ROOT)!r}; import spiking_yolo; dir(spiking_yolo)"
+    code += "; spiking_yolo.UserError; print(*sys.modules)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
     assert "spiking_yolo.errors" in imported and not imported & heavy
     assert "spiking_yolo.api" not in imported
 

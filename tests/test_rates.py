@@ -50,4 +50,7 @@ def test_every_spike_is_of_a_neuron_and_in_the_maps(method):
         last = one.last
         assert last.sent["spikes"] == last.total_spikes > 0
         assert last.events == {name: n + last.pooled[name] for name, n in last.sent.items()}
-    assert any(one.last.pooled["spikes"] for one in observed("p-norm", 3))
+    pairs = observed("p-norm", 3)
+    assert any(one.last.pooled["spikes"] for one in pairs)
+    # A pair counts as two neurons.
+    assert pairs[0].neurons_by_layer == {"act1": 512, "act2": 192, "act3": 128}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.drawing import FIRST, falling
 from PIL import Image
 
 from spiking_yolo import Recipe, Result, UserError
@@ -19,19 +20,12 @@ from spiking_yolo.observe import Input, Observation, Seconds, StepObservation
 
 NAMES = ("cat", "dog", "bird")
 COSTS = NetworkCosts()
-FIRST = (8.0, 4.0, 40.5, 36.25)
 THREE = ["dog", "bird", "dog"]
 
 
 def detections(count: int, tracks: bool = False) -> Detections:
-    """`count` boxes of falling confidence, the first one at FIRST, the others shifted; with the ids
-    7, none and 5.
-    """
-    boxes = torch.tensor(FIRST) + torch.arange(count)[:, None]
-    confidence = torch.tensor([0.75 - i / 16 for i in range(count)])
-    classes = torch.tensor([(1, 2, 1, 0)[i % 4] for i in range(count)]).long()
-    ids = torch.tensor([7, -1, 5])[:count] if tracks else None
-    return Detections(boxes, confidence, classes, ids)
+    """At most three boxes; the second one is in no track."""
+    return falling([1, 2, 1][:count], [7, -1, 5][:count] if tracks else None)
 
 
 def result(count: int = 3, tracks: bool = False, recipe: Any = None, **changes: Any) -> Result:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.tiny import write_tiny
 from helpers.video import walk, write_frames
 from PIL import Image
 
@@ -17,11 +16,6 @@ for module in ("fastapi", "httpx", "python_multipart", "uvicorn"):
     pytest.importorskip(module, reason="the server needs the extra examples, and httpx")
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +31,6 @@ def client(weights, clip):
         patch.setenv("WEIGHTS", str(weights))
         patch.setenv("SOURCE", str(clip))
         yield TestClient(runpy.run_path(str(ROOT / "examples" / "server.py"))["app"])
-
-
-@pytest.fixture(scope="module")
-def photo(weights):
-    return weights.parent / "photos" / "a.png"
 
 
 def send(client, where: str, content: bytes, **query: object):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.calibrating import calibrate_on
-from helpers.tiny import photo, run_tool, write_tiny
+from helpers.tiny import photo, run_tool
 from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO, UserError
@@ -33,11 +33,6 @@ from spiking_yolo.observe import KEPT, Observer, Shapes, read_input
 CONF: dict[str, Any] = {"conf": 0.05}
 # 80 x 48 needs the square of 64; these need 64 x 32 and, upright, 32 x 64.
 WIDE, TALL = (128, 48), (40, 120)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from helpers.tiny import write_tiny
+from helpers.tiny import assert_same, write_tiny
 from helpers.video import walk
 
 from spiking_yolo import Result, SpikingYOLO
@@ -20,11 +20,6 @@ SETTINGS = {"calibration.kind": "none", "threshold.rule": "percentile"}
 CLIENTS, REQUESTS = 8, 200
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture(scope="module", params=["signed-digits", "p-norm"])
 def detector(request, weights):
     return SpikingYOLO(weights, request.param, SETTINGS if request.param != "p-norm" else None)
@@ -33,14 +28,6 @@ def detector(request, weights):
 @pytest.fixture(scope="module")
 def photos(weights):
     return [weights.parent / "photos" / name for name in ("a.png", "b.png")]
-
-
-def assert_same(result: Result, expected: Result) -> None:
-    assert len(expected) > 0
-    for name in ("xyxy", "conf", "cls"):
-        assert torch.equal(getattr(result.boxes, name), getattr(expected.boxes, name)), name
-    assert result.spikes_by_layer == expected.spikes_by_layer
-    assert result.operations == expected.operations
 
 
 def detect(detector: SpikingYOLO, photo) -> Result:
@@ -68,10 +55,7 @@ def test_a_server_with_eight_clients(detector, photos):
 
 
 def test_the_first_pictures_in_two_threads_calibrate_once(tmp_path, photos):
-    weights = write_tiny(tmp_path)
-    for path in tmp_path.glob("*.safetensors"):
-        path.unlink()
-    shared = SpikingYOLO(weights)
+    shared = SpikingYOLO(write_tiny(tmp_path, calibrated=False))
 
     def watch(photo) -> list[Result]:
         return list(shared.stream([photo], T=T, conf=0.05))

@@ -1,12 +1,8 @@
 """A neuron registered here is treated everywhere as the one of the package that it equals."""
 
-import pytest
-from helpers.tiny import write_tiny
-
 from spiking_yolo.convert.load import load
 from spiking_yolo.metrics.costs import NetworkCosts
 from spiking_yolo.observe import Observer
-from spiking_yolo.rate.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.rate.neurons.layer import register
 from spiking_yolo.rate.neurons.sigma_delta import SigmaDelta
 from spiking_yolo.recipe import Recipe
@@ -21,16 +17,6 @@ from spiking_yolo.recipe import Recipe
 )
 class RenamedSigmaDelta(SigmaDelta):
     pass
-
-
-@register("renamed-if", supports=("gamma", "initial", "reset", "shift"), plain=True)
-class RenamedIf(IntegrateAndFire):
-    pass
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("network"))
 
 
 def test_events_and_energy_are_the_same(weights):

@@ -26,11 +26,8 @@ sys.exit(status(run))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "status", "message"),
-    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 130, "interrupted\n")],
-)
-def test_a_signal_removes_what_is_half_written(tmp_path, number, status, message):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_removes_what_is_half_written(tmp_path, number):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "x")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
@@ -40,7 +37,7 @@ def test_a_signal_removes_what_is_half_written(tmp_path, number, status, message
         assert process.stdout.readline() == "\\u732b\n"
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (status, "", message)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
     assert not list(tmp_path.iterdir())
 
 

@@ -200,15 +200,6 @@ def test_round_trip_is_bit_identical(cls: type[nn.Module], method: str, tmp_path
     assert_same_run(converted, loaded, x, torch.float32)
 
 
-def test_the_same_network_is_loaded_by_its_contents(tmp_path: Path):
-    x = images(1)
-    converted = spiking(make(TinyLeaky), x, Recipe("tested"))
-    converted.save(tmp_path / "net.safetensors")
-    assert_same_run(load(tmp_path / "net.safetensors"), converted, x, torch.float64)
-    with pytest.raises(UserError, match=r"already converted: give no method"):
-        load(tmp_path / "net.safetensors", "sfn", {"neuron.gamma": "2"})
-
-
 def test_other_and_damaged_files_are_refused(tmp_path: Path):
     path = tmp_path / "net.safetensors"
     converted = spiking(make(TinyLeaky), images(1), Recipe("tested"))

@@ -32,6 +32,7 @@ from spiking_yolo.convert.thresholds import (
     local_balance,
     mmse,
     percentile,
+    scaled,
     threshold,
 )
 from spiking_yolo.errors import UserError
@@ -164,10 +165,7 @@ def samples(n: int = 20000, seed: int = 0) -> Tensor:
 
 
 def histogram(x: Tensor) -> Histogram:
-    h = Histogram.empty(x.shape[1])
-    for part in x.chunk(3):
-        h.update(part)
-    return h
+    return counted(*x.chunk(3))
 
 
 def side(x: Tensor, sign: int) -> np.ndarray:
@@ -194,6 +192,8 @@ def test_percentile_is_linear_within_a_bin():
     h = histogram(torch.full((100, 1), 1.02))
     assert percentile(h, 0, 24).item() == pytest.approx(1 + 0.24 / DIVISIONS)
     assert percentile(h, 0, 100).item() == np.float32(1.02)
+    alone = histogram(torch.full((1, 1), 1.02))
+    assert percentile(alone, 0, 24).item() == percentile(h, 0, 24).item()
     h.update(torch.full((100, 1), 0.3))
     assert percentile(h, 0, 62).item() == pytest.approx(1 + 0.24 / DIVISIONS)
 
@@ -277,6 +277,9 @@ def test_thresholds_are_scaled_statistics_but_never_above_the_cap():
         neurons = base_parameters(Graph(nodes, ("b",), {}), h, recipe)
         for name in "ab":
             assert neurons[name]["theta"].tolist() == pytest.approx([theta] * 3)
+    # A value at rest stays the same in other thetas: 3 of 0.5 are 6 of 0.25.
+    resting = {name: {**own, "rest": torch.full((3,), 3.0)} for name, own in neurons.items()}
+    assert scaled(Graph(nodes, ("b",), {}), resting, 0.5)["a"]["rest"].tolist() == [6.0] * 3
 
 
 def test_mmse_takes_the_neuron_into_account():

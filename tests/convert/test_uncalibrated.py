@@ -21,10 +21,7 @@ from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 
 @pytest.fixture
 def ann(tmp_path: Path) -> Ann:
-    weights = write_tiny(tmp_path)
-    for path in tmp_path.glob("*.safetensors"):
-        path.unlink()
-    return load_ann(weights)
+    return load_ann(write_tiny(tmp_path, calibrated=False))
 
 
 @pytest.fixture
@@ -141,10 +138,9 @@ _HEAD = (
 def test_any_number_of_threads_gives_the_same_thresholds(tmp_path: Path):
     """Threads round sums differently, which the search for thresholds must not amplify."""
     layer = "[convolutional]\nfilters=48\nsize=3\npad=1\nactivation=leaky\n"
-    weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=64\nheight=64\n{layer * 4}{_HEAD}")
-    wide, photographs = load_ann(weights), [Picture.file(str(tmp_path / "photos" / "a.png"))]
-    for path in tmp_path.glob("*.safetensors"):
-        path.unlink()
+    cfg = f"[net]\nwidth=64\nheight=64\n{layer * 4}{_HEAD}"
+    wide = load_ann(write_tiny(tmp_path, cfg, calibrated=False))
+    photographs = [Picture.file(str(tmp_path / "photos" / "a.png"))]
     networks: list[Converted] = []
     before = torch.get_num_threads()
     for threads in (1, 2):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny import write
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -200,12 +201,6 @@ YAML = "path: set\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: 
 def photo(path: Path, size: tuple[int, int] = (100, 50)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size).save(path)
-    return path
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
     return path
 
 

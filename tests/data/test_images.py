@@ -167,15 +167,6 @@ def test_boxes_return_exactly(width, height, spec, corners):
     assert torch.allclose(placement.to_image(inside), box, rtol=0, atol=1e-8)
 
 
-def test_a_bright_square_is_found_where_its_box_says():
-    image = np.zeros((300, 500, 3), np.uint8)
-    image[100:200, 250:400] = 255
-    tensor, placement = preprocess(image, LETTERBOX)
-    rows, columns = (tensor[0] > 191).nonzero(as_tuple=True)
-    edges = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 416
-    assert (placement.to_image(edges) - torch.tensor([250, 100, 400, 200])).abs().max() < 1.5
-
-
 def test_a_photograph_that_is_postscript_reaches_no_other_program(tmp_path, monkeypatch):
     text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     (tmp_path / "x.jpg").write_bytes(text)

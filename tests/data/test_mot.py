@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.video import grey, write_frames
+from helpers.tiny import write
+from helpers.video import grey, write_frames, write_images
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from spiking_yolo.data.mot import MotBoxes, mot_lines, open_sequences, read_mot
 from spiking_yolo.errors import UserError
@@ -15,25 +15,13 @@ from spiking_yolo.errors import UserError
 TEXT = "1,1,399,182,121,229,1,-1,-1,-1\n"
 
 
-def write(path: Path, text: str = TEXT) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
 def clip(path: Path, frames: int = 3, fps: float = 10) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_frames(path, grey([50 * n for n in range(1, frames + 1)]), fps)
 
 
-def images(folder: Path, values=(1, 2)) -> None:
-    folder.mkdir(parents=True)
-    for n, value in enumerate(values, 1):
-        Image.fromarray(grey([value])[0]).save(folder / f"{n:06d}.png")
-
-
 def test_frame_rates(tmp_path: Path) -> None:
-    images(tmp_path / "seq/img1")
+    write_images(tmp_path / "seq/img1", grey([1, 2]))
     info = tmp_path / "seq/seqinfo.ini"
     for text, fps in (
         ("[Sequence]\nframeRate=14\n", 14),
@@ -121,11 +109,11 @@ def test_results_are_written_as_the_challenge_has_them() -> None:
 
 
 def test_a_folder_of_sequences_and_clips(tmp_path: Path) -> None:
-    images(tmp_path / "b" / "img1")
-    write(tmp_path / "b/gt/gt.txt")
+    write_images(tmp_path / "b" / "img1", grey([1, 2]))
+    write(tmp_path / "b/gt/gt.txt", TEXT)
     write(tmp_path / "b/seqinfo.ini", "[Sequence]\nname=b\nframeRate=30\n")
     clip(tmp_path / "c/other.mp4")
-    write(tmp_path / "c/gt.txt")
+    write(tmp_path / "c/gt.txt", TEXT)
     clip(tmp_path / "a.mp4", 2)
     clip(tmp_path / "d/anything.mp4", 1)
     (tmp_path / "empty").mkdir()
@@ -142,7 +130,7 @@ def test_a_folder_of_sequences_and_clips(tmp_path: Path) -> None:
 def test_one_sequence_and_one_clip(tmp_path: Path) -> None:
     video = clip(tmp_path / "s/s.mp4")
     clip(tmp_path / "s/heatmap.mp4", 1)
-    write(tmp_path / "s/gt.txt")
+    write(tmp_path / "s/gt.txt", TEXT)
     (sequence,), (bare,) = open_sequences(tmp_path / "s"), open_sequences(video)
     assert (sequence.name, sequence.source, sequence.length) == ("s", video, 3)
     assert (bare.name, bare.source, bare.truth) == ("s", video, None)

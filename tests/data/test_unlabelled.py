@@ -5,11 +5,11 @@ damaged; what moves in a clip, and what stays.
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from helpers.tiny import photo
+from helpers.video import write_images
 
 from spiking_yolo.data import unlabelled
 from spiking_yolo.data.images import Picture
@@ -102,9 +102,7 @@ def test_the_camera_moves_and_comes_closer_by_hand():
 
 def numbered(folder: Path, frames: int) -> VideoSequence:
     """A video whose frames have their number as colour."""
-    (folder / "img1").mkdir(parents=True)
-    for k in range(frames):
-        cv2.imwrite(str(folder / "img1" / f"{k:03}.png"), plain(k))
+    write_images(folder / "img1", list(map(plain, range(frames))))
     return open_sequences(folder)[0]
 
 

@@ -3,27 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from helpers.drawing import FIRST, falling
 
-from spiking_yolo.decode.boxes import Boxes, Detections, counted, listed, ranked, top_classes
+from spiking_yolo.decode.boxes import Boxes, counted, listed, ranked, top_classes
 
 NAMES = ("cat", "dog", "bird")
-FIRST = (8.0, 4.0, 40.5, 36.25)
-
-
-def detections(
-    classes: list[int], corners: torch.Tensor | None = None, ids: list[int] | None = None
-) -> Detections:
-    """Boxes of falling confidence, the first at FIRST and the others beside it."""
-    n = len(classes)
-    if corners is None:
-        corners = torch.tensor(FIRST) + torch.arange(n)[:, None]
-    confidence = 0.75 - torch.arange(n) / 16
-    track_id = None if ids is None else torch.tensor(ids)
-    return Detections(corners, confidence, torch.tensor(classes).long(), track_id)
 
 
 def test_boxes_by_the_names_of_ultralytics():
-    boxes = Boxes(detections([1, 2, 1]), (48, 80))
+    boxes = Boxes(falling([1, 2, 1]), (48, 80))
     assert boxes.xyxy[0].tolist() == list(FIRST) and boxes.cls.tolist() == [1, 2, 1]
     assert boxes.conf.tolist() == [0.75, 0.6875, 0.625] and boxes.orig_shape == (48, 80)
     left, top, right, bottom = FIRST
@@ -40,7 +28,7 @@ def test_boxes_by_the_names_of_ultralytics():
 
 
 def test_boxes_are_chosen_by_a_mask_positions_or_a_slice():
-    boxes = Boxes(detections([1, 2, 0], ids=[7, -1, 5]), (48, 80))
+    boxes = Boxes(falling([1, 2, 0], ids=[7, -1, 5]), (48, 80))
     mask = [True, False, True]
     several = torch.tensor(mask), np.array(mask), mask, torch.tensor([0, 2]), [0, -1], [-3, 2]
     for index in (*several, slice(0, 3, 2)):
@@ -54,9 +42,9 @@ def test_boxes_are_chosen_by_a_mask_positions_or_a_slice():
 
 
 def test_what_was_found_in_words():
-    assert counted(detections([1, 2, 1]), NAMES) == "2 x dog, bird"
-    assert listed(detections([1, 2, 1]), NAMES) == "2 x dog 0.62-0.75, bird 0.69"
-    assert counted(detections([]), NAMES) == listed(detections([]), NAMES) == "nothing"
+    assert counted(falling([1, 2, 1]), NAMES) == "2 x dog, bird"
+    assert listed(falling([1, 2, 1]), NAMES) == "2 x dog 0.62-0.75, bird 0.69"
+    assert counted(falling([]), NAMES) == listed(falling([]), NAMES) == "nothing"
 
 
 def test_top_classes():

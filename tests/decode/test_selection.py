@@ -136,9 +136,9 @@ def quiet_map() -> torch.Tensor:
     return x
 
 
-def run(x: torch.Tensor, placement: Placement, **kwargs) -> list:
-    options = {"conf": 0.25, "iou": 0.45, "max_det": 10, "multi_label": False} | kwargs
-    return Selection(**options).boxes([x], SPEC, [placement] * len(x))
+def run(x: torch.Tensor, placement: Placement) -> list:
+    selection = Selection(conf=0.25, iou=0.45, max_det=10)
+    return selection.boxes([x], SPEC, [placement] * len(x))
 
 
 def test_detections_come_in_pixels_of_the_image():
@@ -157,15 +157,6 @@ def test_boxes_in_the_grey_border_are_dropped_and_images_are_kept_apart():
     x[1, :, 1, 0] = torch.tensor([0, 0, -2, -2, 9.0, -9.0, 9.0])
     first, second = run(x, place(800, 400, SPEC))
     assert len(first) == 0 and second.class_id.tolist() == [1]
-
-
-def test_multi_label_and_max_det():
-    x = quiet_map()
-    x[0, :, 1, 2] = torch.tensor([0, 0, 0, 0, 9.0, 2.0, 1.0])
-    square = place(400, 400, SPEC)
-    assert run(x, square, multi_label=True)[0].class_id.tolist() == [0, 1]
-    assert run(x, square, multi_label=False)[0].class_id.tolist() == [0]
-    assert len(run(x, square, multi_label=True, max_det=1)[0]) == 1
 
 
 def test_overflow_gives_a_box_over_the_whole_image_and_spares_the_others():

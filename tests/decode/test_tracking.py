@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-import torch
+from helpers.drawing import detections, square
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import NO_TRACK, Tracker
@@ -14,12 +14,7 @@ CAT, DOG = 0, 1
 
 def boxes(*rows: tuple[float, float, int]) -> Detections:
     """Squares of 20 pixels, best first: (left, confidence, class)."""
-    corners = [[left, 0.0, left + 20, 20.0] for left, _, _ in rows]
-    return Detections(
-        torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
-        torch.tensor([confidence for _, confidence, _ in rows], dtype=torch.float32),
-        torch.tensor([class_id for _, _, class_id in rows], dtype=torch.int64),
-    )
+    return detections(*[square(*row) for row in rows])
 
 
 def ids(tracked: Detections) -> list[int]:

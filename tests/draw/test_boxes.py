@@ -135,7 +135,9 @@ def test_figures_with_the_same_names_have_the_same_colours_and_markers(tmp_path,
     assert (axes.lines[0].get_color(), axes.lines[0].get_marker()) == (colours["c"], MARKERS[2])
 
 
-@pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("kind", "start"), [("pdf", b"%PDF"), ("png", b"\x89PNG"), ("svg", b"<?x")]
+)
 def test_the_suffix_decides_and_the_global_style_stays(kind, start, tmp_path):
     path = tmp_path / "new" / f"a.{kind}"
     with plot(path, "x", "y") as axes:

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
+from helpers.drawing import detections, square
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.evaluate.alternatives import LEARN, alternatives, carry, hold, motion, share_of
 
 
 def box(left: float, confidence: float = 0.9) -> Detections:
-    """A square of 20 pixels."""
-    corners = torch.tensor([[left, 0.0, left + 20, 20.0]])
-    return Detections(corners, torch.tensor([confidence]), torch.tensor([0]))
+    return detections(square(left, confidence))
 
 
 def lefts(frames: list[Detections]) -> list[float]:

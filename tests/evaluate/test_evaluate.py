@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 from shutil import copytree, ignore_patterns
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers import classifying
-from helpers.evaluating import make_scene
+from helpers.evaluating import make_scene, results
 from helpers.tiny import ROOT, run_tool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -47,10 +46,6 @@ def done(scene, tmp_path_factory) -> Path:
     call += ("--figures", "svg")
     assert run_tool("eval_coco", *call, *QUICK, "--bootstrap", 30, "--project", project) == 0
     return project / "exp"
-
-
-def results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text())
 
 
 def test_files_of_a_run(done):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.evaluating import make_network, make_photos
+from helpers.tiny import write_tiny
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -38,9 +38,8 @@ def test_channels_have_their_own_range_and_an_empty_one_is_zero():
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantised")
-    photos = make_photos(folder, 3)
-    ann = load_ann(make_network(folder, photos))
-    pictures = [Picture.file(str(path)) for path in photos]
+    ann = load_ann(write_tiny(folder))
+    pictures = [Picture.file(str(path)) for path in (folder / "photos").iterdir()]
     return ann, torch.cat(list(preprocessed(pictures, ann.spec)))
 
 

@@ -1,12 +1,11 @@
 """Videos with the state kept and anew in each frame, against counts of their own."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.evaluating import results
 from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
 
@@ -138,10 +137,6 @@ def test_each_frame_of_reset_is_a_photograph(weights, table):
     row = table["walk", "signed-digits, reset"]
     assert row.costs["sops_per_mac_digits"] == pytest.approx(np.mean(digits[1:]) / macs)
     assert row.costs["first_sops_per_mac"] == pytest.approx(digits[0] / macs)
-
-
-def results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text())
 
 
 def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, capsys):

@@ -66,13 +66,8 @@ def test_they_change_no_value(graph: Graph):
 
 def test_only_the_layer_of_the_image_multiplies(graph: Graph):
     x = images(1)
-    values = dict(
-        zip(
-            [n.name for n in graph.nodes],
-            forward(replace(graph, outputs=_names(graph)), x),
-            strict=True,
-        )
-    )
+    names = tuple(node.name for node in graph.nodes)
+    values = dict(zip(names, forward(replace(graph, outputs=names), x), strict=True))
     counts = {
         n.name: Counts.alike(values[n.name])
         for n in graph.nodes
@@ -83,10 +78,6 @@ def test_only_the_layer_of_the_image_multiplies(graph: Graph):
     stem = 3 * 4 * (9 * 36 + 6 * 24 + 4 * 4)
     assert analogue == stem
     assert total == stem + 64 * (4 * 3 + 3 * 6 + 6 * 3 + 6 * 5) + 6 * (9 * 36 + 6 * 24 + 4 * 4)
-
-
-def _names(graph: Graph) -> tuple[str, ...]:
-    return tuple(node.name for node in graph.nodes)
 
 
 class Repeated(nn.Module):
@@ -153,9 +144,8 @@ def test_a_repeated_map_is_sent_once():
 
 
 def test_others_stay_apart():
-    for model in (Analogue,):
-        graph, other = merged(model)
-        assert other.nodes == graph.nodes
+    graph, other = merged(Analogue)
+    assert other.nodes == graph.nodes
 
 
 def test_backward_by_hand():

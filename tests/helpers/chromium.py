@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless=new",
@@ -27,6 +29,12 @@ FLAGS = (
 def program() -> str | None:
     """Where it is installed, None where it is not."""
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+NEEDS_BROWSER = [
+    pytest.mark.slow,
+    pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
+]
 
 
 class Browser:

@@ -4,18 +4,8 @@ from pathlib import Path
 
 from helpers.darknet_files import random_network, write_weights
 
-# Of AlexeyAB's [yolo] sections, besides what concerns the boxes.
-TRAINING = {
-    "jitter": ".3",
-    "cls_normalizer": "1.0",
-    "iou_normalizer": "0.07",
-    "iou_loss": "ciou",
-    "ignore_thresh": ".7",
-    "truth_thresh": "1",
-    "random": "0",
-    "resize": "1.5",
-    "beta_nms": "0.6",
-}
+# What AlexeyAB's [yolo] sections say about training, in part.
+TRAINING = {"jitter": ".3", "iou_loss": "ciou", "iou_normalizer": "0.07", "random": "0"}
 TINY_ANCHORS = "10,14,  23,27,  37,58,  81,82,  135,169,  344,319"
 V4_ANCHORS = "12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401"
 V7_ANCHORS = "10,13, 16,30, 33,23, 30,61, 62,45, 59,119, 116,90, 156,198, 373,326"

@@ -43,14 +43,6 @@ _GUARDED = {
 }
 
 
-class Mixed(AssertionError):
-    """One operation has tensors of two devices."""
-
-
-class Waited(AssertionError):
-    """The host reads something that noise cannot stand for."""
-
-
 class FakeDevice(TorchDispatchMode):
     """While it is entered there is a device "cuda:0".
 
@@ -93,7 +85,7 @@ class FakeDevice(TorchDispatchMode):
             return self._copy(func, args, kwargs)
         if not all(there):
             shapes = " and ".join(f"{tuple(value.shape)} on {value.device}" for value in tensors)
-            raise Mixed(f"{func} in {_place()}: {shapes}")
+            raise AssertionError(f"{func} in {_place()}: {shapes}")
         if name == "_local_scalar_dense":
             with unset_fake_temporarily():
                 return self._host(*args).item()
@@ -101,7 +93,7 @@ class FakeDevice(TorchDispatchMode):
             value.dtype in (torch.bool, torch.uint8) for value in tensors[1:]
         )
         if masked or name in _SHAPED_BY_VALUES:
-            raise Waited(f"{func} in {_place()}: the shape depends on values of the device")
+            raise AssertionError(f"{func} in {_place()}: its shape depends on values of the device")
         if name == "equal":
             return False
         return func(*args, **kwargs)

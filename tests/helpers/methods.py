@@ -25,6 +25,8 @@ SIGMA_DELTA = Recipe(
     threshold=Threshold(rule="mmse", scope="channel", scale=1 / 16),
     neuron=Neuron(kind="sigma-delta", gamma=4, initial=0.5),
 )
+# The settings of such neurons.
+MEMORY = {"neuron.kind": "sigma-delta", "neuron.gamma": 4, "neuron.initial": 0.5}
 
 
 def recipe_of(name: str) -> Recipe:

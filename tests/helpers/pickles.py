@@ -14,17 +14,17 @@ from typing import Any
 class Calls:
     """Unpickling it calls a function."""
 
-    def __init__(self, function: Any, *args: Any, state: Any = None) -> None:
-        self.parts = (function, args) if state is None else (function, args, state)
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.parts = function, args
 
     def __reduce__(self) -> Any:
         return self.parts
 
 
-def archive(path: Path, content: bytes, name: Any = "archive/data.pkl", **entries: bytes) -> None:
+def archive(path: Path, content: bytes, **entries: bytes) -> None:
     """A file as of torch.save around a pickle."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
-        file.writestr(name, content)
+        file.writestr("archive/data.pkl", content)
         file.writestr("archive/version", b"3\n")
         for key, value in entries.items():
             file.writestr(f"archive/data/{key}", value)
@@ -75,9 +75,9 @@ def tensor(
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
 
 
-def network(*layers: bytes, **attributes: bytes) -> bytes:
-    """The instructions of a checkpoint. attributes: of its network."""
+def network(*layers: bytes) -> bytes:
+    """The instructions of a checkpoint."""
     numbered = {f"n{i}": layer for i, layer in enumerate(layers)}
     body = record("torch.nn.modules.container Sequential", _modules=mapping(**numbered))
-    model = record("models.yolo Model", yaml=b"}", _modules=mapping(model=body), **attributes)
+    model = record("models.yolo Model", yaml=b"}", _modules=mapping(model=body))
     return b"\x80\x02" + mapping(model=model) + b"."

@@ -19,6 +19,7 @@ from helpers.calibrating import calibrate_on
 from helpers.darknet_files import write_weights
 from spiking_yolo.cli import call, program, with_values
 from spiking_yolo.models.darknet import DarknetNet, parse_cfg
+from spiking_yolo.result import Result
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")
@@ -38,6 +39,12 @@ def photo(path: Path, seed: int = 0, width: int = 80, height: int = 48) -> Path:
     """Save a photograph of smooth random blobs."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 8, 3), np.uint8)
     Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
     return path
 
 
@@ -64,14 +71,24 @@ def tiny_files(cfg: str) -> dict[str, bytes]:
         return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
-def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
-    """folder/NAME.weights with its cfg, names and activation statistics, and
-    folder/photos/{a,b}.png.
+def write_tiny(folder: Path, cfg: str = YOLO, calibrated: bool = True) -> Path:
+    """folder/tiny.weights with its cfg and names, where it is calibrated with its statistics and
+    calibration, and folder/photos/{a,b}.png.
     """
     (folder / "photos").mkdir(exist_ok=True)
     for path, content in tiny_files(cfg).items():
-        (folder / path.replace("tiny", name)).write_bytes(content)
-    return folder / f"{name}.weights"
+        if calibrated or not path.endswith(".safetensors"):
+            (folder / path).write_bytes(content)
+    return folder / "tiny.weights"
+
+
+def assert_same(result: Result, expected: Result) -> None:
+    """The same boxes, to the bit, at the same costs."""
+    assert len(expected) > 0
+    for name in ("xyxy", "conf", "cls"):
+        assert torch.equal(getattr(result.boxes, name), getattr(expected.boxes, name)), name
+    assert result.spikes_by_layer == expected.spikes_by_layer
+    assert result.operations == expected.operations
 
 
 def parse(argv: list[str]) -> Any:

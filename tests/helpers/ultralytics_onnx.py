@@ -23,7 +23,6 @@ EXPORTS = {
     "yolo12n": ("yolo12n.yaml", {}),
     "yolov9t": ("yolov9t.yaml", {}),
     "yolo11n-seg": ("yolo11n-seg.yaml", {}),
-    "yolo26n-seg": ("yolo26n-seg.yaml", {"nms": False}),
     "yolov8n-pose": ("yolov8n-pose.yaml", {}),
 }
 SIZE = 96

@@ -4,24 +4,15 @@ Run in a process of its own, since importing that package changes the whole proc
 
     python tests/helpers/ultralytics_reference.py FOLDER [NAME ... SIZE]
 
-Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and
-what their predictor finds on a photograph; NAME.network.safetensors: our graph. Per network of
-FAMILIES NAME.pt, and NAME.safetensors with the raw heads of one tensor. And refusals.json: what our
-adapter says to other networks, which are written too. Or of these networks like those of FAMILIES.
+It writes NAME.pt for each network, and NAME.safetensors with the raw heads and the boxes of one
+tensor; for FAMILIES, or for the networks that are named, with the raw heads only.
 """
 
 import sys
 from pathlib import Path
 
 import torch
-from ultralytics import YOLO
-from ultralytics.nn.tasks import (
-    DetectionModel,
-    OBBModel,
-    PoseModel,
-    SegmentationModel,
-    yaml_model_load,
-)
+from ultralytics.nn.tasks import DetectionModel, PoseModel, SegmentationModel, yaml_model_load
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywh2xyxy
 
@@ -89,18 +80,11 @@ def calibrate(model):
 
 @torch.no_grad()
 def reference(name: str) -> None:
-    path = FOLDER / f"{name}.pt"
     model = calibrate(build(name.removesuffix("-relu6").removesuffix("-silu"), NETWORKS[name]))
-    torch.save({"model": model, "train_args": {"imgsz": SIZE - 5}}, path)
+    torch.save({"model": model, "train_args": {"imgsz": SIZE - 5}}, FOLDER / f"{name}.pt")
     x = smooth(1, SIZE, 7)
     decoded, raw = model(x)
     found = non_max_suppression(decoded.clone(), 0.4, 0.45)[0]
-    photo = (smooth(1, 96, 8)[0, :, :64].permute(1, 2, 0) * 255).byte().numpy()  # 64 rows
-    predicted = (
-        YOLO(path)
-        .predict(photo[..., ::-1].copy(), imgsz=SIZE, rect=False, conf=0.4, iou=0.45)[0]
-        .boxes.data
-    )
     tensors = {
         "x": x,
         "boxes": xywh2xyxy(decoded[0, :4].T),
@@ -108,7 +92,6 @@ def reference(name: str) -> None:
         "found": found,
     }
     tensors |= {"raw boxes": raw["boxes"], "raw scores": raw["scores"]}
-    tensors |= {"photo": torch.from_numpy(photo), "predicted": predicted}
     write_safetensors(FOLDER / f"{name}.safetensors", tensors, {})
 
 
@@ -156,4 +139,3 @@ if __name__ == "__main__":
         reference(name)
     for name in FAMILIES:
         family(name)
-    torch.save({"model": build("yolo11n-obb", kind=OBBModel)}, FOLDER / "yolo11n-obb.pt")

@@ -115,8 +115,8 @@ class Slices(nn.Module):
 
 
 class Flattened(nn.Module):
-    """Maps of two sizes that are flattened and joined, sums that are flattened or averaged, and flat
-    heads. [N, 3, 8, 8].
+    """Maps of two sizes that are flattened and joined, sums that are flattened or averaged, means of
+    windows that are not square, and flat heads. [N, 3, 8, 8].
     """
 
     def __init__(self):
@@ -129,7 +129,8 @@ class Flattened(nn.Module):
         y = x + F.relu(self.side(x))
         flat = torch.cat([y.flatten(1), F.max_pool2d(x, 2).flatten(1)], 1)
         heads = self.flat(flat), self.mean(y.mean((2, 3)))
-        return *heads, x.flatten(1), self.side(x).flatten(1)
+        means = F.avg_pool2d(x, (2, 4), (4, 2))
+        return *heads, x.flatten(1), self.side(means).flatten(1)
 
 
 NETWORKS = (TinyLeaky, Residual, Pooled, Grouped, Bottleneck, Patches, Attending)

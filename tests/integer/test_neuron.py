@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from helpers.whole_numbers import MORE
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer.neuron import NeuronLayer, exp, fire, mish_gate, sigmoid, softmax
@@ -69,13 +68,6 @@ def layer(channels: int, seed: int = 0, phi: Activation | None = None, **own: An
         "ceiling": None,
     }
     return NeuronLayer(**{**values, **own})
-
-
-def some(shape: Sequence[int], largest: int, seed: int = 1) -> Tensor:
-    """Whole numbers, as float32 with the channels last in memory."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randint(-largest, largest + 1, tuple(shape), generator=generator).float()
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 WHOLE = st.integers(-(2**24), 2**24).map(float)
@@ -178,7 +170,8 @@ def test_softmax(scores: list[float]):
 
 def test_gates_are_multiplied_before_they_are_made_thetas():
     """v * gate(v) / theta, after scale and bias, each rounded: by hand of the functions above."""
-    sums = some((1, 5, 3, 3), 500)
+    generator = torch.Generator().manual_seed(1)
+    sums = torch.randint(-500, 501, (1, 5, 3, 3), generator=generator).float()
     for phi, gate in ((Activation(silu=True), sigmoid), (Activation(mish=True), mish_gate)):
         neurons = layer(5, phi=phi, settings=SIGNED)
         each = [value.reshape(-1, 1, 1) for value in (*neurons.scales, neurons.bias)]

@@ -3,8 +3,6 @@ it.
 """
 
 from functools import cache
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +10,13 @@ import torch
 from helpers.networks import TinyLeaky, engine, images, make, same, spiking
 from torch import Tensor
 
-from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.data.video import open_video
 from spiking_yolo.errors import UserError
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.video import Stream, unlike
-from spiking_yolo.observe import read_input
 from spiking_yolo.spikes.readout import Run
 
-ROOT = Path(__file__).parents[2]
 DIGITS = get_recipe("signed-digits").with_settings({"neuron.dead_zone": 0, "calibration.steps": 2})
 
 
@@ -192,21 +186,6 @@ def test_every_frame_of_a_lossless_stream_is_a_new_start(method: str, fast: bool
             assert counts.messages.item() == change.count_nonzero()
         assert stream(y).snapshots[1].sent.messages.item() == 0
         before = sent
-
-
-def test_a_lossless_clip_through_the_shipped_network():
-    detector = SpikingYOLO()
-    net = detector.converted.network()
-    stream = Stream(net, lossless=True)
-    with open_video(str(ROOT / "data" / "samples" / "clips" / "person.mp4")) as video:
-        frames = list(islice(video.frames(), 18, 21))
-    spent: list[float] = []
-    for k, frame in enumerate(frames):
-        x = read_input(frame, detector.spec).x[None]
-        run = stream(x)
-        assert run.fresh == (k == 0) and is_anew(net, stream._state, run, x)
-        spent.append(run.snapshots[1].operations.digits.item())
-    assert 0 < max(spent[1:]) < spent[0]
 
 
 def test_a_method_without_state_is_never_lossless():

@@ -37,16 +37,12 @@ def compare(model: nn.Module, counted: NetworkCount, received: dict[str, list[Te
     modules = dict(model.named_modules())
     for layer in counted.layers[1:]:
         module: Any = modules[layer.name]
-        axes = layer_axes(module)
+        axes = 3 if isinstance(module, nn.Conv2d) else 1
         x = torch.cat([x.reshape(-1, *x.shape[x.ndim - axes :]) for x in received[layer.name]])
         assert layer.unit is not None
         work = work_by_loops(module, (x / layer.unit).round())
         assert layer.macs * N == work.macs
         assert Counts.of(lambda n: n * N, layer.operations) == pytest.approx(work[1:])
-
-
-def layer_axes(module: nn.Module) -> int:
-    return 3 if isinstance(module, nn.Conv2d) else 1
 
 
 def spikingjelly(*names: str) -> list[Any]:

@@ -55,10 +55,14 @@ def test_categories_without_objects_have_no_score() -> None:
     """Image 3 alone: no person, whose false detection therefore costs nothing."""
     gt = ground_truth([one for one in OBJECTS if one[0] == 3])
     gt["images"] = gt["images"][2:]
-    score = coco_score(gt, [row for row in predictions() if row["image_id"] == 3])
+    rows = [row for row in predictions() if row["image_id"] == 3]
+    score = coco_score(gt, rows)
     assert set(score.per_class) == {"dog", "toothbrush"}
     assert score.objects == {"dog": 1, "toothbrush": 1}
     assert score.stats["AP50"] == pytest.approx(np.mean(list(score.per_class.values())))
+    # More than ten boxes of a class count: the right one comes behind eleven others.
+    rows += [{"image_id": 3, "category_id": 90, "bbox": [0, 0, 9, 9], "score": 0.9}] * 11
+    assert coco_score(gt, rows).per_class["toothbrush"] == pytest.approx(1 / 12)
 
 
 def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
@@ -67,8 +71,8 @@ def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
         torch.tensor([0.123456, 0.1]),
         torch.tensor([1, 0]),
     )
-    (row,) = to_coco(found, 7, (-1, 44))
-    assert (row["image_id"], row["category_id"]) == (7, 44)
+    (row,) = to_coco(found, 7, (-1, 0))
+    assert (row["image_id"], row["category_id"]) == (7, 0)
     np.testing.assert_allclose(row["bbox"], [0.1, 0.2, 10.25, 20.25], rtol=1e-6)
     assert row["score"] == pytest.approx(0.123456, rel=1e-6)
     assert json.loads(json.dumps(row)) == row

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-import torch
+from helpers.drawing import detections
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -14,15 +14,6 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.video import agreement, person_ap
 
 NAMES = ("dog", "person", "car")
-
-
-# x1, y1, x2, y2, confidence, class.
-Frame = list[tuple[float, ...]]
-
-
-def detections(rows: Frame) -> Detections:
-    table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
-    return Detections(table[:, :4].float(), table[:, 4].float(), table[:, 5].long())
 
 
 def scene(frames: int, noise: float, seed: int) -> tuple[list[Detections], dict[int, MotBoxes]]:
@@ -41,7 +32,7 @@ def scene(frames: int, noise: float, seed: int) -> tuple[list[Detections], dict[
         )
         guess += np.random.default_rng(seed + number).normal(0, 1, guess.shape) * noise
         scores, classes = rng.random((len(guess), 1)), rng.choice([1, 1, 1, 0, 2], (len(guess), 1))
-        found.append(detections(np.hstack([guess, scores, classes]).tolist()))
+        found.append(detections(*np.hstack([guess, scores, classes]).tolist()))
     return found, truth
 
 
@@ -127,7 +118,7 @@ def test_ignored_people_count_neither_way() -> None:
     on, part = (50, 0, 90, 80, 0.9, 1), (55, 10, 70, 40, 0.8, 1)
 
     def ap50(*rows: tuple[float, ...]) -> float:
-        return float(person_ap([[detections(list(rows))]], [truth], NAMES, n=1).value[1])
+        return float(person_ap([[detections(*rows)]], [truth], NAMES, n=1).value[1])
 
     assert ap50(true, on, part) == ap50(true) == pytest.approx(1)
     assert ap50(true, on, part, false) == pytest.approx(0.5)
@@ -136,11 +127,11 @@ def test_ignored_people_count_neither_way() -> None:
 
 
 def test_frames_without_people_and_videos_without_any() -> None:
-    false = detections([(0, 0, 9, 9, 0.9, 1)])
+    false = detections((0, 0, 9, 9, 0.9, 1))
     truth = {2: MotBoxes.of([[0, 0, 9, 9]])}
-    assert person_ap([[detections([]), false]], [truth], NAMES, n=1).value[1] == pytest.approx(1)
+    assert person_ap([[detections(), false]], [truth], NAMES, n=1).value[1] == pytest.approx(1)
     assert person_ap([[false, false]], [truth], NAMES, n=1).value[1] == pytest.approx(0.5)
     assert np.isnan(person_ap([[false]], [{}], NAMES, n=1).value).all()
-    assert np.isnan(agreement([[false]], [[detections([(0, 0, 9, 9, 0.25, 1)])]], n=1).value).all()
+    assert np.isnan(agreement([[false]], [[detections((0, 0, 9, 9, 0.25, 1))]], n=1).value).all()
     with pytest.raises(ValueError, match="same frames"):
         agreement([[false]], [[false, false]])

@@ -116,18 +116,15 @@ def test_numbers_of_16_bits(tmp_path: Path):
     """The same boxes as of the file with the same numbers in 32 bits."""
     path, half = export(Anchored(nn.SiLU()), tmp_path / "a.onnx"), tmp_path / "half.onnx"
     proto = onnx.load(path)
-    for tensor in proto.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == "float32":
-            rounded = values.astype("float16")
-            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded.astype("float32"), tensor.name))
-    onnx.save(proto, path)
-    for tensor in proto.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == "float32":
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), tensor.name))
-    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    onnx.save(proto, half)
+    for file, kind in ((path, "float32"), (half, "float16")):
+        for tensor in proto.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.dtype == "float32":
+                rounded = values.astype("float16").astype(kind)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
+        if file == half:
+            proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+        onnx.save(proto, file)
     one, other = load_ann(path), load_ann(half)
     for expected, found in zip(*(boxes_of(ann, images(ann)) for ann in (one, other)), strict=True):
         assert torch.equal(expected, found)

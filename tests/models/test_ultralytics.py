@@ -17,7 +17,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import Notice
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
@@ -178,8 +178,3 @@ def test_other_sizes_are_opened_and_detect(sizes: Path, name: str):
     with pytest.warns(Notice, match="no calibration"):
         result = SpikingYOLO(path).detect(picture, conf=1e-9)
     assert len(result) > 0 and 0 < result.operations_per_mac < 1000
-
-
-def test_rotated_boxes_are_refused(folder):
-    with pytest.raises(UserError, match=r"'model.23' \(OBB\) is no head"):
-        read_checkpoint(folder / "yolo11n-obb.pt")

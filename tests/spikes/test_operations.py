@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.counting import total_operations
+from helpers.methods import MEMORY
 from helpers.networks import Grouped, Pooled, Split, images, make, spiking
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,20 +117,15 @@ def counted(sent: list[np.ndarray], counting: str) -> np.ndarray:
     return sum(np.vectorize(EVENTS[counting])(np.ceil(np.abs(s) - 1e-3).astype(int)) for s in sent)  # type: ignore
 
 
-MEMORY = {
-    "neuron.kind": "sigma-delta",
-    "neuron.gamma": 4,
-    "neuron.initial": 0.5,
-    "threshold.scale": 0.2,
-}
+UNPOOLED = {**MEMORY, "threshold.scale": 0.2, "neuron.pool_first": False}
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         {"threshold.percentile": 90},
-        {**MEMORY, "neuron.pool_first": False},
-        {**MEMORY, "neuron.pool_first": False, "neuron.gamma": 64},
+        UNPOOLED,
+        {**UNPOOLED, "neuron.gamma": 64},
         {"neuron.kind": "msat"},
         {"neuron.kind": "msat", "threshold.scale": 0.2, "neuron.gamma": 5},
     ],

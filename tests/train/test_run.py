@@ -151,10 +151,8 @@ def test_two_processes_make_one_checkpoint(tmp_path):
     for split in ("train", "test"):
         for k in range(16):
             write_image(tmp_path / "data" / split / ("cat", "dog")[k % 2] / f"{k}.png", k)
-    command = [
-        sys.executable,
-        *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-    ]
+    launcher = "-m torch.distributed.run --standalone --nproc-per-node 2"
+    command = [sys.executable, *launcher.split()]
     command += [str(ROOT / "tools" / "train.py"), "--data", str(tmp_path / "data")]
     command += ["--project", str(tmp_path / "runs"), "--no-calibrate"]
     command += [

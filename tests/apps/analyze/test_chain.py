@@ -22,6 +22,13 @@ def column(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)[None, None, :, None]
 
 
+def pre_activations(converted, x):
+    """What each layer of neurons of the ANN receives, and its function."""
+    seen = {}
+    forward(converted.graph, x, lambda node, pre, post: seen.update({node.name: (pre, node.phi)}))
+    return seen
+
+
 def links(recipe, z, T, slope=0.0, received=None, sent=None, phi=None, **site) -> Chain:
     """The chain of neurons with pre-activations z; the SNN's input and output are the ideal ones
     unless given.
@@ -137,9 +144,7 @@ def test_the_parts_add_up(name):
     x = images(2)
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, "calibration.T": 4})
     converted, T = spiking(make(TinyLeaky), x, recipe), 12
-    network = converted.simulator(observed=True)
-    before = {}
-    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    network, before = converted.simulator(observed=True), pre_activations(converted, x)
     watch = Watch({name: z for name, (z, _) in before.items()})
     network.run(x, T, probes=[watch])
     for i, (site, (z, phi)) in enumerate(before.items()):
@@ -159,9 +164,8 @@ def test_what_was_sent_is_what_the_next_layer_received():
     x = images(1)
     recipe = replace(get_recipe("p-norm"), name="p")
     converted = spiking(make(Pooled), x, recipe)
-    network, before = converted.simulator(observed=True), {}
-    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: pre}))
-    watch = Watch(before)
+    network, before = converted.simulator(observed=True), pre_activations(converted, x)
+    watch = Watch({name: z for name, (z, _) in before.items()})
     network.run(x, 9, probes=[watch])
     for name, sent in watch.sent.items():
         left = network.neurons[name].potential
@@ -173,8 +177,7 @@ def in_whole_numbers(name, model, x):
     """Layer -> its chain; the ANN's pre-activations with their functions; and the network."""
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False})
     converted = spiking(model, x, recipe)
-    network, before, chains = converted.network(), {}, {}
-    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    network, before, chains = converted.network(), pre_activations(converted, x), {}
     sent = network.sent(x)
     for site, (z, phi) in before.items():
         chains[site] = whole_chain(network, site, z, phi, sent[site])

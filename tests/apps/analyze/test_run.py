@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import run_tool
 
 from spiking_yolo.apps.analyze.run import ERROR_PARTS, Chain, LayerTotals, analyze
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.graph import forward
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("network"))
 
 
 def call(weights: Path, folder: Path, *args: object) -> int:
@@ -25,8 +20,8 @@ def call(weights: Path, folder: Path, *args: object) -> int:
     return run_tool("analyze", *common, *data, *args)
 
 
-def test_files_and_table(weights, tmp_path, capsys, method="p-norm"):
-    assert call(weights, tmp_path, "--method", method) == 0
+def test_files_and_table(weights, tmp_path, capsys):
+    assert call(weights, tmp_path, "--method", "p-norm") == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.removesuffix(f"{tmp_path / 'exp'}\n").splitlines())) <= 100
     assert "pool_first=false" in printed and "The output's relative error" in printed
@@ -78,16 +73,11 @@ def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:
     return Chain(*(torch.rand(shape, generator=g, dtype=torch.float64) for _ in range(6)))
 
 
-def totals_of(chains):
+def test_norms_and_shares_over_images():
+    chains = [random_chain(1), random_chain(2)]
     totals = LayerTotals("layers_3_act")
     for links in chains:
         totals.add(links, 12.0, 0.25)
-    return totals
-
-
-def test_norms_and_shares_over_images():
-    chains = [random_chain(1), random_chain(2)]
-    totals = totals_of(chains)
     together = [
         torch.cat(tensors) for tensors in zip(*(vars(c).values() for c in chains), strict=True)
     ]

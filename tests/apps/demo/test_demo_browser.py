@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from helpers.chromium import PROGRAMS, Browser, browser, program
+from helpers.chromium import NEEDS_BROWSER, Browser, browser
 from helpers.tiny import run_tool
 
 from spiking_yolo import SpikingYOLO
@@ -25,10 +25,7 @@ from spiking_yolo.io.files import sample_clip, samples_folder
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.spikes.counting import Counts
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
-]
+pytestmark = NEEDS_BROWSER
 # Runs a network on bytes, red, green and blue, one plane each; the SHA-256 of its outputs by name.
 HASHED = """(async () => {
   const ort = await import("./ort.wasm.bundle.min.mjs");

@@ -4,13 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import run_tool
 from helpers.video import walk, write_frames
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 
 import pytest
-import torch
+from helpers.drawing import detections, square
 
 from spiking_yolo.apps.detect import verdict
 from spiking_yolo.apps.detect.verdict import Totals, beside, energy_sentence
-from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.boxes import Detections, same_objects
 from spiking_yolo.metrics.energy import NetworkSize, Work
 
 
 def box(left: float) -> Detections:
-    """A square of 20 pixels."""
-    corners = torch.tensor([[left, 0.0, left + 20, 20.0]])
-    return Detections(corners, torch.tensor([0.9]), torch.tensor([0]))
+    return detections(square(left))
 
 
 NOTHING = box(0).take(slice(0))
@@ -53,6 +51,12 @@ def test_the_best_alternative(
     ann: Sequence[Detections], own: Sequence[Detections], share: float, said: str
 ):
     assert beside(ann, own, share, 25.0) == said
+
+
+def test_boxes_of_a_class_that_overlap_by_half_are_one_object():
+    rows = (10, 10, 1, 1), (10, 5, 1, 1), (10, 4.9, 1, 1), (10, 10, 1, 2)
+    boxes = detections(*[(0, 0, *row) for row in rows])
+    assert same_objects(boxes, boxes)[0].tolist() == [True, True, False, False]
 
 
 def test_a_tracker_carries_boxes_on(monkeypatch: pytest.MonkeyPatch):

@@ -5,24 +5,16 @@ seen.
 from pathlib import Path
 
 import pytest
-from helpers.chromium import PROGRAMS, Browser, browser, program
-from helpers.tiny import run_tool, write_tiny
+from helpers.chromium import NEEDS_BROWSER, Browser, browser
+from helpers.tiny import run_tool
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(program() is None, reason=f"no browser: install one of {PROGRAMS}"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
 def chromium():
     with browser() as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def write_page(page: Path, weights: Path, *args: object) -> None:

@@ -44,22 +44,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def sigmoid(u: float) -> float:
-    return 1 / (1 + exp(-u))
-
-
 def scalar_msat(
-    zs: list[float], top: float, s: Msat, gamma: int = 1, initial: float = 0.0
+    zs: list[float], top: float, s: Msat, gamma: int = 1
 ) -> Iterator[tuple[float, float, float]]:
     """theta(t), n(t) and the post-reset U(t); top: Theta."""
     unit = top / s.gain
-    u, after, theta = initial * top, [], top
+    u, after, theta = 0.0, [], top
     for t, z in enumerate(zs):
         if t > 0 and (s.tau_mp or s.tau_rd):
             moved = (after[-1] - sum(after) / t) / unit
             drive = s.tau_mp * (s.alpha * moved - top / unit + log(1 + exp(moved)))
             drive += s.tau_rd * exp(-z / unit / 5)
-            theta = top * max(sigmoid(drive), 1e-3)
+            theta = top * max(1 / (1 + exp(-drive)), 1e-3)
         u += z
         n = max(0, min(floor(u / theta), gamma))
         u -= n * theta
