@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers.attention import Attending
 from helpers.networks import Grouped, Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.random_networks import random_frames, random_network
 from helpers.tiny import photo, run_tool, write_tiny
 from torch import Tensor, nn
 
@@ -183,6 +184,15 @@ def test_a_photograph_equals_the_package_to_the_bit(cls, method):
     expected = step(net, x)
     for optimised in (True, False):
         assert_equal(run(model, x, optimised=optimised), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_network_equals_the_package_to_the_bit(seed):
+    net = random_network(seed)
+    x = random_frames(net, seed, 1)[0]
+    mean, std = (torch.tensor(value)[:, None, None] for value in (net.spec.mean, net.spec.std))
+    assert_equal(run(spiking_model(net, counts=True), x * std + mean), step(net, x))
 
 
 def test_sums_that_pass_24_bits_are_added_as_integers():
