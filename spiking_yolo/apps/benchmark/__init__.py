@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from spiking_yolo.arguments import COMMAS, METHODS, OUTPUT, at_least
 from spiking_yolo.options import MethodsOptions, OutputOptions
 
-Part = Literal["one_step", "steps", "video", "layers"]
+Part = Literal["one_step", "steps", "video"]
 Baseline = Literal["pytorch", "onnxruntime", "onnxruntime-int8", "openvino-int8"]
 # Name of a row -> its figures by name.
 Rows = dict[str, dict[str, Any]]
@@ -48,15 +48,14 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     spiking-yolo benchmark                                     # in minutes
     spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
     spiking-yolo benchmark --baseline onnxruntime-int8            # the ANN as people deploy it
-    spiking-yolo benchmark --parts video,layers --source clip.mp4 --threads 1
+    spiking-yolo benchmark --parts video --source clip.mp4 --threads 1
     ```
 
     Every run is timed beside forward passes of the ANN, in turn, several times; medians count, of
     times and of ratios, by the clock and (cpu) of all threads. one_step: a photograph by the first
     method at T = 1. steps: by each method at --T, per timestep. video: later frames of --source,
     lossless, by default and with your calibration `video`, and of a camera that sees one
-    photograph. layers: where a later frame's time goes, and how it grows with what changes, in one
-    thread. Baselines in onnxruntime need the extra `onnx`, openvino-int8 needs `pip install
+    photograph. Baselines in onnxruntime need the extra `onnx`, openvino-int8 needs `pip install
     openvino nncf`. PROJECT/NAME gets benchmark.json.
     """
     from spiking_yolo.apps.benchmark.run import benchmark, table

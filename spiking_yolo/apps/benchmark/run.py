@@ -1,14 +1,12 @@
-"""Time the parts of a benchmark beside the ANN, and the layers of a later frame."""
+"""Time the parts of a benchmark beside the ANN."""
 
 import platform
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby, islice
-from statistics import median
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,72 +21,11 @@ from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.baselines import baseline_of
 from spiking_yolo.integer.library import usable_levels
-from spiking_yolo.integer.network import IntegerNetwork
-from spiking_yolo.integer.plan import Convolution
-from spiking_yolo.integer.program import State, Timing
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import sample_clip, samples_folder, versions
 from spiking_yolo.io.text import columns
 from spiking_yolo.options import load, load_all
-
-# The events of a layer take as long as computing it everywhere at the crossing.
-GROWTH = ["groups", "changed_%", "ns_per_group", "ms_at_10_%", "ms_everywhere", "crossing_%"]
-
-
-def layers(converted: Converted, frames: Sequence[Tensor], warm: int) -> Rows:
-    """Kind of step -> its milliseconds in a later frame; kernel of convolutions by events, with
-    "/ stride" -> medians of what GROWTH names.
-
-    Call it with one thread: a program knows the time of its first thread only.
-
-    Args:
-        converted: The network.
-        frames: Frames of a video, uint8 [1, 3, H, W].
-        warm: First frames that do not count.
-
-    Raises:
-        UserError: The network does not run in C.
-    """
-    network = converted.network(frames[0].device)
-    if not (isinstance(network, IntegerNetwork) and network.fast and network.recipe.keeps_frames):
-        raise UserError("--parts layers is about later frames in C: choose signed-digits, on a CPU")
-    stream, spent = Stream(network), list[Counter[str]]()
-    seen: dict[str, list[Timing]] = {}
-    for k, frame in enumerate(frames):
-        start = time.thread_time_ns()
-        stream(frame)
-        total = time.thread_time_ns() - start
-        state = stream._state
-        if k < warm or not isinstance(state, State):
-            continue
-        spent.append(Counter())
-        for one in state.timings():
-            spent[-1][one.kind] += one.nanoseconds
-            seen.setdefault(one.name, []).append(one)
-        # The rest is the noise filter, the steps that PyTorch computes, and the heads.
-        spent[-1]["outside of C"] = total - spent[-1].total()
-    result: Rows = {kind: {"ms": median(one[kind] for one in spent) / 1e6} for kind in spent[0]}
-    kernels: dict[str, list[list[float]]] = {}
-    for step in network.plan.steps:
-        timings = seen.get(step.node.name, [])
-        if isinstance(step, Convolution) and timings and timings[-1].rate and timings[-1].dense:
-            size, stride = step.whole.levels.shape[2:], step.node.attrs["stride"][0]
-            name = "x".join(map(str, size)) + (f" / {stride}" if stride > 1 else "")
-            kernels.setdefault(name, []).append(growth(timings))
-    for name, rows in sorted(kernels.items()):
-        of_kernel = dict(zip(GROWTH, np.median(rows, 0).tolist(), strict=True))
-        result[name] = {"convolutions": len(rows), **of_kernel}
-    return result
-
-
-def growth(timings: Sequence[Timing]) -> list[float]:
-    """Compute the figures that GROWTH names for a layer in some frames."""
-    last = timings[-1]
-    changed = median(one.entries for one in timings) / last.groups
-    each, everywhere = last.groups * last.rate / 1e6, last.dense / 1e6
-    return [last.groups, 100 * changed, last.rate, each / 10, everywhere, 100 * everywhere / each]
-
 
 # The first frames of a video do not count: they build what the later ones use.
 WARM = 3
@@ -201,7 +138,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     first = next(iter(networks.values()))
     photograph = read_image(min(samples_folder().glob("*.jpg")))
     x = preprocess(photograph, first.spec)[0][None].to(device)
-    clip = clip_of(first, options) if {"video", "layers"} & {*options.parts} else []
+    clip = clip_of(first, options) if "video" in options.parts else []
     floats = first.spec.normalised(x)
     baseline, pause = baseline_of(first, options.baseline, device)
     reference = partial(baseline, floats)
@@ -223,12 +160,6 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
         if part == "video":
             cases, repeats = modes(first, clip, x, options), len(clip) - WARM - 1
             results[part] = interleaved(cases, reference, repeats, device, 1, pause)
-            continue
-        if part == "layers":
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            results[part] = layers(first, clip, WARM + 1)
-            torch.set_num_threads(threads)
             continue
         runs: dict[str, Callable[[], int]] = {}
         for name, converted in networks.items():
@@ -282,12 +213,11 @@ def later_frames(stream: Callable[[Tensor], Any], frames: list[Tensor]) -> Calla
 
 
 def table(title: str, rows: Rows) -> str:
-    """A line per row; rows with other columns are another table."""
-    tables: list[str] = []
-    for names, part in groupby(rows.items(), lambda row: [k for k in row[1] if k not in HIDDEN]):
-        lines = [[title, *[name.replace("_", " ").replace("ann", "ANN") for name in names]]]
-        for name, row in part:
-            values = [row[key] for key in names]
-            lines.append([name, *[str(x) if isinstance(x, int) else f"{x:.2f}" for x in values]])
-        tables.append(columns(lines))
-    return "\n\n".join(tables)
+    """A line per row."""
+    first = next(iter(rows.values()))
+    names = [name for name in first if name not in HIDDEN]
+    lines = [[title, *(name.replace("_", " ").replace("ann", "ANN") for name in names)]]
+    for name, row in rows.items():
+        values = [row[key] for key in names]
+        lines.append([name, *[str(x) if isinstance(x, int) else f"{x:.2f}" for x in values]])
+    return columns(lines)

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import YOLO, photo, run_tool, write_tiny
+from helpers.tiny import YOLO, run_tool, write_tiny
 
 from spiking_yolo.apps.benchmark import Baseline, run
-from spiking_yolo.apps.benchmark.run import GROWTH, figures, growth, interleaved
+from spiking_yolo.apps.benchmark.run import figures, interleaved
 from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.evaluate.baselines import baseline_of, photographs
 from spiking_yolo.graph import forward
-from spiking_yolo.integer.program import Timing
 from spiking_yolo.options import MethodOptions, load
 
 
@@ -132,29 +131,11 @@ def test_the_tool(tmp_path: Path, monkeypatch, capsys):
     assert "ratio  cpu ratio" in capsys.readouterr().out
 
 
-def test_layers_of_a_source(tmp_path: Path, monkeypatch):
-    """Photographs in a folder are a video too; what changes most is computed everywhere."""
-    monkeypatch.chdir(tmp_path)
-    weights = write_tiny(tmp_path)
-    if not load(MethodOptions(weights=weights)).network().fast:
-        pytest.skip("no kernels in C")
-    for k in range(8):
-        (tmp_path / "clip").mkdir(exist_ok=True)
-        photo(tmp_path / "clip" / f"{k}.png", k // 5)
-    call = ["--weights", weights, "--parts", "layers", "--source", "clip", "--name", "seen"]
-    assert run_tool("benchmark", *call) == 0
-    results = json.loads((tmp_path / "runs/benchmark/seen/benchmark.json").read_text())
-    kinds = {name for name, row in results["layers"].items() if "ms" in row}
-    assert kinds >= {"image", "outside of C"} and kinds & {"events", "direct"}
-    assert (results["call"]["source"], results["call"]["frames"]) == ("clip", 8)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     (
         (["--source", "photos"], "photos has 2 frames: --source needs 5 or more"),
         (["--source", "none.mp4"], "cannot open the video none.mp4"),
-        (["--parts", "layers", "--method", "p-norm"], "choose signed-digits"),
         (["--threads", 0], "threads"),
         (["--baseline", "tvm"], "baseline"),
     ),
@@ -164,17 +145,3 @@ def test_refusals(tmp_path: Path, monkeypatch, capsys, options: list[object], me
     call = ["--weights", write_tiny(tmp_path), "--parts", "video", *options]
     assert run_tool("benchmark", *call) == 2
     assert message in capsys.readouterr().err
-
-
-def test_growth_crosses_where_events_cost_as_much_as_all():
-    timings = [Timing("events", "a", 9, n, 1000, 50.0, 20_000.0) for n in (100, 300, 200)]
-    assert dict(zip(GROWTH, growth(timings), strict=True)) == pytest.approx(
-        {
-            "groups": 1000,
-            "changed_%": 20,
-            "ns_per_group": 50,
-            "ms_at_10_%": 0.005,
-            "ms_everywhere": 0.02,
-            "crossing_%": 40,
-        }
-    )
