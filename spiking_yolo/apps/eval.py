@@ -136,25 +136,24 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     """
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.convert.load import load_statistics
-    from spiking_yolo.evaluate.run import Setup, evaluate, is_video, open_scorer
+    from spiking_yolo.evaluate.run import evaluate, is_video, open_scorer, save_predictions
     from spiking_yolo.integer.video import check_lossless
     from spiking_yolo.io.distributed import processes
     from spiking_yolo.io.files import run_directory, samples_folder, silent
-    from spiking_yolo.options import load_all, load_ann
 
     settings = options.evaluation()
     data = options.data or samples_folder()
     if (data / "instances.json").is_file():
         data /= "instances.json"
     with processes(options.device) as ranks:
-        networks = load_all(options, is_video(data) and not options.lossless)
+        networks = options.convert_all(is_video(data) and not options.lossless)
         if options.lossless and is_video(data):
             for network in networks.values():
                 check_lossless(network.recipe)
         scorer = open_scorer(data, next(iter(networks.values())).spec, settings)
         statistics = None
         if options.baseline:
-            statistics = load_statistics(load_ann(options), options.statistics)
+            statistics = load_statistics(options.open_ann(), options.statistics)
         folder = Path()
         if ranks.first:
             print("".join(f"note: {line}\n" for line in scorer.notes), end="")
@@ -162,13 +161,15 @@ def main(options: EvalOptions = EvalOptions()) -> None:
             if options.resume and not any(folder.glob("records-*.jsonl")):
                 raise UserError(f"{folder} holds no run of this command: leave --resume out")
         folder = Path(ranks.broadcast(str(folder)))
-        setup = Setup(folder=folder, ranks=ranks, progress=Bars() if ranks.first else silent)
+        where = {"folder": folder, "ranks": ranks, "progress": Bars() if ranks.first else silent}
         try:
-            table = evaluate(networks, scorer, settings, setup, statistics)
+            result = evaluate(networks, scorer, settings, statistics, **where)
         except (KeyboardInterrupt, OSError):
             write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise
-    if table is not None:
+    if result is not None:
+        table, predictions = result
         print(f"{table.text()}\n")
         table.save(folder, options.figures)
+        save_predictions(folder, predictions)
         print(f"results saved to {folder}")

@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -86,6 +87,7 @@ class Scorer(ABC):
     def inputs(self, batch: range) -> Iterator[Input]:
         """The images of a batch, not prepared for the network yet."""
 
+    @cached_property
     def parts(self) -> "list[tuple[slice, Scorer]]":
         """Batches that have rows of their own in the table, and their scorer; all come last."""
         return [(slice(None), self)]

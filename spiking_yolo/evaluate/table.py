@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -184,14 +184,12 @@ class Table:
         main: Figures that are printed; the first is plotted.
         facts: What holds for all rows, for results.json.
         methods: What is known of each method, for its results.json.
-        files: Further JSON files, by their place in the folder, and what makes their content.
     """
 
     rows: Sequence[Row]
     main: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    files: Mapping[Path, Callable[[], Any]] = field(default_factory=dict)
 
     @property
     def total(self) -> list[Row]:
@@ -285,16 +283,15 @@ class Table:
         return finite(content)
 
     def save(self, folder: Path, suffix: str = "png") -> None:
-        """Write results.json and neurobench.json for each method, in folders of their names if
-        there are several, and results.csv, the whole table; then what a full disk may lack: plots,
-        and `files`. suffix: Format of the plots of accuracy, png, pdf or svg.
+        """Write results.json for each method, in folders of their names if there are several, and
+        results.csv, the whole table; then plots, which a full disk may lack.
+
+        suffix: Format of the plots of accuracy, png, pdf or svg.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
-            own = place(folder, method, len(methods))
-            write_json(own / "results.json", self.results(method), 1)
-            if bench := self.methods.get(method, {}).get("neurobench"):
-                write_json(own / "neurobench.json", bench, 1)
+            path = place(folder, method, len(methods)) / "results.json"
+            write_json(path, self.results(method), 1)
         lines: list[dict[str, Any]] = []
         for row in self.rows:
             line = {"data": row.data, "method": row.method, **row.flat()}
@@ -303,9 +300,6 @@ class Table:
             lines.append(line)
         write_csv(folder / "results.csv", lines, list(dict.fromkeys(chain(*lines[::-1]))))
         self._plot(folder, suffix)
-        for path, content in self.files.items():
-            if rows := content():
-                write_json(folder / path, rows)
 
     def _plot(self, folder: Path, suffix: str) -> None:
         """Write accuracy-T and accuracy-operations, a curve per method, no plot of dots; of videos

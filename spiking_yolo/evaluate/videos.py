@@ -81,15 +81,20 @@ class VideoScorer(Scorer):
         selection: Selection,
         limit: int | None = None,
     ):
-        self.name = TOTAL
-        if len(sequences) == 1:
-            self.name = sequences[0].name
+        self.name = sequences[0].name if len(sequences) == 1 else TOTAL
         self.sequences = sequences
         self.spec = spec
         self.selection = self.boxes = selection
         self.limit = limit
         self.notes: list[str] = []
         self.truths: list[Mapping[int, MotBoxes]] = []
+        # The numbers of the frames of all videos in a row -> their video.
+        self.videos: dict[range, VideoSequence] = {}
+        start = 0
+        for sequence in sequences:
+            length = sequence.length or limit or 1
+            frames = range(start, start + min(length, limit or length))
+            self.videos[frames], start = sequence, frames.stop
         # Positions of videos with people marked, and of those in which they have identities.
         self.marked: list[int] = []
         self.tracked: list[int] = []
@@ -114,33 +119,21 @@ class VideoScorer(Scorer):
 
     def __len__(self) -> int:
         """Frames, as far as the files say."""
-        return self.batches(1)[-1].stop
+        return max(frames.stop for frames in self.videos)
 
     def facts(self) -> dict[str, Any]:
         videos = [(sequence.name, sequence.length) for sequence in self.sequences]
         return {"videos": videos, "limit": self.limit} | asdict(self.boxes)
 
     def batches(self, size: int) -> list[range]:
-        batches: list[range] = []
-        start = 0
-        for sequence in self.sequences:
-            length = sequence.length or self.limit or 1
-            length = min(length, self.limit or length)
-            batches.append(range(start, start + length))
-            start += length
-        return batches
+        return list(self.videos)
 
     def inputs(self, batch: range) -> Iterator[Input]:
-        frames = self.sequences[self.batches(1).index(batch)].frames()
-        for number, image in enumerate(islice(frames, self.limit)):
+        for number, image in enumerate(islice(self.videos[batch].frames(), self.limit)):
             yield read_input(image, frame=number)
 
-    def parts(self) -> list[tuple[slice, Scorer]]:
-        return self._parts
-
     @cached_property
-    def _parts(self) -> list[tuple[slice, Scorer]]:
-        """Made once, since each video's scorer reads its ground truth."""
+    def parts(self) -> list[tuple[slice, Scorer]]:
         parts: list[tuple[slice, Scorer]] = []
         if len(self.sequences) > 1:
             for k, sequence in enumerate(self.sequences):

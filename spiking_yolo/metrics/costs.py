@@ -1,18 +1,13 @@
-"""What a converted network costs: what a run counts, and what the energy rests on besides; and what
-a run did by the names and definitions of NeuroBench (Yik et al., Nature Communications 2025), so
-that a row can be set beside theirs.
-"""
+"""What a converted network costs: what a run counts, and what the energy rests on besides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from spiking_yolo.convert.load import Converted, Uncalibrated
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.integer.plan import compile
 from spiking_yolo.io.text import Size
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, NetworkSize, Value, Work, charged
 from spiking_yolo.observe import Observation
@@ -85,19 +80,16 @@ class NetworkCosts:
         """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
         return {model.key: model.ann(self.size(seen)) for model in EVERY_COST_MODEL}
 
-    def without_spikes(self, seen: Observation, t: int) -> dict[str, dict[str, float]]:
-        """What the changes of a frame cost without spikes: name -> key of a cost model -> mJ.
+    def without_spikes(self, seen: Observation, t: int) -> dict[str, float]:
+        """Key of a cost model -> mJ of a frame whose changes are sent without spikes.
 
-        "differences": each change is one message, and a multiplication of 8 bits where it arrives,
-        as in EvNets and DeltaCNN. "bit-serial": see CostModel.bit_serial.
+        Each change is one message, and a multiplication of 8 bits where it arrives, as in EvNets
+        and DeltaCNN.
         """
         step, size = seen.steps[t], self.size(seen)
         sent = {"operations": step.operations["messages"], "events": step.events["messages"]}
         work = replace(self.work(seen, t), **sent, value="any")
-        digits = step.operations["digits"]
-        differences = {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
-        serial = {model.key: model.bit_serial(digits, size) for model in EVERY_COST_MODEL}
-        return {"differences": differences, "bit-serial": serial}
+        return {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
 
     def size(self, seen: Observation) -> NetworkSize:
         """The size of the network for this image."""
@@ -162,51 +154,3 @@ def _costs(seen: Observation, t: int, model: NetworkCosts) -> dict[str, float]:
     for key, energy in model.energies(seen, t).items():
         columns[f"energy_mJ_{key}"] = energy
     return columns
-
-
-def neurobench(
-    network: Converted, seen: Sequence[Observation], t: int, model: CostsByShape
-) -> dict[str, Any]:
-    """The static and workload metrics of a network, per image, in t steps.
-
-    A product counts as an AC where every value that arrives is 0, 1 or -1, else as a MAC, so that
-    signed digits and bursts, which arrive as one value, are MACs. Dense counts all products. Here a
-    product with a weight of 0 counts as effective, which NeuroBench leaves out: of all weights
-    `connection_sparsity` are 0. A network of whole numbers has weights of 8 bits, all else is
-    float32.
-
-    Args:
-        network: The network.
-        seen: What was observed of each image, of videos of later frames.
-        t: Timesteps.
-        model: What the network costs.
-    """
-    rows: list[tuple[float, float, float, float, float]] = []
-    valued = spike_value(network.recipe) != "none"
-    for one in seen:
-        step, work = one.steps[t], model(one).work(one, t)
-        messages = step.operations["messages"]
-        multiplied = work.analogue_macs + messages * valued
-        values = step.sent["messages"], one.neurons * work.t
-        rows.append((multiplied, messages * (not valued), one.macs * work.t, *values))
-    multiplied, added, dense, sent, values = np.mean(rows, axis=0).tolist()
-    graph, recipe = network.graph, network.recipe
-    weights = [graph.tensors[f"{node.name}.weight"] for node in graph.nodes if node.weighted]
-    parameters = [*graph.tensors.values()]
-    parameters += [value for layer in network.neurons.values() for value in layer.values()]
-    footprint = 4 * sum(one.numel() for one in parameters)
-    if recipe.complete:
-        footprint -= 3 * sum(one.numel() for one in weights)
-        plan = compile(graph, network.neurons, recipe, network.spec)
-        weights = [one.levels for one in plan.parameters.convolutions.values()]
-    zeros = sum(int((one == 0).sum()) for one in weights)
-    return {
-        "footprint": footprint,
-        "connection_sparsity": zeros / sum(one.numel() for one in weights),
-        "activation_sparsity": 1 - sent / values,
-        "synaptic_operations": {
-            "Effective_MACs": multiplied,
-            "Effective_ACs": added,
-            "Dense": dense,
-        },
-    }

@@ -66,8 +66,6 @@ def test_files_of_a_run(done):
     content = results(done / "dcgs")
     # Potentials of the simulator are float32.
     assert content["potential_bits"] == 32
-    bench = json.loads((done / "dcgs/neurobench.json").read_text())
-    assert bench == content["neurobench"] and bench["synaptic_operations"]["Effective_MACs"] > 0
     assert content["method"] == "dcgs" and [row["T"] for row in content["steps"]] == [2, 4]
     for row, flat in zip(rows[4:], content["steps"], strict=True):
         assert float(row["mAP50"]) == flat["mAP50"]

@@ -25,7 +25,6 @@ from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import sample_clip, samples_folder, versions
 from spiking_yolo.io.text import columns
-from spiking_yolo.options import load, load_all
 
 # The first frames of a video do not count: they build what the later ones use.
 WARM = 3
@@ -134,7 +133,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     device = usable_device(options.device)
     if "steps" not in options.parts:
         options = replace(options, methods=options.methods[:1])
-    networks = load_all(options)
+    networks = options.convert_all()
     first = next(iter(networks.values()))
     photograph = read_image(min(samples_folder().glob("*.jpg")))
     x = preprocess(photograph, first.spec)[0][None].to(device)
@@ -192,7 +191,7 @@ def modes(
     streams = {"default": Stream(network)}
     if converted.recipe.keeps_frames:
         streams = {"lossless": Stream(network, lossless=True), **streams}
-    tuned = load(options, method=converted.recipe.name, video=True)
+    tuned = options.convert_by(converted.recipe.name, video=True)
     if tuned.recipe.calibration.name != converted.recipe.calibration.name:
         streams[tuned.recipe.calibration.name] = Stream(tuned.network(options.device))
     runs = {name: later_frames(stream, clip) for name, stream in streams.items()}

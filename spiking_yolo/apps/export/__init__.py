@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.files import atomic_write
-from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
+from spiking_yolo.options import DetectionOptions, MethodOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.load import Converted
@@ -78,7 +78,7 @@ def main(options: ExportOptions) -> None:
 
 def write_converted(options: ExportOptions) -> str:
     """Write one file that needs nothing else. Returns what it holds, in words."""
-    converted = load(options)
+    converted = options.convert()
     converted.save(options.output)
     return _described(converted)
 
@@ -88,7 +88,7 @@ def write_nir(options: ExportOptions) -> str:
     nir = require("nir", "export")
     from spiking_yolo.apps.export.nir_graph import to_nir
 
-    converted = load(options)
+    converted = options.convert()
     graph = to_nir(converted)
     with atomic_write(options.output) as temporary:
         nir.write(temporary, graph)
@@ -103,12 +103,12 @@ def write_onnx(options: ExportOptions) -> str:
 
     boxes = options.selection() if options.boxes else None
     if options.ann:
-        ann = load_ann(options)
+        ann = options.open_ann()
         model = ann_model(ann.graph, ann.spec, boxes=boxes)
         what = "the original network"
     else:
         # As of a stream, which takes a calibration for video where there is one.
-        converted = load(options, video=options.stateful)
+        converted = options.convert(video=options.stateful)
         model = spiking_model(
             converted, stateful=options.stateful, boxes=boxes, counts=options.counts
         )
