@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
 from spiking_yolo import arguments
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import CONF, IOU, MAX_DET
@@ -201,19 +203,20 @@ class LimitOptions(arguments.Options):
     """Draws the images of --limit."""
 
 
+def check_inside(_: Any, name: str) -> None:
+    """Raise UserError for a name that leads out of the folder of all runs."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"--name {name} must lie inside of --project: give that instead")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(arguments.Options):
     """Where files go: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already."""
 
     project: Annotated[Path, arguments.OUTPUT] = Path("runs")
     """Folder of all runs."""
-    name: Annotated[str, arguments.OUTPUT] = "exp"
+    name: Annotated[str, arguments.OUTPUT, Parameter(validator=check_inside)] = "exp"
     """Folder inside the project; exp2, exp3, ... when it exists."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
-            raise UserError(f"--name {self.name} must lie inside of --project: give that instead")
 
 
 def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:

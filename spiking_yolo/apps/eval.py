@@ -73,7 +73,6 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
     """Go on with an interrupted run, whose folder this is."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.rect and (self.square or self.exact):
             other = "--square" if self.square else "a size of HEIGHTxWIDTH"

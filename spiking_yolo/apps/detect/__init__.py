@@ -56,7 +56,6 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     """Folder of all runs."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.figures != "png" and self.overlay is None and not self.timeline:
             raise UserError(f"--figures {self.figures} goes with --overlay or --timeline")

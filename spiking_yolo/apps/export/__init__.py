@@ -37,7 +37,6 @@ class ExportOptions(MethodOptions, DetectionOptions):
     """
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         suffix = self.output.suffix
         if suffix not in _WRITERS:
             raise UserError(f"--output {self.output} must end in .safetensors, .onnx or .nir")
