@@ -85,21 +85,16 @@ class Input:
 
 
 def read_input(
-    source: ImageSource,
-    spec: Spec | None = None,
-    bgr: bool = False,
-    frame: int | None = None,
-    time_of_frame: float = 0.0,
+    source: ImageSource, bgr: bool = False, frame: int | None = None, time_of_frame: float = 0.0
 ) -> Input:
-    """Read an image and prepare it for a network; without a Spec an Observer does that, at the
-    shape that it chooses. bgr: arrays have the channel order of OpenCV.
+    """Read an image, which an Observer prepares for its network. bgr: arrays have the channel order
+    of OpenCV.
     """
     start = time.perf_counter()
     image = read_image(source, bgr)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seconds = time.perf_counter() - start
-    read = Input(image=image, path=path, frame=frame, time=time_of_frame, seconds=seconds)
-    return read if spec is None else read.prepared(spec)
+    return Input(image=image, path=path, frame=frame, time=time_of_frame, seconds=seconds)
 
 
 class Shapes:

@@ -17,7 +17,7 @@ from spiking_yolo.options import (
 )
 
 if TYPE_CHECKING:
-    from spiking_yolo.evaluate.settings import Settings
+    from spiking_yolo.evaluate.scoring import Settings
 
 # Timesteps where nothing is said.
 LONGEST = 64
@@ -87,7 +87,7 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
 
     def evaluation(self) -> "Settings":
         """What they tell an evaluation."""
-        from spiking_yolo.evaluate.settings import Settings
+        from spiking_yolo.evaluate.scoring import Settings
 
         T = self.T or max(self.steps, default=LONGEST)
         steps = tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))

@@ -14,8 +14,7 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import Tracker
-from spiking_yolo.evaluate.scoring import Batches
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import Batches, Settings
 from spiking_yolo.evaluate.table import ANN_8_BIT, Row, predictions_of
 from spiking_yolo.evaluate.videos import VideoScorer
 from spiking_yolo.metrics.costs import CostsByShape

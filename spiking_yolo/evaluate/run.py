@@ -25,8 +25,14 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate import table
 from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
 from spiking_yolo.evaluate.baselines import EightBits, quantised_ann
-from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import (
+    Batches,
+    ClassScorer,
+    CocoScorer,
+    Scorer,
+    Settings,
+    VocScorer,
+)
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
 from spiking_yolo.io.distributed import Ranks, usable_device
 from spiking_yolo.io.files import Progress, command_line, silent, versions

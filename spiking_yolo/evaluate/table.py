@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from spiking_yolo.draw.boxes import colours_of
-from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
-from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.draw.figure import draw_curves, draw_reference, log_steps, plot
+from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer, Settings
 from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
@@ -333,7 +332,11 @@ class Table:
             with plot(folder / f"{name}.{suffix}", label, f"{figure} (%)") as axes:
                 draw_curves(axes, curves, colours)
                 draw_reference(axes, ANN, 100 * reference)
-                least_height(axes, SPAN)
+                low, high = axes.get_ylim()
+                if high - low < SPAN:
+                    # Small differences look small.
+                    middle = (low + high) / 2
+                    axes.set_ylim(middle - SPAN / 2, middle + SPAN / 2)
                 log_steps(axes)
 
     def _draw_frontier(self, path: Path, cost: str, label: str) -> None:

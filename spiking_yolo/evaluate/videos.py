@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.data.datasets import DetectionSet
-from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
+from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences, read_mot
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError, require
@@ -101,7 +101,7 @@ class VideoScorer(Scorer):
         for k, sequence in enumerate(sequences):
             truth: Mapping[int, MotBoxes] = {}
             if sequence.truth:
-                truth = sequence.ground_truth()
+                truth = read_mot(sequence.truth)
                 self.marked.append(k)
                 if all((boxes.ids >= 0).all() for boxes in truth.values()):
                     self.tracked.append(k)

@@ -24,7 +24,7 @@ from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.run import scorer_of
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import Settings
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Observer
 

@@ -17,7 +17,7 @@ from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.evaluate.baselines import EightBits
 from spiking_yolo.evaluate.run import evaluate, open_scorer
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import Settings
 from spiking_yolo.evaluate.table import Row
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import load_ann

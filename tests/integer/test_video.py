@@ -202,7 +202,7 @@ def test_a_lossless_clip_through_the_shipped_network():
         frames = list(islice(video.frames(), 18, 21))
     spent: list[float] = []
     for k, frame in enumerate(frames):
-        x = read_input(frame, detector.spec).x[None]
+        x = read_input(frame).prepared(detector.spec).x[None]
         run = stream(x)
         assert run.fresh == (k == 0) and is_anew(net, stream._state, run, x)
         spent.append(run.snapshots[1].operations.digits.item())
