@@ -34,7 +34,7 @@ from spiking_yolo.evaluate.scoring import (
     VocScorer,
 )
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
-from spiking_yolo.io.distributed import Ranks, usable_device
+from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import Progress, command_line, silent, versions
 from spiking_yolo.io.text import write_json
 from spiking_yolo.log import run_logged
@@ -125,9 +125,9 @@ def evaluate(
     statistics: Statistics | None = None,
     *,
     folder: Path | None = None,
-    ranks: Ranks = Ranks(),
+    device: str | torch.device = "cpu",
     progress: Progress = silent,
-) -> tuple[table.Table, PredictionFiles] | None:
+) -> tuple[table.Table, PredictionFiles]:
     """Run conversions of one network, one after the other, and score them at every timestep.
 
     Args:
@@ -138,12 +138,11 @@ def evaluate(
         statistics: Activation statistics; with them there is a row of the 8-bit ANN, and of
             what it would do in fewer frames of a video.
         folder: Keeps the records, and has those of an interrupted call; None keeps nothing.
-        ranks: This process among those of torchrun, and its device.
+        device: Where it is computed.
         progress: Called with (what, done, total).
 
     Returns:
-        The table, and the files of the predictions; None in processes of torchrun other than the
-        first.
+        The table, and the files of the predictions.
     """
     rows: list[table.Row] = []
     methods: dict[str, dict[str, Any]] = {}
@@ -157,10 +156,8 @@ def evaluate(
                 quantised[8] = eight_bits.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
-            where = folder, ranks, partial(progress, title)
+            where = folder, usable_device(device), partial(progress, title)
             seen = observe_all(title, variant, scorer, settings, quantised, *where)
-            if not ranks.first:
-                continue
             # Potentials are as wide as the widest sum of all images needs.
             width = max(one.potential_bytes for one in chain(*seen))
             seen = [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
@@ -181,8 +178,6 @@ def evaluate(
                 "recipe": json.loads(network.recipe.to_json()),
                 "potential_bits": 8 * width,
             }
-    if not ranks.first:
-        return None
     data = [own.name for _, own in scorer.parts]
     rows.sort(key=lambda row: data.index(row.data))
     first = next(iter(networks.values()))
@@ -219,17 +214,15 @@ def observe_all(
     settings: Settings,
     quantised: Mapping[int, Forward],
     folder: Path | None,
-    ranks: Ranks,
+    device: torch.device,
     progress: Callable[[int, int], Any],
 ) -> Batches:
-    """The records of each batch of images; in processes other than the first an empty list.
-
-    For the arguments see `evaluate`; title: of the method.
+    """The records of each batch of images. For the arguments see `evaluate`; title: of the
+    method.
     """
     spec = network.spec
     steps = settings.frame_steps if scorer.video else settings.steps
     own = settings.own_frames if scorer.video else settings.own_photographs
-    device = usable_device(ranks.device)
     graph = network.graph.to(device)
 
     def made(spec: Spec) -> Network:
@@ -252,9 +245,9 @@ def observe_all(
         return (one.record() for one in seen)
 
     call: dict[str, Any] = {}
-    stem = None
+    path = None
     if folder:
-        stem = folder / f"records-{title.replace(', ', '-')}"
+        path = folder / f"records-{title.replace(', ', '-')}.jsonl"
         # What decides the outputs: a run may be resumed only with an equal one.
         call = {
             "weights_sha256": network.provenance.get("weights_sha256", ""),
@@ -272,7 +265,7 @@ def observe_all(
             "bits": sorted(quantised),
         }
     read = Observation.from_json
-    return run_logged(scorer.batches(size), observe, read, call, stem, ranks, progress)
+    return run_logged(scorer.batches(size), observe, read, call, path, progress)
 
 
 def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> PredictionFiles:

@@ -62,9 +62,7 @@ def table(weights, data) -> dict[tuple[str, str], Row]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spiking_yolo.evaluate.run.EightBits.time", lambda *_: None)
         patch.setattr("spiking_yolo.evaluate.run.EightBits.seconds", lambda *_: 0.002)
-        result = evaluate({"signed-digits": network}, scorer, settings, statistics)
-    assert result
-    found, _ = result
+        found, _ = evaluate({"signed-digits": network}, scorer, settings, statistics)
     found.save(weights.parent / "saved")
     return {(row.data, row.method): row for row in found.rows}
 
@@ -154,7 +152,7 @@ def test_the_command_goes_on_after_an_interruption(weights, data, tmp_path, caps
         assert first["steps"][0][name] == anew["steps"][0][name]
     assert {row["video"] for row in first["videos"]} == {"still", "walk"}
     (folder / "results.csv").unlink()
-    log = folder / "records-signed-digits.0.jsonl"
+    log = folder / "records-signed-digits.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     assert len(lines) == 3
     log.write_bytes(b"".join(lines[:2]))
@@ -177,5 +175,5 @@ def test_tracks_of_people_are_scored(weights, tmp_path):
     network, settings = load(weights), Settings(selection=selection)
     scorer = open_scorer(tmp_path / "walk", network.spec, settings)
     assert scorer.main == ("AP50", "MOTA", "IDF1", "HOTA", "agree")
-    result = evaluate({"signed-digits": network}, scorer, settings)
-    assert result and result[0].rows[0].figures["people"] == 1
+    found, _ = evaluate({"signed-digits": network}, scorer, settings)
+    assert found.rows[0].figures["people"] == 1
