@@ -78,7 +78,9 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
             scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
         return scorer
     if bare and data.is_dir() and any(image_paths(data)):
-        return scorer_of(unlabelled(data, spec), spec, settings)
+        photographs = [Sample.of(p.name, p, (0, 0), [], []) for p in image_paths(data)]
+        note = f"{data} has no labels: boxes are compared with the ANN's"
+        return scorer_of(DetectionSet(data.name, spec.names, photographs, [note]), spec, settings)
     dataset = open_detection(data, settings.split, images=settings.images, year=settings.year)
     if not has_objects(dataset):
         raise UserError(
@@ -86,13 +88,6 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
             " whose boxes are compared with the ANN's"
         )
     return scorer_of(dataset, spec, settings)
-
-
-def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
-    """The photographs of a folder, in which nothing is marked."""
-    samples = [Sample.of(path.name, path, (0, 0), [], []) for path in image_paths(folder)]
-    note = f"{folder} has no labels: boxes are compared with the ANN's"
-    return DetectionSet(folder.name, spec.names, samples, [note])
 
 
 def has_objects(dataset: DetectionSet) -> bool:

@@ -18,7 +18,6 @@ from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
 from spiking_yolo.metrics.energy import EVERY_COST_MODEL, SRAM
-from spiking_yolo.observe import Observation
 from spiking_yolo.spikes.counting import Counts
 
 ANN, ANN_8_BIT = "ANN", "ANN 8 bit"
@@ -123,7 +122,9 @@ def step_rows(
     method: str, seen: Batches, scorer: Scorer, model: CostsByShape, settings: Settings
 ) -> list[Row]:
     """Rows of a method at every T."""
-    every, images = list(chain(*seen)), costed(seen, scorer)
+    every = list(chain(*seen))
+    # The first frame of a video costs what a photograph does.
+    images = list(chain(*(video[1:] or video for video in seen))) if scorer.video else every
     rows: list[Row] = []
     for t in every[0].steps:
         costs = mean_costs(images, t, model)
@@ -137,15 +138,6 @@ def step_rows(
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, settings, T=t, costs=costs))
     return rows
-
-
-def costed(seen: Batches, scorer: Scorer) -> list[Observation]:
-    """The images whose costs are reported: of videos later frames, since the first one costs what a
-    photograph does.
-    """
-    if scorer.video:
-        seen = [video[1:] or video for video in seen]
-    return list(chain(*seen))
 
 
 def with_intervals(rows: Sequence[Row]) -> list[Row]:
@@ -317,7 +309,11 @@ class Table:
             rows = changing([row for row in self.total if row.method == method])
             scores = [100 * row.figures[figure] for row in rows]
             steps = [float(row.T or 0) for row in rows]
-            over_time[method] = (steps, scores, *_band(rows, figure))
+            over_time[method] = steps, scores
+            if figure in rows[0].intervals:
+                intervals = [row.intervals[figure] for row in rows]
+                ends = [100 * one.low for one in intervals], [100 * one.high for one in intervals]
+                over_time[method] = steps, scores, *ends
             per_mac = [row.costs["sops_per_mac_digits"] for row in rows]
             points = [one for one in zip(per_mac, scores, strict=True) if one[0] >= LEAST]
             if points:
@@ -352,14 +348,6 @@ class Table:
             with plot(path, label, f"{self.main[0]} (%)") as axes:
                 draw_curves(axes, series)
                 log_steps(axes)
-
-
-def _band(rows: Sequence[Row], figure: str) -> tuple[list[float], ...]:
-    """The ends of the intervals in percent, none if there was no bootstrap."""
-    if figure not in rows[0].intervals:
-        return ()
-    intervals = [row.intervals[figure] for row in rows]
-    return [100 * one.low for one in intervals], [100 * one.high for one in intervals]
 
 
 def place(folder: Path, method: str, methods: int) -> Path:

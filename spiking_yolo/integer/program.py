@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ctypes import c_double, c_float, c_void_p
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
 from spiking_yolo.integer.execute import events, largest, move, widest_read
 from spiking_yolo.integer.library import LANES, ZERO, library
-from spiking_yolo.integer.neuron import NeuronLayer, fire
+from spiking_yolo.integer.neuron import WholeLayer, fire
 from spiking_yolo.integer.packing import SLACK, PackedWeights, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
 from spiking_yolo.spikes.counting import count_digits
@@ -88,7 +88,6 @@ Whole = structure(
 )
 KINDS = ("events", "direct", "depthwise", "reference")
 IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE = range(6)
-NAMES = {IMAGE: "image", NEURONS: "neurons", POOLING: "pooling", OUTSIDE: "reference"}
 
 
 @dataclass(frozen=True)
@@ -110,30 +109,6 @@ class Counted:
     shown: tuple[Tensor, Tensor] | None
     maps: Mapping[str, Tensor]
     widest: float
-
-
-class Timing(NamedTuple):
-    """What a step has taken.
-
-    Attributes:
-        kind: "image", "neurons", "pooling"; of a convolution, and of neurons that compute its sums
-            themselves, "events", "direct" or "depthwise"; "reference" of what C does not compute.
-        name: Its node.
-        nanoseconds: CPU time in the last frame, in C.
-        entries: Groups of four channels that changed in the maps that a convolution by events
-            reads, and 0 of other steps.
-        groups: All groups of these maps.
-        rate: Nanoseconds that it takes per entry; 0 as long as that is unknown.
-        dense: Nanoseconds of computing it everywhere.
-    """
-
-    kind: str
-    name: str
-    nanoseconds: int
-    entries: int = 0
-    groups: int = 0
-    rate: float = 0.0
-    dense: float = 0.0
 
 
 class Program:
@@ -270,7 +245,7 @@ def is_common(step: Convolution, sizes: Mapping[str, Sequence[int]]) -> bool:
     return kernel in ((1, 1), (3, 3)) and strides and min(sides) >= LEAST_SIDE
 
 
-def parameters_of(layer: NeuronLayer) -> list[Tensor]:
+def parameters_of(layer: WholeLayer) -> list[Tensor]:
     """Scales, bias, 1 / theta, offset and ceiling of a layer, each padded to whole vectors."""
     ceiling = layer.ceiling
     if ceiling is None:
@@ -791,27 +766,6 @@ class State:
             values, operations = self._spent[plan.input][:, :, 0].double().unbind(1)
             shown = values, operations
         return Counted(outputs, spent, shown, self._counts, self._widest.max().item())
-
-    def timings(self) -> list[Timing]:
-        """What each step has taken; lists of entries count with the layer that reads them."""
-        result: list[Timing] = []
-        spent = 0
-        for command, (kind, what, name) in zip(self._steps, self._commands, strict=True):
-            spent += command.nanoseconds
-            if kind == LISTS:
-                continue
-            label, more, step = NAMES.get(kind, ""), (), self._program.steps.get(name)
-            if kind == NEURONS and what.fused:
-                label = KINDS[Sums.from_address(what.term[0].convolution).kind]
-            if kind == SUMS:
-                label = KINDS[what.kind]
-            if label == "events" and isinstance(step, Convolution) and step.parts is not None:
-                entries = sum(self._maps[part.source].entries for part in step.parts)
-                groups = self.images * sum(padded_groups(self._plan, part) for part in step.parts)
-                more = entries, groups, what.rate, what.dense
-            result.append(Timing(label, name, spent, *more))
-            spent = 0
-        return result
 
     def sent(self) -> dict[str, Tensor]:
         """What the image and all senders have sent by now: whole numbers."""

@@ -46,8 +46,6 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     """Write detections.json."""
     save_txt: bool = False
     """Write labels/IMAGE.txt, as YOLO has them."""
-    save_conf: Annotated[bool, OUTPUT] = False
-    """The same as --save-txt with the confidence at the end."""
     track_conf: Annotated[float, within(0, 1), VIDEO] = 0.6
     """With --track: confidence with which a box starts a track; others continue one."""
     every: Annotated[int, at_least(1), VIDEO] = 1

@@ -210,8 +210,8 @@ def sinks_of(run: DetectRun, folder: Path) -> list[Sink]:
     """
     options = run.options
     sinks: list[Sink] = [Pictures(folder, options.ann)]
-    if options.save_txt or options.save_conf:
-        sinks.append(Labels(folder, options.save_conf))
+    if options.save_txt:
+        sinks.append(Labels(folder))
     if options.save_json:
         sinks.append(Json(folder, options.steps))
     if options.track:
@@ -333,13 +333,12 @@ class Labels(Sink):
     """labels/IMAGE.txt or labels/VIDEO/FRAME.txt, see Result.save_txt."""
 
     folder: Path
-    confidence: bool
 
     def image(self, source: Source, result: Result) -> None:
         name = source.name
         if result.frame is not None:
             name += f"/{result.frame:06d}"
-        result.save_txt(self.folder / f"labels/{name}.txt", self.confidence)
+        result.save_txt(self.folder / f"labels/{name}.txt")
 
 
 @dataclass
