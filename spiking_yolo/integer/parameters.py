@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.rewrites import channels, terms
+from spiking_yolo.graph.rewrites import terms
 from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_input
 from spiking_yolo.integer.neuron import LARGEST, WholeLayer, each
 from spiking_yolo.models.spec import Spec
@@ -257,10 +257,11 @@ def tied(graph: Graph, neurons: NeuronParameters) -> NeuronParameters:
         if node.op != "attention_scores":
             continue
         for name in node.inputs:
-            theta = neurons[name]["theta"].expand(channels(graph)[name])
-            heads = theta.unflatten(0, (node.attrs["heads"], -1))
-            one = heads.amax(1, keepdim=True).expand_as(heads).flatten()
-            result[name] = with_theta(neurons[name], one)
+            theta = neurons[name]["theta"]
+            if theta.numel() > 1:
+                heads = theta.unflatten(0, (node.attrs["heads"], -1))
+                one = heads.amax(1, keepdim=True).expand_as(heads).flatten()
+                result[name] = with_theta(neurons[name], one)
     return result
 
 
