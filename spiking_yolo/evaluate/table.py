@@ -205,15 +205,14 @@ class Table:
             if rows[0].intervals:
                 parts.append(self._intervals(rows))
         if self.rows[0].costs:
-            parts.append(energy_table(changing(self.total), self.widths()))
+            widths: list[str] = []
+            for name, own in self.methods.items():
+                widths.append(f"{own['potential_bits']} bits ({name})")
+            note = f"potentials of {', '.join(widths)}"
+            parts.append(energy_table(changing(self.total), note))
         if "agree" in self.main:
             parts.append("agree: AP50 by box with the ANN's boxes above 0.25 as truth, all classes")
         return "\n\n".join(parts)
-
-    def widths(self) -> str:
-        """How wide the potentials of the methods are, in words."""
-        widths = [f"{own['potential_bits']} bits ({name})" for name, own in self.methods.items()]
-        return f"potentials of {', '.join(widths)}"
 
     def _figure(self, rows: Sequence[Row]) -> str:
         """The first figure that these rows have: a video without ground truth has not all."""
