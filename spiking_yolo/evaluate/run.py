@@ -145,10 +145,10 @@ def evaluate(
     for name, network in networks.items():
         model, eight_bits = CostsByShape(network), EightBits(network)
         for title, variant in variants(name, network, scorer).items():
-            quantised: dict[int, Forward] = {}
+            quantised: Forward | None = None
             if statistics is not None:
                 ann = quantised_ann(network.graph, statistics)
-                quantised[8] = eight_bits.beside(ann) if scorer.video else ann
+                quantised = eight_bits.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
             where = folder, usable_device(device), partial(progress, title)
@@ -161,12 +161,12 @@ def evaluate(
             for part, own in scorer.parts:
                 if own.name not in known:
                     rows += table.ann_rows(seen[part], own, model, settings)
-                    if quantised and isinstance(own, VideoScorer):
+                    if quantised is not None and isinstance(own, VideoScorer):
                         every = rows.pop()
                         seconds = eight_bits.seconds
                         rows += alternative_rows(seen[part], own, every, settings, seconds)
                 rows += table.step_rows(title, seen[part], own, model, settings)
-                if quantised and own.video and variant.recipe.keeps_frames:
+                if quantised is not None and own.video and variant.recipe.keeps_frames:
                     rows.append(without_spikes(rows[-1], seen[part], model))
             methods[title] = {
                 "method": network.recipe.label,
@@ -207,7 +207,7 @@ def observe_all(
     network: Converted,
     scorer: Scorer,
     settings: Settings,
-    quantised: Mapping[int, Forward],
+    quantised: Forward | None,
     folder: Path | None,
     device: torch.device,
     progress: Callable[[int, int], Any],
@@ -257,7 +257,7 @@ def observe_all(
             "lossless": settings.lossless,
             "steps": steps,
             "batch": size,
-            "bits": sorted(quantised),
+            "baseline": quantised is not None,
         }
     read = Observation.from_json
     return run_logged(scorer.batches(size), observe, read, call, path, progress)

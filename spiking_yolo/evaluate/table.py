@@ -90,7 +90,7 @@ def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, settings: Setti
         costs[f"energy_mJ_{key}"] = _mean([one[key] for one in energies])
     scored = scorer.score(seen, predictions_of(seen, "ann"))
     rows = [Row.of(ANN, scorer.name, scored, settings, costs=costs)]
-    if seen[0][0].quantised:
+    if seen[0][0].quantised is not None:
         scored = scorer.score(seen, predictions_of(seen, "8 bit"))
         costs = {key: value for key, value in costs.items() if key != "energy_mJ_fp32"}
         rows.append(Row.of(ANN_8_BIT, scorer.name, scored, settings, costs=costs))
@@ -112,7 +112,7 @@ def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
         if column == "ann":
             predictions.append([one.ann for one in batch])
         elif column == "8 bit":
-            predictions.append([one.quantised[8] for one in batch])
+            predictions.append([one.quantised for one in batch])
         else:
             predictions.append([one.steps[int(column)].prediction for one in batch])
     return predictions
@@ -133,7 +133,7 @@ def step_rows(
             first = [video[0].steps[t].operations[counting] / video[0].macs for video in seen]
             costs["first_sops_per_mac"] = float(np.mean(first))
             costs["output_error"] = float(np.mean([one.steps[t].error for one in every]))
-            if every[0].quantised:
+            if every[0].quantised is not None:
                 costs["ms"] = 1e3 * float(np.median([one.seconds.network for one in images]))
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, settings, T=t, costs=costs))

@@ -29,8 +29,7 @@ from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.draw.figure import chosen_layers, draw_timeline, pixels, save_figure
-from spiking_yolo.errors import UserError, notice, require
-from spiking_yolo.integer.video import check_lossless
+from spiking_yolo.errors import UserError, notice
 from spiking_yolo.io.files import Progress, atomic_write, silent
 from spiking_yolo.io.text import file_name, write_json
 from spiking_yolo.metrics.video import PERSON
@@ -100,13 +99,9 @@ class DetectRun:
             raise UserError(f"a page is of photographs or of one video, not of {self.sources}")
         if (options.track or options.lossless) and not self.has_video:
             notice("photographs have no tracks, nor a frame before: --track, --lossless do nothing")
-        elif options.track:
-            require("trackers", "track")
         video = self.has_video and not options.lossless
         converted = options.convert(previewed(self.sources, FEW), video)
         recipe = converted.recipe
-        if self.has_video and options.lossless:
-            check_lossless(recipe)
         if self.has_video and not recipe.complete:
             problem = f"method {recipe.name} cannot keep its state between frames"
             notice(f"{problem} of a video: each is a new image")
