@@ -175,8 +175,12 @@ class SpikingYOLO:
         if isinstance(self._stored, Converted):
             again = f"use it as it is, or `{command('calibrate')}`"
             raise UserError(f"the thresholds of this network come from a file: {again}")
-        network = self._stored.convert(_pictures(images, bgr))
-        self._engine = _Engine(network, self.device, self._own)
+        if isinstance(images, (str, os.PathLike)):
+            pictures = previewed(expand([os.fspath(images)]), FEW)
+        else:
+            several: Any = images if isinstance(images, (list, tuple)) else [images]
+            pictures = _listed(several, bgr)
+        self._engine = _Engine(self._stored.convert(pictures), self.device, self._own)
 
     @property
     def converted(self) -> Converted:
@@ -246,7 +250,6 @@ class SpikingYOLO:
         read = read_input(images[0], bgr=bgr)
         observer = engine.observer(selection)
         (seen,) = observer.observe([read], T, times, want=wanted, progress=progress)
-        engine.release(observer)
         return engine.result(seen)
 
     def predict(self, source: ImageSource | Sequence[ImageSource], **options: Any) -> list[Result]:
@@ -374,7 +377,10 @@ class SpikingYOLO:
                 if trackers and "ann" in wanted:
                     seen = replace(seen, ann=trackers[1].update(seen.ann_boxes, seen.cut))
                 result = engine.result(seen)
-                yield result.tracked(trackers[0]) if trackers else result
+                if trackers:
+                    boxes = trackers[0].update(result.detections, result.cut)
+                    result = replace(result, detections=boxes)
+                yield result
 
         return results()
 
@@ -423,12 +429,6 @@ class _Engine:
         self.graph = network.graph.to(device)
         self.costs = CostsByShape(network)
         self.shapes = Shapes(self.graph, network.spec, self._built, own)
-        # Simulators that no call uses now.
-        self._idle: list[Network] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what is pickled, makes its simulators anew."""
-        return {**self.__dict__, "_idle": []}
 
     @property
     def converted(self) -> Converted:
@@ -442,20 +442,13 @@ class _Engine:
         return replace(self.converted, spec=spec).network(self.device)
 
     def observer(self, selection: Selection) -> Observer:
-        """An observer whose network no other call uses, or one of whole numbers, without state."""
+        """An observer of which no other call sees the state: a simulator is made for each, and
+        networks of whole numbers have none.
+        """
         shapes = self.shapes
         if not self.converted.recipe.complete:
-            try:
-                simulator = self._idle.pop()
-            except IndexError:
-                simulator = self._built(self.network.spec)
-            shapes = shapes.of(simulator)
+            shapes = shapes.of(self._built(self.network.spec))
         return Observer(shapes, self.graph, self.network.spec, selection)
-
-    def release(self, observer: Observer) -> None:
-        """Let other calls have the simulator of an observer."""
-        if not self.network.recipe.complete:
-            self._idle.append(observer.network)
 
     def result(self, seen: Observation) -> Result:
         """What was observed as a Result."""
@@ -499,17 +492,8 @@ def _listed_images(image: Any) -> Sequence[Any]:
     return paths
 
 
-def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
-    """What `calibrate` was given, FEW that are spread over it first."""
-    if isinstance(images, (str, os.PathLike)):
-        return previewed(expand([os.fspath(images)]), FEW)
-    several: Any = images
-    if not isinstance(images, (list, tuple)):
-        several = [images]
-    return _listed(several, bgr)
-
-
 def _listed(images: Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
+    """The pictures to calibrate on, FEW that are spread over them first."""
     for one in spread_first(images, FEW):
         if isinstance(one, (str, os.PathLike)):
             yield Picture.file(os.fspath(one))

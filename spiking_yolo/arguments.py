@@ -13,15 +13,11 @@ inherited fields in the module of the class that inherits them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from inspect import formatannotation
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-import msgspec
 from cyclopts import Parameter, Token, convert, validators
 
-from spiking_yolo.errors import UserError
 from spiking_yolo.io.text import LARGEST_INTEGER, Size, input_size, side_or_size
 
 
@@ -58,12 +54,9 @@ def _pairs(_: Any, tokens: Sequence[Token]) -> dict[str, str]:
 
 
 def _size(kind: Any, tokens: Sequence[Token]) -> int | Size:
-    return _sized(kind, tokens[0].value)
-
-
-def _sized(kind: Any, value: Any) -> int | Size:
     """A size; of an option that may be the longer side alone, that if it is given so."""
-    return side_or_size(value) if int in get_args(kind) else input_size(value)
+    read = side_or_size if int in get_args(kind) else input_size
+    return read(tokens[0].value)
 
 
 # Options with several values: with commas between them, or each a word of its own, as files are.
@@ -99,42 +92,4 @@ else:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Options:
-    """Base of the options of a command. Values from Python are checked as those from a line are.
-
-    Raises:
-        UserError: A value has another type than its field, or is out of range.
-    """
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self), include_extras=True)
-        for name in (one.name for one in fields(self)):
-            kind, extras = hints[name], list[Any]()
-            if get_origin(kind) is Annotated:
-                kind, *extras = get_args(kind)
-            value = _converted(name, kind, getattr(self, name))
-            for check in [check for extra in extras for check in extra.validator or ()]:
-                try:
-                    check(kind, value)
-                except ValueError as error:
-                    message = str(error).rstrip(".").replace("Must", "must")
-                    raise UserError(f"{name} {message}, not {value}") from None
-            object.__setattr__(self, name, value)
-
-
-def _converted(name: str, kind: Any, value: Any) -> Any:
-    """A value as its field has it: text becomes a path or a size, and a list a tuple."""
-    if value is not None and Size in (kind, *get_args(kind)):
-        try:
-            return _sized(kind, value)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from None
-    try:
-        return msgspec.convert(value, kind, dec_hook=_path)
-    except msgspec.ValidationError:
-        raise UserError(f"{name} must be {formatannotation(kind)}, not {value!r}") from None
-
-
-def _path(_: Any, value: Any) -> Path:
-    if not value or not isinstance(value, str | Path):
-        raise ValueError(value)
-    return Path(value)
+    """Base of the options of a command, whose values cyclopts checks."""

@@ -16,7 +16,6 @@ import numpy as np
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.io.files import read_bytes
 from spiking_yolo.io.text import finite, flat
 
@@ -84,75 +83,48 @@ def run_logged(
     observe: Callable[[range], Iterable[R]],
     read: Callable[[dict[str, Any]], R],
     call: Mapping[str, Any],
-    stem: Path | None = None,
-    ranks: Ranks = Ranks(),  # noqa: B008
+    path: Path | None = None,
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[list[R]]:
-    """The records of all batches of indices, of which torchrun's processes compute a share each.
+    """The records of all batches of indices.
 
     Args:
         batches: Indices that are observed together; a batch is known by its first one.
         observe: Makes the records of a batch, in order.
         read: Makes a record of what JSON has of it.
         call: What decides the records.
-        stem: Path of the log without its end: a process writes STEM.RANK.jsonl. The batches of an
-            interrupted run are taken from there. None keeps nothing.
-        ranks: This process among those of torchrun.
-        progress: Called with the records done and the records in all, of this process, first and
-            after each.
-
-    Returns:
-        The records of each batch; in processes other than the first an empty list.
+        path: The log, from which the batches of an interrupted run are taken. None keeps nothing.
+        progress: Called with the records done and the records in all, first and after each.
 
     Raises:
-        UserError: The log is of another call.
+        UserError: The log is of another call, or damaged.
     """
-    finished = _finished(stem, call, read, ranks)
-    missing = [batch for batch in batches if batch.start not in finished]
-    missing = missing[ranks.rank :: ranks.size]
-    total = sum(map(len, missing if ranks.size > 1 else batches))
-    done = total - sum(map(len, missing))
-    new: dict[int, list[R]] = {}
+    finished: dict[int, list[R]] = {}
     with ExitStack() as files:
         append = None
-        if stem:
-            path = stem.with_name(f"{stem.name}.{ranks.rank}.jsonl")
+        if path:
             append = files.enter_context(open_log(path, call))
+            try:
+                for line in read_log(path, call)[0][1:]:
+                    finished[line["batch"]] = list(map(read, line["records"]))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                problem = f"a record in {path.parent} is damaged: start the run anew"
+                raise UserError(problem) from None
+        total = sum(map(len, batches))
+        done = sum(len(batch) for batch in batches if batch.start in finished)
         progress(done, total)
-        for batch in missing:
+        for batch in batches:
+            if batch.start in finished:
+                continue
             records: list[R] = []
             for record in observe(batch):
                 records.append(record)
                 progress(min(done + len(records), total), total)
             if append:
                 append({"batch": batch.start, "records": records})
-            new[batch.start] = records
+            finished[batch.start] = records
             done += len(batch)
-    for records_of_process in ranks.gather(new):
-        finished |= records_of_process
-    return [finished[batch.start] for batch in batches] if ranks.first else []
-
-
-def _finished(
-    stem: Path | None, call: Mapping[str, Any], read: Callable[[dict[str, Any]], R], ranks: Ranks
-) -> dict[int, list[R]]:
-    """The batches of an interrupted run; in processes other than the first without records."""
-    finished: dict[int, list[R]] = {}
-    problem = ""
-    if stem and ranks.first:
-        try:
-            for path in sorted(stem.parent.glob(f"{stem.name}.[0-9]*.jsonl")):
-                for line in read_log(path, call)[0][1:]:
-                    finished[line["batch"]] = list(map(read, line["records"]))
-        except UserError as error:
-            problem = str(error)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            problem = f"a record in {stem.parent} is damaged: start the run anew"
-    # Before any process writes, the first one tells all others what is finished.
-    problem, known = ranks.broadcast((problem, list(finished)))
-    if problem:
-        raise UserError(problem)
-    return finished if ranks.first else {start: [] for start in known}
+    return [finished[batch.start] for batch in batches]
 
 
 def json_fields(value: Any) -> Any:

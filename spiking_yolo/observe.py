@@ -85,21 +85,16 @@ class Input:
 
 
 def read_input(
-    source: ImageSource,
-    spec: Spec | None = None,
-    bgr: bool = False,
-    frame: int | None = None,
-    time_of_frame: float = 0.0,
+    source: ImageSource, bgr: bool = False, frame: int | None = None, time_of_frame: float = 0.0
 ) -> Input:
-    """Read an image and prepare it for a network; without a Spec an Observer does that, at the
-    shape that it chooses. bgr: arrays have the channel order of OpenCV.
+    """Read an image, which an Observer prepares for its network. bgr: arrays have the channel order
+    of OpenCV.
     """
     start = time.perf_counter()
     image = read_image(source, bgr)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seconds = time.perf_counter() - start
-    read = Input(image=image, path=path, frame=frame, time=time_of_frame, seconds=seconds)
-    return read if spec is None else read.prepared(spec)
+    return Input(image=image, path=path, frame=frame, time=time_of_frame, seconds=seconds)
 
 
 class Shapes:
@@ -249,7 +244,7 @@ class Observation:
         steps: t -> StepObservation, for the requested steps and T.
         ann: Boxes or classes of the ANN, None unless wanted.
         ann_outputs: Head tensors [1, ...] of the ANN, on the CPU; empty unless wanted.
-        quantised: Bits -> prediction of the ANN with activations of so many bits.
+        quantised: Boxes or classes of the ANN in 8 bits, None unless wanted.
         neurons_by_layer: Neurons of each layer; of an ON/OFF pair both count.
         macs: Multiply-accumulates of one ANN pass.
         analogue_macs: Multiply-accumulates of layers that receive analogue values.
@@ -267,7 +262,7 @@ class Observation:
     seconds: Seconds
     ann: Prediction | None = None
     ann_outputs: tuple[Tensor, ...] = ()
-    quantised: dict[int, Prediction] = field(default_factory=dict)
+    quantised: Prediction | None = None
     neurons_by_layer: dict[str, int] = field(default_factory=dict)
     macs: int = 0
     analogue_macs: int = 0
@@ -316,9 +311,9 @@ class Observation:
         """
         image = Input(**{**content["input"], "x": torch.empty(0)})
         steps = {int(t): StepObservation.from_json(one) for t, one in content["steps"].items()}
-        quantised = {int(bits): _prediction(one) for bits, one in content["quantised"].items()}
         size = tuple(content["size"])
-        typed = {"input": image, "size": size, "steps": steps, "quantised": quantised}
+        typed: dict[str, Any] = {"input": image, "size": size, "steps": steps}
+        typed["quantised"] = _prediction(content["quantised"])
         seconds, ann = Seconds(**content["seconds"]), _prediction(content["ann"])
         return cls(**{**content, **typed, "seconds": seconds, "ann": ann, "ann_outputs": ()})
 
@@ -344,14 +339,14 @@ class Observer:
         graph: The ANN, on the device of the network.
         spec: How images enter, and what outputs mean.
         selection: Which boxes of a detector count.
-        quantised: Bits -> the ANN with activations of so many bits, whose predictions are wanted.
+        quantised: The ANN in 8 bits, if its predictions are wanted.
     """
 
     networks: Network | Shapes
     graph: Graph
     spec: Spec
     selection: Selection = field(default_factory=Selection)
-    quantised: Mapping[int, Forward] = field(default_factory=dict)
+    quantised: Forward | None = None
 
     @property
     def network(self) -> Network:
@@ -507,7 +502,7 @@ class Observer:
         predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()
         ann_outputs: tuple[Tensor, ...] = ()
-        if "ann" in want or self.quantised:
+        if "ann" in want or self.quantised is not None:
             x = self.spec.normalised(x)
         if "ann" in want:
             ann_outputs = _on_cpu(forward(self.graph, x))
@@ -519,7 +514,7 @@ class Observer:
         ann = predict(ann_outputs)
         read_ann = time.perf_counter()
         spent = (simulated - start, decoded - simulated, passed - decoded, read_ann - passed)
-        quantised = {bits: predict(_on_cpu(run(x))) for bits, run in self.quantised.items()}
+        quantised = predict(() if self.quantised is None else _on_cpu(self.quantised(x)))
         observations: list[Observation] = []
         for k, image in enumerate(inputs):
             expected = _of_image(ann_outputs, k)
@@ -537,7 +532,7 @@ class Observer:
                 seconds=Seconds(image.seconds, *(seconds / n for seconds in spent)),
                 ann=ann[k],
                 ann_outputs=expected,
-                quantised={bits: of_bits[k] for bits, of_bits in quantised.items()},
+                quantised=quantised[k],
                 neurons_by_layer=run.neurons,
                 macs=run.macs,
                 analogue_macs=run.analogue_macs,

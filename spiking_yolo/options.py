@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
 from spiking_yolo import arguments
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import CONF, IOU, MAX_DET
@@ -58,6 +60,16 @@ class WeightsOptions(arguments.Options):
         """Whether the input has one height and width, whatever the shapes of images."""
         return isinstance(self.imgsz, tuple)
 
+    def reading(self) -> dict[str, Any]:
+        """How to read the file of the weights, as `load_ann` takes it."""
+        return {"cfg": self.cfg, "names": self.names, "imgsz": self.imgsz}
+
+    def open_ann(self) -> "Ann":
+        """The original network."""
+        from spiking_yolo.models.load import load_ann
+
+        return load_ann(self.weights or default_weights(), **self.reading())
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions(WeightsOptions):
@@ -75,6 +87,34 @@ class ConversionOptions(WeightsOptions):
     device: Annotated[str, arguments.NETWORK] = "cpu"
     """cpu, cuda, cuda:1, ..."""
 
+    def convert_by(
+        self,
+        method: str | None,
+        photographs: "Iterable[Picture]" = (),
+        video: bool = False,
+        ann: "Ann | None" = None,
+    ) -> "Converted":
+        """The network, converted.
+
+        Args:
+            method: None for the default method, or that of a converted file.
+            photographs: See `convert.load.load`.
+            video: Whether it is for a video.
+            ann: The network, where it was read already.
+        """
+        from spiking_yolo.convert.load import load
+
+        return load(
+            ann or self.weights or default_weights(),
+            method,
+            self.settings,
+            calibration=self.calibration,
+            statistics=self.statistics,
+            photographs=photographs,
+            video=video,
+            **self.reading(),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions(ConversionOptions):
@@ -83,6 +123,10 @@ class MethodOptions(ConversionOptions):
     method: str | None = None
     """See `list` (default: signed-digits)."""
 
+    def convert(self, photographs: "Iterable[Picture]" = (), video: bool = False) -> "Converted":
+        """The network, converted; see `convert_by`."""
+        return self.convert_by(self.method, photographs, video)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodsOptions(ConversionOptions):
@@ -90,6 +134,31 @@ class MethodsOptions(ConversionOptions):
 
     methods: Annotated[tuple[str, ...], arguments.COMMAS, arguments.METHODS] = ()
     """Methods with commas, see `list`, or all (default: signed-digits)."""
+
+    def convert_all(self, video: bool = False) -> "dict[str, Converted]":
+        """The network converted by every method, by its name. video: Whether it is for a video.
+
+        Raises:
+            UserError: A method is unknown or given twice, or the settings do not fit.
+        """
+        from spiking_yolo.convert.load import of_all
+
+        if len(self.methods) <= 1 and self.methods != ("all",):
+            network = self.convert_by(next(iter(self.methods), None), video=video)
+            return {network.recipe.label: network}
+        # Recipes first: a mistake in them is reported before the weights are read.
+        recipes: dict[str, Recipe] = {}
+        for name in list_methods() if self.methods == ("all",) else self.methods:
+            recipe = get_recipe(name, self.calibration).with_settings(self.settings)
+            if recipe.label in recipes:
+                raise UserError(f"--method has {recipe.label} twice: give each method once")
+            recipes[recipe.label] = recipe
+        ann = self.open_ann()
+        names: Sequence[str] = self.methods
+        if self.methods == ("all",):
+            names = of_all(ann, recipes, self.statistics)
+        networks = [self.convert_by(name, video=video, ann=ann) for name in names]
+        return {network.recipe.label: network for network in networks}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,96 +203,20 @@ class LimitOptions(arguments.Options):
     """Draws the images of --limit."""
 
 
+def check_inside(_: Any, name: str) -> None:
+    """Raise UserError for a name that leads out of the folder of all runs."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"--name {name} must lie inside of --project: give that instead")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(arguments.Options):
     """Where files go: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already."""
 
     project: Annotated[Path, arguments.OUTPUT] = Path("runs")
     """Folder of all runs."""
-    name: Annotated[str, arguments.OUTPUT] = "exp"
+    name: Annotated[str, arguments.OUTPUT, Parameter(validator=check_inside)] = "exp"
     """Folder inside the project; exp2, exp3, ... when it exists."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
-            raise UserError(f"--name {self.name} must lie inside of --project: give that instead")
-
-
-def load_ann(options: WeightsOptions) -> "Ann":
-    """The original network."""
-    from spiking_yolo.models.load import load_ann
-
-    return load_ann(options.weights or default_weights(), **_reading(options))
-
-
-def _reading(options: WeightsOptions) -> dict[str, Any]:
-    """Return how to read the file of the weights, as `load_ann` takes it."""
-    return {name: getattr(options, name) for name in ("cfg", "names", "imgsz")}
-
-
-def load(
-    options: ConversionOptions,
-    photographs: "Iterable[Picture]" = (),
-    method: str | None = None,
-    video: bool = False,
-    ann: "Ann | None" = None,
-) -> "Converted":
-    """The network, converted by the method of the options, or else by this one.
-
-    Args:
-        options: The options of a command with one method, or with several and `method`.
-        photographs: See `convert.load.load`.
-        method: None for the default method, or that of a converted file.
-        video: Whether it is for a video.
-        ann: The network, where it was read already.
-    """
-    from spiking_yolo.convert.load import load
-
-    return load(
-        ann or options.weights or default_weights(),
-        getattr(options, "method", method),
-        options.settings,
-        calibration=options.calibration,
-        statistics=options.statistics,
-        photographs=photographs,
-        video=video,
-        **_reading(options),
-    )
-
-
-def load_all(options: MethodsOptions, video: bool = False) -> "dict[str, Converted]":
-    """The network converted by every method, by its name. video: see `load`."""
-    from spiking_yolo.convert.load import of_all
-
-    if len(options.methods) <= 1 and options.methods != ("all",):
-        network = load(options, method=next(iter(options.methods), None), video=video)
-        return {network.recipe.label: network}
-    # Recipes first: a mistake in them is reported before the weights are read.
-    by_name = recipes(options)
-    ann = load_ann(options)
-    names: Sequence[str] = options.methods
-    if options.methods == ("all",):
-        names = of_all(ann, by_name, options.statistics)
-    networks = {}
-    for name in names:
-        network = load(options, method=name, video=video, ann=ann)
-        networks[network.recipe.label] = network
-    return networks
-
-
-def recipes(options: MethodsOptions) -> dict[str, Recipe]:
-    """The recipes of `methods` by name, with the settings applied; ("all",) is every method.
-
-    Raises:
-        UserError: A method is unknown, two have one name, or the settings do not fit.
-    """
-    by_name: dict[str, Recipe] = {}
-    for name in list_methods() if options.methods == ("all",) else options.methods:
-        recipe = get_recipe(name, options.calibration).with_settings(options.settings)
-        if recipe.label in by_name:
-            raise UserError(f"--method has {recipe.label} twice: give each method once")
-        by_name[recipe.label] = recipe
-    return by_name
 
 
 def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Boxes, Detections, Index, counted, listed
-from spiking_yolo.decode.tracking import NO_TRACK, Tracker
+from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.errors import UserError, no_attribute
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.text import json_text, printable
@@ -71,10 +71,6 @@ class Result:
     def __getattr__(self, name: str) -> Any:
         """What Ultralytics has and this has elsewhere is answered with where."""
         raise no_attribute("Result", name, ELSEWHERE)
-
-    def tracked(self, tracker: Tracker) -> "Result":
-        """The same frame of a video with the ids of its objects: see Tracker."""
-        return replace(self, detections=tracker.update(self.detections, self.cut))
 
     def __len__(self) -> int:
         return len(self.detections)

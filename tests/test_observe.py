@@ -86,7 +86,7 @@ def test_frames_cost_what_changes(detector):
     clip = walk(4, seed=2)
     network = converted.network()
     assert isinstance(network, IntegerNetwork)
-    inputs = [read_input(frame, converted.spec, frame=n) for n, frame in enumerate(clip)]
+    inputs = [read_input(frame, frame=n).prepared(converted.spec) for n, frame in enumerate(clip)]
     seen = list(observer(converted).follow(inputs, want=("ann",)))
     assert [one.input.frame for one in seen] == [0, 1, 2, 3]
     assert [one.fresh for one in seen] == [True, False, False, False]

@@ -3,7 +3,6 @@ libraries' types.
 """
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,16 +88,11 @@ def test_json_has_all_steps():
 
 
 def test_tracked_boxes_have_ids():
-    class Stub:
-        def update(self, boxes: Detections, cut: bool) -> Detections:
-            assert cut and len(boxes) == 3
-            return replace(boxes, track_id=torch.tensor([7, -1, 5]))
-
-    for r in (result(tracks=True), result(cut=True).tracked(Stub())):  # type: ignore[arg-type]
-        assert r.boxes.id is not None and r.boxes.id.tolist() == [7, -1, 5]
-        assert [box["track_id"] for box in r.entries()] == [7, None, 5]
-        assert r[[2]].boxes.id.tolist() == [5]
-        assert r.steps[8].track_id is not None and r.steps[4].track_id is None
+    r = result(tracks=True)
+    assert r.boxes.id is not None and r.boxes.id.tolist() == [7, -1, 5]
+    assert [box["track_id"] for box in r.entries()] == [7, None, 5]
+    assert r[[2]].boxes.id.tolist() == [5]
+    assert r.steps[8].track_id is not None and r.steps[4].track_id is None
     assert result().boxes.id is None
 
 

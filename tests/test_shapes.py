@@ -212,7 +212,7 @@ def test_frames_that_change_their_shape_start_anew(weights, method):
 
 def test_an_image_that_is_prepared_keeps_its_shape(weights, wide):
     detector = SpikingYOLO(weights)
-    prepared = read_input(wide, detector.spec)
+    prepared = read_input(wide).prepared(detector.spec)
     (seen,) = detector.observer().observe([prepared], 1)
     assert seen.size == (64, 64)
 

@@ -17,7 +17,7 @@ from spiking_yolo.options import (
 )
 
 if TYPE_CHECKING:
-    from spiking_yolo.evaluate.settings import Settings
+    from spiking_yolo.evaluate.scoring import Settings
 
 # Timesteps where nothing is said.
 LONGEST = 64
@@ -73,7 +73,6 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
     """Go on with an interrupted run, whose folder this is."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.rect and (self.square or self.exact):
             other = "--square" if self.square else "a size of HEIGHTxWIDTH"
@@ -88,7 +87,7 @@ class EvalOptions(DetectionOptions, VideoOptions, LimitOptions, MethodsOptions, 
 
     def evaluation(self) -> "Settings":
         """What they tell an evaluation."""
-        from spiking_yolo.evaluate.settings import Settings
+        from spiking_yolo.evaluate.scoring import Settings
 
         T = self.T or max(self.steps, default=LONGEST)
         steps = tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))
@@ -122,7 +121,6 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     spiking-yolo eval --data mine/data.yaml --metric voc  # labels as Ultralytics has them
     spiking-yolo eval --data cifar10 --weights W --method all --steps 8,16,32,64
     spiking-yolo eval --data MOT16/train --limit 100  # videos, people and tracks
-    torchrun --nproc-per-node 4 tools/eval_coco.py --data coco
     ```
 
     The data decide. Photographs with boxes are scored by mAP of COCO, or of VOC: mAP_07 is the
@@ -136,39 +134,34 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     """
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.convert.load import load_statistics
-    from spiking_yolo.evaluate.run import Setup, evaluate, is_video, open_scorer
+    from spiking_yolo.evaluate.run import evaluate, is_video, open_scorer, save_predictions
     from spiking_yolo.integer.video import check_lossless
-    from spiking_yolo.io.distributed import processes
-    from spiking_yolo.io.files import run_directory, samples_folder, silent
-    from spiking_yolo.options import load_all, load_ann
+    from spiking_yolo.io.distributed import usable_device
+    from spiking_yolo.io.files import run_directory, samples_folder
 
-    settings = options.evaluation()
+    settings, device = options.evaluation(), usable_device(options.device)
     data = options.data or samples_folder()
     if (data / "instances.json").is_file():
         data /= "instances.json"
-    with processes(options.device) as ranks:
-        networks = load_all(options, is_video(data) and not options.lossless)
-        if options.lossless and is_video(data):
-            for network in networks.values():
-                check_lossless(network.recipe)
-        scorer = open_scorer(data, next(iter(networks.values())).spec, settings)
-        statistics = None
-        if options.baseline:
-            statistics = load_statistics(load_ann(options), options.statistics)
-        folder = Path()
-        if ranks.first:
-            print("".join(f"note: {line}\n" for line in scorer.notes), end="")
-            folder = options.resume or run_directory(options.project, options.name)
-            if options.resume and not any(folder.glob("records-*.jsonl")):
-                raise UserError(f"{folder} holds no run of this command: leave --resume out")
-        folder = Path(ranks.broadcast(str(folder)))
-        setup = Setup(folder=folder, ranks=ranks, progress=Bars() if ranks.first else silent)
-        try:
-            table = evaluate(networks, scorer, settings, setup, statistics)
-        except (KeyboardInterrupt, OSError):
-            write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
-            raise
-    if table is not None:
-        print(f"{table.text()}\n")
-        table.save(folder, options.figures)
-        print(f"results saved to {folder}")
+    networks = options.convert_all(is_video(data) and not options.lossless)
+    if options.lossless and is_video(data):
+        for network in networks.values():
+            check_lossless(network.recipe)
+    scorer = open_scorer(data, next(iter(networks.values())).spec, settings)
+    statistics = None
+    if options.baseline:
+        statistics = load_statistics(options.open_ann(), options.statistics)
+    print("".join(f"note: {line}\n" for line in scorer.notes), end="")
+    folder = options.resume or run_directory(options.project, options.name)
+    if options.resume and not any(folder.glob("records-*.jsonl")):
+        raise UserError(f"{folder} holds no run of this command: leave --resume out")
+    where = {"folder": folder, "device": device, "progress": Bars()}
+    try:
+        table, predictions = evaluate(networks, scorer, settings, statistics, **where)
+    except (KeyboardInterrupt, OSError):
+        write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
+        raise
+    print(f"{table.text()}\n")
+    table.save(folder, options.figures)
+    save_predictions(folder, predictions)
+    print(f"results saved to {folder}")

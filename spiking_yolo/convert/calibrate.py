@@ -162,7 +162,7 @@ def by_sensitivity(
 ) -> NeuronParameters:
     """Thresholds that are coarse where an error matters little to the output."""
     few = differentiable.few_of(job.images, differentiable.FEWER)
-    how = job.recipe.encoding.seed, differentiable.measure_of(job.spec), job.session.progress
+    how = job.recipe.encoding.seed, job.spec, job.session.progress
     weights = differentiable.sensitivity(network.graph, few, *how)
     thetas = differentiable.balanced(network, weights)
     # A first guess of their factor: a tenth of the usual statistic.
@@ -264,9 +264,9 @@ def balanced_later(
         clips: Batches, [N, K, C, H, W].
     """
     goal = differentiable.budget(job.graph, job.recipe.calibration.operations)
-    measure, first = differentiable.measure_of(job.spec), differentiable.FIRST
-    weights = differentiable.sensitivity(network.graph, job.images, measure=measure)
-    values = differentiable.scaled_to(goal, network, neurons, differentiable.few_of(clips, first))
+    weights = differentiable.sensitivity(network.graph, job.images, spec=job.spec)
+    few = differentiable.few_of(clips, differentiable.FIRST)
+    values = differentiable.scaled_to(goal, network, neurons, few)
     for _ in range(ROUNDS):
         job.session.progress("later frames")
         costs, errors = measured(network, values, clips, weights)

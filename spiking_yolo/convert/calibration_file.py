@@ -19,8 +19,7 @@ from torch import Tensor
 from spiking_yolo.convert.learn.statistics import ImageList, Statistics
 from spiking_yolo.convert.methods import DEFAULT, METHODS
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.rewrites import channels
+from spiking_yolo.graph import Graph, Ints
 from spiking_yolo.io.files import cache_folder, command, derived_file, is_shipped
 from spiking_yolo.io.tensors import check_finite, checksum, open_safetensors, write_safetensors
 from spiking_yolo.io.text import Size, entry, json_text, label, size_name
@@ -41,9 +40,11 @@ BEST = ("tuned", "default", "fine", "untrained")
 Entry = dict[str, Any]
 
 
-def check_neurons(graph: Graph, neurons: NeuronParameters) -> None:
-    """Raise UserError, naming the node, unless its neurons have all parameters, which fit."""
-    widths = channels(graph)
+def check_neurons(graph: Graph, neurons: NeuronParameters, sizes: Mapping[str, Ints]) -> None:
+    """Raise UserError, naming the node, unless its neurons have all parameters, which fit.
+
+    sizes: Shape of every node's output, [N, C, ...].
+    """
     for node in graph.activations:
         if not neurons.get(node.name, {}).keys() >= {"theta", "initial"}:
             raise UserError(f"node {node.name!r} has no threshold")
@@ -51,7 +52,7 @@ def check_neurons(graph: Graph, neurons: NeuronParameters) -> None:
         check_finite(parameters, f"node {label(name)!r}")
         if any((parameters[key] <= 0).any() for key in THRESHOLD_KEYS if key in parameters):
             raise UserError(f"node {label(name)!r}: theta must be above 0")
-        fitting = [(), (1,), (widths[name],)] if name in widths else []
+        fitting = [(), (1,), (sizes[name][1],)] if name in sizes else []
         if any(tuple(value.shape) not in fitting for value in parameters.values()):
             raise UserError(f"the parameters of node {label(name)!r} are not for its channels")
 

@@ -19,7 +19,7 @@ from spiking_yolo.convert.learn.statistics import ImageList, Statistics, collect
 from spiking_yolo.convert.methods import DEFAULT, METHODS, get_recipe
 from spiking_yolo.data.images import Picture, preprocessed, read_image
 from spiking_yolo.errors import UserError, notice
-from spiking_yolo.graph import Graph, Node, own_dtypes
+from spiking_yolo.graph import Graph, Node, own_dtypes, shapes
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.io.files import command
 from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
@@ -109,8 +109,7 @@ class Converted:
             graph = Graph(nodes, tuple(entry(metadata, "outputs", list[str])), folders["graph"])
             spec = Spec.from_json(metadata["spec"])
             recipe = Recipe.from_json(metadata["recipe"])
-            check_network(graph, spec)
-            calibration_file.check_neurons(graph, neurons)
+            calibration_file.check_neurons(graph, neurons, check_network(graph, spec))
             return cls(graph, spec, recipe, neurons, entry(metadata, "provenance", dict[str, str]))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged, or old ({error}): convert it again") from error
@@ -357,7 +356,7 @@ def _prepared(
     origin = {"weights": ann.weights.name, "weights_sha256": ann.sha256}
     origin["calibration_images"] = str(result.images.count)
     neurons = result.neurons
-    calibration_file.check_neurons(ann.graph, neurons)
+    calibration_file.check_neurons(ann.graph, neurons, shapes(ann.graph, *ann.imgsz))
     if recipe.complete and known is not None:
         # Events of 8 bits need thetas that are large enough.
         least = thresholds.least_thetas(ann.graph, known.histograms)

@@ -152,25 +152,22 @@ def load_coco_json(path: Path, split: str = "", images: Path | None = None) -> D
             categories.append(category)
     samples: list[Sample] = []
     for image in data.images:
-        if image.file_name in there:
-            samples.append(_sample(image, objects[image.id], folder))
+        if image.file_name not in there:
+            continue
+        boxes: list[tuple[float, ...]] = []
+        areas: list[float] = []
+        for item in objects[image.id]:
+            x, y, width, height = item.bbox
+            boxes.append((x, y, x + width, y + height))
+            areas.append(width * height if item.area is None else item.area)
+        labels = [item.category_id for item in objects[image.id]]
+        crowds = [item.iscrowd for item in objects[image.id]]
+        path_of_image, size = folder / image.file_name, (image.width, image.height)
+        samples.append(Sample.of(image.id, path_of_image, size, boxes, labels, crowds, areas))
     names = tuple([category.name for category in categories])
     ids = tuple([category.id for category in categories])
     name = path.stem.removeprefix("instances_")
     return DetectionSet(name, names, samples, notes, ids, has_ids=True)
-
-
-def _sample(image: Image, items: Sequence[Annotation], folder: Path) -> Sample:
-    boxes: list[tuple[float, ...]] = []
-    areas: list[float] = []
-    for item in items:
-        x, y, width, height = item.bbox
-        boxes.append((x, y, x + width, y + height))
-        areas.append(width * height if item.area is None else item.area)
-    labels = [item.category_id for item in items]
-    crowds = [item.iscrowd for item in items]
-    path, size = folder / image.file_name, (image.width, image.height)
-    return Sample.of(image.id, path, size, boxes, labels, crowds, areas)
 
 
 def matched_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from torchvision.datasets import ImageFolder
@@ -222,10 +222,7 @@ class LabelledSet:
         pictures: The images, in the dataset's order; files are read on use.
         labels: int64 [n], indices of `classes`.
         notes: One line for each oddity in the files.
-        metric: How it is scored.
     """
-
-    metric: ClassVar[str] = "accuracy"
 
     name: str
     classes: tuple[str, ...]

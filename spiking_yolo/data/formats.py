@@ -1,4 +1,4 @@
-"""The dataset formats, in one table that every command reads.
+"""The formats of datasets for detection, in one table that every command reads; folders of classes.
 
 A new format is a module with a loader, and an entry in FORMATS.
 """
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from spiking_yolo.data.annotations import (
     load_coco,
@@ -20,29 +20,25 @@ from spiking_yolo.data.datasets import DetectionSet, LabelledSet, load_folders
 from spiking_yolo.data.sources import expand, is_address, is_stream
 from spiking_yolo.errors import UserError
 
-Task = Literal["detect", "classify"]
-
 
 @dataclass(frozen=True)
 class Format:
-    """A dataset format.
+    """A format of datasets for detection.
 
     Attributes:
         name: What messages call it.
         recognises: Whether a dataset of this format is at a path.
-        load: `load(path, split)` reads a split as a DetectionSet (or a LabelledSet of classes).
+        load: `load(path, split)` reads a split.
         train: The split to train on by default, "" where there are no splits.
         val: The split to validate and report on by default.
-        task: What the labels are for.
         option: The keyword that `load` takes besides, "year" or "images", if any.
     """
 
     name: str
     recognises: Callable[[Path], Any]
-    load: Callable[..., Any]
+    load: Callable[..., DetectionSet]
     train: str = ""
     val: str = ""
-    task: Task = "detect"
     option: str = ""
 
 
@@ -61,16 +57,12 @@ FORMATS: tuple[Format, ...] = (
     Format("a data.yaml", lambda p: p.suffix in (".yaml", ".yml"), load_data_yaml, *SPLITS),
     Format("a VOCdevkit with VOC2012 or another year", voc_years, load_voc, *SPLITS, option="year"),
     Format("a COCO folder with annotations/", is_coco, load_coco, "train2017", "val2017"),
-    Format("folders SPLIT/CLASS/", Path.is_dir, load_folders, train="train", task="classify"),
 )
 
 
-def format_of(data: Path, task: Task = "detect") -> Format | None:
+def format_of(data: Path) -> Format | None:
     """The format of the dataset at a path, None if there is none."""
-    for entry in FORMATS:
-        if entry.task == task and entry.recognises(data):
-            return entry
-    return None
+    return next((entry for entry in FORMATS if entry.recognises(data)), None)
 
 
 def open_detection(
@@ -93,7 +85,7 @@ def open_detection(
     if entry is None:
         if not data.exists():
             raise UserError(f"{data} does not exist; check the path")
-        names = [entry.name for entry in FORMATS if entry.task == "detect"]
+        names = [entry.name for entry in FORMATS]
         plain = "a folder of photographs, or a video"
         raise UserError(f"{data} is no detection dataset: pass one of {', '.join(names)}, {plain}")
     if split and not entry.val:
@@ -115,10 +107,9 @@ def open_classification(data: Path, split: str | None = None) -> LabelledSet:
     Raises:
         UserError: There is no such dataset or split.
     """
-    entry = format_of(data, "classify")
-    if entry is None:
+    if not data.is_dir():
         raise UserError(f"{data} is no folder with SPLIT/CLASS/ inside: give one, unpacked")
-    dataset = entry.load(data, split or entry.val)
+    dataset = load_folders(data, split or "")
     return replace(dataset, name=f"{data.name} {dataset.name}")
 
 

@@ -139,12 +139,6 @@ class VideoSequence:
         """The frames, uint8 [H, W, 3] RGB. Raises UserError for those that cannot be read."""
         return frames_of(self.source).frames()
 
-    def ground_truth(self) -> dict[int, MotBoxes]:
-        """Boxes by frame number, from 1; empty without a file. Raises UserError as
-        `read_mot` does.
-        """
-        return read_mot(self.truth) if self.truth else {}
-
 
 def open_sequences(path: str | Path) -> list[VideoSequence]:
     """The sequences at a path, sorted by name.

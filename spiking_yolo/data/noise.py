@@ -55,7 +55,12 @@ def noise_level(x: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
     padding = squares.amax(-1) == squares.amin(-1)
     level = _plain(x - before, padding) / math.sqrt(2)
     after_two = _plain(x - earlier, padding) / math.sqrt(2)
-    still = (level <= WITHIN * _plain(_curvature(x), padding)) & (after_two <= LATER * level)
+    # The mixed fourth difference, scaled so that noise keeps its deviation: planes and straight
+    # edges vanish. At a distance of EVERY pixels, where noise that a resize has spread does not.
+    bent = F.pad(x, (1, 1, 1, 1))
+    bent = bent[:, :, 2:] - 2 * bent[:, :, 1:-1] + bent[:, :, :-2]
+    bent = (bent[..., 2:] - 2 * bent[..., 1:-1] + bent[..., :-2]) / 6
+    still = (level <= WITHIN * _plain(bent, padding)) & (after_two <= LATER * level)
     level = torch.where(still.all(1, keepdim=True) & (level >= LEAST), level, 0)
     return level[:, :, None, None]
 
@@ -66,15 +71,6 @@ def _plain(change: Tensor, padding: Tensor) -> Tensor:
     """
     deviation = _squares(change).abs().mean(-1) / MEAN
     return torch.nanquantile(deviation.masked_fill_(padding, math.nan), PLAIN, -1)
-
-
-def _curvature(x: Tensor) -> Tensor:
-    """The mixed fourth difference, scaled so that noise keeps its deviation: planes and straight
-    edges vanish. At a distance of EVERY pixels, where noise that a resize has spread does not.
-    """
-    x = F.pad(x, (1, 1, 1, 1))
-    x = x[:, :, 2:] - 2 * x[:, :, 1:-1] + x[:, :, :-2]
-    return (x[..., 2:] - 2 * x[..., 1:-1] + x[..., :-2]) / 6
 
 
 def _squares(x: Tensor) -> Tensor:

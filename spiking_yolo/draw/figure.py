@@ -132,14 +132,6 @@ def log_steps(axes: Axes) -> None:
     axes.xaxis.set_major_formatter("{x:.3g}")
 
 
-def least_height(axes: Axes, height: float) -> None:
-    """Make the y axis at least so high, so that small differences look small."""
-    low, high = axes.get_ylim()
-    if high - low < height:
-        middle = (low + high) / 2
-        axes.set_ylim(middle - height / 2, middle + height / 2)
-
-
 RATE = "spikes per neuron and timestep"
 COLOURS = "viridis"
 # The opacity of the colours over the photograph, which is grey.

@@ -14,8 +14,7 @@ import numpy as np
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import Tracker
-from spiking_yolo.evaluate.scoring import Batches
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import Batches, Settings
 from spiking_yolo.evaluate.table import ANN_8_BIT, Row, predictions_of
 from spiking_yolo.evaluate.videos import VideoScorer
 from spiking_yolo.metrics.costs import CostsByShape
@@ -169,8 +168,8 @@ def alternative_rows(
     return rows
 
 
-def without_spikes(stream: Row, seen: Batches, model: CostsByShape) -> list[Row]:
-    """Rows of what the changes of a stream cost without spikes, whose boxes are the same.
+def without_spikes(stream: Row, seen: Batches, model: CostsByShape) -> Row:
+    """A row of what the changes of a stream cost without spikes, whose boxes are the same.
 
     Args:
         stream: The row of the stream.
@@ -178,12 +177,11 @@ def without_spikes(stream: Row, seen: Batches, model: CostsByShape) -> list[Row]
         model: What the network costs.
     """
     assert stream.T is not None
-    later = list(chain(*(video[1:] or video for video in seen)))
-    frames = [model(one).without_spikes(one, stream.T) for one in later]
-    rows: list[Row] = []
-    for name, energies in frames[0].items():
-        costs: dict[str, float] = {}
-        for key in energies:
-            costs[f"energy_mJ_{key}"] = float(np.mean([frame[name][key] for frame in frames]))
-        rows.append(replace(stream, method=f"{stream.method}, {name}", T=None, costs=costs))
-    return rows
+    frames: list[dict[str, float]] = []
+    for video in seen:
+        for one in video[1:] or video:
+            frames.append(model(one).without_spikes(one, stream.T))
+    costs: dict[str, float] = {}
+    for key in frames[0]:
+        costs[f"energy_mJ_{key}"] = float(np.mean([frame[key] for frame in frames]))
+    return replace(stream, method=f"{stream.method}, differences", T=None, costs=costs)

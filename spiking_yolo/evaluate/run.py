@@ -4,7 +4,7 @@ the table.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from itertools import chain
@@ -25,11 +25,18 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate import table
 from spiking_yolo.evaluate.alternatives import alternative_rows, without_spikes
 from spiking_yolo.evaluate.baselines import EightBits, quantised_ann
-from spiking_yolo.evaluate.scoring import Batches, ClassScorer, CocoScorer, Scorer, VocScorer
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import (
+    Batches,
+    ClassScorer,
+    CocoScorer,
+    Scorer,
+    Settings,
+    VocScorer,
+)
 from spiking_yolo.evaluate.videos import AgreementScorer, VideoScorer, open_videos
-from spiking_yolo.io.distributed import Ranks, usable_device
+from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import Progress, command_line, silent, versions
+from spiking_yolo.io.text import write_json
 from spiking_yolo.log import run_logged
 from spiking_yolo.metrics.costs import CostsByShape, neurobench
 from spiking_yolo.models.spec import Spec
@@ -41,20 +48,8 @@ from spiking_yolo.spikes.readout import Network
 SMALL = 320 * 320
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """Where and how an evaluation computes.
-
-    Attributes:
-        folder: Keeps the records and predictions, and has those of an interrupted call; None keeps
-            nothing.
-        ranks: This process among those of torchrun, and its device.
-        progress: Called with (what, done, total).
-    """
-
-    folder: Path | None = None
-    ranks: Ranks = Ranks()  # noqa: RUF009
-    progress: Progress = silent
+# The place of a JSON file in the folder of a run -> what makes its content.
+PredictionFiles = dict[Path, Callable[[], list[dict[str, Any]] | dict[str, Any]]]
 
 
 def is_video(data: Path) -> bool:
@@ -83,7 +78,9 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
             scorer.notes.append(f"{what} are not scored: give them in a folder of their own")
         return scorer
     if bare and data.is_dir() and any(image_paths(data)):
-        return scorer_of(unlabelled(data, spec), spec, settings)
+        photographs = [Sample.of(p.name, p, (0, 0), [], []) for p in image_paths(data)]
+        note = f"{data} has no labels: boxes are compared with the ANN's"
+        return scorer_of(DetectionSet(data.name, spec.names, photographs, [note]), spec, settings)
     dataset = open_detection(data, settings.split, images=settings.images, year=settings.year)
     if not has_objects(dataset):
         raise UserError(
@@ -91,13 +88,6 @@ def open_scorer(data: Path, spec: Spec, settings: Settings) -> Scorer:
             " whose boxes are compared with the ANN's"
         )
     return scorer_of(dataset, spec, settings)
-
-
-def unlabelled(folder: Path, spec: Spec) -> DetectionSet:
-    """The photographs of a folder, in which nothing is marked."""
-    samples = [Sample.of(path.name, path, (0, 0), [], []) for path in image_paths(folder)]
-    note = f"{folder} has no labels: boxes are compared with the ANN's"
-    return DetectionSet(folder.name, spec.names, samples, [note])
 
 
 def has_objects(dataset: DetectionSet) -> bool:
@@ -127,9 +117,12 @@ def evaluate(
     networks: Mapping[str, Converted],
     scorer: Scorer,
     settings: Settings = Settings(),
-    setup: Setup = Setup(),
     statistics: Statistics | None = None,
-) -> table.Table | None:
+    *,
+    folder: Path | None = None,
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+) -> tuple[table.Table, PredictionFiles]:
     """Run conversions of one network, one after the other, and score them at every timestep.
 
     Args:
@@ -137,53 +130,51 @@ def evaluate(
             found at once.
         scorer: Scorer of the images.
         settings: Timesteps, batch size and bootstrap.
-        setup: Where and how it is computed.
         statistics: Activation statistics; with them there is a row of the 8-bit ANN, and of
             what it would do in fewer frames of a video.
+        folder: Keeps the records, and has those of an interrupted call; None keeps nothing.
+        device: Where it is computed.
+        progress: Called with (what, done, total).
 
     Returns:
-        The table; None in processes of torchrun other than the first.
+        The table, and the files of the predictions.
     """
     rows: list[table.Row] = []
     methods: dict[str, dict[str, Any]] = {}
-    files: dict[Path, Callable[[], Any]] = {}
+    files: PredictionFiles = {}
     for name, network in networks.items():
         model, eight_bits = CostsByShape(network), EightBits(network)
         for title, variant in variants(name, network, scorer).items():
-            quantised: dict[int, Forward] = {}
+            quantised: Forward | None = None
             if statistics is not None:
                 ann = quantised_ann(network.graph, statistics)
-                quantised[8] = eight_bits.beside(ann) if scorer.video else ann
+                quantised = eight_bits.beside(ann) if scorer.video else ann
                 # The ANN is the same for all methods.
                 statistics = None
-            seen = observe_all(title, variant, scorer, settings, setup, quantised)
-            if not setup.ranks.first:
-                continue
+            where = folder, usable_device(device), partial(progress, title)
+            seen = observe_all(title, variant, scorer, settings, quantised, *where)
             # Potentials are as wide as the widest sum of all images needs.
             width = max(one.potential_bytes for one in chain(*seen))
             seen = [[replace(one, potential_bytes=width) for one in batch] for batch in seen]
             files |= prediction_files(table.place(Path(), title, len(networks)), scorer, seen)
             known = {row.data for row in rows}
-            for part, own in scorer.parts():
+            for part, own in scorer.parts:
                 if own.name not in known:
                     rows += table.ann_rows(seen[part], own, model, settings)
-                    if quantised and isinstance(own, VideoScorer):
+                    if quantised is not None and isinstance(own, VideoScorer):
                         every = rows.pop()
                         seconds = eight_bits.seconds
                         rows += alternative_rows(seen[part], own, every, settings, seconds)
                 rows += table.step_rows(title, seen[part], own, model, settings)
-                if quantised and own.video and variant.recipe.keeps_frames:
-                    rows += without_spikes(rows[-1], seen[part], model)
-            later = table.costed(seen, scorer)
+                if quantised is not None and own.video and variant.recipe.keeps_frames:
+                    rows.append(without_spikes(rows[-1], seen[part], model))
             methods[title] = {
                 "method": network.recipe.label,
                 "recipe": json.loads(network.recipe.to_json()),
-                "potential_bits": 8 * later[0].potential_bytes,
-                "neurobench": neurobench(network, later, later[0].T, model),
+                "potential_bits": 8 * width,
+                "neurobench": neurobench(network, table.costed(seen, scorer), model),
             }
-    if not setup.ranks.first:
-        return None
-    data = [own.name for _, own in scorer.parts()]
+    data = [own.name for _, own in scorer.parts]
     rows.sort(key=lambda row: data.index(row.data))
     first = next(iter(networks.values()))
     facts = {
@@ -199,7 +190,7 @@ def evaluate(
         "date": date.today().isoformat(),
         "versions": versions(),
     }
-    return table.Table(table.with_intervals(rows), scorer.main, facts, methods, files)
+    return table.Table(table.with_intervals(rows), scorer.main, facts, methods), files
 
 
 def variants(name: str, network: Converted, scorer: Scorer) -> dict[str, Converted]:
@@ -217,14 +208,17 @@ def observe_all(
     network: Converted,
     scorer: Scorer,
     settings: Settings,
-    setup: Setup,
-    quantised: Mapping[int, Forward],
+    quantised: Forward | None,
+    folder: Path | None,
+    device: torch.device,
+    progress: Callable[[int, int], Any],
 ) -> Batches:
-    """The records of each batch of images; in processes other than the first an empty list."""
+    """The records of each batch of images. For the arguments see `evaluate`; title: of the
+    method.
+    """
     spec = network.spec
     steps = settings.frame_steps if scorer.video else settings.steps
     own = settings.own_frames if scorer.video else settings.own_photographs
-    device = usable_device(setup.ranks.device)
     graph = network.graph.to(device)
 
     def made(spec: Spec) -> Network:
@@ -247,9 +241,9 @@ def observe_all(
         return (one.record() for one in seen)
 
     call: dict[str, Any] = {}
-    stem = None
-    if setup.folder:
-        stem = setup.folder / f"records-{title.replace(', ', '-')}"
+    path = None
+    if folder:
+        path = folder / f"records-{title.replace(', ', '-')}.jsonl"
         # What decides the outputs: a run may be resumed only with an equal one.
         call = {
             "weights_sha256": network.provenance.get("weights_sha256", ""),
@@ -264,21 +258,27 @@ def observe_all(
             "lossless": settings.lossless,
             "steps": steps,
             "batch": size,
-            "bits": sorted(quantised),
+            "baseline": quantised is not None,
         }
-    progress = partial(setup.progress, title)
     read = Observation.from_json
-    return run_logged(scorer.batches(size), observe, read, call, stem, setup.ranks, progress)
+    return run_logged(scorer.batches(size), observe, read, call, path, progress)
 
 
-def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> dict[Path, Callable[[], Any]]:
+def prediction_files(folder: Path, scorer: Scorer, seen: Batches) -> PredictionFiles:
     """What makes predictions_ann.json and predictions_T.json per step (boxes in COCO's results
     format), and instances.json, what they are scored by, unless that is COCO's own file.
     """
-    files: dict[Path, Callable[[], Any]] = {}
+    files: PredictionFiles = {}
     if isinstance(scorer, CocoScorer) and not scorer.dataset.has_ids:
         files[folder / "instances.json"] = lambda: scorer.truth
     for column in ("ann", *seen[0][0].steps):
         rows = partial(scorer.rows, table.predictions_of(seen, column))
         files[folder / f"predictions_{column}.json"] = rows
     return files
+
+
+def save_predictions(folder: Path, files: PredictionFiles) -> None:
+    """Write the files that have content, which videos have not, into the folder of a run."""
+    for path, content in files.items():
+        if rows := content():
+            write_json(folder / path, rows)

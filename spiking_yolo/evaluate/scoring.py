@@ -1,12 +1,16 @@
-"""What is scored: photographs by COCO's rule or VOC's, or images with a class each by accuracy."""
+"""What an evaluation is told, and what is scored: photographs by COCO's rule or VOC's, or images
+with a class each by accuracy.
+"""
 
 import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +27,45 @@ from spiking_yolo.observe import Input, Observation, read_input
 Batches = Sequence[Sequence[Observation]]
 # The others keep pycocotools' names.
 COCO_NAMES = {"AP": "mAP50-95", "AP50": "mAP50"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an evaluation is told.
+
+    Attributes:
+        selection: Which boxes of a detector count.
+        steps: Timesteps of a photograph that are reported, ascending; the last one is T.
+        frame_steps: Those of a frame of a video.
+        split: Split of the data; None for that which their format has.
+        images: Folder of the images of an annotation file; None if they lie beside it.
+        year: Year of a VOCdevkit; None for its latest.
+        metric: Which scores; "auto" for those of the data.
+        limit: Images that are drawn, and first frames of each video; None for all.
+        seed: Draws the images, and the bootstrap.
+        batch: Images that are simulated together; None for as many as are fast.
+        own_photographs: Whether photographs are seen at their own shape.
+        own_frames: Whether frames are.
+        lossless: See Stream.
+        bootstrap: Resamplings for intervals of 95 %; 0 for none.
+    """
+
+    selection: Selection = field(
+        default_factory=lambda: Selection(conf=0.001, max_det=100, multi_label=True)
+    )
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    frame_steps: tuple[int, ...] = (1,)
+    split: str | None = None
+    images: Path | None = None
+    year: int | None = None
+    metric: Literal["auto", "coco", "voc", "accuracy"] = "auto"
+    limit: int | None = None
+    seed: int = 0
+    batch: int | None = None
+    own_photographs: bool = False
+    own_frames: bool = True
+    lossless: bool = False
+    bootstrap: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +129,7 @@ class Scorer(ABC):
     def inputs(self, batch: range) -> Iterator[Input]:
         """The images of a batch, not prepared for the network yet."""
 
+    @cached_property
     def parts(self) -> "list[tuple[slice, Scorer]]":
         """Batches that have rows of their own in the table, and their scorer; all come last."""
         return [(slice(None), self)]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from spiking_yolo.draw.boxes import colours_of
-from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
-from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.draw.figure import draw_curves, draw_reference, log_steps, plot
+from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer, Settings
 from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
@@ -92,7 +91,7 @@ def ann_rows(seen: Batches, scorer: Scorer, model: CostsByShape, settings: Setti
         costs[f"energy_mJ_{key}"] = _mean([one[key] for one in energies])
     scored = scorer.score(seen, predictions_of(seen, "ann"))
     rows = [Row.of(ANN, scorer.name, scored, settings, costs=costs)]
-    if seen[0][0].quantised:
+    if seen[0][0].quantised is not None:
         scored = scorer.score(seen, predictions_of(seen, "8 bit"))
         costs = {key: value for key, value in costs.items() if key != "energy_mJ_fp32"}
         rows.append(Row.of(ANN_8_BIT, scorer.name, scored, settings, costs=costs))
@@ -114,7 +113,7 @@ def predictions_of(seen: Batches, column: int | str) -> list[list[Any]]:
         if column == "ann":
             predictions.append([one.ann for one in batch])
         elif column == "8 bit":
-            predictions.append([one.quantised[8] for one in batch])
+            predictions.append([one.quantised for one in batch])
         else:
             predictions.append([one.steps[int(column)].prediction for one in batch])
     return predictions
@@ -133,7 +132,7 @@ def step_rows(
             first = [video[0].steps[t].operations[counting] / video[0].macs for video in seen]
             costs["first_sops_per_mac"] = float(np.mean(first))
             costs["output_error"] = float(np.mean([one.steps[t].error for one in every]))
-            if every[0].quantised:
+            if every[0].quantised is not None:
                 costs["ms"] = 1e3 * float(np.median([one.seconds.network for one in images]))
         scored = scorer.score(seen, predictions_of(seen, t))
         rows.append(Row.of(method, scorer.name, scored, settings, T=t, costs=costs))
@@ -184,14 +183,12 @@ class Table:
         main: Figures that are printed; the first is plotted.
         facts: What holds for all rows, for results.json.
         methods: What is known of each method, for its results.json.
-        files: Further JSON files, by their place in the folder, and what makes their content.
     """
 
     rows: Sequence[Row]
     main: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    files: Mapping[Path, Callable[[], Any]] = field(default_factory=dict)
 
     @property
     def total(self) -> list[Row]:
@@ -216,15 +213,14 @@ class Table:
             if rows[0].intervals:
                 parts.append(self._intervals(rows))
         if self.rows[0].costs:
-            parts.append(energy_table(changing(self.total), self.widths()))
+            widths: list[str] = []
+            for name, own in self.methods.items():
+                widths.append(f"{own['potential_bits']} bits ({name})")
+            note = f"potentials of {', '.join(widths)}"
+            parts.append(energy_table(changing(self.total), note))
         if "agree" in self.main:
             parts.append("agree: AP50 by box with the ANN's boxes above 0.25 as truth, all classes")
         return "\n\n".join(parts)
-
-    def widths(self) -> str:
-        """How wide the potentials of the methods are, in words."""
-        widths = [f"{own['potential_bits']} bits ({name})" for name, own in self.methods.items()]
-        return f"potentials of {', '.join(widths)}"
 
     def _figure(self, rows: Sequence[Row]) -> str:
         """The first figure that these rows have: a video without ground truth has not all."""
@@ -286,8 +282,9 @@ class Table:
 
     def save(self, folder: Path, suffix: str = "png") -> None:
         """Write results.json and neurobench.json for each method, in folders of their names if
-        there are several, and results.csv, the whole table; then what a full disk may lack: plots,
-        and `files`. suffix: Format of the plots of accuracy, png, pdf or svg.
+        there are several, and results.csv, the whole table; then plots, which a full disk may lack.
+
+        suffix: Format of the plots of accuracy, png, pdf or svg.
         """
         methods = dict.fromkeys(row.method for row in self.total if row.T is not None)
         for method in methods or [self.rows[0].method]:
@@ -303,9 +300,6 @@ class Table:
             lines.append(line)
         write_csv(folder / "results.csv", lines, list(dict.fromkeys(chain(*lines[::-1]))))
         self._plot(folder, suffix)
-        for path, content in self.files.items():
-            if rows := content():
-                write_json(folder / path, rows)
 
     def _plot(self, folder: Path, suffix: str) -> None:
         """Write accuracy-T and accuracy-operations, a curve per method, no plot of dots; of videos
@@ -324,7 +318,11 @@ class Table:
             rows = changing([row for row in self.total if row.method == method])
             scores = [100 * row.figures[figure] for row in rows]
             steps = [float(row.T or 0) for row in rows]
-            over_time[method] = (steps, scores, *_band(rows, figure))
+            over_time[method] = steps, scores
+            if figure in rows[0].intervals:
+                intervals = [row.intervals[figure] for row in rows]
+                ends = [100 * one.low for one in intervals], [100 * one.high for one in intervals]
+                over_time[method] = steps, scores, *ends
             per_mac = [row.costs["sops_per_mac_digits"] for row in rows]
             points = [one for one in zip(per_mac, scores, strict=True) if one[0] >= LEAST]
             if points:
@@ -339,7 +337,11 @@ class Table:
             with plot(folder / f"{name}.{suffix}", label, f"{figure} (%)") as axes:
                 draw_curves(axes, curves, colours)
                 draw_reference(axes, ANN, 100 * reference)
-                least_height(axes, SPAN)
+                low, high = axes.get_ylim()
+                if high - low < SPAN:
+                    # Small differences look small.
+                    middle = (low + high) / 2
+                    axes.set_ylim(middle - SPAN / 2, middle + SPAN / 2)
                 log_steps(axes)
 
     def _draw_frontier(self, path: Path, cost: str, label: str) -> None:
@@ -355,14 +357,6 @@ class Table:
             with plot(path, label, f"{self.main[0]} (%)") as axes:
                 draw_curves(axes, series)
                 log_steps(axes)
-
-
-def _band(rows: Sequence[Row], figure: str) -> tuple[list[float], ...]:
-    """The ends of the intervals in percent, none if there was no bootstrap."""
-    if figure not in rows[0].intervals:
-        return ()
-    intervals = [row.intervals[figure] for row in rows]
-    return [100 * one.low for one in intervals], [100 * one.high for one in intervals]
 
 
 def place(folder: Path, method: str, methods: int) -> Path:

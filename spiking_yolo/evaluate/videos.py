@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.data.datasets import DetectionSet
-from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
+from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences, read_mot
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError, require
@@ -81,22 +81,27 @@ class VideoScorer(Scorer):
         selection: Selection,
         limit: int | None = None,
     ):
-        self.name = TOTAL
-        if len(sequences) == 1:
-            self.name = sequences[0].name
+        self.name = sequences[0].name if len(sequences) == 1 else TOTAL
         self.sequences = sequences
         self.spec = spec
         self.selection = self.boxes = selection
         self.limit = limit
         self.notes: list[str] = []
         self.truths: list[Mapping[int, MotBoxes]] = []
+        # The numbers of the frames of all videos in a row -> their video.
+        self.videos: dict[range, VideoSequence] = {}
+        start = 0
+        for sequence in sequences:
+            length = sequence.length or limit or 1
+            frames = range(start, start + min(length, limit or length))
+            self.videos[frames], start = sequence, frames.stop
         # Positions of videos with people marked, and of those in which they have identities.
         self.marked: list[int] = []
         self.tracked: list[int] = []
         for k, sequence in enumerate(sequences):
             truth: Mapping[int, MotBoxes] = {}
             if sequence.truth:
-                truth = sequence.ground_truth()
+                truth = read_mot(sequence.truth)
                 self.marked.append(k)
                 if all((boxes.ids >= 0).all() for boxes in truth.values()):
                     self.tracked.append(k)
@@ -114,33 +119,21 @@ class VideoScorer(Scorer):
 
     def __len__(self) -> int:
         """Frames, as far as the files say."""
-        return self.batches(1)[-1].stop
+        return max(frames.stop for frames in self.videos)
 
     def facts(self) -> dict[str, Any]:
         videos = [(sequence.name, sequence.length) for sequence in self.sequences]
         return {"videos": videos, "limit": self.limit} | asdict(self.boxes)
 
     def batches(self, size: int) -> list[range]:
-        batches: list[range] = []
-        start = 0
-        for sequence in self.sequences:
-            length = sequence.length or self.limit or 1
-            length = min(length, self.limit or length)
-            batches.append(range(start, start + length))
-            start += length
-        return batches
+        return list(self.videos)
 
     def inputs(self, batch: range) -> Iterator[Input]:
-        frames = self.sequences[self.batches(1).index(batch)].frames()
-        for number, image in enumerate(islice(frames, self.limit)):
+        for number, image in enumerate(islice(self.videos[batch].frames(), self.limit)):
             yield read_input(image, frame=number)
 
-    def parts(self) -> list[tuple[slice, Scorer]]:
-        return self._parts
-
     @cached_property
-    def _parts(self) -> list[tuple[slice, Scorer]]:
-        """Made once, since each video's scorer reads its ground truth."""
+    def parts(self) -> list[tuple[slice, Scorer]]:
         parts: list[tuple[slice, Scorer]] = []
         if len(self.sequences) > 1:
             for k, sequence in enumerate(self.sequences):

@@ -161,28 +161,6 @@ def terms(graph: Graph, name: str) -> list[str]:
     return [term for source in node.inputs for term in terms(graph, source)]
 
 
-def channels(graph: Graph) -> dict[str, int]:
-    """The channels of every node's output, for images of three."""
-    widths: dict[str, int] = {}
-    for node in graph.nodes:
-        given = [widths[name] for name in node.inputs]
-        if node.weighted:
-            widths[node.name] = len(graph.tensors[f"{node.name}.weight"])
-        elif node.op == "input":
-            widths[node.name] = 3
-        elif node.op == "attention_scores":
-            widths[node.name] = node.attrs["heads"]
-        elif node.op == "attend":
-            widths[node.name] = given[1]
-        elif node.op == "concat":
-            widths[node.name] = sum(given)
-        elif node.op == "slice":
-            widths[node.name] = len(range(given[0])[slice(*node.attrs["slices"][0])])
-        else:
-            widths[node.name] = given[0]
-    return widths
-
-
 def renamed(names: Iterable[str], others: Mapping[str, str]) -> tuple[str, ...]:
     """Names of nodes, where others take the place of some."""
     return tuple([others.get(name, name) for name in names])
@@ -281,18 +259,16 @@ def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     return tuple(reversed(readout))
 
 
-def with_merged_weights(graph: Graph) -> Graph:
+def with_merged_weights(graph: Graph, sizes: Mapping[str, torch.Size]) -> Graph:
     """A convolution of [x, x + y] as one of [x, y]: W1 x + W2 (x + y) = (W1 + W2) x + W2 y.
 
     Blocks such as C2f join a map with sums in which it is contained, so that without this its
     events would be sent twice or more. Sums of analogue values stay: neurons stand behind them.
 
-    Example:
-        >>> with_merged_weights(ann.graph)
+    sizes: Shape of every node's output, [N, C, ...].
     """
     if not any(_joins_repeatedly(graph, node) for node in graph.nodes):
         return graph
-    widths = channels(graph)
     analogue = analogue_nodes(graph)
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
@@ -304,7 +280,7 @@ def with_merged_weights(graph: Graph) -> Graph:
         if not _joins_repeatedly(graph, join):
             continue
         key = f"{node.name}.weight"
-        parts = tensors[key].split([widths[name] for name in join.inputs], 1)
+        parts = tensors[key].split([sizes[name][1] for name in join.inputs], 1)
         blocks = dict(zip(join.inputs, parts, strict=True))
         merged = _unrepeated(graph, blocks, analogue)
         if merged.keys() != blocks.keys():

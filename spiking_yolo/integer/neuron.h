@@ -129,7 +129,7 @@ INLINE floats cut_of(const Rounding *r, ints number) {
 #endif
 }
 
-/* Per channel, each padded to whole vectors: see NeuronLayer. scales: of each term; ceiling: infinity without a cap.
+/* Per channel, each padded to whole vectors: see WholeLayer. scales: of each term; ceiling: infinity without a cap.
 slope: 0 to 1; slack: less than 1/2; silu: whether the activation is that. */
 typedef struct {
     const float *scales[TERMS], *bias, *per_value, *offset, *ceiling;

@@ -25,7 +25,7 @@ ROOM = 24
 
 
 @dataclass(frozen=True)
-class NeuronLayer:
+class WholeLayer:
     """The parameters of one layer, [C] each.
 
     Attributes:
@@ -49,7 +49,7 @@ class NeuronLayer:
 
 def fire(
     sums: Sequence[Tensor],
-    layer: NeuronLayer,
+    layer: WholeLayer,
     before: Tensor | None,
     dead_zone: Tensor | float = 0.0,
 ) -> Tensor:
@@ -93,7 +93,7 @@ def send(
     return change.clamp_(-LARGEST, LARGEST)
 
 
-def activation(sums: Sequence[Tensor], layer: NeuronLayer) -> Tensor:
+def activation(sums: Sequence[Tensor], layer: WholeLayer) -> Tensor:
     """v of `fire`: phi of the scaled sums, in thetas."""
     v = sums[0] * each(layer.scales[0], sums[0])
     for k, scale in zip(sums[1:], layer.scales[1:], strict=True):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.rewrites import channels, terms
+from spiking_yolo.graph.rewrites import terms
 from spiking_yolo.integer.convolution import Border, WholeConvolution, at_every_input
-from spiking_yolo.integer.neuron import LARGEST, NeuronLayer, each
+from spiking_yolo.integer.neuron import LARGEST, WholeLayer, each
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Neuron
 from spiking_yolo.spikes.layout import NeuronParameters, fold, levels_and_step
@@ -74,7 +74,7 @@ class NetworkParameters:
         # The byte that stands for 0, rounded.
         self.input_zero = (255 * self._mean).round()
         self.convolutions: dict[str, WholeConvolution] = {}
-        self.layers: dict[str, NeuronLayer] = {}
+        self.layers: dict[str, WholeLayer] = {}
         self.units: dict[str, Unit] = {}
         for node in graph.nodes:
             self.units[node.name] = self._unit(node)
@@ -217,7 +217,7 @@ class NetworkParameters:
         bias = sum((one.bias for one in read), own.get("bias", nothing).double())
         rest = on_grid(own.get("rest", nothing).double().expand(count))
         unit = theta if phi.monotone else torch.ones_like(theta)
-        self.layers[node.name] = NeuronLayer(
+        self.layers[node.name] = WholeLayer(
             phi,
             self._settings,
             tuple([(one.scale / unit).float() for one in read]),
@@ -238,7 +238,7 @@ def moved(value: Any, device: torch.device) -> Any:
         return {name: moved(one, device) for name, one in value.items()}
     if isinstance(value, tuple):
         return tuple([moved(one, device) for one in value])
-    if isinstance(value, WholeConvolution | Border | NeuronLayer):
+    if isinstance(value, WholeConvolution | Border | WholeLayer):
         result = copy(value)
         result.__dict__.update(moved(vars(value), device))
         return result
@@ -257,10 +257,11 @@ def tied(graph: Graph, neurons: NeuronParameters) -> NeuronParameters:
         if node.op != "attention_scores":
             continue
         for name in node.inputs:
-            theta = neurons[name]["theta"].expand(channels(graph)[name])
-            heads = theta.unflatten(0, (node.attrs["heads"], -1))
-            one = heads.amax(1, keepdim=True).expand_as(heads).flatten()
-            result[name] = with_theta(neurons[name], one)
+            theta = neurons[name]["theta"]
+            if theta.numel() > 1:
+                heads = theta.unflatten(0, (node.attrs["heads"], -1))
+                one = heads.amax(1, keepdim=True).expand_as(heads).flatten()
+                result[name] = with_theta(neurons[name], one)
     return result
 
 

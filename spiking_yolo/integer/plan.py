@@ -13,7 +13,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, terms
 from spiking_yolo.integer.convolution import WholeConvolution
-from spiking_yolo.integer.neuron import LARGEST, NeuronLayer
+from spiking_yolo.integer.neuron import LARGEST, WholeLayer
 from spiking_yolo.integer.parameters import NetworkParameters
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -82,7 +82,7 @@ class Neurons:
     """
 
     node: Node
-    layer: NeuronLayer
+    layer: WholeLayer
     terms: tuple[str, ...]
     parts: tuple[tuple[Part, ...] | None, ...]
     pool: Node | None

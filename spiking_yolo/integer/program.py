@@ -10,7 +10,7 @@ from torch import Tensor
 from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
 from spiking_yolo.integer.library import LANES
-from spiking_yolo.integer.neuron import NeuronLayer
+from spiking_yolo.integer.neuron import WholeLayer
 from spiking_yolo.integer.packing import PackedWeights, padded
 from spiking_yolo.integer.plan import Convolution, Neurons, Part, Plan
 from spiking_yolo.spikes.operations import EventCosts, total_macs
@@ -155,7 +155,7 @@ def is_common(step: Convolution, sizes: Mapping[str, Sequence[int]]) -> bool:
     return kernel in ((1, 1), (3, 3)) and strides and min(sides) >= LEAST_SIDE
 
 
-def parameters_of(layer: NeuronLayer) -> list[Tensor]:
+def parameters_of(layer: WholeLayer) -> list[Tensor]:
     """Scales, bias, 1 / theta, offset and ceiling of a layer, each padded to whole vectors."""
     ceiling = layer.ceiling
     if ceiling is None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,7 +23,6 @@ def usable_device(name: str | torch.device) -> torch.device:
     return device
 
 
-T = TypeVar("T")
 # The fastest process waits so long for the slowest.
 _PATIENCE = timedelta(days=7)
 
@@ -46,24 +44,6 @@ class Ranks:
     @property
     def first(self) -> bool:
         return self.rank == 0
-
-    def gather(self, value: T) -> list[T]:
-        """The value of every process, in the first one; elsewhere an empty list."""
-        if self.size == 1:
-            return [value]
-        if not self.first:
-            dist.gather_object(value)
-            return []
-        values: list[Any] = [None] * self.size
-        dist.gather_object(value, values)
-        return values
-
-    def broadcast(self, value: T) -> T:
-        """The first process's value, in all of them."""
-        values = [value]
-        if self.size > 1:
-            dist.broadcast_object_list(values, 0)
-        return values[0]
 
 
 @contextmanager

@@ -85,19 +85,16 @@ class NetworkCosts:
         """Key of a cost model -> mJ of one pass of the ANN; nan where it does not run."""
         return {model.key: model.ann(self.size(seen)) for model in EVERY_COST_MODEL}
 
-    def without_spikes(self, seen: Observation, t: int) -> dict[str, dict[str, float]]:
-        """What the changes of a frame cost without spikes: name -> key of a cost model -> mJ.
+    def without_spikes(self, seen: Observation, t: int) -> dict[str, float]:
+        """Key of a cost model -> mJ of a frame whose changes are sent without spikes.
 
-        "differences": each change is one message, and a multiplication of 8 bits where it arrives,
-        as in EvNets and DeltaCNN. "bit-serial": see CostModel.bit_serial.
+        Each change is one message, and a multiplication of 8 bits where it arrives, as in EvNets
+        and DeltaCNN.
         """
         step, size = seen.steps[t], self.size(seen)
         sent = {"operations": step.operations["messages"], "events": step.events["messages"]}
         work = replace(self.work(seen, t), **sent, value="any")
-        digits = step.operations["digits"]
-        differences = {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
-        serial = {model.key: model.bit_serial(digits, size) for model in EVERY_COST_MODEL}
-        return {"differences": differences, "bit-serial": serial}
+        return {model.key: model.snn(work, size) for model in EVERY_COST_MODEL}
 
     def size(self, seen: Observation) -> NetworkSize:
         """The size of the network for this image."""
@@ -165,9 +162,9 @@ def _costs(seen: Observation, t: int, model: NetworkCosts) -> dict[str, float]:
 
 
 def neurobench(
-    network: Converted, seen: Sequence[Observation], t: int, model: CostsByShape
+    network: Converted, seen: Sequence[Observation], model: CostsByShape
 ) -> dict[str, Any]:
-    """The static and workload metrics of a network, per image, in t steps.
+    """The static and workload metrics of a network, per image.
 
     A product counts as an AC where every value that arrives is 0, 1 or -1, else as a MAC, so that
     signed digits and bursts, which arrive as one value, are MACs. Dense counts all products. Here a
@@ -178,13 +175,12 @@ def neurobench(
     Args:
         network: The network.
         seen: What was observed of each image, of videos of later frames.
-        t: Timesteps.
         model: What the network costs.
     """
     rows: list[tuple[float, float, float, float, float]] = []
     valued = spike_value(network.recipe) != "none"
     for one in seen:
-        step, work = one.steps[t], model(one).work(one, t)
+        step, work = one.last, model(one).work(one, one.T)
         messages = step.operations["messages"]
         multiplied = work.analogue_macs + messages * valued
         values = step.sent["messages"], one.neurons * work.t

@@ -8,7 +8,7 @@ which the ANN does not run.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 Value = Literal["none", "power of two", "any"]
 
@@ -155,16 +155,6 @@ class CostModel:
         operations = work.operations * self.operation(work.value, work.potential_bytes)
         return (self.fixed(work, size) + operations + events) / PJ_PER_MJ
 
-    def bit_serial(self, digits: float, size: NetworkSize) -> float:
-        """mJ of a dense accelerator without spikes that adds only the digits that are not zero, as
-        Bit-Pragmatic (Albericio et al., MICRO 2017), Laconic and Diffy do: its memory is the ANN's.
-        nan where the model charges every access, which such a chip does not make.
-        """
-        if self.sram and not self.ann_reuse:
-            return math.nan
-        add = digits * (self.accumulate + SHIFT)
-        return self.ann(replace(size, macs=0)) + add / PJ_PER_MJ
-
     def fixed(self, work: Work, size: NetworkSize) -> float:
         """pJ that do not depend on how many events there are."""
         once = 0.0
@@ -173,11 +163,6 @@ class CostModel:
         updates = work.updates * self.update(work.potential_bytes)
         analogue = work.analogue_macs * self.mac(self.snn_reuse)
         return once + updates + work.exponentials * self.exponential + analogue
-
-
-def follow(model: CostModel, key: str, name: str, meaning: str, **changes: Any) -> CostModel:
-    """A cost model that charges what another one does, but for some changes."""
-    return replace(model, key=key, name=name, meaning=meaning, **changes)
 
 
 @dataclass(frozen=True)
@@ -201,9 +186,6 @@ class ChipCostModel(CostModel):
     message: float = 0
 
     def ann(self, size: NetworkSize) -> float:
-        return math.nan
-
-    def bit_serial(self, digits: float, size: NetworkSize) -> float:
         return math.nan
 
     def operation(self, value: Value = "none", potential_bytes: int = 4) -> float:
@@ -235,14 +217,17 @@ LOIHI = ChipCostModel(
 FP32 = CostModel("fp32", "fp32", "float32 arithmetic", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"])
 # The ANN computes in 8 bits here, and in all models that follow from this one.
 INT8 = CostModel("int8", "8 bit", "8-bit arithmetic", MULTIPLY["int8"], ADD["int32"], ADD["int32"])
-SRAM = follow(INT8, "sram", "SRAM 8 KB", "8 bits and every access to 8 KB of SRAM", sram=SRAM_8_KB)
-LARGE_SRAM = follow(
-    INT8, "sram1m", "SRAM 1 MB", "8 bits and every access to 1 MB of SRAM", sram=SRAM_1_MB
+_EVERY_ACCESS = "8 bits and every access to"
+SRAM = replace(
+    INT8, key="sram", name="SRAM 8 KB", meaning=f"{_EVERY_ACCESS} 8 KB of SRAM", sram=SRAM_8_KB
+)
+LARGE_SRAM = replace(
+    SRAM, key="sram1m", name="SRAM 1 MB", meaning=f"{_EVERY_ACCESS} 1 MB of SRAM", sram=SRAM_1_MB
 )
 _ONCE = "8 bits and each value fetched from memory once"
-REUSE = follow(SRAM, "reuse", "reuse", _ONCE, ann_reuse=True, snn_reuse=True)
+REUSE = replace(SRAM, key="reuse", name="reuse", meaning=_ONCE, ann_reuse=True, snn_reuse=True)
 _ANN_ONCE = "the ANN's values fetched once, every access of events"
-DATAFLOW = follow(SRAM, "dataflow", "dataflow", _ANN_ONCE, ann_reuse=True)
+DATAFLOW = replace(SRAM, key="dataflow", name="dataflow", meaning=_ANN_ONCE, ann_reuse=True)
 COST_MODELS = (FP32, INT8, SRAM, LARGE_SRAM, REUSE, DATAFLOW)
 # These are all of them, with that of a chip.
 EVERY_COST_MODEL = (*COST_MODELS, LOIHI)

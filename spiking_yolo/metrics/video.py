@@ -176,23 +176,18 @@ def _compared(frames: Sequence[Detections], truth: Mapping[int, MotBoxes]) -> Co
     tracks: list[np.ndarray] = []
     overlaps: list[np.ndarray] = []
     nobody = MotBoxes.of([])
+    optimize: Any = require("scipy.optimize", "track")
     for number, boxes in enumerate(frames, 1):
         assert boxes.track_id is not None
         of_frame = truth.get(number, nobody)
         overlap = box_iou(torch.from_numpy(of_frame.xyxy), boxes.xyxy.double()).numpy()
-        counted = ~_of_ignored(overlap, of_frame.ignored)
+        # Boxes that stand for an ignored person do not count.
+        close = np.where(overlap >= OVERLAP, overlap, 0)
+        persons, matches = optimize.linear_sum_assignment(close, maximize=True)
+        ignored = (overlap[persons, matches] >= OVERLAP) & of_frame.ignored[persons]
+        counted = np.ones(overlap.shape[1], bool)
+        counted[matches[ignored]] = False
         people.append(of_frame.ids[~of_frame.ignored])
         tracks.append(boxes.track_id.numpy()[counted])
         overlaps.append(overlap[~of_frame.ignored][:, counted])
     return people, tracks, overlaps
-
-
-def _of_ignored(overlap: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Which boxes stand for an ignored person, [boxes]."""
-    optimize: Any = require("scipy.optimize", "track")
-    close = np.where(overlap >= OVERLAP, overlap, 0)
-    persons, boxes = optimize.linear_sum_assignment(close, maximize=True)
-    matched = overlap[persons, boxes] >= OVERLAP
-    stand_for_ignored = np.zeros(overlap.shape[1], bool)
-    stand_for_ignored[boxes[matched & ignored[persons]]] = True
-    return stand_for_ignored

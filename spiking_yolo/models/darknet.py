@@ -69,9 +69,6 @@ class Section:
             raise self.error(f"{key}={text} is not a list of numbers")
         return values
 
-    def integers(self, key: str) -> list[int]:
-        return list(map(int, self.numbers(key)))
-
 
 def parse_cfg(text: str) -> list[Section]:
     """Sections in file order: [net], then layers 0, 1, ...
@@ -141,7 +138,7 @@ def _anchors(section: Section) -> list[tuple[float, float]]:
     num = section.integer("num", 1, minimum=1)
     values = section.numbers("anchors")
     anchors = list(zip(values[::2], values[1::2], strict=False))[:num]
-    mask = section.integers("mask")
+    mask = list(map(int, section.numbers("mask")))
     if section.kind == "region" or not mask:
         return anchors
     if not set(mask) <= set(range(len(anchors))):
@@ -322,10 +319,8 @@ def sources(section: Section) -> tuple[int, ...]:
         return (before,)
     key = keys[section.kind]
     indices: list[int] = []
-    for i in section.integers(key):
-        if i < 0:
-            i += section.index
-        indices.append(i)
+    for i in map(int, section.numbers(key)):
+        indices.append(i + section.index if i < 0 else i)
     if not indices or min(indices) < 0 or max(indices) > before:
         raise section.error(f"{key}={section.options.get(key, '')} must name earlier layers")
     if section.kind == "shortcut":
@@ -455,11 +450,6 @@ def arrays(net: DarknetNet) -> list[Tensor]:
     return [tensor.detach() for tensor in result]
 
 
-def count_floats(net: DarknetNet) -> int:
-    """Number of float32 values in this network's file."""
-    return sum([tensor.numel() for tensor in arrays(net)])
-
-
 def read_weights(net: DarknetNet, path: str | Path) -> None:
     """Fill a network on the meta device with the parameters and statistics of a file.
 
@@ -470,7 +460,7 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
     major, minor = struct.unpack_from("<2i", content.ljust(8, b"\0"))
     # Version, then the number of training images in 4 or, from 0.2 on, 8 bytes.
     header = 20 if major * 10 + minor >= 2 else 16
-    needed = header + 4 * count_floats(net)
+    needed = header + 4 * sum(map(Tensor.numel, arrays(net)))
     if len(content) != needed or not 0 <= max(major, minor) < 1000:
         size = f"{len(content)} bytes, but the cfg needs {needed}"
         raise UserError(f"{path} has {size}: give its own cfg")
@@ -501,7 +491,13 @@ def load_darknet(
         UserError: A file cannot be read, or they do not fit together.
     """
     weights = Path(weights)
-    path = Path(cfg or _find_cfg(weights))
+    if cfg is None:
+        name = f"{SAME_CFG.get(weights.stem, weights.stem)}.cfg"
+        places = (weights.with_suffix(".cfg"), CFG_FOLDER / name, WEIGHTS_FOLDER / name)
+        cfg = next(filter(Path.is_file, places), None)
+    if cfg is None:
+        raise UserError(f"{weights} has no cfg: put {weights.stem}.cfg beside it or pass --cfg")
+    path = Path(cfg)
     sections = _published_masks(read_cfg(path), weights)
     try:
         net = DarknetNet(sections)
@@ -516,15 +512,6 @@ def load_darknet(
     if count in NAMES_FILES:
         common = [folder / NAMES_FILES[count] for folder in (weights.parent, WEIGHTS_FOLDER)]
     return net.eval(), net.spec(class_names(weights, names, count, *common))
-
-
-def _find_cfg(weights: Path) -> Path:
-    name = SAME_CFG.get(weights.stem, weights.stem)
-    folders = (CFG_FOLDER, WEIGHTS_FOLDER)
-    for path in (weights.with_suffix(".cfg"), *(folder / f"{name}.cfg" for folder in folders)):
-        if path.is_file():
-            return path
-    raise UserError(f"{weights} has no cfg: put {weights.stem}.cfg beside it or pass --cfg")
 
 
 def _published_masks(sections: list[Section], weights: Path) -> list[Section]:

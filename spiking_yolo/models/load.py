@@ -165,10 +165,10 @@ def load_ann(
     # Nodes that no output depends on have no statistics that could determine their thresholds.
     graph = graph.up_to(*graph.outputs)
     try:
-        check_network(graph, spec)
+        sizes = check_network(graph, spec)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    graph = with_identities(with_merged_weights(graph))
+    graph = with_identities(with_merged_weights(graph, sizes))
     return Ann(graph, spec, path, sha256(path), tuple(options))
 
 

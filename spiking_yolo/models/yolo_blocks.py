@@ -114,7 +114,7 @@ class Attention(Block):
             if name == "q":
                 scale = numbers.get("scale", keys**-0.5)
             own = of_name.flatten()
-            self.add_module(name, _pointwise(weight[own] * scale, bias[own] * scale))
+            self.add_module(name, conv_of(weight[own] * scale, bias[own] * scale))
         self.attention = modules.Attention(heads, numbers.get("area", 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,17 +141,15 @@ def _folded(block: nn.Module) -> tuple[Tensor, Tensor]:
     return conv.weight.detach(), bias.detach()
 
 
-def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A 1 x 1 convolution with these numbers."""
-    conv = nn.Conv2d(weight.shape[1], len(weight), 1, device="meta")
-    conv.load_state_dict({"weight": weight, "bias": bias}, assign=True)
-    return conv
-
-
-def scaling(factors: Tensor) -> nn.Conv2d:
-    """A factor for each channel, as a depthwise convolution."""
-    conv = nn.Conv2d(len(factors), len(factors), 1, groups=len(factors), bias=False, device="meta")
-    conv.load_state_dict({"weight": factors.view(-1, 1, 1, 1)}, assign=True)
+def conv_of(weight: Tensor, bias: Tensor | None, groups: int = 1, **geometry: Any) -> nn.Conv2d:
+    """A convolution with these numbers."""
+    size = weight.shape[2], weight.shape[3]
+    how = {"groups": groups, "bias": bias is not None, "device": "meta", **geometry}
+    conv = nn.Conv2d(weight.shape[1] * groups, len(weight), size, **how)
+    numbers = {"weight": weight, "bias": bias}
+    if bias is None:
+        del numbers["bias"]
+    conv.load_state_dict(numbers, assign=True)
     return conv
 
 

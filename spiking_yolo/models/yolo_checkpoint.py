@@ -19,7 +19,7 @@ from spiking_yolo.graph import ERRORS, Graph
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.text import LARGEST, STRIDE, Size, label, printable, reason
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.models.yolo_blocks import BLOCKS, Head, scaling
+from spiking_yolo.models.yolo_blocks import BLOCKS, Head, conv_of
 
 _KNOWN = "YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or 26"
 FAMILIES = f"give a detector of {_KNOWN}, or its .onnx"
@@ -106,21 +106,10 @@ def _geometry(state: State, *keys: str) -> dict[str, Any]:
 
 
 def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    weight = numbers["weight"]
-    groups = int(state["groups"])
     if state["padding_mode"] != "zeros":
         raise ValueError("its padding is not of zeros")
-    conv = nn.Conv2d(
-        weight.shape[1] * groups,
-        len(weight),
-        (weight.shape[2], weight.shape[3]),
-        groups=groups,
-        bias="bias" in numbers,
-        device="meta",
-        **_geometry(state, "stride", "padding", "dilation"),
-    )
-    conv.load_state_dict(numbers, assign=True)
-    return conv
+    geometry = _geometry(state, "stride", "padding", "dilation")
+    return conv_of(numbers["weight"], numbers.get("bias"), int(state["groups"]), **geometry)
 
 
 def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module:
@@ -185,7 +174,9 @@ class Builder:
         if kind in LAYERS:
             return LAYERS[kind](state, numbers, children)
         if "gamma" in numbers:
-            children["gamma"] = scaling(numbers["gamma"])
+            # A factor for each channel is a depthwise convolution.
+            factors = numbers["gamma"]
+            children["gamma"] = conv_of(factors.view(-1, 1, 1, 1), None, len(factors))
         for names in map(str.split, BLOCKS.get(kind, (None, ()))[1]):
             # A fork may have a block of this name that computes something else.
             if set(children) == set(names):

@@ -3,8 +3,7 @@
 Max pooling is of running sums of currents or spikes, exact for any geometry and signed input.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,11 +63,10 @@ class CumulativeMaxPool:
         """
         first, self._fresh = self._fresh, False
         if first:
-            self._total = layout.rows(current).clone()
+            self._total = layout.channels_last(current).clone()
         else:
-            self._total.add_(layout.rows(current))
-        n, c, h, w = current.shape
-        pooled = max_pool(self._total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
+            self._total.add_(current)
+        pooled = max_pool(self._total, **self.attrs)
         if self.sends_sums:
             self.arrived = layout.any_in_images(current)
             return pooled
@@ -85,15 +83,6 @@ class CumulativeMaxPool:
             events = torch.maximum(events, spikes)
         self.tally.add(events)
         return out
-
-
-def weighted(node: Node, weight: Tensor, bias: Tensor | None, x: Tensor, biased: bool) -> Tensor:
-    """A convolution or linear layer of x, [N, ...], in the dtype of the weights.
-
-    biased: Whether the bias is added.
-    """
-    x = layout.channels_last(x.to(weight.dtype))
-    return OPS[node.op](node.attrs, weight, bias if biased else None, x)
 
 
 class Synapses:
@@ -114,15 +103,15 @@ class Synapses:
             self._units[name] = unit
             if unit is not None:
                 self._units[name] = unit.to(self.like)
-        # Each is a function of what is received, [N, ...], and whether the bias is added.
-        self.maps: dict[str, Callable[[Tensor, bool], Tensor]] = {}
+        # Weight and bias of each layer.
+        self._weights: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.pools: dict[str, CumulativeMaxPool] = {}
         for node in graph.nodes:
             if node.weighted:
                 unit, groups = self._units[node.inputs[0]], node.attrs.get("groups", 1)
                 weight = layout.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
-                weight, bias = layout.channels_last(weight), graph.parameters(node)[1]
-                self.maps[node.name] = partial(weighted, node, weight, bias)
+                bias = graph.parameters(node)[1]
+                self._weights[node.name] = layout.channels_last(weight), bias
             elif node.op == "max_pool" and node.name not in plan.constant:
                 sends_sums = node.name in plan.sums.values()
                 by_channel = node.name in plan.sliced
@@ -144,8 +133,10 @@ class Synapses:
         """
         if node.name in self.pools:
             return self.pools[node.name](given[0], weight)
-        if node.name in self.maps:
-            return self.maps[node.name](given[0], biased)
+        if node.weighted:
+            own, bias = self._weights[node.name]
+            x = layout.channels_last(given[0].to(own.dtype))
+            return OPS[node.op](node.attrs, own, bias if biased else None, x)
         if self._units[node.name] is None:
             named = zip(node.inputs, given, strict=True)
             given = [self.analogue(name, value) for name, value in named]

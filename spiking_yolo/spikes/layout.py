@@ -25,16 +25,6 @@ def empty(shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(last, dtype=dtype, device=like.device).movedim(-1, 1)
 
 
-def rows(x: Tensor) -> Tensor:
-    """View [N, C, H, W] as [N * H * W, C], and [N, C] as it is: a view where channels come last in
-    memory, else a copy.
-    """
-    x = x.movedim(1, -1).contiguous()
-    if x.ndim == 2:
-        return x
-    return x.flatten(0, -2)
-
-
 def any_in_images(x: Tensor) -> Tensor:
     """Whether there is anything but zeros in each image, [N], without a copy in another order."""
     return x.movedim(1, -1).flatten(1).any(1)

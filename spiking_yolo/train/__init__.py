@@ -63,7 +63,6 @@ class TrainOptions(Options):
     """Go on with an interrupted training: its folder."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if (self.task == "detect") != (self.model in DETECTORS):
             fits = f"--task detect trains {', '.join(DETECTORS)}, --task classify the others"
             raise UserError(f"--model {self.model} does not fit --task {self.task}: {fits}")

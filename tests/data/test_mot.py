@@ -123,8 +123,8 @@ def test_a_folder_of_sequences_and_clips(tmp_path: Path) -> None:
     assert truths == [None, "b/gt/gt.txt", "c/gt.txt", None]
     assert [s.length for s in (a, b, c, d)] == [2, 2, 3, 1]
     assert [round(float(f.mean())) for f in b.frames()] == [1, 2]
-    assert len(list(c.frames())) == 3 and a.ground_truth() == {}
-    assert c.ground_truth()[1].ids.tolist() == [1]
+    assert len(list(c.frames())) == 3 and a.truth is None
+    assert c.truth and read_mot(c.truth)[1].ids.tolist() == [1]
 
 
 def test_one_sequence_and_one_clip(tmp_path: Path) -> None:

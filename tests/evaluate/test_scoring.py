@@ -10,8 +10,7 @@ from helpers.evaluating import make_scene
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.annotations import load_coco_json
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.evaluate.scoring import CocoScorer, Scored
-from spiking_yolo.evaluate.settings import Settings
+from spiking_yolo.evaluate.scoring import CocoScorer, Scored, Settings
 from spiking_yolo.evaluate.table import ANN, Row, changing, with_intervals
 from spiking_yolo.metrics.bootstrap import AccuracyResampled, Resampling
 from spiking_yolo.metrics.costs import NetworkCosts, exponentials, spike_value

@@ -10,7 +10,7 @@ from helpers.counting import total_operations
 from helpers.networks import images, make
 from torch import Tensor, nn, randn
 
-from spiking_yolo.graph import Graph, Node, forward, layer_before, layer_labels
+from spiking_yolo.graph import Graph, Node, forward, layer_before, layer_labels, shapes
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.rewrites import analogue_nodes, with_identities, with_merged_weights
 from spiking_yolo.graph.trace import trace
@@ -114,7 +114,7 @@ class Analogue(nn.Module):
 
 def merged(model: type[nn.Module]) -> tuple[Graph, Graph]:
     graph = trace(make(model), images(1))
-    return graph, with_merged_weights(graph)
+    return graph, with_merged_weights(graph, shapes(graph, 8, 8))
 
 
 def test_the_function_stays():

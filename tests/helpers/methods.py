@@ -12,8 +12,7 @@ from helpers.networks import images, make, spiking
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
-from spiking_yolo.integer.neuron import NeuronLayer as WholeLayer
-from spiking_yolo.integer.neuron import fire
+from spiking_yolo.integer.neuron import WholeLayer, fire
 from spiking_yolo.rate.network import SpikingNetwork
 from spiking_yolo.rate.neurons import build_neurons
 from spiking_yolo.rate.neurons.layer import NeuronLayer

@@ -16,7 +16,7 @@ from spiking_yolo.convert.load import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward, output_of
-from spiking_yolo.graph.rewrites import channels, product_sources
+from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.layout import NeuronParameters
@@ -325,7 +325,7 @@ def random_neurons(graph: Graph, recipe: Recipe, images: Tensor, seed: int) -> N
         low, high = y.movedim(1, 0).flatten(1).aminmax(dim=1)
         ranges[node.name] = low, torch.where(high > low, high, low + 1)
 
-    forward(graph, images, observe)
+    outputs = dict(zip(graph.outputs, forward(graph, images, observe), strict=True))
     fixed, neurons = product_sources(graph), dict[str, dict[str, Tensor]]()
     for name, (low, high) in ranges.items():
         size, initial, bias, rest = torch.rand(4, len(low), generator=generator)
@@ -340,7 +340,7 @@ def random_neurons(graph: Graph, recipe: Recipe, images: Tensor, seed: int) -> N
             own["rest"] = ((low + (high - low) * rest) / theta * 256).round() / 256
     for name in graph.outputs:
         if graph[name].op in ("conv", "linear", "add"):
-            neurons[name] = {"bias": torch.randn(channels(graph)[name], generator=generator)}
+            neurons[name] = {"bias": torch.randn(outputs[name].shape[1], generator=generator)}
     return neurons
 
 

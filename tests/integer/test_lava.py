@@ -13,7 +13,7 @@ import torch
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.integer.convolution import WholeConvolution
-from spiking_yolo.integer.neuron import NeuronLayer, fire
+from spiking_yolo.integer.neuron import WholeLayer, fire
 from spiking_yolo.recipe import Neuron
 
 STEPS, CHANNELS, OUTPUTS, SIZE = 8, 2, 4, 12
@@ -46,7 +46,7 @@ def test_a_convolution_and_its_neurons_send_what_lava_sends(tmp_path: Path):
     ones, zeros = torch.ones(OUTPUTS), torch.zeros(OUTPUTS)
     settings = Neuron(kind="sigma-delta", events="digits")
     offset = torch.from_numpy(bias).float()
-    layer = NeuronLayer(Activation(0.0), settings, (ones,), offset, ones, zeros, None)
+    layer = WholeLayer(Activation(0.0), settings, (ones,), offset, ones, zeros, None)
     sent = torch.from_numpy(biases.copy()).float()[None]
     first = np.where(bias >= threshold, bias, 0)[:, None, None]
     assert np.array_equal(biases, np.broadcast_to(first, biases.shape))

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.integer.neuron import NeuronLayer, exp, fire, mish_gate, sigmoid, softmax
+from spiking_yolo.integer.neuron import WholeLayer, exp, fire, mish_gate, sigmoid, softmax
 from spiking_yolo.recipe import Neuron
 
 SIGNED = Neuron(kind="sigma-delta", events="digits")
@@ -55,7 +55,7 @@ def scalar(
     return max(-127, min(127, before + change))
 
 
-def layer(channels: int, seed: int = 0, phi: Activation | None = None, **own: Any) -> NeuronLayer:
+def layer(channels: int, seed: int = 0, phi: Activation | None = None, **own: Any) -> WholeLayer:
     """One with random parameters."""
     draw = partial(torch.rand, channels, generator=torch.Generator().manual_seed(seed))
     values: dict[str, Any] = {
@@ -67,7 +67,7 @@ def layer(channels: int, seed: int = 0, phi: Activation | None = None, **own: An
         "offset": draw() - 0.5,
         "ceiling": None,
     }
-    return NeuronLayer(**{**values, **own})
+    return WholeLayer(**{**values, **own})
 
 
 WHOLE = st.integers(-(2**24), 2**24).map(float)

@@ -38,7 +38,7 @@ def seen(method: str, t: int) -> tuple[Converted, Tensor, list[Observation]]:
 
 def test_whole_numbers_are_multiplied():
     converted, x, observed = seen("signed-digits", 1)
-    found = neurobench(converted, observed, 1, CostsByShape(converted))
+    found = neurobench(converted, observed, CostsByShape(converted))
     sent = converted.network().sent(x)[converted.graph.activations[0].name]
     ones = (sent != 0).double()
     effective = F.conv2d(ones, torch.ones(5, 4, 3, 3, dtype=torch.float64)).sum().item()
@@ -55,7 +55,7 @@ def test_whole_numbers_are_multiplied():
 def test_spikes_are_added():
     """A neuron that sends one spike at a time, in four steps."""
     converted, _, observed = seen("p-norm", 4)
-    found = neurobench(converted, observed, 4, CostsByShape(converted))
+    found = neurobench(converted, observed, CostsByShape(converted))
     (one,) = observed
     operations = found["synaptic_operations"]
     assert operations["Effective_ACs"] == one.last.operations["spikes"] > 0

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.graph import forward
-from spiking_yolo.models.darknet import DarknetNet, count_floats, parse_cfg, read_weights
+from spiking_yolo.models.darknet import DarknetNet, arrays, parse_cfg, read_weights
 from spiking_yolo.models.load import Ann, load_ann
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ def test_random_networks_are_read_and_computed_alike(tmp_path_factory, cfg, seed
     folder = tmp_path_factory.mktemp("random")
     path = write_random(folder / "a", cfg, seed)
     again = DarknetNet(parse_cfg(cfg))
-    assert path.stat().st_size == 20 + 4 * count_floats(again)
+    assert path.stat().st_size == 20 + 4 * sum(map(torch.numel, arrays(again)))
     read_weights(again, path)
     write_weights(again, folder / "b.weights")
     assert path.read_bytes() == (folder / "b.weights").read_bytes()
@@ -162,8 +162,8 @@ def test_sizes_are_the_published_ones():
     v4, v7 = DarknetNet(parse_cfg(yolov4_tiny())), DarknetNet(parse_cfg(yolov7_tiny()))
     whole = DarknetNet(parse_cfg(yolov4()))
     # Bytes of yolov4-tiny.weights and yolov4.weights.
-    assert 20 + 4 * count_floats(v4) == 24_251_276
-    assert 20 + 4 * count_floats(whole) == 257_717_640
+    assert 20 + 4 * sum(map(torch.numel, arrays(v4))) == 24_251_276
+    assert 20 + 4 * sum(map(torch.numel, arrays(whole))) == 257_717_640
     # Parameters of YOLOv7-tiny with folded batch norms.
     weights = [m for m in v7.modules() if isinstance(m, torch.nn.Conv2d)]
     assert sum(m.weight.numel() + m.out_channels for m in weights) == 6_219_709

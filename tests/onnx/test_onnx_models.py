@@ -257,7 +257,7 @@ def test_frames_equal_those_of_a_stream_to_the_bit():
 @pytest.mark.slow
 def test_a_photograph_of_the_shipped_network_to_the_bit():
     detector = SpikingYOLO()
-    x = read_input(ROOT / "data" / "samples" / "dog.jpg", detector.spec).x[None] / 255
+    x = read_input(ROOT / "data" / "samples" / "dog.jpg").prepared(detector.spec).x[None] / 255
     model, expected = spiking_model(detector.converted, counts=True), step(detector.converted, x)
     for optimised in (True, False):
         assert_equal(run(model, x, optimised=optimised), expected)
@@ -271,7 +271,7 @@ def test_boxes_in_the_graph(tmp_path, agnostic):
     path = photo(tmp_path / "photo.jpg")
     result = detector.detect(path, T=1, **options)
     assert len(result.boxes.xyxy) > 1
-    prepared = read_input(path, detector.spec)
+    prepared = read_input(path).prepared(detector.spec)
     model = spiking_model(detector.converted, boxes=Selection(**options))
     found = run(model, prepared.x[None] / 255)["detections"]
     assert prepared.placement is not None

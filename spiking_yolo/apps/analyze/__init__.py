@@ -45,13 +45,12 @@ def main(options: AnalyzeOptions = AnalyzeOptions()) -> None:
     from spiking_yolo.data.formats import open_photographs
     from spiking_yolo.io.distributed import usable_device
     from spiking_yolo.io.files import run_directory
-    from spiking_yolo.options import load
 
     usable_device(options.device)
     data = list(map(str, options.data or [samples_folder()]))
     listed = open_photographs(data, options.split)
     photographs = draw(listed, options.limit, options.seed)
-    converted = load(options)
+    converted = options.convert()
     recipe = converted.recipe
     if recipe.differential and not recipe.complete:
         raise UserError(

@@ -308,7 +308,7 @@ def analyze(
     totals = {node.name: LayerTotals(node.name) for node in graph.activations}
     error = 0.0
     for done, path in enumerate(paths, 1):
-        image = read_input(path, converted.spec)
+        image = read_input(path).prepared(converted.spec)
         x = image.x[None].to(device)
         before, outputs = _pre_activations(graph, converted.spec.normalised(x))
         watch = Watch(before)

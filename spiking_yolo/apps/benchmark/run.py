@@ -30,7 +30,6 @@ from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import sample_clip, samples_folder, versions
 from spiking_yolo.io.text import columns
-from spiking_yolo.options import load, load_all
 
 # The events of a layer take as long as computing it everywhere at the crossing.
 GROWTH = ["groups", "changed_%", "ns_per_group", "ms_at_10_%", "ms_everywhere", "crossing_%"]
@@ -197,7 +196,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     device = usable_device(options.device)
     if "steps" not in options.parts:
         options = replace(options, methods=options.methods[:1])
-    networks = load_all(options)
+    networks = options.convert_all()
     first = next(iter(networks.values()))
     photograph = read_image(min(samples_folder().glob("*.jpg")))
     x = preprocess(photograph, first.spec)[0][None].to(device)
@@ -261,7 +260,7 @@ def modes(
     streams = {"default": Stream(network)}
     if converted.recipe.keeps_frames:
         streams = {"lossless": Stream(network, lossless=True), **streams}
-    tuned = load(options, method=converted.recipe.name, video=True)
+    tuned = options.convert_by(converted.recipe.name, video=True)
     if tuned.recipe.calibration.name != converted.recipe.calibration.name:
         streams[tuned.recipe.calibration.name] = Stream(tuned.network(options.device))
     runs = {name: later_frames(stream, clip) for name, stream in streams.items()}

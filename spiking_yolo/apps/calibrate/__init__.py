@@ -44,7 +44,6 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     """When tuning: cpu, cuda, cuda:1, ..."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.quick and self.minutes:
             raise UserError("--quick does not train: leave --minutes out")
         if self.tune and self.quick + self.video:

@@ -28,9 +28,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import Progress
 from spiking_yolo.io.text import did_you_mean
-from spiking_yolo.models.load import Ann
-from spiking_yolo.models.load import load_ann as load
-from spiking_yolo.options import load_ann
+from spiking_yolo.models.load import Ann, load_ann
 from spiking_yolo.recipe import Recipe
 
 # Images that are drawn from a dataset of classes, where they are small, for the statistics.
@@ -57,7 +55,7 @@ def calibrate(options: CalibrateOptions, say: Callable[[str], Any], progress: Pr
         UserError: The options or the images do not fit the methods.
     """
     recipes = recipes_of(options)
-    ann = load_ann(options)
+    ann = options.open_ann()
     if options.methods != ("all",):
         for recipe in recipes:
             check_activations(ann.graph, recipe)
@@ -75,7 +73,7 @@ def calibrate_trained(
     weights: Path, pictures: Sequence[Picture], seed: int, say: Callable[[str], Any], bars: Progress
 ) -> None:
     """Calibrate a trained network for the default method, on some of its training images."""
-    ann, recipe = load(weights), get_recipe(DEFAULT)
+    ann, recipe = load_ann(weights), get_recipe(DEFAULT)
     images = Images([draw(pictures, _needed(recipe, ann), seed)])
     options = CalibrateOptions(weights=weights)
     Job(options, ann, files.destination(ann), images, say, bars).run([recipe])

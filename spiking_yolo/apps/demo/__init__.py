@@ -22,7 +22,7 @@ from cyclopts import Parameter
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.files import atomic_write, cache_folder, read_bytes, sample_clip
 from spiking_yolo.io.text import reason
-from spiking_yolo.options import DetectionOptions, MethodOptions, load
+from spiking_yolo.options import DetectionOptions, MethodOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.load import Converted
@@ -160,7 +160,7 @@ def write(options: DemoOptions) -> int:
     if others:
         problem = f"--output {folder} holds {others[0]}, which is not of a demo"
         raise UserError(f"{problem}: give a new folder")
-    converted = load(options)
+    converted = options.convert()
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
     files = runtime(options.runtime)

@@ -47,7 +47,7 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     save_txt: bool = False
     """Write labels/IMAGE.txt, as YOLO has them."""
     save_conf: Annotated[bool, OUTPUT] = False
-    """The same as --save-txt with the confidence at the end."""
+    """--save-txt with the confidence at the end of each line."""
     track_conf: Annotated[float, within(0, 1), VIDEO] = 0.6
     """With --track: confidence with which a box starts a track; others continue one."""
     every: Annotated[int, at_least(1), VIDEO] = 1
@@ -56,7 +56,6 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     """Folder of all runs."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.figures != "png" and self.overlay is None and not self.timeline:
             raise UserError(f"--figures {self.figures} goes with --overlay or --timeline")

@@ -35,7 +35,6 @@ from spiking_yolo.io.files import Progress, atomic_write, silent
 from spiking_yolo.io.text import file_name, write_json
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Want
-from spiking_yolo.options import load
 from spiking_yolo.result import Result
 
 # Timesteps on the slider of a page, of a long run.
@@ -104,7 +103,7 @@ class DetectRun:
         elif options.track:
             require("trackers", "track")
         video = self.has_video and not options.lossless
-        converted = load(options, previewed(self.sources, FEW), video=video)
+        converted = options.convert(previewed(self.sources, FEW), video)
         recipe = converted.recipe
         if self.has_video and options.lossless:
             check_lossless(recipe)

@@ -2,7 +2,6 @@
 Intermediate Representation), by the suffix of --output.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.files import atomic_write
-from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
+from spiking_yolo.options import DetectionOptions, MethodOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.load import Converted
@@ -37,9 +36,8 @@ class ExportOptions(MethodOptions, DetectionOptions):
     """
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         suffix = self.output.suffix
-        if suffix not in _WRITERS:
+        if suffix not in (".safetensors", ".onnx", ".nir"):
             raise UserError(f"--output {self.output} must end in .safetensors, .onnx or .nir")
         events = self.stateful or self.counts
         if suffix != ".onnx" and (self.ann or self.boxes or events):
@@ -73,42 +71,38 @@ def main(options: ExportOptions) -> None:
     spike-norm). Spikes are ones; the file's metadata say how the input is presented and what a
     timestep is. Needs the extra "export".
     """
-    print(f"{_WRITERS[options.output.suffix](options)}: saved to {options.output}")
+    if options.output.suffix == ".onnx":
+        what = write_onnx(options)
+    elif options.output.suffix == ".nir":
+        nir = require("nir", "export")
+        from spiking_yolo.apps.export.nir_graph import to_nir
 
-
-def write_converted(options: ExportOptions) -> str:
-    """Write one file that needs nothing else. Returns what it holds, in words."""
-    converted = load(options)
-    converted.save(options.output)
-    return _described(converted)
-
-
-def write_nir(options: ExportOptions) -> str:
-    """Write a NIR graph. Raises UserError where NIR cannot express a node."""
-    nir = require("nir", "export")
-    from spiking_yolo.apps.export.nir_graph import to_nir
-
-    converted = load(options)
-    graph = to_nir(converted)
-    with atomic_write(options.output) as temporary:
-        nir.write(temporary, graph)
-    return f"{_described(converted)}, {len(graph.nodes)} nodes"
+        converted = options.convert()
+        graph = to_nir(converted)
+        with atomic_write(options.output) as temporary:
+            nir.write(temporary, graph)
+        what = f"{_described(converted)}, {len(graph.nodes)} nodes"
+    else:
+        converted = options.convert()
+        converted.save(options.output)
+        what = _described(converted)
+    print(f"{what}: saved to {options.output}")
 
 
 def write_onnx(options: ExportOptions) -> str:
-    """Write an ONNX model: see onnx.model."""
+    """Write an ONNX model, see onnx.model; returns what it holds, in words."""
     onnx = require("onnx", "onnx")
     require("onnxscript", "onnx")
     from spiking_yolo.onnx.model import ann_model, spiking_model
 
     boxes = options.selection() if options.boxes else None
     if options.ann:
-        ann = load_ann(options)
+        ann = options.open_ann()
         model = ann_model(ann.graph, ann.spec, boxes=boxes)
         what = "the original network"
     else:
         # As of a stream, which takes a calibration for video where there is one.
-        converted = load(options, video=options.stateful)
+        converted = options.convert(video=options.stateful)
         model = spiking_model(
             converted, stateful=options.stateful, boxes=boxes, counts=options.counts
         )
@@ -116,13 +110,6 @@ def write_onnx(options: ExportOptions) -> str:
     with atomic_write(options.output) as temporary:
         onnx.save(model, temporary)
     return f"{what}, {len(model.graph.node)} nodes"
-
-
-_WRITERS: dict[str, Callable[[ExportOptions], str]] = {
-    ".safetensors": write_converted,
-    ".onnx": write_onnx,
-    ".nir": write_nir,
-}
 
 
 def _described(converted: "Converted") -> str:

@@ -162,7 +162,10 @@ class _Writer:
             name = self._free("input")
             written = self.nir.Input(np.array(self.sizes[node.name][1:]))
         elif node.weighted:
-            delivered = self._read_in(node)
+            # A layer that feeds neurons alone delivers in their thetas.
+            users, delivered = self.users[name], None
+            if len(users) == 1 and users[0].op == "activation" and name not in self.graph.outputs:
+                delivered = self._theta(users[0].name)
             written = self._layer(node, unit, delivered)
             unit = delivered
         elif node.op == "activation":
@@ -193,13 +196,6 @@ class _Writer:
     def _theta(self, name: str) -> Tensor:
         like = next(iter(self.graph.tensors.values()))
         return self.converted.neurons[name]["theta"].to(like)
-
-    def _read_in(self, node: Node) -> SpikeUnit:
-        """The theta of the neurons that a layer feeds, if it feeds these alone."""
-        users = self.users[node.name]
-        if len(users) == 1 and users[0].op == "activation" and node.name not in self.graph.outputs:
-            return self._theta(users[0].name)
-        return None
 
     def _in_unit(self, name: str, unit: SpikeUnit, reader: str) -> list[str]:
         """NIR nodes whose sum is the node's value in a unit: its own, or one that changes it."""

@@ -6,7 +6,6 @@ event is expensive; all of them by one factor, so that the network takes the ope
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -209,10 +208,6 @@ DEPTHWISE, SHARE = 2.0, 0.25
 DEEP = ((80, 1.55), (40, 1.35))
 
 
-# A function of the outputs, [N, ...] each, that gives what an error is measured in.
-Measure = Callable[[Sequence[Tensor]], list[Tensor]]
-
-
 def relative_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs of each image over their norm, which passes no gradients on."""
     squares = [y.detach().square().flatten(1).sum(1) for y in outputs]
@@ -234,30 +229,24 @@ def boxes_and_scores(outputs: Sequence[Tensor], spec: Spec) -> list[Tensor]:
     return [scores / torch.sqrt(p * (1 - p)), boxes * weight / sides.repeat(1, 1, 2)]
 
 
-def measure_of(spec: Spec) -> Measure:
-    """Choose the measure of a network's error."""
-    if spec.task == "detect":
-        return partial(boxes_and_scores, spec=spec)
-    return relative_outputs
-
-
 @torch.enable_grad()
 def sensitivity(
     graph: Graph,
     images: Sequence[Tensor],
     seed: int = 0,
-    measure: Measure = relative_outputs,
+    spec: Spec | None = None,
     progress: Callable[..., Any] = lambda *_: None,
 ) -> dict[str, Tensor]:
     """Measure how much unit noise in each activation changes the output, [C] by activation.
 
-    S[l, c] = E[(d (v . measure(outputs)) / d a[l, c])^2]. v is standard normal, so that one
+    S[l, c] = E[(d (v . measured outputs) / d a[l, c])^2]. v is standard normal, so that one
     backward pass measures all outputs at once (Hutchinson 1990); the mean is over images, positions
     and PROBES samples of v. Equal for equal seeds.
 
     Args:
         images: Batches, [N, C, H, W].
-        measure: `relative_outputs`, or of a detector `boxes_and_scores`.
+        spec: The interface of a detector, by whose `boxes_and_scores` outputs are measured; else
+            `relative_outputs` does that.
         progress: Called with ("sensitivity", done, of how many) after each batch.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -268,7 +257,10 @@ def sensitivity(
         activations[node.name] = after.requires_grad_()
 
     for number, x in enumerate(images, 1):
-        parts = measure(forward(graph, layout.channels_last(x), tap))
+        outputs = forward(graph, layout.channels_last(x), tap)
+        parts = relative_outputs(outputs)
+        if spec is not None and spec.task == "detect":
+            parts = boxes_and_scores(outputs, spec)
         for k in range(PROBES):
             products: list[Tensor] = []
             for y in parts:

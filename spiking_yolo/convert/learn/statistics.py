@@ -110,22 +110,10 @@ CHANNELS = 1 << 17
 PER_CHANNEL = {"exponent": torch.int16, "minimum": torch.float32, "maximum": torch.float32}
 
 
-def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
-    """Pack histograms into tensors, one channel behind the other."""
-    counts = torch.cat([h.counts for h in histograms], 1).numpy()
-    # The lowest bytes come first, then all second ones, ...: bz2 unpacks them in half the time.
-    planes = np.ascontiguousarray(counts, "<i8").reshape(-1, 1).view(np.uint8).T
-    packed = bytearray(bz2.compress(planes.tobytes()))
-    tensors = {"counts": torch.frombuffer(packed, dtype=torch.uint8)}
-    for key, dtype in PER_CHANNEL.items():
-        tensors[key] = torch.cat([getattr(h, key) for h in histograms]).to(dtype)
-    return tensors
-
-
 def unpack_histograms(
     tensors: Mapping[str, Tensor], channels: Sequence[int], totals: Sequence[int]
 ) -> list[Histogram]:
-    """The inverse of `pack_histograms`, for histograms of so many channels and values each.
+    """Histograms of so many channels and values each, from the tensors of a file.
 
     Raises ValueError for tensors that do not hold exactly these, before more is unpacked than they
     take.
@@ -170,14 +158,21 @@ class Statistics:
     images: ImageList
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and entry in the file."""
+        """Tensors, in which one channel lies behind the other, and entry in the file."""
         channels: dict[str, int] = {}
         totals: dict[str, int] = {}
         for name, histogram in self.histograms.items():
             channels[name] = len(histogram.exponent)
             totals[name] = histogram.total
-        content = {"images": asdict(self.images), "channels": channels, "totals": totals}
-        return pack_histograms(list(self.histograms.values())), content
+        histograms = list(self.histograms.values())
+        counts = torch.cat([h.counts for h in histograms], 1).numpy()
+        # The lowest bytes come first, then all second ones, ...: bz2 unpacks them in half the time.
+        planes = np.ascontiguousarray(counts, "<i8").reshape(-1, 1).view(np.uint8).T
+        packed = bytearray(bz2.compress(planes.tobytes()))
+        tensors = {"counts": torch.frombuffer(packed, dtype=torch.uint8)}
+        for key, dtype in PER_CHANNEL.items():
+            tensors[key] = torch.cat([getattr(h, key) for h in histograms]).to(dtype)
+        return tensors, {"images": asdict(self.images), "channels": channels, "totals": totals}
 
     @classmethod
     def of_contents(

@@ -285,7 +285,13 @@ def _part_of_attention(builder: GraphBuilder, node: OnnxNode, args: Args) -> Val
                 return scores_of(args[0], args[1])
             return attended(builder, args[0], args[1], node.name)
         case "Softmax" if isinstance(first, Scores) and node.attrs.get("axis", -1) in (-1, last):
-            return softmax_of(builder, first, node.name)
+            query = builder.channels(first.source[0], first.queries, first.scale)
+            key = builder.channels(first.source[1], first.keys)
+            attrs: dict[str, Any] = {"heads": first.heads, "areas": first.areas}
+            name = f"{node.name}_scores"
+            products = builder.emit("attention_scores", name, query, key, **attrs)
+            weights = builder.emit("activation", node.name, products, softmax=True)
+            return replace(first, softmax=weights.node)
         case "Transpose" if isinstance(first, Scores):
             return rearranged(first, node.attrs["perm"], 0)
         case "Reshape" if isinstance(first, Scores):
@@ -363,16 +369,6 @@ def _rows(matrices: Matrices, leading: list[tuple[int, int]]) -> list[int]:
     for head in sorted(of_head):
         every += of_head[head]
     return every
-
-
-def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Scores:
-    """Scores and their softmax as nodes."""
-    query = builder.channels(scores.source[0], scores.queries, scores.scale)
-    key = builder.channels(scores.source[1], scores.keys)
-    attrs: dict[str, Any] = {"heads": scores.heads, "areas": scores.areas}
-    products = builder.emit("attention_scores", f"{name}_scores", query, key, **attrs)
-    weights = builder.emit("activation", name, products, softmax=True)
-    return replace(scores, softmax=weights.node)
 
 
 def attended(builder: GraphBuilder, left: Value | None, right: Value | None, name: str) -> Layout:

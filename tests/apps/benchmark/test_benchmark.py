@@ -16,7 +16,7 @@ from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.evaluate.baselines import baseline_of, photographs
 from spiking_yolo.graph import forward
 from spiking_yolo.integer.state import Timing
-from spiking_yolo.options import MethodOptions, load
+from spiking_yolo.options import MethodOptions
 
 
 def pairs(*seconds: float) -> list[np.ndarray]:
@@ -85,7 +85,7 @@ def test_a_baseline_computes_the_ann(tmp_path: Path, name: Baseline, capfd):
     cfg = YOLO.replace(
         "[convolutional]\nfilters=16", "[maxpool]\nsize=2\nstride=1\n[convolutional]\nfilters=16"
     )
-    converted = load(MethodOptions(weights=write_tiny(tmp_path, cfg=cfg)))
+    converted = MethodOptions(weights=write_tiny(tmp_path, cfg=cfg)).convert()
     x = torch.from_numpy(photographs(converted.spec)[0])
     capfd.readouterr()
     run, pause = baseline_of(converted, name, torch.device("cpu"))
@@ -100,7 +100,7 @@ def test_a_baseline_computes_the_ann(tmp_path: Path, name: Baseline, capfd):
 
 def test_a_baseline_that_is_missing(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    converted = load(MethodOptions(weights=write_tiny(tmp_path)))
+    converted = MethodOptions(weights=write_tiny(tmp_path)).convert()
     with pytest.raises(UserError, match="pip install openvino nncf"):
         baseline_of(converted, "openvino-int8", torch.device("cpu"))
 
@@ -136,7 +136,7 @@ def test_layers_of_a_source(tmp_path: Path, monkeypatch):
     """Photographs in a folder are a video too; what changes most is computed everywhere."""
     monkeypatch.chdir(tmp_path)
     weights = write_tiny(tmp_path)
-    if not load(MethodOptions(weights=weights)).network().fast:
+    if not MethodOptions(weights=weights).convert().network().fast:
         pytest.skip("no kernels in C")
     for k in range(8):
         (tmp_path / "clip").mkdir(exist_ok=True)
