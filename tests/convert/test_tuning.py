@@ -161,8 +161,8 @@ def test_what_a_chip_stores_are_small_integers():
         thetas = {name: own["theta"] for name, own in plain.neurons.items() if "theta" in own}
         tensors = rounded_weights(plain.graph, thetas, 8)
         small = replace(plain, graph=replace(plain.graph, tensors=tensors))
-        for name, linear in small.network().synapses.maps.items():
-            folded = linear.args[1].flatten(1)
+        for name, (weight, _) in small.network().synapses._weights.items():
+            folded = weight.flatten(1)
             step = folded.abs().amax(1, keepdim=True) / 127
             assert torch.allclose(folded / step, (folded / step).round(), atol=1e-9), name
             assert ((folded / step).round().abs().amax(1) == 127).all()
