@@ -93,6 +93,8 @@ class Head:
         values: Output values per grid cell.
         bound: The logit [N, H, W] that no score of a cell is above.
         anchored: It needs an anchor for each of the `num` boxes of a cell.
+        shares: Its values measure boxes in shares of the input, so that an image is seen at the
+            shape of the input, whatever its own.
         overlap: Its boxes were trained by their overlap (IoU), not by squared errors of its values.
             Thresholds are then trained by overlap too.
     """
@@ -101,6 +103,7 @@ class Head:
     values: Callable[[HeadSpec], int]
     bound: Callable[[Tensor, HeadSpec], Tensor] | None = None
     anchored: bool = False
+    shares: bool = False
     overlap: bool = False
 
 
@@ -142,7 +145,7 @@ ANCHORED: dict[str, Any] = {
 }
 
 
-@register("yolov1", values=lambda head: 5 * head.num + head.classes)
+@register("yolov1", values=lambda head: 5 * head.num + head.classes, shares=True)
 def yolov1(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
     """Map [N, C + B + 4B, H, W], or vector of the classes, then the confidences, then the boxes of
     all S x S cells.

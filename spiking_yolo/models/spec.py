@@ -60,10 +60,10 @@ class Spec:
         """Return the interface for images of this shape, as Ultralytics does it: the longer side
         stays, and the shorter one is no longer than they need, a multiple of the stride.
 
-        Heads of YOLOv1 measure boxes in shares of the input, and classifiers were trained on one
-        size: theirs stays.
+        Heads such as YOLOv1's measure boxes in shares of the input, and classifiers were trained on
+        one size: theirs stays.
         """
-        if self.task == "classify" or any(head.kind == "yolov1" for head in self.heads):
+        if self.task == "classify" or any(HEADS[head.kind].shares for head in self.heads):
             return self
         longest, unit = max(self.height, self.width), max(height, width) * self.stride
         rows, columns = (-(-side * longest // unit) for side in (height, width))

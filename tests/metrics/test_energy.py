@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.metrics.energy import COST_MODELS, LOIHI, NetworkSize, Work, charged
+from spiking_yolo.metrics.energy import BY_KEY, LOIHI, NetworkSize, Work, charged
 
-FP32, INT8, SRAM, LARGE, REUSE, DATAFLOW = COST_MODELS
+KEYS = "fp32", "int8", "sram", "sram1m", "reuse", "dataflow"
+FP32, INT8, SRAM, LARGE, REUSE, DATAFLOW = (BY_KEY[key] for key in KEYS)
 # pJ of a byte of 8 KB SRAM and of 1 MB, of Horowitz's 10 and 100 pJ for 64 bits.
 BUS, LARGE_BUS = 10 / 8, 100 / 8
 
