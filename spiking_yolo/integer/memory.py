@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Iterable, Sequence
 from ctypes import c_double, c_float, c_void_p
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,30 @@ Whole = structure(
 KINDS = ("events", "direct", "depthwise", "reference")
 IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE = range(6)
 NAMES = {IMAGE: "image", NEURONS: "neurons", POOLING: "pooling", OUTSIDE: "reference"}
+
+
+class Timing(NamedTuple):
+    """What a step has taken.
+
+    Attributes:
+        kind: "image", "neurons", "pooling"; of a convolution, and of neurons that compute its sums
+            themselves, "events", "direct" or "depthwise"; "reference" of what C does not compute.
+        name: Its node.
+        nanoseconds: CPU time in the last frame, in C.
+        entries: Groups of four channels that changed in the maps that a convolution by events
+            reads, and 0 of other steps.
+        groups: All groups of these maps.
+        rate: Nanoseconds that it takes per entry; 0 as long as that is unknown.
+        dense: Nanoseconds of computing it everywhere.
+    """
+
+    kind: str
+    name: str
+    nanoseconds: int
+    entries: int = 0
+    groups: int = 0
+    rate: float = 0.0
+    dense: float = 0.0
 
 
 class Memory:
@@ -377,6 +401,27 @@ class Memory:
                     piece = piece.repeat_interleave(times, axis)
             pieces.append(piece)
         return torch.cat(pieces, 1)
+
+    def timings(self) -> list[Timing]:
+        """What each step has taken; lists of entries count with the layer that reads them."""
+        result: list[Timing] = []
+        spent = 0
+        for command, (kind, what, name) in zip(self.steps, self.commands, strict=True):
+            spent += command.nanoseconds
+            if kind == LISTS:
+                continue
+            label, more, step = NAMES.get(kind, ""), (), self._program.steps.get(name)
+            if kind == NEURONS and what.fused:
+                label = KINDS[Sums.from_address(what.term[0].convolution).kind]
+            if kind == SUMS:
+                label = KINDS[what.kind]
+            if label == "events" and isinstance(step, Convolution) and step.parts is not None:
+                entries = sum(self.maps[part.source].entries for part in step.parts)
+                groups = self.images * sum(padded_groups(self._plan, part) for part in step.parts)
+                more = entries, groups, what.rate, what.dense
+            result.append(Timing(label, name, spent, *more))
+            spent = 0
+        return result
 
 
 def layer_of(step: Neurons, parameters: Sequence[Tensor]) -> Any:

@@ -6,24 +6,14 @@ import ctypes
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.integer.execute import events, largest, move, widest_read
 from spiking_yolo.integer.library import ZERO, library, threads
-from spiking_yolo.integer.memory import (
-    KINDS,
-    LISTS,
-    NAMES,
-    NEURONS,
-    SUMS,
-    Memory,
-    Sums,
-    layer_of,
-    padded_groups,
-)
+from spiking_yolo.integer.memory import SUMS, Memory, layer_of
 from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.plan import Convolution, Neurons, Pooling
 from spiking_yolo.integer.program import Program
@@ -54,41 +44,21 @@ class Counted:
     widest: float
 
 
-class Timing(NamedTuple):
-    """What a step has taken.
-
-    Attributes:
-        kind: "image", "neurons", "pooling"; of a convolution, and of neurons that compute its sums
-            themselves, "events", "direct" or "depthwise"; "reference" of what C does not compute.
-        name: Its node.
-        nanoseconds: CPU time in the last frame, in C.
-        entries: Groups of four channels that changed in the maps that a convolution by events
-            reads, and 0 of other steps.
-        groups: All groups of these maps.
-        rate: Nanoseconds that it takes per entry; 0 as long as that is unknown.
-        dense: Nanoseconds of computing it everywhere.
-    """
-
-    kind: str
-    name: str
-    nanoseconds: int
-    entries: int = 0
-    groups: int = 0
-    rate: float = 0.0
-    dense: float = 0.0
-
-
 class State:
     """What a photograph or a video has sent and added up so far.
 
     Args:
         program: What runs.
         images: Photographs or videos at once.
+
+    Attributes:
+        memory: Where C computes.
+        fresh: Whether nothing was computed before.
     """
 
     def __init__(self, program: Program, images: int):
         self._program, self._plan, self.images = program, program.plan, images
-        self._memory = Memory(program, images)
+        self.memory = Memory(program, images)
         # What the reference has computed: senders, and other nodes in this frame.
         self._sent: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
@@ -102,7 +72,7 @@ class State:
         """Forget what was computed before."""
         self.fresh, self._dead_zone, self._lossless = True, 0.0, False
         self._sent.clear()
-        self._memory.widest.zero_()
+        self.memory.widest.zero_()
 
     def step(
         self, image: Tensor, dead_zone: float = 0.0, lossless: bool = False, maps: bool = False
@@ -116,7 +86,7 @@ class State:
             maps: Whether to say where events were.
         """
         pixels = image.movedim(1, -1).contiguous()
-        self._memory.image.bytes, call = pixels.data_ptr(), self._memory.call
+        self.memory.image.bytes, call = pixels.data_ptr(), self.memory.call
         call.fresh = int(self.fresh)
         smaller = dead_zone < self._dead_zone or (lossless and not self._lossless)
         call.everywhere = int(self.fresh or smaller)
@@ -124,7 +94,7 @@ class State:
         # Threads that wait for each other take longer than a small network.
         several = self._program.large and not self._alone
         count = torch.get_num_threads() if several else 1
-        self._memory.scratch_for(count)
+        self.memory.scratch_for(count)
         with threads(count):
             self._prepare(maps)
             self._run_steps()
@@ -133,7 +103,7 @@ class State:
         return result
 
     def _run_steps(self) -> None:
-        memory, at, waited = self._memory, 0, 0
+        memory, at, waited = self.memory, 0, 0
         while True:
             start = time.perf_counter_ns()
             at = library().run(ctypes.byref(memory.call), at)
@@ -154,8 +124,8 @@ class State:
         self._with_maps = maps
         # The columns of later frames are others where there are products.
         prices, plan = self._program.prices(self.fresh), self._plan
-        for name in self._memory.spent.keys() - {plan.input}:
-            one = self._memory.maps[name]
+        for name in self.memory.spent.keys() - {plan.input}:
+            one = self.memory.maps[name]
             one.costs, one.maps = prices[name].data_ptr(), None
             if maps:
                 shape = 3 * self.images, len(plan.ends[name]), *plan.sizes[name][2:]
@@ -168,22 +138,22 @@ class State:
         if kind == SUMS:
             assert isinstance(step, Convolution) and step.parts is not None
             start = time.process_time_ns()
-            self._memory.absorb(what, name, step.whole.exact(self._memory.bytes(step.parts)))
+            self.memory.absorb(what, name, step.whole.exact(self.memory.bytes(step.parts)))
             spent = time.process_time_ns() - start
             what.dense = min(what.dense or spent, spent)
         elif what is None:
             assert isinstance(step, Neurons | Pooling)
             self._send(step)
         elif self.fresh or self._has_changed(name):
-            self._memory.absorb(what, name, self.value(name))
+            self.memory.absorb(what, name, self.value(name))
         else:
-            self._memory.fill_marks(what, name, 0)
+            self.memory.fill_marks(what, name, 0)
 
     def _send(self, step: Neurons | Pooling) -> None:
         """A sender that the reference computes."""
         name, before = step.node.name, self._sent.get(step.node.name)
         read = step.terms if isinstance(step, Neurons) else step.node.inputs
-        asked = self._memory.call.everywhere and isinstance(step, Neurons)
+        asked = self.memory.call.everywhere and isinstance(step, Neurons)
         changed = asked or self._with_maps or any(self._has_changed(one) for one in read)
         columns = self._program.columns(self.fresh)[name]
         if before is not None and not changed:
@@ -202,9 +172,9 @@ class State:
                 spent = counts.flatten(1).double() @ columns
         self._sent[name], self._spent_outside[name] = k, spent
         self._changed[name] = before is None or bool(spent.any())
-        if name in self._memory.maps:
+        if name in self.memory.maps:
             given = (k + ZERO).to(torch.uint8).movedim(1, -1).contiguous()
-            parameters = ctypes.byref(self._memory.call), ctypes.byref(self._memory.maps[name])
+            parameters = ctypes.byref(self.memory.call), ctypes.byref(self.memory.maps[name])
             library().receive(*parameters, given.data_ptr())
 
     def _reference(
@@ -213,8 +183,8 @@ class State:
         """What a sender has sent by now, in PyTorch."""
         if not isinstance(step, Neurons):
             return move(step.node, values)
-        dead_zone = max(self._memory.call.due - 0.5, 0.0)
-        old = None if self._memory.call.anew else before
+        dead_zone = max(self.memory.call.due - 0.5, 0.0)
+        old = None if self.memory.call.anew else before
         return fire(values, step.layer, old, 0.0 if self.fresh else dead_zone)
 
     def _softmax(
@@ -226,20 +196,20 @@ class State:
         k, counts = torch.empty_like(sums), torch.zeros(self.images, 3, dtype=torch.int64)
         layer = layer_of(step, self._program.layers[step.node.name])
         size = (ctypes.c_int64 * 4)(*sums.shape)
-        given = ctypes.byref(self._memory.call), ctypes.byref(layer), size
+        given = ctypes.byref(self.memory.call), ctypes.byref(layer), size
         library().softmax(*given, *[x.data_ptr() for x in (sums, old, k, counts)])
         return k, counts.T.flatten().double()
 
     def _see(self, widest: Tensor) -> None:
         """Remember the largest |sum| that was read outside of C."""
-        self._memory.widest[0].clamp_(min=widest)
+        self.memory.widest[0].clamp_(min=widest)
 
     def _has_changed(self, name: str) -> bool:
         """Whether the value of a node differs from the frame before."""
         if name not in self._changed:
             step = self._program.steps[name]
-            if name in self._memory.maps and name not in self._sent:
-                self._changed[name] = self._memory.maps[name].changes > 0
+            if name in self.memory.maps and name not in self._sent:
+                self._changed[name] = self.memory.maps[name].changes > 0
             else:
                 self._changed[name] = any(self._has_changed(one) for one in step.node.inputs)
         return self._changed[name]
@@ -254,15 +224,15 @@ class State:
 
     def _compute(self, name: str) -> Tensor:
         step = self._program.steps[name]
-        if name in self._memory.maps:
-            value = self._memory.bytes_of(name).float()
+        if name in self.memory.maps:
+            value = self.memory.bytes_of(name).float()
             if name == self._plan.input:
                 return value - self._program.zero.float()[:, None, None]
             return value - ZERO
         if isinstance(step, Convolution):
             if step.kernel == "reference":
                 return step.whole(self.value(step.node.inputs[0]))
-            return self._memory.view(name, self._memory.sums[name].outs).float()
+            return self.memory.view(name, self.memory.sums[name].outs).float()
         return move(step.node, [self.value(one) for one in step.node.inputs])
 
     def _counted(self) -> Counted:
@@ -276,39 +246,18 @@ class State:
                 self._outputs[name] = plan.parameters.output(name, values)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
         # What senders in C have counted, [senders, 3 * N, columns].
-        counted = [name for name in plan.senders if name in self._memory.spent]
+        counted = [name for name in plan.senders if name in self.memory.spent]
         spent: dict[str, Tensor] = {}
         if counted:
-            every = torch.stack([self._memory.spent[name] for name in counted]).double()
+            every = torch.stack([self.memory.spent[name] for name in counted]).double()
             rows = every.permute(0, 3, 1, 2).flatten(1, 2).unbind()
             spent = dict(zip(counted, rows, strict=True))
         spent |= self._spent_outside
         shown = None
         if not self.fresh:
-            values, operations = self._memory.spent[plan.input][:, :, 0].double().unbind(1)
+            values, operations = self.memory.spent[plan.input][:, :, 0].double().unbind(1)
             shown = values, operations
-        return Counted(outputs, spent, shown, self._counts, self._memory.widest.max().item())
-
-    def timings(self) -> list[Timing]:
-        """What each step has taken; lists of entries count with the layer that reads them."""
-        memory, spent = self._memory, 0
-        result: list[Timing] = []
-        for command, (kind, what, name) in zip(memory.steps, memory.commands, strict=True):
-            spent += command.nanoseconds
-            if kind == LISTS:
-                continue
-            label, more, step = NAMES.get(kind, ""), (), self._program.steps.get(name)
-            if kind == NEURONS and what.fused:
-                label = KINDS[Sums.from_address(what.term[0].convolution).kind]
-            if kind == SUMS:
-                label = KINDS[what.kind]
-            if label == "events" and isinstance(step, Convolution) and step.parts is not None:
-                entries = sum(memory.maps[part.source].entries for part in step.parts)
-                groups = self.images * sum(padded_groups(self._plan, part) for part in step.parts)
-                more = entries, groups, what.rate, what.dense
-            result.append(Timing(label, name, spent, *more))
-            spent = 0
-        return result
+        return Counted(outputs, spent, shown, self._counts, self.memory.widest.max().item())
 
     def sent(self) -> dict[str, Tensor]:
         """What the image and all senders have sent by now: whole numbers."""

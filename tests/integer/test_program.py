@@ -58,7 +58,7 @@ class Both:
 
     def step(self, image: Tensor, limit: float | None = None, **options: Any) -> Counted:
         image = self.networks[0].plan.parameters.as_bytes(image)
-        for sums in self.states[0]._memory.sums.values():
+        for sums in self.states[0].memory.sums.values():
             sums.limit = sums.limit if limit is None else limit
         # What costs the same everywhere is counted without a map, where none is asked for.
         self.maps = not self.maps
@@ -157,7 +157,7 @@ def test_every_kernel(level: str, way: int):
     z[:, :, 3, 4:6] *= 0.9
     both.check([x, y, x, z, z, x, y], way)
     change = both.states[0].sent()["leaky_relu"] - both.networks[0].sent(x)["leaky_relu"]
-    assert change.abs().max() > 127 and both.states[0]._memory.maps["leaky_relu"].overflow
+    assert change.abs().max() > 127 and both.states[0].memory.maps["leaky_relu"].overflow
 
 
 class Sums(nn.Module):
@@ -258,7 +258,7 @@ def test_an_abandoned_stream_frees_its_memory():
     stream(images(1))
     network.run(images(2), state=videos)
     left = [weakref.ref(one) for one in (stream._state, videos)]
-    left += [weakref.ref(x) for one in left for x in one()._memory._tensors.values()]
+    left += [weakref.ref(x) for one in left for x in one().memory._tensors.values()]
     assert len(left) > 10
     del stream, videos
     assert all(one() is None for one in left)
@@ -276,12 +276,12 @@ def test_one_thread_goes_on_where_several_are_slower(monkeypatch: pytest.MonkeyP
     threads: list[int] = []
     for _ in range(5):
         video.step(image)
-        threads.append(video._memory.call.threads)
+        threads.append(video.memory.call.threads)
     assert threads == [2, 1, 1, 1, 2]
     monkeypatch.setattr(state.time, "perf_counter_ns", lambda: 0)
     for _ in range(6):
         video.step(image)
-    assert video._memory.call.threads == 2
+    assert video.memory.call.threads == 2
 
 
 class Maxima(nn.Module):

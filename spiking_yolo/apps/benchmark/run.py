@@ -23,9 +23,10 @@ from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.baselines import baseline_of
 from spiking_yolo.integer.library import usable_levels
+from spiking_yolo.integer.memory import Timing
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.integer.plan import Convolution
-from spiking_yolo.integer.state import State, Timing
+from spiking_yolo.integer.state import State
 from spiking_yolo.integer.video import Stream
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import sample_clip, samples_folder, versions
@@ -62,7 +63,7 @@ def layers(converted: Converted, frames: Sequence[Tensor], warm: int) -> Rows:
         if k < warm or not isinstance(state, State):
             continue
         spent.append(Counter())
-        for one in state.timings():
+        for one in state.memory.timings():
             spent[-1][one.kind] += one.nanoseconds
             seen.setdefault(one.name, []).append(one)
         # The rest is the noise filter, the steps that PyTorch computes, and the heads.

@@ -15,7 +15,7 @@ from spiking_yolo.apps.benchmark.run import GROWTH, figures, growth, interleaved
 from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.evaluate.baselines import baseline_of, photographs
 from spiking_yolo.graph import forward
-from spiking_yolo.integer.state import Timing
+from spiking_yolo.integer.memory import Timing
 from spiking_yolo.options import MethodOptions
 
 
