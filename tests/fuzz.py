@@ -6,6 +6,7 @@ process with limits of memory, time and file size.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -167,10 +168,16 @@ def damage(path: Path, rng: np.random.Generator) -> None:
 
 
 def start(argv: tuple[str, ...], case: Path) -> int:
-    """A command in a child of this process, with limits; its output goes to a file."""
+    """A command in a child of this process, with limits; its output goes to a file.
+
+    The child leads a process group, so that `end` also reaches what it has started.
+    """
     child = os.fork()
     if child:
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(child, child)
         return child
+    os.setpgid(0, 0)
     for which, most in (
         (resource.RLIMIT_CPU, SECONDS),
         (resource.RLIMIT_FSIZE, DISK),
@@ -191,9 +198,17 @@ def start(argv: tuple[str, ...], case: Path) -> int:
     os._exit(status)
 
 
+def end(child: int) -> int:
+    """Wait for a child of `start` and kill what it has left behind; returns its status."""
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return status
+
+
 def run(argv: tuple[str, ...], case: Path) -> tuple[int, str]:
     """Status and output of a command."""
-    status = os.waitstatus_to_exitcode(os.waitpid(start(argv, case), 0)[1])
+    status = end(start(argv, case))
     return status, Path(f"{case}.log").read_text(errors="replace")
 
 

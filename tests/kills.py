@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from spiking_yolo.io.tensors import read_safetensors
-from tests.fuzz import run, start, write_good
+from tests.fuzz import end, run, start, write_good
 
 _OUT = ("--project", "out")
 _TINY = ("--weights", "tiny.weights", "--method", "p-norm")
@@ -93,7 +93,7 @@ def kill(name: str, case: Path, seconds: float, expected: dict[str, Any]) -> str
     child = start(CALLS[name], case)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    end(child)
     try:
         results(case)
     except Exception as error:  # whatever the readers raise

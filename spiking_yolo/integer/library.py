@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from spiking_yolo.errors import notice
+
 # Sets of instructions of x86-64, each with those of the sets before it. Other processors have the
 # first one alone.
 LEVELS = ("default", "avx2", "avx512", "vnni")
@@ -39,7 +41,8 @@ def usable_levels() -> tuple[str, ...]:
 def library() -> Any:
     """The functions for this processor, which take addresses and whole numbers.
 
-    None where they were not built, do not load, or are of another state of their sources.
+    None where they were not built, do not load, or are of another state of their sources, of which
+    a Notice tells.
     """
     folder = Path(__file__).parent
     try:
@@ -48,6 +51,10 @@ def library() -> Any:
         return None
     built = getattr(functions, "source", lambda: None)()
     if (folder / "program.c").exists() and built != checksum(folder):
+        notice(
+            "the kernels are not used, which makes networks slower: their sources have changed"
+            " since they were built; run python setup.py build_ext --inplace"
+        )
         return None
     address, number = c_void_p, c_int64
     functions.run.argtypes = address, number

@@ -1,10 +1,13 @@
 """Which library in C is used: that of the processor, made of this state of its sources."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.errors import Notice
 from spiking_yolo.integer import library as module
 from spiking_yolo.integer.library import LEVELS, library, usable_levels
 from spiking_yolo.integer.network import Reference
@@ -31,10 +34,16 @@ def test_levels_are_those_of_pytorch(vnni: bool, monkeypatch: pytest.MonkeyPatch
         assert usable_levels() == levels
 
 
+def test_libraries_that_lie_beside_their_sources_are_of_the_same_state():
+    built = list(Path(module.__file__).parent.glob("kernels_*.so"))
+    assert library() is not None or not built, "run python setup.py build_ext --inplace"
+
+
 @pytest.mark.skipif(library() is None, reason="not built")
 def test_a_library_of_another_state_of_its_sources_is_not_used(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "checksum", lambda folder: -1)
-    assert library.__wrapped__() is None
+    with pytest.warns(Notice, match="build_ext --inplace"):
+        assert library.__wrapped__() is None
 
 
 def test_without_the_library_the_results_are_the_same(monkeypatch, tmp_path):
