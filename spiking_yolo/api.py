@@ -138,7 +138,7 @@ class SpikingYOLO:
         self._engine = _Engine(self._stored, self.device, self._own)
 
     def __getattr__(self, name: str) -> Any:
-        """What Ultralytics has and this has elsewhere is answered with where."""
+        """Answer an attribute of Ultralytics' class with its name here."""
         raise no_attribute("SpikingYOLO", name, ELSEWHERE)
 
     def save(self, path: str | Path) -> None:
@@ -256,8 +256,8 @@ class SpikingYOLO:
         """Detect objects in any number of images, by the name that Ultralytics has for it.
 
         Args:
-            source: As of `detect`, or a list of such, a folder, a glob or a .txt list.
-            options: As of `detect`: T, conf, iou, classes, ...
+            source: What `detect` takes, a list of it, a folder, a glob or a .txt list.
+            options: Options of `detect`: T, conf, iou, classes, ...
 
         Raises:
             UserError: As `detect`.
@@ -279,7 +279,7 @@ class SpikingYOLO:
         """Detect objects with the original network: same preprocessing, decoding and suppression.
 
         Args:
-            image: As of `detect`, but one only.
+            image: One image, in a form that `detect` takes.
             bgr: See `detect`.
             boxes: See `detect`.
 

@@ -69,14 +69,14 @@ class Result:
         return cls(seen.of_ann(), names, "ann", costs, seen.ann_boxes)
 
     def __getattr__(self, name: str) -> Any:
-        """What Ultralytics has and this has elsewhere is answered with where."""
+        """Answer an attribute of Ultralytics' class with its name here."""
         raise no_attribute("Result", name, ELSEWHERE)
 
     def __len__(self) -> int:
         return len(self.detections)
 
     def __getitem__(self, index: Index) -> "Result":
-        """The same with some of the boxes: an index, a slice, positions or a mask.
+        """A result with some of the boxes: an index, a slice, positions or a mask.
 
         Its costs are still those of the image, and its boxes at earlier steps are all there.
         """
@@ -208,7 +208,7 @@ class Result:
 
     @property
     def ann_energy(self) -> dict[str, float]:
-        """The same of one pass of the ANN; nan on a chip where it does not run."""
+        """The energy of one pass of the ANN; nan on a chip where it does not run."""
         return self.costs.ann_energies(self.seen)
 
     def _cost(self) -> str:

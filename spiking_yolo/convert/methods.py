@@ -115,7 +115,7 @@ def get_recipe(method: str | Recipe, calibration: str | None = None) -> Recipe:
     """The recipe of a method by its name; a Recipe is itself.
 
     Args:
-        method: Such as "p-norm", or with the name of a calibration "signed-digits:tuned".
+        method: Its name, "p-norm", or with a calibration's, "signed-digits:tuned".
         calibration: Name of the calibration, with the settings that CALIBRATIONS has for it.
 
     Raises:

@@ -210,7 +210,7 @@ def load_voc(devkit: Path, split: str, year: int | None = None) -> DetectionSet:
 
     Args:
         devkit: The folder VOCdevkit.
-        split: Such as train or val.
+        split: Its name, such as train or val.
         year: Year of VOC{year}/ in it, by default the latest.
 
     Raises:
@@ -221,7 +221,7 @@ def load_voc(devkit: Path, split: str, year: int | None = None) -> DetectionSet:
     listing = base / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise UserError(f"{listing} is missing: pass VOCdevkit, and a year and a split that it has")
-    # In the list of a class a number behind each name says whether the image shows it.
+    # A list of a class has a number behind each name that says whether the image shows it.
     stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")

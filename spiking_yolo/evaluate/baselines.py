@@ -122,7 +122,7 @@ class EightBits:
 def quantize(path: Path, images: list[np.ndarray]) -> Path:
     """A model in 8 bits, beside that of float32: static, per channel, as onnxruntime advises.
 
-    images: Those that ranges are taken from.
+    images: The images from which the ranges are taken.
     """
     onnx, q = require("onnx", "onnx"), require("onnxruntime.quantization", "onnx")
     shapes = require("onnxruntime.quantization.shape_inference", "onnx")

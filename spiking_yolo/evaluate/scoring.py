@@ -36,7 +36,7 @@ class Settings:
     Attributes:
         selection: Which boxes of a detector count.
         steps: Timesteps of a photograph that are reported, ascending; the last one is T.
-        frame_steps: Those of a frame of a video.
+        frame_steps: The timesteps of a frame of a video.
         split: Split of the data; None for that which their format has.
         images: Folder of the images of an annotation file; None if they lie beside it.
         year: Year of a VOCdevkit; None for its latest.
@@ -73,7 +73,7 @@ class Scored:
     """Scores of one column of predictions.
 
     Attributes:
-        figures: By name, as fractions, nan where there is nothing to measure.
+        figures: Name -> fraction, nan where there is nothing to measure.
         per_class: AP or accuracy by class name.
         objects: How many objects of a class, or images, that rests on.
         resampled: (n, seed) -> n resamplings of some of the figures, named as there.
@@ -279,7 +279,7 @@ class ClassScorer(Scorer):
 
 
 def classification_classes(dataset: LabelledSet, names: Sequence[str]) -> tuple[int, ...]:
-    """For each class of the network its index in `dataset.classes`, -1 where the dataset lacks it.
+    """Index in `dataset.classes` of each class of the network, -1 where the dataset lacks it.
 
     Matched by name; a network whose classes have numbers only takes them in the dataset's order.
     """

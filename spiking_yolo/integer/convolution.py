@@ -129,7 +129,7 @@ class WholeConvolution:
 
         Args:
             size: Height and width of the maps that it reads.
-            images: At once.
+            images: Images at once.
         """
         # Larger sums are left to floats, see _of_bytes.
         largest = min(127, int(self._room // max(self.reach, 1)))

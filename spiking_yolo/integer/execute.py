@@ -44,7 +44,7 @@ def execute(
         plan: The network.
         image: Whole numbers, see `NetworkParameters.bytes_of`, float32 [N, 3, H, W].
         before: The frame before; None for a photograph, or a first frame.
-        dead_zone: Of the neurons in a later frame, in thetas.
+        dead_zone: The dead zone of neurons in a later frame, in thetas.
         lossless: Whether a later frame rounds values as a photograph does.
 
     Example:

@@ -110,7 +110,7 @@ class Memory:
         maps: Node -> what it has sent by now, a `Map`, of the image and of senders.
         sums: Node -> its sums, a `Sums`.
         spent: Map -> its counts, [N, columns, 3]: see EventCosts.of.
-        commands: In order: the kind of a step, its structure, and its node.
+        commands: The kind of each step, its structure, and its node, in order.
         steps: The steps as C has them, with what they have taken.
         call: All of it, which `run` takes.
         image: Where the pixels of a frame are.
@@ -120,7 +120,7 @@ class Memory:
 
     def __init__(self, program: Program, images: int):
         self._program, self._plan, self.images = program, program.plan, images
-        # What C has addresses of.
+        # Objects whose addresses C has.
         self._all: list[Any] = []
         self.maps: dict[str, Any] = {}
         self.sums: dict[str, Any] = {}

@@ -135,8 +135,8 @@ class IntegerNetwork:
             x: Images, [N, 3, H, W]: bytes, or as the ANN takes them, which are rounded to bytes.
             T: Number of timesteps.
             steps: Where to take snapshots, besides T.
-            state: Of the videos, from `start`, which is changed; None for photographs.
-            dead_zone: Of the neurons in a later frame, in thetas.
+            state: The videos' state, from `start`, which is changed; None for photographs.
+            dead_zone: The dead zone of neurons in a later frame, in thetas.
             lossless: Whether a later frame has the bits that it would have as a photograph.
             maps: Snapshots say where events are, and which layers receive them.
             probes: None: those are of SpikingNetwork.

@@ -41,7 +41,7 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE floats all(float x) { return (floats){} + x; }
 INLINE floats choose(ints mask, floats a, floats b) { return (floats)((mask & (ints)a) | (~mask & (ints)b)); }
 
-/* Of each lane the larger, the smaller, and what is rounded down; lanes of bytes and of 32 bits. */
+/* The larger and the smaller of each lane, and what is rounded down; lanes of bytes and of 32 bits. */
 #if defined __SSE2__
 INLINE floats larger(floats a, floats b) { return SIMD(max_ps)(a, b); }
 INLINE floats smaller(floats a, floats b) { return SIMD(min_ps)(a, b); }
@@ -105,8 +105,8 @@ INLINE void sigmoid(int n, const floats *x, floats *result) {
     for (int i = 0; i < n; i++) result[i] = choose(x[i] < 0, result[i], all(1.0f)) / (result[i] + 1.0f);
 }
 
-/* From where a number is rounded up, by the last four bits of the one below: of some the next number has a digit less, of
-some a digit more (counting.py). */
+/* The fraction from which a number is rounded up, by the last four bits of the one below: the number after some has a
+digit less, after others a digit more (counting.py). */
 typedef struct {
     floats cut[16 / LANES];
 } Rounding;

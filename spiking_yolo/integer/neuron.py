@@ -20,7 +20,7 @@ LARGEST = 127
 # 2^f for 0 <= f < 1, to 3e-9: coefficients of a polynomial, highest power first.
 POWERS = (0.000218657848, 0.00123913318, 0.00968418631, 0.0554806302, 0.240230454, 0.693146933, 1.0)
 LOG2_E = 1.4426950408889634
-# In a softmax e^x is rounded to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
+# A softmax rounds e^x to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
 ROOM = 24
 
 
@@ -68,7 +68,7 @@ def fire(
         sums: Exact sums, [N, C, ...]: one, or those of a shortcut, one per scale of the layer.
         layer: Its parameters.
         before: k of the frame before; None in the first.
-        dead_zone: In thetas.
+        dead_zone: The dead zone, in thetas.
     """
     v = activation(sums, layer)
     if layer.settings.kind != "sigma-delta":

@@ -52,7 +52,7 @@ class PackedWeights:
     Attributes:
         memory: The weights, and SLACK.
         blocks: Outputs that lie together.
-        sizes: Of each part of what the layer reads: its groups of four channels, or its pairs.
+        sizes: The groups of four channels, or the pairs, of each part that the layer reads.
         merged: Whether the taps of a row are read as one run.
     """
 

@@ -54,7 +54,7 @@ class NetworkParameters:
     """All numbers of a network of whole numbers.
 
     Args:
-        graph: As it is computed, see `distribute_sums`.
+        graph: The network as it is computed, see `distribute_sums`.
         neurons: Parameters by activation, and the bias of outputs.
         settings: Settings of the neurons.
         spec: Its interface.

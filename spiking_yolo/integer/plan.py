@@ -117,7 +117,7 @@ class Plan:
     """A network of whole numbers, for images of one size.
 
     Attributes:
-        steps: In order; each reads what earlier ones have computed.
+        steps: The steps in order; each reads what earlier ones have computed.
         parameters: All numbers.
         sizes: Shape of every node's output, [1, C, ...].
         input: The image's node.

@@ -123,7 +123,7 @@ typedef struct {
     const int32_t *zero;
 } Image;
 
-/* Of `total` rows each chunk takes so many. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
+/* Each chunk takes `rows` of `total` rows. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
 enum { IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE };
 typedef struct {
     int64_t kind, rows, total, chunks;
@@ -172,7 +172,7 @@ INLINE void count(sixteen new, sixteen old, sums *counts) {
     counts[2] += sums_of((sixteen)(n != 0) & 1);
 }
 
-/* The same of channels a to b alone. */
+/* Counts channels a to b alone. */
 static void count_some(const uint8_t *new, const uint8_t *old, int64_t a, int64_t b, sums *counts) {
     for (int64_t c = a; c < b; c += SIXTEEN) {
         sixteen x, y;
@@ -338,7 +338,7 @@ static int reach(const Window *g, int64_t parts, const Part *part, int64_t row, 
 }
 
 /* ---- sums: events ---- */
-/* Of a row of outputs: the entries that each receives, from start[x] to start[x + 1], and the sum of their deltas. */
+/* The entries that each output of a row receives, from start[x] to start[x + 1], and the sum of their deltas. */
 typedef struct {
     int32_t *index, *delta, *start, *balance;
 } Lists;
@@ -577,7 +577,7 @@ static void anew(const Convolution *g, const uint8_t *marks, int64_t row, int64_
     else for (int64_t b = first; b < last; b++) tiles(g, g->wide_block + b, row, columns, n, sums);
 }
 
-/* The same of a layer that keeps its sums. */
+/* Computes the sums that a layer keeps. */
 static void renew(const Convolution *g, int everywhere, int64_t row, int64_t first, int64_t last) {
     const uint8_t *marks = everywhere ? NULL : g->at.changed + row * g->window.out_w;
     anew(g, marks, row, first, last, g->sums + row * g->window.out_w * g->outs);
@@ -704,7 +704,7 @@ INLINE floats sent_at(const uint8_t *from) {
     return __builtin_convertvector(widened(x) - ZERO, floats);
 }
 
-/* What n vectors of neurons from channel c have sent by now. widest: of each lane the largest |sum| that was read. */
+/* What n vectors of neurons from channel c have sent by now. widest: the largest |sum| that each lane has read. */
 INLINE void ask_some(int n, const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at,
                      int64_t c, uint8_t *new, floats *widest) {
     const Convolution *from = g->term[0].convolution;
@@ -1013,5 +1013,5 @@ void softmax(const Program *p, const Layer *layer, const int64_t *size, const fl
 /* Outputs whose weights lie together at most, LANES, and the largest delta of an entry. */
 void layout(int64_t *sizes) { sizes[0] = WIDEST * LANES, sizes[1] = LANES, sizes[2] = LIMIT; }
 
-/* Of which state of the sources the library was made; setup.py gives it. */
+/* The state of the sources that the library was made of; setup.py gives it. */
 int source(void) { return SOURCE; }

@@ -59,7 +59,7 @@ class State:
     def __init__(self, program: Program, images: int):
         self._program, self._plan, self.images = program, program.plan, images
         self.memory = Memory(program, images)
-        # What the reference has computed: senders, and other nodes in this frame.
+        # Senders that the reference has computed, and other nodes in this frame.
         self._sent: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
         self._changed: dict[str, bool] = {}
@@ -81,7 +81,7 @@ class State:
 
         Args:
             image: Bytes [N, 3, H, W].
-            dead_zone: Of the neurons in a later frame, in thetas.
+            dead_zone: The dead zone of neurons in a later frame, in thetas.
             lossless: Whether a later frame rounds values as a photograph does.
             maps: Whether to say where events were.
         """

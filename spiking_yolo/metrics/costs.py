@@ -26,7 +26,7 @@ class NetworkCosts:
     """What a network costs besides what a run counts.
 
     Attributes:
-        counting: In which the method's operations are reported.
+        counting: The unit in which the method's operations are reported.
         value: What events carry.
         streams: Layers with analogue input compute in every step instead of once.
         exponentials: Per neuron and step.

@@ -25,7 +25,7 @@ from spiking_yolo.spikes.counting import Counts, count_digits
 COUNTED = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 # Spikes of one value, where the values are not whole numbers: an 8-bit image has 255 levels.
 MOST_SPIKES = 64
-# What a whole number may be: above it float32 knows whole numbers only.
+# The largest value that may count as a whole number: above it float32 has no others.
 MOST_WHOLE = 2**23
 # A layer is followed for so many different sizes of values.
 MOST_LEVELS = 1024
@@ -36,7 +36,7 @@ class LayerCount:
     """What one convolution or linear layer received and did, per image.
 
     Attributes:
-        name: As in `named_modules()`.
+        name: Its name in `named_modules()`.
         runs: How often it ran.
         ann_runs: How often it runs in the ANN, the same network without time.
         unit: What one spike is worth; None: the input is analogue.
@@ -68,7 +68,7 @@ class NetworkCount:
     Printed, it is a table.
 
     Attributes:
-        layers: In the order in which they ran first.
+        layers: The layers, in the order in which they ran first.
         images: How many images the figures are means of.
         T: Timesteps.
         uncounted: Modules with weights whose work is not in the figures.

@@ -31,7 +31,7 @@ class CocoScore:
     """COCO's twelve numbers as fractions, -1 where there is nothing to measure.
 
     Attributes:
-        stats: By the names of FIGURES.
+        stats: Name of FIGURES -> its value.
         per_class: AP50 by category name, for categories with objects.
         objects: Number of objects of these categories, crowds not counted.
     """

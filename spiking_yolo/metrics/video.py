@@ -73,7 +73,7 @@ def agreement(detections: Videos, reference: Videos, n: int = 1000, seed: int = 
     Args:
         detections: Detections of the network that is scored.
         reference: Detections of the other network in the same frames.
-        n: As in `person_ap`, and likewise seed.
+        n, seed: See `person_ap`.
     """
     if list(map(len, detections)) != list(map(len, reference)):
         raise ValueError("only detections of the same frames can agree")

@@ -165,7 +165,7 @@ class DetectTask(Augmented):
 
     Attributes:
         train: Photographs to train on.
-        val: Those to validate on.
+        val: Images to validate on.
         spec: Interface of the network.
     """
 
@@ -221,7 +221,7 @@ class ClassifyTask(Augmented):
 
     Attributes:
         train: Images to train on.
-        val: Those to validate on.
+        val: Images to validate on.
     """
 
     metric: ClassVar[str] = "top1"

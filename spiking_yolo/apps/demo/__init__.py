@@ -127,7 +127,7 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'"
     " blob:; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:"
 )
-# By paths, since their packages would be imported for every command.
+# Paths, since their packages would be imported for every command.
 ROOT = files("spiking_yolo")
 HTML, PAGE = ROOT / "apps" / "demo" / "html", ROOT / "draw" / "html"
 # Parts of the style and of the program, in order; those of pages come first.

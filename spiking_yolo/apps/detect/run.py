@@ -50,9 +50,9 @@ class Source:
     """An image or a video of a call.
 
     Attributes:
-        path: As it was named.
+        path: Its path as the user gave it.
         name: Name of its files, without a suffix.
-        fps: Of a video: how many frames a second has that are looked at.
+        fps: Frames per second of a video that are looked at.
     """
 
     path: str
@@ -405,7 +405,7 @@ class Console(Sink):
         self._video = Totals()
         self._last: tuple[Source, Result] | None = None
         self._operations: list[float] = []
-        # Of the dearest frame whose state started anew.
+        # The most operations of a frame whose state started anew.
         self._anew = 0.0
         self._seconds = 0.0
         self._cuts = 0

@@ -119,7 +119,7 @@ def beside(expected: Frames, found: Frames, share: float, fps: float) -> str:
 
     Args:
         expected: The ANN's boxes of each frame.
-        found: Those of the spiking network.
+        found: Boxes of the spiking network.
         share: What the spiking network takes of the ANN's time.
         fps: Frames per second.
     """

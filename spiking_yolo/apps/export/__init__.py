@@ -101,7 +101,7 @@ def write_onnx(options: ExportOptions) -> str:
         model = ann_model(ann.graph, ann.spec, boxes=boxes)
         what = "the original network"
     else:
-        # As of a stream, which takes a calibration for video where there is one.
+        # A stream takes a calibration for video where there is one.
         converted = options.convert(video=options.stateful)
         model = spiking_model(
             converted, stateful=options.stateful, boxes=boxes, counts=options.counts

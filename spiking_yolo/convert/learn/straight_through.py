@@ -49,7 +49,7 @@ def fire_with_gradients(
         z: Pre-activations, [N, C, ...].
         parameters: theta, initial, and where they are trained bias and rest: [C] each.
         cost: Operations per MAC of an event, [1, C or 1, ...]; None: they are not counted.
-        slack, dead_zone: As in the recipe.
+        slack, dead_zone: Settings of the recipe's neurons.
         before: m, [N, C, ...]; None in the first frame, which has no dead_zone.
     """
     shape, channels = z.shape[2:], z.shape[1]

@@ -51,7 +51,7 @@ class Scores:
 
     Attributes:
         source: The maps of queries and keys.
-        queries, keys: By head, the channels of the source, one after the other.
+        queries, keys: Channels of the source for each head, one after the other.
         leading: Head and area of each matrix, in order.
         tokens: T.
         scale: The factor.

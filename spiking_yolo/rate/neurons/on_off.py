@@ -22,7 +22,7 @@ class OnOff(NeuronLayer):
     """Both neurons of each pair. The pair adds the calibrated bias, not its members.
 
     Args:
-        parameters: Those of NeuronLayer, theta_off [C], and initial_off where calibrated.
+        parameters: What NeuronLayer takes, theta_off [C], and initial_off where calibrated.
         member: Makes the ON and the OFF neurons.
     """
 

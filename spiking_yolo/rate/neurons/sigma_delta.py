@@ -64,7 +64,7 @@ FIRES_AT = 0.75
 def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
     """One spike +-2^-k, k = 0..7, or 0: with the largest 2^-k <= |due| / 0.75.
 
-    due: In thetas. least: Bound on the size of a negative spike; None: no such bound.
+    due: What is due, in thetas. least: Bound on the size of a negative spike; None: no bound.
     """
     size = due.abs() / FIRES_AT
     if least is not None:

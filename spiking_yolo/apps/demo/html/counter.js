@@ -1,5 +1,5 @@
 "use strict";
-// What the frames cost: numbers, and a curve over time against the ANN's line.
+// The cost of the frames: numbers, and a curve over time against the ANN's line.
 const counting = `${data.counting[0].toUpperCase()}${data.counting.slice(1)} per MAC`;
 
 /** The operations of a frame against the ANN's, in words. */

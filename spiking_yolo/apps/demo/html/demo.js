@@ -1,7 +1,7 @@
 "use strict";
 // The page: frames of a source go through the network one after the other, and what comes out is shown.
 const $ = (id) => document.getElementById(id);
-// Of a photograph, which does not change: enough to see that nothing more is sent.
+// Frames of a photograph, which does not change: enough to see that nothing more is sent.
 const STILL_FRAMES = 10;
 
 /** The thread that computes. Answers come in the order of the questions. */
@@ -166,7 +166,7 @@ async function run() {
       if (mine !== turn) return;
       // Reset meanwhile.
       if (fresh) continue;
-      // Of a photograph, everything is sent in the first frame.
+      // The first frame sends everything of a photograph.
       const heat = source.still && !first ? shown.heat : answer.heat;
       counter.add(answer, present(answer.boxes.map((box) => stage.toPicture(box)), heat), threads);
       if (source.still && counter.frames >= STILL_FRAMES) stop();

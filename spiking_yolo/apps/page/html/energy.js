@@ -5,7 +5,7 @@
 function energyTable(caption, ann, spiking) {
   const made = table(caption, ["cost model", "ANN", "spiking", "ratio"], data.cost_models.map(({ key, name }) => {
     const row = [name, digits(ann[key]), digits(spiking(key))];
-    // On a neuromorphic chip the ANN does not run.
+    // The ANN does not run on a neuromorphic chip.
     if (ann[key] === null) return [...row, ""];
     const ratio = spiking(key) / ann[key];
     return [...row, h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
