@@ -104,7 +104,7 @@ def by_groups(step: Convolution) -> PackedWeights:
 
 
 def by_pairs(step: Convolution, stride: int) -> PackedWeights:
-    """Weights for computing anew, int16: [block][tap][pair of channels][out][2].
+    """Weights for computing anew, int16: [block][part][tap][pair of channels][out][2].
 
     stride: Channels in memory of the map of the first part.
     """
@@ -117,15 +117,15 @@ def by_pairs(step: Convolution, stride: int) -> PackedWeights:
     if merged:
         all_taps = [F.pad(all_taps[0], (0, 0, 0, stride - part.channels)).flatten(1, 2)[:, None]]
     even = [F.pad(taps, (0, 0, 0, taps.shape[2] % 2)) for taps in all_taps]
-    weights = torch.cat([taps.unflatten(2, (-1, 2)) for taps in even], 2).flatten(0, 1)
-    weights = weights.to(torch.int16).transpose(2, 3)
+    weights = torch.cat([taps.unflatten(2, (-1, 2)).flatten(0, 2) for taps in even])
+    weights = weights.to(torch.int16).transpose(1, 2)
     pieces, blocks, at = list[Tensor](), list[Any](), 0
     for group in range(groups):
         last = (group + 1) * outs // groups
         for first in range(group * outs // groups, last, 2 * lanes):
             count = min(2 * lanes, last - first)
             size = 2 * lanes if count > lanes else lanes
-            piece = weights[:, :, first : first + count]
+            piece = weights[:, first : first + count]
             pieces.append(F.pad(piece, (0, 0, 0, size - count)).flatten())
             blocks.append(Block(first, count, at, group * step.whole.levels.shape[1]))
             at += len(pieces[-1])

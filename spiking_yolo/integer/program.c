@@ -17,9 +17,10 @@ holds up nobody, unless it is in the middle of a chunk. */
 #endif
 
 /* SLACK: entries beyond the end of slots and lists that may be read or written. WIDEST: vectors of outputs that are added
-to together. TILE: positions of outputs that are computed together. LIMIT: the largest delta of an entry, such that two
-products with weights up to 255 fit 16 bits where the processor adds pairs in so many. */
-enum { SIXTEEN = 16, SLACK = 16, WIDEST = 8, TILE = 6, COUNTS = 3, COLUMNS = 3 };
+to together. TILE: positions of outputs that are computed together. AHEAD: entries whose weights are on their way from
+memory, in lines of LINE bytes. LIMIT: the largest delta of an entry, such that two products with weights up to 255 fit 16
+bits where the processor adds pairs in so many. */
+enum { SIXTEEN = 16, SLACK = 16, WIDEST = 8, TILE = 6, COUNTS = 3, COLUMNS = 3, AHEAD = 12, LINE = 64 };
 #if defined __AVX512VNNI__ || !defined __AVX2__
 enum { LIMIT = 127 };
 #else
@@ -74,10 +75,11 @@ typedef struct {
     int64_t first, lanes, at, channel;
 } Block;
 
-/* A convolution. weights: w + 128, [block][tap][group][out][4]; wide_weights: [block][tap][pair][out][2], of a depthwise
-one int32 [tap][channel]. merged: whether the taps of a row are one run of memory. border: added to the sums at a position,
-[border_row]. sums: [positions, outs]. room: entries of a row at most. EVENTS is replaced by DIRECT at all positions where more than `limit` entries
-arrive; outside: by the caller. by_blocks: its weights are so many that blocks of outputs, not rows, are the chunks. */
+/* A convolution. weights: w + 128, [block][tap][group][out][4]; wide_weights: [block][part][tap][pair][out][2], of a
+depthwise one int32 [tap][channel]. merged: whether the taps of a row are one run of memory. border: added to the sums
+at a position, [border_row]. sums: [positions, outs]. room: entries of a row at most. EVENTS is replaced by DIRECT at all
+positions where more than `limit` entries arrive; outside: by the caller. by_blocks: its weights are so many that blocks
+of outputs, not rows, are the chunks. */
 enum { EVENTS, DIRECT, DEPTHWISE, VALUE };
 typedef struct {
     Marks at;
@@ -123,7 +125,8 @@ typedef struct {
     const int32_t *zero;
 } Image;
 
-/* Each chunk takes `rows` of `total` rows. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step computes; OUTSIDE: by the caller. */
+/* Each chunk takes `rows` of `total` rows. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step
+computes; OUTSIDE: by the caller. */
 enum { IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE };
 typedef struct {
     int64_t kind, rows, total, chunks;
@@ -299,7 +302,7 @@ INLINE void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8
     total->changes++;
 }
 
-/* Nothing has changed in a row. */
+/* Nothing has changed in a row, as far as is known. */
 static void rest(Map *m, int64_t row) {
     if (!m->at.row[row]) return;
     m->at.row[row] = 0;
@@ -429,14 +432,17 @@ INLINE ints dot(ints sum, const uint8_t *weights, int32_t four) {
 #endif
 }
 
-/* Adds the entries of a list to `vectors` of sums; several sets of accumulators hide the latency. */
-INLINE void apply(int vectors, int sets, const uint8_t *weights, const int32_t *index, const int32_t *delta, int64_t n,
-                  int32_t balance, int32_t *sums) {
+/* Adds the entries of a list to `vectors` of sums; several sets of accumulators hide the latency. many: whether the weights
+are too many for the nearest cache, and those of later entries are asked for ahead. */
+INLINE void apply(int vectors, int sets, int64_t many, const uint8_t *weights, const int32_t *index, const int32_t *delta,
+                  int64_t n, int32_t balance, int32_t *sums) {
     ints acc[WIDEST];
     for (int i = 0; i < vectors * sets; i++) acc[i] = (ints){};
     for (int64_t e = 0; e < n; e += sets)
         for (int s = 0; s < sets; s++) {
             const uint8_t *w = weights + (int64_t)index[e + s] * vectors * BYTES;
+            for (int i = 0; many && i < vectors * BYTES; i += LINE)
+                __builtin_prefetch(weights + (int64_t)index[e + s + AHEAD] * vectors * BYTES + i);
             for (int i = 0; i < vectors; i++) acc[s * vectors + i] = dot(acc[s * vectors + i], w + BYTES * i, delta[e + s]);
         }
     for (int i = 0; i < vectors; i++) {
@@ -455,10 +461,10 @@ static void add_events(const Convolution *g, const Block *b, int64_t row, const 
         if (!n) continue;
         int32_t *sums = g->sums + (row * g->window.out_w + x) * g->outs + b->first;
         const int32_t *index = l->index + from, *delta = l->delta + from;
-        if (b->lanes == 8 * LANES) apply(8, 1, weights, index, delta, n, l->balance[x], sums);
-        else if (b->lanes == 4 * LANES) apply(4, 2, weights, index, delta, n, l->balance[x], sums);
-        else if (b->lanes == 2 * LANES) apply(2, 4, weights, index, delta, n, l->balance[x], sums);
-        else apply(1, 4, weights, index, delta, n, l->balance[x], sums);
+        if (b->lanes == 8 * LANES) apply(8, 1, g->by_blocks, weights, index, delta, n, l->balance[x], sums);
+        else if (b->lanes == 4 * LANES) apply(4, 2, 0, weights, index, delta, n, l->balance[x], sums);
+        else if (b->lanes == 2 * LANES) apply(2, 4, 0, weights, index, delta, n, l->balance[x], sums);
+        else apply(1, 4, 0, weights, index, delta, n, l->balance[x], sums);
     }
 }
 
@@ -485,42 +491,47 @@ INLINE int64_t divided(int64_t a, int64_t b) { return b == 1 ? a : (a + (b << 20
 /* `count` sums of a row, in the given columns, for a block of `vectors`. */
 INLINE void tile(int count, int vectors, const Convolution *g, const Block *b, int64_t row, const int32_t *columns, int32_t *sums) {
     const Window *w = &g->window;
-    const int16_t *weights = g->wide_weights + b->at;
-    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top;
-    int64_t taps = g->merged ? 1 : w->kernel_w;
+    const int16_t *weights = g->wide_weights + b->at, *from[TILE] = {};
+    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, taps = g->merged ? 1 : w->kernel_w;
     ints acc[TILE][2];
     for (int t = 0; t < count; t++)
         for (int v = 0; v < vectors; v++) acc[t][v] = (ints){};
-    for (int64_t ky = 0; ky < w->kernel_h; ky++)
-        for (int64_t kx = 0; kx < taps; kx++)
-            for (const Part *part = g->part; part < g->part + g->parts; part++) {
-                const int16_t *from[TILE];
-                int64_t y = divided(top + ky * w->dilation_h, part->factor_h), x = kx * w->dilation_w - w->left;
-                int64_t step = w->stride_w * part->map->stride;
-                const int16_t *line = wide_at(part->map, image, y, part->factor_w == 1 ? x : 0) + part->first + b->channel;
-                for (int t = 0; t < count; t++) {
-                    if (part->factor_w == 1) from[t] = line + columns[t] * step;
-                    else from[t] = line + divided(columns[t] * w->stride_w + x, part->factor_w) * part->map->stride;
+    for (const Part *part = g->part; part < g->part + g->parts; part++) {
+        const Map *m = part->map;
+        int64_t stride = m->stride, line = (m->at.w + 2 * m->edge) * stride, channel = part->first + b->channel;
+        int repeated = part->factor_h > 1 || part->factor_w > 1;
+        const int16_t *first = repeated ? NULL : wide_at(m, image, top, -w->left) + channel;
+        for (int t = 0; t < count && !repeated; t++) from[t] = first + columns[t] * w->stride_w * stride;
+        for (int64_t ky = 0; ky < w->kernel_h; ky++)
+            for (int64_t kx = 0; kx < taps; kx++) {
+                int64_t y = ky * w->dilation_h, x = kx * w->dilation_w, i = y * line + x * stride;
+                if (repeated) {
+                    first = wide_at(m, image, divided(top + y, part->factor_h), 0) + channel - i;
+                    for (int t = 0; t < count; t++) from[t] = first + divided(columns[t] * w->stride_w - w->left + x, part->factor_w) * stride;
                 }
-                for (int64_t i = 0; i < part->pairs; i++, weights += 2 * LANES * vectors) {
+                for (int64_t end = i + 2 * part->pairs; i < end; i += 2, weights += 2 * LANES * vectors) {
                     ints of[2];
                     for (int v = 0; v < vectors; v++) memcpy(of + v, weights + 2 * LANES * v, sizeof *of);
                     for (int t = 0; t < count; t++) {
                         int32_t pair;
-                        memcpy(&pair, from[t] + 2 * i, sizeof pair);
+                        memcpy(&pair, from[t] + i, sizeof pair);
                         ints all_pairs = (ints){} + pair;
                         for (int v = 0; v < vectors; v++) acc[t][v] = dot_pair(acc[t][v], of[v], all_pairs);
                     }
                 }
             }
+    }
     for (int t = 0; t < count; t++) {
         int64_t at = row * w->out_w + columns[t];
         const int32_t *border = border_at(g, at - image * w->out_h * w->out_w);
         int32_t *to = sums + columns[t] * g->outs + b->first, sum[2 * LANES];
+        if (!border && b->lanes == vectors * LANES) {
+            for (int v = 0; v < vectors; v++) memcpy(to + v * LANES, &acc[t][v], sizeof **acc);
+            continue;
+        }
         memcpy(sum, acc[t], vectors * sizeof **acc);
-        if (border) for (int64_t i = 0; i < b->lanes; i++) sum[i] += border[b->first + i];
-        if (b->lanes == vectors * LANES) memcpy(to, sum, vectors * sizeof **acc);
-        else memcpy(to, sum, b->lanes * sizeof *to);
+        for (int64_t i = 0; border && i < b->lanes; i++) sum[i] += border[b->first + i];
+        memcpy(to, sum, b->lanes * sizeof *to);
     }
 }
 
@@ -751,12 +762,9 @@ static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, i
     int64_t w = m->at.w;
     uint8_t marks[w], new[m->stride + SIXTEEN];
     Total total = {};
+    rest(m, row);
     if (p->everywhere) memset(marks, 1, w);
-    else if (!reach(&g->reach, g->parts, g->part, row, marks)) {
-        rest(m, row);
-        return;
-    }
-    m->at.row[row] = 0;
+    else if (!reach(&g->reach, g->parts, g->part, row, marks)) return;
     const Convolution *from = g->term[0].convolution;
     const Layer layer = g->layer;
     floats widest = {};
@@ -764,13 +772,9 @@ static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, i
     if (g->fused) rows = fused(g, row, marks, p->sums + thread * p->room);
     else if (from) rows = rows_of(&g->window, row, from->sums, from->outs);
     for (int64_t x = 0; x < w; x++) {
-        if (marks[x]) {
-            ask(p, g, &layer, r, &rows, x, row * w + x, new, &widest);
-            commit(p, m, row, x, new, &total);
-            continue;
-        }
-        m->at.changed[row * w + x] = 0;
-        if (m->count) m->count[row * w + x] = 0;
+        if (!marks[x]) continue;
+        ask(p, g, &layer, r, &rows, x, row * w + x, new, &widest);
+        commit(p, m, row, x, new, &total);
     }
     float *own = p->widest + thread;
     for (int i = 0; i < LANES; i++)
@@ -785,20 +789,13 @@ static void pooling_row(const Program *p, const Pooling *g, int64_t row) {
     int64_t image = row / w->out_h, y = row % w->out_h * w->stride_h - w->top;
     uint8_t marks[m->at.w], new[m->stride + SIXTEEN];
     Total total = {};
+    rest(m, row);
     if (p->fresh) memset(marks, 1, m->at.w);
-    else if (!reach(w, 1, &g->part, row, marks)) {
-        rest(m, row);
-        return;
-    }
-    m->at.row[row] = 0;
+    else if (!reach(w, 1, &g->part, row, marks)) return;
     memset(new, ZERO, m->stride);
     for (int64_t x = 0; x < m->at.w; x++) {
         int64_t left = x * w->stride_w - w->left;
-        if (!marks[x]) {
-            m->at.changed[row * m->at.w + x] = 0;
-            if (m->count) m->count[row * m->at.w + x] = 0;
-            continue;
-        }
+        if (!marks[x]) continue;
         for (int64_t c = 0; c < m->channels; c += SIXTEEN) {
             sixteen best = {};
             for (int64_t j = most(y, 0); j < least(y + w->kernel_h, w->in_h); j++)
