@@ -67,6 +67,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     results = benchmark(options)
     folder = run_directory(options.project, options.name)
     write_json(folder / "benchmark.json", results, indent=1)
+    print("processor: {cpu}, kernels: {kernels}, threads: {threads}".format(**results["machine"]))
     print(f"Ratios are to one forward pass of the ANN in {options.baseline} beside each run")
     for part in options.parts:
         print(f"\n{table(part, results[part])}")

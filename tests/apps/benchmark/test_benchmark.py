@@ -129,7 +129,18 @@ def test_the_tool(tmp_path: Path, monkeypatch, capsys):
     assert all(
         row.keys() == FIGURES and row["runs"] == len(row["ratios"]) == 3 for row in video.values()
     )
-    assert "ratio  cpu ratio" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "ratio  cpu ratio" in said
+    assert f"processor: {results['machine']['cpu']}, kernels: " in said
+
+
+def test_the_name_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(run, "Path", lambda name: cpuinfo)
+    monkeypatch.setattr(run.platform, "processor", lambda: "")
+    assert run.processor() == run.platform.machine()
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Some: CPU @ 2 GHz\nmodel name\t: other\n")
+    assert run.processor() == "Some: CPU @ 2 GHz"
 
 
 def test_layers_of_a_source(tmp_path: Path, monkeypatch):
