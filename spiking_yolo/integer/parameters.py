@@ -195,7 +195,7 @@ class NetworkParameters:
         known = at_every_input(levels, zero_points, groups) * step
         if bias is not None:
             known = known + bias.double()
-        return Unit(step, known, levels.flatten(1).abs().sum(1).max().item() * given.largest)
+        return Unit(step, known, convolution.most)
 
     def _product(self, node: Node, given: Sequence[Unit]) -> Unit:
         """The unit of products of two maps; `tied` gives their neurons one scale per head."""

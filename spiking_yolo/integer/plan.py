@@ -223,10 +223,7 @@ def _step(
         pool = graph[node.inputs[0]]
         plain = layer.settings.kind == "sigma-delta" and not (layer.phi.softmax or layer.phi.mish)
         in_c = plain and len(read) <= TERMS and len(sizes[node.name]) == 4
-        for name in read:
-            convolution = parameters.convolutions.get(name)
-            most = parameters.units[name].largest if convolution is None else convolution.most
-            in_c = in_c and most <= LARGEST_SUM
+        in_c = in_c and max(parameters.units[name].largest for name in read) <= LARGEST_SUM
         alone = node.name in sums and graph[pool.inputs[0]].op == "conv"
         alone = alone and pool.attrs["kernel"][0] <= ROWS
         parts = tuple([parts_of(graph, name, sizes, origins) for name in read])

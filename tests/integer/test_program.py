@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from helpers.attention import Attending
 from helpers.networks import TinyLeaky, engine, images, make, spiking
 from helpers.random_networks import random_frames, random_network
-from hypothesis import given, reject
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -103,6 +103,8 @@ def ways(monkeypatch: pytest.MonkeyPatch):
     torch.set_num_threads(before)
 
 
+# In this one a pooling reads sums that 32 bits do not hold, because of its border.
+@example(143119)
 @given(st.integers(0, 10**6))
 def test_random_networks(seed: int):
     """As many networks as Hypothesis draws examples. For 400, whose seeds are printed:
