@@ -151,7 +151,7 @@ class WholeConvolution:
         return convolve_bytes(channels_last(x), self._packed, len(self.levels), self.attrs)
 
     def _of_bytes(self, x: Tensor) -> Tensor:
-        if has_exact_int8():
+        if self.levels.ndim == 4 and has_exact_int8():
             sums = self._sums_of_bytes(x)
             if self._fits or max(map(abs, sums.aminmax())) < self._room:
                 return sums

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Node
 from spiking_yolo.integer.library import ZERO, library
-from spiking_yolo.integer.packing import SLACK, padded, structure
+from spiking_yolo.integer.packing import SIXTEEN, SLACK, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
 from spiking_yolo.integer.program import Program
 from spiking_yolo.spikes.counting import count_digits
@@ -21,7 +21,7 @@ MORE_SLOTS = 4
 # Share of the groups of its maps from which a layer is computed everywhere, until its times are
 # known.
 MANY = 0.5
-# Bytes of weights from which the outputs of a layer are computed block by block, not row by row.
+# Bytes of weights from which a layer is computed everywhere by blocks of outputs, not by rows.
 MANY_WEIGHTS = 400_000
 # Chunks of a step, about.
 CHUNKS = 32
@@ -29,18 +29,18 @@ CHUNKS = 32
 Marks = structure("Marks", "h w *changed *row")
 Map = structure(
     "Map",
-    "at channels stride edge slots segments columns *sent *wide *count *group *delta *balance"
+    "at channels stride edge slots segments columns *sent *wide *start *group *delta *balance"
     " *ends *costs *spent *maps entries changes overflow",
     at=Marks,
 )
-Reading = structure("Part", "*map *at factor_h factor_w first pairs low high base")
+Reading = structure("Part", "*map *at factor_h factor_w first pairs low high")
 Window = structure(
     "Window",
     "in_h in_w out_h out_w kernel_h kernel_w stride_h stride_w dilation_h dilation_w top left",
 )
 Sums = structure(
     "Convolution",
-    "at window kind outside by_blocks merged parts outs groups blocks wide_blocks room *part"
+    "at window kind outside by_blocks merged parts outs blocks wide_blocks *part"
     " *block *wide_block *weights *wide_weights *border_row *border *sums limit rate dense",
     at=Marks,
     window=Window,
@@ -67,11 +67,11 @@ Image = structure("Image", "*out *bytes *zero")
 Command = structure("Step", "kind rows total chunks *what next done nanoseconds")
 Whole = structure(
     "Program",
-    "steps images threads fresh everywhere anew room *step *lists *sums *widest due",
+    "steps images threads fresh everywhere anew room *step *sums *widest due",
     due=c_float,
 )
 KINDS = ("events", "direct", "depthwise", "reference")
-IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE = range(6)
+IMAGE, SUMS, NEURONS, POOLING, OUTSIDE = range(5)
 NAMES = {IMAGE: "image", NEURONS: "neurons", POOLING: "pooling", OUTSIDE: "reference"}
 
 
@@ -127,9 +127,7 @@ class Memory:
         self._tensors: dict[str, Tensor] = {}
         self.spent: dict[str, Tensor] = {}
         self.commands: list[tuple[int, Any, str]] = []
-        # Entries of scratch for a row, and how many rows, or for a thread.
-        self._lists: list[tuple[int, int | None]] = []
-        self._scratch = self._scratch_sums = torch.zeros(0, dtype=torch.int32)
+        self._scratch = torch.zeros(0, dtype=torch.int32)
         self.widest = torch.zeros(1)
         self._call_room = 0
         self._build()
@@ -137,15 +135,11 @@ class Memory:
     def scratch_for(self, threads: int) -> None:
         """Let so many threads run the program."""
         self.call.threads = threads
-        size = max([room * (rows or threads) for room, rows in self._lists], default=0)
-        if len(self._scratch) < size:
-            self._scratch = torch.zeros(size + SLACK, dtype=torch.int32)
-        if len(self._scratch_sums) < self._call_room * threads:
-            self._scratch_sums = torch.zeros(self._call_room * threads, dtype=torch.int32)
+        if len(self._scratch) < self._call_room * threads:
+            self._scratch = torch.zeros(self._call_room * threads, dtype=torch.int32)
         if len(self.widest) < threads:
             self.widest = F.pad(self.widest, (0, threads - len(self.widest)))
-        self.call.lists, self.call.sums = self._scratch.data_ptr(), self._scratch_sums.data_ptr()
-        self.call.widest = self.widest.data_ptr()
+        self.call.sums, self.call.widest = self._scratch.data_ptr(), self.widest.data_ptr()
 
     def _zeros(self, *shape: int, dtype: torch.dtype) -> Tensor:
         """Memory for C, and SLACK beyond its end."""
@@ -182,11 +176,12 @@ class Memory:
             result.edge, result.wide = edge, memory.data_ptr()
         if name in program.heard:
             result.slots = stride // 4 + MORE_SLOTS
-            result.count = self._zeros(*places, dtype=torch.int16).data_ptr()
+            starts = *places, stride // SIXTEEN + 1
+            result.start = self._zeros(*starts, dtype=torch.int16).data_ptr()
+            result.balance = self._zeros(*starts, dtype=torch.int32).data_ptr()
             slots = *places, result.slots
             result.group = self._zeros(*slots, dtype=torch.int16).data_ptr()
             result.delta = self._zeros(*slots, dtype=torch.int32).data_ptr()
-            result.balance = self._zeros(*places, dtype=torch.int32).data_ptr()
         self.maps[name] = self._kept(result)
         return result
 
@@ -242,21 +237,12 @@ class Memory:
         result.parts = len(step.parts)
         packed, wide = program.weights.get(name), program.wide_weights.get(name)
         parts = [self._reading(part) for part in step.parts]
-        room = 0
         if packed is not None:
-            for part, size in zip(parts, packed.sizes, strict=True):
-                part.base = result.groups
-                result.groups += size
-            for part in step.parts:
-                room += self._map(part.source).slots + 4
-            result.room = w * (kernel.numel() * room + 4) + SLACK
             result.by_blocks = int(len(packed.memory) > MANY_WEIGHTS)
             result.weights = packed.memory.data_ptr()
             result.block, result.blocks = ctypes.addressof(packed.blocks), len(packed.blocks)
             everything = sum(self.images * padded_groups(self._plan, part) for part in step.parts)
             result.limit = MANY * everything
-            rows = self.images * h if result.by_blocks else None
-            self._lists.append((2 * (w + 1 + result.room), rows))
             result.outside = int(name in program.by_onednn)
         if wide is not None:
             for part, size in zip(parts, wide.sizes, strict=True):
@@ -271,8 +257,6 @@ class Memory:
             self.sums[name] = self._kept(result)
             return
         self._own_sums(name, result)
-        if result.by_blocks:
-            self.commands.append((LISTS, result, name))
         self.commands.append((SUMS, result, name))
 
     def _own_sums(self, name: str, result: Any) -> None:
@@ -282,7 +266,7 @@ class Memory:
 
     def _reading(self, part: Part) -> Any:
         source = self._map(part.source)
-        low, high = part.first // 4, -(-(part.first + part.channels) // 4)
+        low, high = part.first // SIXTEEN, padded(part.first + part.channels) // SIXTEEN
         at = ctypes.addressof(source) + Map.at.offset
         return Reading(ctypes.addressof(source), at, *part.scale, part.first, 0, low, high)
 
@@ -403,13 +387,9 @@ class Memory:
         return torch.cat(pieces, 1)
 
     def timings(self) -> list[Timing]:
-        """What each step has taken; lists of entries count with the layer that reads them."""
+        """What each step has taken."""
         result: list[Timing] = []
-        spent = 0
         for command, (kind, what, name) in zip(self.steps, self.commands, strict=True):
-            spent += command.nanoseconds
-            if kind == LISTS:
-                continue
             label, more, step = NAMES.get(kind, ""), (), self._program.steps.get(name)
             if kind == NEURONS and what.fused:
                 label = KINDS[Sums.from_address(what.term[0].convolution).kind]
@@ -419,8 +399,7 @@ class Memory:
                 entries = sum(self.maps[part.source].entries for part in step.parts)
                 groups = self.images * sum(padded_groups(self._plan, part) for part in step.parts)
                 more = entries, groups, what.rate, what.dense
-            result.append(Timing(label, name, spent, *more))
-            spent = 0
+            result.append(Timing(label, name, command.nanoseconds, *more))
         return result
 
 

@@ -52,7 +52,7 @@ class PackedWeights:
     Attributes:
         memory: The weights, and SLACK.
         blocks: Outputs that lie together.
-        sizes: The groups of four channels, or the pairs, of each part that the layer reads.
+        sizes: Of weights by pairs, the pairs of each part that the layer reads.
         merged: Whether the taps of a row are read as one run.
     """
 
@@ -63,7 +63,11 @@ class PackedWeights:
 
     @classmethod
     def of(
-        cls, pieces: list[Tensor], blocks: list[Any], sizes: Sequence[int], merged: bool = False
+        cls,
+        pieces: list[Tensor],
+        blocks: list[Any],
+        sizes: Sequence[int] = (),
+        merged: bool = False,
     ) -> "PackedWeights":
         """Pieces of memory one after the other."""
         memory = torch.cat([*pieces, pieces[0].new_zeros(SLACK)])
@@ -83,13 +87,12 @@ def by_groups(step: Convolution) -> PackedWeights:
     """Weights w + 128 for events, uint8: [block][tap][group of four channels][out][4]."""
     assert step.parts is not None
     most, _ = block_sizes()
-    outs, sizes = padded(len(step.whole.levels)), list[int]()
-    parts: list[Tensor] = []
+    outs, parts = padded(len(step.whole.levels)), list[Tensor]()
     for part, taps in zip(step.parts, taps_of(step), strict=True):
-        before, behind = part.first % 4, -(part.first + part.channels) % 4
+        # Whole sixteens of the map, whose channels beside the part have no weight.
+        before, behind = part.first % SIXTEEN, -(part.first + part.channels) % SIXTEEN
         taps = F.pad(taps, (0, outs - taps.shape[3], before, behind))
         parts.append(taps.unflatten(2, (-1, 4)).flatten(0, 1).transpose(2, 3))
-        sizes.append(parts[-1].shape[1])
     weights = torch.cat(parts, 1) + ZERO
     pieces, blocks = list[Tensor](), list[Any]()
     first = at = 0
@@ -100,7 +103,7 @@ def by_groups(step: Convolution) -> PackedWeights:
         pieces.append(weights[:, :, first : first + lanes].to(torch.uint8).flatten())
         blocks.append(Block(first, lanes, at, 0))
         first, at = first + lanes, at + len(pieces[-1])
-    return PackedWeights.of(pieces, blocks, sizes)
+    return PackedWeights.of(pieces, blocks)
 
 
 def by_pairs(step: Convolution, stride: int) -> PackedWeights:

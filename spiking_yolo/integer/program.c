@@ -16,11 +16,10 @@ holds up nobody, unless it is in the middle of a chunk. */
 #include <omp.h>
 #endif
 
-/* SLACK: entries beyond the end of slots and lists that may be read or written. WIDEST: vectors of outputs that are added
-to together. TILE: positions of outputs that are computed together. AHEAD: entries whose weights are on their way from
-memory, in lines of LINE bytes. LIMIT: the largest delta of an entry, such that two products with weights up to 255 fit 16
-bits where the processor adds pairs in so many. */
-enum { SIXTEEN = 16, SLACK = 16, WIDEST = 8, TILE = 6, COUNTS = 3, COLUMNS = 3, AHEAD = 12, LINE = 64 };
+/* WIDEST: vectors of outputs that are added to together. TILE: positions of outputs that are computed together. CHUNKS: of a
+layer by events for each thread, at least. LIMIT: the largest delta of an entry, such that two products with weights up to
+255 fit 16 bits where the processor adds pairs in so many. */
+enum { SIXTEEN = 16, WIDEST = 8, TILE = 6, COUNTS = 3, COLUMNS = 3, CHUNKS = 4 };
 #if defined __AVX512VNNI__ || !defined __AVX2__
 enum { LIMIT = 127 };
 #else
@@ -30,7 +29,6 @@ typedef uint8_t sixteen __attribute__((vector_size(SIXTEEN)));
 typedef int16_t deltas __attribute__((vector_size(2 * SIXTEEN)));
 typedef int8_t small __attribute__((vector_size(SIXTEEN)));
 typedef int16_t half __attribute__((vector_size(2 * LANES)));
-typedef uint16_t groups __attribute__((vector_size(2 * LANES)));
 
 /* Which positions differ from the frame before: h x w of each image. row: whether any of a row does. */
 typedef struct {
@@ -39,8 +37,9 @@ typedef struct {
 } Marks;
 
 /* What the image or a layer of neurons or pooling has sent by now. wide: the same as 16 bits, with `edge` rows and columns
-of zeros around each image, or NULL. count, group, delta, balance: of each position its entries, and the sum of their
-deltas, or NULL. ends: where the segments of channels end that are counted apart. costs: what each event at a position
+of zeros around each image, or NULL. group, delta: the entries of each position, in order of sixteen channels. start,
+balance: where those of each sixteen start, and the sum of the deltas before them, [positions, sixteens + 1], known where a
+position has changed. All four may be NULL. ends: where the segments of channels end that are counted apart. costs: what each event at a position
 causes, [columns - 1, segments, h * w]. spent: [images, columns, COUNTS]. maps: [COUNTS, images, segments, h * w], or
 NULL. entries, changes: entries and positions of this frame; overflow: whether slots were too few. */
 typedef struct {
@@ -48,7 +47,7 @@ typedef struct {
     int64_t channels, stride, edge, slots, segments, columns;
     uint8_t *sent;
     int16_t *wide;
-    uint16_t *count, *group;
+    uint16_t *start, *group;
     int32_t *delta, *balance;
     const int32_t *ends, *costs;
     int64_t *spent;
@@ -57,11 +56,11 @@ typedef struct {
 } Map;
 
 /* Channels from `first` of a map that a layer reads, each position of it as often as the factors say. low, high: their
-groups; base: the first of them among all groups of the layer. map: NULL where only marks count. */
+sixteens. map: NULL where only marks count. */
 typedef struct {
     const Map *map;
     const Marks *at;
-    int64_t factor_h, factor_w, first, pairs, low, high, base;
+    int64_t factor_h, factor_w, first, pairs, low, high;
 } Part;
 
 /* Windows over maps of in_h x in_w, of which the first begins `top` rows above and `left` columns before. */
@@ -77,14 +76,14 @@ typedef struct {
 
 /* A convolution. weights: w + 128, [block][tap][group][out][4]; wide_weights: [block][part][tap][pair][out][2], of a
 depthwise one int32 [tap][channel]. merged: whether the taps of a row are one run of memory. border: added to the sums
-at a position, [border_row]. sums: [positions, outs]. room: entries of a row at most. EVENTS is replaced by DIRECT at all
-positions where more than `limit` entries arrive; outside: by the caller. by_blocks: its weights are so many that blocks
-of outputs, not rows, are the chunks. */
+at a position, [border_row]. sums: [positions, outs]. EVENTS is replaced by DIRECT at all positions where more than `limit`
+entries arrive; outside: by the caller. by_blocks: its weights are so many that blocks of outputs, not rows, are the chunks
+then. */
 enum { EVENTS, DIRECT, DEPTHWISE, VALUE };
 typedef struct {
     Marks at;
     Window window;
-    int64_t kind, outside, by_blocks, merged, parts, outs, groups, blocks, wide_blocks, room;
+    int64_t kind, outside, by_blocks, merged, parts, outs, blocks, wide_blocks;
     const Part *part;
     const Block *block, *wide_block;
     const uint8_t *weights;
@@ -125,9 +124,8 @@ typedef struct {
     const int32_t *zero;
 } Image;
 
-/* Each chunk takes `rows` of `total` rows. nanoseconds: CPU time of all threads. LISTS: of the layer that the next step
-computes; OUTSIDE: by the caller. */
-enum { IMAGE, LISTS, SUMS, NEURONS, POOLING, OUTSIDE };
+/* Each chunk takes `rows` of `total` rows. nanoseconds: CPU time of all threads. OUTSIDE: by the caller. */
+enum { IMAGE, SUMS, NEURONS, POOLING, OUTSIDE };
 typedef struct {
     int64_t kind, rows, total, chunks;
     void *what;
@@ -136,12 +134,12 @@ typedef struct {
 
 /* fresh: whether nothing was sent before; everywhere: whether all neurons are asked, as with a smaller dead zone than in
 the frame before. due: how many thresholds must be due, 0 for any. anew: whether values are rounded as in a photograph.
-lists: scratch for the entries of each row or thread. sums: `room` numbers of scratch for each thread. widest: of each
+sums: `room` numbers of scratch for each thread. widest: of each
 thread the largest |sum| that its neurons have read, never reset here. */
 typedef struct {
     int64_t steps, images, threads, fresh, everywhere, anew, room;
     Step *step;
-    int32_t *lists, *sums;
+    int32_t *sums;
     float *widest, due;
 } Program;
 
@@ -261,8 +259,8 @@ static int16_t *wide_at(const Map *m, int64_t image, int64_t y, int64_t x) {
 INLINE void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8_t *new, Total *total) {
     int64_t at = row * m->at.w + x, image = row / m->at.h, y = row % m->at.h, n = 0, stride = m->stride;
     uint8_t *old = m->sent + at * stride;
-    int events = m->count && !p->fresh, whole = m->segments == 1;
-    sums counts[COUNTS] = {}, up = {}, down = {};
+    int events = m->start && !p->fresh, whole = m->segments == 1;
+    sums counts[COUNTS] = {};
     if (p->fresh) memset(old, ZERO, stride);
     for (int64_t s = 0, a = 0; !whole && s < m->segments; a = m->ends[s++]) {
         sums each[COUNTS] = {};
@@ -270,7 +268,10 @@ INLINE void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8
         if (each[0][0] + each[0][1]) spend(p, m, image, y * m->at.w + x, s, each, total);
     }
     int changed = 0;
+    int32_t balance = 0;
+    int64_t of_sixteens = at * (stride / SIXTEEN + 1);
     for (int64_t c = 0; c < stride; c += SIXTEEN) {
+        if (events) m->start[of_sixteens] = (uint16_t)n, m->balance[of_sixteens++] = balance;
         sixteen a, b;
         memcpy(&a, new + c, SIXTEEN);
         memcpy(&b, old + c, SIXTEEN);
@@ -280,16 +281,15 @@ INLINE void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8
         if (whole) count(a, b, counts);
         if (events) {
             n = emit(m, at, c, n, a, b, total);
-            up += sums_of(a);
-            down += sums_of(b);
+            sums more = sums_of(a) - sums_of(b);
+            balance += (int32_t)(more[0] + more[1]);
         }
         memcpy(old + c, &a, SIXTEEN);
     }
     m->at.changed[at] = (uint8_t)(changed |= p->fresh);
-    if (m->count) m->count[at] = (uint16_t)n;
     if (!changed) return;
+    if (events) m->start[of_sixteens] = (uint16_t)n, m->balance[of_sixteens] = balance;
     if (whole) spend(p, m, image, y * m->at.w + x, 0, counts, total);
-    if (m->count) m->balance[at] = (int32_t)(up[0] + up[1] - down[0] - down[1]);
     int16_t *wide = m->wide ? wide_at(m, image, y, x) : NULL;
     for (int64_t c = 0; wide && c < stride; c += SIXTEEN) {
         sixteen a;
@@ -307,7 +307,6 @@ static void rest(Map *m, int64_t row) {
     if (!m->at.row[row]) return;
     m->at.row[row] = 0;
     memset(m->at.changed + row * m->at.w, 0, m->at.w);
-    if (m->count) memset(m->count + row * m->at.w, 0, m->at.w * sizeof *m->count);
 }
 
 /* ---- what changes reach ---- */
@@ -341,78 +340,6 @@ static int reach(const Window *g, int64_t parts, const Part *part, int64_t row, 
 }
 
 /* ---- sums: events ---- */
-/* The entries that each output of a row receives, from start[x] to start[x + 1], and the sum of their deltas. */
-typedef struct {
-    int32_t *index, *delta, *start, *balance;
-} Lists;
-
-static Lists lists_of(const Program *p, const Convolution *g, int64_t k) {
-    int32_t *from = p->lists + k * 2 * (g->window.out_w + 1 + g->room);
-    return (Lists){from + 2 * (g->window.out_w + 1), from + 2 * (g->window.out_w + 1) + g->room, from, from + g->window.out_w + 1};
-}
-
-/* Entries of a position, of which those of other channels are left out. */
-INLINE int64_t copy(const Part *part, int64_t at, int32_t base, int64_t m, const Lists *l, int32_t *balance) {
-    const Map *x = part->map;
-    int64_t n = x->count[at], i = 0;
-    const uint16_t *group = x->group + at * x->slots;
-    const int32_t *delta = x->delta + at * x->slots;
-    if (part->low == 0 && part->high * 4 >= x->stride) {
-        /* Without a branch for few: what lies beyond n is written over. */
-        do {
-            groups narrow;
-            memcpy(&narrow, group + i, sizeof narrow);
-            ints a = __builtin_convertvector(narrow, ints) + base;
-            memcpy(l->index + m + i, &a, sizeof a);
-            memcpy(l->delta + m + i, delta + i, sizeof a);
-            i += LANES;
-        } while (i < n);
-        if (n) *balance += x->balance[at];
-        return m + n;
-    }
-    for (; i < n; i++) {
-        l->index[m] = group[i] - (int32_t)part->low + base;
-        l->delta[m] = delta[i];
-        if (group[i] < part->low || group[i] >= part->high) continue;
-        int8_t four[4];
-        memcpy(four, delta + i, 4);
-        *balance += four[0] + four[1] + four[2] + four[3];
-        m++;
-    }
-    return m;
-}
-
-static void list(const Convolution *g, int64_t row, const Lists *l) {
-    const Window *w = &g->window;
-    const uint8_t *marks = g->at.changed + row * w->out_w;
-    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, m = 0;
-    for (int64_t x = 0; x < w->out_w; x++) {
-        l->start[x] = (int32_t)m;
-        if (!marks[x]) continue;
-        int64_t left = x * w->stride_w - w->left;
-        int32_t balance = 0;
-        for (int64_t ky = 0; ky < w->kernel_h; ky++) {
-            int64_t y = top + ky * w->dilation_h;
-            if (y < 0 || y >= w->in_h) continue;
-            for (int64_t kx = 0; kx < w->kernel_w; kx++) {
-                int64_t column = left + kx * w->dilation_w;
-                if (column < 0 || column >= w->in_w) continue;
-                for (const Part *part = g->part; part < g->part + g->parts; part++) {
-                    int64_t at = (image * part->at->h + y / part->factor_h) * part->at->w + column / part->factor_w;
-                    int32_t base = (int32_t)((ky * w->kernel_w + kx) * g->groups + part->base);
-                    m = copy(part, at, base, m, l, &balance);
-                }
-            }
-        }
-        l->balance[x] = balance;
-        /* Lists are read by fours. */
-        memset(l->index + m, 0, 4 * sizeof *l->index);
-        memset(l->delta + m, 0, 4 * sizeof *l->delta);
-        m = l->start[x] + ((m - l->start[x] + 3) & ~3);
-    }
-    l->start[w->out_w] = (int32_t)m;
-}
-
 /* Adds to each lane the products of its four weights, u8, and of four deltas, s8. */
 INLINE ints dot(ints sum, const uint8_t *weights, int32_t four) {
     ints d = (ints){} + four;
@@ -432,40 +359,56 @@ INLINE ints dot(ints sum, const uint8_t *weights, int32_t four) {
 #endif
 }
 
-/* Adds the entries of a list to `vectors` of sums; several sets of accumulators hide the latency. many: whether the weights
-are too many for the nearest cache, and those of later entries are asked for ahead. */
-INLINE void apply(int vectors, int sets, int64_t many, const uint8_t *weights, const int32_t *index, const int32_t *delta,
-                  int64_t n, int32_t balance, int32_t *sums) {
-    ints acc[WIDEST];
-    for (int i = 0; i < vectors * sets; i++) acc[i] = (ints){};
-    for (int64_t e = 0; e < n; e += sets)
-        for (int s = 0; s < sets; s++) {
-            const uint8_t *w = weights + (int64_t)index[e + s] * vectors * BYTES;
-            for (int i = 0; many && i < vectors * BYTES; i += LINE)
-                __builtin_prefetch(weights + (int64_t)index[e + s + AHEAD] * vectors * BYTES + i);
-            for (int i = 0; i < vectors; i++) acc[s * vectors + i] = dot(acc[s * vectors + i], w + BYTES * i, delta[e + s]);
-        }
-    for (int i = 0; i < vectors; i++) {
-        ints sum;
-        memcpy(&sum, sums + LANES * i, sizeof sum);
-        for (int s = 0; s < sets; s++) sum += acc[s * vectors + i];
-        sum -= ZERO * balance;
-        memcpy(sums + LANES * i, &sum, sizeof sum);
-    }
+INLINE ints numbers(const int32_t *from) {
+    ints x;
+    memcpy(&x, from, sizeof x);
+    return x;
 }
 
-static void add_events(const Convolution *g, const Block *b, int64_t row, const Lists *l) {
-    const uint8_t *weights = g->weights + b->at;
-    for (int64_t x = 0; x < g->window.out_w; x++) {
-        int64_t from = l->start[x], n = l->start[x + 1] - from;
-        if (!n) continue;
-        int32_t *sums = g->sums + (row * g->window.out_w + x) * g->outs + b->first;
-        const int32_t *index = l->index + from, *delta = l->delta + from;
-        if (b->lanes == 8 * LANES) apply(8, 1, g->by_blocks, weights, index, delta, n, l->balance[x], sums);
-        else if (b->lanes == 4 * LANES) apply(4, 2, 0, weights, index, delta, n, l->balance[x], sums);
-        else if (b->lanes == 2 * LANES) apply(2, 4, 0, weights, index, delta, n, l->balance[x], sums);
-        else apply(1, 4, 0, weights, index, delta, n, l->balance[x], sums);
+/* Adds the products of n entries to `vectors` of sums. balance: the sum of their deltas, which weights are 128 too large for. */
+INLINE void apply(int vectors, const uint8_t *weights, const uint16_t *group, const int32_t *delta, int64_t n, int32_t balance, int32_t *sums) {
+    ints acc[WIDEST];
+    for (int i = 0; i < vectors; i++) acc[i] = numbers(sums + LANES * i) - ZERO * balance;
+    for (int64_t e = 0; e < n; e++) {
+        const uint8_t *w = weights + group[e] * vectors * BYTES;
+        for (int i = 0; i < vectors; i++) acc[i] = dot(acc[i], w + BYTES * i, delta[e]);
     }
+    for (int i = 0; i < vectors; i++) memcpy(sums + LANES * i, acc + i, sizeof *acc);
+}
+
+/* Adds what changed to the sums of rows, for a block of outputs: tap by tap, whose weights then stay in the nearest cache. */
+static void add_events(const Convolution *g, const Block *b, int64_t first, int64_t last) {
+    const Window w = g->window;
+    const uint8_t *weights = g->weights + b->at;
+    for (int64_t tap = 0; tap < w.kernel_h * w.kernel_w; tap++)
+        for (const Part *part = g->part; part < g->part + g->parts; part++) {
+            const Map m = *part->map;
+            const uint8_t *own = weights - part->low * SIXTEEN * b->lanes;
+            int64_t factor = part->factor_w, left = tap % w.kernel_w * w.dilation_w - w.left, sixteens = m.stride / SIXTEEN + 1;
+            weights += (part->high - part->low) * SIXTEEN * b->lanes;
+            for (int64_t row = first; row < last; row++) {
+                int64_t y = row % w.out_h * w.stride_h - w.top + tap / w.kernel_w * w.dilation_h;
+                int64_t line = row / w.out_h * m.at.h + y / part->factor_h;
+                if (y < 0 || y >= w.in_h || !m.at.row[line]) continue;
+                int32_t *sums = g->sums + row * w.out_w * g->outs + b->first;
+                for (int64_t x = 0; x < w.out_w; x++, sums += g->outs) {
+                    int64_t column = x * w.stride_w + left;
+                    if (column < 0 || column >= w.in_w) continue;
+                    int64_t at = line * m.at.w + (factor == 1 ? column : column / factor);
+                    if (!m.at.changed[at]) continue;
+                    const uint16_t *start = m.start + at * sixteens;
+                    const int32_t *balance = m.balance + at * sixteens, *delta = m.delta + at * m.slots + start[part->low];
+                    const uint16_t *group = m.group + at * m.slots + start[part->low];
+                    int64_t n = start[part->high] - start[part->low];
+                    int32_t more = balance[part->high] - balance[part->low];
+                    if (!n) continue;
+                    if (b->lanes == 8 * LANES) apply(8, own, group, delta, n, more, sums);
+                    else if (b->lanes == 4 * LANES) apply(4, own, group, delta, n, more, sums);
+                    else if (b->lanes == 2 * LANES) apply(2, own, group, delta, n, more, sums);
+                    else apply(1, own, group, delta, n, more, sums);
+                }
+            }
+        }
 }
 
 /* ---- sums: computed anew from what was sent ---- */
@@ -812,38 +755,38 @@ static void pooling_row(const Program *p, const Pooling *g, int64_t row) {
     add_total(m, image, &total);
 }
 
-/* A row of a layer that is not computed by blocks, or the lists of one that is. */
-static void layer_row(const Program *p, const Convolution *g, int sums, int64_t row, int64_t thread) {
-    int events = by_events(p, g);
-    if (!mark(p, g, row)) return;
-    if (sums && !events) renew(g, dense(p, g), row, 0, g->wide_blocks);
-    if (!events) return;
-    Lists l = lists_of(p, g, sums ? thread : row);
-    list(g, row, &l);
-    for (int64_t b = 0; sums && b < g->blocks; b++) add_events(g, g->block + b, row, &l);
+/* ---- a frame ---- */
+/* Into how many runs the rows of a layer by events are divided, for each block of its outputs. */
+static int64_t bands(const Program *p, const Step *s) {
+    const Convolution *g = s->what;
+    return p->threads == 1 ? 1 : least(s->total, 1 + CHUNKS * p->threads / g->blocks);
 }
 
-/* ---- a frame ---- */
 static int64_t chunks(const Program *p, const Step *s) {
+    const Convolution *g = s->what;
     if (s->kind == OUTSIDE) return 0;
-    if (s->kind == LISTS || s->kind == SUMS) {
-        const Convolution *g = s->what;
-        if (s->kind == SUMS && g->by_blocks) return by_events(p, g) ? g->blocks : g->wide_blocks;
+    if (s->kind == SUMS && by_events(p, g)) return g->blocks * bands(p, s);
+    return s->kind == SUMS && g->by_blocks ? g->wide_blocks : s->chunks;
+}
+
+static void layer_chunk(const Program *p, const Step *s, int64_t k) {
+    const Convolution *g = s->what;
+    int events = by_events(p, g), everywhere = dense(p, g);
+    int64_t first = k * s->rows, last = least(first + s->rows, s->total), block = 0, blocks = g->wide_blocks;
+    if (events) {
+        int64_t n = bands(p, s);
+        block = k / n, first = s->total * (k % n) / n, last = s->total * (k % n + 1) / n;
+    } else if (g->by_blocks) block = k, blocks = k + 1, first = 0, last = s->total;
+    for (int64_t row = first; row < last; row++) {
+        int changed = block ? everywhere : mark(p, g, row);
+        if (changed && !events) renew(g, everywhere, row, block, blocks);
     }
-    return s->chunks;
+    if (events) add_events(g, g->block + block, first, last);
 }
 
 static void chunk(const Program *p, const Step *s, int64_t k, int64_t thread) {
-    if (s->kind == SUMS && ((const Convolution *)s->what)->by_blocks) {
-        const Convolution *g = s->what;
-        int everywhere = dense(p, g), events = by_events(p, g);
-        for (int64_t row = 0; row < p->images * g->window.out_h; row++) {
-            if (!events) renew(g, everywhere, row, k, k + 1);
-            else if (g->at.row[row]) {
-                Lists l = lists_of(p, g, row);
-                add_events(g, g->block + k, row, &l);
-            }
-        }
+    if (s->kind == SUMS) {
+        layer_chunk(p, s, k);
         return;
     }
     Rounding r;
@@ -851,8 +794,7 @@ static void chunk(const Program *p, const Step *s, int64_t k, int64_t thread) {
     for (int64_t row = k * s->rows, last = least(row + s->rows, s->total); row < last; row++) {
         if (s->kind == IMAGE) image_row(p, s->what, row);
         else if (s->kind == NEURONS) neurons_row(p, s->what, &r, row, thread);
-        else if (s->kind == POOLING) pooling_row(p, s->what, row);
-        else layer_row(p, s->what, s->kind == SUMS, row, thread);
+        else pooling_row(p, s->what, row);
     }
 }
 
@@ -891,7 +833,6 @@ static void learn(const Program *p, int64_t from, int64_t end) {
         double spent = p->step[i].nanoseconds;
         int64_t entries = 0;
         for (int64_t k = 0; k < g->parts; k++) entries += g->part[k].map->entries;
-        if (g->by_blocks && i > 0) spent += p->step[i - 1].nanoseconds;
         if (dense(p, g)) {
             if (!g->dense || spent < g->dense) g->dense = spent;
         } else if (entries > 64 * g->window.out_h && (!g->rate || spent / entries < g->rate)) g->rate = spent / entries;
