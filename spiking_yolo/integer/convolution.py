@@ -164,6 +164,10 @@ class WholeConvolution:
         if weight.ndim == 2:
             return F.linear(x, weight)
         if x.device.type == "cpu":
+            if x.shape[1] == 1:
+                # oneDNN's sums were wrong with AVX-512 for narrow maps of one channel with the
+                # strides of channels last, which `contiguous` leaves as they are.
+                x = x.clone(memory_format=torch.contiguous_format)
             return F.conv2d(x, weight, None, *geometry(self.attrs))
         # A product of matrices: accelerators may convolve by transforms, which round.
         *size, groups = geometry(self.attrs)

@@ -1,6 +1,7 @@
 """The memory that program.c works on: maps, sums, lists of events, and the steps in order."""
 
 import ctypes
+import math
 from collections.abc import Iterable, Sequence
 from ctypes import c_double, c_float, c_void_p
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Node
 from spiking_yolo.integer.library import ZERO, library
-from spiking_yolo.integer.packing import SIXTEEN, SLACK, padded, structure
+from spiking_yolo.integer.packing import SIXTEEN, SLACK, has_cells_of_bytes, padded, structure
 from spiking_yolo.integer.plan import TERMS, Convolution, Neurons, Part, Plan, Pooling
 from spiking_yolo.integer.program import Program
 from spiking_yolo.spikes.counting import count_digits
@@ -29,19 +30,20 @@ CHUNKS = 32
 Marks = structure("Marks", "h w *changed *row")
 Map = structure(
     "Map",
-    "at channels stride edge slots segments columns *sent *wide *start *group *delta *balance"
+    "at channels stride edge slots segments columns *sent *padded *start *group *delta *balance"
     " *ends *costs *spent *maps entries changes overflow",
     at=Marks,
 )
-Reading = structure("Part", "*map *at factor_h factor_w first pairs low high")
+Reading = structure("Part", "*map *at factor_h factor_w first runs low high")
 Window = structure(
     "Window",
     "in_h in_w out_h out_w kernel_h kernel_w stride_h stride_w dilation_h dilation_w top left",
 )
 Sums = structure(
     "Convolution",
-    "at window kind outside by_blocks merged parts outs blocks wide_blocks *part"
-    " *block *wide_block *weights *wide_weights *border_row *border *sums limit rate dense",
+    "at window kind outside by_blocks merged parts outs blocks direct_blocks *part"
+    " *block *direct_block *weights *direct_weights *offset *border_row *border *sums"
+    " limit rate dense",
     at=Marks,
     window=Window,
     **dict.fromkeys(("limit", "rate", "dense"), c_double),
@@ -172,8 +174,11 @@ class Memory:
         self._tensors[name] = sent
         if name in program.edges:
             edge = program.edges[name]
-            memory = self._zeros(self.images, h + 2 * edge, w + 2 * edge, stride, dtype=torch.int16)
-            result.edge, result.wide = edge, memory.data_ptr()
+            size = self.images, h + 2 * edge, w + 2 * edge, stride
+            dtype = torch.uint8 if has_cells_of_bytes() else torch.int16
+            memory, zero = self._zeros(*size, dtype=dtype), program.zeros[name]
+            memory[: math.prod(size)].view(-1, stride)[:, :channels] = zero
+            result.edge, result.padded = edge, memory.data_ptr()
         if name in program.heard:
             result.slots = stride // 4 + MORE_SLOTS
             starts = *places, stride // SIXTEEN + 1
@@ -235,7 +240,7 @@ class Memory:
         result = Sums(at=self._marks((h, w)), window=windows(given, (h, w), step.node, kernel))
         result.kind, result.outs = KINDS.index(step.kernel), padded(outs)
         result.parts = len(step.parts)
-        packed, wide = program.weights.get(name), program.wide_weights.get(name)
+        packed, direct = program.weights.get(name), program.direct_weights.get(name)
         parts = [self._reading(part) for part in step.parts]
         if packed is not None:
             result.by_blocks = int(len(packed.memory) > MANY_WEIGHTS)
@@ -244,11 +249,15 @@ class Memory:
             everything = sum(self.images * padded_groups(self._plan, part) for part in step.parts)
             result.limit = MANY * everything
             result.outside = int(name in program.by_onednn)
-        if wide is not None:
-            for part, size in zip(parts, wide.sizes, strict=True):
-                part.pairs = size
-            result.merged, result.wide_weights = int(wide.merged), wide.memory.data_ptr()
-            result.wide_block, result.wide_blocks = ctypes.addressof(wide.blocks), len(wide.blocks)
+        if direct is not None:
+            for part, size in zip(parts, direct.sizes, strict=True):
+                part.runs = size
+            result.merged, result.direct_weights = int(direct.merged), direct.memory.data_ptr()
+            result.offset = program.offsets[name].data_ptr()
+            result.direct_block, result.direct_blocks = (
+                ctypes.addressof(direct.blocks),
+                len(direct.blocks),
+            )
         if name in program.borders:
             rows, values = program.borders[name]
             result.border_row, result.border = rows.data_ptr(), values.data_ptr()

@@ -1,7 +1,7 @@
 """Weights of convolutions in the order in which program.c reads them."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.integer.convolution import at_every_input
 from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.plan import Convolution
 
@@ -38,11 +39,18 @@ def padded(channels: int) -> int:
 
 
 @cache
-def block_sizes() -> tuple[int, int]:
-    """Outputs of a block at most, of the kernel of events, and in a vector."""
-    sizes = (c_int64 * 3)()
+def block_sizes() -> tuple[int, int, int]:
+    """Outputs of a block of the kernel of events at most, and in a vector, and channels of a run,
+    which a layer that is computed anew reads together.
+    """
+    sizes = (c_int64 * 4)()
     library().layout(sizes)
-    return sizes[0], sizes[1]
+    return sizes[0], sizes[1], sizes[3]
+
+
+def has_cells_of_bytes() -> bool:
+    """Whether such layers read bytes as they were sent, and not their k as 16 bits."""
+    return block_sizes()[2] == 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class PackedWeights:
     Attributes:
         memory: The weights, and SLACK.
         blocks: Outputs that lie together.
-        sizes: Of weights by pairs, the pairs of each part that the layer reads.
+        sizes: Of weights by runs, the runs of each part that the layer reads.
         merged: Whether the taps of a row are read as one run.
     """
 
@@ -86,7 +94,7 @@ def taps_of(step: Convolution) -> list[Tensor]:
 def by_groups(step: Convolution) -> PackedWeights:
     """Weights w + 128 for events, uint8: [block][tap][group of four channels][out][4]."""
     assert step.parts is not None
-    most, _ = block_sizes()
+    most = block_sizes()[0]
     outs, parts = padded(len(step.whole.levels)), list[Tensor]()
     for part, taps in zip(step.parts, taps_of(step), strict=True):
         # Whole sixteens of the map, whose channels beside the part have no weight.
@@ -106,22 +114,22 @@ def by_groups(step: Convolution) -> PackedWeights:
     return PackedWeights.of(pieces, blocks)
 
 
-def by_pairs(step: Convolution, stride: int) -> PackedWeights:
-    """Weights for computing anew, int16: [block][part][tap][pair of channels][out][2].
+def by_runs(step: Convolution, stride: int) -> PackedWeights:
+    """Weights for computing anew: [block][part][tap][run of channels][out][channel of the run].
 
     stride: Channels in memory of the map of the first part.
     """
     assert step.parts is not None
-    _, lanes = block_sizes()
+    _, lanes, depth = block_sizes()
     attrs, part, all_taps = step.node.attrs, step.parts[0], taps_of(step)
     groups, outs = attrs["groups"], len(step.whole.levels)
     whole = part.first == 0 and stride - part.channels < SIXTEEN and part.scale[1] == 1
     merged = len(step.parts) == groups == attrs["dilation"][1] == 1 and whole
     if merged:
         all_taps = [F.pad(all_taps[0], (0, 0, 0, stride - part.channels)).flatten(1, 2)[:, None]]
-    even = [F.pad(taps, (0, 0, 0, taps.shape[2] % 2)) for taps in all_taps]
-    weights = torch.cat([taps.unflatten(2, (-1, 2)).flatten(0, 2) for taps in even])
-    weights = weights.to(torch.int16).transpose(1, 2)
+    even = [F.pad(taps, (0, 0, 0, -taps.shape[2] % depth)) for taps in all_taps]
+    weights = torch.cat([taps.unflatten(2, (-1, depth)).flatten(0, 2) for taps in even])
+    weights = weights.to(torch.int8 if has_cells_of_bytes() else torch.int16).transpose(1, 2)
     pieces, blocks, at = list[Tensor](), list[Any](), 0
     for group in range(groups):
         last = (group + 1) * outs // groups
@@ -132,14 +140,27 @@ def by_pairs(step: Convolution, stride: int) -> PackedWeights:
             pieces.append(F.pad(piece, (0, 0, 0, size - count)).flatten())
             blocks.append(Block(first, count, at, group * step.whole.levels.shape[1]))
             at += len(pieces[-1])
-    return PackedWeights.of(pieces, blocks, [taps.shape[2] // 2 for taps in even], merged)
+    return PackedWeights.of(pieces, blocks, [taps.shape[2] // depth for taps in even], merged)
 
 
 def by_channels(step: Convolution) -> PackedWeights:
-    """Weights of a depthwise layer, as the lower half of 32 bits: [tap][channel]."""
+    """Weights of a depthwise layer, as the first of a run in 32 bits: [tap][channel]."""
     outs = padded(len(step.whole.levels))
-    taps = F.pad(taps_of(step)[0][:, :, 0], (0, outs - len(step.whole.levels))) & 0xFFFF
+    taps = F.pad(taps_of(step)[0][:, :, 0], (0, outs - len(step.whole.levels)))
+    taps = taps & (0xFF if has_cells_of_bytes() else 0xFFFF)
     return PackedWeights.of([taps.flatten().contiguous()], [Block(0, outs, 0, 0)], [0])
+
+
+def offset_of(step: Convolution, zeros: Mapping[str, Tensor]) -> Tensor:
+    """What is added to the sums of cells for each output, int32.
+
+    zeros: Map -> what stands for 0 in the cells of each channel.
+    """
+    assert step.parts is not None
+    given = [zeros[part.source][part.first : part.first + part.channels] for part in step.parts]
+    levels, groups = step.whole.levels.double(), step.node.attrs["groups"]
+    sums = at_every_input(levels, torch.cat(given).double(), groups)
+    return F.pad(-sums.to(torch.int32), (0, padded(len(sums)) - len(sums) + 2 * LANES))
 
 
 def border_of(step: Convolution) -> tuple[Tensor, Tensor] | None:

@@ -28,7 +28,19 @@ enum { LIMIT = 64 };
 typedef uint8_t sixteen __attribute__((vector_size(SIXTEEN)));
 typedef int16_t deltas __attribute__((vector_size(2 * SIXTEEN)));
 typedef int8_t small __attribute__((vector_size(SIXTEEN)));
-typedef int16_t half __attribute__((vector_size(2 * LANES)));
+/* Maps as layers read them that are computed anew: where the processor adds four products of bytes, what was sent as it is,
+elsewhere k as 16 bits, of which it adds two products. */
+#if defined __AVX512VNNI__
+typedef uint8_t Cell;
+typedef int8_t Weight;
+enum { DEPTH = 4 };
+#else
+typedef int16_t Cell;
+typedef int16_t Weight;
+enum { DEPTH = 2 };
+#endif
+typedef Cell cells __attribute__((vector_size(SIXTEEN * sizeof(Cell))));
+typedef Cell vector_of_cells __attribute__((vector_size(LANES * sizeof(Cell))));
 
 /* Which positions differ from the frame before: h x w of each image. row: whether any of a row does. */
 typedef struct {
@@ -36,8 +48,8 @@ typedef struct {
     uint8_t *changed, *row;
 } Marks;
 
-/* What the image or a layer of neurons or pooling has sent by now. wide: the same as 16 bits, with `edge` rows and columns
-of zeros around each image, or NULL. group, delta: the entries of each position, in order of sixteen channels. start,
+/* What the image or a layer of neurons or pooling has sent by now. padded: the same as cells,
+with `edge` rows and columns of what stands for 0 around each image, or NULL. group, delta: the entries of each position, in order of sixteen channels. start,
 balance: where those of each sixteen start, and the sum of the deltas before them, [positions, sixteens + 1], known where a
 position has changed. All four may be NULL. ends: where the segments of channels end that are counted apart. costs: what each event at a position
 causes, [columns - 1, segments, h * w]. spent: [images, columns, COUNTS]. maps: [COUNTS, images, segments, h * w], or
@@ -46,7 +58,7 @@ typedef struct {
     Marks at;
     int64_t channels, stride, edge, slots, segments, columns;
     uint8_t *sent;
-    int16_t *wide;
+    Cell *padded;
     uint16_t *start, *group;
     int32_t *delta, *balance;
     const int32_t *ends, *costs;
@@ -56,11 +68,11 @@ typedef struct {
 } Map;
 
 /* Channels from `first` of a map that a layer reads, each position of it as often as the factors say. low, high: their
-sixteens. map: NULL where only marks count. */
+sixteens; runs: of DEPTH channels. map: NULL where only marks count. */
 typedef struct {
     const Map *map;
     const Marks *at;
-    int64_t factor_h, factor_w, first, pairs, low, high;
+    int64_t factor_h, factor_w, first, runs, low, high;
 } Part;
 
 /* Windows over maps of in_h x in_w, of which the first begins `top` rows above and `left` columns before. */
@@ -74,8 +86,8 @@ typedef struct {
     int64_t first, lanes, at, channel;
 } Block;
 
-/* A convolution. weights: w + 128, [block][tap][group][out][4]; wide_weights: [block][part][tap][pair][out][2], of a
-depthwise one int32 [tap][channel]. merged: whether the taps of a row are one run of memory. border: added to the sums
+/* A convolution. weights: w + 128, [block][tap][group][out][4]; direct_weights: [block][part][tap][run][out][DEPTH],
+of a depthwise one int32 [tap][channel]; offset: of each output, what the cells are too large for. merged: whether the taps of a row are one run of memory. border: added to the sums
 at a position, [border_row]. sums: [positions, outs]. EVENTS is replaced by DIRECT at all positions where more than `limit`
 entries arrive; outside: by the caller. by_blocks: its weights are so many that blocks of outputs, not rows, are the chunks
 then. */
@@ -83,12 +95,12 @@ enum { EVENTS, DIRECT, DEPTHWISE, VALUE };
 typedef struct {
     Marks at;
     Window window;
-    int64_t kind, outside, by_blocks, merged, parts, outs, blocks, wide_blocks;
+    int64_t kind, outside, by_blocks, merged, parts, outs, blocks, direct_blocks;
     const Part *part;
-    const Block *block, *wide_block;
+    const Block *block, *direct_block;
     const uint8_t *weights;
-    const int16_t *wide_weights;
-    const int32_t *border_row, *border;
+    const void *direct_weights;
+    const int32_t *offset, *border_row, *border;
     int32_t *sums;
     double limit, rate, dense;
 } Convolution;
@@ -250,9 +262,9 @@ INLINE int64_t emit(const Map *m, int64_t at, int64_t c, int64_t n, sixteen new,
     }
 }
 
-static int16_t *wide_at(const Map *m, int64_t image, int64_t y, int64_t x) {
+static Cell *padded_at(const Map *m, int64_t image, int64_t y, int64_t x) {
     int64_t e = m->edge;
-    return m->wide + ((image * (m->at.h + 2 * e) + y + e) * (m->at.w + 2 * e) + x + e) * m->stride;
+    return m->padded + ((image * (m->at.h + 2 * e) + y + e) * (m->at.w + 2 * e) + x + e) * m->stride;
 }
 
 /* A position has sent `new` by now: its events, what they cost, its marks. */
@@ -290,12 +302,12 @@ INLINE void commit(const Program *p, Map *m, int64_t row, int64_t x, const uint8
     if (!changed) return;
     if (events) m->start[of_sixteens] = (uint16_t)n, m->balance[of_sixteens] = balance;
     if (whole) spend(p, m, image, y * m->at.w + x, 0, counts, total);
-    int16_t *wide = m->wide ? wide_at(m, image, y, x) : NULL;
-    for (int64_t c = 0; wide && c < stride; c += SIXTEEN) {
+    Cell *padded = m->padded ? padded_at(m, image, y, x) : NULL;
+    for (int64_t c = 0; padded && c < stride; c += SIXTEEN) {
         sixteen a;
         memcpy(&a, new + c, SIXTEEN);
-        deltas b = __builtin_convertvector(a, deltas) - ZERO;
-        memcpy(wide + c, &b, sizeof b);
+        cells b = __builtin_convertvector(a, cells) - (sizeof(Cell) == 1 ? 0 : ZERO);
+        memcpy(padded + c, &b, sizeof b);
     }
     m->at.row[row] = 1;
     total->entries += n;
@@ -340,6 +352,12 @@ static int reach(const Window *g, int64_t parts, const Part *part, int64_t row, 
 }
 
 /* ---- sums: events ---- */
+INLINE ints numbers(const int32_t *from) {
+    ints x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
 /* Adds to each lane the products of its four weights, u8, and of four deltas, s8. */
 INLINE ints dot(ints sum, const uint8_t *weights, int32_t four) {
     ints d = (ints){} + four;
@@ -357,12 +375,6 @@ INLINE ints dot(ints sum, const uint8_t *weights, int32_t four) {
     for (int i = 0; i < 32; i += 8) sum += (w >> i & 255) * (d << (24 - i) >> 24);
     return sum;
 #endif
-}
-
-INLINE ints numbers(const int32_t *from) {
-    ints x;
-    memcpy(&x, from, sizeof x);
-    return x;
 }
 
 /* Adds the products of n entries to `vectors` of sums. balance: the sum of their deltas, which weights are 128 too large for. */
@@ -412,14 +424,16 @@ static void add_events(const Convolution *g, const Block *b, int64_t first, int6
 }
 
 /* ---- sums: computed anew from what was sent ---- */
-/* Adds to each lane the products of two pairs of 16 bits. */
-INLINE ints dot_pair(ints sum, ints a, ints b) {
-#if defined __AVX512BW__
-    return sum + (ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+/* Adds to each lane the products of DEPTH cells and weights. */
+INLINE ints dot_cells(ints sum, ints x, ints weights) {
+#if defined __AVX512VNNI__
+    return (ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)weights);
+#elif defined __AVX512BW__
+    return sum + (ints)_mm512_madd_epi16((__m512i)x, (__m512i)weights);
 #elif defined __SSE2__
-    return sum + (ints)SIMD(madd_epi16)((packed)a, (packed)b);
+    return sum + (ints)SIMD(madd_epi16)((packed)x, (packed)weights);
 #else
-    return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+    return sum + (x << 16 >> 16) * (weights << 16 >> 16) + (x >> 16) * (weights >> 16);
 #endif
 }
 
@@ -434,32 +448,33 @@ INLINE int64_t divided(int64_t a, int64_t b) { return b == 1 ? a : (a + (b << 20
 /* `count` sums of a row, in the given columns, for a block of `vectors`. */
 INLINE void tile(int count, int vectors, const Convolution *g, const Block *b, int64_t row, const int32_t *columns, int32_t *sums) {
     const Window *w = &g->window;
-    const int16_t *weights = g->wide_weights + b->at, *from[TILE] = {};
+    const Weight *weights = (const Weight *)g->direct_weights + b->at;
+    const Cell *from[TILE] = {};
     int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, taps = g->merged ? 1 : w->kernel_w;
     ints acc[TILE][2];
     for (int t = 0; t < count; t++)
-        for (int v = 0; v < vectors; v++) acc[t][v] = (ints){};
+        for (int v = 0; v < vectors; v++) acc[t][v] = numbers(g->offset + b->first + v * LANES);
     for (const Part *part = g->part; part < g->part + g->parts; part++) {
         const Map *m = part->map;
         int64_t stride = m->stride, line = (m->at.w + 2 * m->edge) * stride, channel = part->first + b->channel;
         int repeated = part->factor_h > 1 || part->factor_w > 1;
-        const int16_t *first = repeated ? NULL : wide_at(m, image, top, -w->left) + channel;
+        const Cell *first = repeated ? NULL : padded_at(m, image, top, -w->left) + channel;
         for (int t = 0; t < count && !repeated; t++) from[t] = first + columns[t] * w->stride_w * stride;
         for (int64_t ky = 0; ky < w->kernel_h; ky++)
             for (int64_t kx = 0; kx < taps; kx++) {
                 int64_t y = ky * w->dilation_h, x = kx * w->dilation_w, i = y * line + x * stride;
                 if (repeated) {
-                    first = wide_at(m, image, divided(top + y, part->factor_h), 0) + channel - i;
+                    first = padded_at(m, image, divided(top + y, part->factor_h), 0) + channel - i;
                     for (int t = 0; t < count; t++) from[t] = first + divided(columns[t] * w->stride_w - w->left + x, part->factor_w) * stride;
                 }
-                for (int64_t end = i + 2 * part->pairs; i < end; i += 2, weights += 2 * LANES * vectors) {
+                for (int64_t end = i + DEPTH * part->runs; i < end; i += DEPTH, weights += DEPTH * LANES * vectors) {
                     ints of[2];
-                    for (int v = 0; v < vectors; v++) memcpy(of + v, weights + 2 * LANES * v, sizeof *of);
+                    for (int v = 0; v < vectors; v++) memcpy(of + v, weights + DEPTH * LANES * v, sizeof *of);
                     for (int t = 0; t < count; t++) {
-                        int32_t pair;
-                        memcpy(&pair, from[t] + i, sizeof pair);
-                        ints all_pairs = (ints){} + pair;
-                        for (int v = 0; v < vectors; v++) acc[t][v] = dot_pair(acc[t][v], of[v], all_pairs);
+                        int32_t run;
+                        memcpy(&run, from[t] + i, sizeof run);
+                        ints everywhere = (ints){} + run;
+                        for (int v = 0; v < vectors; v++) acc[t][v] = dot_cells(acc[t][v], everywhere, of[v]);
                     }
                 }
             }
@@ -487,23 +502,21 @@ static void tiles(const Convolution *g, const Block *b, int64_t row, const int32
 static void depthwise(const Convolution *g, int64_t row, const int32_t *columns, int64_t n, int32_t *sums) {
     const Window *w = &g->window;
     const Part *part = g->part;
-    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, line = wide_at(part->map, 0, 1, 0) - wide_at(part->map, 0, 0, 0);
-    const int32_t *weights = (const int32_t *)g->wide_weights;
+    int64_t image = row / w->out_h, top = row % w->out_h * w->stride_h - w->top, line = padded_at(part->map, 0, 1, 0) - padded_at(part->map, 0, 0, 0);
+    const int32_t *weights = (const int32_t *)g->direct_weights;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = row * w->out_w + columns[i];
-        const int16_t *from = wide_at(part->map, image, top, columns[i] * w->stride_w - w->left) + part->first;
+        const Cell *from = padded_at(part->map, image, top, columns[i] * w->stride_w - w->left) + part->first;
         const int32_t *border = border_at(g, at - image * w->out_h * w->out_w);
         for (int64_t c = 0; c < g->outs; c += LANES) {
-            ints sum = {};
-            if (border) memcpy(&sum, border + c, sizeof sum);
+            ints sum = numbers(g->offset + c);
+            if (border) sum += numbers(border + c);
             for (int64_t ky = 0, k = 0; ky < w->kernel_h; ky++)
                 for (int64_t kx = 0; kx < w->kernel_w; kx++, k++) {
-                    half x;
-                    ints weight;
+                    vector_of_cells x;
                     memcpy(&x, from + ky * w->dilation_h * line + kx * w->dilation_w * part->map->stride + c, sizeof x);
-                    memcpy(&weight, weights + k * g->outs + c, sizeof weight);
-                    /* The upper half of a weight is 0. */
-                    sum = dot_pair(sum, __builtin_convertvector(x, ints), weight);
+                    /* A weight is the first of a run, whose others are 0. */
+                    sum = dot_cells(sum, __builtin_convertvector(x, ints), numbers(weights + k * g->outs + c));
                 }
             memcpy(sums + columns[i] * g->outs + c, &sum, sizeof sum);
         }
@@ -528,7 +541,7 @@ static void anew(const Convolution *g, const uint8_t *marks, int64_t row, int64_
     for (int64_t x = 0; x < w; x++)
         if (!marks || marks[x]) columns[n++] = (int32_t)x;
     if (g->kind == DEPTHWISE) depthwise(g, row, columns, n, sums);
-    else for (int64_t b = first; b < last; b++) tiles(g, g->wide_block + b, row, columns, n, sums);
+    else for (int64_t b = first; b < last; b++) tiles(g, g->direct_block + b, row, columns, n, sums);
 }
 
 /* Computes the sums that a layer keeps. */
@@ -546,15 +559,16 @@ static int mark(const Program *p, const Convolution *g, int64_t row) {
 }
 
 typedef uint8_t pixel __attribute__((vector_size(4)));
-typedef int16_t wide_pixel __attribute__((vector_size(8)));
+typedef Cell padded_pixel __attribute__((vector_size(4 * sizeof(Cell))));
 
 static void image_row(const Program *p, const Image *g, int64_t row) {
     Map *m = g->out;
     int64_t w = m->at.w, image = row / m->at.h, place = row % m->at.h * w, values = 0, spent = 0;
     const uint8_t *new = g->bytes + row * w * 3;
     uint8_t *old = m->sent + row * w * 3, *changed = m->at.changed + row * w;
-    int16_t *wide = m->wide ? wide_at(m, image, row % m->at.h, 0) : NULL;
-    wide_pixel zero = {(int16_t)g->zero[0], (int16_t)g->zero[1], (int16_t)g->zero[2]};
+    Cell *padded = m->padded ? padded_at(m, image, row % m->at.h, 0) : NULL;
+    padded_pixel zero = {};
+    for (int i = 0; i < 3 && sizeof(Cell) > 1; i++) zero[i] = (Cell)g->zero[i];
     m->at.row[row] = p->fresh || memcmp(new, old, w * 3);
     if (!m->at.row[row]) {
         memset(changed, 0, w);
@@ -572,11 +586,11 @@ static void image_row(const Program *p, const Image *g, int64_t row) {
         changes += changed[x];
         values += n;
         spent += n * m->costs[place + x];
-        if (!wide) continue;
+        if (!padded) continue;
         pixel bytes;
         memcpy(&bytes, &a, sizeof bytes);
-        wide_pixel c = __builtin_convertvector(bytes, wide_pixel) - zero;
-        memcpy(wide + 4 * x, &c, sizeof c);
+        padded_pixel c = __builtin_convertvector(bytes, padded_pixel) - zero;
+        memcpy(padded + 4 * x, &c, sizeof c);
     }
     memcpy(old, new, w * 3);
     Total total = {.changes = changes};
@@ -618,7 +632,7 @@ static Rows fused(const Neurons *g, int64_t row, const uint8_t *marks, int32_t *
     Rows result = {.rows = 0};
     for (int64_t j = most(y, 0); j < least(y + w->kernel_h, w->in_h); j++) {
         int32_t *sums = scratch + result.rows * w->in_w * from->outs;
-        anew(from, needed, image * w->in_h + j, 0, from->wide_blocks, sums);
+        anew(from, needed, image * w->in_h + j, 0, from->direct_blocks, sums);
         result.row[result.rows++] = sums;
     }
     return result;
@@ -766,13 +780,13 @@ static int64_t chunks(const Program *p, const Step *s) {
     const Convolution *g = s->what;
     if (s->kind == OUTSIDE) return 0;
     if (s->kind == SUMS && by_events(p, g)) return g->blocks * bands(p, s);
-    return s->kind == SUMS && g->by_blocks ? g->wide_blocks : s->chunks;
+    return s->kind == SUMS && g->by_blocks ? g->direct_blocks : s->chunks;
 }
 
 static void layer_chunk(const Program *p, const Step *s, int64_t k) {
     const Convolution *g = s->what;
     int events = by_events(p, g), everywhere = dense(p, g);
-    int64_t first = k * s->rows, last = least(first + s->rows, s->total), block = 0, blocks = g->wide_blocks;
+    int64_t first = k * s->rows, last = least(first + s->rows, s->total), block = 0, blocks = g->direct_blocks;
     if (events) {
         int64_t n = bands(p, s);
         block = k / n, first = s->total * (k % n) / n, last = s->total * (k % n + 1) / n;
@@ -948,8 +962,8 @@ void softmax(const Program *p, const Layer *layer, const int64_t *size, const fl
     }
 }
 
-/* Outputs whose weights lie together at most, LANES, and the largest delta of an entry. */
-void layout(int64_t *sizes) { sizes[0] = WIDEST * LANES, sizes[1] = LANES, sizes[2] = LIMIT; }
+/* Outputs whose weights lie together at most, LANES, the largest delta of an entry, and DEPTH. */
+void layout(int64_t *sizes) { sizes[0] = WIDEST * LANES, sizes[1] = LANES, sizes[2] = LIMIT, sizes[3] = DEPTH; }
 
 /* The state of the sources that the library was made of; setup.py gives it. */
 int source(void) { return SOURCE; }

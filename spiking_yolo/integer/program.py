@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
-from spiking_yolo.integer.library import LANES
+from spiking_yolo.integer.library import LANES, ZERO
 from spiking_yolo.integer.neuron import WholeLayer
 from spiking_yolo.integer.packing import PackedWeights, padded
 from spiking_yolo.integer.plan import Convolution, Neurons, Part, Plan
@@ -40,10 +40,16 @@ class Program:
         self.strides = {name: padded(plan.sizes[name][1]) for name in plan.senders}
         self.strides[plan.input] = 4
         self.weights: dict[str, PackedWeights] = {}
-        self.wide_weights: dict[str, PackedWeights] = {}
+        self.direct_weights: dict[str, PackedWeights] = {}
         self.borders: dict[str, tuple[Tensor, Tensor]] = {}
-        # Map -> rows and columns around it that layers read; of maps that lie as 16 bits.
+        self.offsets: dict[str, Tensor] = {}
+        # Map -> rows and columns around it that layers read, and what stands for 0 in its cells.
         self.edges: dict[str, int] = {}
+        self.zero = plan.parameters.input_zero.to(torch.int32)
+        self.zeros = {name: torch.full((plan.sizes[name][1],), ZERO) for name in plan.senders}
+        self.zeros[plan.input] = self.zero
+        if not packing.has_cells_of_bytes():
+            self.zeros = {name: 0 * zero for name, zero in self.zeros.items()}
         # Maps whose events layers read.
         self.heard: set[str] = set()
         self.layers: dict[str, list[Tensor]] = {}
@@ -53,7 +59,6 @@ class Program:
             if isinstance(step, Neurons) and (step.in_c or step.layer.phi.softmax):
                 self.layers[step.node.name] = parameters_of(step.layer)
         self.fused = self._all_fused()
-        self.zero = plan.parameters.input_zero.to(torch.int32)
         self._prices: dict[bool, dict[str, Tensor]] = {}
         self._shown = shown.to(torch.int32).flatten().contiguous()
 
@@ -68,13 +73,14 @@ class Program:
             self.weights[name] = packing.by_groups(step)
             self.heard.update([part.source for part in parts])
         if step.kernel == "depthwise":
-            self.wide_weights[name] = packing.by_channels(step)
+            self.direct_weights[name] = packing.by_channels(step)
         elif name not in self.by_onednn:
-            self.wide_weights[name] = packing.by_pairs(step, self.strides[parts[0].source])
+            self.direct_weights[name] = packing.by_runs(step, self.strides[parts[0].source])
         border = packing.border_of(step)
         if border is not None:
             self.borders[name] = border
-        if name in self.wide_weights:
+        if name in self.direct_weights:
+            self.offsets[name] = packing.offset_of(step, self.zeros)
             for part in parts:
                 edge = max(self.edges.get(part.source, 0), self._edge(step, part))
                 self.edges[part.source] = edge
