@@ -27,7 +27,7 @@ typedef __m128i packed;
 #endif
 enum { LARGEST = 127, ZERO = 128, TERMS = 3, BYTES = 4 * LANES };
 /* Vectors of neurons that are computed together, at most. */
-enum { TOGETHER = 32 / LANES };
+enum { TOGETHER = 4 };
 typedef float floats __attribute__((vector_size(BYTES)));
 typedef int32_t ints __attribute__((vector_size(BYTES)));
 typedef uint8_t quarter __attribute__((vector_size(LANES)));

@@ -40,7 +40,6 @@ typedef int16_t Weight;
 enum { DEPTH = 2 };
 #endif
 typedef Cell cells __attribute__((vector_size(SIXTEEN * sizeof(Cell))));
-typedef Cell vector_of_cells __attribute__((vector_size(LANES * sizeof(Cell))));
 
 /* Which positions differ from the frame before: h x w of each image. row: whether any of a row does. */
 typedef struct {
@@ -437,6 +436,18 @@ INLINE ints dot_cells(ints sum, ints x, ints weights) {
 #endif
 }
 
+/* Cells of as many channels, each as the first of a run whose others are 0. */
+INLINE ints cells_at(const Cell *from) {
+    typedef Cell lanes __attribute__((vector_size(LANES * sizeof(Cell))));
+    lanes x;
+    memcpy(&x, from, sizeof x);
+#if defined __AVX512VNNI__
+    return widened(x);
+#else
+    return __builtin_convertvector(x, ints);
+#endif
+}
+
 /* What a border lacks, at a position of an image; NULL inside. */
 static const int32_t *border_at(const Convolution *g, int64_t place) {
     if (!g->border_row || g->border_row[place] < 0) return NULL;
@@ -513,10 +524,8 @@ static void depthwise(const Convolution *g, int64_t row, const int32_t *columns,
             if (border) sum += numbers(border + c);
             for (int64_t ky = 0, k = 0; ky < w->kernel_h; ky++)
                 for (int64_t kx = 0; kx < w->kernel_w; kx++, k++) {
-                    vector_of_cells x;
-                    memcpy(&x, from + ky * w->dilation_h * line + kx * w->dilation_w * part->map->stride + c, sizeof x);
-                    /* A weight is the first of a run, whose others are 0. */
-                    sum = dot_cells(sum, __builtin_convertvector(x, ints), numbers(weights + k * g->outs + c));
+                    ints x = cells_at(from + ky * w->dilation_h * line + kx * w->dilation_w * part->map->stride + c);
+                    sum += dot_cells((ints){}, x, numbers(weights + k * g->outs + c));
                 }
             memcpy(sums + columns[i] * g->outs + c, &sum, sizeof sum);
         }
@@ -710,8 +719,9 @@ INLINE void ask_some(int n, const Program *p, const Neurons *g, const Layer *lay
 INLINE void ask(const Program *p, const Neurons *g, const Layer *layer, const Rounding *r, const Rows *rows, int64_t x, int64_t at, uint8_t *new,
                 floats *widest) {
     int64_t c = 0, stride = g->out->stride;
-    for (; c + 2 * SIXTEEN <= stride; c += 2 * SIXTEEN) ask_some(TOGETHER, p, g, layer, r, rows, x, at, c, new, widest);
-    if (c < stride) ask_some(TOGETHER / 2, p, g, layer, r, rows, x, at, c, new, widest);
+    for (; c + 4 * LANES <= stride; c += 4 * LANES) ask_some(4, p, g, layer, r, rows, x, at, c, new, widest);
+    if (c + 2 * LANES <= stride) ask_some(2, p, g, layer, r, rows, x, at, c, new, widest), c += 2 * LANES;
+    if (c < stride) ask_some(1, p, g, layer, r, rows, x, at, c, new, widest);
 }
 
 static void neurons_row(const Program *p, const Neurons *g, const Rounding *r, int64_t row, int64_t thread) {

@@ -18,9 +18,9 @@ from spiking_yolo.integer.neuron import fire
 from spiking_yolo.integer.plan import Convolution, Neurons, Pooling
 from spiking_yolo.integer.program import Program
 
-# Frames that one thread computes after one for which several were slower: another program has the
-# cores.
-FRAMES_ALONE = 20
+# Frames in a row for which several threads were slower than one, since another program has the
+# cores, and frames that one thread then computes.
+FRAMES_LATE, FRAMES_ALONE = 2, 20
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class State:
         self._values: dict[str, Tensor] = {}
         self._changed: dict[str, bool] = {}
         self._outputs: dict[str, Tensor] = {}
-        # Frames that one thread computes from now on.
-        self._alone = 0
+        # Frames in a row for which threads were slower, and that one computes from now on.
+        self._late = self._alone = 0
         self.restart()
 
     def restart(self) -> None:
@@ -113,7 +113,10 @@ class State:
             self._outside(*memory.commands[at])
             at += 1
         self._alone = max(self._alone - 1, 0)
-        if memory.call.threads > 1 and waited > sum(step.nanoseconds for step in memory.steps):
+        several = memory.call.threads > 1
+        late = several and waited > sum(step.nanoseconds for step in memory.steps)
+        self._late = self._late + 1 if late else 0
+        if self._late == FRAMES_LATE:
             self._alone = FRAMES_ALONE
 
     def _prepare(self, maps: bool) -> None:
