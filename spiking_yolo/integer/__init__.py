@@ -16,7 +16,7 @@ kernel, batch and number of threads.
       +-> program.py    the plan in C: packing.py orders the weights, memory.py lays out maps, sums
             |           and events, and state.py runs frame after frame of a video
             v
-          program.c     image -> [lists of events ->] sums -> neurons | pooling -> ...
+          program.c     image -> sums -> neurons | pooling -> ...
                         events      sums += weight * delta, where few of the inputs changed
                         direct      sums anew: everywhere (a photograph), or where changes reach
                         depthwise   the same for a channel each
@@ -26,5 +26,5 @@ kernel, batch and number of threads.
     video.py            a video: cuts, dead zone, lossless
 
 A kernel is a value of `Kernel` and a case of `_kernel` in plan.py, and a function in program.c that
-`layer_row` calls for its rows.
+`layer_chunk` calls.
 """

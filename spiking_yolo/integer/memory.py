@@ -1,4 +1,4 @@
-"""The memory that program.c works on: maps, sums, lists of events, and the steps in order."""
+"""The memory that program.c works on: maps, sums, events, and the steps in order."""
 
 import ctypes
 import math

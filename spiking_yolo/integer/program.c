@@ -47,12 +47,12 @@ typedef struct {
     uint8_t *changed, *row;
 } Marks;
 
-/* What the image or a layer of neurons or pooling has sent by now. padded: the same as cells,
-with `edge` rows and columns of what stands for 0 around each image, or NULL. group, delta: the entries of each position, in order of sixteen channels. start,
-balance: where those of each sixteen start, and the sum of the deltas before them, [positions, sixteens + 1], known where a
-position has changed. All four may be NULL. ends: where the segments of channels end that are counted apart. costs: what each event at a position
-causes, [columns - 1, segments, h * w]. spent: [images, columns, COUNTS]. maps: [COUNTS, images, segments, h * w], or
-NULL. entries, changes: entries and positions of this frame; overflow: whether slots were too few. */
+/* What the image or a layer of neurons or pooling has sent by now. padded: the same as cells, with `edge` rows and columns of
+what stands for 0 around each image, or NULL. group, delta: the entries of each position, in order of sixteen channels.
+start, balance: which is the first of each sixteen, and the sum of the deltas before it, [positions, sixteens + 1], where a
+position has changed. These four may be NULL. ends: where the segments of channels end that are counted apart. costs: what
+each event at a position causes, [columns - 1, segments, h * w]. spent: [images, columns, COUNTS]. maps: [COUNTS, images,
+segments, h * w], or NULL. entries, changes: entries and positions of this frame; overflow: whether slots were too few. */
 typedef struct {
     Marks at;
     int64_t channels, stride, edge, slots, segments, columns;
@@ -67,7 +67,7 @@ typedef struct {
 } Map;
 
 /* Channels from `first` of a map that a layer reads, each position of it as often as the factors say. low, high: their
-sixteens; runs: of DEPTH channels. map: NULL where only marks count. */
+sixteens; runs: how many times DEPTH they are. map: NULL where only marks count. */
 typedef struct {
     const Map *map;
     const Marks *at;
@@ -85,11 +85,11 @@ typedef struct {
     int64_t first, lanes, at, channel;
 } Block;
 
-/* A convolution. weights: w + 128, [block][tap][group][out][4]; direct_weights: [block][part][tap][run][out][DEPTH],
-of a depthwise one int32 [tap][channel]; offset: of each output, what the cells are too large for. merged: whether the taps of a row are one run of memory. border: added to the sums
-at a position, [border_row]. sums: [positions, outs]. EVENTS is replaced by DIRECT at all positions where more than `limit`
-entries arrive; outside: by the caller. by_blocks: its weights are so many that blocks of outputs, not rows, are the chunks
-then. */
+/* A convolution. weights: w + 128, [block][tap][group][out][4]; direct_weights: [block][part][tap][run][out][DEPTH], of a
+depthwise one int32 [tap][channel]. merged: whether the taps of a row are one run of memory. offset: added to the sums of
+cells, since not all of them stand for 0 by 0. border: added to the sums at a position, [border_row]. sums: [positions,
+outs]. EVENTS is replaced by DIRECT at all positions where more than `limit` entries arrive; outside: by the caller.
+by_blocks: its weights are so many that blocks of outputs, not rows, are the chunks then. */
 enum { EVENTS, DIRECT, DEPTHWISE, VALUE };
 typedef struct {
     Marks at;
@@ -145,8 +145,8 @@ typedef struct {
 
 /* fresh: whether nothing was sent before; everywhere: whether all neurons are asked, as with a smaller dead zone than in
 the frame before. due: how many thresholds must be due, 0 for any. anew: whether values are rounded as in a photograph.
-sums: `room` numbers of scratch for each thread. widest: of each
-thread the largest |sum| that its neurons have read, never reset here. */
+sums: `room` numbers of scratch for each thread. widest: of each thread the largest |sum| that its neurons have read, never
+reset here. */
 typedef struct {
     int64_t steps, images, threads, fresh, everywhere, anew, room;
     Step *step;
@@ -387,7 +387,22 @@ INLINE void apply(int vectors, const uint8_t *weights, const uint16_t *group, co
     for (int i = 0; i < vectors; i++) memcpy(sums + LANES * i, acc + i, sizeof *acc);
 }
 
-/* Adds what changed to the sums of rows, for a block of outputs: tap by tap, whose weights then stay in the nearest cache. */
+/* Adds what a part of a map has sent at a position to the sums of `lanes` outputs. */
+INLINE void add_part(const Part *part, const Map *m, int64_t at, int64_t lanes, const uint8_t *weights, int32_t *sums) {
+    int64_t sixteens = at * (m->stride / SIXTEEN + 1);
+    const uint16_t *start = m->start + sixteens, *group = m->group + at * m->slots + start[part->low];
+    const int32_t *before = m->balance + sixteens, *delta = m->delta + at * m->slots + start[part->low];
+    int64_t n = start[part->high] - start[part->low];
+    int32_t balance = before[part->high] - before[part->low];
+    if (!n) return;
+    if (lanes == 8 * LANES) apply(8, weights, group, delta, n, balance, sums);
+    else if (lanes == 4 * LANES) apply(4, weights, group, delta, n, balance, sums);
+    else if (lanes == 2 * LANES) apply(2, weights, group, delta, n, balance, sums);
+    else apply(1, weights, group, delta, n, balance, sums);
+}
+
+/* Adds what changed to the sums of some rows, for a block of outputs. The weights of a tap stay in the nearest cache while it
+is applied to all positions. */
 static void add_events(const Convolution *g, const Block *b, int64_t first, int64_t last) {
     const Window w = g->window;
     const uint8_t *weights = g->weights + b->at;
@@ -395,7 +410,7 @@ static void add_events(const Convolution *g, const Block *b, int64_t first, int6
         for (const Part *part = g->part; part < g->part + g->parts; part++) {
             const Map m = *part->map;
             const uint8_t *own = weights - part->low * SIXTEEN * b->lanes;
-            int64_t factor = part->factor_w, left = tap % w.kernel_w * w.dilation_w - w.left, sixteens = m.stride / SIXTEEN + 1;
+            int64_t factor = part->factor_w, left = tap % w.kernel_w * w.dilation_w - w.left;
             weights += (part->high - part->low) * SIXTEEN * b->lanes;
             for (int64_t row = first; row < last; row++) {
                 int64_t y = row % w.out_h * w.stride_h - w.top + tap / w.kernel_w * w.dilation_h;
@@ -406,17 +421,7 @@ static void add_events(const Convolution *g, const Block *b, int64_t first, int6
                     int64_t column = x * w.stride_w + left;
                     if (column < 0 || column >= w.in_w) continue;
                     int64_t at = line * m.at.w + (factor == 1 ? column : column / factor);
-                    if (!m.at.changed[at]) continue;
-                    const uint16_t *start = m.start + at * sixteens;
-                    const int32_t *balance = m.balance + at * sixteens, *delta = m.delta + at * m.slots + start[part->low];
-                    const uint16_t *group = m.group + at * m.slots + start[part->low];
-                    int64_t n = start[part->high] - start[part->low];
-                    int32_t more = balance[part->high] - balance[part->low];
-                    if (!n) continue;
-                    if (b->lanes == 8 * LANES) apply(8, own, group, delta, n, more, sums);
-                    else if (b->lanes == 4 * LANES) apply(4, own, group, delta, n, more, sums);
-                    else if (b->lanes == 2 * LANES) apply(2, own, group, delta, n, more, sums);
-                    else apply(1, own, group, delta, n, more, sums);
+                    if (m.at.changed[at]) add_part(part, &m, at, b->lanes, own, sums);
                 }
             }
         }
