@@ -19,7 +19,7 @@ holds up nobody, unless it is in the middle of a chunk. */
 /* WIDEST: vectors of outputs that are added to together. TILE: positions of outputs that are computed together. CHUNKS: of a
 layer by events for each thread, at least. LIMIT: the largest delta of an entry, such that two products with weights up to
 255 fit 16 bits where the processor adds pairs in so many. */
-enum { SIXTEEN = 16, WIDEST = 8, TILE = 6, COUNTS = 3, COLUMNS = 3, CHUNKS = 4 };
+enum { SIXTEEN = 16, WIDEST = 8, TILE = LANES == 16 ? 13 : 6, COUNTS = 3, COLUMNS = 3, CHUNKS = 4 };
 #if defined __AVX512VNNI__ || !defined __AVX2__
 enum { LIMIT = 127 };
 #else
@@ -509,10 +509,19 @@ INLINE void tile(int count, int vectors, const Convolution *g, const Block *b, i
     }
 }
 
-#define CASE(n) case n: if (wide) tile(n, 2, g, b, row, columns + i, sums); else tile(n, 1, g, b, row, columns + i, sums); break;
+#define CASE(n) case n: if (wide) tile(n, 2, g, b, row, columns, sums); else tile(n, 1, g, b, row, columns, sums); break;
 static void tiles(const Convolution *g, const Block *b, int64_t row, const int32_t *columns, int64_t n, int32_t *sums) {
     int wide = b->lanes > LANES;
-    for (int64_t i = 0; i < n; i += TILE) switch (least(n - i, TILE)) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
+    /* Tiles of about the same size: those of few positions wait for each product. */
+    for (int64_t left = (n + TILE - 1) / TILE, count; left; left--, columns += count, n -= count) {
+        count = (n + left - 1) / left;
+        switch (count) {
+            CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if LANES == 16
+            CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)
+#endif
+        }
+    }
 }
 
 static void depthwise(const Convolution *g, int64_t row, const int32_t *columns, int64_t n, int32_t *sums) {

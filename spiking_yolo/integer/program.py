@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spiking_yolo.integer import packing
 from spiking_yolo.integer.convolution import has_exact_int8
-from spiking_yolo.integer.library import LANES, ZERO
+from spiking_yolo.integer.library import LANES, ZERO, has_amx
 from spiking_yolo.integer.neuron import WholeLayer
 from spiking_yolo.integer.packing import PackedWeights, padded
 from spiking_yolo.integer.plan import Convolution, Neurons, Part, Plan
@@ -35,7 +35,7 @@ class Program:
         macs, _ = total_macs(plan.counted, plan.sizes, plan.senders)
         self.large = macs > LARGE
         self.steps = {step.node.name: step for step in plan.steps}
-        # Layers that oneDNN computes where they are computed everywhere.
+        # Layers that oneDNN computes where they are computed everywhere, on processors with AMX.
         self.by_onednn: set[str] = set()
         self.strides = {name: padded(plan.sizes[name][1]) for name in plan.senders}
         self.strides[plan.input] = 4
@@ -67,7 +67,7 @@ class Program:
         assert parts is not None
         size = self.plan.sizes[step.node.inputs[0]][2:]
         common = step.kernel == "events" and is_common(step, self.plan.sizes)
-        if common and has_exact_int8() and step.whole.bytes_are_exact(size):
+        if common and has_amx() and has_exact_int8() and step.whole.bytes_are_exact(size):
             self.by_onednn.add(name)
         if step.kernel == "events":
             self.weights[name] = packing.by_groups(step)

@@ -196,7 +196,8 @@ ENGINES += [("C", "dead zones"), ("C", "lossless"), ("C beside oneDNN", "dead zo
 def test_against_a_second_implementation(cls: Any, method: str, how: str, way: str, monkeypatch):
     """Heads, all that is sent, events and operations: a photograph, and later frames of videos."""
     if how == "C beside oneDNN":
-        monkeypatch.setattr(program, "has_exact_int8", lambda: True)
+        for name in ("has_amx", "has_exact_int8"):
+            monkeypatch.setattr(program, name, lambda: True)
     given = converted(cls, method)
     network, reference, before = engine(given, how != "reference"), WholeNumbers(given), None
     state = network.start(2)

@@ -45,7 +45,7 @@ class Both:
 
     def __init__(self, converted: Converted, way: int = 0):
         number, memory.MANY_WEIGHTS, exact_int8 = WAYS[way % len(WAYS)]
-        program.has_exact_int8 = lambda: exact_int8
+        program.has_amx = program.has_exact_int8 = lambda: exact_int8
         torch.set_num_threads(number)
         self.networks = [engine(converted, fast) for fast in (True, False)]
         # Threads share the work of any network.
@@ -97,7 +97,8 @@ def ways(monkeypatch: pytest.MonkeyPatch):
     """What `Both` changes is as it was afterwards; threads share the work of any frame."""
     monkeypatch.setattr(state, "FRAMES_ALONE", 0)
     monkeypatch.setattr(memory, "MANY_WEIGHTS", memory.MANY_WEIGHTS)
-    monkeypatch.setattr(program, "has_exact_int8", program.has_exact_int8)
+    for name in ("has_amx", "has_exact_int8"):
+        monkeypatch.setattr(program, name, getattr(program, name))
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
