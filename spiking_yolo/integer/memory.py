@@ -254,10 +254,8 @@ class Memory:
                 part.runs = size
             result.merged, result.direct_weights = int(direct.merged), direct.memory.data_ptr()
             result.offset = program.offsets[name].data_ptr()
-            result.direct_block, result.direct_blocks = (
-                ctypes.addressof(direct.blocks),
-                len(direct.blocks),
-            )
+            result.direct_block = ctypes.addressof(direct.blocks)
+            result.direct_blocks = len(direct.blocks)
         if name in program.borders:
             rows, values = program.borders[name]
             result.border_row, result.border = rows.data_ptr(), values.data_ptr()

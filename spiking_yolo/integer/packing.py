@@ -40,8 +40,8 @@ def padded(channels: int) -> int:
 
 @cache
 def block_sizes() -> tuple[int, int, int]:
-    """Outputs of a block of the kernel of events at most, and in a vector, and channels of a run,
-    which a layer that is computed anew reads together.
+    """The most outputs of a block in the kernel of events, the outputs of a vector, and the
+    channels of a run, which the kernels that compute anew read together.
     """
     sizes = (c_int64 * 4)()
     library().layout(sizes)
@@ -49,7 +49,7 @@ def block_sizes() -> tuple[int, int, int]:
 
 
 def has_cells_of_bytes() -> bool:
-    """Whether such layers read bytes as they were sent, and not their k as 16 bits."""
+    """Whether the kernels that compute anew read bytes as they were sent, and not k as 16 bits."""
     return block_sizes()[2] == 4
 
 
@@ -60,7 +60,7 @@ class PackedWeights:
     Attributes:
         memory: The weights, and SLACK.
         blocks: Outputs that lie together.
-        sizes: Of weights by runs, the runs of each part that the layer reads.
+        sizes: Runs of channels in each part that the layer reads; empty for events.
         merged: Whether the taps of a row are read as one run.
     """
 
@@ -144,7 +144,7 @@ def by_runs(step: Convolution, stride: int) -> PackedWeights:
 
 
 def by_channels(step: Convolution) -> PackedWeights:
-    """Weights of a depthwise layer, as the first of a run in 32 bits: [tap][channel]."""
+    """Weights of a depthwise layer, [tap][channel]: each is the first of a run in 32 bits."""
     outs = padded(len(step.whole.levels))
     taps = F.pad(taps_of(step)[0][:, :, 0], (0, outs - len(step.whole.levels)))
     taps = taps & (0xFF if has_cells_of_bytes() else 0xFFFF)
