@@ -95,6 +95,8 @@ class Trainer:
     ):
         self.task, self.options, self.ranks = task, options, ranks or Ranks()
         self.device = torch.device(self.ranks.device)
+        # Processors without instructions for bfloat16 take longer with it than with float32.
+        self.half = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
         self.model = model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.average = AveragedModel(self.model, avg_fn=moving_average, use_buffers=True)
         self.optimizer = make_optimizer(self.model, options.task)
@@ -158,8 +160,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             images = images.to(self.device, memory_format=torch.channels_last)
-            cuda = self.device.type == "cuda"
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 output = model(images)
             terms = self.task.loss(output, targets)
             loss = torch.stack(list(terms.values())).sum()
