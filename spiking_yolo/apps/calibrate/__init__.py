@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,6 +12,9 @@ from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import command
 from spiking_yolo.options import LimitOptions, WeightsOptions
+
+if TYPE_CHECKING:
+    from spiking_yolo.models.load import Ann
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +55,16 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
             raise UserError(f"--tune and --video are for {DEFAULT}: leave --method out")
 
 
-def next_command(options: CalibrateOptions, path: Path, task: str) -> str:
-    """What a user types to see what was calibrated. path: of the file; task: of the network."""
+def next_command(options: CalibrateOptions, path: Path, ann: "Ann") -> str:
+    """What a user types to see what was calibrated. path: of the file."""
     words = ["detect", "camera.mp4" if options.video else "photo.jpg"]
-    if task == "classify":
+    if ann.spec.task == "classify":
         words = ["eval", "--data", "dataset/"]
+    if options.weights:
+        words += ["--weights", str(options.weights), *ann.options]
     chosen = {
-        "weights": options.weights,
         "statistics": options.output and path,
-        "method": options.methods[0] if options.methods != (DEFAULT,) else None,
+        "method": options.methods[0] if options.methods[0] not in (DEFAULT, "all") else None,
         "calibration": options.calibration,
     }
     for name, value in chosen.items():
@@ -103,5 +107,5 @@ def main(options: CalibrateOptions = CalibrateOptions()) -> int:
         job = calibrate(options, write, bars)
     finally:
         bars.close()
-    print(f"next: {next_command(options, job.path, job.ann.spec.task)}")
+    print(f"next: {next_command(options, job.path, job.ann)}")
     return int(job.skipped > 0)

@@ -91,9 +91,9 @@ def recipes_of(options: CalibrateOptions) -> list[Recipe]:
         hint = did_you_mean(name, CALIBRATIONS)
         what = "say by --quick, --video, --tune or --set what to make"
         raise UserError(f"--calibration {name} is a name of your own: {what}{hint}")
-    # A name of one's own has the settings of the kind.
-    start = kind if name not in CALIBRATIONS else name
-    recipes = [get_recipe(method, start or name) for method in methods]
+    # Kinds are of the default method; a name of one's own has the settings of the kind.
+    start = name if name in CALIBRATIONS else kind
+    recipes = [get_recipe(method, start if method == DEFAULT else None) for method in methods]
     if name:
         settings["calibration.name"] = name
     return [recipe.with_settings(settings) for recipe in recipes]
