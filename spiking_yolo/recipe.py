@@ -440,5 +440,5 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
         if is_set and not (recipe.complete and neuron.kind == "sigma-delta"):
             keys = f"neuron.kind=sigma-delta, neuron.events=digits, neuron.gamma={MAX_GAMMA}"
             yield f"{what} needs complete values: --set {keys}"
-    if kind.msat and neuron.events == "switches":
+    if kind.carries == "any" and neuron.events == "switches":
         yield "neuron.events=switches needs spikes of one value: neuron.kind=if"

@@ -55,3 +55,13 @@ def test_both_are_computed_where_both_may_fire_or_theta_matters_and_only_behind_
     network.run(x, 3)
     pairs = {name: type(layer) for name, layer in network.neurons.items()}
     assert pairs == {"act1": ConstantOnOff, "act2": OnOff, "act3": OnOff}
+
+
+def test_a_pair_sends_more_than_one_spike_where_a_member_does(monkeypatch: pytest.MonkeyPatch):
+    recipe = get_recipe("p-norm").with_settings({"neuron.initial": 0.5})
+    network = spiking(make(TinyLeaky), images(1), recipe).network()
+    network.run(images(1), 1)
+    pair = network.neurons["act1"]
+    assert isinstance(pair, OnOff) and pair.sends_at_most_one
+    monkeypatch.setattr(type(pair.off), "sends_at_most_one", False)
+    assert not pair.sends_at_most_one

@@ -42,7 +42,8 @@ class OnOff(NeuronLayer):
 
     @property
     def sends_at_most_one(self) -> bool:
-        return super().sends_at_most_one and bool((self.slope * self.theta_off <= self.theta).all())
+        alone = self.on.sends_at_most_one and self.off.sends_at_most_one
+        return alone and bool((self.slope * self.theta_off <= self.theta).all())
 
     @property
     def sides(self) -> tuple[NeuronLayer, ...]:
