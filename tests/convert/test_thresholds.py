@@ -4,6 +4,7 @@ statistic of these.
 
 import bz2
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from spiking_yolo.convert.thresholds import (
     base_parameters,
     extreme,
     layer_thresholds,
+    least_thetas,
     local_balance,
     mmse,
     percentile,
@@ -314,6 +316,14 @@ def test_each_side_of_a_pair_has_its_own_threshold():
     maximum = PLAIN.with_settings({"threshold.rule": "max"})
     site = layer_thresholds(histogram(x), Activation(0.1), maximum)
     assert torch.equal(site["theta"], x.amax(0)) and torch.equal(site["theta_off"], -x.amin(0))
+
+
+def test_least_thetas_fit_the_range_in_8_bits_and_silent_channels_a_share_of_the_largest():
+    x = torch.tensor([[254.0, 0.0, 0.0], [-20.0, -1270.0, 0.0]])
+    nodes: Any = [SimpleNamespace(name="act", phi=Activation(0.1))]
+    graph: Any = SimpleNamespace(activations=nodes)
+    # The slope makes 127 of 1270; the largest value of the layer is 254.
+    assert least_thetas(graph, {"act": histogram(x)})["act"].tolist() == [2, 1, 254 / 2**14]
 
 
 def test_signed_memory_covers_the_larger_of_both_sides():
