@@ -62,19 +62,16 @@ class DetectorAugmentation:
         self.crop, self.mosaic = (_with_boxes([one, *_looks()]) for one in (crop, four))
 
     def __call__(
-        self,
-        item: Annotated,
-        others: Callable[[], Sequence[Annotated]] | None,
-        rng: np.random.Generator,
+        self, item: Annotated, others: Callable[[], Sequence[Annotated]], rng: np.random.Generator
     ) -> Annotated:
         """The changed image and its boxes.
 
         Args:
             item: A photograph.
-            others: Reads three more, which a mosaic needs; None: no mosaics.
+            others: Reads three more, which a mosaic needs.
             rng: Decides all that is random.
         """
-        if others and rng.random() < MOSAIC:
+        if rng.random() < MOSAIC:
             return _apply(self.mosaic, {**item, "others": list(others())}, rng)
         return _apply(self.crop, item, rng)
 

@@ -179,7 +179,7 @@ class Trainer:
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Any]]:
         """The images and targets of an epoch, whose random numbers follow from the seed."""
         # Workers, which are started anew, get a copy of the task.
-        self.task.epoch, self.task.progress = epoch, epoch / self.options.epochs
+        self.task.epoch = epoch
         rng = np.random.default_rng((self.options.seed, epoch, self.ranks.rank))
         torch.manual_seed(int(rng.integers(2**63)))
         self.order.set_epoch(epoch)

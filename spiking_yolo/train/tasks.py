@@ -31,9 +31,6 @@ from spiking_yolo.train.augment import Annotated, ClassifierAugmentation, Detect
 COORD, NOOBJ, GIOU = 5.0, 0.5, 2.0
 # A box that overlaps an object by more than this IoU does not count as empty.
 IGNORE = 0.6
-# Mosaics end after this share of the training, so that it closes on photographs as they are (YOLOX,
-# Ge et al., arXiv 2107.08430, 2021, section 2.1).
-MOSAIC_ENDS = 0.75
 
 
 class Targets(NamedTuple):
@@ -149,12 +146,10 @@ class Augmented(Dataset[Any]):
     Attributes:
         seed: The augmentation of an item follows from it, the epoch and the item's number.
         epoch: Number of the epoch.
-        progress: The share of the training that was done before the epoch.
     """
 
     seed: int = 0
     epoch: int = 0
-    progress: float = 0.0
 
     def rng(self, index: int) -> np.random.Generator:
         """What decides the augmentation of an item."""
@@ -194,8 +189,7 @@ class DetectTask(Augmented):
         def others() -> list[Annotated]:
             return [annotated(self.samples[k]) for k in rng.integers(len(self), size=3)]
 
-        mosaic = others if self.progress < MOSAIC_ENDS else None
-        item = self.augment(annotated(self.samples[index]), mosaic, rng)
+        item = self.augment(annotated(self.samples[index]), others, rng)
         boxes = torch.tensor(item["bboxes"], dtype=torch.float32).reshape(-1, 4)
         labels = torch.tensor(item["labels"], dtype=torch.int64)
         return torch.from_numpy(item["image"]).permute(2, 0, 1), boxes / self.scale, labels

@@ -9,9 +9,9 @@ import torch
 
 from spiking_yolo.data.datasets import DetectionSet, Sample
 from spiking_yolo.models.load import load_checkpoint
-from spiking_yolo.models.trainable import build, yolov1_spec
-from spiking_yolo.train import TrainOptions, augment
-from spiking_yolo.train.run import Trainer, train
+from spiking_yolo.models.trainable import yolov1_spec
+from spiking_yolo.train import TrainOptions
+from spiking_yolo.train.run import train
 from spiking_yolo.train.tasks import DetectTask
 
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
@@ -55,26 +55,6 @@ def test_boxes_follow_their_objects(tmp_path, size):
             red, green, _ = image[:, y, x].int()
             assert (red > green) == (label == 0)
     assert total > 40
-
-
-def test_mosaics_end_before_the_training_does(tmp_path, monkeypatch):
-    """A crop of a photograph with one object has one box at most, a mosaic of four has more."""
-    monkeypatch.setattr(augment, "MOSAIC", 1.0)
-    photos = make_task(draw(tmp_path, 4))
-    for progress, most in ((0.0, 4), (0.74, 4), (0.75, 1), (0.99, 1)):
-        photos.progress = progress
-        assert max(len(photos[k][1]) for k in range(4)) == most
-
-
-def test_a_training_says_how_far_it_is(tmp_path):
-    photos = make_task(draw(tmp_path, 2))
-    options = TrainOptions(task="detect", model="yolov1", data=tmp_path, epochs=4, workers=0)
-    trainer = Trainer(build("yolov1", 2), photos, options)
-    seen = []
-    for epoch in range(4):
-        list(trainer._batches(epoch))
-        seen.append((photos.epoch, photos.progress))
-    assert seen == [(0, 0), (1, 0.25), (2, 0.5), (3, 0.75)]
 
 
 @pytest.mark.slow
