@@ -61,7 +61,8 @@ def next_command(options: CalibrateOptions, path: Path, ann: "Ann") -> str:
     if ann.spec.task == "classify":
         words = ["eval", "--data", "dataset/"]
     if options.weights:
-        words += ["--weights", str(options.weights), *ann.options]
+        words += ["--weights", str(options.weights)]
+    words += ann.options
     chosen = {
         "statistics": options.output and path,
         "method": options.methods[0] if options.methods[0] not in (DEFAULT, "all") else None,
