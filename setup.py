@@ -20,7 +20,8 @@ ASSETS = {
     "spiking_yolo.assets.samples": "data/samples",
     "spiking_yolo.assets.samples.clips": "data/samples/clips",
 }
-INTEGER = ROOT / "spiking_yolo/integer"
+# Each folder with sources in C makes a library of its own.
+FOLDERS = ("spiking_yolo/integer", "spiking_yolo/rate")
 # Results are the same to the bit everywhere: no multiplication is fused with an addition.
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
@@ -64,14 +65,16 @@ class AnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-def kernels(level: str) -> Extension:
+def kernels(folder: str, level: str) -> Extension:
     """The kernels in C for processors of one level; the package also works without them."""
-    sources = sorted(INTEGER.glob("*.[ch]"))
+    sources = sorted((ROOT / folder).glob("*.[ch]"))
     # By which a library is known that was made of another state of the sources.
     checksum = zlib.crc32(b"".join(source.read_bytes() for source in sources)) >> 1
     names = [str(source.relative_to(ROOT)) for source in sources]
+    # The vectors are those of the first folder.
+    names += [f"{one}/neuron.h" for one in FOLDERS[:1] if one != folder]
     return Extension(
-        f"spiking_yolo.integer.kernels_{level}",
+        f"{folder.replace('/', '.')}.kernels_{level}",
         [name for name in names if name.endswith(".c")],
         depends=["setup.py", *names],
         define_macros=[("SOURCE", str(checksum))],
@@ -105,6 +108,6 @@ setup(
         *ASSETS,
     ],
     package_dir=ASSETS,
-    ext_modules=[kernels(level) for level in LEVELS],
+    ext_modules=[kernels(folder, level) for folder in FOLDERS for level in LEVELS],
     cmdclass={"build_ext": SharedLibraries, "bdist_wheel": AnyPython},
 )

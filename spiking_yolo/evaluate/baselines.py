@@ -1,4 +1,4 @@
-"""The ANN as others run it: in PyTorch, onnxruntime or OpenVINO, in float32 or 8 bits; and with its
+"""The ANN as others run it: in PyTorch or onnxruntime, in float32 or 8 bits; and with its
 activations and weights rounded to 8 bits, whose boxes are scored beside the spiking network's.
 
 Uniform affine quantisation of activations (Jacob et al. 2018) with one range per channel, which
@@ -7,14 +7,11 @@ squared error (Li et al. 2021). One range per layer makes a weaker baseline: Tin
 mAP50 of 40.4 to 40.6 on 126 COCO train2017 photographs, instead of 42.1 to 42.4 (ANN 42.6).
 """
 
-import logging
 import math
-import os
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -30,7 +27,6 @@ from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Activation, Graph, Node, forward
-from spiking_yolo.integer.convolution import has_exact_int8
 from spiking_yolo.integer.parameters import BITS
 from spiking_yolo.io.files import samples_folder
 from spiking_yolo.io.text import Size
@@ -38,29 +34,21 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward
 from spiking_yolo.spikes.layout import per_channel, rounded_weights
 
-# Seconds in which threads that wait for more work of one library stop spinning.
-PAUSE = 0.05
 # A function of an image, normalised.
 Reference = Callable[[Tensor], Any]
 
 
-def baseline_of(converted: Converted, name: str, device: torch.device) -> tuple[Reference, float]:
-    """A forward pass of the ANN, and the pause that it needs beside PyTorch.
-
-    Raises:
-        UserError: What runs it is not installed.
-    """
-    if name == "openvino-int8":
-        return openvino(converted), PAUSE
+def baseline_of(converted: Converted, name: str, device: torch.device) -> Reference:
+    """A forward pass of the ANN. Raises UserError if what runs it is not installed."""
     if name != "pytorch":
-        return onnxruntime(converted, int8=name == "onnxruntime-int8"), PAUSE
+        return onnxruntime(converted, int8=name == "onnxruntime-int8")
     graph = converted.graph.to(device)
 
     @torch.no_grad()
     def run(x: Tensor) -> Any:
         return forward(graph, x)
 
-    return run, 0.0
+    return run
 
 
 def onnxruntime(converted: Converted, int8: bool = False) -> Reference:
@@ -136,28 +124,12 @@ def quantize(path: Path, images: list[np.ndarray]) -> Path:
     inputs = iter([{"images": x} for x in images])
     reader = type("Reader", (q.CalibrationDataReader,), {"get_next": lambda _: next(inputs, None)})
     # Sums of two products must fit 16 bits where there are no instructions for 8 bits.
-    how = {"per_channel": True, "reduce_range": not has_exact_int8(), "nodes_to_exclude": excluded}
+    processor = torch.cpu.get_capabilities()
+    adds_four = any(processor.get(name) for name in ("avx512_vnni", "avx_vnni"))
+    how = {"per_channel": True, "reduce_range": not adds_four, "nodes_to_exclude": excluded}
     with np.errstate(invalid="ignore"):
         q.quantize_static(prepared, result, reader(), activation_type=q.QuantType.QUInt8, **how)
     return result
-
-
-def openvino(converted: Converted) -> Reference:
-    """The ANN in OpenVINO, in 8 bits by NNCF, which takes ranges from the sample photographs."""
-    try:
-        ov, nncf = import_module("openvino"), import_module("nncf")
-    except ImportError as error:
-        problem = f"the baseline openvino-int8 needs OpenVINO ({error})"
-        raise UserError(f"{problem}: pip install openvino nncf") from error
-    core, threads = ov.Core(), torch.get_num_threads()
-    with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        model = core.read_model(write_ann(converted, Path(folder)))
-        nncf.set_log_level(logging.ERROR)
-        images = photographs(converted.spec)
-        model = nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
-    how = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    request = core.compile_model(model, "CPU", how).create_infer_request()
-    return lambda x: list(request.infer({0: x.cpu().numpy()}).values())
 
 
 def write_ann(converted: Converted, folder: Path) -> Path:

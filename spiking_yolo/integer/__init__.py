@@ -13,18 +13,24 @@ kernel, batch and number of threads.
       +-> execute.py    the reference: the plan in PyTorch, everywhere, on any device
       |                 (convolution.py: exact sums; ONNX files are exported from here)
       |
-      +-> program.py    the plan in C: packing.py orders the weights, memory.py lays out maps, sums
-            |           and events, and state.py runs frame after frame of a video
+      +-> program.py    one record for each step in C: packed weights, what it reads and writes,
+            |           and which step computes the sums of a convolution (packing.py orders
+            |           weights, structures.py reads C's structures off program.h)
             v
-          program.c     image -> sums -> neurons | pooling -> ...
+          memory.py     maps, sums and events of a photograph or a video; state.py runs its frames
+            v
+          program.c     image -> neurons | pooling | attention -> ... -> heads; each in one pass
+                        with the sums that it alone reads (sums.h):
                         events      sums += weight * delta, where few of the inputs changed
                         direct      sums anew: everywhere (a photograph), or where changes reach
                         depthwise   the same for a channel each
-                        reference   back to Python: attention, linear layers, mish, ...
+                        reference   back to Python: linear layers, average pooling, ...
+                        maps.h counts what is sent and marks what it reaches
 
     network.py          IntegerNetwork: photographs and frames in, outputs and what they cost
     video.py            a video: cuts, dead zone, lossless
 
-A kernel is a value of `Kernel` and a case of `_kernel` in plan.py, and a function in program.c that
-`layer_chunk` calls.
+A kernel is a value of `Kernel` and a case of `_kernel` in plan.py, and a function in sums.h. Two
+choices are made in a frame, by `is_anew` in sums.h: whether events are added to a layer's sums or
+these are computed anew, and `learn` in program.c, which takes the limit from the times of both.
 """

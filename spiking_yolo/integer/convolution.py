@@ -1,7 +1,6 @@
 """Exact sums of whole numbers: convolutions and linear layers."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -9,15 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import geometry
-from spiking_yolo.integer.library import ZERO
-from spiking_yolo.spikes.layout import channels_last
 
 # Two numbers: of height and width.
 Sides = Sequence[int]
 # Whole numbers up to this are exact in float32.
 EXACT = 1 << 24
-# Outputs of a layer whose sums are checked, about: float64 takes milliseconds for them.
-CHECKED = 8
 
 
 def at_every_input(weight: Tensor, bias: Tensor, groups: int) -> Tensor:
@@ -96,68 +91,25 @@ class WholeConvolution:
     ):
         self.levels, self.border = levels.float(), border
         self.attrs, self.largest = attrs, largest
-        each = levels.flatten(1)
-        # Largest sum of an output where every input is 1 or -1, and where every input is 1.
-        self.reach, lean = each.abs().sum(1).max().item(), each.sum(1).abs().max().item()
+        # Largest sum of an output where every input is 1 or -1.
+        self.reach = levels.flatten(1).abs().sum(1).max().item()
         self.most = self.reach * largest
         if border is not None:
             self.most += border.values.abs().max().item()
         self.wide = self.most >= EXACT
-        # oneDNN makes floats of the sums of bytes, before it takes off what their zero brings.
-        self._room = EXACT - ZERO * lean
-        self._fits = self.most < self._room
-        # The weights as oneDNN wants them.
-        self._packed: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The sums, float32, of [N, in, H, W] or [N, in]: whole numbers, or bytes n + ZERO."""
+        """The sums, float32, of whole numbers [N, in, H, W] or [N, in]."""
         return self.exact(x).float()
 
     def exact(self, x: Tensor) -> Tensor:
         """The sums, not rounded: float64 where they may be larger than 2^24."""
-        sums = self._of_bytes(x) if x.dtype == torch.uint8 else self._in_floats(x)
+        sums = self._sums(x)
         if self.border is not None:
             sums = self.border.add_to(sums)
         return sums
 
-    def bytes_are_exact(self, size: Sides, images: int = 1) -> bool:
-        """Whether oneDNN's sums of bytes are exact for this layer: random events, at up to
-        CHECKED of its outputs, against float64. True where it is not used.
-
-        oneDNN's sums were wrong on processors with AMX for some geometries, such as maps two wide,
-        which `has_exact_int8` cannot all try.
-
-        Args:
-            size: Height and width of the maps that it reads.
-            images: Images at once.
-        """
-        # Larger sums are left to floats, see _of_bytes.
-        largest = min(127, int(self._room // max(self.reach, 1)))
-        if not has_exact_int8() or largest < 1:
-            return True
-        generator = torch.Generator().manual_seed(0)
-        groups = self.attrs["groups"]
-        shape = images, self.levels.shape[1] * groups, *size
-        ends = ZERO - largest, ZERO + largest + 1
-        x = torch.randint(*ends, shape, generator=generator, dtype=torch.uint8)
-        outputs = slice(None) if groups > 1 else slice(None, None, -(-len(self.levels) // CHECKED))
-        levels = self.levels[outputs].double()
-        exact = F.conv2d(x.double() - ZERO, levels, None, *geometry(self.attrs))
-        return torch.equal(self._sums_of_bytes(x)[:, outputs].double(), exact)
-
-    def _sums_of_bytes(self, x: Tensor) -> Tensor:
-        if self._packed is None:
-            self._packed = pack(self.levels, self.attrs)
-        return convolve_bytes(channels_last(x), self._packed, len(self.levels), self.attrs)
-
-    def _of_bytes(self, x: Tensor) -> Tensor:
-        if self.levels.ndim == 4 and has_exact_int8():
-            sums = self._sums_of_bytes(x)
-            if self._fits or max(map(abs, sums.aminmax())) < self._room:
-                return sums
-        return self._in_floats(x.float() - ZERO)
-
-    def _in_floats(self, x: Tensor) -> Tensor:
+    def _sums(self, x: Tensor) -> Tensor:
         weight = self.levels
         if self.wide or rounds_floats(x.device):
             x, weight = x.double(), weight.double()
@@ -198,58 +150,3 @@ def rounds_floats(device: torch.device) -> bool:
     modes = (getattr(backend, name, None) for name in ("conv", "matmul"))
     precisions = {getattr(mode, "fp32_precision", "none") for mode in modes}
     return not precisions <= {"none", "ieee"} or torch.get_float32_matmul_precision() != "highest"
-
-
-def pack(levels: Tensor, attrs: Mapping[str, Any]) -> Tensor:
-    """Weights [out, in / groups, kh, kw] as `convolve_bytes` wants them."""
-    ones, _ = _scales(len(levels))
-    sizes = geometry(attrs)
-    return torch.ops.onednn.qconv_prepack(levels.to(torch.int8), ones, 1.0, ZERO, *sizes, None)
-
-
-def convolve_bytes(x: Tensor, packed: Tensor, outputs: int, attrs: Mapping[str, Any]) -> Tensor:
-    """PyTorch's int8 convolution by oneDNN, whose sums are whole: float32 [N, out, H, W].
-
-    The operator is PyTorch's own and not public, so that it is called here alone; `has_exact_int8`
-    says whether it serves.
-
-    Args:
-        x: Bytes n + ZERO, channels last.
-        packed: What `pack` returned.
-    """
-    given, scales = (x, 1.0, ZERO, packed, *_scales(outputs), None), (1.0, 0, torch.float32)
-    convolve = torch.ops.onednn.qconv2d_pointwise
-    return convolve(*given, *geometry(attrs), *scales, "none", [], "")
-
-
-@cache
-def _scales(outputs: int) -> tuple[Tensor, Tensor]:
-    return torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
-
-
-@cache
-def has_exact_int8() -> bool:
-    """Whether `convolve_bytes` is here and exact.
-
-    Processors without VNNI add pairs of products in 16 bits, which the largest values pass: sums
-    are then wrong by far. Dense, with stride, and of a channel each are tried.
-    """
-    try:
-        cases = (64, 1, 1), (64, 2, 1), (64, 1, 64)
-        return all(_is_exact(*case) for case in cases)
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-
-
-def _is_exact(channels: int, stride: int, groups: int) -> bool:
-    one = (1, 1)
-    attrs = {"stride": (stride, stride), "padding": one, "dilation": one, "groups": groups}
-    levels = torch.full((channels, channels // groups, 3, 3), 127.0)
-    levels[1::2] = -127
-    for k in (127, -127):
-        x = channels_last(torch.full((1, channels, 9, 9), k + ZERO, dtype=torch.uint8))
-        sums = convolve_bytes(x, pack(levels, attrs), channels, attrs)
-        exact = F.conv2d(x.double() - ZERO, levels.double(), None, *geometry(attrs))
-        if not torch.equal(sums.double(), exact):
-            return False
-    return True

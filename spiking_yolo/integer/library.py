@@ -37,22 +37,21 @@ def usable_levels() -> tuple[str, ...]:
     return levels[: levels.index(lower) + 1] if lower in levels else levels
 
 
-def has_amx() -> bool:
-    """Whether the processor multiplies tiles of bytes, by which oneDNN is faster than program.c."""
-    return bool(torch.cpu.get_capabilities().get("amx_int8"))
-
-
 @cache
 def library() -> Any:
     """The functions for this processor, which take addresses and whole numbers.
 
-    None where they were not built, do not load, or are of another state of their sources, of which
-    a Notice tells.
+    None where they were not built, do not load, or are of another state of their sources. A Notice
+    tells of that, once, and what to run.
     """
     folder = Path(__file__).parent
     try:
         functions = ctypes.CDLL(str(folder / f"kernels_{usable_levels()[-1]}.so"))
     except OSError:
+        notice(
+            "the compiled kernels are missing, which makes networks many times slower: with a C"
+            " compiler run python setup.py build_ext --inplace in a checkout, or install anew"
+        )
         return None
     built = getattr(functions, "source", lambda: None)()
     if (folder / "program.c").exists() and built != checksum(folder):
@@ -64,9 +63,7 @@ def library() -> Any:
     address, number = c_void_p, c_int64
     functions.run.argtypes = address, number
     functions.run.restype = number
-    functions.absorb.argtypes = address, address, number, number
     functions.receive.argtypes = address, address, address
-    functions.softmax.argtypes = address, address, address, address, address, address, address
     functions.layout.argtypes = (address,)
     functions.values.argtypes = address, address, c_int, address, address
     functions.gradients.argtypes = address, address, c_int, address, address, address, address

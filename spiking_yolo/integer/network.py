@@ -110,9 +110,12 @@ class IntegerNetwork:
         return torch.stack(rows)
 
     @own_dtypes()
-    def start(self, images: int = 1) -> "State | Reference":
-        """The state of so many videos, before their first frame."""
-        return State(self.program, images) if self.fast else Reference(self, images)
+    def start(self, images: int = 1, kept: bool = True) -> "State | Reference":
+        """The state of so many videos, before their first frame.
+
+        kept: Whether later frames follow; photographs have none.
+        """
+        return State(self.program, images, kept) if self.fast else Reference(self, images)
 
     @own_dtypes()
     @torch.no_grad()
@@ -172,7 +175,7 @@ class IntegerNetwork:
         try:
             return self._idle[images].pop()
         except (KeyError, IndexError):
-            return self.start(images)
+            return self.start(images, kept=False)
 
     def _snapshot(
         self, counted: Counted, images: int, first: bool, maps: bool

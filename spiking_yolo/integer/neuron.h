@@ -13,10 +13,12 @@ neuron.py to the bit. What neurons have sent is a byte, k + 128. */
 #if defined __AVX512F__
 #define LANES 16
 #define SIMD(name) _mm512_##name
+#define BROADCAST _mm512_broadcast_i32x4
 typedef __m512i packed;
 #elif defined __AVX2__
 #define LANES 8
 #define SIMD(name) _mm256_##name
+#define BROADCAST _mm256_broadcastsi128_si256
 typedef __m256i packed;
 #else
 #define LANES 4
@@ -99,10 +101,40 @@ INLINE void power(int n, floats *x) {
     for (int i = 0; i < n; i++) x[i] = sum[i] * (floats)((__builtin_convertvector(exponent[i], ints) + 127) << 23);
 }
 
-INLINE void sigmoid(int n, const floats *x, floats *result) {
-    for (int i = 0; i < n; i++) result[i] = (floats)((ints)x[i] | INT32_MIN);
-    power(n, result);
-    for (int i = 0; i < n; i++) result[i] = choose(x[i] < 0, result[i], all(1.0f)) / (result[i] + 1.0f);
+/* The segments of neuron.curve, and their width. */
+enum { SEGMENTS = 32 };
+#define SEGMENT_WIDTH 0.375f
+
+/* The entries of a table of SEGMENTS that lanes of segments name. */
+INLINE floats entries(const float *table, ints segment) {
+#if defined __AVX512F__
+    __m512 low = _mm512_loadu_ps(table), high = _mm512_loadu_ps(table + LANES);
+    return (floats)_mm512_permutex2var_ps(low, (__m512i)segment, high);
+#elif defined __AVX2__
+    __m256 found[4];
+    for (int i = 0; i < 4; i++) found[i] = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8 * i), (__m256i)segment);
+    __m256 bit3 = (__m256)(segment << 28), bit4 = (__m256)(segment << 27);
+    __m256 low = _mm256_blendv_ps(found[0], found[1], bit3), high = _mm256_blendv_ps(found[2], found[3], bit3);
+    return (floats)_mm256_blendv_ps(low, high, bit4);
+#else
+    floats found;
+    for (int i = 0; i < LANES; i++) found[i] = table[segment[i]];
+    return found;
+#endif
+}
+
+/* SiLU or mish of n vectors, in place: see neuron.curve. table: coefficients, of `halves` signs of x. */
+INLINE void curve(int n, const float *table, int64_t halves, floats *x) {
+    for (int i = 0; i < n; i++) {
+        floats size = (floats)((ints)x[i] & INT32_MAX), c[3];
+        ints segment = __builtin_convertvector(smaller(size * (1 / SEGMENT_WIDTH), all(SEGMENTS - 1)), ints);
+        for (int k = 0; k < 3; k++) {
+            c[k] = entries(table + k * halves * SEGMENTS, segment);
+            if (halves > 1) c[k] = choose(x[i] < 0, entries(table + (2 * k + 1) * SEGMENTS, segment), c[k]);
+        }
+        size = size - __builtin_convertvector(segment, floats) * SEGMENT_WIDTH;
+        x[i] = (c[2] * size + c[1]) * size + c[0] + x[i] * 0.5f;
+    }
 }
 
 /* The fraction from which a number is rounded up, by the last four bits of the one below: the number after some has a
@@ -130,23 +162,24 @@ INLINE floats cut_of(const Rounding *r, ints number) {
 }
 
 /* Per channel, each padded to whole vectors: see WholeLayer. scales: of each term; ceiling: infinity without a cap.
-slope: 0 to 1; slack: less than 1/2; silu: whether the activation is that. */
+slope: 0 to 1; slack: less than 1/2; table: of SiLU, 1 half, or mish, 2 halves; NULL for others. */
 typedef struct {
-    const float *scales[TERMS], *bias, *per_value, *offset, *ceiling;
+    const float *scales[TERMS], *bias, *per_value, *offset, *ceiling, *table;
+    int64_t halves;
     float slope, slack;
-    int64_t silu;
 } Layer;
 
-/* The new k of n vectors of neurons from channel c, +ZERO. v: their potentials; before: the k from which the change is
-rounded; least: how many thresholds must be due, 0 for any. */
-INLINE void fire(int n, const Layer *g, const Rounding *r, int64_t c, floats *v, const floats *before, float least, ints *k) {
-    floats gate[TOGETHER];
-    if (g->silu) {
-        sigmoid(n, v, gate);
-        for (int i = 0; i < n; i++) v[i] = v[i] * gate[i] * read(g->per_value + c + i * LANES, LANES);
+/* The new k of n vectors of neurons, + ZERO. c: the first channel of each; v: their potentials;
+before: the k from which the change is rounded; least: how many thresholds must be due, 0 for any. */
+INLINE void fire(int n, const Layer *g, const Rounding *r, const int64_t *c, floats *v,
+                 const floats *before, float least, ints *k) {
+    if (g->table) {
+        if (g->halves == 1) curve(n, g->table, 1, v);
+        else curve(n, g->table, 2, v);
+        for (int i = 0; i < n; i++) v[i] = v[i] * read(g->per_value + c[i], LANES);
     } else for (int i = 0; i < n; i++) v[i] = larger(v[i], v[i] * g->slope);
     for (int i = 0; i < n; i++) {
-        v[i] = smaller(v[i], read(g->ceiling + c + i * LANES, LANES)) + read(g->offset + c + i * LANES, LANES);
+        v[i] = smaller(v[i], read(g->ceiling + c[i], LANES)) + read(g->offset + c[i], LANES);
         /* No more than LARGEST is sent: a whole number is not rounded up, since slack is below 1/2. */
         floats due = smaller(larger(v[i], all(-LARGEST)), all(LARGEST)) - before[i];
         floats base = down(due);

@@ -4,8 +4,10 @@ A multiplication and an addition are never fused here, and functions that differ
 in their last bit are computed from those two in a fixed order. So k is the same everywhere.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,8 @@ LARGEST = 127
 # 2^f for 0 <= f < 1, to 3e-9: coefficients of a polynomial, highest power first.
 POWERS = (0.000218657848, 0.00123913318, 0.00968418631, 0.0554806302, 0.240230454, 0.693146933, 1.0)
 LOG2_E = 1.4426950408889634
+# SiLU and mish are parabolas of |x| in so many segments of this width; the last goes on as a line.
+SEGMENTS, SEGMENT_WIDTH = 32, 0.375
 # A softmax rounds e^x to whole multiples of 2^-ROOM / tokens, so that their sum is exact.
 ROOM = 24
 
@@ -103,8 +107,7 @@ def activation(sums: Sequence[Tensor], layer: WholeLayer) -> Tensor:
     if phi.softmax:
         return softmax(v).mul_(each(layer.per_value, v))
     if phi.gate is not None:
-        gate = sigmoid if phi.silu else mish_gate
-        return v.mul_(gate(v)).mul_(each(layer.per_value, v))
+        return curve(v, phi).mul_(each(layer.per_value, v))
     v = F.leaky_relu(v, phi.slope)
     if layer.ceiling is not None:
         v = torch.minimum(v, each(layer.ceiling, v))
@@ -128,21 +131,63 @@ def power_of_two(n: Tensor) -> Tensor:
     return (n.to(torch.int32) + 127).bitwise_left_shift_(23).view(torch.float32)
 
 
-def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e^-x)."""
-    e = exp(-x.abs())
-    return torch.where(x < 0, e, 1.0) / (e + 1)
+def curve(x: Tensor, phi: Activation) -> Tensor:
+    """SiLU or mish by a table, the same bits everywhere; |error| < 1.1e-4 (SiLU), 1.6e-4 (mish).
+
+    phi(x) = x / 2 + h(x), where h is a parabola of |x| in each segment: two multiplications and two
+    additions, where e^x takes seven and a division.
+
+    Example:
+        >>> curve(torch.tensor([-1.0, 0.0, 1.0]), Activation(silu=True))
+        tensor([-0.2690,  0.0000,  0.7310])
+    """
+    size = x.abs()
+    segment = (size * (1 / SEGMENT_WIDTH)).clamp_(max=SEGMENTS - 1).floor_()
+    within = size - segment * SEGMENT_WIDTH
+    index = segment.to(torch.int64)
+    if phi.mish:
+        index = index + SEGMENTS * (x < 0)
+    table = curve_table(phi.mish).to(x.device)
+    constant, linear, square = (row[index] for row in table)
+    return (square * within + linear) * within + constant + x * 0.5
 
 
-def mish_gate(x: Tensor) -> Tensor:
-    """tanh(ln(1 + e^x)), as (e^2 + 2 e) / (e^2 + 2 e + 2) of e = e^x, or of its inverse."""
-    e = exp(-x.abs())
-    square = e * e
-    below = square + e * 2
-    above = e * 2 + 1
-    numerator = torch.where(x < 0, below, above)
-    rest = torch.where(x < 0, torch.full_like(x, 2.0), square * 2)
-    return numerator / (numerator + rest)
+@cache
+def curve_table(mish: bool) -> Tensor:
+    """The parabolas of `curve`: constant, linear and square coefficients, float32 [3, segments].
+
+    Each takes the values of h at the three Chebyshev nodes of its segment. SiLU's h is even; mish
+    has the segments of positive x, then those of negative x.
+    """
+    columns: list[tuple[float, float, float]] = []
+    for sign in (1, -1)[: 1 + mish]:
+        for segment in range(SEGMENTS):
+            columns.append(_parabola(mish, sign, segment * SEGMENT_WIDTH))
+    return torch.tensor(columns, dtype=torch.float64).T.float().contiguous()
+
+
+def _parabola(mish: bool, sign: int, start: float) -> tuple[float, float, float]:
+    """Coefficients of h in a segment of |x| that begins at `start`, by Newton's differences."""
+    if start == (SEGMENTS - 1) * SEGMENT_WIDTH:
+        return start / 2, 0.5, 0.0
+    gate: Callable[[float], float] = _mish_gate if mish else _silu_gate
+    nodes = [SEGMENT_WIDTH / 2 * (1 - math.cos((2 * j + 1) * math.pi / 6)) for j in range(3)]
+    values: list[float] = []
+    for node in nodes:
+        x = sign * (start + node)
+        values.append(x * gate(x) - x / 2)
+    rise = [(values[j + 1] - values[j]) / (nodes[j + 1] - nodes[j]) for j in (0, 1)]
+    square = (rise[1] - rise[0]) / (nodes[2] - nodes[0])
+    constant = values[0] - nodes[0] * rise[0] + square * nodes[0] * nodes[1]
+    return constant, rise[0] - square * (nodes[0] + nodes[1]), square
+
+
+def _silu_gate(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _mish_gate(x: float) -> float:
+    return math.tanh(math.log1p(math.exp(x)))
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
-"""Weights of convolutions in the order in which program.c reads them."""
+"""Weights of convolutions in the order in which sums.h reads them."""
 
-import ctypes
 from collections.abc import Mapping, Sequence
-from ctypes import c_int64, c_void_p
+from ctypes import c_int64
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from spiking_yolo.integer.convolution import at_every_input
 from spiking_yolo.integer.library import LANES, ZERO, library
 from spiking_yolo.integer.plan import Convolution
+from spiking_yolo.integer.structures import Block
 
 # Channels of a map in memory are whole sixteens.
 SIXTEEN = 16
@@ -21,21 +21,9 @@ SIXTEEN = 16
 SLACK = 64
 
 
-def structure(name: str, fields: str, **others: Any) -> Any:
-    """A structure of program.c: names of whole numbers, `*name` of addresses, and others."""
-    members: list[tuple[str, Any]] = []
-    for one in fields.split():
-        kind = c_void_p if one.startswith("*") else c_int64
-        members.append((one.lstrip("*"), others.get(one, kind)))
-    return type(name, (ctypes.Structure,), {"_fields_": members})
-
-
-Block = structure("Block", "first lanes at channel")
-
-
-def padded(channels: int) -> int:
+def padded(channels: int, to: int = SIXTEEN) -> int:
     """Channels of a map in memory."""
-    return -(-channels // SIXTEEN) * SIXTEEN
+    return -(-channels // to) * to
 
 
 @cache
@@ -43,9 +31,9 @@ def block_sizes() -> tuple[int, int, int]:
     """The most outputs of a block in the kernel of events, the outputs of a vector, and the
     channels of a run, which the kernels that compute anew read together.
     """
-    sizes = (c_int64 * 4)()
+    sizes = (c_int64 * 3)()
     library().layout(sizes)
-    return sizes[0], sizes[1], sizes[3]
+    return sizes[0], sizes[1], sizes[2]
 
 
 def has_cells_of_bytes() -> bool:

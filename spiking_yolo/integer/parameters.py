@@ -125,6 +125,11 @@ class NetworkParameters:
             total = total + each(self._corrections[name], total)
         return total
 
+    def head(self, name: str) -> tuple[Tensor, Tensor]:
+        """Scale and bias of a head that is no sum of maps: whole numbers * scale + bias."""
+        scale, bias = self._heads[name]
+        return scale, self._corrections.get(name, bias)
+
     def _value(
         self, name: str, values: Mapping[str, Tensor], corrected: Tensor | None = None
     ) -> Tensor:

@@ -103,13 +103,26 @@ class Pooling:
 
 
 @dataclass(frozen=True)
+class Product:
+    """The product of two maps in attention.
+
+    Attributes:
+        node: Its node in the graph.
+        parts: The maps, where each is a run of channels of one that was sent.
+    """
+
+    node: Node
+    parts: tuple[Part | None, Part | None]
+
+
+@dataclass(frozen=True)
 class Other:
-    """The image, or what is moved, added, averaged or multiplied with another map."""
+    """The image, or what is moved, added or averaged."""
 
     node: Node
 
 
-Step = Convolution | Neurons | Pooling | Other
+Step = Convolution | Neurons | Pooling | Product | Other
 
 
 @dataclass(frozen=True)
@@ -221,7 +234,7 @@ def _step(
     if node.op == "activation":
         read, layer = tuple(terms(graph, node.inputs[0])), parameters.layers[node.name]
         pool = graph[node.inputs[0]]
-        plain = layer.settings.kind == "sigma-delta" and not (layer.phi.softmax or layer.phi.mish)
+        plain = layer.settings.kind == "sigma-delta" and not layer.phi.softmax
         in_c = plain and len(read) <= TERMS and len(sizes[node.name]) == 4
         in_c = in_c and max(parameters.units[name].largest for name in read) <= LARGEST_SUM
         alone = node.name in sums and graph[pool.inputs[0]].op == "conv"
@@ -229,10 +242,18 @@ def _step(
         parts = tuple([parts_of(graph, name, sizes, origins) for name in read])
         return Neurons(node, layer, read, parts, pool if alone else None, in_c)
     if node.op == "max_pool" and node.name in senders:
-        parts = parts_of(graph, node.inputs[0], sizes, origins)
-        single = parts is not None and len(parts) == 1 and parts[0].scale == (1, 1)
-        return Pooling(node, parts[0] if parts and single else None)
+        return Pooling(node, single(parts_of(graph, node.inputs[0], sizes, origins)))
+    if node.product:
+        left, right = (single(parts_of(graph, name, sizes, origins)) for name in node.inputs)
+        return Product(node, (left, right))
     return Other(node)
+
+
+def single(parts: tuple[Part, ...] | None) -> Part | None:
+    """The only run of channels that something is, as it was sent; None where it is more."""
+    if parts is None or len(parts) != 1 or parts[0].scale != (1, 1):
+        return None
+    return parts[0]
 
 
 def _kernel(
@@ -241,12 +262,12 @@ def _kernel(
     """What computes a layer with weights in C."""
     if node.op != "conv" or parts is None or whole.most > LARGEST_SUM:
         return "reference"
-    groups, single = node.attrs["groups"], len(parts) == 1
+    groups, one = node.attrs["groups"], len(parts) == 1
     if groups > 1:
         each = len(whole.levels) == groups == parts[0].channels
-        if single and each and parts[0].scale == (1, 1):
+        if one and each and parts[0].scale == (1, 1):
             return "depthwise"
-        return "direct" if single else "reference"
+        return "direct" if one else "reference"
     if any(part.source == image for part in parts) or whole.levels.shape[1] <= FEW_CHANNELS:
         return "direct"
     return "events"

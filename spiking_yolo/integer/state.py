@@ -3,24 +3,18 @@ the reference.
 """
 
 import ctypes
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.integer.execute import events, largest, move, widest_read
 from spiking_yolo.integer.library import ZERO, library, threads
-from spiking_yolo.integer.memory import SUMS, Memory, layer_of
+from spiking_yolo.integer.memory import Memory
 from spiking_yolo.integer.neuron import fire
-from spiking_yolo.integer.plan import Convolution, Neurons, Pooling
-from spiking_yolo.integer.program import Program
-
-# Frames in a row for which several threads were slower than one, since another program has the
-# cores, and frames that one thread then computes.
-FRAMES_LATE, FRAMES_ALONE = 2, 20
+from spiking_yolo.integer.plan import Convolution, Neurons
+from spiking_yolo.integer.program import Outside, Program
 
 
 @dataclass(frozen=True)
@@ -50,22 +44,21 @@ class State:
     Args:
         program: What runs.
         images: Photographs or videos at once.
+        kept: Whether later frames follow, for which sums are kept.
 
     Attributes:
         memory: Where C computes.
         fresh: Whether nothing was computed before.
     """
 
-    def __init__(self, program: Program, images: int):
+    def __init__(self, program: Program, images: int, kept: bool = True):
         self._program, self._plan, self.images = program, program.plan, images
         self.memory = Memory(program, images)
+        self.memory.call.kept = kept
         # Senders that the reference has computed, and other nodes in this frame.
         self._sent: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
-        self._changed: dict[str, bool] = {}
         self._outputs: dict[str, Tensor] = {}
-        # Frames in a row for which threads were slower, and that one computes from now on.
-        self._late = self._alone = 0
         self.restart()
 
     def restart(self) -> None:
@@ -87,121 +80,77 @@ class State:
         """
         pixels = image.movedim(1, -1).contiguous()
         self.memory.image.bytes, call = pixels.data_ptr(), self.memory.call
-        call.fresh = int(self.fresh)
+        call.first = self.fresh
         smaller = dead_zone < self._dead_zone or (lossless and not self._lossless)
-        call.everywhere = int(self.fresh or smaller)
-        call.anew, call.due = int(lossless), 0.5 + dead_zone if dead_zone else 0.0
+        call.all = self.fresh or smaller
+        call.lossless, call.due = lossless, 0.5 + dead_zone if dead_zone else 0.0
         # Threads that wait for each other take longer than a small network.
-        several = self._program.large and not self._alone
-        count = torch.get_num_threads() if several else 1
+        count = torch.get_num_threads() if self._program.large else 1
         self.memory.scratch_for(count)
         with threads(count):
             self._prepare(maps)
-            self._run_steps()
+            at = 0
+            while (at := library().run(ctypes.byref(call), at)) < len(self._program.records):
+                record = self._program.records[at]
+                assert isinstance(record, Outside)
+                self._outside(record)
+                at += 1
             result = self._counted()
         self.fresh, self._dead_zone, self._lossless = False, dead_zone, lossless
         return result
 
-    def _run_steps(self) -> None:
-        memory, at, waited = self.memory, 0, 0
-        while True:
-            start = time.perf_counter_ns()
-            at = library().run(ctypes.byref(memory.call), at)
-            waited += time.perf_counter_ns() - start
-            if at == len(memory.commands):
-                break
-            self._outside(*memory.commands[at])
-            at += 1
-        self._alone = max(self._alone - 1, 0)
-        several = memory.call.threads > 1
-        late = several and waited > sum(step.nanoseconds for step in memory.steps)
-        self._late = self._late + 1 if late else 0
-        if self._late == FRAMES_LATE:
-            self._alone = FRAMES_ALONE
-
     def _prepare(self, maps: bool) -> None:
         self._values.clear()
-        self._changed.clear()
+        self._changed: dict[str, bool] = {}
         self._counts: dict[str, Tensor] = {}
         self._spent_outside: dict[str, Tensor] = {}
-        self._with_maps = maps
         # The columns of later frames are others where there are products.
         prices, plan = self._program.prices(self.fresh), self._plan
-        for name in self.memory.spent.keys() - {plan.input}:
+        for name in self.memory.counted[1:]:
             one = self.memory.maps[name]
-            one.costs, one.maps = prices[name].data_ptr(), None
+            costs, price = prices[name]
+            one.costs, one.price, one.maps = costs.data_ptr(), price.data_ptr(), None
             if maps:
                 shape = 3 * self.images, len(plan.ends[name]), *plan.sizes[name][2:]
                 self._counts[name] = torch.zeros(shape)
                 one.maps = self._counts[name].data_ptr()
+        self._with_maps = maps
 
-    def _outside(self, kind: int, what: Any, name: str) -> None:
+    def _outside(self, record: Outside) -> None:
         """What the reference computes."""
-        step = self._program.steps[name]
-        if kind == SUMS:
-            assert isinstance(step, Convolution) and step.parts is not None
-            start = time.process_time_ns()
-            self.memory.absorb(what, name, step.whole.exact(self.memory.bytes(step.parts)))
-            spent = time.process_time_ns() - start
-            what.dense = min(what.dense or spent, spent)
-        elif what is None:
-            assert isinstance(step, Neurons | Pooling)
-            self._send(step)
+        name = record.step.node.name
+        if record.sums is None:
+            self._send(record)
         elif self.fresh or self._has_changed(name):
-            self.memory.absorb(what, name, self.value(name))
-        else:
-            self.memory.fill_marks(what, name, 0)
-
-    def _send(self, step: Neurons | Pooling) -> None:
-        """A sender that the reference computes."""
-        name, before = step.node.name, self._sent.get(step.node.name)
-        read = step.terms if isinstance(step, Neurons) else step.node.inputs
-        asked = self.memory.call.everywhere and isinstance(step, Neurons)
-        changed = asked or self._with_maps or any(self._has_changed(one) for one in read)
-        columns = self._program.columns(self.fresh)[name]
-        if before is not None and not changed:
-            k, spent = before, columns.new_zeros(3 * self.images, columns.shape[1])
-        else:
-            values = [self.value(one) for one in read]
-            if isinstance(step, Neurons):
-                self._see(widest_read(step, self.value))
-            in_c = name in self._program.softmaxes and not self._with_maps
-            if isinstance(step, Neurons) and in_c:
-                k, counts = self._softmax(step, values[0], before)
-                spent = counts[:, None] * columns[0]
+            if isinstance(record.step, Convolution):
+                value = record.step.whole.exact(self.value(record.step.node.inputs[0]))
+                self._values[name] = value.float()
             else:
-                k = self._reference(step, values, before)
-                self._counts[name] = counts = events(self._plan, name, k, before)
-                spent = counts.flatten(1).double() @ columns
-        self._sent[name], self._spent_outside[name] = k, spent
-        self._changed[name] = before is None or bool(spent.any())
+                value = self.value(name)
+            self.memory.absorb(name, value)
+        else:
+            self.memory.absorb(name, None)
+
+    def _send(self, record: Outside) -> None:
+        """A sender that the reference computes."""
+        step, name = record.step, record.step.node.name
+        before, call = self._sent.get(name), self.memory.call
+        if isinstance(step, Neurons):
+            dead_zone = max(call.due - 0.5, 0.0)
+            old = None if call.lossless else before
+            self._see(widest_read(step, self.value))
+            terms = [self.value(one) for one in step.terms]
+            k = fire(terms, step.layer, old, 0.0 if self.fresh else dead_zone)
+        else:
+            k = move(step.node, [self.value(one) for one in step.node.inputs])
+        self._counts[name] = counts = events(self._plan, name, k, before)
+        columns = self._program.costs_of(self.fresh)[name]
+        self._sent[name], self._spent_outside[name] = k, counts.flatten(1).double() @ columns
+        self._changed[name] = before is None or bool(counts.any())
         if name in self.memory.maps:
-            given = (k + ZERO).to(torch.uint8).movedim(1, -1).contiguous()
-            parameters = ctypes.byref(self.memory.call), ctypes.byref(self.memory.maps[name])
-            library().receive(*parameters, given.data_ptr())
-
-    def _reference(
-        self, step: Neurons | Pooling, values: Sequence[Tensor], before: Tensor | None
-    ) -> Tensor:
-        """What a sender has sent by now, in PyTorch."""
-        if not isinstance(step, Neurons):
-            return move(step.node, values)
-        dead_zone = max(self.memory.call.due - 0.5, 0.0)
-        old = None if self.memory.call.anew else before
-        return fire(values, step.layer, old, 0.0 if self.fresh else dead_zone)
-
-    def _softmax(
-        self, step: Neurons, value: Tensor, before: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """What the neurons of a softmax have sent by now, and their events, [3 * N]."""
-        sums = value.contiguous()
-        old = torch.zeros_like(sums) if before is None else before
-        k, counts = torch.empty_like(sums), torch.zeros(self.images, 3, dtype=torch.int64)
-        layer = layer_of(step, self._program.layers[step.node.name])
-        size = (ctypes.c_int64 * 4)(*sums.shape)
-        given = ctypes.byref(self.memory.call), ctypes.byref(layer), size
-        library().softmax(*given, *[x.data_ptr() for x in (sums, old, k, counts)])
-        return k, counts.T.flatten().double()
+            bytes_of = (k + ZERO).to(torch.uint8).movedim(1, -1).contiguous()
+            given = ctypes.byref(call), ctypes.byref(self.memory.maps[name])
+            library().receive(*given, bytes_of.data_ptr())
 
     def _see(self, widest: Tensor) -> None:
         """Remember the largest |sum| that was read outside of C."""
@@ -210,11 +159,11 @@ class State:
     def _has_changed(self, name: str) -> bool:
         """Whether the value of a node differs from the frame before."""
         if name not in self._changed:
-            step = self._program.steps[name]
-            if name in self.memory.maps and name not in self._sent:
+            if name in self.memory.counted:
                 self._changed[name] = self.memory.maps[name].changes > 0
             else:
-                self._changed[name] = any(self._has_changed(one) for one in step.node.inputs)
+                inputs = self._program.steps[name].node.inputs
+                self._changed[name] = any(self._has_changed(one) for one in inputs)
         return self._changed[name]
 
     def value(self, name: str) -> Tensor:
@@ -226,42 +175,44 @@ class State:
         return self._values[name]
 
     def _compute(self, name: str) -> Tensor:
-        step = self._program.steps[name]
-        if name in self.memory.maps:
-            value = self.memory.bytes_of(name).float()
+        step, memory = self._program.steps[name], self.memory
+        if name in memory.maps:
+            zero = ZERO
             if name == self._plan.input:
-                return value - self._program.zero.float()[:, None, None]
-            return value - ZERO
+                zero = self._program.zero[:, None, None]
+            return (memory.view(name).int() - zero).float()
+        if isinstance(step, Convolution) and step.kernel != "reference":
+            return memory.view(name).float()
+        given = [self.value(one) for one in step.node.inputs]
         if isinstance(step, Convolution):
-            if step.kernel == "reference":
-                return step.whole(self.value(step.node.inputs[0]))
-            return self.memory.view(name, self.memory.sums[name].outs).float()
-        return move(step.node, [self.value(one) for one in step.node.inputs])
+            return step.whole(given[0])
+        if name in memory.sums and step.node.product:
+            return memory.view(name).float()
+        return move(step.node, given)
 
     def _counted(self) -> Counted:
-        plan = self._plan
+        plan, memory = self._plan, self.memory
         for name, terms in plan.outputs.items():
-            if self.fresh or name not in self._outputs or self._has_changed(name):
-                values = {term: self.value(term) for term in terms}
-                # Values lie channels last, where torch is many times faster.
-                every = [largest(value.movedim(1, -1)) for value in values.values()]
-                self._see(torch.stack(every).max())
-                self._outputs[name] = plan.parameters.output(name, values)
+            if name in memory.heads:
+                values, parts = memory.heads[name]
+                if self.fresh or any(part.changes for part in parts):
+                    self._outputs[name] = values.clone().movedim(-1, 1)
+            elif self.fresh or self._has_changed(name):
+                numbers = {term: self.value(term) for term in terms}
+                self._see(torch.stack([largest(value) for value in numbers.values()]).max())
+                self._outputs[name] = plan.parameters.output(name, numbers)
         outputs = tuple([self._outputs[name] for name in plan.outputs])
         # What senders in C have counted, [senders, 3 * N, columns].
-        counted = [name for name in plan.senders if name in self.memory.spent]
-        spent: dict[str, Tensor] = {}
-        if counted:
-            every = torch.stack([self.memory.spent[name] for name in counted]).double()
-            rows = every.permute(0, 3, 1, 2).flatten(1, 2).unbind()
-            spent = dict(zip(counted, rows, strict=True))
-        spent |= self._spent_outside
+        every = memory.spent.double()
+        rows = every.permute(0, 3, 1, 2).flatten(1, 2).unbind()
+        spent = dict(zip(memory.counted[1:], rows[1:], strict=True)) | self._spent_outside
         shown = None
         if not self.fresh:
-            values, operations = self.memory.spent[plan.input][:, :, 0].double().unbind(1)
-            shown = values, operations
-        return Counted(outputs, spent, shown, self._counts, self.memory.widest.max().item())
+            shown = every[0, :, 0, 0], every[0, :, 1, 0]
+        return Counted(outputs, spent, shown, self._counts, memory.widest.max().item())
 
     def sent(self) -> dict[str, Tensor]:
         """What the image and all senders have sent by now: whole numbers."""
-        return {name: self.value(name).clone() for name in (self._plan.input, *self._plan.senders)}
+        names = (self._plan.input, *self._plan.senders)
+        # A sender is in C, or was computed outside.
+        return {name: self.value(name).clone() for name in names}

@@ -4,6 +4,13 @@
 
 enum { SUMS = 6 };
 
+/* 1 / (1 + e^-x) of n vectors. */
+INLINE void sigmoid(int n, const floats *x, floats *result) {
+    for (int i = 0; i < n; i++) result[i] = (floats)((ints)x[i] | INT32_MIN);
+    power(n, result);
+    for (int i = 0; i < n; i++) result[i] = choose(x[i] < 0, result[i], all(1.0f)) / (result[i] + 1.0f);
+}
+
 /* Neurons whose values have gradients, in rows of `images` maps: see straight_through.py. Per channel as in Layer, with
 offset = initial - 1/2 - rest. width: how many costs a position has, 1 or one per channel; 0 where events are not counted.
 before: how many thetas were sent, or NULL. least: how many must be due then. parts: how many of a map are summed apart. */

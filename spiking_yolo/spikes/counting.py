@@ -86,43 +86,47 @@ class Tally:
 
     Attributes:
         count: Spikes so far, [N, C, ...].
+        events: Those of bursts so far in the three countings, float64 [N, 3, ...] or, by channel,
+            [N, 3 * C, ...]; else None.
         switches: Switches so far, if these are counted.
+        previous: Where switches are counted, what was sent in the last step.
     """
 
     def __init__(self, like: Tensor, bursts: bool, by_channel: bool, switches: bool = False):
-        self._by_channel = by_channel
+        self.by_channel = by_channel
         self.count = empty(like.shape, like, like.dtype).zero_()
-        self._events: Tensor | None = None
+        self.events: Tensor | None = None
         self.switches: Tensor | None = None
+        self.previous: Tensor | None = None
         if switches:
-            self.switches, self._previous = self.count.clone(), self.count.clone()
+            self.switches, self.previous = self.count.clone(), self.count.clone()
         elif bursts:
             channels = 3 * like.shape[1] if by_channel else 3
             shape = torch.Size((len(like), channels, *like.shape[2:]))
-            self._events = empty(shape, like, torch.float64).zero_()
+            self.events = empty(shape, like, torch.float64).zero_()
 
     def add(self, spikes: Tensor) -> None:
         """Count the output of a step: bursts of n = `spikes` >= 0."""
         self.count.add_(spikes)
-        if self._events is None:
+        if self.events is None:
             return
         counted = Counts(spikes, count_digits(spikes), spikes.clamp(max=1))
-        if not self._by_channel:
+        if not self.by_channel:
             counted = Counts.of(lambda n: n.sum(1, keepdim=True), counted)
-        self._events.add_(torch.cat(counted, 1))
+        self.events.add_(torch.cat(counted, 1))
 
     def switch(self, out: Tensor, spike_weight: float) -> None:
         """Count where the output of a step differs from that of the last one."""
-        assert self.switches is not None
-        self.switches.add_((out - self._previous).abs_().div_(spike_weight))
-        self._previous.copy_(out)
+        assert self.switches is not None and self.previous is not None
+        self.switches.add_((out - self.previous).abs_().div_(spike_weight))
+        self.previous.copy_(out)
 
     def counts(self) -> Counts:
         """Events so far at each position, float64 [N, 1, ...], or [N, C, ...] by channel."""
-        if self._events is not None:
-            return Counts(*self._events.chunk(3, 1))
+        if self.events is not None:
+            return Counts(*self.events.chunk(3, 1))
         alike = self.count if self.switches is None else self.switches
-        if self._by_channel:
+        if self.by_channel:
             return Counts.alike(alike.double())
         return Counts.alike(alike.sum(1, keepdim=True, dtype=torch.float64))
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from spiking_yolo.convert.load import Converted
 from spiking_yolo.graph import Node
-from spiking_yolo.integer.neuron import mish_gate, sigmoid, softmax
+from spiking_yolo.integer.neuron import curve, softmax
 from spiking_yolo.spikes.plan import NetworkPlan
 
 Array = NDArray[Any]
 F32 = np.float32
-GATES = {"silu": sigmoid, "mish": mish_gate}
 
 
 def digits(n: Array) -> Array:
@@ -312,7 +311,7 @@ class WholeNumbers:
             if phi.softmax:
                 v = softmax(torch.from_numpy(v)).numpy()
             else:
-                v = v * GATES["silu" if phi.silu else "mish"](torch.from_numpy(v)).numpy()
+                v = curve(torch.from_numpy(v), phi).numpy()
             v = v * per_channel((1 / theta).astype(F32), v)
         else:
             v = np.where(v > 0, v, v * F32(phi.slope))

@@ -41,8 +41,8 @@ class Recorded(IntegerNetwork):
         super().__init__(*given, **options)
         self.hashed = hashlib.sha256()
 
-    def start(self, images: int = 1) -> Any:
-        state: Any = super().start(images)
+    def start(self, images: int = 1, kept: bool = True) -> Any:
+        state: Any = super().start(images, kept)
         step = state.step
 
         def recorded(image: Tensor, dead_zone: float, lossless: bool, maps: bool) -> Any:

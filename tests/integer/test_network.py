@@ -30,7 +30,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, product_sources, with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.integer import program
 from spiking_yolo.integer.network import IntegerNetwork
 from spiking_yolo.models.spec import Spec
 
@@ -183,9 +182,9 @@ WAYS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-# How a network is computed (oneDNN does what C does not compute by events), and the frames.
+# How a network is computed, and the frames.
 ENGINES = [("reference", "dead zones"), ("reference", "lossless"), ("C", "followed")]
-ENGINES += [("C", "dead zones"), ("C", "lossless"), ("C beside oneDNN", "dead zones")]
+ENGINES += [("C", "dead zones"), ("C", "lossless")]
 
 
 @pytest.mark.parametrize(
@@ -193,11 +192,8 @@ ENGINES += [("C", "dead zones"), ("C", "lossless"), ("C beside oneDNN", "dead zo
     [*((cls, "signed-digits") for cls in NETWORKS), (TinyLeaky, "few-spikes"), (Pooled, "sfn")],
 )
 @pytest.mark.parametrize(("how", "way"), ENGINES)
-def test_against_a_second_implementation(cls: Any, method: str, how: str, way: str, monkeypatch):
+def test_against_a_second_implementation(cls: Any, method: str, how: str, way: str):
     """Heads, all that is sent, events and operations: a photograph, and later frames of videos."""
-    if how == "C beside oneDNN":
-        for name in ("has_amx", "has_exact_int8"):
-            monkeypatch.setattr(program, name, lambda: True)
     given = converted(cls, method)
     network, reference, before = engine(given, how != "reference"), WholeNumbers(given), None
     state = network.start(2)

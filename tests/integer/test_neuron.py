@@ -5,6 +5,7 @@ Float64 rounded to float32 after every operation is what float32 computes.
 
 import math
 import struct
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.integer.neuron import WholeLayer, exp, fire, mish_gate, sigmoid, softmax
+from spiking_yolo.integer.neuron import WholeLayer, curve, curve_table, exp, fire, softmax
 from spiking_yolo.recipe import Neuron
 
 SIGNED = Neuron(kind="sigma-delta", events="digits")
@@ -142,19 +143,50 @@ def test_neurons_of_many_levels_by_hand():
             assert fire([torch.tensor([[float(x)]])], neurons, None).item() == k
 
 
-def test_functions_are_those_of_the_mathematics_library():
+def test_exp_is_that_of_the_mathematics_library():
     """To a few units in the last place, and as many more as |x| says, which multiplies log2(e)."""
-    below = -torch.cat([torch.logspace(-8, 1.94, 20000), torch.tensor([0.0, 1.0, math.log(2)])])
-    both = torch.cat([below, -below])
-    for found, x, exact in (
-        (exp, below, torch.exp),
-        (sigmoid, both, torch.sigmoid),
-        (mish_gate, both, lambda x: torch.tanh(F.softplus(x, threshold=100))),
-    ):
-        expected = exact(x.double())
-        error = (found(x).double() / expected - 1).abs()
-        assert (error <= (6 + x.abs()) * 2**-24).all(), found
+    x = -torch.cat([torch.logspace(-8, 1.94, 20000), torch.tensor([0.0, 1.0, math.log(2)])])
+    error = (exp(x).double() / x.double().exp() - 1).abs()
+    assert (error <= (6 + x.abs()) * 2**-24).all()
     assert exp(torch.tensor([-1e4])).item() == 2.0**-126
+
+
+CURVES = pytest.mark.parametrize(
+    ("phi", "exact", "bound"),
+    ((Activation(silu=True), F.silu, 1.1e-4), (Activation(mish=True), F.mish, 1.6e-4)),
+    ids=("silu", "mish"),
+)
+
+
+@CURVES
+def test_curves_are_near_those_of_pytorch(phi: Activation, exact: Any, bound: float):
+    x = torch.linspace(-40, 40, 800_001)
+    error = (curve(x, phi).double() - exact(x.double())).abs()
+    assert bound / 2 < error.max() < bound
+    # Far from 0 they are the lines to which SiLU and mish tend.
+    assert torch.equal(curve(torch.tensor([-1e6, 1e6]), phi), torch.tensor([0, 1e6]))
+
+
+@CURVES
+@given(x=FLOATS(-14, 14))
+def test_a_curve_value_by_value(phi: Activation, exact: Any, bound: float, x: float):
+    """The parabola through three values of phi(x) - x / 2, in the segment of |x|, by numpy."""
+    size = np.float32(abs(x))
+    segment = min(int(size * np.float32(1 / 0.375)), 31)
+    within = np.float32(size - np.float32(segment * 0.375))
+    nodes = 0.1875 * (1 - np.cos(np.array([1, 3, 5]) * np.pi / 6))
+    at = torch.from_numpy(nodes + segment * 0.375) * (-1 if x < 0 else 1)
+    wanted = np.polyfit(nodes, (exact(at) - at / 2).numpy(), 2)
+    if segment == 31:
+        wanted = np.array([0, 0.5, 31 * 0.375 / 2])
+    value = np.polyval(wanted, within) + x / 2
+    assert curve(torch.tensor([x]), phi).item() == pytest.approx(value, abs=2e-6)
+
+
+def test_the_tables_are_the_same_bits_everywhere():
+    """Another mathematics library could round one of their numbers otherwise: none may."""
+    numbers = [curve_table(mish).numpy().astype("<f4").tobytes() for mish in (False, True)]
+    assert [zlib.crc32(each) for each in numbers] == [2703487953, 2822494711]
 
 
 @given(st.lists(FLOATS(-30, 30), min_size=1, max_size=70))
@@ -168,14 +200,14 @@ def test_softmax(scores: list[float]):
     assert np.abs(found[0].numpy() - size / size.sum()).max() <= tolerance
 
 
-def test_gates_are_multiplied_before_they_are_made_thetas():
-    """v * gate(v) / theta, after scale and bias, each rounded: by hand of the functions above."""
+def test_curves_come_before_thetas():
+    """phi(v) / theta, after scale and bias, each rounded: by hand of the functions above."""
     generator = torch.Generator().manual_seed(1)
     sums = torch.randint(-500, 501, (1, 5, 3, 3), generator=generator).float()
-    for phi, gate in ((Activation(silu=True), sigmoid), (Activation(mish=True), mish_gate)):
+    for phi in (Activation(silu=True), Activation(mish=True)):
         neurons = layer(5, phi=phi, settings=SIGNED)
         each = [value.reshape(-1, 1, 1) for value in (*neurons.scales, neurons.bias)]
         v = sums * each[0] + each[1]
-        due = v * gate(v) * neurons.per_value.reshape(-1, 1, 1) + neurons.offset.reshape(-1, 1, 1)
+        due = curve(v, phi) * neurons.per_value.reshape(-1, 1, 1) + neurons.offset.reshape(-1, 1, 1)
         expected = (due + 0.5).floor().clamp(-127, 127)
         assert torch.equal(fire([sums], neurons, None), expected)

@@ -1,6 +1,5 @@
 """The program in C against the reference in PyTorch, which computes every frame everywhere."""
 
-import itertools
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.integer import memory, program, state
+from spiking_yolo.integer import program
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.network import potential_bytes
 from spiking_yolo.integer.plan import Convolution
@@ -35,17 +34,15 @@ SETTINGS = {"calibration.kind": "none", "threshold.rule": "percentile", "thresho
 DEAD_ZONES = 0.0, 0.35, 0.35, 0.0, 0.8, 0.8, 0.0
 # Entries from which a layer is computed everywhere: always, never, or as its times say.
 LIMITS = 0.0, 1e18, None
-# Threads; weights from which they share outputs, not rows; whether oneDNN does what C does not
-# compute by events.
-WAYS = [*product((1, 4), (0, 1 << 60), (False, True)), (2, 0, False)]
+# Threads; weights from which they share outputs, not rows.
+WAYS = [*product((1, 4), (0, 1 << 60)), (2, 0), (3, 400_000)]
 
 
 class Both:
     """A network in C and by the reference, step by step: the same to the bit."""
 
     def __init__(self, converted: Converted, way: int = 0):
-        number, memory.MANY_WEIGHTS, exact_int8 = WAYS[way % len(WAYS)]
-        program.has_amx = program.has_exact_int8 = lambda: exact_int8
+        number, program.MANY_WEIGHTS = WAYS[way % len(WAYS)]
         torch.set_num_threads(number)
         self.networks = [engine(converted, fast) for fast in (True, False)]
         # Threads share the work of any network.
@@ -95,10 +92,7 @@ class Both:
 @pytest.fixture(autouse=True)
 def ways(monkeypatch: pytest.MonkeyPatch):
     """What `Both` changes is as it was afterwards; threads share the work of any frame."""
-    monkeypatch.setattr(state, "FRAMES_ALONE", 0)
-    monkeypatch.setattr(memory, "MANY_WEIGHTS", memory.MANY_WEIGHTS)
-    for name in ("has_amx", "has_exact_int8"):
-        monkeypatch.setattr(program, name, getattr(program, name))
+    monkeypatch.setattr(program, "MANY_WEIGHTS", program.MANY_WEIGHTS)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -224,7 +218,8 @@ def test_a_softmax_in_c(areas: int, seed: int):
     """Rows of 16 and of 8 tokens, which fill no whole vectors; a frame that does not change."""
     converted = small(Attending(areas).eval())
     both = Both(converted, seed)
-    assert len(both.networks[0].program.softmaxes) == 1
+    kinds = [type(one).__name__ for one in both.networks[0].program.records]
+    assert kinds.count("Attention") == 1
     both.check(random_frames(converted, seed, len(DEAD_ZONES)), seed)
 
 
@@ -265,27 +260,6 @@ def test_an_abandoned_stream_frees_its_memory():
     assert len(left) > 10
     del stream, videos
     assert all(one() is None for one in left)
-
-
-def test_one_thread_goes_on_where_several_are_slower(monkeypatch: pytest.MonkeyPatch):
-    """A clock that jumps by a second is that of a machine on which threads wait for each other."""
-    monkeypatch.setattr(state, "FRAMES_ALONE", 3)
-    torch.set_num_threads(2)
-    network = engine(small(TinyLeaky))
-    network.program.large = True
-    video, image = network.start(), network.plan.parameters.as_bytes(images(1))
-    clock = itertools.count(0, 10**9)
-    monkeypatch.setattr(state.time, "perf_counter_ns", lambda: next(clock))
-    threads: list[int] = []
-    for _ in range(6):
-        video.step(image)
-        threads.append(video.memory.call.threads)
-    assert threads == [2, 2, 1, 1, 1, 2]
-    # The frame before was late, and this one is not.
-    monkeypatch.setattr(state.time, "perf_counter_ns", lambda: 0)
-    for _ in range(6):
-        video.step(image)
-    assert video.memory.call.threads == 2
 
 
 class Maxima(nn.Module):

@@ -11,7 +11,7 @@ from spiking_yolo.arguments import COMMAS, METHODS, OUTPUT, at_least
 from spiking_yolo.options import MethodsOptions, OutputOptions
 
 Part = Literal["one_step", "steps", "video", "layers"]
-Baseline = Literal["pytorch", "onnxruntime", "onnxruntime-int8", "openvino-int8"]
+Baseline = Literal["pytorch", "onnxruntime", "onnxruntime-int8"]
 # Name of a row -> its figures by name.
 Rows = dict[str, dict[str, Any]]
 
@@ -36,6 +36,8 @@ class BenchmarkOptions(MethodsOptions, OutputOptions):
     """Runs of which the median counts."""
     threads: Annotated[int | None, at_least(1)] = None
     """Threads of PyTorch and of the baseline (default: all cores)."""
+    busy: Annotated[int, at_least(0)] = 0
+    """Time everything beside N other programs that keep a core busy each."""
     project: Annotated[Path, OUTPUT] = Path("runs/benchmark")
     """Folder of all runs."""
 
@@ -49,6 +51,7 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
     spiking-yolo benchmark --baseline onnxruntime-int8            # the ANN as people deploy it
     spiking-yolo benchmark --parts video,layers --source clip.mp4 --threads 1
+    spiking-yolo benchmark --threads 2 --busy 1                   # beside a busy core
     ```
 
     Every run is timed beside forward passes of the ANN, in turn, several times; medians count, of
@@ -56,15 +59,15 @@ def main(options: BenchmarkOptions = BenchmarkOptions()) -> None:
     method at T = 1. steps: by each method at --T, per timestep. video: later frames of --source,
     lossless, by default and with your calibration `video`, and of a camera that sees one
     photograph. layers: where a later frame's time goes, and how it grows with what changes, in one
-    thread. Baselines in onnxruntime need the extra `onnx`, openvino-int8 needs `pip install
-    openvino nncf`. PROJECT/NAME gets benchmark.json.
+    thread. Baselines in onnxruntime need the extra `onnx`. PROJECT/NAME gets benchmark.json.
     """
-    from spiking_yolo.apps.benchmark.run import benchmark, table
+    from spiking_yolo.apps.benchmark.run import benchmark, busy_cores, table
     from spiking_yolo.io.files import run_directory
     from spiking_yolo.io.text import write_json
 
     print("timing runs beside the ANN, which takes minutes", file=sys.stderr)
-    results = benchmark(options)
+    with busy_cores(options.busy):
+        results = benchmark(options)
     folder = run_directory(options.project, options.name)
     write_json(folder / "benchmark.json", results, indent=1)
     print("processor: {cpu}, kernels: {kernels}, threads: {threads}".format(**results["machine"]))

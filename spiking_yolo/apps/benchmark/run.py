@@ -1,10 +1,12 @@
 """Time the parts of a benchmark beside the ANN, and the layers of a later frame."""
 
 import platform
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import groupby, islice
@@ -73,7 +75,7 @@ def layers(converted: Converted, frames: Sequence[Tensor], warm: int) -> Rows:
     kernels: dict[str, list[list[float]]] = {}
     for step in network.plan.steps:
         timings = seen.get(step.node.name, [])
-        if isinstance(step, Convolution) and timings and timings[-1].rate and timings[-1].dense:
+        if isinstance(step, Convolution) and timings and timings[-1].rate and timings[-1].full:
             size, stride = step.whole.levels.shape[2:], step.node.attrs["stride"][0]
             name = "x".join(map(str, size)) + (f" / {stride}" if stride > 1 else "")
             kernels.setdefault(name, []).append(growth(timings))
@@ -87,7 +89,7 @@ def growth(timings: Sequence[Timing]) -> list[float]:
     """Compute the figures that GROWTH names for a layer in some frames."""
     last = timings[-1]
     changed = median(one.entries for one in timings) / last.groups
-    each, everywhere = last.groups * last.rate / 1e6, last.dense / 1e6
+    each, everywhere = last.groups * last.rate / 1e6, last.full / 1e6
     return [last.groups, 100 * changed, last.rate, each / 10, everywhere, 100 * everywhere / each]
 
 
@@ -141,7 +143,6 @@ def interleaved(
     repeats: int,
     device: torch.device,
     calls: int = 3,
-    pause: float = 0.0,
 ) -> Rows:
     """Time the cases in turn, `repeats` rounds of them after one that does not count.
 
@@ -153,14 +154,10 @@ def interleaved(
         device: Device that the runs use.
         calls: Calls of the reference before and after a run, and of a run of a single step, of
             which the median counts; one beside frames of a video.
-        pause: Seconds to wait between a run and the reference.
     """
 
     def referred() -> list[Seconds]:
-        time.sleep(pause)
-        times = [seconds(reference, device)[0] for _ in range(calls)]
-        time.sleep(pause)
-        return times
+        return [seconds(reference, device)[0] for _ in range(calls)]
 
     runs: dict[str, list[Seconds]] = {name: [] for name in cases}
     beside: dict[str, list[Seconds]] = {name: [] for name in cases}
@@ -214,8 +211,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     x = preprocess(photograph, first.spec)[0][None].to(device)
     clip = clip_of(first, options) if {"video", "layers"} & {*options.parts} else []
     floats = first.spec.normalised(x)
-    baseline, pause = baseline_of(first, options.baseline, device)
-    reference = partial(baseline, floats)
+    reference = partial(baseline_of(first, options.baseline, device), floats)
     call = {
         "imgsz": [first.spec.height, first.spec.width],
         "T": options.T,
@@ -223,6 +219,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
         "baseline": options.baseline,
         "source": options.source or sample_clip().name,
         "frames": len(clip),
+        "busy": options.busy,
     }
     machine = {
         "threads": torch.get_num_threads(),
@@ -233,7 +230,7 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
     for part in options.parts:
         if part == "video":
             cases, repeats = modes(first, clip, x, options), len(clip) - WARM - 1
-            results[part] = interleaved(cases, reference, repeats, device, 1, pause)
+            results[part] = interleaved(cases, reference, repeats, device, 1)
             continue
         if part == "layers":
             threads = torch.get_num_threads()
@@ -248,8 +245,19 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
             network, T = converted.network(device), 1 if part == "one_step" else options.T
             # A network may settle before T steps.
             runs[name] = lambda network=network, T=T: network.run(x, T).steps
-        results[part] = interleaved(runs, reference, options.repeats, device, pause=pause)
+        results[part] = interleaved(runs, reference, options.repeats, device)
     return results
+
+
+@contextmanager
+def busy_cores(count: int) -> Iterator[None]:
+    """Keep so many cores busy with other programs, which end with this one."""
+    loop = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+    with ExitStack() as others:
+        for _ in range(count):
+            other = others.enter_context(subprocess.Popen([sys.executable, "-c", loop]))
+            others.callback(other.kill)
+        yield
 
 
 def clip_of(converted: Converted, options: BenchmarkOptions) -> list[Tensor]:
