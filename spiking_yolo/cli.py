@@ -135,8 +135,8 @@ def program(everything: bool = False) -> App:
         Args:
             tokens: The command and its words.
             quiet: Print only errors and warnings; files are still written.
-            plugin: A Python file that registers a neuron, a method or a head of your own; it is run
-                first.
+            plugin: A Python file that registers a method, a neuron, a rule of thresholds or a head
+                of your own; it is run first.
         """
         if plugin is not None:
             run_plugin(plugin)
@@ -161,13 +161,15 @@ def run_plugin(path: Path) -> None:
     from spiking_yolo.convert.methods import METHODS
     from spiking_yolo.models.heads import HEADS
     from spiking_yolo.rate.neurons.layer import BUILDERS
+    from spiking_yolo.recipe import RULES
 
     # The name has a space, so that it is not that of any module.
     name = f"plugin {path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"--plugin {path} is no Python file: give a .py that exists")
-    before = [dict(table) for table in (METHODS, HEADS, BUILDERS)]
+    tables = METHODS, HEADS, BUILDERS, RULES
+    before = [dict(table) for table in tables]
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -175,8 +177,9 @@ def run_plugin(path: Path) -> None:
         raise
     except Exception as error:
         raise UserError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
-    if before == [METHODS, HEADS, BUILDERS]:
-        raise UserError(f"--plugin {path} registers no method, neuron or head: see register")
+    if before == list(tables):
+        what = "method, neuron, rule of thresholds or head"
+        raise UserError(f"--plugin {path} registers no {what}: see register")
 
 
 def _shown(value: Any) -> Any:
@@ -210,7 +213,12 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
 
 
 def prepare_process() -> None:
-    """Let SIGTERM be handled like Ctrl-C and any text be printed; not for calls from Python."""
+    """Handle SIGTERM like Ctrl-C, print any text, and let threads sleep while they wait.
+
+    Not for calls from Python, whose process is not ours. OpenMP reads its variable when torch is
+    imported: threads that spin take the core from the one that they wait for.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if threading.current_thread() is threading.main_thread() and not ignored:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -146,6 +146,18 @@ MAX_GAMMA = 65536
 UNTRAINED_OPERATIONS = 1.2
 
 
+# What threshold.rule takes -> what it is; `convert.thresholds.register` adds one.
+RULES: dict[str, str] = {
+    "max": "the largest activation, or the cap",
+    "percentile": "a percentile of the activations",
+    "shared": "the percentile / gamma",
+    "mmse": "the least squared error",
+    "excess": "raised by twice the mean excess until it settles",
+    "balance": "the largest current while the layers before spike",
+    "sensitivity": "what an error matters to the output, and what an event costs",
+}
+
+
 @dataclass(frozen=True)
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics.
@@ -156,8 +168,10 @@ class Threshold:
     an error matters to the output and what an event costs, for calibration.operations.
     """
 
-    rule: Literal["max", "percentile", "shared", "mmse", "excess", "balance", "sensitivity"] = (
-        setting("percentile", "what theta starts from, such as a statistic of the activations")
+    rule: str = setting(
+        "percentile",
+        "what theta starts from, such as a statistic of the activations",
+        choices=RULES,
     )
     scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or layer")
     percentile: float = setting(99.9, "in percent, over the positive values", 0.001, 100)

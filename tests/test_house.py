@@ -31,7 +31,7 @@ STOREYS = (
     ("__main__",),
 )
 FLOOR = {part: floor for floor, parts in enumerate(STOREYS) for part in parts}
-BESIDE = {("arguments", "io"), ("spikes", "recipe")}  # arrows within a storey
+BESIDE = {("arguments", "io"), ("spikes", "recipe"), ("rate", "integer")}  # arrows within a storey
 
 
 def modules() -> dict[str, Path]:
@@ -139,5 +139,6 @@ def test_what_must_not_come_back(word: str):
 def test_the_simulator_knows_no_file_and_decoding_sees_no_spike():
     """Neither knows of conversion, which stands above them."""
     targets = {(part(name), part(target)) for name, target, _ in ARROWS}
-    assert {b for a, b in targets if a == "rate"} <= {"rate", "spikes", "graph", "recipe", "errors"}
+    known = {"rate", "integer", "spikes", "graph", "recipe", "errors"}
+    assert {b for a, b in targets if a == "rate"} <= known
     assert ("decode", "spikes") not in targets

@@ -1,5 +1,6 @@
 """`eval`: accuracy, spikes, operations and energy at every timestep."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     from spiking_yolo.evaluate.run import evaluate, is_video, open_scorer, save_predictions
     from spiking_yolo.integer.video import check_lossless
     from spiking_yolo.io.distributed import usable_device
-    from spiking_yolo.io.files import run_directory, samples_folder
+    from spiking_yolo.io.files import command_line, run_directory, samples_folder
 
     settings, device = options.evaluation(), usable_device(options.device)
     data = options.data or samples_folder()
@@ -159,7 +160,10 @@ def main(options: EvalOptions = EvalOptions()) -> None:
     try:
         table, predictions = evaluate(networks, scorer, settings, statistics, **where)
     except (KeyboardInterrupt, OSError):
-        write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
+        line = command_line()
+        if options.resume is None:
+            line += f" --resume {shlex.quote(str(folder))}"
+        write(f"finished images are kept: go on with {line}", file=sys.stderr)
         raise
     print(f"{table.text()}\n")
     table.save(folder, options.figures)

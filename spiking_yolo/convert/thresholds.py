@@ -5,8 +5,9 @@ every rule sees min(z, cap), and no threshold exceeds the cap: a spike would be 
 activation can be.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph
 from spiking_yolo.integer.neuron import LARGEST
 from spiking_yolo.integer.parameters import on_grid
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import RULES, Recipe
 from spiking_yolo.spikes.layout import NeuronParameters, Tensors
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
@@ -52,6 +53,51 @@ _SETTLED = 1e-3
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
 
 
+# A rule of one's own: the threshold of a node, [C] or, with scope=layer, [1], from its statistics,
+# the sign (0: of positive values, 1: magnitudes of negative ones) and the recipe.
+Rule = Callable[[Histogram, int, Recipe], Tensor]
+_OWN: dict[str, Rule] = {}
+
+
+def register(name: str, doc: str) -> Callable[[Rule], Rule]:
+    """Decorator: let threshold.rule=NAME ask for this function. doc: What it is, for lists.
+
+    Its thresholds are clipped at the cap of the activation. Channels without values of the sign
+    take the layer's largest threshold, whatever it returns for them.
+
+    Raises:
+        UserError: A rule of this package has the name.
+
+    Example:
+        >>> @register("half", "half of the largest activation")
+        ... def half(histogram, sign, recipe):
+        ...     return extreme(histogram, sign) / 2
+    """
+    if name in RULES and name not in _OWN:
+        raise UserError(f"threshold.rule={name} is there already: give yours another name")
+
+    def add(rule: Rule) -> Rule:
+        RULES[name], _OWN[name] = doc, rule
+        return rule
+
+    return add
+
+
+def own_threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None) -> Tensor:
+    """The threshold that a rule of the user's returns, checked."""
+    name = recipe.threshold.rule
+    found: Any = _OWN[name](histogram, sign, recipe)
+    top = extreme(histogram, sign)
+    if not isinstance(found, Tensor) or found.shape not in (top.shape, (1,)):
+        what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"threshold.rule={name} returns {what}, not [{len(top)}] or [1]")
+    values = found.double().expand(len(top))
+    wrong = values[(top > 0) & ~(values.isfinite() & (values > 0))]
+    if len(wrong):
+        raise UserError(f"threshold.rule={name} returns {wrong[0].item():g}, not a number above 0")
+    return at_most(torch.where(top > 0, values, 0.0), cap)
+
+
 def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None = None) -> Tensor:
     """The threshold of one node before scaling.
 
@@ -65,6 +111,8 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     settings = recipe.threshold
     if settings.scope == "layer":
         histogram = histogram.pooled()
+    if settings.rule in _OWN:
+        return own_threshold(histogram, sign, recipe, cap)
     # For rule=balance and rule=sensitivity a measurement replaces the maximum later.
     if settings.rule in ("max", "balance", "sensitivity"):
         top = extreme(histogram, sign)
@@ -213,7 +261,10 @@ def base_parameters(
     """Thresholds and initial potential of every activation node, from the statistics."""
     neurons = {}
     for node in graph.activations:
-        thresholds = layer_thresholds(histograms[node.name], node.phi, recipe)
+        try:
+            thresholds = layer_thresholds(histograms[node.name], node.phi, recipe)
+        except UserError as error:
+            raise UserError(f"node {node.name!r}: {error}") from error
         capped = {k: at_most(theta, node.phi.cap) for k, theta in thresholds.items()}
         neurons[node.name] = {**capped, "initial": torch.tensor(recipe.neuron.initial)}
     return neurons

@@ -4,12 +4,15 @@ Max pooling is of running sums of currents or spikes, exact for any geometry and
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from ctypes import byref
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Node, max_pool
+from spiking_yolo.rate.convolution import EventConvolution
+from spiking_yolo.rate.library import Pooling, library, rows
 from spiking_yolo.spikes import layout
 from spiking_yolo.spikes.counting import Tally
 from spiking_yolo.spikes.plan import NetworkPlan
@@ -50,6 +53,7 @@ class CumulativeMaxPool:
         """
         self._fresh = True
         self._bursts = bursts
+        self._in_c: Pooling | None = None
 
     def __call__(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """One timestep.
@@ -62,6 +66,8 @@ class CumulativeMaxPool:
             The output, [N, C, H', W'].
         """
         first, self._fresh = self._fresh, False
+        if not first and self._in_c is not None:
+            return self._in_one_pass(self._in_c, current, spike_weight)
         if first:
             self._total = layout.channels_last(current).clone()
         else:
@@ -73,6 +79,7 @@ class CumulativeMaxPool:
         if first:
             self.sent = torch.zeros_like(pooled)
             self.tally = Tally(pooled, self._bursts, self.by_channel)
+            self._in_c = self._known_to_c(pooled)
         # The memory of the old `sent` is used again.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
@@ -82,7 +89,33 @@ class CumulativeMaxPool:
             spikes = (out.abs() / spike_weight).sub_(_ROUNDING).ceil_()
             events = torch.maximum(events, spikes)
         self.tally.add(events)
+        if first and self._in_c is not None:
+            self._out, self._in_c.out, self._in_c.sent = out, out.data_ptr(), pooled.data_ptr()
         return out
+
+    def _known_to_c(self, pooled: Tensor) -> Pooling | None:
+        """What C takes of this pooling; None where PyTorch computes it."""
+        on_cpu = pooled.dtype == torch.float32 and pooled.device.type == "cpu"
+        last = pooled.is_contiguous(memory_format=torch.channels_last)
+        if not (on_cpu and last and library()) or (self._bursts and self.by_channel):
+            return None
+        images, channels, h, w = self._total.shape
+        left, _, top, _ = self.attrs["padding"]
+        geometry = *pooled.shape[2:], *self.attrs["kernel"], *self.attrs["stride"], top, left
+        pooling = Pooling(images, h, w, channels, *geometry, 1, self._bursts)
+        pooling.total, pooling.totals = self._total.data_ptr(), self.tally.count.data_ptr()
+        pooling.events = None if self.tally.events is None else self.tally.events.data_ptr()
+        pooling.rounding = _ROUNDING
+        return pooling
+
+    def _in_one_pass(self, pooling: Pooling, current: Tensor, spike_weight: float) -> Tensor:
+        """A timestep after the first, in C."""
+        given = rows(current.float())
+        pooling.x, pooling.weight = given.data_ptr(), spike_weight
+        pooling.threads = torch.get_num_threads()
+        if not library().pool_all(byref(pooling)):
+            raise MemoryError("for a row of max pooling")
+        return self._out
 
 
 class Synapses:
@@ -105,6 +138,8 @@ class Synapses:
                 self._units[name] = unit.to(self.like)
         # Weight and bias of each layer.
         self._weights: dict[str, tuple[Tensor, Tensor | None]] = {}
+        # Those that are computed by events where few arrive.
+        self._by_events: dict[str, EventConvolution] = {}
         self.pools: dict[str, CumulativeMaxPool] = {}
         for node in graph.nodes:
             if node.weighted:
@@ -112,6 +147,8 @@ class Synapses:
                 weight = layout.fold(graph.tensors[f"{node.name}.weight"], unit, groups)
                 bias = graph.parameters(node)[1]
                 self._weights[node.name] = layout.channels_last(weight), bias
+                if node not in plan.readout and EventConvolution.takes(node, weight):
+                    self._by_events[node.name] = EventConvolution(node, weight, bias)
             elif node.op == "max_pool" and node.name not in plan.constant:
                 sends_sums = node.name in plan.sums.values()
                 by_channel = node.name in plan.sliced
@@ -136,6 +173,10 @@ class Synapses:
         if node.weighted:
             own, bias = self._weights[node.name]
             x = layout.channels_last(given[0].to(own.dtype))
+            if node.name in self._by_events:
+                out = self._by_events[node.name](x, biased)
+                if out is not None:
+                    return out
             return OPS[node.op](node.attrs, own, bias if biased else None, x)
         if self._units[node.name] is None:
             named = zip(node.inputs, given, strict=True)

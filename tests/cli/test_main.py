@@ -160,7 +160,7 @@ def test_a_plugin_is_run_first(folder: Path, capsys: pytest.CaptureFixture[str],
     for name, said in (
         ("bad.py", "ZeroDivisionError"),
         ("none.py", "no Python file"),
-        ("statistics.py", "registers no method, neuron or head"),
+        ("statistics.py", "registers no method, neuron, rule of thresholds or head"),
     ):
         assert call(["list", "--plugin", name]) == 2
         assert said in capsys.readouterr().err

@@ -51,3 +51,18 @@ def test_nobody_reads_on() -> None:
             ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=env
         )
         assert done.stderr == "" and done.stdout in ("0\n", "1\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variable", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait(tmp_path, weights, variable: str | None, policy: str):
+    """OpenMP itself says how its threads wait, unless the user has said it, when torch is there."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": variable} if variable else {})
+    command = [sys.executable, "-m", "spiking_yolo", "detect", str(weights.parent / "photos/a.png")]
+    command += ["--weights", str(weights), "--project", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    if "OMP_WAIT_POLICY" not in done.stderr:
+        pytest.skip("PyTorch has another OpenMP here")
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spiking_yolo.convert import thresholds
 from spiking_yolo.convert.learn.statistics import (
     DIVISIONS,
     OCTAVES,
@@ -41,7 +42,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import RULES, Recipe, Threshold
 
 # Few significant digits, widely different magnitudes: the counts are then exact in float32.
 values = st.builds(lambda m, e: m * 2.0**e, st.integers(-64, 64), st.integers(-20, 20))
@@ -335,3 +336,47 @@ def test_signed_memory_covers_the_larger_of_both_sides():
     assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())
     # One channel needs its negative side.
     assert x[:, 2].amax() <= 0 < x[:, 0].amax()
+
+
+@pytest.fixture
+def own_rule(monkeypatch):
+    """A function that registers what a rule returns, until the test is over."""
+    monkeypatch.setattr(thresholds, "_OWN", {})
+
+    def add(returned):
+        thresholds.register("own", "a test's")(lambda histogram, sign, recipe: returned)
+        return Recipe("mine", Threshold(rule="own"))
+
+    yield add
+    RULES.pop("own", None)
+
+
+def test_a_rule_of_ones_own(own_rule):
+    """Channels without positive values take the largest threshold, whatever the rule says of them."""
+    x = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [3.0, 4.0]]).expand(3, 3, 2)
+    recipe = own_rule(torch.tensor([0.5, float("nan"), 3.0]))
+    theta = layer_thresholds(histogram(x), Activation(), recipe)["theta"]
+    assert theta.tolist() == [0.5, 3.0, 3.0]
+    capped = layer_thresholds(histogram(x), Activation(cap=1.0), recipe)["theta"]
+    assert capped.tolist() == [0.5, 1.0, 1.0]
+    one = own_rule(torch.tensor([2.0]))
+    assert layer_thresholds(histogram(x), Activation(), one)["theta"].tolist() == [2.0] * 3
+    with pytest.raises(UserError, match="there already"):
+        thresholds.register("max", "")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (torch.tensor([1.0, float("nan")]), "returns nan"),
+        (torch.tensor([0.0, 1.0]), "returns 0, not a number above 0"),
+        (torch.tensor([-2.0]), "returns -2"),
+        (torch.ones(3), r"returns \(3,\), not \[2\] or \[1\]"),
+        (1.0, "returns float"),
+    ],
+)
+def test_a_rule_that_returns_no_thresholds_is_refused(own_rule, returned, said):
+    graph = Graph((Node("x", "input"), Node("act", "activation", ("x",), {})), ("act",), {})
+    seen = {"act": histogram(torch.ones(3, 2, 4))}
+    with pytest.raises(UserError, match=f"node 'act': threshold.rule=own {said}"):
+        thresholds.base_parameters(graph, seen, own_rule(returned))

@@ -58,11 +58,11 @@ def test_every_alternative_is_named_and_charged_its_share():
     found = alternatives([video], [25.0], [[True] * 3 + [False] * 9], track=False)
     shares = {one.name: round(one.share, 3) for one in found}
     assert shares == {
-        "ANN 8 bit, 1 in 2": 0.5,
-        "ANN 8 bit, 1 in 3": 0.333,
-        "ANN 8 bit, 1 in 4": 0.25,
-        "ANN 8 bit, 1 in 6": 0.167,
-        "ANN 8 bit, 1 in 10": 0.167,
-        "ANN 8 bit, where it moves": 0.25,
+        "1 in 2": 0.5,
+        "1 in 3": 0.333,
+        "1 in 4": 0.25,
+        "1 in 6": 0.167,
+        "1 in 10": 0.167,
+        "where it moves": 0.25,
     }
     assert lefts(found[1].boxes[0]) == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]

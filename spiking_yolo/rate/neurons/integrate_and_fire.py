@@ -5,11 +5,13 @@ the arithmetic.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.rate.library import MOST, library
 from spiking_yolo.rate.neurons.layer import Clock, NeuronLayer, register
 from spiking_yolo.spikes.layout import per_channel
 
@@ -52,6 +54,37 @@ class IntegrateAndFire(NeuronLayer):
         out = self.fire(z, self.p.theta, room(self.p.cap, clock.t + 1, self.count))
         self.tally.add(out)
         return out
+
+    def side(self) -> dict[str, Any] | None:
+        return self.in_c(IntegrateAndFire)
+
+    def in_c(self, of: type, **more: Any) -> dict[str, Any] | None:
+        """The fields of `library.Side`; None unless it steps as neurons of this class do.
+
+        more: Fields in addition.
+        """
+        own, settings, tally = type(self), self.settings, self.tally
+        same = all(getattr(own, name) is getattr(of, name) for name in ("step", "fire", "emit"))
+        counted = settings.gamma < MOST and not (tally.events is not None and tally.by_channel)
+        on_cpu = self.out.dtype == torch.float32 and self.out.device.type == "cpu"
+        resets = RESETS[settings.reset] in (subtract, zero)
+        if not (same and counted and on_cpu and resets and library()):
+            return None
+        return {
+            "theta": self.p.theta,
+            "shift": self.p.theta / (2 * settings.shift) if settings.shift else None,
+            "cap": self.p.cap,
+            "potential": self.potential,
+            "count": tally.count,
+            "sent": tally.count,
+            "events": tally.events,
+            "switches": tally.switches,
+            "previous": tally.previous,
+            "sign": self.sign,
+            "gamma": settings.gamma,
+            "zero": RESETS[settings.reset] is zero,
+            **more,
+        }
 
     def fire(self, z: Tensor, theta: Tensor, room: Tensor | None) -> Tensor:
         """U += z; n = clip(floor(U / theta), 0, gamma); U is reset where it fired.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
+from spiking_yolo.rate.library import OnePass
 from spiking_yolo.recipe import KINDS, Kind, Recipe
 from spiking_yolo.spikes.counting import Counts, Tally
 from spiking_yolo.spikes.layout import Tensors, collapse_equal, empty, per_channel
@@ -68,6 +69,7 @@ class NeuronLayer(ABC):
         out: What was sent in the last step, in thetas, [N, C, ...].
         potential: Membrane potential, or the sum of the input for neurons that remember it.
         tally: Spikes and events so far.
+        one_pass: Computes the same as `step` in C, or None.
     """
 
     neurons_per_site: ClassVar[int] = 1
@@ -77,6 +79,7 @@ class NeuronLayer(ABC):
     out: Tensor
     potential: Tensor
     tally: Tally
+    one_pass: OnePass | None
 
     def __init__(
         self, parameters: Tensors, recipe: Recipe, phi: Activation, plan: LayerPlan, sign: int = 1
@@ -125,7 +128,10 @@ class NeuronLayer(ABC):
         """
         if self.t == 0:
             self.begin(current)
-        self.emit(self.biased(current), Clock(self.t, spike_weight))
+        if self.one_pass is not None:
+            self.one_pass(current, self.t)
+        else:
+            self.emit(self.biased(current), Clock(self.t, spike_weight))
         self.t += 1
         return self.out
 
@@ -139,6 +145,16 @@ class NeuronLayer(ABC):
         if self.phi.cap is not None:
             self.p.cap = self.phi.cap / theta
         self.start(current)
+        self.one_pass = self.in_one_pass()
+
+    def in_one_pass(self) -> OnePass | None:
+        """What computes the steps of this run in C; None where PyTorch does."""
+        side = self.side()
+        return None if side is None else OnePass(self.out, [side], self.p.bias)
+
+    def side(self) -> dict[str, Any] | None:
+        """What C takes of neurons of one sign, see `OnePass`; None where it does not know them."""
+        return None
 
     def emit(self, z: Tensor, clock: Clock) -> Tensor:
         """One `step`; counts switches."""

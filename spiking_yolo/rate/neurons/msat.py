@@ -22,6 +22,7 @@ threshold has no floor.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,6 +82,24 @@ class MsatIntegrateAndFire(IntegrateAndFire):
         out = fired.mul_(self.ratio)
         self.sent.add_(out)
         return out
+
+    def side(self) -> dict[str, Any] | None:
+        s = self.recipe.msat
+        if s.tau_mp not in (0, 1):
+            # A power of other exponents is left to PyTorch.
+            return None
+        unit = torch.as_tensor(self.unit, dtype=self.out.dtype)
+        return self.in_c(
+            MsatIntegrateAndFire,
+            inverse=1 / unit,
+            total=self.total,
+            ratio=self.ratio,
+            sent=self.sent,
+            top=self.top.item(),
+            alpha=s.alpha,
+            tracking=s.tau_mp,
+            evoked=s.tau_rd,
+        )
 
     @property
     def threshold(self) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
+from spiking_yolo.rate.library import OnePass
 from spiking_yolo.rate.neurons.layer import Builder, Clock, NeuronLayer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.spikes.counting import Counts
@@ -55,6 +56,12 @@ class OnOff(NeuronLayer):
         self.weight = -self.slope * theta_off / self.p.theta
         for side in self.sides:
             side.begin(z)
+
+    def in_one_pass(self) -> OnePass | None:
+        on, off = self.on.side(), self.off.side()
+        if on is None or off is None:
+            return None
+        return OnePass(self.out, [on, off], self.p.bias, self.weight)
 
     def emit(self, z: Tensor, clock: Clock) -> Tensor:
         self.out = self.step(z, clock)
@@ -103,6 +110,12 @@ class ConstantOnOff(OnOff):
         self._current = current.abs() / torch.where(positive, self.p.theta, theta_off)
         self._value = torch.where(positive, 1.0, -self.slope * theta_off / self.p.theta)
         self.on.begin(self._current)
+
+    def in_one_pass(self) -> OnePass | None:
+        side = self.on.side()
+        if side is None:
+            return None
+        return OnePass(self.out, [side], value=self._value, constant=self._current)
 
     def step(self, z: Tensor, clock: Clock) -> Tensor:
         return torch.mul(self.on.emit(self._current, clock), self._value, out=self.out)
