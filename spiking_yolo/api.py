@@ -354,9 +354,9 @@ class SpikingYOLO:
             check_lossless(recipe)
 
         def inputs() -> Iterator[Input]:
-            for k, image in enumerate(source.frames(every)):
-                number = k * every
-                yield read_input(image, frame=number, time_of_frame=number / source.fps)
+            for image in source.frames(every):
+                read = read_input(image, frame=source.position - 1)
+                yield replace(read, time=source.time, anew=source.anew)
 
         def results() -> Iterator[Result]:
             waiting, first, pictures = inputs(), list[Input](), list[Picture]()
@@ -375,10 +375,11 @@ class SpikingYOLO:
             following = chain(first, waiting)
             for seen in observer.follow(following, T, times, lossless=lossless, want=wanted):
                 if trackers and "ann" in wanted:
-                    seen = replace(seen, ann=trackers[1].update(seen.ann_boxes, seen.cut))
+                    ann = trackers[1].update(seen.ann_boxes, seen.cut, seen.input.time)
+                    seen = replace(seen, ann=ann)
                 result = engine.result(seen)
                 if trackers:
-                    boxes = trackers[0].update(result.detections, result.cut)
+                    boxes = trackers[0].update(result.detections, result.cut, result.time)
                     result = replace(result, detections=boxes)
                 yield result
 

@@ -63,6 +63,7 @@ class Input:
         path: Its file; None if it was given as pixels.
         frame: Its number in a video, from 0.
         time: Its time in the video, in seconds.
+        anew: Whether the camera was opened again just before it.
         seconds: Reading and preparing it took so long.
     """
 
@@ -72,6 +73,7 @@ class Input:
     path: str | None = None
     frame: int | None = None
     time: float = 0.0
+    anew: bool = False
     seconds: float = 0.0
 
     def prepared(self, spec: Spec) -> "Input":
@@ -84,9 +86,7 @@ class Input:
         return replace(self, x=x, placement=placement, seconds=seconds)
 
 
-def read_input(
-    source: ImageSource, bgr: bool = False, frame: int | None = None, time_of_frame: float = 0.0
-) -> Input:
+def read_input(source: ImageSource, bgr: bool = False, frame: int | None = None) -> Input:
     """Read an image, which an Observer prepares for its network. bgr: arrays have the channel order
     of OpenCV.
     """
@@ -94,7 +94,7 @@ def read_input(
     image = read_image(source, bgr)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     seconds = time.perf_counter() - start
-    return Input(image=image, path=path, frame=frame, time=time_of_frame, seconds=seconds)
+    return Input(image=image, path=path, frame=frame, seconds=seconds)
 
 
 class Shapes:
@@ -428,7 +428,8 @@ class Observer:
     ) -> Iterator[Observation]:
         """Observe the frames of one video by a Stream, which keeps its state; costs are per frame.
 
-        Where frames have another size than those before, the state starts anew; a Notice says so.
+        Where frames have another size than those before, and where a camera was opened again, the
+        state starts anew; of sizes a Notice says so.
 
         Args:
             frames: The frames, in any form that `observe` takes.
@@ -452,14 +453,15 @@ class Observer:
             resized = bool(sizes and placed and placed.image != sizes[-1])
             if placed is not None and (resized or not sizes):
                 sizes.append(placed.image)
-            if resized:
+            anew = resized or inputs[0].anew
+            if anew:
                 stream.reset()
             if resized and len(sizes) == 2:
                 text = "frames of {}x{} pixels follow those of {}x{}".format(*sizes[1], *sizes[0])
                 notice(f"{text}: a video starts anew whenever their size changes")
             start = time.perf_counter()
             run = stream(x, steps=steps, maps="maps" in want or "layers" in want)
-            run = replace(run, cut=run.cut or resized)
+            run = replace(run, cut=run.cut or anew)
             yield from observer._observations(inputs, x, run, T, want, start)
 
     def predict(

@@ -29,6 +29,11 @@ def is_address(source: str) -> bool:
     return source.lower().startswith(ADDRESSES)
 
 
+def hidden(text: str) -> str:
+    """A text without the users and passwords of addresses."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
 def is_stream(source: str) -> bool:
     """Whether it is a video file, the address of one, or a webcam."""
     return is_address(source) or is_webcam(source) or is_video_file(source)

@@ -57,12 +57,13 @@ class Tracker:
         self._of_class: dict[int, _ClassTracks] = {}
         self._last_id = 0
 
-    def update(self, boxes: Detections, cut: bool = False) -> Detections:
+    def update(self, boxes: Detections, cut: bool = False, time: float | None = None) -> Detections:
         """The boxes of the next frame with their ids.
 
         Args:
             boxes: Boxes in the frame, best first.
             cut: Whether the frame shows another scene, in which no track goes on.
+            time: When it was taken, in seconds; by default one period after the one before.
         """
         if cut:
             self._of_class.clear()
@@ -70,7 +71,7 @@ class Tracker:
         for class_id in sorted({*self._of_class, *boxes.class_id.tolist()}):
             tracks = self._of_class.get(class_id) or _ClassTracks(self._make(**self._settings))
             own = (boxes.class_id == class_id).nonzero()[:, 0]
-            ids[own] = self._associated(tracks, boxes.take(own))
+            ids[own] = self._associated(tracks, boxes.take(own), time)
             if tracks.tracker.tracks:
                 self._of_class[class_id] = tracks
             else:
@@ -95,7 +96,9 @@ class Tracker:
                     xyxy[own] += share * torch.from_numpy(step).to(xyxy)
         return replace(boxes, xyxy=xyxy)
 
-    def _associated(self, tracks: "_ClassTracks", boxes: Detections) -> torch.Tensor:
+    def _associated(
+        self, tracks: "_ClassTracks", boxes: Detections, time: float | None
+    ) -> torch.Tensor:
         """The id of each box of a class, int64 [n]."""
         associated = tracks.tracker.update(
             self._detections(
@@ -104,7 +107,8 @@ class Tracker:
                 class_id=boxes.class_id.numpy(),
                 # The library returns the boxes in another order.
                 data={"position": torch.arange(len(boxes)).numpy()},
-            )
+            ),
+            timestamp=time,
         )
         ids = torch.full((len(boxes),), NO_TRACK)
         positions = map(int, associated.data.get("position", ()))

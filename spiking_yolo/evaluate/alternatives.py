@@ -35,14 +35,12 @@ class Alternative:
     """What the ANN sees of some videos, and the boxes that follow.
 
     Attributes:
-        name: What it is called in a table.
-        words: What it is called in a sentence.
+        name: Which frames the ANN sees, such as "1 in 2, tracked".
         boxes: The boxes of each frame of each video.
         share: Share of the frames in which the ANN runs.
     """
 
     name: str
-    words: str
     boxes: list[list[Detections]]
     share: float
 
@@ -65,17 +63,13 @@ def alternatives(
     found: list[Alternative] = []
     for k in INTERVALS:
         seen = [[n % k == 0 for n in range(len(video))] for video in boxes]
-        name, words = f"{ANN_8_BIT}, 1 in {k}", f"the ANN on 1 frame in {k}"
-        held = list(map(hold, boxes, seen))
-        found.append(Alternative(name, f"{words} with boxes held", held, share_of(seen)))
+        found.append(Alternative(f"1 in {k}", list(map(hold, boxes, seen)), share_of(seen)))
         if track:
             carried = [carry(video, k, rate) for video, rate in zip(boxes, rates, strict=True)]
-            tracked = f"{name}, tracked", f"{words} with a tracker"
-            found.append(Alternative(*tracked, carried, share_of(seen)))
+            found.append(Alternative(f"1 in {k}, tracked", carried, share_of(seen)))
     if moves is not None:
         held = list(map(hold, boxes, moves))
-        where = "where it moves"
-        found.append(Alternative(f"{ANN_8_BIT}, {where}", where, held, share_of(moves)))
+        found.append(Alternative("where it moves", held, share_of(moves)))
     return found
 
 
@@ -164,7 +158,7 @@ def alternative_rows(
     for one in alternatives(boxes, rates, moves, track=find_spec("trackers") is not None):
         costs = {key: one.share * value for key, value in every.costs.items()}
         scored = scorer.score(seen, one.boxes)
-        rows.append(Row.of(one.name, scorer.name, scored, settings, costs=costs))
+        rows.append(Row.of(f"{ANN_8_BIT}, {one.name}", scorer.name, scored, settings, costs=costs))
     return rows
 
 

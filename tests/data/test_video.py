@@ -4,6 +4,7 @@ import os
 import warnings
 from contextlib import closing
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,10 @@ import pytest
 from helpers.video import break_tail, grey, noise, read_frames, walk, write_frames
 from PIL import Image
 
-from spiking_yolo.data.video import VideoWriter, frames_of, open_video, previewed
+from spiking_yolo.data import live
+from spiking_yolo.data.connection import Video
+from spiking_yolo.data.video import frames_of, open_video, previewed
+from spiking_yolo.data.writer import VideoWriter
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import sample_clip
 
@@ -30,6 +34,20 @@ def encoded(path: Path, pixels: str, width: int = 158, height: int = 122) -> Pat
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         for frame in walk(4, height, width):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def uneven(path: Path, frames, times) -> Path:
+    """A clip whose frames are shown at these times, by PyAV alone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, time in zip(frames, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
@@ -67,6 +85,30 @@ def test_frames_are_opencv_s_to_the_bit(pixels, tmp_path):
         np.testing.assert_array_equal(frame, pixels_of)
 
 
+TIMES = [0, 0.04, 0.08, 0.12, 5, 5.04, 60]
+
+
+def test_times_are_the_container_s(tmp_path):
+    path = uneven(tmp_path / "v.mp4", walk(7), [3 + time for time in TIMES])
+    with open_video(str(path)) as video:
+        assert [video.time for _ in video.frames()] == pytest.approx(TIMES)
+    with open_video(str(path)) as video:
+        assert [video.time for _ in video.frames(3)] == pytest.approx(TIMES[::3])
+    with closing(VideoWriter(tmp_path / "w.mp4", 25)) as writer:
+        for frame, time in zip(walk(7), TIMES, strict=True):
+            writer.write(frame, time + 9)
+    with av.open(str(writer.path)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+        assert times == pytest.approx(TIMES) and 60 <= container.duration / 1e6 < 60.1
+
+
+def test_a_container_that_counts_anew_goes_on():
+    """As a recorder does at midnight: the times 7, 8, 0, 2 are 0, 1, then a period later 2 more."""
+    shots = [SimpleNamespace(time=time) for time in (7, 8, 0, 2)]
+    video = Video("v", None, 4, shots, lambda _: grey([0])[0], attrgetter("time"))
+    assert [video.time for _ in video.frames()] == [0, 1, 1.25, 3.25]
+
+
 def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
     path = break_tail(write_frames(tmp_path / "v.mp4", noise(40)))
     with open_video(str(path)) as video, pytest.warns(Notice, match="breaks off") as notes:
@@ -81,28 +123,37 @@ def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
 
 
 def test_a_webcam_is_opened_by_its_number(monkeypatch):
-    frames = [(True, np.full((4, 6, 3), [1, 2, 3], np.uint8)), (False, None)]
+    frames, opened, closed = [np.full((4, 6, 3), [1, 2, 3], np.uint8)], [True, False], []
     camera = SimpleNamespace(
-        isOpened=lambda: True, get=lambda _: 0.0, read=lambda: frames.pop(0), release=frames.clear
+        isOpened=lambda: opened.pop(0),
+        get=lambda _: 0.0,
+        read=lambda: (True, frames.pop()) if frames else (False, None),
+        release=lambda: closed.append(1),
     )
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera if number == 3 else None)
-    with open_video("3") as video:
-        (frame,) = video.frames()
-    assert frame[0, 0].tolist() == [3, 2, 1] and video.fps == 25
+    monkeypatch.setattr(live, "PAUSES", (0.0,))
+    with open_video("3", retries=1) as video:
+        images = video.frames()
+        assert next(images)[0, 0].tolist() == [3, 2, 1] and video.fps == 25
+        with pytest.raises(UserError, match=r"cannot open webcam 3.*opened again 1 times in vain"):
+            next(images)
+    assert len(closed) == 2
 
 
 def test_what_cannot_be_read_is_named_and_nothing_else_is_said(tmp_path, monkeypatch, capfd):
     whole = write_frames(tmp_path / "v.mp4", grey([9, 9, 9])).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "void.mp4").touch()
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1\nhttp://127.0.0.1:9/a.ts\n")
     os.mkfifo(tmp_path / "pipe.mp4")
     for source, word in (
         (tmp_path / "no.mp4", "does not exist"),
         (tmp_path / "cut.mp4", "damaged"),
+        (tmp_path / "void.mp4", "void.mp4 is empty"),
         (tmp_path / "list.mp4", "damaged"),
         (tmp_path / "pipe.mp4", "a pipe or a device"),
         ("97", "webcam 97"),
-        ("http://127.0.0.1:9/a.mp4", "nothing answers"),
+        ("http://127.0.0.1:9/a.mp4", "refused; check the address"),
     ):
         with pytest.raises(UserError, match=word), open_video(str(source)) as video:
             next(video.frames())

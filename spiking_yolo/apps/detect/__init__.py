@@ -29,7 +29,9 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     square: Annotated[bool, NETWORK] = False
     """Put each image into the square of --imgsz, in a grey frame; not at its own shape."""
     ann: bool = False
-    """Compare with the ANN (boxes on the left)."""
+    """Compare with the ANN (boxes on the left): is it worth it? results.json has all figures."""
+    verbose: bool = False
+    """Also print what results.json has: boxes by class, what else saves time, every cost model."""
     page: Path | None = None
     """Write FILE.html, a look into the network."""
     overlay: Annotated[tuple[str, ...] | None, COMMAS] = None

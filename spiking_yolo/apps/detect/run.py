@@ -13,26 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from spiking_yolo.api import SpikingYOLO
 from spiking_yolo.apps.console import write
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.detect.verdict import Totals
+from spiking_yolo.apps.detect.verdict import Totals, lines
 from spiking_yolo.convert.load import FEW
 from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import expand, is_stream, is_webcam
-from spiking_yolo.data.video import VideoWriter, open_video, previewed
+from spiking_yolo.data.video import open_video, previewed
+from spiking_yolo.data.writer import VideoWriter
 from spiking_yolo.decode.boxes import listed, times
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw.boxes import titled
 from spiking_yolo.draw.figure import chosen_layers, draw_timeline, pixels, save_figure
 from spiking_yolo.errors import UserError, notice, require
+from spiking_yolo.evaluate.baselines import EightBits
 from spiking_yolo.integer.video import check_lossless
 from spiking_yolo.io.files import Progress, atomic_write, silent
-from spiking_yolo.io.text import file_name, write_json
+from spiking_yolo.io.text import file_name, finite, write_json
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.observe import Want
 from spiking_yolo.result import Result
@@ -216,7 +219,7 @@ def sinks_of(run: DetectRun, folder: Path) -> list[Sink]:
         sinks.append(Json(folder, options.steps))
     if options.track:
         sinks.append(MotFiles(folder, every_class=bool(options.classes)))
-    sinks.append(Console(run))
+    sinks.append(Console(run, folder))
     if options.overlay is not None:
         layers = [node.name for node in run.detector.converted.graph.activations]
         chosen = tuple(chosen_layers(options.overlay, layers)) if options.overlay else ()
@@ -391,24 +394,24 @@ class MotFiles(Sink):
 
 
 class Console(Sink):
-    """Lines of the terminal: some per image, one per video, with frames, their rate, operations
-    against the ANN, and boxes by class; at the end what the network costs, in a sentence.
+    """Lines of the terminal: some per image, one per video, with frames and boxes by class; at the
+    end whether it is worth it. results.json has what that follows from.
     """
 
-    def __init__(self, run: DetectRun):
-        self.options = run.options
-        self.keeps_frames = run.detector.converted.recipe.keeps_frames
-        self._photographs = Totals()
+    def __init__(self, run: DetectRun, folder: Path):
+        self.options, self._folder = run.options, folder
+        converted = run.detector.converted
+        self._keeps_frames = converted.recipe.keeps_frames
+        # On another device the 8-bit ANN of a CPU is no comparison.
+        self._eight_bits = EightBits(converted) if run.options.device == "cpu" else None
+        self._photographs = Totals(self._eight_bits)
+        self._facts: list[dict[str, Any]] = []
         self._start_video()
 
     def _start_video(self) -> None:
-        self._video = Totals()
+        self._video = Totals(self._eight_bits)
         self._last: tuple[Source, Result] | None = None
-        self._operations: list[float] = []
-        # The most operations of a frame whose state started anew.
-        self._anew = 0.0
-        self._seconds = 0.0
-        self._cuts = 0
+        self._seconds, self._cuts = 0.0, 0
         self._boxes: Counter[str] = Counter()
         self._tracks: set[tuple[int, str]] = set()
 
@@ -417,15 +420,13 @@ class Console(Sink):
         write(result.summary(self.options.steps, source.label(result)))
         if self.options.ann:
             ann = result.ann
-            write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
+            write(
+                f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms, PyTorch"
+            )
 
     def frame(self, source: Source, result: Result) -> None:
-        self._last = source, result
+        self._last, self._video.fps = (source, result), source.fps
         self._video.add(result, self.options.ann)
-        operations = result.operations_per_mac
-        self._operations.append(operations)
-        if result.seen.fresh:
-            self._anew = max(self._anew, operations)
         self._seconds += result.seconds
         self._cuts += result.cut
         for box in result.entries():
@@ -436,28 +437,32 @@ class Console(Sink):
     def end_video(self) -> None:
         if self._last is not None:
             source, result = self._last
-            write(f"{source.path}: {'; '.join(self._parts(result))}")
-            for line in self._video.of_video(source.fps):
-                write(f"  {line}")
+            facts = self._video.facts()
+            write(f"{source.path}: {'; '.join(self._parts(result, facts))}")
+            self._judge(facts, source.path, "frame")
         self._start_video()
 
     def close(self) -> None:
         if self._photographs.spent:
-            write(self._photographs.of_photographs())
+            self._judge(self._photographs.facts(), "photographs", "photograph")
+        if self.options.ann and self._facts:
+            write_json(self._folder / "results.json", self._facts, 1)
 
-    def _parts(self, last: Result) -> list[str]:
-        frames = len(self._operations)
-        first, *later = self._operations
-        mean = np.mean(later or first)
-        costs = f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}"
-        if mean > MOVING * self._anew and later and self.keeps_frames:
-            costs += " (most of the picture changes: does the camera move?)"
-        parts = [
-            f"{frames} frame{'s' * (frames > 1)}, computed in {self._seconds:.3g} s",
-            costs,
-            f"scene cuts: {self._cuts}",
-            f"boxes: {by_class(self._boxes)}",
-        ]
+    def _judge(self, facts: dict[str, Any], source: str, picture: str) -> None:
+        self._facts.append({"source": source, **facts})
+        write("\n".join(f"  {line}" for line in lines(facts, picture)))
+        if self.options.verbose:
+            # The figures of a row on one line.
+            write(yaml.safe_dump(finite(facts, 3), sort_keys=False, default_flow_style=None))
+
+    def _parts(self, last: Result, facts: dict[str, Any]) -> list[str]:
+        frames = facts["pictures"]
+        parts = [f"{frames} frame{'s' * (frames > 1)} in {self._seconds:.3g} s"]
+        first, later = facts["operations_per_mac"].values()
+        if self._keeps_frames and frames > 1 and later > MOVING * first:
+            parts.append("most of the picture changes: does the camera move?")
+        parts += [f"scene cuts: {self._cuts}"] * (self._cuts > 0)
+        parts.append(f"boxes: {by_class(self._boxes)}")
         if last.detections.track_id is not None:
             parts.append(f"tracks: {by_class(Counter(name for _, name in self._tracks))}")
         return parts

@@ -2,6 +2,7 @@
 files, their names, and that they say what the network found.
 """
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from helpers.drawing import saved_figures
 from helpers.tiny import NAMES, files, photo, run_tool
 from helpers.video import break_tail, noise, read_frames, walk, write_frames
@@ -31,7 +33,9 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     assert err == "" and re.match(rf"{image}: 80x48, (\d+ x )?\w+ [01]\.\d\d", line)
     assert " T=4, " in line and "operations per MAC; " in line
     assert last == f"results saved to {tmp_path / 'runs/exp'}"
-    assert re.match(r"a photograph takes less energy than the ANN in [0-6] of 6 cost", verdict)
+    assert re.match(
+        r"  Energy: \S+ to \S+ times the ANN's, .*--ann compares boxes and time", verdict
+    )
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
     # More pixels on a side than a JPEG holds.
     Image.new("RGB", (65501, 2)).save(tmp_path / "wide.png")
@@ -69,26 +73,40 @@ def test_a_lossless_video_has_the_boxes_of_photographs(detect, weights, clip, en
 def test_a_video_of_one_frame(detect, tmp_path, capsys):
     assert detect(write_frames(tmp_path / "one.mp4", walk(1))) == 0
     line, verdict, _ = capsys.readouterr().out.splitlines()
-    assert ": 1 frame, " in line and "the only frame takes" in verdict
+    assert ": 1 frame in " in line and verdict.startswith("  Energy: ")
 
 
-def test_the_verdict_says_which_boxes_spikes_miss_and_add(detect, image, capsys, monkeypatch):
-    """Spikes that have no time find nothing, so that all boxes of the ANN are missed; where no two
-    are alike, spikes have added all of theirs.
+def test_the_verdict_says_which_boxes_spikes_miss_and_add(
+    detect, image, capsys, monkeypatch, tmp_path
+):
+    """Spikes that have no time find nothing, so that all boxes of the ANN are lost; where no two
+    are alike, spikes have added all of theirs. Files and --verbose have what it follows from.
     """
-    assert detect(image, "--method", "p-norm", "--T", 1, "--ann") == 0
-    _, ann, verdict, _ = capsys.readouterr().out.splitlines()
+    assert detect(image, "--method", "p-norm", "--T", 1, "--ann", "--verbose") == 0
+    _, ann, verdict, *said, _ = capsys.readouterr().out.splitlines()
     named = re.findall(r"(?:(\d+) x )?(\w+) [01]\.\d\d", ann)
     expected = {name: int(n or 1) for n, name in named}
     boxes = sum(expected.values())
-    by_class = re.search(rf"add 0, miss {boxes} of the ANN's {boxes} \(100 %: (.*)\)", verdict)[1]
-    said = re.findall(r"(\d+) of (\d+) x (\w+)", by_class)
-    assert {name: int(n) for n, _, name in said} == expected and boxes > 0
-    assert {name: int(n) for _, n, name in said} == expected
+    all_lost = f"Boxes: 0 of the ANN's {boxes} kept, {boxes} lost, 0 added"
+    assert boxes > 0 and verdict.startswith(f"  Not worth it. {all_lost}")
+    (found,) = json.loads((tmp_path / "runs/exp/results.json").read_text())
+    assert found["lost"] == {name: [n, n] for name, n in expected.items()}
+    assert found["boxes"] == {"ann": boxes, "lost": boxes, "added": 0}
+    assert yaml.safe_load("\n".join(said[2:])).keys() == found.keys() - {"source"}
     unlike = "spiking_yolo.apps.detect.verdict.same_objects"
     monkeypatch.setattr(unlike, lambda a, b: a.confidence[:, None] < 0 * b.confidence)
     assert detect(image, "--ann") == 0
-    assert re.search(rf"add [1-9]\d*, miss {boxes} of", capsys.readouterr().out)
+    assert re.search(rf"{boxes} lost, [1-9]\d* added", capsys.readouterr().out)
+
+
+def test_the_8_bit_ann_of_photographs_and_later_frames_is_timed(detect, image, clip, tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert detect(image, clip, "--ann") == 0
+    video, photographs = json.loads((tmp_path / "runs/exp/results.json").read_text())
+    assert (video["source"], photographs["source"]) == (str(clip), "photographs")
+    assert video["ms"]["ann_8_bit"] > 0 and photographs["ms"]["ann_8_bit"] > 0
+    assert "1 in 2" in video["instead"] and list(photographs["instead"]) == ["every frame"]
+    assert (video["pictures"], photographs["pictures"]) == (5, 1)
 
 
 def test_overlays_and_timelines(detect, image, clip, weights, tmp_path, monkeypatch):
@@ -264,7 +282,7 @@ def test_all_files_of_a_video(detect, clip, tmp_path):
     call = ("--save-txt", "--every", 2, "--ann")
     assert detect(clip, *call) == 0
     labels = {f"labels/clip/00000{frame}.txt" for frame in (0, 2, 4)}
-    assert files(tmp_path / "runs/exp") == {"clip.mp4"} | labels
+    assert files(tmp_path / "runs/exp") == {"clip.mp4", "results.json"} | labels
     boxes = read_frames(tmp_path / "runs/exp/clip.mp4")
     # Two pictures side by side with a gap, each below a line of text of 11 pixels in 22.
     assert len(boxes) == 3 and boxes[0].shape == (48 + 22, 80 + 8 + 80, 3)
