@@ -213,12 +213,14 @@ def _message(error: CycloptsError, argv: Sequence[str]) -> str:
 
 
 def prepare_process() -> None:
-    """Handle SIGTERM like Ctrl-C, print any text, and let threads sleep while they wait.
+    """Handle SIGTERM like Ctrl-C, print any text, and let threads that wait spin for a short while.
 
-    Not for calls from Python, whose process is not ours. OpenMP reads its variable when torch is
-    imported: threads that spin take the core from the one that they wait for.
+    Not for calls from Python, whose process is not ours. OpenMP reads the variables when torch is
+    imported. Threads that spin for long take the core from the one that they wait for; those that
+    sleep at once take long to wake.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if threading.current_thread() is threading.main_thread() and not ignored:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -7,6 +7,8 @@ of whoever runs the tests are not looked at.
 
 import os
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +23,17 @@ hypothesis.settings.register_profile("few", few)
 loud = hypothesis.Verbosity.verbose
 hypothesis.settings.register_profile("many", few, max_examples=400, verbosity=loud)
 hypothesis.settings.load_profile("few")
+
+
+@pytest.fixture(autouse=True)
+def every_thread_ends() -> Iterator[None]:
+    """A thread for which Python waits at its end would hold up the process of the tests."""
+    before = {*threading.enumerate()}
+    yield
+    started = [t for t in threading.enumerate() if t not in before and not t.daemon]
+    for thread in started:
+        thread.join(timeout=10)
+    assert not [thread.name for thread in started if thread.is_alive()]
 
 
 @pytest.fixture(scope="module")
