@@ -88,11 +88,10 @@ INLINE void spend(const Program *p, const Map *m, int64_t image, int64_t place, 
 
 static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
-/* Counts the events of n positions of a row, in order of columns. new, old: [n, stride]. */
-static void count_row(const Program *p, const Map *m, int64_t row, const int32_t *columns, int64_t n,
-                      const uint8_t *new, const uint8_t *old, Total *total) {
-    int64_t image = row / m->at.h, line = row % m->at.h * m->at.w, stride = m->stride;
-    int64_t each[m->segments][COUNTS], aligned = 1, segment[stride / 8];
+/* Adds the events of n positions that lie side by side to those of each segment. */
+static void count_positions(const Map *m, const uint8_t *new, const uint8_t *old, int64_t n,
+                            int64_t (*each)[COUNTS]) {
+    int64_t stride = m->stride, aligned = 1, segment[stride / 8];
     /* Vectors until they begin at a first channel again; each eight of their bytes are of one
     segment, whose sums are told apart by where they are. */
     int64_t vectors = m->segments == 1 ? 1 : stride / common_divisor(stride, BYTES);
@@ -101,24 +100,47 @@ static void count_row(const Program *p, const Map *m, int64_t row, const int32_t
         aligned &= c % 8 == 0;
         for (int64_t i = c / 8; i < stride / 8; i++) segment[i] = s;
     }
-    for (int64_t i = 0, end; i < n; i = end) {
-        int64_t place = line + columns[i];
-        for (end = i + 1; end < n && !m->maps; end++)
-            if (m->price[place] != m->price[line + columns[end]]) break;
-        memset(each, 0, sizeof each);
-        for (int64_t at = i * stride, s = 0, c = 0; s < m->segments; c = m->ends[s++]) {
-            memset(counts, 0, sizeof counts);
-            if (aligned) count(new + at, old ? old + at : NULL, (end - i) * stride, vectors, counts);
-            else for (int64_t j = i; j < end; j++, at += stride)
-                count(new + at + c, old ? old + at + c : NULL, m->ends[s] - c, 1, counts);
-            for (int64_t l = 0; l < vectors * BYTES / 8; l++)
-                for (int k = 0; k < COUNTS; k++) {
-                    int64_t one = (int64_t)counts[l * 8 / BYTES][k][l % (BYTES / 8)];
-                    each[aligned ? segment[l % (stride / 8)] : s][k] += one;
-                }
-            if (aligned) break;
-            at = i * stride;
+    for (int64_t s = 0, c = 0; s < m->segments; c = m->ends[s++]) {
+        memset(counts, 0, sizeof counts);
+        if (aligned) count(new, old, n * stride, vectors, counts);
+        else for (int64_t at = 0; at < n * stride; at += stride)
+            count(new + at + c, old ? old + at + c : NULL, m->ends[s] - c, 1, counts);
+        for (int64_t l = 0; l < vectors * BYTES / 8; l++)
+            for (int k = 0; k < COUNTS; k++) {
+                int64_t one = (int64_t)counts[l * 8 / BYTES][k][l % (BYTES / 8)];
+                each[aligned ? segment[l % (stride / 8)] : s][k] += one;
+            }
+        if (aligned) break;
+    }
+}
+
+/* Counts the events of n positions of a row, in order of columns. new, old: [n, stride]. Positions
+of one price are counted together, in a copy where others lie between them: a layer with a stride
+sees every second position more often than its neighbours. */
+static void count_row(const Program *p, const Map *m, int64_t row, const int32_t *columns, int64_t n,
+                      const uint8_t *new, const uint8_t *old, Total *total) {
+    int64_t image = row / m->at.h, line = row % m->at.h * m->at.w, stride = m->stride;
+    int64_t each[m->segments][COUNTS];
+    uint8_t done[n], copy[2][n * stride];
+    memset(done, 0, n);
+    for (int64_t i = 0; i < n; i++) {
+        if (done[i]) continue;
+        int64_t place = line + columns[i], alike = 0, end = i + 1;
+        int32_t member[n];
+        for (int64_t j = i; j < (m->maps ? i + 1 : n); j++) {
+            if (done[j] || m->price[line + columns[j]] != m->price[place]) continue;
+            member[alike++] = (int32_t)j, done[j] = 1, end = j + 1;
         }
+        const uint8_t *a = new + i * stride, *b = old ? old + i * stride : NULL;
+        if (end - i > alike) {
+            for (int64_t k = 0; k < alike; k++) {
+                memcpy(copy[0] + k * stride, new + member[k] * stride, stride);
+                if (old) memcpy(copy[1] + k * stride, old + member[k] * stride, stride);
+            }
+            a = copy[0], b = old ? copy[1] : NULL;
+        }
+        memset(each, 0, sizeof each);
+        count_positions(m, a, b, alike, each);
         for (int64_t s = 0; s < m->segments; s++) spend(p, m, image, place, s, each[s], total);
     }
 }

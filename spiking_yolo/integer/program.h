@@ -42,9 +42,9 @@ rows and columns of what stands for 0 around each image, or NULL. group, delta: 
 position, in order of sixteen channels. start, balance: which is the first of each sixteen, and the
 sum of the deltas before it, [positions, sixteens + 1], where a position has changed. These four may
 be NULL. ends: where the segments of channels end that are counted apart. costs: what each event at
-a position causes, [columns - 1, segments, h * w]; price: the same where the costs are. spent: [images, columns, COUNTS]. maps: [COUNTS,
-images, segments, h * w], or NULL. entries, changes: entries and positions of this frame; overflow:
-whether slots were too few. */
+a position causes, [columns - 1, segments, h * w]; price: a number that is the same where the costs
+are. spent: [images, columns, COUNTS]. maps: [COUNTS, images, segments, h * w], or NULL. entries,
+changes: entries and positions of this frame; overflow: whether slots were too few. */
 typedef struct {
     Marks at;
     int64_t channels, stride, edge, slots, segments, columns;
@@ -52,7 +52,8 @@ typedef struct {
     Cell *padded;
     uint16_t *start, *group;
     int32_t *delta, *balance;
-    const int32_t *ends, *costs, *price;
+    const int32_t *ends, *costs;
+    const int64_t *price;
     int64_t *spent;
     float *maps;
     int64_t entries, changes, overflow;

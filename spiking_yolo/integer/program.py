@@ -32,6 +32,8 @@ from spiking_yolo.spikes.operations import EventCosts, total_macs
 LARGE = 20_000_000
 # Bytes of weights from which threads share the outputs of a layer, not its rows.
 MANY_WEIGHTS = 400_000
+# What 64 bits hold.
+LARGEST_NUMBER = 2**63 - 1
 # Tokens of a softmax in memory are a multiple of this.
 TOKENS = 64
 
@@ -379,15 +381,20 @@ class Program:
 
     def prices(self, first: bool) -> dict[str, tuple[Tensor, Tensor]]:
         """What an event causes, int32 [columns, segments * positions], and a number for each
-        position, int32, which is the same where all of that is.
+        position, int64, which is the same where all of that is.
         """
         if first not in self._prices:
             prices: dict[str, tuple[Tensor, Tensor]] = {}
             for name, each in self.costs_of(first).items():
                 costs = each[:, 1:].T.to(torch.int32).contiguous()
                 rows = costs.reshape(len(costs) * len(self.plan.ends[name]), -1)
-                changes = (rows[:, 1:] != rows[:, :-1]).any(0)
-                prices[name] = costs, F.pad(changes.cumsum(0), (1, 0)).to(torch.int32)
+                number = torch.zeros(rows.shape[1], dtype=torch.int64)
+                for row in rows:
+                    span = int(row.max()) + 1
+                    if (int(number.max()) + 1) * span > LARGEST_NUMBER:
+                        number = number.unique(return_inverse=True)[1]
+                    number = number * span + row
+                prices[name] = costs, number
             # C keeps addresses of those of the first thread that has them.
             self._prices.setdefault(first, prices)
         return self._prices[first]
