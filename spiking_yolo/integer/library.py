@@ -70,6 +70,21 @@ def library() -> Any:
     return functions
 
 
+@cache
+def block_sizes() -> tuple[int, int, int]:
+    """The most outputs of a block in the kernel of events, the outputs of a vector, and the
+    channels of a run, which the kernels that compute anew read together.
+    """
+    sizes = (c_int64 * 3)()
+    library().layout(sizes)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def has_cells_of_bytes() -> bool:
+    """Whether the kernels that compute anew read bytes as they were sent, and not k as 16 bits."""
+    return library() is not None and block_sizes()[2] == 4
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """PyTorch computes with so many threads for this caller, and for no other thread.

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from spiking_yolo.graph import Node
 from spiking_yolo.integer import structures as c
-from spiking_yolo.integer.library import ZERO
+from spiking_yolo.integer.library import ZERO, has_cells_of_bytes
 from spiking_yolo.integer.neuron import SEGMENTS, WholeLayer, curve_table
-from spiking_yolo.integer.packing import SIXTEEN, SLACK, has_cells_of_bytes, padded
+from spiking_yolo.integer.packing import SIXTEEN, SLACK, padded
 from spiking_yolo.integer.plan import Part, Pooling
 from spiking_yolo.integer.program import (
     Attention,

@@ -1,9 +1,7 @@
 """Weights of convolutions in the order in which sums.h reads them."""
 
 from collections.abc import Mapping, Sequence
-from ctypes import c_int64
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.integer.convolution import at_every_input
-from spiking_yolo.integer.library import LANES, ZERO, library
+from spiking_yolo.integer.library import LANES, ZERO, block_sizes, has_cells_of_bytes
 from spiking_yolo.integer.plan import Convolution
 from spiking_yolo.integer.structures import Block
 
@@ -24,21 +22,6 @@ SLACK = 64
 def padded(channels: int, to: int = SIXTEEN) -> int:
     """Channels of a map in memory."""
     return -(-channels // to) * to
-
-
-@cache
-def block_sizes() -> tuple[int, int, int]:
-    """The most outputs of a block in the kernel of events, the outputs of a vector, and the
-    channels of a run, which the kernels that compute anew read together.
-    """
-    sizes = (c_int64 * 3)()
-    library().layout(sizes)
-    return sizes[0], sizes[1], sizes[2]
-
-
-def has_cells_of_bytes() -> bool:
-    """Whether the kernels that compute anew read bytes as they were sent, and not k as 16 bits."""
-    return block_sizes()[2] == 4
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.graph.rewrites import distribute_sums, terms
 from spiking_yolo.integer.convolution import WholeConvolution
+from spiking_yolo.integer.library import has_cells_of_bytes
 from spiking_yolo.integer.neuron import LARGEST, WholeLayer
 from spiking_yolo.integer.parameters import NetworkParameters
 from spiking_yolo.models.spec import Spec
@@ -25,8 +26,9 @@ from spiking_yolo.spikes.plan import NetworkPlan, of_segments, segments
 # events: adds what changes, by groups of four channels. direct: computed anew at the positions that
 # changes reach. depthwise: the same for a channel each. reference: PyTorch, at all positions.
 Kernel = Literal["events", "direct", "depthwise", "reference"]
-# A layer that reads so few channels has more to do with events than without.
-FEW_CHANNELS = 16
+# A layer whose outputs read so few inputs has more to do with events than without: where products
+# are of bytes, and where they are of 16 bits.
+FEW_INPUTS = {True: 600, False: 144}
 # Maps that neurons add up in C, at most.
 TERMS = 3
 # Rows of a window of sums in C, at most.
@@ -268,7 +270,8 @@ def _kernel(
         if one and each and parts[0].scale == (1, 1):
             return "depthwise"
         return "direct" if one else "reference"
-    if any(part.source == image for part in parts) or whole.levels.shape[1] <= FEW_CHANNELS:
+    few = whole.levels[0].numel() <= FEW_INPUTS[has_cells_of_bytes()]
+    if few or any(part.source == image for part in parts):
         return "direct"
     return "events"
 

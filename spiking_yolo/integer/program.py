@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Node
 from spiking_yolo.integer import packing
-from spiking_yolo.integer.library import LANES, ZERO
+from spiking_yolo.integer.library import LANES, ZERO, has_cells_of_bytes
 from spiking_yolo.integer.neuron import WholeLayer
 from spiking_yolo.integer.packing import PackedWeights, padded
 from spiking_yolo.integer.plan import (
@@ -220,7 +220,7 @@ class Program:
             if name in self.softmaxes:
                 stride = padded(w, TOKENS)
                 shape = h, channels, stride
-            if not packing.has_cells_of_bytes():
+            if not has_cells_of_bytes():
                 zero = 0 * zero
             edge = edges.get(name)
             maps[name] = SentMap(name, size, shape, stride, edge, zero, name in events)

@@ -12,7 +12,7 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     if request.param not in library.usable_levels() or library.library() is None:
         pytest.skip("not of this processor, or not built")
     monkeypatch.setenv("SPIKING_YOLO_KERNELS", request.param)
-    caches = library.library.cache_clear, packing.block_sizes.cache_clear
+    caches = library.library.cache_clear, library.block_sizes.cache_clear
     for clear in caches:
         clear()
     yield request.param

@@ -22,7 +22,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.integer import program
+from spiking_yolo.integer import plan, program
 from spiking_yolo.integer.library import library
 from spiking_yolo.integer.network import potential_bytes
 from spiking_yolo.integer.plan import Convolution
@@ -36,6 +36,8 @@ DEAD_ZONES = 0.0, 0.35, 0.35, 0.0, 0.8, 0.8, 0.0
 LIMITS = 0.0, 1e18, None
 # Threads; weights from which they share outputs, not rows.
 WAYS = [*product((1, 4), (0, 1 << 60)), (2, 0), (3, 400_000)]
+# Inputs up to which a layer has no events.
+FEW = 20, 144
 
 
 class Both:
@@ -43,6 +45,7 @@ class Both:
 
     def __init__(self, converted: Converted, way: int = 0):
         number, program.MANY_WEIGHTS = WAYS[way % len(WAYS)]
+        plan.FEW_INPUTS = dict.fromkeys((True, False), FEW[way % len(FEW)])
         torch.set_num_threads(number)
         self.networks = [engine(converted, fast) for fast in (True, False)]
         # Threads share the work of any network.
@@ -93,6 +96,7 @@ class Both:
 def ways(monkeypatch: pytest.MonkeyPatch):
     """What `Both` changes is as it was afterwards; threads share the work of any frame."""
     monkeypatch.setattr(program, "MANY_WEIGHTS", program.MANY_WEIGHTS)
+    monkeypatch.setattr(plan, "FEW_INPUTS", plan.FEW_INPUTS)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
