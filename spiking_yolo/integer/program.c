@@ -16,8 +16,8 @@ waits for a processor holds up nobody, unless it is in the middle of a chunk. */
 #include <omp.h>
 #endif
 
-/* Chunks of a step for each thread, at least, where there are several. */
-enum { CHUNKS = 8 };
+/* CHUNKS: of a step for each thread, at least, where there are several. STRIP: sums of a strip. */
+enum { CHUNKS = 8, STRIP = 4096 };
 
 /* ---- the image ---- */
 static void image_row(const Program *p, const Image *g, int64_t row) {
@@ -89,6 +89,8 @@ static void read_sums(const Program *p, const Term *t, const Window *w, int64_t 
         int64_t line = image * w->in_h + j;
         int32_t *sums = kept ? g->sums + line * w->in_w * g->outs : *scratch;
         if (!kept) *scratch += w->in_w * g->outs;
+        /* A strip begins at the same place as the one before. */
+        if (!kept && w->kernel_w == 1) sums -= columns[0] * g->outs;
         rows->row[rows->rows++] = sums;
         if (!compute) continue;
         int timed = p->kept && g->kind == EVENTS;
@@ -225,20 +227,21 @@ INLINE void fire_all(int plain, Asked *a, uint8_t *new) {
     }
 }
 
+/* Columns whose sums stay in the nearest cache until the neurons have read them: some tiles. */
+static int64_t strip_of(const Neurons *g) {
+    return TILE * most(1, STRIP / (TILE * g->out->stride));
+}
+
 static void neurons_row(const Program *p, const Neurons *g, int64_t row, int64_t thread) {
     Map *m = g->out;
     int64_t w = m->at.w, stride = m->stride, due = p->all;
     uint8_t marks[w];
-    int32_t columns[w], *scratch = p->sums + thread * p->room;
+    int32_t columns[w];
     memset(marks, due, w);
     clear_row(&m->at, row);
     for (int64_t t = 0; t < g->terms && !p->all; t++) due |= reach(&g->term[t].reach, row, marks);
     if (!due) return;
-    int64_t n = columns_of(p->all ? NULL : marks, w, columns);
-    Rows rows[TERMS];
-    for (int64_t t = 0; t < g->terms; t++)
-        if (g->term[t].convolution)
-            read_sums(p, g->term + t, &g->window, row, columns, n, &scratch, rows + t);
+    int64_t n = columns_of(p->all ? NULL : marks, w, columns), strip = g->pooled ? n : strip_of(g);
     uint8_t *place = m->sent + row * w * stride, *new = place, *old = NULL;
     uint8_t buffer[p->first ? 1 : 2 * n * stride + SIXTEEN];
     if (!p->first) {
@@ -246,10 +249,18 @@ static void neurons_row(const Program *p, const Neurons *g, int64_t row, int64_t
         for (int64_t i = 0; i < n; i++)
             memcpy(old + i * stride, place + columns[i] * stride, stride);
     }
-    Asked a = {p, g, g->layer, rounding(g->layer.slack), row, n, columns, rows};
-    a.old = p->lossless ? NULL : old;
-    if (g->terms == 1 && g->term->convolution && !g->pooled) fire_all(1, &a, new);
-    else fire_all(0, &a, new);
+    Rows rows[TERMS];
+    Asked a = {p, g, g->layer, rounding(g->layer.slack), row, .rows = rows};
+    for (int64_t i = 0; i < n; i += strip) {
+        int32_t *scratch = p->sums + thread * p->room;
+        a.columns = columns + i, a.n = least(strip, n - i);
+        a.old = p->lossless || p->first ? NULL : old + i * stride;
+        for (int64_t t = 0; t < g->terms; t++)
+            if (g->term[t].convolution)
+                read_sums(p, g->term + t, &g->window, row, a.columns, a.n, &scratch, rows + t);
+        if (g->terms == 1 && g->term->convolution && !g->pooled) fire_all(1, &a, new + i * stride);
+        else fire_all(0, &a, new + i * stride);
+    }
     Total total = {};
     send_row(p, m, row, columns, n, new, old, &total);
     add_total(m, row / m->at.h, &total);

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spiking_yolo.integer import library, packing
+from spiking_yolo.integer import library
 
 
 @pytest.fixture(params=library.LEVELS)
