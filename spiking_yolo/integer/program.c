@@ -175,8 +175,8 @@ typedef struct {
 } Asked;
 
 /* What `n` vectors of neurons have sent by now, from channel c of the i-th position on. plain:
-whether they read the sums of one convolution. */
-INLINE void fire_some(int n, int plain, Asked *a, int64_t i, int64_t c, uint8_t *new) {
+whether they read the sums of one convolution; first: whether nothing was sent before. */
+INLINE void fire_some(int n, int plain, int first, Asked *a, int64_t i, int64_t c, uint8_t *new) {
     const Neurons *g = a->g;
     int64_t stride = g->out->stride, w = g->out->at.w, from = i * stride + c, channel[TOGETHER];
     floats v[TOGETHER], before[TOGETHER];
@@ -202,14 +202,15 @@ INLINE void fire_some(int n, int plain, Asked *a, int64_t i, int64_t c, uint8_t 
             v[j] = t ? v[j] + one : one;
         }
         v[j] = v[j] + read(a->layer.bias + c, LANES);
-        before[j] = a->old ? sent_at(a->old + from + j * LANES) : all(0);
+        before[j] = !first && a->old ? sent_at(a->old + from + j * LANES) : all(0);
         /* Lanes beyond the channels hold anything. */
         if (c + LANES > g->out->channels) widest = first_lanes(widest, g->out->channels - c);
         a->widest = larger(a->widest, widest);
         c += LANES;
         if (c == stride) c = 0, i++;
     }
-    fire(n, &a->layer, &a->rounding, channel, v, before, a->p->first ? 0 : a->p->due, k);
+    float due = first || a->p->first ? 0 : a->p->due;
+    fire(n, &a->layer, &a->rounding, channel, v, before, due, k);
     for (int j = 0; j < n; j++) {
         quarter byte = narrowed(k[j]);
         memcpy(new + from + j * LANES, &byte, LANES);
@@ -217,12 +218,12 @@ INLINE void fire_some(int n, int plain, Asked *a, int64_t i, int64_t c, uint8_t 
 }
 
 /* All that are asked, some vectors together, whatever position they belong to. */
-INLINE void fire_all(int plain, Asked *a, uint8_t *new) {
+INLINE void fire_all(int plain, int first, Asked *a, uint8_t *new) {
     int64_t stride = a->g->out->stride, left = a->n * stride / LANES;
     for (int64_t i = 0, c = 0, n; left; left -= n) {
         n = left >= TOGETHER ? TOGETHER : 1;
-        if (n > 1) fire_some(TOGETHER, plain, a, i, c, new);
-        else fire_some(1, plain, a, i, c, new);
+        if (n > 1) fire_some(TOGETHER, plain, first, a, i, c, new);
+        else fire_some(1, plain, first, a, i, c, new);
         for (c += n * LANES; c >= stride; c -= stride) i++;
     }
 }
@@ -232,7 +233,8 @@ static int64_t strip_of(const Neurons *g) {
     return TILE * most(1, STRIP / (TILE * g->out->stride));
 }
 
-static void neurons_row(const Program *p, const Neurons *g, int64_t row, int64_t thread) {
+static void neurons_row(const Program *p, const Neurons *g, int64_t row, int64_t thread,
+                        Total *total) {
     Map *m = g->out;
     int64_t w = m->at.w, stride = m->stride, due = p->all;
     uint8_t marks[w];
@@ -258,12 +260,12 @@ static void neurons_row(const Program *p, const Neurons *g, int64_t row, int64_t
         for (int64_t t = 0; t < g->terms; t++)
             if (g->term[t].convolution)
                 read_sums(p, g->term + t, &g->window, row, a.columns, a.n, &scratch, rows + t);
-        if (g->terms == 1 && g->term->convolution && !g->pooled) fire_all(1, &a, new + i * stride);
-        else fire_all(0, &a, new + i * stride);
+        int plain = g->terms == 1 && g->term->convolution && !g->pooled;
+        if (plain && p->first) fire_all(1, 1, &a, new + i * stride);
+        else if (plain) fire_all(1, 0, &a, new + i * stride);
+        else fire_all(0, 0, &a, new + i * stride);
     }
-    Total total = {};
-    send_row(p, m, row, columns, n, new, old, &total);
-    add_total(m, row / m->at.h, &total);
+    send_row(p, m, row, columns, n, new, old, total);
     keep_widest(p, thread, &a.widest);
 }
 
@@ -271,7 +273,14 @@ static void neurons_rows(const Program *p, const Neurons *g, int64_t row, int64_
                          int64_t thread) {
     for (int64_t t = 0; t < g->terms; t++)
         if (g->term[t].convolution) add_events_to(p, g->term + t, &g->window, row, end);
-    for (; row < end; row++) neurons_row(p, g, row, thread);
+    Total total = {};
+    for (; row < end; row++) {
+        neurons_row(p, g, row, thread, &total);
+        /* The last row of an image, or of all. */
+        if (row + 1 < end && (row + 1) % g->out->at.h) continue;
+        add_total(g->out, row / g->out->at.h, &total);
+        total = (Total){};
+    }
 }
 
 /* ---- heads ---- */
