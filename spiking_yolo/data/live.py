@@ -4,9 +4,10 @@ drops out it is opened again.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Thread, current_thread
 from time import monotonic, strftime
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -20,6 +21,8 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 APART = 2.0
 # Times differ by at least so many seconds.
 TINY = 1e-3
+# Whether the thread still runs is looked at every so many seconds, and it has as long to end.
+LOOK = 1.0
 
 
 def is_camera(source: str, video: Video | None = None) -> bool:
@@ -37,6 +40,9 @@ class Live(Video):
         first: What is open already.
         retries: Give up after so many failures in a row; None: never.
         wake: Set when there is a frame, or the end.
+
+    Closing it ends what waits for a frame at once, and the thread, which is given a moment to free
+    the camera. At the exit of the interpreter it is closed as well.
     """
 
     def __init__(
@@ -49,20 +55,25 @@ class Live(Video):
         super().__init__(hidden(source), None, first.fps if first else UNKNOWN_FPS, (), np.asarray)
         self._source, self._retries = source, retries
         self._wake, self._changed, self._stop = wake or Event(), Condition(), Event()
-        # The newest frame that was not taken: its number, its time, and how to get its pixels.
-        self._newest: tuple[int, float, Callable[[], np.ndarray]] | None = None
+        # The newest frame that was not taken: its number, its time, whether it is the first since
+        # the camera was opened again, and how to get its pixels.
+        self._newest: tuple[int, float, bool, Callable[[], np.ndarray]] | None = None
         # The first frame that is wanted, then one of so many; the frames that came.
         self._due, self._every, self._number = 0, 1, 0
-        # Whether it was opened again since a frame was taken; times at the start and of the last.
+        # Whether it was opened again since a frame was kept; times at the start and of the last.
         self._again, self._began, self._last = False, monotonic(), -TINY
         self._end: BaseException | bool = False
-        self.files.callback(self._stop.set)
-        Thread(target=self._read, args=(first,), daemon=True).start()
+        self._thread = Thread(target=self._read, args=(first,), daemon=True)
+        how = self._thread, self._stop, self._changed, self._wake
+        self.files.callback(finalize(self, _close, *how))
+        self._thread.start()
 
     @property
     def ready(self) -> bool:
         """Whether the next frame, or the end, is there."""
-        return self._newest is not None or self._end is not False
+        # The thread is no more in a process that was forked.
+        ended = self._end is not False or self._stop.is_set() or not self._thread.is_alive()
+        return self._newest is not None or ended
 
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
         """The newest frame whenever one is asked for, uint8 [H, W, 3] RGB.
@@ -76,6 +87,8 @@ class Live(Video):
         with self:
             while (pixels := self._take()) is not None:
                 yield pixels()
+            if self._stop.is_set():
+                return
         if isinstance(self._end, BaseException):
             raise self._end
         if self.position == 0:
@@ -83,12 +96,12 @@ class Live(Video):
 
     def _take(self) -> Callable[[], np.ndarray] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self.ready)
-            if self._newest is None:
+            while not self._changed.wait_for(lambda: self.ready, LOOK):
+                pass
+            if self._newest is None or self._stop.is_set():
                 return None
-            number, self.time, pixels = self._newest
+            number, self.time, self.anew, pixels = self._newest
             self.position, self._due, self._newest = number + 1, number + self._every, None
-            self.anew, self._again = self._again, False
         return pixels
 
     def _read(self, first: Video | None) -> None:
@@ -100,7 +113,7 @@ class Live(Video):
             end = error
         with self._changed:
             self._end = end
-            self._changed.notify()
+            self._changed.notify_all()
         self._wake.set()
 
     def _connections(self, video: Video | None) -> None:
@@ -148,8 +161,21 @@ class Live(Video):
         with self._changed:
             late = self._number - self._due
             if late >= 0 and late % self._every == 0:
-                self.dropped += self._newest is not None
-                self._newest = self._number, self._last, pixels
+                if self._newest is not None:
+                    self.dropped += 1
+                    self._again |= self._newest[2]
+                self._newest = self._number, self._last, self._again, pixels
+                self._again = False
             self._number += 1
-            self._changed.notify()
+            self._changed.notify_all()
         self._wake.set()
+
+
+def _close(thread: Thread, stop: Event, changed: Condition, wake: Event) -> None:
+    with changed:
+        stop.set()
+        changed.notify_all()
+    wake.set()
+    # A generator that nobody uses any more is closed by whatever thread finds it.
+    if thread is not current_thread():
+        thread.join(LOOK)

@@ -1,8 +1,10 @@
 """Cameras: opened again when they drop out, stall or change, and never behind."""
 
+import subprocess
+import sys
 import time
 import warnings
-from threading import Event
+from threading import Event, Semaphore, Thread, Timer
 
 import numpy as np
 import pytest
@@ -57,32 +59,97 @@ def test_a_camera_that_drops_out_stalls_and_changes_its_size_is_opened_again(rec
     assert "0.01 s" in said[0] and "0.02 s" in said[5] and not any("secret" in one for one in said)
 
 
-def test_frames_that_come_meanwhile_are_dropped_and_counted():
-    sent = Event()
+def soon(condition):
+    """Whether it holds within ten seconds."""
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def in_turn(parts, taken):
+    """A script that sends each part when the test has taken a frame of the one before. FFmpeg looks
+    at three frames before it gives the first.
+    """
 
     def script(send):
-        for frame in grey(range(0, 200, 20)):
-            send(frame)
-        sent.set()
-        time.sleep(5)
+        for part in parts:
+            for frame in part:
+                send(frame)
+            taken.acquire(timeout=10)
 
-    with camera(script) as address, open_video(address) as video:
-        frames = video.frames()
-        first = next(frames)
-        sent.wait()
-        time.sleep(0.3)
-        # The newest one, not the next one.
-        assert round(float(next(frames).mean())) == 180 and video.position == 10
-        assert video.dropped == 8 and round(float(first.mean())) < 180
+    return script
+
+
+def test_frames_that_come_meanwhile_are_dropped_and_counted():
+    frames, taken = grey(range(0, 200, 20)), Semaphore(0)
+    script = in_turn((frames[:3], frames[3:]), taken)
+    with camera(script) as address, open_video(address, retries=0) as video:
+        given = video.frames()
+        assert round(float(next(given).mean())) <= 40
+        taken.release()
+        # Of ten frames all but the one that was taken and the newest.
+        assert soon(lambda: video.dropped == 8)
+        assert round(float(next(given).mean())) == 180 and video.position == 10
+        taken.release()
+        with pytest.raises(UserError, match="opened again 0 times"):
+            next(given)
+    assert video.dropped == 8
 
 
 def test_one_of_so_many_frames_of_a_camera():
-    with camera(sending(grey(range(0, 180, 20)), 0.05)) as address:
+    frames, taken = grey(range(0, 180, 20)), Semaphore(0)
+    with camera(in_turn((frames[:3], frames[3:6], frames[6:]), taken)) as address:
         video, numbers = open_video(address, retries=0), []
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match="opened again 0 times"):
             for _ in video.frames(3):
                 numbers.append(video.position - 1)
-    assert (numbers, video.dropped) == ([0, 3, 6], 0)
+                taken.release()
+    # What came before anybody said that it is one of three.
+    assert numbers[0] == video.dropped <= 2
+    assert np.diff(numbers).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("ending", ["close", "generator", "thread"])
+def test_nothing_waits_for_a_camera_that_was_closed_or_whose_thread_is_no_more(ending, monkeypatch):
+    monkeypatch.setattr(connection, "STALL", 30.0)
+    monkeypatch.setattr(live, "LOOK", 0.1)
+    silent = Event()
+    with camera(lambda send: [*map(send, grey([20] * 3)), silent.wait(20)]) as address:
+        wake = Event()
+        video = open_video(address, wake=wake)
+        given = video.frames()
+        next(given)
+        # What the camera sent while it was opened is there, or is not.
+        assert soon(lambda: video._number == 3)
+        if video.ready:
+            next(given)
+        assert not video.ready
+        wake.clear()
+        began = time.monotonic()
+        if ending == "generator":
+            given.close()
+        elif ending == "close":
+            Timer(0.2, video.files.close).start()
+            assert next(given, None) is None
+        else:
+            # As in a process that was forked.
+            video._thread = Thread()
+            assert next(given, None) is None
+        assert time.monotonic() - began < 5 and wake.is_set() and video.ready
+        assert next(video.frames(), None) is None
+        silent.set()
+
+
+def test_a_camera_that_nobody_closes_does_not_keep_the_interpreter():
+    script = "from spiking_yolo.data.video import open_video; import sys"
+    script += "; frames = open_video(sys.argv[1]).frames(); next(frames)"
+    silent = Event()
+    with camera(lambda send: [*map(send, grey([20] * 3)), silent.wait(50)]) as address:
+        call = [sys.executable, "-c", script, address]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=40)
+        silent.set()
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_dead_camera_is_said_at_once_and_waited_for_only_on_demand():

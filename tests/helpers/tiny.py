@@ -92,8 +92,12 @@ def assert_same(result: Result, expected: Result) -> None:
 
 
 def parse(argv: list[str]) -> Any:
-    """The options of a command, which is not run."""
-    _, bound, _ = program().parse_args(with_values(argv), exit_on_error=False, print_error=False)
+    """The options of a command, which is not run. Those of every command, such as --plugin, may
+    stand anywhere.
+    """
+    app, how = program(), {"exit_on_error": False, "print_error": False}
+    _, whole, _ = app.meta.parse_args(argv, **how)
+    _, bound, _ = app.parse_args(with_values(whole.args), **how)
     bound.apply_defaults()
     return bound.arguments["options"]
 

@@ -29,8 +29,8 @@ class DetectOptions(MethodOptions, DetectionOptions, VideoOptions, OutputOptions
     square: Annotated[bool, NETWORK] = False
     """Put each image into the square of --imgsz, in a grey frame; not at its own shape."""
     ann: bool = False
-    """Compare with the ANN (boxes on the left): is it worth it? results.json has all figures."""
-    verbose: bool = False
+    """Compare with the ANN, on the left: is it worth it?"""
+    verbose: Annotated[bool, OUTPUT] = False
     """Also print what results.json has: boxes by class, what else saves time, every cost model."""
     page: Path | None = None
     """Write FILE.html, a look into the network."""
@@ -82,8 +82,8 @@ def main(options: DetectOptions) -> int:
     ```
 
     In a video the network keeps its state from frame to frame and sends only what changes. Pictures
-    with boxes and all that is asked for go to PROJECT/NAME, PROJECT/NAME2, ...; Ctrl-C leaves what
-    was done so far. Exit status: 1 if some inputs failed, 2 if all did or the call is wrong.
+    with boxes and all that is asked for go to PROJECT/NAME, PROJECT/NAME2, ..., with --ann also
+    results.json, which has all figures; Ctrl-C leaves what was done so far. Exit status: 1 if some inputs failed, 2 if all did or the call is wrong.
     """
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.apps.detect.run import DetectRun, sinks_of

@@ -177,7 +177,7 @@ def test_layers_of_a_source(tmp_path: Path, monkeypatch):
     ("options", "message"),
     (
         (["--source", "photos"], "photos has 2 frames: --source needs 5 or more"),
-        (["--source", "none.mp4"], "cannot open the video none.mp4"),
+        (["--source", "none.mp4"], "none.mp4 does not exist; check the path"),
         (["--parts", "layers", "--method", "p-norm"], "choose signed-digits"),
         (["--threads", 0], "threads"),
         (["--baseline", "tvm"], "baseline"),
