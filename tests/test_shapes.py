@@ -281,7 +281,9 @@ def test_eval(weights, wide, tmp_path, built, words, photographs, videos):
         assert run_tool("eval", *call, "--name", data.stem, *words) == 0
         assert set(built) == {size}
         # A method's own: where there are several, that at the top of the folder is of all.
-        path = max((tmp_path / "runs" / data.stem).rglob("results.json"), key=lambda one: len(one.parts))
+        path = max(
+            (tmp_path / "runs" / data.stem).rglob("results.json"), key=lambda one: len(one.parts)
+        )
         content = json.loads(path.read_text())
         assert content["own_shape"] is (size == (32, 64))
         assert content["ann"]["macs"] == macs_of(weights, size)

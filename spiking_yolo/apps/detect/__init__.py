@@ -83,7 +83,8 @@ def main(options: DetectOptions) -> int:
 
     In a video the network keeps its state from frame to frame and sends only what changes. Pictures
     with boxes and all that is asked for go to PROJECT/NAME, PROJECT/NAME2, ..., with --ann also
-    results.json, which has all figures; Ctrl-C leaves what was done so far. Exit status: 1 if some inputs failed, 2 if all did or the call is wrong.
+    results.json, which has all figures; Ctrl-C leaves what was done so far. Exit status: 1 if some
+    inputs failed, 2 if all did or the call is wrong.
     """
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.apps.detect.run import DetectRun, sinks_of
