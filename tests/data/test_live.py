@@ -19,7 +19,7 @@ from spiking_yolo.errors import Notice, UserError
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(live, "PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(connection, "STALL", 0.5)
+    monkeypatch.setattr(connection, "STALL", 1.0)
 
 
 def sending(frames, wait=0.0, after=0.0):
@@ -37,7 +37,7 @@ def sending(frames, wait=0.0, after=0.0):
 def test_a_camera_that_drops_out_stalls_and_changes_its_size_is_opened_again(recwarn):
     warnings.simplefilter("always")
     small, large, last = grey([20, 30, 40, 50]), grey([60, 70, 80, 90], 96, 128), grey([120] * 4)
-    scripts = sending(small, 0.1), sending(large, 0.1, after=2), sending(last, 0.1)
+    scripts = sending(small, 0.1), sending(large, 0.1, after=8), sending(last, 0.1)
     with camera(*scripts) as address, open_video(address, retries=2) as video:
         seen = []
         with pytest.raises(UserError, match="opened again 2 times in vain"):
@@ -49,9 +49,9 @@ def test_a_camera_that_drops_out_stalls_and_changes_its_size_is_opened_again(rec
     parts = [(value > 55) + (value > 100) for value in values]
     assert heights == tuple((48, 96, 48)[part] for part in parts)
     assert anew == tuple(bool(step) for step in np.diff([0, *parts]))
-    # A stream without times has those of arrival: the stall took half a second, not two.
+    # A stream without times has those of arrival: the stall took a second, not eight.
     steps = np.diff(times)
-    assert all(steps > 0) and 0.5 < steps[parts.index(2) - 1] < 1.5 and times[0] < 0.5
+    assert all(steps > 0) and 0.9 < steps[parts.index(2) - 1] < 6 and times[0] < 6
     said = [str(one.message) for one in recwarn if one.category is Notice]
     assert [("again in" in line, "is back" in line) for line in said] == [
         (True, False), (False, True), (True, False), (False, True), (True, False), (True, False),
@@ -162,14 +162,14 @@ def test_a_dead_camera_is_said_at_once_and_waited_for_only_on_demand():
 
 def test_a_video_may_be_read_like_a_camera(tmp_path):
     path = write_frames(tmp_path / "v.mp4", grey([20, 60, 100, 140]), fps=20)
+    began = time.monotonic()
     with open_video(str(path), live=True) as video:
-        began = time.monotonic()
-        frames = [(round(float(frame.mean()), -1), video.time) for frame in video.frames()]
-    assert time.monotonic() - began > 0.14 and video.dropped == 0
-    assert frames == [
-        (20, 0),
-        (60, pytest.approx(0.05)),
-        (100, pytest.approx(0.1)),
-        (140, pytest.approx(0.15)),
-    ]
+        frames, late = {}, []
+        for frame in video.frames():
+            frames[round(float(frame.mean()), -1)] = video.time
+            late.append(time.monotonic() - began - video.time)
+    # Each when it is due, and one that comes meanwhile takes the place of the one before.
+    times = {20: 0.0, 60: 0.05, 100: 0.1, 140: 0.15}
+    assert frames == {value: pytest.approx(times[value]) for value in frames}
+    assert min(late) > 0 and 140 in frames and len(frames) + video.dropped == 4
     assert frames_of(video) is video
