@@ -35,17 +35,20 @@ def write(text: str, file: TextIO | None = None) -> None:
 class Lines:
     """A line on stderr now and then, which says how long work of minutes still takes.
 
-    The first comes with the first pieces from which the rest can be estimated.
+    The first comes with the first pieces from which the rest can be estimated: not with the very
+    first one, which also sets up what the others need.
     """
 
     def __init__(self, what: str, done: int):
         self.what, self.first = what, done
         self.begin = self.last = time.monotonic()
-        self.said = False
+        self.said = self.ready = False
 
     def update(self, done: int, total: int) -> None:
         """`done` pieces of `total` are done."""
         now = time.monotonic()
+        if done > self.first and not self.ready:
+            self.first, self.begin, self.ready = done, now, True
         if done <= self.first or now - self.begin < _DELAY:
             return
         rest = (now - self.begin) / (done - self.first) * (total - done)

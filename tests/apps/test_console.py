@@ -9,15 +9,17 @@ from spiking_yolo.apps.console import Bars, duration
 def test_a_line_says_how_long_the_rest_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """Of 5 images, of which 2 were done before: one takes 40 s, so that 80, then 40 s are left."""
+    """Of 6 images, of which 2 were done before: the first takes longer, and each of the others
+    40 s, so that 80, then 40 s are left.
+    """
     clock = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
     bars, said = Bars(), list[str]()
-    for done, seconds in ((2, 0), (3, 40), (4, 80), (5, 120)):
+    for done, seconds in ((2, 0), (3, 300), (4, 340), (5, 380), (6, 420)):
         clock[0] = seconds
-        bars("msat", done, 5)
+        bars("msat", done, 6)
         said.append(capsys.readouterr().err)
-    assert said == ["", "msat: 3 of 5, about 80 s left\n", "", "msat: 5 of 5, about 0 s left\n"]
+    assert said == ["", "", "msat: 4 of 6, about 80 s left\n", "", "msat: 6 of 6, about 0 s left\n"]
     with console.quiet():
         for done, seconds in ((0, 0), (1, 90), (2, 180)):
             clock[0] = seconds

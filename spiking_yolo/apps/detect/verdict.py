@@ -183,21 +183,27 @@ def _boxes(facts: dict[str, Any]) -> str:
     rows = [(f"{n} of {of} x {name}", n > MANY * of) for name, (n, of) in facts["lost"].items()]
     much = [row for row, many in rows if many]
     if much and len(rows) > 1:
-        text += f" (lost above all: {', '.join(much[:3])})"
+        text += f" (hardest hit: {', '.join(much[:3])})"
     if lost > MANY * total:
         text += "; another --calibration (untrained, fine) keeps more, of a video --lossless too"
     return text
 
 
 def _time(facts: dict[str, Any], picture: str) -> str:
-    ms, (name, share) = facts["ms"], rival(facts)
-    text = f"{ms['spiking']:.3g} ms a {picture} on this computer"
+    (own, ann, quick), (name, share) = map(_ms, facts["ms"].values()), rival(facts)
+    text = f"{own} ms a {picture} on this computer"
     text += " without the compiled kernels" * (library() is None)
-    if math.isnan(ms["ann_8_bit"]):
-        text += f"; the ANN takes {ms['ann_pytorch']:.3g} in PyTorch, and less in 8 bits"
+    if math.isnan(facts["ms"]["ann_8_bit"]):
+        text += f"; the ANN takes {ann} in PyTorch, and less in 8 bits"
         return f"{text}: to time that, {pip_install('onnx')}"
-    text += f"; the 8-bit ANN (onnxruntime) takes {ms['ann_8_bit']:.3g}"
+    text += f"; the 8-bit ANN (onnxruntime) takes {quick}"
     if share < 1:
-        seen = name.replace(" in ", " frame in ")
-        return f"{text}, or {share * ms['ann_8_bit']:.3g} if it sees {seen}, with boxes as good"
+        seen = name.replace(" in ", " frame in ").replace(", tracked", " and boxes are tracked")
+        least = _ms(share * facts["ms"]["ann_8_bit"])
+        return f"{text}, or {least} if it sees {seen}, with boxes as good"
     return text + ", and loses more boxes if it sees fewer frames" * (len(facts["instead"]) > 1)
+
+
+def _ms(milliseconds: float) -> str:
+    """Three digits, and no power of ten."""
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"

@@ -137,6 +137,9 @@ def test_the_lines_of_a_video(monkeypatch: pytest.MonkeyPatch):
     )
     _, time, _ = lines(facts(STILL, STILL, 5, 9), "frame")
     assert time.endswith("takes 10, or 1.67 if it sees 1 frame in 6, with boxes as good")
+    tracked = {"1 in 6, tracked": {"share": 1 / 6, "lost": 0, "added": 0}}
+    _, time, _ = lines(facts(STILL, STILL, 5, 1199) | {"instead": tracked}, "frame")
+    assert "takes 1200, or 200 if it sees 1 frame in 6 and boxes are tracked, with" in time
     monkeypatch.setattr(verdict, "library", lambda: None)
     boxes, time, _ = lines(facts(FAST, [NOTHING, NOTHING, *FAST[2:]]), "frame")
     assert "10 of the ANN's 12 kept, 2 lost, 0 added; another --calibration" in boxes
@@ -154,7 +157,7 @@ def test_classes_of_which_many_are_lost_are_named():
     found = Totals(None, None, ("dog", "cat"), (1, 1), spent, seconds, own, list(ann)).facts()
     assert found["lost"] == {"cat": [2, 10], "dog": [2, 2]}
     boxes, *_ = lines(found, "photograph")
-    assert "4 lost, 0 added (lost above all: 2 of 10 x cat, 2 of 2 x dog)" in boxes
+    assert "4 lost, 0 added (hardest hit: 2 of 10 x cat, 2 of 2 x dog)" in boxes
 
 
 def test_energies_by_hand():
