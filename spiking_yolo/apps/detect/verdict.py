@@ -192,6 +192,8 @@ def _boxes(facts: dict[str, Any]) -> str:
 def _time(facts: dict[str, Any], picture: str) -> str:
     (own, ann, quick), (name, share) = map(_ms, facts["ms"].values()), rival(facts)
     text = f"{own} ms a {picture} on this computer"
+    if facts["pictures"] == 1:
+        text = f"{own} ms on this computer for the first {picture}, which also sets the network up"
     text += " without the compiled kernels" * (library() is None)
     if math.isnan(facts["ms"]["ann_8_bit"]):
         text += f"; the ANN takes {ann} in PyTorch, and less in 8 bits"

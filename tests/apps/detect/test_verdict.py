@@ -137,6 +137,10 @@ def test_the_lines_of_a_video(monkeypatch: pytest.MonkeyPatch):
     )
     _, time, _ = lines(facts(STILL, STILL, 5, 9), "frame")
     assert time.endswith("takes 10, or 1.67 if it sees 1 frame in 6, with boxes as good")
+    _, time, _ = lines(facts(FAST, FAST, 5, 9) | {"pictures": 1}, "photograph")
+    assert time.startswith(
+        "Time: 5 ms on this computer for the first photograph, which also sets the network up; the"
+    )
     tracked = {"1 in 6, tracked": {"share": 1 / 6, "lost": 0, "added": 0}}
     _, time, _ = lines(facts(STILL, STILL, 5, 1199) | {"instead": tracked}, "frame")
     assert "takes 1200, or 200 if it sees 1 frame in 6 and boxes are tracked, with" in time
