@@ -104,13 +104,13 @@ class Memory:
         pointers = (ctypes.c_void_p * len(sums))(*map(addressof, sums))
         self.call = c.Program(len(self.steps), len(sums), images, step=addressof(self.steps))
         self.call.convolution = addressof(self._kept(pointers))
+        self.call.room = max(map(self._room, program.records))
 
     def scratch_for(self, threads: int) -> None:
         """Let so many threads run the program."""
-        room = self.call.room = max(map(self._room, self._program.records))
         self.call.threads = threads
-        if len(self._scratch) < room * threads:
-            self._scratch = torch.zeros(room * threads, dtype=torch.int32)
+        if len(self._scratch) < self.call.room * threads:
+            self._scratch = torch.zeros(self.call.room * threads, dtype=torch.int32)
         self.call.sums = self._scratch.data_ptr()
         if len(self.widest) < threads:
             more = torch.zeros(threads - len(self.widest))
