@@ -24,6 +24,8 @@ ASSETS = {
 FOLDERS = ("spiking_yolo/integer", "spiking_yolo/rate")
 # Results are the same to the bit everywhere: no multiplication is fused with an addition.
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+# More of them, such as those of .ci/sanitizers.
+FLAGS += os.environ.get("SPIKING_YOLO_FLAGS", "").split()
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
 # Clang cannot call that one, and for libgomp makes serial code; GCC does not know the first
 # spelling.

@@ -482,7 +482,8 @@ static void attention_chunk(const Program *p, const Attention *g, int64_t k, int
     int asked = p->all || changes;
     for (int64_t t = begin; t < end; t++) {
         at->changed[image * positions + t] = (uint8_t)asked;
-        at->row[image * at->h + t / at->w] = (uint8_t)asked;
+        /* Who has the first token of a row marks it. */
+        if (t % at->w == 0) at->row[image * at->h + t / at->w] = (uint8_t)asked;
     }
     if (!asked) return;
     int64_t depth = padded(g->depth, DEPTH), size = m->at.h * tokens, counts[COUNTS] = {};

@@ -297,13 +297,17 @@ class RandomGraph:
         return self.emit("linear", y, weight=(self.rng.choice(WIDTHS), *self.size(y)))
 
 
-def random_network(seed: int) -> Converted:
-    """A network of 4 to 14 layers with its neurons, of the default method for the most part."""
+def random_network(seed: int, narrow: bool = False) -> Converted:
+    """A network of 4 to 14 layers with its neurons, of the default method for the most part.
+
+    narrow: Of an image from 1 to 9 pixels high and wide, less than most kernels.
+    """
     rng = random.Random(seed)
     recipe = get_recipe(rng.choice(("signed-digits",) * 8 + ("few-spikes", "sfn")))
     if recipe.neuron.slack and rng.random() < 0.25:
         recipe = recipe.with_settings({"neuron.slack": 0})
-    height, width = rng.sample(range(8, 49, rng.choice((1, 1, 4, 8))), 2)
+    sides = range(1, 10) if narrow else range(8, 49, rng.choice((1, 1, 4, 8)))
+    height, width = rng.sample(sides, 2)
     spec = Spec("detect", ("a",), height, width)
     if rng.random() < 0.3:
         spec = replace(spec, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
