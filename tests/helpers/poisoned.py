@@ -13,7 +13,7 @@ from spiking_yolo.integer.packing import SLACK
 
 # Bytes behind the end that may be read: fifteen channels of 16 bits.
 READ = 32
-_poison = getattr(ctypes.CDLL(None), "__asan_poison_memory_region")  # noqa: B009
+_poison = getattr(ctypes.CDLL(None), "__asan_poison_memory_region")
 _poison.argtypes = ctypes.c_void_p, ctypes.c_size_t
 _zeros = Memory._zeros
 
