@@ -32,7 +32,7 @@ DARKNET = {
     "yolov4-tiny": (yolov4_tiny(64), TINY),
     "yolov4-tiny-3l": (yolov4_tiny(64, heads=3), TINY),
     "yolov7-tiny": (yolov7_tiny(64), {}),
-    "yolov4": (yolov4(64, narrow=8), {"mish": 72}),
+    "yolov4": (yolov4(64, narrow=8), {}),
 }
 
 
