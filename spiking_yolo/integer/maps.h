@@ -56,12 +56,16 @@ INLINE bytes read_bytes(const uint8_t *from, int64_t n) {
 counts of one vector after the other, over and over. */
 INLINE void count(const uint8_t *new, const uint8_t *old, int64_t n, int64_t vectors,
                   longs (*counts)[COUNTS]) {
-    for (int64_t c = 0, v = 0; c < n; c += BYTES, v = v + 1 < vectors ? v + 1 : 0) {
-        bytes a = read_bytes(new + c, n - c), b = read_bytes(old ? old + c : NULL, n - c);
-        bytes more = (bytes)(a > b), size = (more & (a - b)) | (~more & (b - a));
-        counts[v][0] += sums_of(size);
-        counts[v][1] += sums_of(digits(size));
-        counts[v][2] += sums_of((bytes)(size != 0) & 1);
+    for (int64_t v = 0; v < vectors; v++) {
+        longs spikes = {}, messages = {}, all_digits = {};
+        for (int64_t c = v * BYTES; c < n; c += vectors * BYTES) {
+            bytes a = read_bytes(new + c, n - c), b = read_bytes(old ? old + c : NULL, n - c);
+            bytes more = (bytes)(a > b), size = (more & (a - b)) | (~more & (b - a));
+            spikes += sums_of(size);
+            all_digits += sums_of(digits(size));
+            messages += sums_of((bytes)(size != 0) & 1);
+        }
+        counts[v][0] += spikes, counts[v][1] += all_digits, counts[v][2] += messages;
     }
 }
 

@@ -398,7 +398,8 @@ def layer_of(layer: WholeLayer, parameters: Sequence[Tensor]) -> Any:
     for k in range(terms):
         result.scales[k] = parameters[k].data_ptr()
     fields = ("bias", "per_value", "offset", "ceiling")
-    for field, value in zip(fields, parameters[terms:], strict=True):
+    # The last of them may be missing.
+    for field, value in zip(fields, parameters[terms:], strict=False):
         setattr(result, field, value.data_ptr())
     result.slope, result.slack = layer.phi.slope, layer.settings.slack
     if layer.phi.gate is not None:

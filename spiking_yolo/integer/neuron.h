@@ -161,7 +161,7 @@ INLINE floats cut_of(const Rounding *r, ints number) {
 #endif
 }
 
-/* Per channel, each padded to whole vectors: see WholeLayer. scales: of each term; ceiling: infinity without a cap.
+/* Per channel, each padded to whole vectors: see WholeLayer. scales: of each term; ceiling: NULL without a cap.
 slope: 0 to 1; slack: less than 1/2; table: of SiLU, 1 half, or mish, 2 halves; NULL for others. */
 typedef struct {
     const float *scales[TERMS], *bias, *per_value, *offset, *ceiling, *table;
@@ -179,7 +179,8 @@ INLINE void fire(int n, const Layer *g, const Rounding *r, const int64_t *c, flo
         for (int i = 0; i < n; i++) v[i] = v[i] * read(g->per_value + c[i], LANES);
     } else for (int i = 0; i < n; i++) v[i] = larger(v[i], v[i] * g->slope);
     for (int i = 0; i < n; i++) {
-        v[i] = smaller(v[i], read(g->ceiling + c[i], LANES)) + read(g->offset + c[i], LANES);
+        if (g->ceiling) v[i] = smaller(v[i], read(g->ceiling + c[i], LANES));
+        v[i] = v[i] + read(g->offset + c[i], LANES);
         /* No more than LARGEST is sent: a whole number is not rounded up, since slack is below 1/2. */
         floats due = smaller(larger(v[i], all(-LARGEST)), all(LARGEST)) - before[i];
         floats base = down(due);

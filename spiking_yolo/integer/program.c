@@ -378,10 +378,10 @@ static void softmax_row(const Program *p, const Layer *layer, int64_t head, int6
     static const int64_t channel[TOGETHER];
     floats v[(tokens + TOGETHERS - 1) / TOGETHERS][TOGETHER];
     /* e^x is rounded to whole numbers, so many at most that their sum is exact: neuron.softmax. */
-    float room = 1 << 24, offset[LANES], ceiling[LANES], sum = 0;
+    float room = 1 << 24, offset[LANES], sum = 0;
     for (int64_t i = tokens - 1; i > 0; i /= 2) room /= 2;
-    for (int i = 0; i < LANES; i++) offset[i] = layer->offset[head], ceiling[i] = __builtin_inff();
-    Layer own = {.offset = offset, .ceiling = ceiling, .slope = 1};
+    for (int i = 0; i < LANES; i++) offset[i] = layer->offset[head];
+    Layer own = {.offset = offset, .slope = 1};
     Rounding r = rounding(layer->slack);
     floats top = all(-__builtin_inff()), total = {};
     for (int64_t c = 0; c < tokens; c += TOGETHERS) {

@@ -413,10 +413,11 @@ def _edge(step: Convolution, part: Part, sizes: Mapping[str, Sequence[int]]) -> 
 
 
 def parameters_of(layer: WholeLayer) -> list[Tensor]:
-    """Scales, bias, 1 / theta, offset and ceiling of a layer, each padded to whole vectors."""
-    ceiling = layer.ceiling
-    if ceiling is None:
-        ceiling = torch.full_like(layer.bias, torch.inf)
-    values = *layer.scales, layer.bias, layer.per_value, layer.offset, ceiling
+    """Scales, bias, 1 / theta, offset and, if there is one, ceiling of a layer, each padded to whole
+    vectors.
+    """
+    values = [*layer.scales, layer.bias, layer.per_value, layer.offset]
+    if layer.ceiling is not None:
+        values.append(layer.ceiling)
     size = padded(len(layer.bias)) + LANES - len(layer.bias)
     return [F.pad(value, (0, size)).contiguous() for value in values]
