@@ -1,6 +1,7 @@
 """The table of an evaluation: a row per method and T, whose views are text, CSV, JSON and plots."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
@@ -16,7 +17,7 @@ from spiking_yolo.evaluate.scoring import Batches, Scored, Scorer, Settings
 from spiking_yolo.io.text import columns, finite, percent, write_csv, write_json
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.costs import CostsByShape, mean_costs
-from spiking_yolo.metrics.energy import EVERY_COST_MODEL
+from spiking_yolo.metrics.energy import EVERY_COST_MODEL, SRAM
 from spiking_yolo.observe import Observation
 from spiking_yolo.spikes.counting import Counts
 
@@ -305,7 +306,13 @@ class Table:
         self._plot(folder, suffix)
 
     def _plot(self, folder: Path, suffix: str) -> None:
-        """Write accuracy-T and accuracy-operations, a curve per method, no plot of dots."""
+        """Write accuracy-T and accuracy-operations, a curve per method, no plot of dots; of videos
+        with baselines frontier-ms.svg and frontier-mJ.svg.
+        """
+        if any(row.method.startswith(f"{ANN_8_BIT},") for row in self.total):
+            self._draw_frontier(folder / "frontier-ms.svg", "ms", "ms per frame on this machine")
+            label = f"mJ per frame ({SRAM.meaning})"
+            self._draw_frontier(folder / "frontier-mJ.svg", "energy_mJ_sram", label)
         ann, figure = self.total[0], self.main[0]
         reference = ann.figures[figure]
         over_time: Curves = {}
@@ -339,6 +346,20 @@ class Table:
                     # Small differences look small.
                     middle = (low + high) / 2
                     axes.set_ylim(middle - SPAN / 2, middle + SPAN / 2)
+                log_steps(axes)
+
+    def _draw_frontier(self, path: Path, cost: str, label: str) -> None:
+        """Draw accuracy against what a frame costs, joined where the ANN leaves out frames."""
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for row in self.total:
+            x, y = row.costs.get(cost, math.nan), 100 * row.figures[self.main[0]]
+            if math.isfinite(x) and math.isfinite(y):
+                name = re.sub(r", 1 in \d+", ", fewer frames", row.label)
+                curves.setdefault(name, []).append((x, y))
+        if curves:
+            series = {name: tuple(zip(*sorted(one), strict=True)) for name, one in curves.items()}
+            with plot(path, label, f"{self.main[0]} (%)") as axes:
+                draw_curves(axes, series)
                 log_steps(axes)
 
 

@@ -413,8 +413,8 @@ def _edge(step: Convolution, part: Part, sizes: Mapping[str, Sequence[int]]) -> 
 
 
 def parameters_of(layer: WholeLayer) -> list[Tensor]:
-    """Scales, bias, 1 / theta, offset and, if there is one, ceiling of a layer, each padded to whole
-    vectors.
+    """Scales, bias, 1 / theta, offset and, where there is one, ceiling of a layer, each padded to
+    whole vectors.
     """
     values = [*layer.scales, layer.bias, layer.per_value, layer.offset]
     if layer.ceiling is not None:

@@ -33,7 +33,7 @@ MARKDOWN = "*.md", "docs/**/*.md", "weights/*.md", "data/README.md"
 PAGES = sorted(path for pattern in MARKDOWN for path in ROOT.glob(pattern))
 SOURCES = [*ROOT.glob("spiking_yolo/**/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("docs/*.py")]
 # Not ours to parse.
-OTHER_PROGRAMS = "cd curl docker git mkdir mkdocs pip pre-commit printf pyright pytest python3.11 ruff twine unzip wget yolo"
+OTHER_PROGRAMS = "bash cd curl docker git mkdir mkdocs pip pre-commit printf pyright pytest python3.11 ruff twine unzip wget yolo"
 OTHER_LIBRARIES = ("norse", "snntorch", "spikingjelly")
 VERBS = {
     "eval_coco": ["eval", "--metric", "coco"],

@@ -120,6 +120,12 @@ def test_differences_are_messages_that_multiply(table):
     assert plain.figures == table["walk", "signed-digits"].figures
 
 
+def test_the_frontier_joins_what_leaves_out_frames(weights, table):
+    drawn = (weights.parent / "saved/frontier-mJ.svg").read_text()
+    for name in ("ANN", "ANN 8 bit, fewer frames", "signed-digits T=1"):
+        assert f"<!-- {name} -->" in drawn
+
+
 def test_each_frame_of_reset_is_a_photograph(weights, table):
     detector = SpikingYOLO(weights)
     digits = [detector.detect(frame, T=1).operations["digits"] for frame in walk(FRAMES)]
