@@ -144,7 +144,8 @@ class Snapshot:
 
 def _total(sums: Tensor, senders: Iterable[int]) -> Counts:
     """Add up the counts of some senders, of [senders, 3, N]."""
-    return Counts(*sums[[*senders]].sum(0))
+    chosen = [sums[k] for k in senders]
+    return Counts(*torch.stack([torch.zeros_like(sums[0]), *chosen]).sum(0))
 
 
 @dataclass(frozen=True)
