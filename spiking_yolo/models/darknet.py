@@ -454,7 +454,8 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
     """Fill a network on the meta device with the parameters and statistics of a file.
 
     Raises:
-        UserError: The file is not darknet's, or of another length than the cfg needs.
+        UserError: The file is not darknet's, of another length than the cfg needs, or holds NaN or
+            infinity.
     """
     content = read_bytes(path)
     major, minor = struct.unpack_from("<2i", content.ljust(8, b"\0"))
@@ -466,6 +467,9 @@ def read_weights(net: DarknetNet, path: str | Path) -> None:
         raise UserError(f"{path} has {size}: give its own cfg")
     net.to_empty(device="cpu")
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header).astype(np.float32))
+    # A convolution that takes in an infinite variance is finite, and blind.
+    if not values.isfinite().all():
+        raise UserError(f"{path} holds NaN or infinity: make or fetch it again")
     offset = 0
     for tensor in arrays(net):
         tensor.copy_(values[offset : offset + tensor.numel()].view(tensor.shape))

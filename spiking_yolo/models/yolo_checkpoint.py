@@ -113,6 +113,10 @@ def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
 
 
 def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    # A convolution that takes in an infinite variance is finite, and blind.
+    for key, value in numbers.items():
+        if not value.isfinite().all():
+            raise ValueError(f"the {key} of a batch norm holds NaN or infinity")
     norm = nn.BatchNorm2d(len(numbers["weight"]), eps=float(state["eps"]), device="meta")
     norm.load_state_dict({**numbers, "num_batches_tracked": torch.tensor(0)}, assign=True)
     return norm

@@ -60,8 +60,8 @@ def test_size_must_be_exact(tmp_path):
 def test_values_that_are_no_numbers(tmp_path):
     path = small_files(tmp_path)
     content = np.frombuffer(path.read_bytes()[20:], "<f4").copy()
-    # Also a negative variance.
-    for place, bad in [(63, np.nan), (63, np.inf), (6, -1)]:
+    # Also a negative variance, and an infinite one.
+    for place, bad in [(63, np.nan), (63, np.inf), (6, -1), (6, np.inf)]:
         values = content.copy()
         values[place] = bad
         with pytest.raises(UserError, match=r"net\.weights"):

@@ -15,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.yolo_checkpoint import Record, read_checkpoint, read_objects, tensor_of
+from spiking_yolo.models.yolo_checkpoint import (
+    LAYERS,
+    Record,
+    read_checkpoint,
+    read_objects,
+    tensor_of,
+)
 
 Content = Callable[[str], bytes]
 DETECT = record("models.yolo Detect", f=b"]K\x00a", nc=plain(1))
@@ -119,3 +125,13 @@ def test_tensors_are_those_that_were_saved(tmp_path: Path):
             assert content[name].dtype == values.dtype
             read = tensor_of(content[name], name)
             assert read.dtype == torch.float32 and torch.equal(read, values.detach().float())
+
+
+def test_an_infinite_variance_is_refused():
+    """Folded into a convolution it would be finite, and every picture would look the same."""
+    numbers = {name: torch.ones(2) for name in ("weight", "bias", "running_mean", "running_var")}
+    norm = LAYERS["BatchNorm2d"]
+    assert norm({"eps": 1e-3}, numbers, {}).running_var.tolist() == [1, 1]
+    numbers["running_var"] = torch.tensor([1, torch.inf])
+    with pytest.raises(ValueError, match="running_var of a batch norm holds NaN or infinity"):
+        norm({"eps": 1e-3}, numbers, {})

@@ -233,7 +233,7 @@ function connect() {
 
 async function open() {
   $("stage").append(stage.element);
-  $("lead").textContent = `A detector at ${data.input} px, converted by ${data.method}. It runs on this device, and no picture leaves it. From frame to frame it sends only what changes.`;
+  $("lead").textContent = `A detector of ${data.width} x ${data.height} px, converted by ${data.method}. It runs on this device, and no picture leaves it. From frame to frame it sends only what changes.`;
   $("scale").append(...scale("none", "most", `${data.counting} that all layers send at this place`));
   theme();
   connect();
